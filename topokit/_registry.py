@@ -1,0 +1,45 @@
+"""Registry: names to the classes or functions behind them, imported when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from topokit.errors import InvalidSpecError
+
+
+class Registry(Mapping[str, Any]):
+    """A mapping of names to objects that are imported at first use.
+
+    Args:
+        what: what the names are of, for messages ("family").
+        places: name -> "package.module:object".
+    """
+
+    def __init__(self, what: str, places: dict[str, str]):
+        self.what = what
+        self.places = places
+
+    def __getitem__(self, name: str) -> Any:
+        """Import and return what `name` stands for.
+
+        Raises:
+            InvalidSpecError: no such name; the message names the nearest ones.
+        """
+        if name not in self.places:
+            near = get_close_matches(str(name), self.places, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self.places)}"
+            raise InvalidSpecError(f"no {self.what} named {name!r}: {hint}")
+        module, _, attribute = self.places[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)

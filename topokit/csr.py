@@ -1,0 +1,236 @@
+"""The one door between NumPy arrays and GraphBLAS matrices: validate, import without a copy, take back.
+
+GraphBLAS validates nothing: a column out of range or an index pointer that runs backwards gives wrong
+answers or ends the process. So arrays from outside pass `validate` first, and nothing else in topokit
+hands memory to GraphBLAS.
+
+A pattern is stored in compressed sparse rows (CSR), both arrays uint64 as GraphBLAS 9 wants them:
+`indices[indptr[u]:indptr[u + 1]]` are the targets of source u, strictly increasing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from topokit.errors import InvalidGraphError, TooLargeError
+
+UInt64Array = NDArray[np.uint64]
+
+INDEX = np.dtype(np.uint64)
+MAX_WIDTH = 2**32  # node numbers are written as uint32
+
+
+class Storage:
+    """The memory of one CSR pattern, owned by NumPy until a GraphBLAS matrix is asked for.
+
+    `indptr` and `indices` are read-only views which keep the memory alive whoever owns it, so a view
+    that outlives its layer is never dangling. Making the matrix moves ownership and copies nothing.
+
+    Args:
+        indptr: shape (sources + 1,), uint64, owns its data.
+        indices: shape (edges,), uint64, owns its data.
+        shape: (sources, targets).
+    """
+
+    __slots__ = ("_arrays", "_matrix", "_owner", "indices", "indptr", "shape")
+
+    def __init__(self, indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int], owner: _Owner | None = None):
+        self.shape = shape
+        self._arrays: tuple[UInt64Array, UInt64Array] | None = (indptr, indices)
+        self._matrix: Any = None
+        self._owner = owner or _Owner()
+        self._owner.holds = self._arrays
+        self.indptr = _view(indptr, self._owner)
+        self.indices = _view(indices, self._owner)
+
+    def matrix(self) -> Any:
+        """The BOOL, iso-valued True GraphBLAS matrix over this memory; made at the first call, O(1)."""
+        if self._matrix is None:
+            if self._arrays is None:
+                raise RuntimeError("this layer was streamed and its buffer is in use again: read it before the next one")
+            indptr, indices = self._arrays
+            self._matrix = graphblas().Matrix.ss.import_csr(
+                nrows=self.shape[0],
+                ncols=self.shape[1],
+                indptr=indptr,
+                col_indices=indices,
+                values=np.array([True]),
+                is_iso=True,
+                sorted_cols=True,
+                take_ownership=True,
+            )
+            self._owner.holds = self._matrix
+            self._arrays = None
+        return self._matrix
+
+    def reclaim(self) -> tuple[UInt64Array, UInt64Array, _Owner]:
+        """Take the arrays back, to be filled again; the storage must not be used afterwards. O(1)."""
+        if self._matrix is not None:
+            raw = self._matrix.ss.export("csr", give_ownership=True, raw=True)
+            self._arrays, self._matrix = (raw["indptr"], raw["col_indices"]), None
+            self._owner.holds = self._arrays
+        if self._arrays is None:
+            raise RuntimeError("the memory of this layer was taken back before")
+        (indptr, indices), self._arrays = self._arrays, None
+        return indptr, indices, self._owner
+
+
+class Buffers:
+    """Memory for one layer at a time, handed from each layer to the next one of the same size.
+
+    Fresh memory costs a page fault every 4 KiB, more than filling it: a network that is streamed
+    through one pair of buffers takes half the time and a constant amount of memory.
+    """
+
+    def __init__(self) -> None:
+        self._free: tuple[UInt64Array, UInt64Array] | None = None
+        self._owner: _Owner | None = None
+
+    def take(self, sources: int, edges: int) -> tuple[UInt64Array, UInt64Array]:
+        """Arrays (sources + 1,) and (edges,) with arbitrary contents: the reclaimed ones where they fit.
+
+        Raises:
+            TooLargeError: not enough free memory.
+        """
+        free, self._free = self._free, None
+        if free is not None and free[0].size == sources + 1 and free[1].size == edges:
+            return free
+        self._owner = None
+        del free
+        require_memory(8 * (sources + 1 + edges), "a layer")
+        return np.empty(sources + 1, INDEX), np.empty(edges, INDEX)
+
+    def store(self, indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int]) -> Storage:
+        """A Storage over arrays that came from `take`; trusted, not validated."""
+        return Storage(indptr, indices, shape, self._owner)
+
+    def reclaim(self, storage: Storage) -> None:
+        """Take back the arrays of a storage nobody reads any more."""
+        indptr, indices, self._owner = storage.reclaim()
+        self._free = (indptr, indices)
+
+
+class _Owner:
+    """Holds whatever owns a piece of memory now: two NumPy arrays, or the GraphBLAS matrix that took them over."""
+
+    __slots__ = ("holds",)
+    holds: object
+
+
+class _Anchor:
+    """Lets NumPy make a view of an array whose base is the memory's owner instead of the array."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, array: UInt64Array, owner: _Owner):
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (address, True),
+        }
+        self.owner = owner
+
+
+def _view(array: UInt64Array, owner: _Owner) -> UInt64Array:
+    return np.asarray(_Anchor(array, owner))
+
+
+def graphblas() -> Any:
+    """The graphblas module, initialised; imported here, at first use, because that takes over half a second."""
+    import graphblas
+
+    return graphblas
+
+
+def require_memory(size: int, what: str) -> None:
+    """Refuse work that cannot fit, before anything is allocated.
+
+    Args:
+        size: bytes needed.
+        what: what they are for, as the message's subject.
+
+    Raises:
+        TooLargeError: more than this machine has free.
+    """
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise TooLargeError(
+            f"{what} needs {size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free: "
+            "use smaller widths, or stream it layer by layer"
+        )
+
+
+def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> None:
+    """Refuse arrays that are not a simple bipartite graph in canonical CSR order. O(edges), 1 byte an edge.
+
+    Args:
+        indptr: shape (sources + 1,), integers.
+        indices: shape (edges,), integers.
+        shape: (sources, targets), both at least 1 and below 2**32.
+        where: names the layer in messages.
+
+    Raises:
+        InvalidGraphError: says which rule was broken, and where.
+    """
+    sources, targets = shape
+    _require(0 < sources < MAX_WIDTH and 0 < targets < MAX_WIDTH, f"{where}: widths {shape} must be from 1 to 2^32 - 1")
+    for name, array in (("indptr", indptr), ("indices", indices)):
+        _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
+        _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")
+        _require(array.size == 0 or array.min() >= 0, f"{where}: {name} holds a negative number")
+    _require(indptr.size == sources + 1, f"{where}: indptr has {indptr.size} entries; {sources} sources need {sources + 1}")
+    _require(indptr[0] == 0, f"{where}: indptr starts at {indptr[0]} instead of 0")
+    _require(bool((indptr[1:] >= indptr[:-1]).all()), f"{where}: indptr decreases; it must never")
+    _require(indptr[-1] == indices.size, f"{where}: indptr ends at {indptr[-1]}, but there are {indices.size} edges")
+    if indices.size:
+        _require(indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}")
+        _require_increasing(indptr, indices, where)
+
+
+def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str) -> None:
+    rising = np.empty(indices.size, np.bool_)
+    np.greater(indices[1:], indices[:-1], out=rising[1:])
+    starts = indptr[:-1]
+    rising[starts[starts < indices.size].astype(np.intp)] = True
+    if rising.all():
+        return
+    edge = int(np.argmin(rising))
+    source = int(np.searchsorted(indptr, edge, side="right")) - 1
+    problem = "twice" if indices[edge] == indices[edge - 1] else "out of order"
+    raise InvalidGraphError(f"{where}: source {source} lists target {indices[edge]} {problem}; targets must increase strictly")
+
+
+def _require(condition: bool | np.bool_, message: str) -> None:
+    if not condition:
+        raise InvalidGraphError(message)
+
+
+def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> Storage:
+    """The storage of an edge list in any order; validated. O(edges log edges).
+
+    Args:
+        sources: shape (edges,), source of each edge.
+        targets: shape (edges,), target of each edge.
+        shape: (sources, targets).
+        where: names the layer in messages.
+
+    Raises:
+        InvalidGraphError: an edge out of range, or given twice.
+    """
+    for name, array, width in (("source", sources, shape[0]), ("target", targets, shape[1])):
+        _require(array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers")
+        bad = (array < 0) | (array >= width)
+        _require(not bad.any(), f"{where}: an edge has {name} {array[bad][:1]}; {name}s are 0 to {width - 1}")
+    _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {targets.size} targets")
+    order = np.lexsort((targets, sources))
+    indptr = np.zeros(shape[0] + 1, INDEX)
+    np.cumsum(np.bincount(sources.astype(np.intp), minlength=shape[0]), out=indptr[1:])
+    indices = targets[order].astype(INDEX)
+    validate(indptr, indices, shape, where)
+    return Storage(indptr, indices, shape)

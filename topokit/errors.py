@@ -1,0 +1,37 @@
+"""What can go wrong, said so that the user knows what to do next.
+
+Every message holds three things: what was given, what is allowed, what to do.
+The command line prints the message as one line and exits with `exit_code`.
+"""
+
+
+class TopokitError(Exception):
+    """Base of every error that topokit raises on purpose."""
+
+    exit_code = 1
+
+
+class InvalidSpecError(TopokitError, ValueError):
+    """The numbers that describe a topology (radices, widths, seeds) do not fit together."""
+
+    exit_code = 2
+
+
+class InvalidGraphError(TopokitError, ValueError):
+    """Arrays do not describe a layered graph: out of range, unsorted, duplicate or mismatched edges."""
+
+
+class FileFormatError(TopokitError, ValueError):
+    """A file is not what it says it is, is damaged, or holds no topology."""
+
+
+class OutputExistsError(TopokitError, FileExistsError):
+    """A file that would be overwritten exists already."""
+
+
+class TooLargeError(TopokitError, MemoryError):
+    """The work would need more memory than this machine has free."""
+
+
+class MissingDependencyError(TopokitError, ImportError):
+    """An optional package is needed and is not installed."""

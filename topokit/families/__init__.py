@@ -1,0 +1,21 @@
+"""Families of topologies, by name. A new family is one file here and one line in FAMILIES.
+
+The registry holds strings, so that listing the families imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from topokit._registry import Registry
+
+FAMILIES = Registry(
+    "family",
+    {
+        "radix-net": "topokit.families.radix_net:RadixNet",
+        "regular": "topokit.families.regular:Regular",
+        "fixed-fan-in": "topokit.families.fixed_fan_in:FixedFanIn",
+        "bernoulli": "topokit.families.bernoulli:Bernoulli",
+    },
+)
+
+RANDOM_EQUIVALENTS = ("regular", "fixed-fan-in", "bernoulli")
+"""Families whose class has `twin_of(net, seed)`: the random network to compare another one with."""

@@ -1,0 +1,197 @@
+"""RadiX-Nets: extended mixed radix topologies with Kronecker widths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from topokit.csr import Buffers, UInt64Array
+from topokit.errors import InvalidSpecError
+from topokit.layered import Promises
+from topokit.spec import Spec, integer, integers, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadixNet(Spec):
+    """A RadiX-Net: mixed radix systems one after another, each node multiplied by a Kronecker width.
+
+    Let N' be the product of the first system's radices. Edge layer i belongs to the radix r whose place
+    value p is the product of the radices before it in the same system. It joins node u of N' to the nodes
+    (u + k * p) mod N', 0 <= k < r. Node layer i then has B_i copies of the N' nodes (copy b of node u is
+    number b * N' + u), and edge layer i joins all copies: W*_i = ones(B_{i-1}, B_i) (x) W_i.
+
+    Every input reaches every output on the same number of paths.
+
+    Args:
+        radices: the systems, each a list of radices of at least 2, least significant first; one flat list
+            stands for one system. Every system but the last has the same product N', which the last one's
+            product divides.
+        kron: B, one width per node layer (radices + 1 of them), or the interior ones only (radices - 1;
+            the outer two are then 1). All 1 where left out.
+        direction: 1 shifts by +k * p as above; -1 by -k * p, as the authors' Python code does.
+
+    Raises:
+        InvalidSpecError: which number breaks which rule.
+
+    Cost of a layer: O(edges) time, 8 bytes an edge.
+    Source: Robinett & Kepner 2019, "RadiX-Net: Structured Sparse Matrices for Deep Neural Networks",
+    arXiv:1905.00416.
+
+    >>> net = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
+    >>> net.widths, net.layer_edges, net.promises.paths
+    ((8, 80, 80, 8), (160, 1600, 160), 100)
+    """
+
+    kind: ClassVar[str] = "family"
+    name: ClassVar[str] = "radix-net"
+
+    radices: tuple[tuple[int, ...], ...] = option(
+        "Radices of a mixed radix system; again for each further system.", kind="systems"
+    )
+    kron: tuple[int, ...] | None = option(
+        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", default=None
+    )
+    direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
+
+    def __post_init__(self) -> None:
+        systems = _systems(self.radices)
+        object.__setattr__(self, "radices", systems)
+        object.__setattr__(self, "kron", _kron(self.kron, sum(map(len, systems))))
+        object.__setattr__(self, "direction", integer(self.direction, "direction", -1))
+        if self.direction not in (1, -1):
+            raise InvalidSpecError(f"direction must be 1 or -1, not {self.direction}")
+
+    @property
+    def nodes(self) -> int:
+        """N', the number of nodes a layer has before the Kronecker widths."""
+        return prod(self.radices[0])
+
+    @cached_property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """(radix, place value) of each edge layer."""
+        return tuple((radix, prod(system[:k])) for system in self.radices for k, radix in enumerate(system))
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.nodes * width for width in self._kron)
+
+    @cached_property
+    def layer_edges(self) -> tuple[int, ...]:
+        pairs = zip(self._kron, self._kron[1:], strict=False)
+        return tuple(self.nodes * radix * a * b for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
+
+    @property
+    def promises(self) -> Promises:
+        pairs = list(zip(self._kron, self._kron[1:], strict=False))
+        degrees = tuple((radix * b, radix * a) for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
+        cells = self.nodes**2 * sum(a * b for a, b in pairs)
+        return Promises(connected=True, paths=self.paths, degrees=degrees, density=Fraction(self.edges, cells))
+
+    @property
+    def paths(self) -> int:
+        """Number of paths between any input and any output: the symmetry theorem."""
+        full = prod(prod(system) for system in self.radices)
+        return full // self.nodes * prod(self._kron[1:-1])
+
+    @property
+    def slug(self) -> str:
+        radices = "_".join(".".join(map(str, system)) for system in self.radices)
+        kron = "" if set(self._kron) == {1} else "-kron-" + ".".join(map(str, self._kron))
+        return f"{self.name}-{radices}{kron}{'-backward' if self.direction == -1 else ''}"
+
+    @cached_property
+    def _kron(self) -> tuple[int, ...]:
+        return self.kron or ()
+
+    @cached_property
+    def _first(self) -> dict[tuple[int, ...], int]:
+        first: dict[tuple[int, ...], int] = {}
+        for i in range(len(self)):
+            first.setdefault(self._shape_of(i), i)
+        return first
+
+    def _shape_of(self, i: int) -> tuple[int, ...]:
+        return (*self.places[i], *self._kron[i : i + 2])
+
+    def same_layer(self, i: int) -> int:
+        return self._first[self._shape_of(i)]
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        radix, place, a, b = self._shape_of(i)
+        n = self.nodes
+        indptr, indices = buffers.take(n * a, self.layer_edges[i])
+        indptr[:] = np.arange(0, indices.size + 1, radix * b, dtype=np.uint64)
+        copies = indices.reshape(a, n, b, radix)
+        _fill_circulant(copies[0, :, 0], place, self.direction)
+        for copy in range(1, b):
+            np.add(copies[0, :, 0], np.uint64(copy * n), out=copies[0, :, copy])
+        for copy in range(1, a):  # one memory copy each: by far the most edges are made here
+            copies[copy] = copies[0]
+        return indptr, indices
+
+
+def _fill_circulant(out: UInt64Array, place: int, direction: int) -> None:
+    """Fill out[u, :] with the sorted targets (u + direction * k * place) mod n, 0 <= k < radix.
+
+    Node u's targets are an arithmetic progression that wraps around at most once, so they are sorted
+    by starting at the first one past the wrap: no sort. Done in blocks that stay in cache.
+
+    Args:
+        out: shape (n, radix), uint64; radix * place <= n.
+        place: the place value.
+        direction: 1 or -1.
+    """
+    n, radix = out.shape
+    digits = np.arange(radix, dtype=np.int64)
+    block = max(1, (1 << 15) // radix)
+    for low in range(0, n, block):
+        u = np.arange(low, min(low + block, n), dtype=np.int64)[:, None]
+        start = u if direction == 1 else (u - (radix - 1) * place) % n
+        unwrapped = np.minimum((n - start + place - 1) // place, radix)  # how many stay below n
+        digit = digits + unwrapped
+        wrapped = digit < radix
+        digit[~wrapped] -= radix
+        target = start + digit * place
+        target[wrapped] -= n
+        out[low : low + block] = target
+
+
+def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(radices, Sequence) or isinstance(radices, str) or not radices:
+        raise InvalidSpecError(f"radices must be one or more lists of integers of at least 2, not {radices!r}")
+    flat = not isinstance(radices[0], Sequence | np.ndarray)
+    systems = tuple(integers(system, "radices", 2) for system in ([radices] if flat else radices))
+    if not all(systems):
+        raise InvalidSpecError("a mixed radix system needs at least one radix")
+    products = [prod(system) for system in systems]
+    for k, product in enumerate(products[1:-1], start=2):
+        if product != products[0]:
+            raise InvalidSpecError(
+                f"system {k} {list(systems[k - 1])} has product {product}; it must be {products[0]}, as system 1 has"
+            )
+    if products[0] % products[-1]:
+        raise InvalidSpecError(
+            f"system {len(systems)}, the last, {list(systems[-1])} has product {products[-1]}; "
+            f"it must divide {products[0]}, the product of system 1"
+        )
+    return systems
+
+
+def _kron(kron: object, radices: int) -> tuple[int, ...]:
+    if kron is None:
+        return (1,) * (radices + 1)
+    widths = integers(kron, "kron", 1)
+    if len(widths) == radices + 1:
+        return widths
+    if len(widths) == radices - 1:
+        return (1, *widths, 1)
+    raise InvalidSpecError(
+        f"kron has {len(widths)} widths; {radices} radices need {radices + 1} (one per node layer) "
+        f"or {radices - 1} (the interior ones only)"
+    )

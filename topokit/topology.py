@@ -1,0 +1,177 @@
+"""Topology, the layered graph held in memory, and the fingerprint of any layered graph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from topokit.csr import INDEX, MAX_WIDTH, Storage, from_edges, validate
+from topokit.errors import InvalidGraphError
+from topokit.layered import Layer, Layered, Promises, Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Topology(Layered):
+    """Edge layers held in memory; immutable.
+
+    The constructor trusts its layers' edges and checks only that the shapes chain. Use `from_csr`,
+    `from_scipy`, `from_dense` or `from_graphblas` for arrays that come from outside.
+
+    Args:
+        layers: at least one; the targets of each are the sources of the next.
+        recipe: how it was made, if anybody knows.
+        promises: what its maker vouches for.
+        recorded_fingerprint: the one a file claims; the soundness check compares it.
+        notes: what a user should be told.
+
+    Raises:
+        InvalidGraphError: no layers, or shapes that do not chain.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        *,
+        recipe: Recipe | None = None,
+        promises: Promises | None = None,
+        recorded_fingerprint: str | None = None,
+        notes: Sequence[str] = (),
+    ):
+        self._layers = tuple(layers)
+        if not self._layers:
+            raise InvalidGraphError("a topology needs at least one edge layer")
+        for i, (one, two) in enumerate(zip(self._layers, self._layers[1:], strict=False)):
+            if one.shape[1] != two.shape[0]:
+                raise InvalidGraphError(
+                    f"layer {i} ends in {one.shape[1]} nodes, but layer {i + 1} starts from {two.shape[0]}: they must be equal"
+                )
+        self._recipe = recipe
+        self._promises = promises or Promises()
+        self._notes = tuple(notes)
+        self.recorded_fingerprint = recorded_fingerprint
+        first: dict[int, int] = {}
+        self._same = tuple(first.setdefault(id(layer), i) for i, layer in enumerate(self._layers))
+
+    @classmethod
+    def from_csr(
+        cls, arrays: Iterable[tuple[NDArray[Any], NDArray[Any]]], widths: Sequence[int], **about: Any
+    ) -> Topology:
+        """From (indptr, indices) of each layer, in canonical order; copied and validated. O(edges).
+
+        Args:
+            arrays: a pair for each edge layer; source u feeds indices[indptr[u]:indptr[u + 1]], increasing.
+            widths: nodes in each node layer.
+            about: recipe, promises and so on, as for the constructor.
+
+        Raises:
+            InvalidGraphError: which layer breaks which rule.
+        """
+        layers = []
+        for i, (indptr, indices) in enumerate(arrays):
+            if i + 1 >= len(widths):
+                raise InvalidGraphError(f"{len(widths)} widths are too few for more than {i} layers")
+            layers.append(_copied(np.asarray(indptr), np.asarray(indices), (widths[i], widths[i + 1]), f"layer {i}"))
+        if len(layers) != len(widths) - 1:
+            raise InvalidGraphError(f"{len(widths)} widths need {len(widths) - 1} layers, but {len(layers)} were given")
+        return cls(layers, **about)
+
+    @classmethod
+    def from_scipy(cls, matrices: Iterable[Any], **about: Any) -> Topology:
+        """From scipy sparse matrices, shape (sources, targets): every stored nonzero is an edge. O(edges log edges).
+
+        Raises:
+            InvalidGraphError: entries given twice, not-a-number values, shapes that do not chain.
+        """
+        layers = []
+        for i, matrix in enumerate(matrices):
+            coo = matrix.tocoo()
+            if np.issubdtype(coo.dtype, np.inexact) and np.isnan(coo.data).any():
+                raise InvalidGraphError(f"layer {i}: a value is not a number")
+            kept = coo.data != 0
+            layers.append(Layer(from_edges(coo.row[kept], coo.col[kept], coo.shape, f"layer {i}")))
+        return cls(layers, **about)
+
+    @classmethod
+    def from_dense(cls, matrices: Iterable[NDArray[Any]], **about: Any) -> Topology:
+        """From dense arrays, shape (sources, targets): every nonzero is an edge. O(sources * targets)."""
+        from scipy.sparse import coo_array
+
+        return cls.from_scipy([coo_array(np.atleast_2d(matrix)) for matrix in matrices], **about)
+
+    @classmethod
+    def from_graphblas(cls, matrices: Iterable[Any], **about: Any) -> Topology:
+        """From graphblas matrices, shape (sources, targets): every entry is an edge, whatever its value. O(edges)."""
+        layers = []
+        for i, matrix in enumerate(matrices):
+            raw = matrix.ss.export("csr", sort=True)
+            layers.append(_copied(raw["indptr"], raw["col_indices"], (matrix.nrows, matrix.ncols), f"layer {i}"))
+        return cls(layers, **about)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self._layers[0].shape[0], *(layer.shape[1] for layer in self._layers))
+
+    @property
+    def layer_edges(self) -> tuple[int, ...]:
+        return tuple(layer.edges for layer in self._layers)
+
+    def layer(self, i: int) -> Layer:
+        return self._layers[i]
+
+    def stream(self, *, reverse: bool = False) -> Iterator[Layer]:
+        return iter(self._layers[::-1] if reverse else self._layers)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return self._recipe
+
+    @property
+    def promises(self) -> Promises:
+        return self._promises
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
+
+    def same_layer(self, i: int) -> int:
+        return self._same[i]
+
+    def __repr__(self) -> str:
+        return f"<Topology {self.summary()}>"
+
+
+def _copied(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str) -> Layer:
+    validate(indptr, indices, shape, where)
+    return Layer(Storage(np.array(indptr, INDEX), np.array(indices, INDEX), shape))
+
+
+def fingerprint(net: Layered) -> str:
+    """64 hexadecimal digits that are equal for equal edges, whatever made them.
+
+    SHA-256 over the widths (uint64, little-endian) and then each layer's own SHA-256, which is taken
+    over indptr (uint64, little-endian) and indices (uint32, little-endian). Equal layers are hashed once.
+    O(edges) time, one layer in memory.
+    """
+    digests: list[bytes] = []
+    for i, layer in enumerate(net.stream()):
+        first = net.same_layer(i)
+        digests.append(digests[first] if first < i else layer_digest(layer))
+    total = hashlib.sha256(np.array(net.widths, "<u8").tobytes())
+    for digest in digests:
+        total.update(digest)
+    return total.hexdigest()
+
+
+def layer_digest(layer: Layer) -> bytes:
+    """The SHA-256 of one layer's edges, as `fingerprint` defines it."""
+    digest = hashlib.sha256(np.ascontiguousarray(layer.indptr, "<u8").data)
+    narrow = "<u4" if layer.shape[1] <= MAX_WIDTH else "<u8"
+    block = 1 << 20  # keeps the narrowed copy small
+    for start in range(0, layer.edges, block):
+        digest.update(layer.indices[start : start + block].astype(narrow).data)
+    return digest.digest()
