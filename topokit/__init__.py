@@ -1,2 +1,112 @@
-"""topokit: make, prove and look at sparse layered topologies."""
+"""topokit: make, prove, look at and export sparse layered topologies.
+
+>>> import topokit
+>>> net = topokit.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)).build()
+>>> net
+<Topology 800-300-100, 27,000 edges, density 0.1>
+>>> topokit.verify(net).verdict.value
+'holds'
+
+Names are imported when they are first used, so that `import topokit` costs little.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topokit.checks import run_checks as verify
+    from topokit.drawing import draw, save_figure
+    from topokit.errors import TopokitError
+    from topokit.families.bernoulli import Bernoulli
+    from topokit.families.fixed_fan_in import FixedFanIn
+    from topokit.families.radix_net import RadixNet
+    from topokit.families.regular import Regular
+    from topokit.formats import from_networkx, load, save, save_masks, to_networkx
+    from topokit.layered import Layer, Layered, Promises
+    from topokit.masking import from_masks, masks
+    from topokit.measures.degrees import degrees
+    from topokit.measures.density import density
+    from topokit.measures.paths import path_counts
+    from topokit.recipes import from_recipe
+    from topokit.topology import Topology, fingerprint
+    from topokit.transforms import concatenate, crop, kron, permute, reverse
+
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Bernoulli": "topokit.families.bernoulli",
+    "FixedFanIn": "topokit.families.fixed_fan_in",
+    "Layer": "topokit.layered",
+    "Layered": "topokit.layered",
+    "Promises": "topokit.layered",
+    "RadixNet": "topokit.families.radix_net",
+    "Regular": "topokit.families.regular",
+    "TopokitError": "topokit.errors",
+    "Topology": "topokit.topology",
+    "concatenate": "topokit.transforms",
+    "crop": "topokit.transforms",
+    "degrees": "topokit.measures.degrees",
+    "density": "topokit.measures.density",
+    "draw": "topokit.drawing",
+    "fingerprint": "topokit.topology",
+    "from_masks": "topokit.masking",
+    "from_networkx": "topokit.formats",
+    "from_recipe": "topokit.recipes",
+    "kron": "topokit.transforms",
+    "load": "topokit.formats",
+    "masks": "topokit.masking",
+    "path_counts": "topokit.measures.paths",
+    "permute": "topokit.transforms",
+    "reverse": "topokit.transforms",
+    "save": "topokit.formats",
+    "save_figure": "topokit.drawing",
+    "save_masks": "topokit.formats",
+    "to_networkx": "topokit.formats",
+    "verify": "topokit.checks:run_checks",
+}
+
+__all__ = [
+    "Bernoulli",
+    "FixedFanIn",
+    "Layer",
+    "Layered",
+    "Promises",
+    "RadixNet",
+    "Regular",
+    "TopokitError",
+    "Topology",
+    "concatenate",
+    "crop",
+    "degrees",
+    "density",
+    "draw",
+    "fingerprint",
+    "from_masks",
+    "from_networkx",
+    "from_recipe",
+    "kron",
+    "load",
+    "masks",
+    "path_counts",
+    "permute",
+    "reverse",
+    "save",
+    "save_figure",
+    "save_masks",
+    "to_networkx",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'topokit' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

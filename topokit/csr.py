@@ -34,11 +34,19 @@ class Storage:
         indptr: shape (sources + 1,), uint64, owns its data.
         indices: shape (edges,), uint64, owns its data.
         shape: (sources, targets).
+
+    Raises:
+        ValueError: GraphBLAS would copy an array, and the views would be of other memory than the matrix.
     """
 
     __slots__ = ("_arrays", "_matrix", "_owner", "indices", "indptr", "shape")
 
     def __init__(self, indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int], owner: _Owner | None = None):
+        for array in (indptr, indices):
+            if array.dtype != INDEX or not array.flags.owndata or not array.flags.c_contiguous:
+                raise ValueError(
+                    "arrays for GraphBLAS must be uint64, contiguous and own their data: others are copied"
+                )
         self.shape = shape
         self._arrays: tuple[UInt64Array, UInt64Array] | None = (indptr, indices)
         self._matrix: Any = None
@@ -51,7 +59,9 @@ class Storage:
         """The BOOL, iso-valued True GraphBLAS matrix over this memory; made at the first call, O(1)."""
         if self._matrix is None:
             if self._arrays is None:
-                raise RuntimeError("this layer was streamed and its buffer is in use again: read it before the next one")
+                raise RuntimeError(
+                    "this layer was streamed and its buffer is in use again: read it before the next one"
+                )
             indptr, indices = self._arrays
             self._matrix = graphblas().Matrix.ss.import_csr(
                 nrows=self.shape[0],
@@ -184,12 +194,16 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
         _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
         _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")
         _require(array.size == 0 or array.min() >= 0, f"{where}: {name} holds a negative number")
-    _require(indptr.size == sources + 1, f"{where}: indptr has {indptr.size} entries; {sources} sources need {sources + 1}")
+    _require(
+        indptr.size == sources + 1, f"{where}: indptr has {indptr.size} entries; {sources} sources need {sources + 1}"
+    )
     _require(indptr[0] == 0, f"{where}: indptr starts at {indptr[0]} instead of 0")
     _require(bool((indptr[1:] >= indptr[:-1]).all()), f"{where}: indptr decreases; it must never")
     _require(indptr[-1] == indices.size, f"{where}: indptr ends at {indptr[-1]}, but there are {indices.size} edges")
     if indices.size:
-        _require(indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}")
+        _require(
+            indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}"
+        )
         _require_increasing(indptr, indices, where)
 
 
@@ -203,7 +217,9 @@ def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str)
     edge = int(np.argmin(rising))
     source = int(np.searchsorted(indptr, edge, side="right")) - 1
     problem = "twice" if indices[edge] == indices[edge - 1] else "out of order"
-    raise InvalidGraphError(f"{where}: source {source} lists target {indices[edge]} {problem}; targets must increase strictly")
+    raise InvalidGraphError(
+        f"{where}: source {source} lists target {indices[edge]} {problem}; targets must increase strictly"
+    )
 
 
 def _require(condition: bool | np.bool_, message: str) -> None:
@@ -224,7 +240,9 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
         InvalidGraphError: an edge out of range, or given twice.
     """
     for name, array, width in (("source", sources, shape[0]), ("target", targets, shape[1])):
-        _require(array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers")
+        _require(
+            array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers"
+        )
         bad = (array < 0) | (array >= width)
         _require(not bad.any(), f"{where}: an edge has {name} {array[bad][:1]}; {name}s are 0 to {width - 1}")
     _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {targets.size} targets")

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,6 +169,10 @@ class Layered(ABC):
     def summary(self) -> str:
         """One line: widths, edges and density."""
         widths = self.widths
-        shown = "-".join(map(str, widths)) if len(widths) <= 8 else f"{widths[0]}-...-{widths[-1]} ({len(widths)} node layers)"
-        cells = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        shown = (
+            "-".join(map(str, widths))
+            if len(widths) <= 8
+            else f"{widths[0]}-...-{widths[-1]} ({len(widths)} node layers)"
+        )
+        cells = sum(a * b for a, b in pairwise(widths))
         return f"{shown}, {self.edges:,} edges, density {self.edges / cells:.4g}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from topokit.csr import Buffers, UInt64Array, require_memory
+from topokit.csr import INDEX, MAX_WIDTH, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered, Recipe
 from topokit.topology import Topology
@@ -31,9 +32,11 @@ class Spec(Layered):
     kind: ClassVar[str]
     name: ClassVar[str]
 
+    widths: tuple[int, ...] = ()  # hides the property of Layered, which would keep a field from having this name
+
     @abstractmethod
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        """indptr and indices of edge layer i in canonical order, in arrays taken from `buffers`."""
+        """Edge layer i in canonical order, as indptr and indices in arrays taken from `buffers`."""
 
     @property
     @abstractmethod
@@ -75,7 +78,12 @@ class Spec(Layered):
 
     @property
     def recipe(self) -> Recipe | None:
-        options = {field.name: _as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """The fields as JSON-able values; None where a network it is made from has no recipe itself."""
+        options: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = options[field.name] = _as_json(getattr(self, field.name))
+            if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
+                return None
         return {self.kind: self.name, "options": options}
 
 
@@ -84,7 +92,8 @@ def option(help: str, *, kind: str, default: Any = dataclasses.MISSING) -> Any: 
 
     Args:
         help: one line for `--help`.
-        kind: "int", "ints" (2,3), "systems" (2,3, repeated), "numbers" (.1,.5), "choice" or "net" (another topology).
+        kind: "int", "ints" (2,3), "systems" (2,3, repeated), "numbers" (.1,.5), "choice", "flag", "permutations",
+            "net" (another topology) or "nets" (several).
         default: as for `dataclasses.field`.
     """
     return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
@@ -112,6 +121,88 @@ def integer(value: object, what: str, minimum: int) -> int:
     if number < minimum:
         raise InvalidSpecError(f"{what} must be at least {minimum}, not {number}")
     return number
+
+
+_DECIMAL = r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?"
+_RATIO = r"\d{1,1100}/[1-9]\d{0,1099}"  # holds whatever a decimal becomes as a Fraction
+_NUMBER = re.compile(f"-?({_DECIMAL}|{_RATIO})", re.ASCII)  # bounded: "1e999999999" would fill the memory
+
+
+def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
+    """One exact number for each edge layer, from one for all of them or a list.
+
+    Args:
+        values: an int, a Fraction, a string such as "1/10" or ".1", or a float (read as the decimal it prints
+            as: .1 is 1/10); or a list of these, of length 1 or `layers`.
+        what: names them in messages.
+        layers: number of edge layers.
+
+    Raises:
+        InvalidSpecError: names `what` and the first value that is no finite number, or the wrong count.
+    """
+    items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
+    if len(items) not in (1, layers):
+        raise InvalidSpecError(f"{what} has {len(items)} numbers; give one for all layers, or {layers}, one for each")
+    exact = tuple(_number(item, what) for item in items)
+    return exact * layers if len(exact) == 1 else exact
+
+
+def _number(value: object, what: str) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return Fraction(int(value))
+    if isinstance(value, str | float | np.floating) and _NUMBER.fullmatch(str(value)):
+        return Fraction(str(value))
+    raise InvalidSpecError(f"{what} must be numbers such as 0.1 or 1/10, not {value!r}")
+
+
+def network(value: object, what: str) -> Layered:
+    """`value` if it is a network that can be read, or InvalidSpecError."""
+    if not isinstance(value, Layered):
+        raise InvalidSpecError(f"{what} must be a topology, not {type(value).__name__}")
+    return value
+
+
+def require_widths(widths: Sequence[int]) -> None:
+    """Refuse node layers of 2**32 or more nodes, which no layer and no file can hold.
+
+    Raises:
+        InvalidSpecError: names the first such node layer.
+    """
+    for i, width in enumerate(widths):
+        if width >= MAX_WIDTH:
+            raise InvalidSpecError(f"node layer {i} would have more than 2^32 - 1 nodes: use smaller numbers")
+
+
+def slug_of(net: Layered) -> str:
+    """A short name of any network for files: its own, or its widths."""
+    return net.slug if isinstance(net, Spec) else dotted(net.widths)
+
+
+def dotted(values: Sequence[object]) -> str:
+    """A list's part of a file name: all values where they are few, else the first, the last and how many."""
+    return ".".join(map(str, values)) if len(values) <= 12 else f"{values[0]}..{values[-1]}x{len(values)}"
+
+
+def generator(seed: int, i: int) -> np.random.Generator:
+    """The random stream of (edge or node) layer i alone: layers can be drawn in any order, anywhere."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(i,))))
+
+
+def from_cells(cells: UInt64Array, shape: tuple[int, int], buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+    """A layer's arrays from its edges' cell numbers. O(edges + sources log edges).
+
+    Args:
+        cells: source * targets + target of each edge, increasing: that is the canonical order.
+        shape: (sources, targets).
+        buffers: where the arrays are taken from.
+    """
+    sources, targets = shape
+    indptr, indices = buffers.take(sources, cells.size)
+    indptr[:] = np.searchsorted(cells, np.arange(sources + 1, dtype=INDEX) * targets)
+    np.remainder(cells, targets, out=indices)
+    return indptr, indices
 
 
 def _as_json(value: Any) -> Any:

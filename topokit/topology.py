@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,10 +46,11 @@ class Topology(Layered):
         self._layers = tuple(layers)
         if not self._layers:
             raise InvalidGraphError("a topology needs at least one edge layer")
-        for i, (one, two) in enumerate(zip(self._layers, self._layers[1:], strict=False)):
+        for i, (one, two) in enumerate(pairwise(self._layers)):
             if one.shape[1] != two.shape[0]:
                 raise InvalidGraphError(
-                    f"layer {i} ends in {one.shape[1]} nodes, but layer {i + 1} starts from {two.shape[0]}: they must be equal"
+                    f"layer {i} ends in {one.shape[1]} nodes, but layer {i + 1} starts from {two.shape[0]}: "
+                    "they must be equal"
                 )
         self._recipe = recipe
         self._promises = promises or Promises()

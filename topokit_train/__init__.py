@@ -1,1 +1,30 @@
-"""PyTorch training on sparse topologies."""
+"""topokit_train: train PyTorch networks whose weights are really sparse, on topokit's topologies.
+
+Names are imported when they are first used: `import topokit_train` does not load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topokit_train.config import TrainConfig
+    from topokit_train.layers import SparseLinear, sparsify
+    from topokit_train.runs import train
+
+__all__ = ["SparseLinear", "TrainConfig", "sparsify", "train"]
+
+_PLACES = {
+    "SparseLinear": "topokit_train.layers",
+    "TrainConfig": "topokit_train.config",
+    "sparsify": "topokit_train.layers",
+    "train": "topokit_train.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'topokit_train' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

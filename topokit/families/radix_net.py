@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, integers, option
+from topokit.spec import Spec, integer, integers, option, require_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class RadixNet(Spec):
         object.__setattr__(self, "direction", integer(self.direction, "direction", -1))
         if self.direction not in (1, -1):
             raise InvalidSpecError(f"direction must be 1 or -1, not {self.direction}")
+        require_widths(self.widths)
 
     @property
     def nodes(self) -> int:
@@ -83,12 +85,12 @@ class RadixNet(Spec):
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        pairs = zip(self._kron, self._kron[1:], strict=False)
+        pairs = pairwise(self._kron)
         return tuple(self.nodes * radix * a * b for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
 
     @property
     def promises(self) -> Promises:
-        pairs = list(zip(self._kron, self._kron[1:], strict=False))
+        pairs = list(pairwise(self._kron))
         degrees = tuple((radix * b, radix * a) for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
         cells = self.nodes**2 * sum(a * b for a, b in pairs)
         return Promises(connected=True, paths=self.paths, degrees=degrees, density=Fraction(self.edges, cells))
@@ -163,12 +165,15 @@ def _fill_circulant(out: UInt64Array, place: int, direction: int) -> None:
 
 
 def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(radices, Sequence) or isinstance(radices, str) or not radices:
+    if not isinstance(radices, Sequence | np.ndarray) or isinstance(radices, str) or not len(radices):
         raise InvalidSpecError(f"radices must be one or more lists of integers of at least 2, not {radices!r}")
     flat = not isinstance(radices[0], Sequence | np.ndarray)
     systems = tuple(integers(system, "radices", 2) for system in ([radices] if flat else radices))
     if not all(systems):
         raise InvalidSpecError("a mixed radix system needs at least one radix")
+    for k, system in enumerate(systems, start=1):
+        if sum(radix.bit_length() - 1 for radix in system) >= 32:  # found without multiplying a file's huge numbers
+            raise InvalidSpecError(f"system {k} has a product of 2^32 or more; no node layer can be that wide")
     products = [prod(system) for system in systems]
     for k, product in enumerate(products[1:-1], start=2):
         if product != products[0]:

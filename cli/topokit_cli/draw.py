@@ -1,0 +1,67 @@
+"""`topokit draw`: draw a topology."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import FILE, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.source import TopologySource
+
+
+@click.command("draw")
+@topology_argument
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Figure to write: .png, .svg or .pdf.")
+@click.option(
+    "--style",
+    type=click.Choice(["auto", "edges", "pattern"]),
+    default="auto",
+    help="Nodes and edges, or each layer's matrix; by size where left out.",
+)
+@click.option("--beside", type=FILE, multiple=True, help="Draw this topology below; repeatable.")
+@click.option("--trace", type=int, metavar="NODE", help="Highlight the paths of this input.")
+@click.option("--rows", is_flag=True, help="Node layers as rows instead of columns.")
+@click.option("--steps", is_flag=True, help="The construction of a RadiX-Net, one shift after another.")
+@click.option("--kron-steps", is_flag=True, help="The Kronecker product of a RadiX-Net, layer by layer.")
+@force_option
+@json_option
+def command(
+    source: TopologySource,
+    output: Path,
+    style: str,
+    beside: tuple[Path, ...],
+    trace: int | None,
+    rows: bool,
+    steps: bool,
+    kron_steps: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw a topology as PNG, SVG or PDF."""
+    from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
+
+    from topokit.formats import load
+
+    ways = {
+        "--steps": steps,
+        "--kron-steps": kron_steps,
+        "--beside": bool(beside),
+        "--trace": trace is not None,
+        "--rows": rows,
+    }
+    if sum(ways.values()) > 1 and (steps or kron_steps):
+        raise click.UsageError(f"{' and '.join(way for way, given in ways.items() if given)} cannot go together")
+    net = source.open()
+    if steps:
+        figure = draw_steps(net)
+    elif kron_steps:
+        figure = draw_kron_steps(net)
+    else:
+        figure = draw(net, style=style, beside=[load(other) for other in beside], trace=trace, rows=rows)
+    save_figure(figure, output, force=force)
+    if as_json:
+        render.as_json({"figure": str(output), **render.describe(net, source.file, None)})
+    else:
+        click.echo(f"{output}: {net.summary()}")

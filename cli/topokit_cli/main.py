@@ -1,0 +1,88 @@
+"""The `topokit` command: finds the subcommand, and turns errors into one line and an exit code.
+
+Exit codes: 0 done and every required check holds; 1 error; 2 usage; 3 a required check fails;
+4 a required check is undecided; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from topokit import __version__
+from topokit.errors import TopokitError
+
+COMMANDS = {
+    "build": "Build a topology and save it.",
+    "verify": "Prove what a topology promises.",
+    "info": "Say what a topology is made of.",
+    "draw": "Draw a topology.",
+    "convert": "Read one format, write another.",
+    "mask": "Write a topology as masks for a model.",
+    "train": "Train a network on a topology.",
+}
+"""Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"topokit_cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="topokit")
+def topokit() -> None:
+    r"""Make, prove, look at and train sparse neural-network topologies.
+
+    \b
+    topokit build --radices 2,2,2 --kron 10,10     a RadiX-Net, 8-80-80-8
+    topokit verify radix-net-*.safetensors         its proof
+    topokit draw radix-net-*.safetensors -o net.svg
+    topokit train                                  LeNet-300-100, 90 % sparse, on embedded digits
+
+    Every command that reads a topology takes a file, or the options of `build`.
+    """
+
+
+def main() -> None:
+    """Run the command line; the installed `topokit` calls this."""
+    try:
+        code = topokit.main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        code = _say(error.format_message(), error.exit_code, getattr(error, "ctx", None))
+    except TopokitError as error:
+        code = _say(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("interrupted", 130)
+    except MemoryError:
+        code = _say("out of memory: use smaller widths, or stream the topology from its options", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        code = 1
+    except OSError as error:
+        code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    sys.exit(code or 0)
+
+
+def _say(message: str, code: int, ctx: click.Context | None = None) -> int:
+    where = ctx.command_path if ctx else "topokit"
+    hint = f" (see {where} --help)" if ctx and code == 2 else ""
+    print(f"{where}: {' '.join(message.split())}{hint}", file=sys.stderr)
+    return code

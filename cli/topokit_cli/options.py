@@ -1,0 +1,101 @@
+"""Command-line options: the parsers of lists, and the options that describe a topology."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit_cli.source import TopologySource
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ListOf(click.ParamType):
+    """Values separated by commas, as a tuple."""
+
+    def __init__(self, convert: Callable[[str], Any], name: str, wanted: str):
+        self._convert = convert
+        self.name = name
+        self._wanted = wanted
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(self._convert(part.strip()) for part in value.split(","))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a list of {self._wanted} separated by commas", param, ctx)
+
+
+INTS = ListOf(int, "N,N,...", "integers")
+NUMBERS = ListOf(Fraction, "X,X,...", "numbers")
+NAMES = ListOf(str, "NAME,NAME,...", "names")
+FILE = click.Path(exists=True, path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+_TYPES: dict[str, dict[str, Any]] = {
+    "int": {"type": int},
+    "ints": {"type": INTS},
+    "systems": {"type": INTS, "multiple": True},
+    "numbers": {"type": NUMBERS},
+    "net": {"type": FILE, "metavar": "FILE"},
+}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+
+
+def family_options(command: Command) -> Command:
+    """Add `--family` and every option of every family; a family's dataclass fields are its options."""
+    helps: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for name in FAMILIES:
+        for field in dataclasses.fields(FAMILIES[name]):
+            if field.name != "seed":
+                helps.setdefault(field.name, (dict(field.metadata), []))[1].append(name)
+    for field_name, (metadata, families) in reversed(helps.items()):
+        text = f"{metadata['help']} [{', '.join(families)}]"
+        flag = f"--{field_name.replace('_', '-')}"
+        command = click.option(flag, field_name, default=None, help=text, **_TYPES[metadata["kind"]])(command)
+    family = click.Choice(list(FAMILIES))
+    return click.option("--family", type=family, help="Family of topologies; radix-net where left out.")(command)
+
+
+def topology_options(*, seed_flags: tuple[str, ...] = ("--topology-seed",)) -> Callable[[Command], Command]:
+    """Add all options that describe a topology, and hand them to the command as one `source` argument.
+
+    Args:
+        seed_flags: the flags that give the seed of a random topology.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def collected(**values: Any) -> Any:
+            source = TopologySource.take_from(values, seed_flags[0])
+            return command(source=source, **values)
+
+        options = (
+            family_options,
+            click.option("--crop", type=INTS, help="Keep only so many nodes of each node layer."),
+            click.option("--crop-keep", type=click.Choice(["first", "last"]), help="Which nodes a crop keeps."),
+            click.option(
+                "--random-equivalent", type=click.Choice(RANDOM_EQUIVALENTS), help="Take its random twin instead."
+            ),
+            click.option(*seed_flags, "topology_seed", type=int, help="Seed of a random topology."),
+        )
+        for add in reversed(options):
+            collected = add(collected)
+        return collected  # type: ignore[return-value]
+
+    return decorate
+
+
+def topology_argument(command: Command) -> Command:
+    """Add an optional FILE and all options that describe a topology, as one `source` argument."""
+    return click.argument("file", type=FILE, required=False)(topology_options()(command))

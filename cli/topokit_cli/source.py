@@ -1,0 +1,126 @@
+"""Where a command's topology comes from: a file, or options that describe one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from topokit.layered import Layered
+
+TRANSFORM_OPTIONS = ("crop", "crop_keep", "random_equivalent", "topology_seed", "family")
+
+
+@dataclass(frozen=True)
+class TopologySource:
+    """What the user said about the topology; `open` makes it.
+
+    Args:
+        file: a saved topology, or None.
+        family: name of a family, or None for the default.
+        fields: the family's options that were given.
+        crop: node layers' new widths, or None.
+        crop_keep: "first", "last" or None.
+        random_equivalent: the kind of random twin to take instead, or None.
+        seed: seed of a random topology, or None.
+        seed_flag: the flag that gives it, for messages.
+    """
+
+    file: Path | None
+    family: str | None
+    fields: dict[str, Any]
+    crop: tuple[int, ...] | None
+    crop_keep: str | None
+    random_equivalent: str | None
+    seed: int | None
+    seed_flag: str
+
+    @classmethod
+    def take_from(cls, values: dict[str, Any], seed_flag: str) -> TopologySource:
+        """Take the topology options out of a command's `values`."""
+        from topokit.families import FAMILIES
+
+        names = {field.name for name in FAMILIES for field in dataclasses.fields(FAMILIES[name])} - {"seed"}
+        taken = {name: values.pop(name) for name in names if name in values}
+        known = {name: values.pop(name) for name in TRANSFORM_OPTIONS}
+        seed = known.pop("topology_seed")
+        fields = {name: value for name, value in taken.items() if value not in (None, ())}
+        return cls(file=values.pop("file", None), fields=fields, seed=seed, seed_flag=seed_flag, **known)
+
+    @property
+    def given(self) -> bool:
+        """Whether the user described a topology at all."""
+        return bool(self.file or self.family or self.fields or self.random_equivalent or self.crop)
+
+    def open(self) -> Layered:
+        """The topology; a described one is not built, only ready to be read.
+
+        Raises:
+            click.UsageError: the options do not fit together.
+            TopokitError: the numbers do not, or the file is bad.
+        """
+        net = self._described()
+        if self.crop is not None:
+            from topokit.transforms import crop
+
+            net = crop(net, self.crop, keep=self.crop_keep or "first")
+        elif self.crop_keep:
+            raise click.UsageError("--crop-keep needs --crop")
+        if self.random_equivalent:
+            from topokit.families import FAMILIES
+
+            net = FAMILIES[self.random_equivalent].twin_of(net, self._required_seed())
+        return net
+
+    def _described(self) -> Layered:
+        if self.file:
+            if self.family or self.fields:
+                raise click.UsageError("give a file or the options of a family, not both")
+            from topokit.formats import load
+
+            return load(self.file)
+        if self.random_equivalent and not self.family and set(self.fields) == {"like"}:
+            from topokit.formats import load
+
+            return load(self.fields["like"])
+        return self._family()
+
+    def _family(self) -> Layered:
+        from topokit.families import FAMILIES
+
+        if not self.family and not self.fields:
+            raise click.UsageError("no topology: give a file, or --radices and the other options of a family")
+        name = self.family or "radix-net"
+        own = {field.name: field for field in dataclasses.fields(FAMILIES[name])}
+        options = dict(self.fields)
+        for given in options:
+            if given not in own:
+                raise click.UsageError(
+                    f"{_flag(given)} is not an option of {name}; its options are {', '.join(map(_flag, own))}"
+                )
+        if "seed" in own:
+            options["seed"] = self._required_seed()
+        elif self.seed is not None and not self.random_equivalent:
+            raise click.UsageError(f"{self.seed_flag} has no use here: {name} is not random")
+        for missing, field in own.items():
+            if missing not in options and field.default is dataclasses.MISSING:
+                raise click.UsageError(f"{name} needs {_flag(missing)}")
+        if isinstance(options.get("like"), Path):
+            from topokit.formats import load
+
+            options["like"] = load(options["like"])
+        net: Layered = FAMILIES[name](**options)
+        return net
+
+    def _required_seed(self) -> int:
+        if self.seed is None:
+            raise click.UsageError(f"a random topology needs {self.seed_flag}")
+        return self.seed
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")

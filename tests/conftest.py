@@ -1,0 +1,20 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mnist_dir():
+    """The folder in $TOPOKIT_DATA_DIR that holds MNIST; the test is skipped where the variable is not set.
+
+    Where it is set, MNIST must be there: a check that was asked for does not vanish without a word.
+    """
+    root = os.environ.get("TOPOKIT_DATA_DIR")
+    if not root:
+        pytest.skip("needs MNIST: set TOPOKIT_DATA_DIR to a folder that holds mnist/")
+    folder = Path(root)
+    assert (folder / "mnist" / "train-images-idx3-ubyte.gz").exists(), f"TOPOKIT_DATA_DIR={root} holds no mnist/"
+    return folder

@@ -1,0 +1,120 @@
+"""What holds for everything in a registry, the next entry included."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from topokit.recipes import from_recipe
+from topokit.transforms import Concatenate, Crop, Kron, Permute, Reverse
+
+import topokit as tk
+from topokit.csr import validate
+from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.formats import FORMATS
+
+RADIX = tk.RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
+FILE_NAMES = {"safetensors": "net.safetensors", "npz": "net.npz", "graphml": "net.graphml"}
+
+EXAMPLES = {
+    "radix-net": [RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])],
+    "regular": [
+        tk.Regular(like=RADIX, seed=1),
+        tk.Regular(like=tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2), seed=1),
+    ],
+    "fixed-fan-in": [
+        tk.FixedFanIn(widths=(9, 5, 7), fan_in=3, seed=1),
+        tk.FixedFanIn(widths=(9, 5, 7), fan_in=("5/2", 1), seed=4),
+    ],
+    "bernoulli": [
+        tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2),
+        tk.Bernoulli(widths=(3, 3), density=(0,), seed=2),
+    ],
+    "crop": [Crop(of=RADIX, widths=(5, 12, 6, 18, 11)), Crop(of=RADIX, widths=(6, 10, 6, 18, 12), keep="last")],
+    "concatenate": [Concatenate(of=(RADIX, tk.RadixNet(radices=[(3, 4)])))],
+    "kron": [Kron(of=RADIX, widths=(2, 1, 3, 1, 1))],
+    "permute": [Permute(of=RADIX, seed=3)],
+    "reverse": [Reverse(of=RADIX)],
+}
+CASES = [pytest.param(spec, id=f"{name}-{k}") for name, specs in EXAMPLES.items() for k, spec in enumerate(specs)]
+
+
+def test_every_family_and_transform_has_an_example():
+    from topokit.transforms import TRANSFORMS
+
+    assert {*FAMILIES, *TRANSFORMS} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_layers_are_canonical_and_the_same_alone_and_streamed(spec):
+    assert len(spec) == len(spec.widths) - 1 == len(spec.layer_edges)
+    for i, layer in enumerate(spec.stream()):
+        validate(layer.indptr, layer.indices, layer.shape)
+        assert layer.shape == spec.widths[i : i + 2]
+        assert layer.edges == spec.layer_edges[i]
+        assert np.array_equal(spec.layer(i).to_dense(), layer.to_dense())
+        assert np.array_equal(spec.layer(spec.same_layer(i)).to_dense(), layer.to_dense())
+    assert tk.fingerprint(spec) == tk.fingerprint(spec.build())
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_recipes_rebuild_the_same_network(spec):
+    again = from_recipe(spec.recipe)
+    assert tk.fingerprint(again) == tk.fingerprint(spec)
+    assert again.recipe == spec.recipe
+    assert again.promises == spec.promises
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_every_promise_is_proved(spec):
+    report = tk.verify(spec.build())
+    assert report.verdict.value == "holds", str(report)
+    assert {*report.required} == spec.promises.names
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_slugs_are_file_names(spec):
+    assert re.fullmatch(r"[a-z0-9][a-zA-Z0-9._-]{0,100}", spec.slug), spec.slug
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("spec", CASES)
+def test_every_format_keeps_every_network(spec, name, tmp_path):
+    path = tmp_path / FILE_NAMES.get(name, "folder")
+    tk.save(spec, path, to=name)
+    back = tk.load(path)
+    assert back.widths == spec.widths
+    assert tk.fingerprint(back) == tk.fingerprint(spec)
+
+
+@pytest.mark.parametrize("kind", RANDOM_EQUIVALENTS)
+@pytest.mark.parametrize("spec", CASES)
+def test_every_network_has_random_equivalents(spec, kind):
+    twin = FAMILIES[kind].twin_of(spec, 5)
+    assert twin.widths == spec.widths
+    assert tk.verify(twin.build()).verdict.value == "holds"
+    assert tk.fingerprint(FAMILIES[kind].twin_of(spec, 5)) == tk.fingerprint(twin)
+    if kind != "bernoulli":
+        assert twin.layer_edges == spec.layer_edges
+
+
+def test_the_python_interface_has_every_name_it_lists():
+    for name in tk.__all__:
+        assert getattr(tk, name) is not None
+    assert set(tk.__all__) <= set(dir(tk))
+
+
+def test_the_docs_table_names_every_registry():
+    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    for registry in (
+        "FAMILIES",
+        "TRANSFORMS",
+        "MEASURES",
+        "CHECKS",
+        "FORMATS",
+        "KERNELS",
+        "DATASETS",
+        "MODELS",
+        "COMMANDS",
+    ):
+        assert f"`{registry}`" in text

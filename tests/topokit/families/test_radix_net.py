@@ -1,0 +1,163 @@
+"""RadiX-Nets against an edge-by-edge oracle and the published counts."""
+
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topokit.csr import validate
+from topokit.errors import InvalidSpecError
+from topokit.families.radix_net import RadixNet
+from topokit.topology import fingerprint
+
+
+def oracle(systems, kron, direction):
+    """The layers as dense matrices, from the definition: sums of powers of a cyclic shift, and numpy.kron."""
+    n = prod(systems[0])
+    shift = np.roll(np.eye(n, dtype=int), direction, axis=1)
+    layers = []
+    for system in systems:
+        place = 1
+        for radix in system:
+            base = sum(np.linalg.matrix_power(shift, k * place) for k in range(radix))
+            layers.append(np.kron(np.ones((kron[len(layers)], kron[len(layers) + 1]), int), base))
+            place *= radix
+    return layers
+
+
+def product(layers):
+    total = layers[0].astype(object)
+    for layer in layers[1:]:
+        total = total.dot(layer.astype(object))
+    return total
+
+
+def factorisations(n):
+    return [[n]] + [[d, *rest] for d in range(2, n) if n % d == 0 for rest in factorisations(n // d)]
+
+
+@st.composite
+def specs(draw):
+    n = draw(st.integers(2, 24))
+    last = draw(st.sampled_from([d for d in range(2, n + 1) if n % d == 0]))
+    full = [draw(st.sampled_from(factorisations(n))) for _ in range(draw(st.integers(1, 3)))]
+    systems = [
+        draw(st.permutations(system))
+        for system in [*full, *draw(st.sampled_from([[], [[last]], factorisations(last)[-1:]]))]
+    ]
+    kron = draw(st.lists(st.integers(1, 3), min_size=sum(map(len, systems)) + 1, max_size=sum(map(len, systems)) + 1))
+    return systems, kron, draw(st.sampled_from([1, -1]))
+
+
+@settings(deadline=None, max_examples=200)
+@given(specs())
+def test_agrees_with_the_definition_edge_by_edge(case):
+    systems, kron, direction = case
+    net = RadixNet(radices=systems, kron=kron, direction=direction)
+    dense = oracle(systems, kron, direction)
+    assert net.widths == (dense[0].shape[0], *(layer.shape[1] for layer in dense))
+    assert net.layer_edges == tuple(layer.sum() for layer in dense)
+    for i, (layer, wanted) in enumerate(zip(net.stream(), dense, strict=True)):
+        validate(layer.indptr, layer.indices, layer.shape)
+        assert np.array_equal(layer.to_dense(), wanted)
+        assert np.array_equal(net.layer(net.same_layer(i)).to_dense(), wanted)
+    promises = net.promises
+    assert np.array_equal(product(dense), np.full((net.widths[0], net.widths[-1]), promises.paths, object))
+    assert promises.density == Fraction(sum(int(m.sum()) for m in dense), sum(m.size for m in dense))
+    for (out_degree, in_degree), wanted in zip(promises.degrees, dense, strict=True):
+        assert (wanted.sum(1) == out_degree).all()
+        assert (wanted.sum(0) == in_degree).all()
+
+
+@pytest.mark.parametrize(
+    ("systems", "kron", "paths"),
+    [
+        ([[3, 4], [2, 6], [4]], [2, 1, 3, 2, 1, 2], 288),
+        ([[3, 4], [6, 2]], [1, 2, 1, 3, 1], 72),
+        ([[10, 10], [10]], [8, 3, 1, 1], 30),
+        ([[2, 2, 2]], [10, 10], 100),
+        ([[10, 10]], [8, 3, 1], 3),
+        ([[10, 10]], [8, 30, 1], 30),
+        ([[10, 10]], [1, 5, 2], 5),
+    ],
+)
+def test_published_path_counts(systems, kron, paths):
+    net = RadixNet(radices=systems, kron=kron)
+    assert net.promises.paths == paths
+    assert set(product([layer.to_dense() for layer in net.build().stream()]).ravel()) == {paths}
+
+
+@pytest.mark.parametrize(
+    ("systems", "kron"),
+    [
+        ([[10, 10, 10], [10]], [1, 2, 3, 2, 1]),
+        ([[5, 7, 18], [7, 5, 3, 2, 3]], [1, 3, 2, 4, 2, 5, 3, 2, 1]),
+    ],
+)
+def test_published_large_shapes(systems, kron):
+    net = RadixNet(radices=systems, kron=kron)
+    assert net.widths == tuple(prod(systems[0]) * width for width in kron)
+    ones = np.ones(net.widths[0], np.int64)
+    for layer in net.stream():
+        ones = layer.to_scipy(np.int64).T @ ones
+    assert set(ones) == {net.promises.paths * net.widths[0]}
+
+
+def test_the_first_figure():
+    net = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
+    assert net.widths == (8, 80, 80, 8)
+    assert net.layer_edges == (160, 1600, 160)
+    assert net.promises.density == Fraction(1, 4)
+
+
+def test_the_papers_networks():
+    small, big = (RadixNet(radices=(10, 10), kron=kron) for kron in [(8, 3, 1), (8, 30, 1)])
+    assert small.widths == (800, 300, 100)
+    assert small.layer_edges == (24000, 3000)
+    assert big.widths == (800, 3000, 100)
+
+
+def test_a_flat_list_is_one_system_and_outer_widths_default_to_one():
+    assert RadixNet(radices=[3, 2]) == RadixNet(radices=[(3, 2)], kron=(1, 1, 1))
+    assert RadixNet(radices=[(2, 2, 2)], kron=(10, 10)).kron == (1, 10, 10, 1)
+    assert RadixNet(radices=np.array([3, 2])[None]) == RadixNet(radices=[3, 2])
+
+
+def test_direction_and_order_of_radices_change_the_edges():
+    prints = {fingerprint(RadixNet(radices=[r], direction=d)) for r in ([2, 3, 2], [3, 2, 2]) for d in (1, -1)}
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"radices": []}, "radices must be"),
+        ({"radices": "22"}, "radices must be"),
+        ({"radices": [(2, 1)]}, "at least 2, not 1"),
+        ({"radices": [(2, 2.0)]}, "not 2.0"),
+        ({"radices": [(2, True)]}, "not True"),
+        ({"radices": [(2, 2), ()]}, "at least one radix"),
+        ({"radices": [(3, 4), (2, 5), (12,)]}, r"system 2 \[2, 5\] has product 10; it must be 12"),
+        ({"radices": [(3, 4), (5,)]}, r"system 2, the last, \[5\] has product 5; it must divide 12"),
+        ({"radices": [(2, 2)], "kron": (1, 2)}, "kron has 2 widths; 2 radices need 3"),
+        ({"radices": [(2, 2)], "kron": (1, 0, 1)}, "kron must be at least 1, not 0"),
+        ({"radices": [(2, 2)], "direction": 0}, "direction must be 1 or -1"),
+        ({"radices": [(2, 2)], "direction": -2}, "direction must be"),
+    ],
+)
+def test_bad_numbers_are_refused_with_what_is_needed(options, said):
+    with pytest.raises(InvalidSpecError, match=said):
+        RadixNet(**options)
+
+
+def test_slug_and_recipe_tell_specs_apart():
+    one = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+    assert one.slug == "radix-net-10.10-kron-8.3.1"
+    assert one.recipe == {
+        "family": "radix-net",
+        "options": {"radices": [[10, 10]], "kron": [8, 3, 1], "direction": 1},
+    }
+    assert RadixNet(radices=[(2, 3), (6,)], direction=-1).slug == "radix-net-2.3_6-backward"

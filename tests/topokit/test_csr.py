@@ -1,0 +1,180 @@
+"""The door to GraphBLAS: what is refused, what is shared, what is taken back."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topokit import csr
+from topokit.csr import Buffers, Storage, from_edges, validate
+from topokit.errors import InvalidGraphError, TooLargeError
+
+
+def uint(*values):
+    return np.array(values, np.uint64)
+
+
+GOOD = (uint(0, 2, 2, 3), uint(0, 2, 1), (3, 4))
+
+
+def test_canonical_arrays_pass():
+    validate(*GOOD)
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "shape", "said"),
+    [
+        (uint(0, 2, 2, 3), uint(0, 4, 1), (3, 4), "node 4"),
+        (uint(0, 2, 2, 3), uint(0, 0, 1), (3, 4), "twice"),
+        (uint(0, 2, 2, 3), uint(2, 0, 1), (3, 4), "out of order"),
+        (uint(0, 2, 1, 3), uint(0, 2, 1), (3, 4), "decreases"),
+        (uint(0, 2, 2, 4), uint(0, 2, 1), (3, 4), "ends at 4"),
+        (uint(1, 2, 2, 3), uint(0, 2, 1), (3, 4), "starts at 1"),
+        (uint(0, 2, 3), uint(0, 2, 1), (3, 4), "need 4"),
+        (np.array([0, 2, 2, 3]), np.array([0, -1, 1]), (3, 4), "negative"),
+        (uint(0, 2, 2, 3), np.array([0, np.nan, 1]), (3, 4), "float64"),
+        (uint(0, 2, 2, 3), uint(0, 2, 1).reshape(1, 3), (3, 4), "dimensions"),
+        (uint(0, 0), uint(), (1, 0), "widths"),
+        (uint(0, 0), uint(), (1, 2**32), "widths"),
+        (uint(0, 1, 2), uint(1, 0), (2, 1), "node 1"),
+    ],
+)
+def test_bad_arrays_are_refused(indptr, indices, shape, said):
+    with pytest.raises(InvalidGraphError, match=said):
+        validate(indptr, indices, shape)
+
+
+def test_messages_name_the_layer_and_the_source():
+    with pytest.raises(InvalidGraphError, match="layer 7: source 2 lists target 1 twice"):
+        validate(uint(0, 1, 1, 3), uint(3, 1, 1), (3, 4), "layer 7")
+
+
+edge_lists = st.integers(1, 6).flatmap(
+    lambda rows: st.integers(1, 6).flatmap(
+        lambda columns: st.tuples(
+            st.just((rows, columns)),
+            st.sets(st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1))).map(list),
+        )
+    )
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(edge_lists)
+def test_an_edge_list_in_any_order_becomes_that_matrix(case):
+    shape, edges = case
+    dense = np.zeros(shape, bool)
+    for source, target in edges:
+        dense[source, target] = True
+    pairs = np.array(edges, np.int64).reshape(-1, 2)
+    storage = from_edges(pairs[:, 0], pairs[:, 1], shape)
+    validate(storage.indptr, storage.indices, shape)
+    rows, columns, _ = storage.matrix().to_coo()
+    assert storage.matrix().shape == shape
+    assert storage.matrix().nvals == dense.sum()
+    assert dense[rows, columns].all()
+
+
+def test_edges_given_twice_or_out_of_range_are_refused():
+    with pytest.raises(InvalidGraphError, match="twice"):
+        from_edges(np.array([0, 0]), np.array([1, 1]), (1, 2))
+    with pytest.raises(InvalidGraphError, match="source"):
+        from_edges(np.array([5]), np.array([1]), (1, 2))
+    with pytest.raises(InvalidGraphError, match="target"):
+        from_edges(np.array([0]), np.array([-1]), (1, 2))
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_the_matrix_lies_over_the_same_memory():
+    indptr, indices = uint(0, 2, 2, 3), uint(0, 2, 1)
+    storage = Storage(indptr, indices, (3, 4))
+    before = address(storage.indices)
+    assert storage.matrix().ss.is_iso
+    assert storage.matrix().nvals == 3
+    exported = storage.matrix().ss.export("csr", give_ownership=True, raw=True)
+    assert address(exported["col_indices"]) == before
+
+
+def test_arrays_that_graphblas_would_copy_are_refused():
+    for indices in (np.arange(6, dtype=np.uint64)[::2], np.arange(3, dtype=np.uint64).reshape(3), np.arange(3)):
+        with pytest.raises(ValueError, match="own their data"):
+            Storage(uint(0, 2, 2, 3), indices, (3, 9))
+
+
+def test_views_are_read_only_and_outlive_their_storage():
+    views = []
+    for made in (False, True):
+        storage = Storage(np.arange(0, 300001, 3, dtype=np.uint64), np.tile(uint(1, 5, 9), 100000).copy(), (100000, 10))
+        if made:
+            assert storage.matrix().nvals == 300000
+        views.append(storage.indices)
+        del storage
+    gc.collect()
+    _churn = [np.full(300000, 77, np.uint64) for _ in range(4)]
+    for view in views:
+        assert not view.flags.writeable
+        assert np.array_equal(view[-3:], uint(1, 5, 9))
+
+
+def test_memory_is_freed_with_the_last_view():
+    storage = Storage(uint(0, 1), uint(0), (1, 1))
+    owner = weakref.ref(storage.matrix())
+    view = storage.indices
+    del storage
+    gc.collect()
+    assert owner() is not None
+    del view
+    gc.collect()
+    assert owner() is None
+
+
+def test_buffers_hand_the_same_memory_on_and_old_views_stay_valid():
+    buffers = Buffers()
+    seen, views = set(), []
+    for k in range(4):
+        indptr, indices = buffers.take(2, 3)
+        seen.add(address(indices))
+        indptr[:] = (0, 1, 3)
+        indices[:] = (k, 0, 1)
+        storage = buffers.store(indptr, indices, (2, 9))
+        assert storage.matrix().nvals == 3
+        views.append(storage.indices)
+        buffers.reclaim(storage)
+    assert len(seen) == 1
+    indptr, indices = buffers.take(2, 50)  # another size: the old memory goes, but not under the views
+    indices[:] = 8
+    gc.collect()
+    assert all(np.array_equal(view, uint(3, 0, 1)) for view in views)
+
+
+def test_a_reclaimed_storage_says_so():
+    buffers = Buffers()
+    indptr, indices = buffers.take(1, 1)
+    indptr[:], indices[:] = (0, 1), 0
+    storage = buffers.store(indptr, indices, (1, 1))
+    buffers.reclaim(storage)
+    with pytest.raises(RuntimeError, match="streamed"):
+        storage.matrix()
+    with pytest.raises(RuntimeError, match="before"):
+        storage.reclaim()
+
+
+def test_work_that_cannot_fit_is_refused_before_it_is_tried(monkeypatch):
+    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 1000})())
+    csr.require_memory(1000, "this")
+    with pytest.raises(TooLargeError, match="this needs"):
+        csr.require_memory(1001, "this")
+    with pytest.raises(TooLargeError):
+        Buffers().take(10, 200)
+
+
+def test_a_layer_without_edges():
+    storage = Storage(uint(0, 0, 0), uint(), (2, 3))
+    assert storage.matrix().nvals == 0
+    assert storage.matrix().shape == (2, 3)
