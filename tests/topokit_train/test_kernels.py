@@ -1,0 +1,219 @@
+"""Every kernel against dense float64 arithmetic in NumPy, values and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+
+from topokit import Topology
+from topokit.errors import InvalidSpecError
+from topokit_train.kernels import KERNELS, choose
+from topokit_train.kernels.csr import CsrPlan
+
+CPU = torch.device("cpu")
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+
+
+def layer_of(mask):
+    """The topology layer of a dense bool array, shape (in, out)."""
+    return Topology.from_dense([mask]).layer(0)
+
+
+def random_mask(seed, shape, density):
+    return np.random.default_rng(seed).random(shape) < density
+
+
+masks = st.builds(
+    random_mask,
+    st.integers(0, 10**6),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+
+
+def operands(mask, batch, dtype=np.float64, seed=0):
+    """W (out, in), x (in, batch) and g (out, batch), in float64 NumPy, rounded to dtype; W is zero off the edges."""
+    rng = np.random.default_rng(seed)
+    sources, targets = mask.shape
+    shapes = (targets, sources), (sources, batch), (targets, batch)
+    W, x, g = (rng.standard_normal(shape).astype(dtype).astype(np.float64) for shape in shapes)
+    return W * mask.T, x, g
+
+
+def canonical(matrix, mask):
+    """The entries of an (out, in) array at the edges, by source and then target."""
+    return np.array([matrix[v, u] for u, v in sorted(zip(*np.nonzero(mask), strict=True))], dtype=np.float64)
+
+
+def strided(array):
+    """The same numbers as a tensor that is contiguous in neither order."""
+    wide = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
+    wide[:, ::2] = array
+    return torch.from_numpy(wide)[:, ::2]
+
+
+@pytest.fixture(scope="module", params=sorted(KERNELS))
+def kernel(request):
+    return KERNELS[request.param]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@given(mask=masks, batch=st.sampled_from([0, 1, 7, 513]), strides=st.booleans(), seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=60)
+def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, mask, batch, strides, seed):
+    plan = kernel.prepare(layer_of(mask)).to(device)
+    W, x, g = operands(mask, batch, np.float32, seed)
+    tensor = strided if strides else torch.from_numpy
+    x_, g_ = (tensor(array).to(device, dtype) for array in (x, g))
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).to(device, dtype)).requires_grad_()
+    y = kernel.multiply(x_.requires_grad_(), values, plan)
+    y.backward(g_)
+    close = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    np.testing.assert_allclose(y.detach().cpu(), W @ x, **close)
+    np.testing.assert_allclose(x_.grad.cpu(), W.T @ g, **close)
+    np.testing.assert_allclose(plan.to_canonical(values.grad).cpu(), canonical(g @ x.T, mask), **close)
+    assert y.dtype == values.grad.dtype == x_.grad.dtype == dtype
+
+
+def test_first_and_second_derivatives_are_those_of_finite_differences(kernel):
+    mask = random_mask(3, (5, 4), 0.4)
+    plan = kernel.prepare(layer_of(mask))
+    W, x, _ = operands(mask, 3)
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
+    arguments = (torch.from_numpy(x).requires_grad_(), values)
+    assert torch.autograd.gradcheck(lambda x, values: kernel.multiply(x, values, plan), arguments)
+    assert torch.autograd.gradgradcheck(lambda x, values: kernel.multiply(x, values, plan), arguments)
+
+
+@given(mask=masks)
+@settings(deadline=None, max_examples=60)
+def test_a_plan_keeps_the_edges_and_their_order(kernel, mask):
+    layer = layer_of(mask)
+    plan = kernel.prepare(layer)
+    numbers = torch.arange(1.0, layer.edges + 1)
+    values = plan.from_canonical(numbers)
+    assert torch.equal(plan.to_canonical(values), numbers)
+    assert torch.equal(plan.from_canonical(plan.to_canonical(values)), values)
+    assert plan.layer().shape == layer.shape
+    assert np.array_equal(plan.layer().indptr, layer.indptr)
+    assert np.array_equal(plan.layer().indices, layer.indices)
+
+
+def test_one_layer_can_be_used_twice_in_a_network(kernel):
+    mask = random_mask(1, (6, 6), 0.4)
+    plan = kernel.prepare(layer_of(mask))
+    W, x, g = operands(mask, 5)
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
+    once = kernel.multiply(torch.from_numpy(x), values, plan)
+    kernel.multiply(once, values, plan).backward(torch.from_numpy(g))
+    both = W.T @ g @ x.T + g @ (W @ x).T
+    np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(both, mask), rtol=1e-12)
+
+
+def test_autocast_multiplies_in_a_type_the_kernel_knows(kernel):
+    mask = random_mask(2, (30, 20), 0.2)
+    plan = kernel.prepare(layer_of(mask))
+    W, x, g = operands(mask, 4)
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).float()).requires_grad_()
+    x_ = torch.from_numpy(x).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = kernel.multiply(x_, values, plan)
+        y.backward(torch.from_numpy(g).to(y.dtype))
+    assert values.grad.dtype == torch.float32
+    assert x_.grad.dtype == torch.bfloat16
+    np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
+    np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=0.1)
+    np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
+
+
+def test_masked_leaves_entries_off_the_edges_at_zero_whatever_the_gradient():
+    mask = random_mask(4, (5, 6), 0.5)
+    kernel = KERNELS["masked"]
+    plan = kernel.prepare(layer_of(mask))
+    values = torch.ones(6, 5, requires_grad=True)  # not zero off the edges: multiply must not read them
+    y = kernel.multiply(torch.full((5, 2), torch.inf), values, plan)
+    y.backward(torch.full((6, 2), torch.nan))
+    assert not values.grad[~plan.mask].any()
+    assert values.grad[plan.mask].isnan().all()
+    assert torch.equal(kernel.multiply(torch.ones(5, 1), values, plan)[:, 0], torch.from_numpy(mask.sum(0)).float())
+
+
+def test_under_csr_nan_reaches_only_what_it_is_connected_to():
+    mask = random_mask(5, (8, 9), 0.3)
+    kernel = KERNELS["csr"]
+    plan = kernel.prepare(layer_of(mask))
+    W, x, g = operands(mask, 3)
+    x[2] = np.nan
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
+    y = kernel.multiply(torch.from_numpy(x), values, plan)
+    y.backward(torch.from_numpy(g))
+    assert np.array_equal(y.detach().isnan().any(1), mask[2])
+    assert 0 < mask[2].sum() < 9
+    from_two = canonical(np.broadcast_to(np.arange(8) == 2, (9, 8)), mask).astype(bool)
+    assert np.array_equal(plan.to_canonical(values.grad).isnan(), from_two)
+
+
+def test_under_csr_a_nan_weight_spoils_no_weight_gradient():
+    plan = CsrPlan(layer_of(random_mask(6, (8, 9), 0.3)))
+    values = torch.full((plan.layer().edges,), torch.nan, requires_grad=True)
+    KERNELS["csr"].multiply(torch.ones(8, 3), values, plan).backward(torch.ones(9, 3))
+    assert torch.equal(values.grad, torch.full_like(values, 3.0))
+
+
+def test_csr_computes_no_gradient_that_nobody_asked_for(monkeypatch):
+    plan = CsrPlan(layer_of(random_mask(7, (8, 9), 0.3)))
+    multiply, x, values = KERNELS["csr"].multiply, torch.ones(8, 3), torch.ones(plan.layer().edges)
+    with monkeypatch.context() as patch:
+        patch.setattr(CsrPlan, "to_canonical", None)  # the transpose cannot be made
+        multiply(x, values.clone().requires_grad_(), plan).sum().backward()
+    monkeypatch.setattr(torch.sparse, "sampled_addmm", None)
+    multiply(x.requires_grad_(), values, plan).sum().backward()
+    assert not multiply(x.detach(), values, plan).requires_grad
+
+
+def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
+    width = 2**20  # a dense float32 matrix would take 4 TiB
+    corners = coo_array(([1, 1], ([0, width - 1], [width - 1, 0])), shape=(width, width))
+    plan = CsrPlan(Topology.from_scipy([corners]).layer(0))
+    x, values = torch.ones(width, 2, requires_grad=True), torch.tensor([2.0, 3.0], requires_grad=True)
+    KERNELS["csr"].multiply(x, values, plan).sum().backward()
+    assert values.grad.tolist() == [2, 2]
+    assert x.grad[[0, 1, -1], 0].tolist() == [3, 0, 2]
+    assert {buffer.dtype for buffer in plan.buffers()} == {torch.int32}
+
+
+@pytest.mark.parametrize(
+    ("shape", "density", "device", "dtype", "taken"),
+    [
+        ((784, 300), 0.1, "cpu", torch.float32, "csr"),
+        ((300, 100), 0.1, "cpu", torch.float64, "csr"),
+        ((300, 100), 0.5, "cpu", torch.float32, "masked"),
+        ((784, 300), 1.0, "cpu", torch.float32, "masked"),
+        ((32, 32), 0.05, "cpu", torch.float32, "masked"),
+        ((784, 300), 0.1, "cpu", torch.bfloat16, "masked"),
+        ((784, 300), 0.1, "mps", torch.float32, "masked"),
+        ((784, 300), 0.1, "cuda", torch.float32, "masked"),
+        ((3000, 1000), 0.001, "cuda", torch.float32, "csr"),
+    ],
+)
+def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
+    assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype) == taken
+
+
+def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():
+    layer = layer_of(np.ones((2, 2), bool))
+    for name in KERNELS:
+        assert choose(layer, CPU, torch.float32, name) == KERNELS[name].name == name
+    with pytest.raises(InvalidSpecError, match="did you mean csr"):
+        choose(layer, CPU, torch.float32, "crs")
+    with pytest.raises(
+        InvalidSpecError, match="csr does not run on cpu with float16: it takes float32, float64 on cpu, cuda"
+    ):
+        choose(layer, CPU, torch.float16, "csr")
+    with pytest.raises(InvalidSpecError, match="csr does not run on mps with float32"):
+        choose(layer, torch.device("mps"), torch.float32, "csr")
+    with pytest.raises(InvalidSpecError, match="masked does not run on cpu with int64"):
+        choose(layer, CPU, torch.int64)

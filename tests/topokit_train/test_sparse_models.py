@@ -1,0 +1,172 @@
+"""sparsify on models of other people's making, and training on several ranks."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from topokit import RadixNet
+from topokit.errors import InvalidSpecError
+from topokit_train.layers import SparseLinear, sparsify
+
+NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
+WEIGHTS = ("0.weight", "2.weight")
+
+
+def masks(net=NET):
+    return [torch.from_numpy(net.layer(i).to_dense().T.copy()) for i in range(len(net))]
+
+
+def a_model(**kinds):
+    return nn.Sequential(nn.Linear(20, 40, **kinds), nn.ReLU(), nn.Linear(40, 20, **kinds), nn.Linear(20, 3, **kinds))
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_weights_on_the_edges_stay_and_the_others_go(kernel, dtype):
+    model, reference = a_model(dtype=dtype), a_model(dtype=dtype)
+    reference.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for name, mask in zip(WEIGHTS, masks(), strict=True):
+            reference.get_parameter(name).mul_(mask)
+    assert sparsify(model, NET, kernel=kernel) is model
+    assert [type(part) for part in model] == [SparseLinear, nn.ReLU, SparseLinear, nn.Linear]
+    assert model[0].kernel == kernel
+    assert model[0].values.dtype == model[0].bias.dtype == dtype
+    x = torch.randn(6, 20, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x), reference(x))
+
+
+def test_a_pruned_model_keeps_the_weights_of_its_last_step():
+    model = a_model()
+    for index, mask in zip((0, 2), masks(), strict=True):
+        prune.custom_from_mask(model[index], "weight", mask)
+    prune.random_unstructured(model[0], "bias", 0.5)
+    x = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    model(x).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()  # model[0].weight is still the one before this step
+    sparse = sparsify(nn.Sequential(*model), NET)
+    torch.testing.assert_close(sparse(x), model(x))
+
+
+def test_modules_without_bias_frozen_ones_and_the_mode_are_kept():
+    model = nn.Sequential(nn.Linear(20, 40, bias=False), nn.Linear(40, 20)).eval()
+    model[0].weight.requires_grad_(False)
+    model[1].bias.requires_grad_(False)
+    sparsify(model, NET)
+    assert model[0].bias is None
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False, True, False]
+    assert not model[0].training
+
+
+def test_torchs_own_random_numbers_are_left_alone():
+    model, before = a_model(), torch.random.get_rng_state()
+    sparsify(model, NET)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_names_limit_what_may_be_replaced():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = a_model(), a_model()
+
+    model = sparsify(Twice(), NET, names=["right.0", "right.2"])
+    assert [name for name, part in model.named_modules() if isinstance(part, SparseLinear)] == ["right.0", "right.2"]
+    with pytest.raises(InvalidSpecError, match=r"no nn.Linear named 'right': it has left.0, left.2, left.3, right.3"):
+        sparsify(model, NET, names=["right"])
+
+
+def test_a_module_that_stands_in_two_places_is_replaced_in_both():
+    shared = nn.Linear(20, 40)
+    model = nn.ModuleDict({"a": shared, "b": nn.Sequential(shared), "c": nn.Linear(40, 20)})
+    sparsify(model, NET)
+    assert isinstance(model["a"], SparseLinear)
+    assert model["b"][0] is model["a"]
+
+
+def test_the_projections_of_attention_are_left_alone():
+    square = RadixNet(radices=[(4, 5)]).build()
+    model = nn.Sequential(nn.MultiheadAttention(20, 1), nn.Linear(20, 20), nn.Linear(20, 20))
+    sparsify(model, square)
+    assert not any(isinstance(part, SparseLinear) for part in model[0].modules())
+    assert isinstance(model[1], SparseLinear)
+    assert isinstance(model[2], SparseLinear)
+
+
+@pytest.mark.parametrize(
+    ("net", "kernel", "message"),
+    [
+        (
+            RadixNet(radices=[(5, 5)], kron=(1, 2, 1)),
+            "auto",
+            r"25 to 50 nodes.*0.weight 20 to 40.*--crop 20,40,20 fits",
+        ),
+        (NET, "crs", "no kernel named 'crs'"),
+    ],
+)
+def test_a_model_that_is_refused_is_unchanged(net, kernel, message):
+    model = a_model()
+    with pytest.raises(InvalidSpecError, match=message):
+        sparsify(model, net, kernel=kernel)
+    assert not any(isinstance(part, SparseLinear) for part in model)
+
+
+def test_a_model_without_a_linear_module_is_refused():
+    for model in (nn.Linear(20, 40), nn.Sequential(nn.ReLU())):
+        with pytest.raises(InvalidSpecError, match=r"no nn.Linear to replace; wrap a bare one in nn.Sequential"):
+            sparsify(model, NET)
+
+
+RANK = """
+import sys
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from topokit import RadixNet
+from topokit_train.layers import SparseLinear
+
+def steps(model, x):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(x) ** 2).mean().backward()
+        optimizer.step()
+
+rank, kernel, store = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+net = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()
+
+def model(seed):
+    generator = torch.Generator().manual_seed(seed)
+    layers = [SparseLinear(net.layer(i), kernel=kernel, generator=generator) for i in range(2)]
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+
+x = torch.randn(8, 20, generator=torch.Generator().manual_seed(9))
+several, alone = model(rank), model(0)  # rank 0's values are those that count
+steps(DistributedDataParallel(several), x[4 * rank : 4 * rank + 4])
+steps(alone, x)
+for name, value in alone.state_dict().items():
+    torch.testing.assert_close(several.state_dict()[name], value)
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr"])
+def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), kernel, str(tmp_path / "store")], stderr=subprocess.PIPE
+        )
+        for rank in range(2)
+    ]
+    try:
+        for rank in ranks:
+            _, errors = rank.communicate(timeout=120)
+            assert rank.returncode == 0, errors.decode()
+    finally:  # a rank whose partner failed waits for it
+        for rank in ranks:
+            rank.kill()
