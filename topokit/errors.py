@@ -30,7 +30,7 @@ class OutputExistsError(TopokitError, FileExistsError):
 
 
 class TooLargeError(TopokitError, MemoryError):
-    """The work would need more memory than this machine has free."""
+    """The work would need more memory than this machine has free, or more time than was allowed."""
 
 
 class MissingDependencyError(TopokitError, ImportError):

@@ -12,6 +12,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +33,10 @@ class Spec(Layered):
     kind: ClassVar[str]
     name: ClassVar[str]
 
-    widths: tuple[int, ...] = ()  # hides the property of Layered, which would keep a field from having this name
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Number of nodes in each node layer; not a property, so that a subclass may have it as a field."""
+        raise NotImplementedError
 
     @abstractmethod
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:

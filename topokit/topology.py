@@ -163,7 +163,12 @@ def fingerprint(net: Layered) -> str:
     for i, layer in enumerate(net.stream()):
         first = net.same_layer(i)
         digests.append(digests[first] if first < i else layer_digest(layer))
-    total = hashlib.sha256(np.array(net.widths, "<u8").tobytes())
+    return combined_digest(net.widths, digests)
+
+
+def combined_digest(widths: Sequence[int], digests: Iterable[bytes]) -> str:
+    """The fingerprint of a net with these widths and digests of its layers, in order."""
+    total = hashlib.sha256(np.array(widths, "<u8").tobytes())
     for digest in digests:
         total.update(digest)
     return total.hexdigest()

@@ -107,7 +107,7 @@ def test_equal_layers_are_built_once_and_hashed_once(monkeypatch):
 
 def test_a_network_that_does_not_fit_is_refused_before_it_is_built():
     with pytest.raises(TooLargeError, match="this network needs"):
-        RadixNet(radices=[(1000, 1000, 1000)], kron=(1000, 1000)).build()
+        RadixNet(radices=[(1000, 1000)], kron=(1, 1000, 1)).build()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,292 @@
+"""Transforms against dense arithmetic, and every promise that they pass on against a recount."""
+
+import tracemalloc
+from fractions import Fraction
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topokit.csr import validate
+from topokit.errors import InvalidSpecError
+from topokit.families.radix_net import RadixNet
+from topokit.recipes import from_recipe
+from topokit.topology import Topology, fingerprint
+from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
+from topokit.transforms.base import Transform
+
+examples = settings(max_examples=60, deadline=None)
+
+BLOCK = RadixNet(radices=[(2, 3), (3, 2)], kron=(2, 1, 3, 1, 1))
+LENET = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+
+
+@st.composite
+def networks(draw, min_layers=1):
+    """Dense layers with any edges at all, as bool arrays."""
+    widths = draw(st.lists(st.integers(1, 6), min_size=min_layers + 1, max_size=5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    density = draw(st.sampled_from([0, 0.2, 0.5, 0.9, 1]))
+    return [rng.random(shape) < density for shape in pairwise(widths)]
+
+
+def streamed(dense):
+    """The network as a Spec, whose streamed layers share one buffer."""
+    return permute(Topology.from_dense(dense), permutations=[None] * (len(dense) + 1))
+
+
+def assert_dense(net, expected):
+    """The layers are those expected, canonical, alone and streamed, from either end; counted right."""
+    assert net.widths == (expected[0].shape[0], *(dense.shape[1] for dense in expected))
+    assert net.layer_edges == tuple(int(dense.sum()) for dense in expected)
+    for i, dense in enumerate(expected):
+        layer = net.layer(i)
+        validate(layer.indptr, layer.indices, layer.shape)
+        np.testing.assert_array_equal(layer.to_dense(), dense)
+        assert net.same_layer(i) <= i
+        np.testing.assert_array_equal(net.layer(net.same_layer(i)).to_dense(), dense)
+    for layer, dense in zip(net.stream(), expected, strict=True):
+        np.testing.assert_array_equal(layer.to_dense(), dense)
+    for layer, dense in zip(net.stream(reverse=True), expected[::-1], strict=True):
+        np.testing.assert_array_equal(layer.to_dense(), dense)
+
+
+def assert_promises_true(net):
+    """Whatever is promised is recounted with Python integers."""
+    layers = [layer.to_dense().astype(object) for layer in net.build().stream()]
+    paths = reduce(np.dot, layers)
+    promises = net.promises
+    if promises.connected:
+        assert (paths >= 1).all()
+    if promises.paths is not None:
+        assert set(paths.ravel()) == {promises.paths}
+    if promises.density is not None:
+        assert promises.density == Fraction(sum(dense.sum() for dense in layers), sum(dense.size for dense in layers))
+    if promises.degrees is not None:
+        for (out, into), dense in zip(promises.degrees, layers, strict=True):
+            assert out is None or set(dense.sum(axis=1)) == {out}
+            assert into is None or set(dense.sum(axis=0)) == {into}
+
+
+@examples
+@given(networks(), st.sampled_from(["first", "last"]), st.data())
+def test_a_crop_is_a_slice(dense, keep, data):
+    net = data.draw(st.sampled_from([Topology.from_dense, streamed]))(dense)
+    kept = [data.draw(st.integers(1, width)) for width in net.widths]
+    windows = [slice(None, k) if keep == "first" else slice(-k, None) for k in kept]
+    expected = [layer[pair] for layer, pair in zip(dense, pairwise(windows), strict=True)]
+    assert_dense(crop(net, kept, keep), expected)
+
+
+@examples
+@given(networks(), st.data())
+def test_kron_is_numpy_kron(dense, data):
+    copies = [data.draw(st.integers(1, 4)) for _ in range(len(dense) + 1)]
+    expected = [np.kron(np.ones(shape, bool), layer) for layer, shape in zip(dense, pairwise(copies), strict=True)]
+    assert_dense(kron(streamed(dense), copies), expected)
+
+
+@examples
+@given(networks(), networks(), st.integers(0, 2**32))
+def test_concatenate_chains_the_layers(one, two, seed):
+    joint = np.random.default_rng(seed).random((one[-1].shape[1], two[0].shape[0])) < 0.5
+    net = concatenate(Topology.from_dense([*one, joint]), streamed(two), reverse(streamed(two)))
+    assert_dense(net, [*one, joint, *two, *(layer.T for layer in two[::-1])])
+
+
+@examples
+@given(networks())
+def test_reverse_transposes_every_layer(dense):
+    net = streamed(dense)
+    assert_dense(reverse(net), [layer.T for layer in dense[::-1]])
+    assert fingerprint(reverse(reverse(net))) == fingerprint(net)
+
+
+@examples
+@given(networks(), st.data())
+def test_permute_moves_node_u_to_its_new_number(dense, data):
+    net = Topology.from_dense(dense)
+    permutations = [data.draw(st.none() | st.permutations(range(width))) for width in net.widths]
+    moved = permute(net, permutations=permutations)
+    numbers = [range(width) if p is None else p for p, width in zip(permutations, net.widths, strict=True)]
+    for i, layer in enumerate(dense):
+        np.testing.assert_array_equal(moved.layer(i).to_dense()[np.ix_(numbers[i], numbers[i + 1])], layer)
+    assert moved.layer_edges == net.layer_edges
+
+
+def test_a_seed_numbers_both_sides_of_a_node_layer_alike():
+    chain = Topology.from_dense([np.eye(50, dtype=bool)] * 4)
+    free, kept = permute(chain, seed=7), permute(chain, seed=7, keep_ends=True)
+    for net, is_identity in ((free, False), (kept, True)):
+        layers = [layer.to_dense() for layer in net.build().stream()]
+        assert all((layer.sum(axis=1) == 1).all() for layer in layers)
+        assert np.array_equal(reduce(np.dot, layers), np.eye(50, dtype=bool)) == is_identity
+        assert not any(np.array_equal(one, two) for one, two in pairwise([np.eye(50, dtype=bool), *layers]))
+    assert fingerprint(permute(chain, seed=7)) == fingerprint(free) != fingerprint(permute(chain, seed=8))
+    np.testing.assert_array_equal(free.layer(2).to_dense(), list(free.build().stream())[2].to_dense())
+
+
+def test_a_seed_draws_all_permutations_equally_often():
+    one = Topology.from_dense([np.array([[True, False, False]])])
+    seen = [int(permute(one, seed=seed).layer(0).indices[0]) for seed in range(600)]
+    assert np.abs(np.bincount(seen) - 200).max() < 50
+
+
+@pytest.mark.parametrize(
+    "net",
+    [BLOCK, RadixNet(radices=(2, 5), kron=(4, 3, 1)), RadixNet(radices=(3, 4), direction=-1)],
+    ids=lambda net: net.slug,
+)
+def test_promises_are_passed_on_as_the_table_says_and_hold(net):
+    every = {"soundness", "connectivity", "path-symmetry", "regularity", "density"}
+    ends = (net.widths[0] - 1, *net.widths[1:-1], net.widths[-1] - 2)
+    interior = (net.widths[0], net.widths[1] - 1, *net.widths[2:])
+    table = [
+        (crop(net, net.widths), every),
+        (crop(net, ends), {"soundness", "connectivity", "path-symmetry"}),
+        (crop(net, ends, "last"), {"soundness", "connectivity", "path-symmetry"}),
+        (crop(net, interior), {"soundness"}),
+        (concatenate(net, reverse(net), net), every),
+        (concatenate(crop(net, ends), reverse(crop(net, ends))), {"soundness", "connectivity", "path-symmetry"}),
+        (concatenate(crop(net, interior), reverse(net)), {"soundness"}),
+        (kron(net, range(1, len(net.widths) + 1)), every),
+        (kron(crop(net, ends), range(1, len(net.widths) + 1)), {"soundness", "connectivity", "path-symmetry"}),
+        (permute(net, seed=1), every),
+        (reverse(net), every),
+        (reverse(Topology.from_dense([np.eye(3, dtype=bool)])), {"soundness"}),
+        (kron(Topology.from_dense([np.eye(3, dtype=bool)]), (1, 2)), {"soundness"}),
+    ]
+    for made, names in table:
+        assert made.promises.names == names, made.slug
+        assert_promises_true(made)
+
+
+def test_paths_of_every_transform():
+    assert LENET.promises.paths == 3
+    assert crop(LENET, (784, 300, 90)).promises.paths == 3
+    assert kron(LENET, (5, 7, 2)).promises.paths == 3 * 7
+    assert concatenate(LENET, reverse(LENET)).promises.paths == 3 * 3 * 100
+    assert permute(reverse(LENET), seed=0).promises.paths == 3
+
+
+def test_degrees_where_only_one_side_is_known():
+    from topokit.families.fixed_fan_in import FixedFanIn
+
+    net = FixedFanIn(widths=(9, 6, 4), fan_in=(3, "5/2"), seed=0)
+    assert net.promises.degrees == ((None, 3), (None, None))
+    wide = kron(net, (2, 1, 3))
+    assert wide.promises.degrees == ((None, 6), (None, None))
+    assert wide.promises.density is None  # the second layer's edges do not follow from its degrees
+    first = FixedFanIn(widths=(9, 6), fan_in=3, seed=0)
+    turned = concatenate(reverse(first), first)
+    assert turned.promises.degrees == ((3, None), (None, 3))
+    assert turned.promises.density == Fraction(1, 3)
+    assert_promises_true(wide)
+    assert_promises_true(turned)
+
+
+def test_equal_layers_are_known_to_be_equal():
+    twice = RadixNet(radices=[(2, 3), (2, 3)])
+    assert [kron(twice, (1,) * 5).same_layer(i) for i in range(4)] == [0, 1, 0, 1]
+    assert [kron(twice, (1, 1, 1, 2, 1)).same_layer(i) for i in range(4)] == [0, 1, 2, 3]
+    assert [crop(twice, (6, 5, 6, 5, 6)).same_layer(i) for i in range(4)] == [0, 1, 0, 1]
+    assert [crop(twice, (5, 6, 6, 6, 6)).same_layer(i) for i in range(4)] == [0, 1, 2, 1]
+    assert [reverse(crop(twice, (5, 6, 6, 6, 6))).same_layer(i) for i in range(4)] == [0, 1, 0, 3]
+    equal = RadixNet(radices=[(2, 3)])
+    joined = concatenate(equal, RadixNet(radices=[(3, 2)]), RadixNet(radices=[(2, 3)]))
+    assert [joined.same_layer(i) for i in range(6)] == [0, 1, 2, 3, 0, 1]
+    assert [permute(twice, seed=0).same_layer(i) for i in range(4)] == [0, 1, 2, 3]
+
+
+def test_equal_layers_of_a_crop_are_counted_once(monkeypatch):
+    read = []
+    make = RadixNet.layer
+    monkeypatch.setattr(RadixNet, "layer", lambda net, i: read.append(i) or make(net, i))
+    assert crop(RadixNet(radices=[(2, 3)] * 5), (6, *(5,) * 10)).layer_edges == (10, *(13, 9) * 4, 13)
+    assert read == [0, 1, 2]
+
+
+def test_counting_the_edges_of_a_crop_holds_one_layer_at_a_time():
+    net = permute(RadixNet(radices=[(100, 10)] * 20), seed=0)  # 1,100,000 edges, no two layers alike
+    cropped = crop(net, (999,) * 41)
+    tracemalloc.start()
+    counted = sum(cropped.layer_edges)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counted == sum(layer.edges for layer in cropped.stream())
+    assert peak < 6 * 8 * 100_000 < 8 * net.edges
+
+
+def test_a_transform_of_a_network_without_a_recipe_has_none():
+    nameless = Topology.from_dense([np.ones((2, 2), bool)])
+    nets = (crop(nameless, (1, 1)), kron(nameless, (1, 1)), permute(nameless, seed=0), reverse(nameless))
+    known = RadixNet(radices=(2,))
+    for net in (*nets, concatenate(known, nameless), reverse(concatenate(nameless, known))):
+        assert net.recipe is None
+        assert net.build().recipe is None
+    assert reverse(known).recipe == {"transform": "reverse", "options": {"of": known.recipe}}
+
+
+def test_slugs_are_short_file_names():
+    assert crop(LENET, (784, 300, 100), "last").slug == "radix-net-10.10-kron-8.3.1-crop-784.300.100-last"
+    assert kron(LENET.build(), (1, 2, 1)).slug == "800.300.100-kron-1.2.1"
+    assert permute(reverse(RadixNet(radices=(2,))), seed=5, keep_ends=True).slug.endswith(
+        "-reversed-permuted-seed-5-inside"
+    )
+    long = Topology.from_dense([np.ones((3, 3), bool)] * 100)
+    assert concatenate(long, long).slug == "3..3x101-then-3..3x101"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: crop(LENET, (784, 301, 100)), "node layer 1 has 300 nodes and 301 are to be kept"),
+        (lambda: crop(LENET, (784, 300)), "crop has 2 widths; the network has 3 node layers"),
+        (lambda: crop(LENET, (784, 0, 100)), "crop widths must be at least 1, not 0"),
+        (lambda: crop(LENET, "784"), "crop widths must be a list"),
+        (lambda: crop(LENET, (784, 300, 100), "middle"), "'first' or the 'last' nodes, not 'middle'"),
+        (lambda: crop("net", (1, 1)), "the network to crop must be a topology, not str"),
+        (lambda: kron(LENET, (1, 2)), "kron has 2 widths; the network has 3 node layers"),
+        (lambda: kron(LENET, (1, 2.5, 1)), "kron widths must be integers"),
+        (lambda: kron(LENET, (1, 2**32, 1)), "node layer 1 would have more than"),
+        (lambda: concatenate(LENET), "at least two networks"),
+        (lambda: concatenate(LENET, LENET), "network 0 ends in 100 nodes, but network 1 starts with 800"),
+        (lambda: concatenate(LENET, None), "network 1 to concatenate must be a topology, not NoneType"),
+        (lambda: permute(LENET), "a seed or a list of permutations, and not both"),
+        (lambda: permute(LENET, 1, permutations=[None] * 3), "a seed or a list of permutations, and not both"),
+        (lambda: permute(LENET, -1), "seed must be at least 0, not -1"),
+        (lambda: permute(LENET, permutations=[None]), "a list of 3, one (or None)"),
+        (
+            lambda: permute(LENET, permutations=[None, None, [0] * 100]),
+            "permutation 2 must hold each of the numbers 0 to 99",
+        ),
+        (
+            lambda: permute(LENET, permutations=[None, None, range(99)]),
+            "permutation 2 must hold each of the numbers 0 to 99",
+        ),
+        (lambda: permute(LENET, permutations=[None] * 3, keep_ends=True), "keep_ends goes with a seed"),
+        (lambda: permute(LENET, 0, keep_ends=1), "keep_ends must be true or false, not 1"),
+        (lambda: reverse([LENET]), "the network to reverse must be a topology, not list"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_numbers(make, message):
+    with pytest.raises(InvalidSpecError) as refused:
+        make()
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_registered_transform_is_a_transform_with_that_name():
+    for name, made in TRANSFORMS.items():
+        assert issubclass(made, Transform)
+        assert (made.name, made.kind) == (name, "transform")
+
+
+def test_nested_transforms_are_rebuilt_from_their_recipe():
+    block = permute(BLOCK, permutations=[None, range(5, -1, -1), None, None, None])
+    net = crop(concatenate(kron(block, (1, 2, 1, 1, 1)), permute(reverse(block), seed=3)), (11,) + (6,) * 8, "last")
+    assert fingerprint(from_recipe(net.recipe)) == fingerprint(net)
+    assert from_recipe(net.recipe) == net

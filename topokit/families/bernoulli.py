@@ -1,0 +1,93 @@
+"""Bernoulli networks: every possible edge is there with the same probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.errors import InvalidSpecError
+from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.layered import Layered
+from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bernoulli(Spec):
+    """A random network in which every possible edge is there with probability p, independently of all others.
+
+    This is what "random equivalent" means in Alford, Robinett, Milechin & Kepner 2018, "Training Behavior of
+    Sparse Neural Network Topologies", arXiv:1810.00299. Nothing else is promised: a node may have no edge at
+    all, and the number of edges is random too.
+
+    A layer's number of edges is drawn first, from the binomial distribution, and then that many of the
+    possible edges, each choice as likely as any other. That is the same law, and takes no time for the edges
+    that are not there.
+
+    Args:
+        widths: nodes in each node layer.
+        density: p, a number from 0 to 1 for all edge layers, or one for each.
+        seed: of the random draws; edge layer i has a stream of its own.
+
+    Raises:
+        InvalidSpecError: which number breaks which rule.
+
+    Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn. The number of edges alone
+    costs O(1).
+
+    >>> net = Bernoulli(widths=(100, 50, 10), density=0.1, seed=0)
+    >>> net.density
+    (Fraction(1, 10), Fraction(1, 10))
+    """
+
+    kind: ClassVar[str] = "family"
+    name: ClassVar[str] = "bernoulli"
+
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
+    density: tuple[Fraction, ...] = option("Probability of an edge: one, or one per edge layer.", kind="numbers")
+    seed: int = option("Seed of the random draws.", kind="int")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", random_widths(self.widths))
+        object.__setattr__(self, "density", numbers(self.density, "density", len(self)))
+        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+        for density in self.density:
+            if not 0 <= density <= 1:
+                raise InvalidSpecError(f"density must be from 0 to 1, not {density}")
+
+    @classmethod
+    def twin_of(cls, net: Layered, seed: int) -> Bernoulli:
+        """The network with the widths of `net` and, as each layer's probability, its exact density.
+
+        Cost: that of `net.layer_edges`.
+        """
+        cells = map(prod, pairwise(net.widths))
+        density = tuple(map(Fraction, net.layer_edges, cells))
+        return cls(widths=net.widths, density=density, seed=seed)
+
+    @cached_property
+    def layer_edges(self) -> tuple[int, ...]:
+        return tuple(self._draw(i)[1] for i in range(len(self)))
+
+    @property
+    def slug(self) -> str:
+        density = dotted(sorted({f"{float(p):.4g}" for p in self.density}))
+        return f"{self.name}-{dotted(self.widths)}-density-{density}-seed-{self.seed}"
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        rng, edges = self._draw(i)
+        sources, targets = self.widths[i : i + 2]
+        require_drawing(sources, edges)
+        cells = subsets(rng, np.array([edges], INDEX), sources * targets)
+        return from_cells(cells, (sources, targets), buffers)
+
+    def _draw(self, i: int) -> tuple[np.random.Generator, int]:
+        """Layer i's stream, and its number of edges as the first thing drawn from it."""
+        rng = generator(self.seed, i)
+        return rng, int(rng.binomial(prod(self.widths[i : i + 2]), float(self.density[i])))

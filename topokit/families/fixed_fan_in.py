@@ -1,0 +1,98 @@
+"""Networks with a fixed fan-in: every node draws the same number of sources at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.errors import InvalidSpecError
+from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.layered import Layered, Promises
+from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedFanIn(Spec):
+    """A random network in which every target draws its sources without replacement, all choices equally likely.
+
+    Where the fan-in of a layer is no integer, it is a mean: targets chosen at random have one source more
+    than the others, so many that the layer's edges are the nearest integer to fan-in times targets.
+
+    Args:
+        widths: nodes in each node layer.
+        fan_in: sources of each target, from 0 to all of them: a number for all edge layers, or one for each.
+        seed: of the random draws; edge layer i has a stream of its own.
+
+    Raises:
+        InvalidSpecError: which number breaks which rule.
+
+    Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
+    Source: the X-Linear layers of Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757,
+    draw this way.
+
+    >>> net = FixedFanIn(widths=(100, 50, 10), fan_in=(8, "5/2"), seed=0)
+    >>> net.layer_edges
+    (400, 25)
+    """
+
+    kind: ClassVar[str] = "family"
+    name: ClassVar[str] = "fixed-fan-in"
+
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
+    fan_in: tuple[Fraction, ...] = option("Sources of each node: one number, or one per edge layer.", kind="numbers")
+    seed: int = option("Seed of the random draws.", kind="int")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", random_widths(self.widths))
+        object.__setattr__(self, "fan_in", numbers(self.fan_in, "fan_in", len(self)))
+        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+        for i, (fan_in, sources) in enumerate(zip(self.fan_in, self.widths, strict=False)):
+            if not 0 <= fan_in <= sources:
+                raise InvalidSpecError(
+                    f"layer {i}: fan_in must be from 0 to {sources}, the number of sources, not {fan_in}"
+                )
+
+    @classmethod
+    def twin_of(cls, net: Layered, seed: int) -> FixedFanIn:
+        """The network with the widths of `net` and, in each layer, its mean fan-in: it has as many edges.
+
+        Cost: that of `net.layer_edges`.
+        """
+        fan_in = tuple(map(Fraction, net.layer_edges, net.widths[1:]))
+        return cls(widths=net.widths, fan_in=fan_in, seed=seed)
+
+    @cached_property
+    def layer_edges(self) -> tuple[int, ...]:
+        return tuple(round(mean * targets) for mean, targets in zip(self.fan_in, self.widths[1:], strict=True))
+
+    @property
+    def promises(self) -> Promises:
+        shares = map(divmod, self.layer_edges, self.widths[1:])
+        degrees = tuple((None, None if larger else least) for least, larger in shares)
+        cells = sum(map(prod, pairwise(self.widths)))
+        known = any(in_degree is not None for _, in_degree in degrees)
+        return Promises(degrees=degrees if known else None, density=Fraction(self.edges, cells))
+
+    @property
+    def slug(self) -> str:
+        fan_in = dotted(sorted({f"{float(mean):.4g}" for mean in self.fan_in}))
+        return f"{self.name}-{dotted(self.widths)}-of-{fan_in}-seed-{self.seed}"
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        rng = generator(self.seed, i)
+        sources, targets = self.widths[i : i + 2]
+        require_drawing(max(sources, targets), self.layer_edges[i])
+        least, larger = divmod(self.layer_edges[i], targets)
+        sizes = np.full(targets, least, INDEX)
+        sizes[rng.permutation(targets)[:larger]] += 1
+        target, source = np.divmod(subsets(rng, sizes, sources), sources)
+        cells = source * targets + target
+        cells.sort()
+        return from_cells(cells, (sources, targets), buffers)

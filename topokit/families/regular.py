@@ -1,0 +1,89 @@
+"""Regular random networks: every node keeps the degrees that it has in another network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from topokit.csr import Buffers, UInt64Array
+from topokit.families._curveball import is_only_graph, mix
+from topokit.layered import Layered, Promises
+from topokit.spec import Spec, from_cells, generator, integer, network, option, slug_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regular(Spec):
+    """A random network in which every node has exactly the in-degree and the out-degree that it has in `like`.
+
+    Each layer is near uniform over all simple bipartite graphs with these degrees: the layer of `like`, mixed
+    by curveball trades (see `topokit.families._curveball`). Any degrees will do. Where no other graph has
+    them, as in a complete layer, the layer stays as it is and `notes` says so. Connectivity and path
+    symmetry are not kept.
+
+    Args:
+        like: the network whose degrees are kept.
+        seed: of the random draws; edge layer i has a stream of its own.
+
+    Raises:
+        InvalidSpecError: `like` is no network, or the seed no integer of at least 0.
+
+    Cost of a layer: O(edges log edges) time, some 4 s for 10**6 edges on one core; about 60 bytes an edge
+    while it is drawn.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> net = RadixNet(radices=(10, 10), kron=(8, 3, 1))
+    >>> twin = Regular(like=net, seed=0)
+    >>> twin.layer_edges == net.layer_edges, twin.promises.names == {"soundness", "regularity", "density"}
+    (True, True)
+    """
+
+    kind: ClassVar[str] = "family"
+    name: ClassVar[str] = "regular"
+
+    like: Layered = option("The topology whose degrees are kept.", kind="net")
+    seed: int = option("Seed of the random draws.", kind="int")
+
+    def __post_init__(self) -> None:
+        network(self.like, "like")
+        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+
+    @classmethod
+    def twin_of(cls, net: Layered, seed: int) -> Regular:
+        """The network with the degrees of `net`. O(1)."""
+        return cls(like=net, seed=seed)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        return self.like.widths
+
+    @property
+    def layer_edges(self) -> tuple[int, ...]:
+        return self.like.layer_edges
+
+    @property
+    def promises(self) -> Promises:
+        return Promises(degrees=self.like.promises.degrees, density=self.like.promises.density)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on each layer that has no other graph to be mixed into; reads `like` once. O(edges)."""
+        return tuple(
+            f"layer {i} is the only graph with these degrees, so its random equivalent is the layer itself"
+            for i, layer in enumerate(self.like.stream())
+            if is_only_graph(layer)
+        )
+
+    @property
+    def slug(self) -> str:
+        return f"{self.name}-like-{slug_of(self.like)}-seed-{self.seed}"
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        layer = self.like.layer(i)
+        if is_only_graph(layer):
+            sources, targets = layer.sources, layer.indices
+        else:
+            sources, targets = mix(layer, generator(self.seed, i))
+        cells = sources * layer.shape[1] + targets
+        cells.sort()
+        return from_cells(cells, layer.shape, buffers)

@@ -1,0 +1,82 @@
+"""Recipes: from the record of how a network was made back to the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from topokit.errors import InvalidSpecError
+from topokit.families import FAMILIES
+from topokit.spec import Spec
+from topokit.transforms import TRANSFORMS
+
+MAX_NESTING = 64
+MAX_BITS = 1000
+
+
+def from_recipe(recipe: Mapping[str, Any]) -> Spec:
+    """The network that a recipe describes. O(size of the recipe): no layer is made.
+
+    A recipe may come from a file that nobody vouches for: whatever is wrong with it is an InvalidSpecError.
+
+    Args:
+        recipe: {"family": name, "options": {...}}, or {"transform": name, "options": {...}} with a recipe, or
+            a list of recipes, where the transform's option is a network.
+
+    Raises:
+        InvalidSpecError: what is wrong with it.
+
+    >>> from_recipe({"family": "radix-net", "options": {"radices": [[2, 2, 2]], "kron": [10, 10]}}).widths
+    (8, 80, 80, 8)
+    """
+    _require_modest(recipe)
+    return _spec(recipe)
+
+
+def _spec(recipe: object) -> Spec:
+    if not isinstance(recipe, Mapping):
+        raise InvalidSpecError(f"a recipe must be a JSON object, not {type(recipe).__name__}")
+    registry = {"family": FAMILIES, "transform": TRANSFORMS}
+    kinds = [kind for kind in registry if kind in recipe]
+    if len(kinds) != 1 or set(recipe) != {kinds[0], "options"}:
+        raise InvalidSpecError('a recipe holds "family" or "transform", and "options", and nothing else')
+    name, options = recipe[kinds[0]], recipe["options"]
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise InvalidSpecError(f"in a recipe the {kinds[0]} must be a name, and the options a JSON object")
+    make = registry[kinds[0]][name]
+    fields = {field.name: field for field in dataclasses.fields(make)}
+    unknown = [key for key in options if key not in fields]
+    if unknown:
+        raise InvalidSpecError(f"the recipe gives {name} an option {unknown[0]!r}; it has {', '.join(fields)}")
+    missing = [key for key, field in fields.items() if key not in options and field.default is dataclasses.MISSING]
+    if missing:
+        raise InvalidSpecError(f"the recipe gives {name} no {missing[0]}")
+    spec: Spec = make(**{key: _value(fields[key].metadata["kind"], value) for key, value in options.items()})
+    return spec
+
+
+def _value(kind: str, value: object) -> object:
+    if kind == "net":
+        return _spec(value)
+    if kind == "nets" and isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(_spec, value))
+    return value
+
+
+def _require_modest(recipe: object) -> None:
+    """Refuse what would exhaust Python's recursion or its integers instead of being a bad recipe."""
+    level = [recipe]
+    for _ in range(MAX_NESTING):
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            return
+    raise InvalidSpecError(f"a recipe must not be nested more than {MAX_NESTING} deep")
+
+
+def _parts(value: object) -> Sequence[object]:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise InvalidSpecError(f"a recipe's integers must be below 2^{MAX_BITS}")
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, list | tuple) else ()

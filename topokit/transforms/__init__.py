@@ -1,0 +1,25 @@
+"""Transforms: networks made from other networks, layer by layer, by name.
+
+Each is a `Spec`, so its layers are made when they are asked for, and it knows which of the promises of
+the network it is made from still hold. A new transform is one class here and one line in TRANSFORMS.
+"""
+
+from __future__ import annotations
+
+from topokit._registry import Registry
+from topokit.transforms.join import concatenate
+from topokit.transforms.relabel import permute, reverse
+from topokit.transforms.resize import crop, kron
+
+__all__ = ["TRANSFORMS", "concatenate", "crop", "kron", "permute", "reverse"]
+
+TRANSFORMS = Registry(
+    "transform",
+    {
+        "crop": "topokit.transforms.resize:Crop",
+        "concatenate": "topokit.transforms.join:Concatenate",
+        "kron": "topokit.transforms.resize:Kron",
+        "permute": "topokit.transforms.relabel:Permute",
+        "reverse": "topokit.transforms.relabel:Reverse",
+    },
+)

@@ -1,0 +1,47 @@
+"""Transform: what all networks made from other networks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar
+
+from topokit.spec import Spec
+
+Degrees = Sequence[tuple[int | None, int | None]]
+
+
+class Transform(Spec):
+    """A network made from another one, its field `of`.
+
+    A layer of `of` is read by its number, so that a streamed network is never held in memory.
+    """
+
+    kind: ClassVar[str] = "transform"
+
+    def _origin(self, i: int) -> Hashable:
+        """What settles the edges of layer i: layers of equal origin have equal edges."""
+        return i
+
+    @cached_property
+    def _first(self) -> tuple[int, ...]:
+        first: dict[Hashable, int] = {}
+        return tuple(first.setdefault(self._origin(i), i) for i in range(len(self)))
+
+    def same_layer(self, i: int) -> int:
+        return self._first[i]
+
+
+def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | None:
+    """Edges over possible edges, where every layer has a known degree on one side; else None."""
+    edges = 0
+    for (out_degree, in_degree), (sources, targets) in zip(degrees or (), pairwise(widths), strict=bool(degrees)):
+        if out_degree is not None:
+            edges += out_degree * sources
+        elif in_degree is not None:
+            edges += in_degree * targets
+        else:
+            return None
+    return Fraction(edges, sum(a * b for a, b in pairwise(widths))) if degrees else None

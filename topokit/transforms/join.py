@@ -1,0 +1,109 @@
+"""The transform that joins networks: concatenate."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain, pairwise
+from math import prod
+from typing import ClassVar
+
+from topokit.csr import Buffers, UInt64Array
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered, Promises
+from topokit.spec import network, option, slug_of
+from topokit.transforms.base import Transform, density_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concatenate(Transform):
+    """Networks one after another: the outputs of each are the inputs of the next.
+
+    Args:
+        of: two networks or more; the last width of each is the first width of the next.
+
+    Raises:
+        InvalidSpecError: fewer than two networks, or widths that do not join.
+
+    Cost of a layer: O(edges).
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> block = RadixNet(radices=(2, 2, 2))
+    >>> concatenate(block, block).promises.paths
+    8
+    """
+
+    name: ClassVar[str] = "concatenate"
+
+    of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, Sequence) or len(self.of) < 2:
+            raise InvalidSpecError("concatenate needs a list of at least two networks")
+        nets = tuple(network(net, f"network {k} to concatenate") for k, net in enumerate(self.of))
+        for k, (one, two) in enumerate(pairwise(nets)):
+            if one.widths[-1] != two.widths[0]:
+                raise InvalidSpecError(
+                    f"concatenate: network {k} ends in {one.widths[-1]} nodes, "
+                    f"but network {k + 1} starts with {two.widths[0]}: they must be equal"
+                )
+        object.__setattr__(self, "of", nets)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        return (self.of[0].widths[0], *chain.from_iterable(net.widths[1:] for net in self.of))
+
+    @cached_property
+    def layer_edges(self) -> tuple[int, ...]:
+        return tuple(chain.from_iterable(net.layer_edges for net in self.of))
+
+    @property
+    def promises(self) -> Promises:
+        old = [net.promises for net in self.of]
+        paths = [promises.paths for promises in old]
+        degrees = [promises.degrees for promises in old]
+        joined = None if None in degrees else tuple(chain.from_iterable(filter(None, degrees)))
+        return Promises(
+            connected=all(promises.connected for promises in old),
+            paths=None if None in paths else prod(filter(None, paths)) * prod(net.widths[0] for net in self.of[1:]),
+            degrees=joined,
+            density=density_of(joined, self.widths),
+        )
+
+    @property
+    def slug(self) -> str:
+        return "-then-".join(map(slug_of, self.of))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """How many layers there are up to the end of each network."""
+        return list(accumulate(map(len, self.of)))
+
+    @cached_property
+    def _equal(self) -> list[int]:
+        """The first network known to equal each network."""
+        first: dict[Layered, int] = {}
+        return [first.setdefault(net, k) for k, net in enumerate(self.of)]
+
+    def _place(self, i: int) -> tuple[int, int]:
+        """The network that layer i belongs to, and its number there."""
+        k = bisect_right(self._ends, i)
+        return k, i - self._ends[k] + len(self.of[k])
+
+    def _origin(self, i: int) -> Hashable:
+        k, j = self._place(i)
+        return self._equal[k], self.of[k].same_layer(j)
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        k, j = self._place(i)
+        layer = self.of[k].layer(j)
+        indptr, indices = buffers.take(layer.shape[0], layer.edges)
+        indptr[:], indices[:] = layer.indptr, layer.indices
+        return indptr, indices
+
+
+def concatenate(*nets: Layered) -> Concatenate:
+    """The networks one after another; see `Concatenate`."""
+    return Concatenate(of=nets)
