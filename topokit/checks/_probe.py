@@ -1,0 +1,138 @@
+"""Probes: is a product of matrices c*J (every entry c)? Asked with random vectors, without the product.
+
+Let P be the matrix of path counts. P = c*J holds if and only if P x = c * sum(x) for every vector x, and
+then c is entry (u, 0), which a unit vector gives. A probe asks this for one random x modulo one random
+prime p of 31 bits (Freivalds 1977). Equal entries of P x alone prove too little: equal rows give them too.
+
+A fixed prime can be fooled by counts that differ by a multiple of it, and 2^64 by any two counts that are
+multiples of a high power of two. Two different counts below 2^b are equal modulo at most b/30 of the
+50,697,537 primes from 2^30 to 2^31; and if p keeps them apart, at most one x in p is fooled. So one probe
+of a P that is not c*J misses it with probability at most b/30/50,697,537 + 2^-30, and independent probes
+multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, log, prod
+
+import numpy as np
+
+from topokit.csr import UInt64Array, graphblas
+from topokit.layered import Layer, Layered
+
+LOW, HIGH = 2**30, 2**31
+PRIMES = 50_697_537  # how many there are from LOW to HIGH
+ERROR_BOUND = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one probe found.
+
+    Args:
+        prime: the modulus p.
+        paths: the paths from input 0 to output 0, modulo p.
+        suspects: inputs among whose path counts there certainly are two different ones: one input, or two;
+            none where the probe found no fault.
+    """
+
+    prime: int
+    paths: int
+    suspects: tuple[int, ...]
+
+
+def path_bits(net: Layered) -> int:
+    """A b such that all path counts are below 2^b: a path is a choice of a node in each interior node layer."""
+    return prod(net.widths[1:-1]).bit_length()
+
+
+def chance_of_error(bits: int, probes: int) -> float:
+    """An upper bound on the probability that so many probes all miss a P that is not c*J.
+
+    Args:
+        bits: all path counts are below 2**bits.
+        probes: number of independent probes.
+    """
+    return (bits / 30 / PRIMES + 1 / LOW) ** probes
+
+
+def probes_needed(bits: int) -> int:
+    """How many probes bring the chance of error down to ERROR_BOUND."""
+    return ceil(log(ERROR_BOUND) / log(chance_of_error(bits, 1)))
+
+
+def run_probes(net: Layered, count: int, seed: int) -> list[Probe]:
+    """Make `count` independent probes in one pass over the layers, last one first.
+
+    Cost: O(edges * count) time, one layer in memory.
+    """
+    pending = []
+    for i in range(count):
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
+        prime = random_prime(random)
+        unit = np.zeros(net.widths[-1], np.uint64)
+        unit[0] = 1
+        x = random.integers(prime, size=net.widths[-1], dtype=np.uint64)
+        pending.append((prime, sum(x.tolist()) % prime, _Product(x, prime), _Product(unit, prime)))
+    for layer in net.stream(reverse=True):
+        for _, _, product, column in pending:
+            product.apply(layer)
+            column.apply(layer)
+    return [_judge(prime, total, product.values(), column.values()) for prime, total, product, column in pending]
+
+
+def _judge(prime: int, total: int, product: UInt64Array, column: UInt64Array) -> Probe:
+    paths = int(column[0])
+    for wrong, others in ((column != paths, [0]), (product != paths * total % prime, [])):
+        if wrong.any():
+            return Probe(prime, paths, (*others, int(np.argmax(wrong))))
+    return Probe(prime, paths, ())
+
+
+class _Product:
+    """A vector multiplied by one layer after another, modulo a prime.
+
+    Entries are reduced only when the next product could pass 2^64, which `bound` tells.
+    """
+
+    def __init__(self, vector: UInt64Array, prime: int):
+        self._vector, self._prime = vector, np.uint64(prime)
+        self._bound = prime - 1
+
+    def apply(self, layer: Layer) -> None:
+        """Multiply from the left: each source gets the sum over its targets."""
+        largest = int(np.diff(layer.indptr).max())
+        if self._bound * largest >= 2**64:
+            self._vector, self._bound = self.values(), int(self._prime) - 1
+        gb = graphblas()
+        product = layer.matrix.mxv(gb.Vector.from_dense(self._vector), gb.semiring.plus_second["UINT64"])
+        self._vector = product.new().to_dense(fill_value=0)
+        self._bound *= largest
+
+    def values(self) -> UInt64Array:
+        """The entries, from 0 to prime - 1."""
+        return self._vector % self._prime
+
+
+def random_prime(random: np.random.Generator) -> int:
+    """A prime drawn uniformly from those between 2^30 and 2^31."""
+    return next(n for n in _draws(random) if is_prime(n))
+
+
+def _draws(random: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield int(random.integers(LOW, HIGH))
+
+
+def is_prime(n: int) -> bool:
+    """Whether n, odd or even and from 8 up to 3,215,031,750, is prime: Miller & Rabin's test with bases 2, 3, 5, 7.
+
+    No composite below that limit passes all four (Pomerance, Selfridge & Wagstaff 1980).
+    """
+    if n % 2 == 0:
+        return False
+    twos = ((n - 1) & (1 - n)).bit_length() - 1  # n - 1 = odd * 2**twos
+    powers = ([pow(base, (n - 1 >> twos) << k, n) for k in range(twos)] for base in (2, 3, 5, 7))
+    return all(row[0] == 1 or n - 1 in row for row in powers)

@@ -1,0 +1,91 @@
+"""Report: the answers of several checks, and the one verdict that follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NoReturn
+
+from topokit.checks.result import CheckResult, Verdict, no_truth
+
+HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The results of several checks on one network. Prints as a table, in a notebook too.
+
+    Args:
+        results: one for each check that ran.
+        required: names of the checks that must hold.
+        seconds: check name -> time it took.
+    """
+
+    results: tuple[CheckResult, ...]
+    required: frozenset[str]
+    seconds: Mapping[str, float]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fails if a required check fails, else undecided if a required one is undecided, else holds."""
+        found = {result.verdict for result in self.results if result.check in self.required}
+        for verdict in (Verdict.FAILS, Verdict.UNDECIDED):
+            if verdict in found:
+                return verdict
+        return Verdict.HOLDS
+
+    def __getitem__(self, check: str) -> CheckResult:
+        """The result of the check of that name."""
+        return {result.check: result for result in self.results}[check]
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(no_truth("a report"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict and each check's result, whether it was required and its seconds, for `json.dumps`."""
+        checks = [
+            {
+                **result.to_json(),
+                "required": result.check in self.required,
+                "seconds": round(self.seconds[result.check], 6),
+            }
+            for result in self.results
+        ]
+        return {"verdict": self.verdict, "checks": checks}
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows]
+        indent = " " * (sum(sizes[:-1]) + 2 * (len(sizes) - 1))
+        for i, result in reversed(list(enumerate(self.results, start=1))):
+            if result.witness is not None:
+                lines.insert(i + 1, f"{indent}witness: {json.dumps(result.witness)}")
+        return "\n".join([f"verdict: {self.verdict}", *lines])
+
+    def _repr_html_(self) -> str:
+        head, *body = (
+            "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+            for row, tag in zip(self._rows(), ["th"] + ["td"] * len(self.results), strict=True)
+        )
+        rows = "".join(f"<tr>{row}</tr>" for row in body)
+        title = f"<p>verdict: <b>{self.verdict}</b></p>"
+        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            HEADINGS,
+            *(
+                (
+                    result.check,
+                    result.verdict.value,
+                    "yes" if result.check in self.required else "no",
+                    result.method,
+                    f"{self.seconds[result.check]:7.3f}",
+                    result.reason,
+                )
+                for result in self.results
+            ),
+        ]

@@ -1,0 +1,124 @@
+"""Path counts carried across a network one layer at a time, from either end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from topokit.csr import UInt64Array, require_memory
+from topokit.errors import TooLargeError
+from topokit.layered import Layered
+from topokit.measures._classes import equal_columns, quotient, twins
+from topokit.measures._limbs import carried
+
+PASSES = 4
+"""What filling, carrying and comparing a number's limb costs, in limb products (measured)."""
+
+
+class Sweep:
+    """The number of paths from each start node to each node of the node layer it has come to.
+
+    The start nodes are inputs; or, if `reverse`, outputs, and the layers are crossed backwards. Starts with
+    equal counts to every node stay equal for ever, and so do nodes with equal counts from every start: each
+    stands in a class, and `counts` has one number for each pair of classes. After the first full system of
+    a RadiX-Net one class of each is left.
+
+    Args:
+        net: any network; read by its stream.
+        reverse: from the outputs backwards.
+        starts: count from these different nodes only; from all where left out.
+
+    Attributes:
+        counts: shape (node classes, limbs, start classes), see `_limbs`; there after the first `advance`.
+        node_class: shape (nodes,), the class of each node of the node layer come to.
+        start_class: shape (starts,), the class of each start.
+        work: what the next `advance` costs, in limb products of about two nanoseconds.
+        spent: sum of `work` so far.
+        done: whether the last layer is crossed.
+    """
+
+    counts: UInt64Array
+
+    def __init__(self, net: Layered, *, reverse: bool = False, starts: Sequence[int] | None = None):
+        self.reverse = reverse
+        self._layers = net.stream(reverse=reverse)
+        layer = next(self._layers)
+        if starts is None:
+            self.start_class, firsts = twins(layer, reverse=reverse)
+            self.starts = np.arange(self.start_class.size)
+        else:
+            self.starts = firsts = np.array(starts, np.intp)
+            self.start_class = np.arange(firsts.size)
+        labels = np.full(layer.shape[1 if reverse else 0], firsts.size, np.intp)  # nodes no path is counted from
+        labels[firsts] = np.arange(firsts.size)
+        self.node_class, step = quotient(layer, labels, firsts.size + 1, reverse=reverse)
+        self._multiply: Callable[[], UInt64Array] = step[:, : firsts.size].toarray
+        self._shape = (step.shape[0], 1, firsts.size)
+        self.work = PASSES * prod(self._shape)
+        self.spent = 0
+        self.done = False
+
+    def advance(self) -> None:
+        """Cross one layer.
+
+        Raises:
+            TooLargeError: not enough free memory.
+        """
+        nodes, limbs, starts = self._shape
+        require_memory(32 * nodes * limbs * starts, "counting paths")
+        self.spent += self.work
+        self.counts = carried(self._multiply().reshape(self._shape))
+        self._merge()
+        layer = next(self._layers, None)
+        if layer is None:
+            self.work, self.done = 0, True
+            return
+        nodes, limbs, starts = self.counts.shape
+        self.node_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
+        self._multiply = partial(_product, step, self.counts)
+        self._shape = (step.shape[0], limbs, starts)
+        self.work = step.nnz * limbs * starts + PASSES * prod(self._shape)
+
+    def _merge(self) -> None:
+        nodes, limbs, starts = self.counts.shape
+        labels, firsts = equal_columns(self.counts.reshape(nodes * limbs, starts))
+        if firsts.size < starts:
+            self.counts, self.start_class = self.counts[:, :, firsts], labels[self.start_class]
+        labels, firsts = equal_columns(self.counts.reshape(nodes, -1).T)
+        if firsts.size < nodes:
+            self.counts, self.node_class = self.counts[firsts], labels[self.node_class]
+
+    def pair(self, node_class: int, start_class: int) -> tuple[int, int]:
+        """Some (input, output) of the two classes, once `done`."""
+        node = int(np.argmax(self.node_class == node_class))
+        start = int(self.starts[np.argmax(self.start_class == start_class)])
+        return (node, start) if self.reverse else (start, node)
+
+
+def _product(step: Any, counts: UInt64Array) -> UInt64Array:
+    return step @ counts.reshape(counts.shape[0], -1)  # type: ignore[no-any-return]  # scipy has no types
+
+
+def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) -> Sweep:
+    """A sweep from one end to the other: from the inputs `starts`, or from whichever end is cheaper.
+
+    What a sweep will cost is not known before it is made, so one starts at either end, and the one that
+    has cost less so far goes on: together they cost at most twice the cheaper one.
+
+    Raises:
+        TooLargeError: not enough free memory, or it would take more than `budget` limb products.
+    """
+    race = [Sweep(net, starts=starts)]
+    if starts is None:
+        race.append(Sweep(net, reverse=True))
+    while True:
+        sweep = min(race, key=lambda entry: entry.spent + entry.work)
+        if sweep.spent + sweep.work > budget:
+            raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe instead")
+        sweep.advance()
+        if sweep.done:
+            return sweep

@@ -1,0 +1,34 @@
+"""Density: the share of all possible edges that are there, as an exact fraction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from topokit.layered import Layered
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """Exact densities; sparsity is one minus density.
+
+    Args:
+        layers: edges over sources times targets, of each edge layer.
+        whole: all edges over all cells, which is not the mean of `layers`.
+    """
+
+    layers: tuple[Fraction, ...]
+    whole: Fraction
+
+
+def density(net: Layered) -> Density:
+    """The density of each edge layer and of the whole network. O(layers): no edge is read.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> density(RadixNet(radices=[(2, 5)], kron=(1, 3, 1)))
+    Density(layers=(Fraction(1, 5), Fraction(1, 2)), whole=Fraction(7, 20))
+    """
+    cells = [sources * targets for sources, targets in pairwise(net.widths)]
+    layers = tuple(Fraction(edges, count) for edges, count in zip(net.layer_edges, cells, strict=True))
+    return Density(layers, Fraction(net.edges, sum(cells)))

@@ -1,0 +1,127 @@
+"""Reach: which outputs each input reaches, and which units are dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topokit.csr import UInt64Array, require_memory
+from topokit.layered import Layered
+from topokit.measures._classes import Labels, equal_columns, quotient, twins
+from topokit.measures.degrees import out_degrees
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """What a network connects.
+
+    Args:
+        disconnected: number of (input, output) pairs without a path.
+        disconnected_pair: one of them, the one of the smallest output and input; None where there is none.
+        dead: for each node layer, the numbers of its dead units: nodes that no input reaches, or that reach
+            no output.
+    """
+
+    disconnected: int
+    disconnected_pair: tuple[int, int] | None
+    dead: tuple[Labels, ...]
+
+
+def reach(net: Layered) -> Reach:
+    """Which pairs of inputs and outputs have no path between them, and which units are dead. Exact.
+
+    Every class of input twins is one bit of a row, and nodes with equal rows stand in a class; once every
+    input reaches every node, one class is left, and only in-degrees are looked at.
+
+    Raises:
+        TooLargeError: not enough free memory.
+
+    Cost: two passes, O(edges) where the network folds or fills up within few layers; at worst
+    O(edges * input classes / 64). Memory: one bit for each pair of an input class and a node class.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> reach(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).disconnected
+    0
+    """
+    sweep = _Forward(net)
+    useful = _reaches_output(net)
+    dead = tuple(np.flatnonzero(~(there & back)) for there, back in zip(sweep.reached, useful, strict=True))
+    return Reach(*sweep.disconnected(), dead)
+
+
+class _Forward:
+    """Which inputs reach each output.
+
+    Attributes:
+        bits: shape (output classes, words), bit r of a row says whether input class r reaches it.
+        start_class: shape (inputs,), the class of each input.
+        node_class: shape (outputs,), the class of each output.
+        reached: for each node layer, shape (nodes,), whether some input reaches the node.
+    """
+
+    def __init__(self, net: Layered):
+        first = next(net.stream())
+        self.start_class, firsts = twins(first)
+        self.node_class, self.bits = self.start_class, _identity(firsts.size)
+        self.reached = [np.ones(net.widths[0], np.bool_)]
+        for layer in net.stream():
+            labels, step = quotient(layer, self.node_class, len(self.bits))
+            bits = _union(self.bits, step.indptr, step.indices)
+            merged, kept = equal_columns(bits.T)
+            self.node_class, self.bits = merged[labels], bits[kept]
+            self.reached.append((self.bits.max(axis=1) > 0)[self.node_class])
+
+    def disconnected(self) -> tuple[int, tuple[int, int] | None]:
+        """Number of pairs without a path, and one of them."""
+        inputs, outputs = np.bincount(self.start_class), np.bincount(self.node_class)
+        missing, pair = 0, None
+        for output_class, row in enumerate(self.bits):
+            reaches = np.unpackbits(row.view(np.uint8), count=inputs.size, bitorder="little").astype(np.bool_)
+            if not reaches.all():
+                missing += int(inputs[~reaches].sum()) * int(outputs[output_class])
+                found = int(np.argmin(reaches[self.start_class])), int(np.argmax(self.node_class == output_class))
+                pair = found if pair is None else min(pair, found)
+        return missing, pair
+
+
+def _identity(size: int) -> UInt64Array:
+    """Shape (size, words): row r has bit r alone."""
+    words = -(-size // 64)
+    require_memory(8 * size * words, "reachability")
+    rows = np.arange(size)
+    table = np.zeros((size, 8 * words), np.uint8)
+    table[rows, rows // 8] = 1 << rows % 8
+    return table.view(np.uint64)
+
+
+def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
+    """Row i is the union of bits[members[indptr[i] : indptr[i + 1]]]: the k-th member of all rows at a time.
+
+    Faster by three than `bitwise_or.reduceat`, which also goes wrong on empty rows.
+    """
+    sizes = np.diff(indptr)
+    require_memory(24 * sizes.size * bits.shape[1], "reachability")
+    order = np.argsort(-sizes, kind="stable")
+    starts = indptr[:-1][order]
+    union = np.zeros((sizes.size, bits.shape[1]), np.uint64)
+    for k in range(sizes.max()):
+        rows = int((sizes > k).sum())
+        union[:rows] |= bits[members[starts[:rows] + k]]
+    back = np.empty_like(order)
+    back[order] = np.arange(order.size)
+    return union[back]
+
+
+def _reaches_output(net: Layered) -> list[NDArray[np.bool_]]:
+    """For each node layer, shape (nodes,), whether the node reaches some output."""
+    useful = [np.ones(net.widths[-1], np.bool_)]
+    for layer in net.stream(reverse=True):
+        if useful[-1].all():
+            found = out_degrees(layer) > 0
+        else:
+            found = np.zeros(layer.shape[0], np.bool_)
+            found[layer.sources[useful[-1][layer.indices]]] = True
+        useful.append(found)
+    return useful[::-1]
