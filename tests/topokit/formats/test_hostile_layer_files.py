@@ -1,0 +1,109 @@
+"""Matrix Market and TSV files made by hand to be wrong in one way each: the message says which."""
+
+import numpy as np
+import pytest
+
+from topokit.errors import FileFormatError, TooLargeError
+from topokit.formats import load
+
+BANNER = "%%MatrixMarket matrix coordinate pattern general\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BANNER + "2 2 1\n0 1\n", "entry 1 is in row 0; rows are numbered from 1 to 2"),
+        (BANNER + "2 2 2\n1 1\n1 3\n", "entry 2 is in column 3"),
+        (BANNER + "2 2 1\n-1 1\n", "row -1"),
+        (BANNER + "2 2 1\n1.5 1\n", "row 1.5"),
+        (BANNER + "2 2 1\nnan 1\n", "row nan"),
+        (BANNER + "2 2 1\n1 inf\n", "column inf"),
+        (BANNER + "2 2 2\n1 1\n1 1\n", "target 0 twice"),
+        (BANNER + "2 2 2\n1 1\n", "1 entries, but its header says 2"),
+        (BANNER + "2 2 1\n1 1\n1 2\n", "2 entries, but its header says 1"),
+        (BANNER + "2 2 1\n1 1 7\n", "3 columns instead of 2"),
+        (BANNER + "2 2 2\n1 1\n1\n", "damaged"),
+        (BANNER + "2 2 1\n1 1\0", "damaged"),
+        (BANNER + "2 2 1\n1 é\n", "damaged"),
+        (BANNER + "2 2\n1 1\n", "rows, columns and entries"),
+        (BANNER + "2 2 -1\n", "rows, columns and entries"),
+        (BANNER + "2 2.5 1\n1 1\n", "rows, columns and entries"),
+        (BANNER + f"2 2 {'9' * 5000}\n1 1\n", "rows, columns and entries"),
+        (BANNER, "rows, columns and entries"),
+        (BANNER + "% only a comment", "rows, columns and entries"),
+        (BANNER + "0 0 0\n", "0 nodes"),
+        (BANNER + "4294967296 2 0\n", "4294967296 nodes"),
+        (BANNER.replace("pattern", "real") + "2 2 1\n1 1 nan\n", "value of entry 1 is not a number"),
+        (BANNER.replace("pattern", "real") + "2 2 1\n1 1\n", "2 columns instead of 3"),
+        (BANNER.replace("pattern", "complex") + "2 2 1\n1 1 1 1\n", "complex"),
+        (BANNER.replace("coordinate", "array") + "2 2\n1\n1\n1\n1\n", "array"),
+        (BANNER.replace("coordinate", "array").replace("pattern", "real") + "0 0\n", "array"),
+        (BANNER.replace("general", "symmetric") + "2 2 1\n2 1\n", "write it as general"),
+        ("%%MatrixMarket\n", "it must be"),
+    ],
+)
+def test_matrix_market_files_that_are_no_layer(path, text, said, refusal):
+    assert said in refusal(path, text)
+
+
+def test_comments_blank_lines_and_line_ends_are_fine(path):
+    path.write_bytes(b"%%MatrixMarket MATRIX coordinate Pattern general\r\n% a\r\n\r\n%\n 2\t3 1 \r\n\r\n1 3\r\n\n")
+    assert np.array_equal(load(path).layer(0).to_dense(), [[0, 0, 1], [0, 0, 0]])
+
+
+def test_sizes_that_do_not_fit_are_refused(path, tmp_path, refusal, memory_of, free_memory):
+    free_memory(1 << 24)
+    for text, size, error in (
+        (BANNER + "4000000000 4000000000 1\n1 1\n", 100, TooLargeError),
+        (BANNER + "2 2 4000000000\n1 1\n", 100, FileFormatError),
+        (BANNER + "2 2 1\n1 1\n", 1 << 25, TooLargeError),
+        (BANNER + "2 2 300000\n" + "1 1\n" * 300_000, 1_200_000, TooLargeError),
+    ):
+        path.write_text(text.ljust(size))
+        assert memory_of(lambda error=error: refusal(path, error=error)) < 4 << 20
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "n4000000000-l1.tsv").touch()
+    assert "are free" in refusal(tmp_path / "net", error=TooLargeError)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"n2-l1.tsv": "0\t1\t1\n"}, "entry 1 is in row 0; rows are numbered from 1 to 2"),
+        ({"n2-l1.tsv": "1\t0\t1\n"}, "entry 1 is in column 0"),
+        ({"n2-l1.tsv": "1\t1\t1\n3\t1\t1\n"}, "entry 2 is in row 3"),
+        ({"n2-l1.tsv": "1\t1\tnan\n"}, "not a number"),
+        ({"n2-l1.tsv": "1\t1\n"}, "2 columns instead of 3"),
+        ({"n2-l1.tsv": "1 1 1\n"}, "damaged"),
+        ({"n2-l1.tsv": "row\tcol\tweight\n"}, "damaged"),
+        ({"n2-l1.tsv": "1\t1\t1\n1\t1\t1\n"}, "target 0 twice"),
+        ({"n2-l1.tsv": "", "n2-l3.tsv": ""}, "lacks layer 2"),
+        ({"n2-l2.tsv": ""}, "lacks layer 1"),
+        ({"n2-l0.tsv": "", "n2-l1.tsv": ""}, "must be numbered from 1"),
+        ({"n2-l1.tsv": "", "n3-l2.tsv": ""}, "starts from 3 nodes, but the layer before ends in 2"),
+        ({"n2-l1.tsv": "", "n2x3-l1.tsv": ""}, "both layer 1"),
+        ({"n2-l1.tsv": "", "categories.tsv": ""}, "categories.tsv is no layer"),
+        ({"n0-l1.tsv": ""}, "0 nodes"),
+        ({"n4294967296-l1.tsv": ""}, "4294967296 nodes"),
+        ({"layer-1.mtx": BANNER + "2 2 0\n", "layer-3.mtx": BANNER + "2 2 0\n"}, "lacks layer 2"),
+        ({"layer-1.mtx": BANNER + "2 2 0\n", "layer-2.mtx": BANNER + "3 2 0\n"}, "must be equal"),
+        ({"layer-1.mtx": ""}, "it must be"),
+        ({"layer-1.mtx": "", "n2-l1.tsv": ""}, "holds .mtx and .tsv files"),
+        ({"readme.txt": ""}, "holds no layer files"),
+        ({}, "holds no layer files"),
+    ],
+)
+def test_folders_that_are_no_network(tmp_path, files, said, refusal):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    assert said in refusal(folder)
+
+
+def test_other_files_and_weights_of_zero_are_passed_over(tmp_path):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "n2-l1.tsv").write_text("1\t2\t1\n1\t1\t0\n2\t1\t-3e-1")
+    (folder / "readme.txt").write_text("by hand")
+    assert np.array_equal(load(folder).layer(0).to_dense(), [[0, 1], [1, 0]])

@@ -1,0 +1,127 @@
+"""Reading and writing topologies. A new format is one module here and one line in FORMATS.
+
+What a file is, is read from the file and never from its name. docs/format.md describes the formats.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from topokit._registry import Registry
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.formats._format import Format
+from topokit.formats._graphml import from_networkx, to_networkx
+from topokit.formats._masks import save_masks
+from topokit.formats._safetensors import as_tensors
+from topokit.formats._writing import replacing
+from topokit.layered import Layered
+from topokit.topology import Topology
+
+__all__ = ["FORMATS", "as_tensors", "from_networkx", "load", "replacing", "save", "save_masks", "to_networkx"]
+
+FORMATS = Registry(
+    "format",
+    {
+        "safetensors": "topokit.formats._safetensors:FORMAT",
+        "npz": "topokit.formats._npz:FORMAT",
+        "matrix-market": "topokit.formats._matrix_market:FORMAT",
+        "tsv": "topokit.formats._tsv:FORMAT",
+        "graphml": "topokit.formats._graphml:FORMAT",
+    },
+)
+
+
+def load(path: str | Path) -> Topology:
+    """Read a topology from a file or folder of any of the FORMATS, or from a file of masks.
+
+    Everything is validated. Whether the edges are those that the file's fingerprint and recipe say is
+    left to the soundness check.
+
+    Args:
+        path: what to read.
+
+    Raises:
+        FileFormatError: it holds no topology, or is damaged.
+        TooLargeError: not enough free memory; nothing was allocated.
+        TopokitError: it cannot be read.
+    """
+    path = Path(path)
+    try:
+        topology: Topology = _format_of(path).read(path)
+        return topology
+    except InvalidGraphError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    except OSError as error:
+        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _format_of(path: Path) -> Format:
+    formats: list[Format] = [FORMATS[name] for name in FORMATS]
+    if path.is_dir():
+        suffixes = {entry.suffix for entry in path.iterdir()}
+        kinds = [kind for kind in formats if kind.folder]
+        found = [kind for kind in kinds if kind.suffix in suffixes]
+        if len(found) != 1:
+            held = " and ".join(kind.suffix for kind in found) or "no layer"
+            wanted = " or ".join(kind.suffix for kind in kinds)
+            raise FileFormatError(f"{path} holds {held} files; a folder must hold one network, as {wanted} files")
+        return found[0]
+    if path.exists() and not path.is_file():
+        raise FileFormatError(f"{path} is no file and no folder: copy what it gives to a file first")
+    with path.open("rb") as file:
+        start = file.read(512)
+    for kind in formats:
+        if kind.begins(start):
+            return kind
+    raise FileFormatError(
+        f"{path} {'is none of the formats' if start else 'is empty: give a file of one of the formats'} "
+        f"that topokit reads ({', '.join(FORMATS)})"
+    )
+
+
+def save(
+    net: Layered, path: str | Path, *, to: str | None = None, force: bool = False, weight: float | None = None
+) -> str:
+    """Write a network, layer by layer where the format allows; all of it or nothing. Returns its fingerprint.
+
+    Args:
+        net: any layered graph.
+        path: the file to write, or the folder for formats with a file per layer.
+        to: one of FORMATS. Where left out the suffix says which; a name without one is safetensors.
+        force: overwrite what exists.
+        weight: of every edge in a TSV; 2 / in-degree of its target where left out.
+
+    Raises:
+        OutputExistsError: something is there, and `force` is not set.
+        InvalidSpecError: an unknown format, or no format for this path.
+        TooLargeError: too many nodes or edges for the format.
+        TopokitError: the disk is full, or the folder above is missing or read-only.
+    """
+    path = Path(path)
+    name = to or _named_by(path)
+    kind: Format = FORMATS[name]
+    options: dict[str, Any] = {}
+    if weight is not None:
+        if name != "tsv":
+            raise InvalidSpecError(f"weight is for tsv only: {name} holds no weights")
+        options["weight"] = weight
+    with replacing(path, force=force, folder_of=kind.suffix if kind.folder else None) as temporary:
+        return kind.write(net, temporary, **options)
+
+
+def _named_by(path: Path) -> str:
+    if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where a name is too long)
+        raise InvalidSpecError(f"{path} is a folder: give a file's name, or --to {' or '.join(_names(folder=True))}")
+    if not path.suffix:
+        return "safetensors"
+    for name in _names(folder=False):
+        if FORMATS[name].suffix == path.suffix:
+            return name
+    suffixes = ", ".join(FORMATS[name].suffix for name in _names(folder=False))
+    raise InvalidSpecError(f"{path}: {path.suffix} says no format: end it in {suffixes}, or say --to FORMAT")
+
+
+def _names(*, folder: bool) -> list[str]:
+    return [name for name in FORMATS if FORMATS[name].folder == folder]

@@ -1,0 +1,98 @@
+"""Writing all or nothing: under another name in the same folder, and renamed when all is on the disk."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from topokit.errors import OutputExistsError, TopokitError
+
+
+@contextmanager
+def replacing(path: str | Path, *, force: bool, folder_of: str | None = None) -> Iterator[Path]:
+    """Give a new name to write to; what stands there at the end becomes `path`.
+
+    Whatever goes wrong meanwhile, Ctrl-C included, nothing half-written is left and what stood at `path`
+    before is untouched. Folders above `path` are never created.
+
+    Args:
+        path: the file or folder to make.
+        force: take the place of what stands there.
+        folder_of: suffix of the files of a folder that is to be made (".tsv"); None for a single file.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set, or is nothing that may be replaced.
+        TopokitError: the disk is full, the folder above does not exist or may not be written to.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _beside(target)
+    try:
+        _require_free(path, target, force, folder_of)
+        if folder_of:
+            temporary.mkdir()
+        yield temporary
+        _flush_to_disk(temporary)
+        _require_free(path, target, force, folder_of)
+        _rename(temporary, target)
+    except TopokitError:
+        raise
+    except OSError as error:
+        raise TopokitError(
+            f"cannot write {path}: {error.strerror or error}: free some space there, or choose another place"
+        ) from error
+    finally:
+        _remove(temporary)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".topokit-{secrets.token_hex(8)}.part")
+
+
+def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | None) -> None:
+    if not target.parent.is_dir():
+        raise TopokitError(f"cannot write {path}: there is no folder {target.parent}: create it first")
+    if not target.exists():
+        return
+    if folder_of and target.is_dir():
+        entries = sorted(target.iterdir())
+        foreign = [entry.name for entry in entries if entry.suffix != folder_of or not entry.is_file()]
+        if foreign:
+            raise OutputExistsError(f"{path} holds more than {folder_of} files ({foreign[0]}): choose another folder")
+        if not entries:
+            return
+    elif folder_of or not target.is_file():
+        raise OutputExistsError(f"{path} exists and is no {'folder' if folder_of else 'file'}: choose another name")
+    if not force:
+        raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force (force=True)")
+
+
+def _flush_to_disk(temporary: Path) -> None:
+    for path in temporary.iterdir() if temporary.is_dir() else [temporary]:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    if not target.is_dir():
+        temporary.replace(target)
+        return
+    old = _beside(target)  # a folder cannot take the place of another one in a single step
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        with suppress(OSError):  # what went wrong before is what the user is told
+            temporary.unlink()

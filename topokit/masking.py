@@ -1,0 +1,138 @@
+"""Topologies as masks of weight matrices, and back: the only place that transposes.
+
+A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from topokit.csr import require_memory
+from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.layered import Layered
+from topokit.topology import Topology
+
+
+def masks(net: Layered, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """One bool array (out, in) per edge layer: True where a weight may be other than 0.
+
+    Args:
+        net: any layered graph.
+        names: a parameter's name for each edge layer, in order ("fc1.weight").
+
+    Raises:
+        InvalidSpecError: too few, too many or equal names.
+        TooLargeError: not enough free memory.
+
+    Cost: one byte for each pair of neighbouring nodes.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> masks(RadixNet(radices=[(2,)]), ["fc1.weight"])
+    {'fc1.weight': array([[ True,  True],
+           [ True,  True]])}
+    """
+    if len(names) != len(net):
+        raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
+    if len(set(names)) != len(names):
+        raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
+    require_memory(sum(a * b for a, b in pairwise(net.widths)), "masks")
+    made = {}
+    for name, layer in zip(names, net.stream(), strict=True):
+        made[name] = np.zeros(layer.shape[::-1], np.bool_)
+        made[name][layer.indices, layer.sources] = True
+    return made
+
+
+def from_masks(masks: Mapping[str, ArrayLike]) -> Topology:
+    """The topology whose edges are the ones of `masks`.
+
+    Args:
+        masks: parameter name -> 0 or 1 in shape (out, in), bool or any number type, the layers in order.
+
+    Raises:
+        InvalidGraphError: see `checked_masks`.
+        TooLargeError: not enough free memory.
+    """
+    arrays = checked_masks(masks)
+    require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in arrays.values()), "a topology of these masks")
+    return Topology.from_dense(mask.T for mask in arrays.values())
+
+
+def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
+    """The masks as bool arrays, of which each has as many inputs as the one before has outputs.
+
+    Raises:
+        InvalidGraphError: names the mask that is empty, not two-dimensional, holds other values than 0 and
+            1, or does not fit the one before.
+    """
+    checked: dict[str, NDArray[np.bool_]] = {}
+    for name, values in masks.items():
+        array = np.asarray(values)
+        if array.ndim != 2 or 0 in array.shape:
+            raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be (out, in)")
+        if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
+            raise InvalidGraphError(f"the mask of {name} holds other values than 0 and 1")
+        checked[name] = array.astype(np.bool_)
+    if not checked:
+        raise InvalidGraphError("no masks: a topology needs at least one")
+    for (one, a), (two, b) in pairwise(checked.items()):
+        if a.shape[0] != b.shape[1]:
+            raise InvalidGraphError(
+                f"the mask of {one} has {a.shape[0]} outputs, but that of {two} has {b.shape[1]} inputs: "
+                "the masks must be a chain, in order"
+            )
+    return checked
+
+
+def fill_slots(net: Layered, slots: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    """Which parameters of a model take which layers of a topology; the others stay dense.
+
+    Each layer takes the first slot of its shape after the slot of the layer before it.
+
+    Args:
+        net: any layered graph.
+        slots: parameter name -> (out, in), in the order of the model.
+
+    Returns:
+        Parameter name -> number of the layer it takes; a name for every layer.
+
+    Raises:
+        InvalidSpecError: a layer finds no slot; the message says which crop would fit, if one does.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> fill_slots(RadixNet(radices=[(2, 3)]), {"fc1.weight": (6, 6), "fc2.weight": (6, 6), "fc3.weight": (10, 6)})
+    {'fc1.weight': 0, 'fc2.weight': 1}
+    """
+    filled: dict[str, int] = {}
+    left = iter(slots.items())
+    for i, (sources, targets) in enumerate(pairwise(net.widths)):
+        name = next((name for name, shape in left if shape == (targets, sources)), None)
+        if name is None:
+            raise InvalidSpecError(_no_slot(net, i, slots))
+        filled[name] = i
+    return filled
+
+
+def _no_slot(net: Layered, i: int, slots: Mapping[str, tuple[int, int]]) -> str:
+    shapes = ", ".join(f"{name} {inputs} to {outputs}" for name, (outputs, inputs) in slots.items())
+    crop = _fitting_crop(net.widths, list(slots.values()))
+    advice = f"--crop {','.join(map(str, crop))} fits" if crop else "no crop of it fits: choose other widths"
+    return (
+        f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it ({shapes}): {advice}"
+    )
+
+
+def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to."""
+    layers = len(widths) - 1
+    for start in range(len(shapes) - layers + 1):
+        run = shapes[start : start + layers]
+        chained = all(a[0] == b[1] for a, b in pairwise(run))
+        crop = (run[0][1], *(outputs for outputs, _ in run))
+        if chained and all(new <= old for new, old in zip(crop, widths, strict=True)):
+            return crop
+    return None
