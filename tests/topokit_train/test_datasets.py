@@ -1,0 +1,248 @@
+"""Datasets: the embedded digits, published files found, verified and downloaded, folders of one's own."""
+
+import gzip
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit_train.datasets import DATASETS, load_dataset
+from topokit_train.datasets.digits import read
+from topokit_train.datasets.idx import FILES
+from topokit_train.datasets.mnist import FASHION_MNIST, MNIST, Published, load
+
+
+def idx(array):
+    """An IDX file, written as its description says."""
+    array = np.asarray(array, np.uint8)
+    return bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def small_files(train=7, test=3, side=5, seed=0):
+    """The contents of four IDX files of random images."""
+    random = np.random.default_rng(seed)
+    parts = [(random.integers(0, 256, (n, side, side)), random.integers(0, 4, n)) for n in (train, test)]
+    return dict(zip(FILES, [idx(array) for part in parts for array in part], strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the files of a small dataset, two of them gzipped."""
+    for number, (name, content) in enumerate(small_files().items()):
+        if number % 2:
+            (tmp_path / name).write_bytes(content)
+        else:
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    return tmp_path
+
+
+def check(dataset):
+    """What every dataset must be."""
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        assert images.dtype == labels.dtype == np.uint8
+        assert len(images) == len(labels) > 0
+        assert images.shape[1:] == dataset.train_images.shape[1:]
+        assert images.ndim == 4
+        assert labels.max() < dataset.classes
+    assert dataset.pixels == dataset.train_images[0].size
+
+
+def test_every_dataset_that_needs_no_download_has_the_right_shapes(folder):
+    for name in {*DATASETS} - {"mnist", "fashion-mnist"}:
+        check(load_dataset(f"idx:{folder}" if name == "idx" else name))
+
+
+@pytest.mark.mnist
+def test_mnist(mnist_dir):
+    dataset = load_dataset("mnist", mnist_dir)
+    check(dataset)
+    assert dataset.train_images.shape == (60_000, 1, 28, 28)
+    assert dataset.test_images.shape == (10_000, 1, 28, 28)
+    assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert hashlib.md5(idx(dataset.test_images[:, 0])).hexdigest() == MNIST.plain[2]
+
+
+@pytest.mark.mnist
+def test_mnist_is_found_by_the_environment_and_in_the_folder_itself(mnist_dir, monkeypatch):
+    monkeypatch.setenv("TOPOKIT_DATA_DIR", str(mnist_dir / "mnist"))
+    assert load_dataset("mnist").train_labels[:3].tolist() == [5, 0, 4]
+
+
+def test_digits_are_the_published_ones():
+    packed = files("topokit_train.datasets").joinpath("digits.csv.gz").read_bytes()
+    assert len(packed) < 60_000
+    pixels, labels = read()
+    assert pixels.shape == (1797, 8, 8)
+    assert pixels.max() == 16
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert hashlib.sha256(gzip.decompress(packed)).hexdigest() == (
+        "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
+    )
+
+
+def test_digits_are_split_in_order_and_enlarged_as_torch_does_it():
+    pixels, labels = read()
+    dataset = load_dataset("digits")
+    assert dataset.train_images.shape == (1437, 1, 28, 28)
+    assert dataset.test_images.shape == (360, 1, 28, 28)
+    assert np.array_equal(np.concatenate([dataset.train_labels, dataset.test_labels]), labels)
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(np.rint(pixels[:, None] * (255 / 16))), size=(28, 28), mode="bilinear", align_corners=False
+    )
+    found = np.concatenate([dataset.train_images, dataset.test_images])
+    assert np.abs(found - wanted.numpy()).max() < 0.5 + 1e-5
+    assert dataset.checksum() == "4d7a82b31477013545e80700b6e5ed36dc6c92b0059e90d99e45b67eef75f7d7"
+
+
+def test_a_folder_of_ones_own(folder):
+    dataset = load_dataset(f"idx:{folder}")
+    contents = small_files()
+    assert dataset.name == f"idx:{folder}"
+    assert dataset.train_images.shape == (7, 1, 5, 5)
+    assert dataset.train_images.tobytes() == contents[FILES[0]][16:]
+    assert dataset.train_labels.tobytes() == contents[FILES[1]][8:]
+    assert dataset.test_images.tobytes() == contents[FILES[2]][16:]
+    assert dataset.test_labels.tobytes() == contents[FILES[3]][8:]
+
+
+def test_classes_are_counted_in_both_parts(folder):
+    (folder / FILES[3]).write_bytes(idx([0, 9, 1]))
+    assert load_dataset(f"idx:{folder}").classes == 10
+
+
+def test_the_checksum_sees_every_part(folder):
+    known = {load_dataset(f"idx:{folder}").checksum()}
+    for name, content in small_files().items():
+        (folder / f"{name}.gz").unlink(missing_ok=True)
+        (folder / name).write_bytes(content[:-1] + bytes([(content[-1] + 1) % 4]))
+        checksum = load_dataset(f"idx:{folder}").checksum()
+        assert checksum not in known
+        known.add(checksum)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (FILES[1], idx(range(6)), "train has 7 images, but 6 labels"),
+        (FILES[3], idx(range(4)), "t10k has 3 images, but 4 labels"),
+        (FILES[2], idx(np.zeros((3, 5, 6))), r"train images are \(5, 5\), but t10k images \(5, 6\)"),
+        (FILES[1], idx(np.zeros((7, 1, 1))), "00 00 08 01"),
+    ],
+)
+def test_files_that_do_not_fit_together(folder, name, content, message):
+    (folder / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        load_dataset(f"idx:{folder}")
+
+
+def test_missing_files_are_named(folder):
+    (folder / FILES[1]).unlink()
+    (folder / f"{FILES[2]}.gz").unlink()
+    with pytest.raises(FileFormatError, match=f"{folder} holds no {FILES[1]}, {FILES[2]}, with or without .gz"):
+        load_dataset(f"idx:{folder}")
+
+
+def test_a_data_folder_that_is_not_there(tmp_path, monkeypatch):
+    with pytest.raises(InvalidSpecError, match="nowhere does not exist: correct --data-dir"):
+        load_dataset("mnist", tmp_path / "nowhere")
+    monkeypatch.setenv("TOPOKIT_DATA_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(InvalidSpecError, match="TOPOKIT_DATA_DIR"):
+        load_dataset("mnist")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A published dataset on a server of this machine, whose first mirror is dead; the server, to stop it."""
+    source = tmp_path / "server"
+    source.mkdir()
+    for name, content in small_files().items():
+        (source / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=source))
+    threading.Thread(target=server.serve_forever).start()
+    yield (
+        Published(
+            name="small",
+            mirrors=("http://127.0.0.1:1/", f"http://127.0.0.1:{server.server_port}/"),
+            gzipped=tuple(hashlib.md5((source / f"{name}.gz").read_bytes()).hexdigest() for name in FILES),
+            plain=tuple(hashlib.md5(content).hexdigest() for content in small_files().values()),
+        ),
+        server,
+    )
+    server.shutdown()
+    server.server_close()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_published_files_are_downloaded_once(published, tmp_path):
+    small, server = published
+    first = load(small, None)
+    assert first.train_images.tobytes() == small_files()[FILES[0]][16:]
+    assert len(list((tmp_path / "cache" / "topokit" / "small").iterdir())) == 4
+    server.shutdown()
+    server.server_close()
+    assert load(small, None).checksum() == first.checksum()
+
+
+def test_a_download_with_another_checksum_is_refused(published, tmp_path):
+    small, _ = published
+    (tmp_path / "server" / f"{FILES[3]}.gz").write_bytes(gzip.compress(idx([0, 0, 0])))
+    with pytest.raises(TopokitError, match=f"{FILES[3]}.gz is not in .* could not be downloaded"):
+        load(small, None)
+    assert not (tmp_path / "cache" / "topokit" / "small" / f"{FILES[3]}.gz").exists()
+
+
+@pytest.mark.parametrize("below", [".", "small"])
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_published_files_are_found_in_the_data_folder(published, tmp_path, below, gzipped):
+    small, _ = published
+    place = tmp_path / "data" / below
+    place.mkdir(parents=True)
+    for name, content in small_files().items():
+        if gzipped:
+            (place / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
+        else:
+            (place / name).write_bytes(content)
+    load(small, tmp_path / "data")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_files_that_are_not_the_published_ones_are_refused(published, tmp_path):
+    small, _ = published
+    (tmp_path / f"{FILES[0]}.gz").write_bytes(gzip.compress(small_files(seed=1)[FILES[0]]))
+    with pytest.raises(FileFormatError, match=f"{FILES[0]}.gz is not the published file of small: its MD5 is"):
+        load(small, tmp_path)
+
+
+def test_without_a_network_the_message_says_what_is_needed(published, tmp_path):
+    small, server = published
+    server.shutdown()
+    server.server_close()
+    (tmp_path / "data").mkdir()
+    with pytest.raises(TopokitError) as refused:
+        load(small, tmp_path / "data")
+    message = str(refused.value)
+    for part in (*FILES, str(tmp_path / "data"), str(tmp_path / "cache"), "--data-dir", "TOPOKIT_DATA_DIR"):
+        assert part in message
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+def test_the_checksums_of_the_published_datasets_differ():
+    checksums = [*MNIST.gzipped, *MNIST.plain, *FASHION_MNIST.gzipped]
+    assert len(set(checksums)) == 12
+    assert {len(checksum) for checksum in checksums} == {32}

@@ -1,0 +1,209 @@
+"""The loop: determinism, what it trains on, and what it tells."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from topokit.errors import InvalidSpecError, TopokitError
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import Dataset, load_dataset
+from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
+from topokit_train.runs import default_topology
+from topokit_train.training import Trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with cpu_threads(1):
+        yield
+
+
+def trainer(dataset, topology=None, **settings):
+    config = TrainConfig(**settings)
+    return Trainer(config, topology, dataset, device=CPU, kernel=config.kernel)
+
+
+def weights(made):
+    return {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def without_seconds(metrics):
+    return dataclasses.replace(metrics, seconds=0.0)
+
+
+@pytest.mark.parametrize("topology", [None, default_topology()], ids=["dense", "sparse"])
+def test_two_runs_are_equal_bit_for_bit(digits, topology):
+    runs = [trainer(digits, topology, seed=seed, epochs=2) for seed in (3, 3, 4)]
+    told = [[without_seconds(run.run_epoch()) for _ in range(2)] for run in runs]
+    assert told[0] == told[1]
+    assert equal(weights(runs[0]), weights(runs[1]))
+    assert told[0] != told[2]
+
+
+def test_csr_and_masked_give_the_same_losses(digits):
+    losses = {}
+    for kernel in ("csr", "masked"):
+        made = trainer(digits, default_topology(), kernel=kernel, epochs=5)
+        assert set(made.kernels.values()) == {kernel}
+        order = torch.arange(1437).repeat(5).split(100)[:50]
+        losses[kernel] = torch.stack([made.step(made.images[batch], made.labels[batch]) for batch in order])
+    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-4)
+    assert losses["csr"][-1] < losses["csr"][0] / 4
+
+
+def test_an_epoch_uses_every_image_once_in_an_order_of_its_own(digits, monkeypatch):
+    made = trainer(digits, epochs=2, batch_size=1000)
+    seen = []
+    monkeypatch.setattr(made, "step", lambda images, _: (seen.append(images), torch.zeros(()))[1])
+    made.run_epoch()
+    made.run_epoch()
+    assert [len(batch) for batch in seen] == [1000, 437] * 2
+    epochs = [torch.cat(seen[:2]).flatten(1), torch.cat(seen[2:]).flatten(1)]
+    assert not torch.equal(*epochs)
+    key = torch.randn(784, dtype=torch.float64)
+    sums = [(epoch.double() @ key).sort().values for epoch in (*epochs, made.images.flatten(1))]
+    torch.testing.assert_close(sums[0], sums[2])
+    torch.testing.assert_close(sums[1], sums[2])
+
+
+def test_images_are_scaled_by_those_that_are_trained_on(digits):
+    made = trainer(digits, validation=400)
+    assert made.images.shape == (1037, 1, 28, 28)
+    assert made.images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert made.images.std().item() == pytest.approx(1, rel=1e-4)
+    pixels = digits.train_images[:1037].astype(np.float64)
+    wanted = (digits.test_images - pixels.mean()) / pixels.std()
+    np.testing.assert_allclose(made.test[0], wanted, atol=1e-5)
+
+
+def test_images_without_any_contrast_are_no_division_by_zero(digits):
+    flat = dataclasses.replace(digits, train_images=np.full_like(digits.train_images, 7))
+    made = trainer(flat, epochs=1)
+    assert np.isfinite(made.run_epoch().train_loss)
+
+
+def test_held_out_images_are_never_trained_on(digits):
+    runs = []
+    for changed in (slice(0, 0), slice(-300, None), slice(-301, -300)):
+        images = digits.train_images.copy()
+        images[changed] = 255 - images[changed]
+        made = trainer(dataclasses.replace(digits, train_images=images), validation=300, epochs=1)
+        runs.append((weights(made), made.run_epoch(), weights(made)))
+    (_, plain, same), (_, changed, held_out), (_, _, trained) = runs
+    assert equal(same, held_out)
+    assert not equal(same, trained)
+    assert changed.test_accuracy == plain.test_accuracy
+    assert changed.validation_accuracy < plain.validation_accuracy
+
+
+def test_validation_accuracy_is_that_of_the_last_images(digits):
+    made = trainer(digits, validation=300, epochs=1)
+    metrics = made.run_epoch()
+    with torch.no_grad():
+        guesses = made.model(made.held_out[0]).argmax(1).numpy()
+    assert metrics.validation_accuracy == np.mean(guesses == digits.train_labels[-300:])
+    assert trainer(digits, epochs=1).run_epoch().validation_accuracy is None
+
+
+def test_something_must_be_left_to_train_on(digits):
+    assert len(trainer(digits, validation=1436).labels) == 1
+    with pytest.raises(InvalidSpecError, match="--validation 1437 holds out all 1437 training images"):
+        trainer(digits, validation=1437)
+
+
+def test_metrics_say_what_happened(digits):
+    made = trainer(digits, epochs=3, batch_size=500)
+    losses = []
+    step = made.step
+    made.step = lambda images, labels: losses.append((step(images, labels), len(labels))) or losses[-1][0]
+    first = made.run_epoch()
+    assert first.epoch == 1
+    assert first.train_loss == pytest.approx(sum(float(loss) * n for loss, n in losses) / 1437, rel=1e-5)
+    with torch.no_grad():
+        right = (made.model(made.test[0]).argmax(1) == made.test[1]).sum().item()
+    assert first.test_accuracy == right / 360
+    assert first.seconds > 0
+    assert [first, made.run_epoch()] == made.history
+    assert made.history[1].epoch == 2
+
+
+def test_the_learning_rate_goes_up_to_lr_and_down_again(digits):
+    made = trainer(digits, epochs=10, batch_size=1437, lr=0.01)
+    rates = [made.run_epoch().lr for _ in range(10)]
+    assert max(rates) == rates[2] == pytest.approx(0.01)
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert rates[-1] < 1e-6
+    constant = trainer(digits, epochs=3, batch_size=1437, lr=0.01, schedule="constant")
+    assert [constant.run_epoch().lr for _ in range(3)] == [0.01] * 3
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_every_optimizer_learns_with_its_default_rate(digits, optimizer):
+    made = trainer(digits, default_topology(), optimizer=optimizer, epochs=5, validation=287)
+    for _ in range(5):
+        metrics = made.run_epoch()
+    assert metrics.validation_accuracy > 0.9
+
+
+def test_dead_classes_are_those_never_predicted(digits):
+    made = trainer(digits, epochs=1)
+    with torch.no_grad():
+        made.model.fc3.weight.zero_()
+        made.model.fc3.bias[4] = 1
+    assert made.dead_classes() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    made.run_epoch()
+    assert len(made.dead_classes()) < 9
+
+
+def test_a_loss_that_is_no_number_stops_the_run(digits):
+    made = trainer(digits, optimizer="sgd", lr=1e9, epochs=2)
+    with pytest.raises(TopokitError, match=r"the loss is (nan|inf) in epoch 1: give a smaller --lr than 1000000000.0"):
+        made.run_epoch()
+
+
+def test_images_of_any_size_and_number_of_classes():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 3, 4, 6), dtype=np.uint8)
+    labels = random.integers(0, 5, 40, dtype=np.uint8)
+    small = Dataset(
+        name="small", train_images=images, train_labels=labels, test_images=images, test_labels=labels, classes=5
+    )
+    made = trainer(small, epochs=60, batch_size=40, schedule="constant", lr=0.002)
+    for _ in range(60):
+        metrics = made.run_epoch()
+    assert metrics.test_accuracy == 1
+
+
+def test_devices():
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(InvalidSpecError, match=r"--device cuda:99 is not there: this machine has .*cpu"):
+        resolve_device("cuda:99")
+
+
+def test_small_models_take_one_thread(digits):
+    with cpu_threads(2):
+        assert torch.get_num_threads() == 2
+        assert suitable_threads(TrainConfig(), default_topology(), digits) == 1
+        assert suitable_threads(TrainConfig(batch_size=1000), default_topology(), digits) == 2
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.mnist
+def test_an_epoch_of_mnist(mnist_dir):
+    made = trainer(load_dataset("mnist", mnist_dir), default_topology(), epochs=1)
+    assert made.run_epoch().test_accuracy > 0.93
+    assert made.dead_classes() == []

@@ -1,0 +1,126 @@
+"""mnist and fashion-mnist: published IDX files, known by their checksums, found here or downloaded.
+
+Sources: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998; Xiao, Rasul, Vollgraf,
+"Fashion-MNIST", 2017, arXiv:1708.07747.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+
+from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
+from topokit_train.datasets import Dataset
+from topokit_train.datasets.idx import FILES, find, from_files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A dataset of four IDX files that everybody has alike.
+
+    Args:
+        name: of the dataset, and of its folder below the data folder and the cache.
+        mirrors: addresses of folders that hold the gzipped files, the first to ask first.
+        gzipped: MD5 of each file of FILES as it is published, gzipped.
+        plain: MD5 of each unpacked file, where known.
+    """
+
+    name: str
+    mirrors: tuple[str, ...]
+    gzipped: tuple[str, str, str, str]
+    plain: tuple[str, ...] = ()
+
+
+MNIST = Published(
+    name="mnist",
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    gzipped=(
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    plain=(
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    ),
+)
+
+FASHION_MNIST = Published(
+    name="fashion-mnist",
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+    gzipped=(
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+)
+
+
+def load_mnist(_folder: Path, data_dir: Path | None) -> Dataset:
+    """60,000 handwritten digits to train on and 10,000 to test with, 28x28."""
+    return load(MNIST, data_dir)
+
+
+def load_fashion_mnist(_folder: Path, data_dir: Path | None) -> Dataset:
+    """60,000 pictures of clothes to train on and 10,000 to test with, 28x28, in 10 classes."""
+    return load(FASHION_MNIST, data_dir)
+
+
+def load(published: Published, data_dir: Path | None) -> Dataset:
+    """The dataset from data_dir/<name>, data_dir itself, the cache, or the first mirror that answers.
+
+    Raises:
+        FileFormatError: a file in data_dir is not the published one.
+        TopokitError: a file is neither here nor to be had.
+    """
+    folders = [] if data_dir is None else [data_dir / published.name, data_dir]
+    paths = []
+    for number, file in enumerate(FILES):
+        path = find(file, folders)
+        if path is None:
+            path = _fetch(published, number, folders)
+        else:
+            _verify(published, number, path)
+        paths.append(path)
+    return from_files(published.name, paths)
+
+
+def _verify(published: Published, number: int, path: Path) -> None:
+    known = [published.gzipped[number], *published.plain[number : number + 1]]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found not in known:
+        raise FileFormatError(
+            f"{path} is not the published file of {published.name}: its MD5 is {found}, not {' or '.join(known)}. "
+            "Fetch it again, or give your own files as --dataset idx:FOLDER"
+        )
+
+
+def _fetch(published: Published, number: int, folders: list[Path]) -> Path:
+    """The file from the cache, or downloaded into it; pooch verifies the checksum in both cases."""
+    try:
+        import pooch
+    except ImportError:
+        raise MissingDependencyError("to download datasets, install pooch: pip install 'topokit[train]'") from None
+    cache = Path(pooch.os_cache("topokit")) / published.name
+    file = f"{FILES[number]}.gz"
+    failure: Exception | None = None
+    for mirror in published.mirrors:
+        try:
+            return Path(pooch.retrieve(mirror + file, f"md5:{published.gzipped[number]}", fname=file, path=cache))
+        except (OSError, ValueError) as error:  # no network, no such file; another checksum
+            failure = error
+    raise TopokitError(
+        f"{published.name} needs {', '.join(f'{name}.gz' for name in FILES)}: {file} is not in "
+        f"{', '.join(map(str, [*folders, cache]))}, and could not be downloaded ({shorten(str(failure), 120)}). "
+        "Put the files into a folder and name it by --data-dir or TOPOKIT_DATA_DIR"
+    )

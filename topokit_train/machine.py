@@ -1,0 +1,58 @@
+"""The machine a run uses: its device, and how many CPU threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import Dataset
+from topokit_train.models import slots
+
+SMALL_STEP = 10**8  # products of a weight and a number, in one step forward
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `--device` means; "auto" takes the first of cuda, mps and cpu that is there.
+
+    Raises:
+        InvalidSpecError: this machine has no such device.
+    """
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there = [f"cuda:{number}" for number in range(torch.cuda.device_count())] + there
+    if name == "auto":
+        return torch.device(there[0])
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in there:
+        raise InvalidSpecError(f"--device {name} is not there: this machine has {', '.join(there)}")
+    return torch.device(wanted)
+
+
+def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dataset) -> int:
+    """How many CPU threads to train with: one for a small model, torch's own choice for others.
+
+    Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
+    for the slowest thread makes a step ten times as long.
+    """
+    widths = None if topology is None else topology.widths
+    table = slots(config.model, widths=widths, pixels=dataset.pixels, classes=dataset.classes)
+    products = config.batch_size * sum(out * into for out, into in table.values())
+    return 1 if products < SMALL_STEP else torch.get_num_threads()
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads; puts the number back at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

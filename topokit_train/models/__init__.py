@@ -1,0 +1,39 @@
+"""Models, by name. A new one is one file here and one line in MODELS.
+
+A model is a set of slots: named weights of known shapes, which a topology's layers fill. The slots are
+known without torch; the registry holds strings, so that listing the models imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from topokit._registry import Registry
+
+Slots = dict[str, tuple[int, int]]
+"""Parameter name -> (out, in), in the order in which the data pass them."""
+
+MODELS = Registry(
+    "model",
+    {
+        "lenet-300-100": "topokit_train.models.perceptron:LENET_300_100",
+        "mlp": "topokit_train.models.perceptron:MLP",
+    },
+)
+
+
+def slots(model: str, *, widths: tuple[int, ...] | None = None, pixels: int = 784, classes: int = 10) -> Slots:
+    """The slots of a model.
+
+    Args:
+        model: a name in MODELS.
+        widths: of the topology that is to fill them; None for a dense model.
+        pixels: numbers in one input.
+        classes: number of classes.
+
+    Raises:
+        InvalidSpecError: no such model, or one that such a topology cannot fill.
+
+    >>> slots("lenet-300-100")
+    {'fc1.weight': (300, 784), 'fc2.weight': (100, 300), 'fc3.weight': (10, 100)}
+    """
+    table: Slots = MODELS[model].slots(widths, pixels, classes)
+    return table

@@ -1,0 +1,134 @@
+"""RunFolder: the files of one training run, held by one process at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from topokit.errors import OutputExistsError, TopokitError
+from topokit.formats import replacing
+from topokit_train.training import Metrics
+
+RUNS = Path("runs")
+CHECKPOINT = "checkpoint.safetensors"
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+LOCK = ".lock"
+
+
+class RunFolder:
+    """A folder with config.json, metrics.jsonl (a line per epoch), checkpoint.safetensors and result.json.
+
+    All that a run needs is in the checkpoint; the other files are for people and other programs, and are
+    written anew from it when the run is continued. Inside `with`, no other process can use the folder: the
+    lock is the operating system's (flock), so it ends with the process, however that ends.
+
+    Args:
+        path: the folder; made if missing, but not the folders above it. None makes runs/<name>, or
+            runs/<name>-2 and so on where that exists.
+        name: for a folder in runs/.
+
+    Raises:
+        TopokitError: another process uses the folder, or it cannot be made.
+    """
+
+    def __init__(self, path: Path | None, name: str):
+        self._made: list[Path] = []
+        try:
+            self.path = self._fresh(name) if path is None else self._folder(path)
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            where = RUNS / name if path is None else path
+            raise TopokitError(
+                f"cannot use {where} as a run's folder ({error.strerror}): choose another --run"
+            ) from None
+        self._hold()
+
+    def _fresh(self, name: str) -> Path:
+        self._folder(RUNS)
+        number = 1
+        while True:
+            path = RUNS / (name if number == 1 else f"{name}-{number}")
+            number += 1
+            with suppress(FileExistsError):
+                path.mkdir()
+                self._made.append(path)
+                return path
+
+    def _folder(self, path: Path) -> Path:
+        if not path.is_dir():
+            path.mkdir(exist_ok=True)
+            self._made.append(path)
+        return path
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            busy = isinstance(error, BlockingIOError)
+            reason = "another process trains in it: wait for it" if busy else f"no lock ({error.strerror})"
+            raise TopokitError(f"cannot use {self.path} as a run's folder: {reason}, or choose another --run") from None
+        for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
+            part.unlink()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.checkpoint.exists():  # nothing came of it: leave no empty folders
+            for folder in reversed(self._made):
+                (folder / LOCK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()
+        os.close(self._lock)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint is, or will be."""
+        return self.path / CHECKPOINT
+
+    def require_free(self) -> None:
+        """Refuse to start a run over another one's files.
+
+        Raises:
+            OutputExistsError: names the file.
+        """
+        found = [name for name in (CHECKPOINT, CONFIG, METRICS, RESULT) if (self.path / name).exists()]
+        if found:
+            advice = (
+                "continue that run with --resume, replace it with --force" if CHECKPOINT in found else "use --force"
+            )
+            raise OutputExistsError(f"{self.path} holds {found[0]} already: {advice}, or choose another --run")
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write config.json or result.json."""
+        self._write(name, json.dumps(value, indent=2) + "\n")
+
+    def write_metrics(self, history: Iterable[Metrics]) -> None:
+        """Write metrics.jsonl anew."""
+        self._write(METRICS, "".join(map(_line, history)))
+
+    def add_metrics(self, metrics: Metrics) -> None:
+        """Add a line to metrics.jsonl."""
+        with (self.path / METRICS).open("a") as file:
+            file.write(_line(metrics))
+
+    def remove_result(self) -> None:
+        """Remove result.json: the run that it is of is about to be replaced."""
+        (self.path / RESULT).unlink(missing_ok=True)
+
+    def _write(self, name: str, text: str) -> None:
+        with replacing(self.path / name, force=True) as temporary:
+            temporary.write_text(text)
+
+
+def _line(metrics: Metrics) -> str:
+    return json.dumps(dataclasses.asdict(metrics)) + "\n"
