@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from topokit.recipes import from_recipe
-from topokit.transforms import Concatenate, Crop, Kron, Permute, Reverse
+from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
 
 import topokit as tk
 from topokit.csr import validate
@@ -30,18 +30,16 @@ EXAMPLES = {
         tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2),
         tk.Bernoulli(widths=(3, 3), density=(0,), seed=2),
     ],
-    "crop": [Crop(of=RADIX, widths=(5, 12, 6, 18, 11)), Crop(of=RADIX, widths=(6, 10, 6, 18, 12), keep="last")],
-    "concatenate": [Concatenate(of=(RADIX, tk.RadixNet(radices=[(3, 4)])))],
-    "kron": [Kron(of=RADIX, widths=(2, 1, 3, 1, 1))],
-    "permute": [Permute(of=RADIX, seed=3)],
-    "reverse": [Reverse(of=RADIX)],
+    "crop": [crop(RADIX, (5, 12, 6, 18, 11)), crop(RADIX, (6, 10, 6, 18, 12), keep="last")],
+    "concatenate": [concatenate(RADIX, tk.RadixNet(radices=[(3, 4)]))],
+    "kron": [kron(RADIX, (2, 1, 3, 1, 1))],
+    "permute": [permute(RADIX, seed=3)],
+    "reverse": [reverse(RADIX)],
 }
 CASES = [pytest.param(spec, id=f"{name}-{k}") for name, specs in EXAMPLES.items() for k, spec in enumerate(specs)]
 
 
 def test_every_family_and_transform_has_an_example():
-    from topokit.transforms import TRANSFORMS
-
     assert {*FAMILIES, *TRANSFORMS} == set(EXAMPLES)
 
 

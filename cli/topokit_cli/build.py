@@ -17,13 +17,13 @@ from topokit_cli.source import TopologySource
 @force_option
 @json_option
 def command(source: TopologySource, output: Path | None, force: bool, as_json: bool) -> None:
-    r"""Build a topology and save it.
+    """Build a topology and save it.
 
     \b
     topokit build --radices 2,2,2 --kron 10,10
     topokit build --radices 10,10 --kron 8,3,1 --crop 784,300,100 -o radix.safetensors
     topokit build --random-equivalent regular --like radix.safetensors --seed 0 -o twin.safetensors
-    """
+    """  # noqa: D301 (click wants the control character)
     from topokit.formats import save
 
     net = source.open()

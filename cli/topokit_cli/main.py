@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="topokit")
 def topokit() -> None:
-    r"""Make, prove, look at and train sparse neural-network topologies.
+    """Make, prove, look at and train sparse neural-network topologies.
 
     \b
     topokit build --radices 2,2,2 --kron 10,10     a RadiX-Net, 8-80-80-8
@@ -56,7 +56,7 @@ def topokit() -> None:
     topokit train                                  LeNet-300-100, 90 % sparse, on embedded digits
 
     Every command that reads a topology takes a file, or the options of `build`.
-    """
+    """  # noqa: D301 (click wants the control character)
 
 
 def main() -> None:

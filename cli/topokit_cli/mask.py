@@ -25,9 +25,8 @@ def command(
 
     The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight.
     """
-    from topokit.masking import fill_slots, masks
-
     from topokit.formats import save_masks
+    from topokit.masking import fill_slots, masks
 
     if (model is None) == (names is None):
         raise click.UsageError("give either --model or --names")

@@ -43,7 +43,9 @@ def setting_options(command: Command) -> Command:
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     source: TopologySource,
     topology: str | None,
     run: Path | None,
@@ -52,7 +54,7 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    r"""Train a network on a topology; its weights are stored one number per edge.
+    """Train a network on a topology; its weights are stored one number per edge.
 
     Without a topology, the RadiX-Net of radices 10,10 and Kronecker widths 8,3,1, cropped to 784,300,100.
 
@@ -60,11 +62,19 @@ def command(
     topokit train
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
-    """
-    from topokit_train.runs import train
+    """  # noqa: D301 (click wants the control character)
+    from topokit_train.runs import recorded, train
 
-    config = TrainConfig(**settings)
-    result = train(config, _topology(source, topology), run=run, resume=resume, force=force)
+    before = recorded(run) if resume and run else None
+    if before:  # what was not said again is as it was
+        config, net = before
+        given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
+        config = dataclasses.replace(config, **given)
+        if topology or source.given:
+            net = _topology(source, topology)
+    else:
+        config, net = TrainConfig(**settings), _topology(source, topology)
+    result = train(config, net, run=run, resume=resume, force=force)
     if as_json:
         render.as_json(result.to_json())
         return
@@ -95,3 +105,7 @@ def _topology(source: TopologySource, topology: str | None) -> Layered | None:
     from topokit_train.runs import default_topology
 
     return default_topology()
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT

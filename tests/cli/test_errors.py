@@ -52,7 +52,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("train", "--validation", "99999"), 2, "validation"),
         (("train", "--seed", "-1"), 2, "seed"),
         (("train", "--kernel", "nonsense"), 2, "csr"),
-        (("build", "--radices", "1000,1000,1000", "--kron", "1000,1000"), 1, "free"),
+        (("build", "--radices", "1000,1000", "--kron", "1000", "-o", "x"), 1, "free"),
         (("build", "--radices", "2,2", "-o", "no/such/folder/x"), 1, "folder"),
         (("nonsense",), 2, "nonsense"),
     ],

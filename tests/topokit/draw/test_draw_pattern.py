@@ -1,0 +1,123 @@
+"""Pictures of matrices: bins count every edge once, at the right place, the right way round."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from topokit.draw import draw
+from topokit.draw._bins import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
+from topokit.families.radix_net import RadixNet
+from topokit.topology import Topology
+
+
+def random_layer(sources, targets, edges, seed=0):
+    cells = np.random.default_rng(seed).choice(sources * targets, edges, replace=False)
+    dense = np.zeros(sources * targets, np.bool_)
+    dense[cells] = True
+    return Topology.from_dense([dense.reshape(sources, targets)]).layer(0)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    sources=st.sampled_from([1, 3, 400, 401, 809, 1024]),
+    targets=st.sampled_from([1, 2, 399, 800, 907]),
+    share=st.sampled_from([0, 0.01, 0.3, 1]),
+)
+def test_bins_count_every_edge_where_it_is(sources, targets, share):
+    layer = random_layer(sources, targets, int(share * sources * targets))
+    rows, columns = bin_sizes(layer)
+    expected = np.zeros((-(-sources // rows), -(-targets // columns)), int)
+    possible = np.zeros_like(expected)
+    for source, cells in enumerate(layer.to_dense()):
+        for target in range(0, targets, columns):
+            expected[source // rows, target // columns] += cells[target : target + columns].sum()
+            possible[source // rows, target // columns] += len(cells[target : target + columns])
+    np.testing.assert_array_equal(bin_counts(layer), expected)
+    np.testing.assert_allclose(bin_densities(layer), expected / possible)
+
+
+@settings(deadline=None)
+@given(width=st.integers(1, 2**32 - 1))
+def test_bins_are_few_and_small(width):
+    size = bin_size(width)
+    assert -(-width // size) <= MAX_BINS
+    assert size == 1 if width <= MAX_BINS else size < 2 * width / MAX_BINS + 1
+
+
+def test_bins_fit_the_width_where_they_can():
+    assert [bin_size(width) for width in (784, 1024, 65536, 809)] == [2, 4, 256, 3]
+
+
+def dark_cells(axes, shape):
+    """Which cells are dark in the finished picture, read from the pixels at their middles."""
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int).sum(axis=2)
+    dark = np.zeros(shape, np.bool_)
+    for source, target in np.ndindex(*shape):
+        x, y = axes.transData.transform((target, source))
+        dark[source, target] = pixels[len(pixels) - 1 - round(y), round(x)] < 300
+    return dark
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (7, 3), (1, 4), (1, 1), (40, 12)])
+def test_sources_run_downwards_and_targets_to_the_right(shape):
+    dense = np.random.default_rng(1).random(shape) < 0.4
+    dense[0, -1] = True
+    figure = draw(Topology.from_dense([dense]), style="pattern")
+    np.testing.assert_array_equal(dark_cells(figure.axes[0], shape), dense)
+
+
+def test_a_binned_edge_is_seen_at_its_place():
+    dense = np.zeros((1600, 1200), np.bool_)
+    dense[1300, 100] = True
+    figure = draw(Topology.from_dense([dense]), style="pattern")
+    image, axes = figure.axes[0].images[0], figure.axes[0]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    marked = np.argwhere((np.asarray(canvas.buffer_rgba())[..., :3] != 255).any(axis=2))
+    x, y = axes.transData.transform((100, 1300))
+    box = axes.bbox
+    inside = [
+        (row, column)
+        for row, column in marked
+        if box.x0 + 3 < column < box.x1 - 3 and box.y0 + 3 < canvas.get_width_height()[1] - row < box.y1 - 3
+    ]
+    assert inside
+    assert np.allclose(np.mean(inside, axis=0), (canvas.get_width_height()[1] - y, x), atol=2)
+    assert image.get_clim() == (0, 1 / 12)  # bins of 4 by 3
+
+
+def test_one_colour_scale_for_all_binned_layers_whatever_their_last_bins_hold():
+    one = np.zeros((809, 4), np.bool_)  # bins of 3 by 1; the last one has 2 sources
+    one[0, 0] = one[807:, 1] = True
+    two = np.zeros((4, 1000), np.bool_)  # bins of 1 by 4
+    two[1, :3] = True
+    figure = draw(Topology.from_dense([one, np.ones((4, 4)), two]), style="pattern")
+    scales = [axes.images[0].get_clim() for axes in figure.axes[:3]]
+    assert scales == [(0, 0.75), (0, 1), (0, 0.75)]
+    assert "share of a bin's possible edges" in figure.axes[3].get_ylabel()
+
+
+def test_axes_say_what_they_count():
+    figure = draw(Topology.from_dense([np.ones((784, 3)), np.eye(3)]), style="pattern")
+    first, second = figure.axes[:2]
+    assert (first.get_ylabel(), first.get_xlabel()) == ("784 sources, 2 a bin", "3 targets")
+    assert (first.get_title(), second.get_title()) == ("layer 0: 2,352 edges, 100 %", "layer 1: 3 edges, 33.3 %")
+    assert [label.get_text() for label in first.get_yticklabels()] == ["0", "783"]
+
+
+def test_many_layers_are_drawn_in_part():
+    figure = draw(RadixNet(radices=[(2, 2)] * 7), style="pattern")
+    assert len(figure.axes) == 12
+    assert figure.texts[-1].get_text() == "The first 12 of 14 edge layers are shown."
+    assert len(draw(RadixNet(radices=[(2, 2)] * 6), style="pattern").texts) == 2
+
+
+def test_a_million_edges_are_drawn_from_the_streamed_network():
+    net = RadixNet(radices=[(32, 32), (32, 32)], kron=(4, 2, 4, 2, 4))
+    figure = draw(net, beside=net)
+    assert len(figure.axes) == 2 * (4 + 1)
+    assert sum(bin_counts(layer).sum() for layer in net.stream()) == 2**20

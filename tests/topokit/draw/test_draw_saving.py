@@ -1,0 +1,183 @@
+"""Figures as files, and what holds for all pictures: texts that fit, settings restored, matplotlib loaded late."""
+
+import os
+import subprocess
+import sys
+from itertools import combinations
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from topokit.draw import draw, draw_kron_steps, draw_steps, save_figure
+from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
+from topokit.families.bernoulli import Bernoulli
+from topokit.families.radix_net import RadixNet
+from topokit.topology import Topology
+from topokit.transforms import crop
+
+EIGHTS = RadixNet(radices=[(2, 2, 2)])
+WIDENED = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
+SUFFIXES = [".png", ".svg", ".pdf"]
+STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_equal_networks_give_equal_files_and_others_do_not(tmp_path, suffix):
+    nets = [EIGHTS, EIGHTS.build(), RadixNet(radices=[(2, 2, 2)], direction=-1)]
+    for name, net in enumerate(nets):
+        save_figure(draw(net, beside=WIDENED, trace=1), tmp_path / f"{name}{suffix}")
+    one, same, other = ((tmp_path / f"{name}{suffix}").read_bytes() for name in range(3))
+    assert one == same != other
+    assert one.startswith(STARTS[suffix])
+
+
+def test_files_are_equal_from_one_process_to_the_next(tmp_path):
+    code = (
+        "import sys; from topokit.draw import *; from topokit.families.radix_net import RadixNet\n"
+        "net = RadixNet(radices=[(2, 3)], kron=(2, 1, 70))\n"
+        "for name in sys.argv[1:]: save_figure(draw(net, style='pattern', beside=net), name)"
+    )
+    for seed in "12":
+        names = [str(tmp_path / f"{seed}{suffix}") for suffix in SUFFIXES]
+        subprocess.run([sys.executable, "-c", code, *names], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+    for suffix in SUFFIXES:
+        assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
+
+
+def test_the_text_of_an_svg_stays_text(tmp_path):
+    save_figure(draw(EIGHTS), tmp_path / "net.svg")
+    assert ">RadiX-Net, radices (2, 2, 2)<" in (tmp_path / "net.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["net.jpg", "net", "net.svgz", ".svg"])
+def test_other_suffixes_are_refused(tmp_path, name):
+    with pytest.raises(InvalidSpecError, match=r"\.png, \.svg, \.pdf"):
+        save_figure(draw(EIGHTS), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_suffix_may_be_in_capitals(tmp_path):
+    save_figure(draw(EIGHTS), tmp_path / "net.PNG")
+    assert (tmp_path / "net.PNG").read_bytes().startswith(STARTS[".png"])
+
+
+def test_a_file_is_replaced_only_by_force(tmp_path):
+    path = tmp_path / "net.svg"
+    path.write_text("mine")
+    with pytest.raises(OutputExistsError):
+        save_figure(draw(EIGHTS), path)
+    assert path.read_text() == "mine"
+    save_figure(draw(EIGHTS), path, force=True)
+    assert path.read_bytes().startswith(STARTS[".svg"])
+
+
+def test_nothing_is_left_half_written(tmp_path, monkeypatch):
+    figure = draw(EIGHTS)
+
+    def break_off(file, **_):
+        file.write_bytes(b"half a picture")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", break_off)
+    (tmp_path / "old.svg").write_text("mine")
+    for name, force in (("new.svg", False), ("old.svg", True)):
+        with pytest.raises(TopokitError, match="No space left"):
+            save_figure(figure, tmp_path / name, force=force)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.svg"]
+    assert (tmp_path / "old.svg").read_text() == "mine"
+
+
+def test_a_missing_folder_is_said(tmp_path):
+    with pytest.raises(TopokitError, match="no folder"):
+        save_figure(draw(EIGHTS), tmp_path / "none" / "net.svg")
+
+
+def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for draws in (draw, draw_steps, draw_kron_steps):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'topokit\[plot\]'"):
+            draws(EIGHTS)
+
+
+def test_matplotlib_is_loaded_late_and_pyplot_never():
+    code = (
+        "import sys, topokit.draw as pictures; assert 'matplotlib' not in sys.modules\n"
+        "from topokit.families.radix_net import RadixNet\n"
+        "pictures.draw(RadixNet(radices=[(2, 2)])); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_users_settings_are_back_afterwards(tmp_path):
+    with matplotlib.rc_context({"font.size": 21, "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        save_figure(draw(EIGHTS), tmp_path / "net.svg")
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_notebooks_show_a_figure_by_itself():
+    assert draw(EIGHTS)._repr_png_().startswith(STARTS[".png"])
+
+
+PICTURES = {
+    "edges": lambda: draw(EIGHTS, beside=Bernoulli.twin_of(EIGHTS, seed=0), trace=3),
+    "rows": lambda: draw(WIDENED, rows=True, trace=3),
+    "wide": lambda: draw(crop(RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)), style="edges"),
+    "deep": lambda: draw(RadixNet(radices=[(2, 2, 2)] * 10), trace=0),
+    "pattern": lambda: draw(WIDENED, style="pattern", beside=EIGHTS),
+    "binned": lambda: draw(crop(RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100))),
+    "many": lambda: draw(RadixNet(radices=[(2,) * 6] * 3, kron=(16,) * 19)),
+    "widths": lambda: draw(Topology.from_dense([np.ones((1, 5000)), np.ones((5000, 1)), np.ones((1, 1))])),
+    "steps": lambda: draw_steps(RadixNet(radices=[(3, 2), (6,)], kron=(1, 2, 3, 4))),
+    "one-step": lambda: draw_steps(RadixNet(radices=[(32,)])),
+    "kron": lambda: draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(1, 2, 3))),
+    "kron-wide": lambda: draw_kron_steps(RadixNet(radices=[(10, 10)], kron=(8, 3, 100))),
+    "hostile": lambda: draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)),
+}
+HOSTILE = {
+    "transform": "$\\frac{",
+    "options": {"of": {"family": "W" * 500 + "\x00\n\ud800", "options": {"radices": {"kron": [[]]}, "kron": 3}}},
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_texts_are_inside_the_sheet_and_do_not_overlap(name):
+    figure = PICTURES[name]()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    boxes = {text: Text.get_window_extent(text) for text in texts if drawn(text)}  # of the words, without an arrow
+    assert boxes
+    for text, box in boxes.items():
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, text.get_text()
+    for (one, box), (two, other) in combinations(boxes.items(), 2):
+        assert not box.overlaps(other), (one.get_text(), two.get_text())
+
+
+def drawn(text):
+    """Whether a text is drawn: axes that are switched off keep their labels, but do not draw them."""
+    return text.axes is None or text.axes.axison or text in (*text.axes.texts, text.axes.title)
+
+
+def test_a_title_names_what_is_known():
+    titles = [
+        draw(net).texts[0].get_text()
+        for net in (
+            WIDENED,
+            Bernoulli.twin_of(EIGHTS, seed=7),
+            crop(EIGHTS, (3, 8, 8, 2)),
+            Topology.from_dense([np.eye(2)]),
+            Topology.from_dense([np.eye(2)], recipe={"family": "mine", "options": {}}),
+        )
+    ]
+    assert titles == [
+        "RadiX-Net, radices (2, 2, 2), Kronecker widths (1, 10, 10, 1)",
+        "Random, each edge by chance, seed 7",
+        "Crop of RadiX-Net, radices (2, 2, 2)",
+        "Network",
+        "Mine",
+    ]
