@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from topokit.recipes import from_recipe
-from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
 
 import topokit as tk
 from topokit.csr import validate
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import FORMATS
+from topokit.recipes import from_recipe
+from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
 
 RADIX = tk.RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
 FILE_NAMES = {"safetensors": "net.safetensors", "npz": "net.npz", "graphml": "net.graphml"}

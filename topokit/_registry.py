@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
@@ -31,7 +32,7 @@ class Registry(Mapping[str, Any]):
         if name not in self.places:
             near = get_close_matches(str(name), self.places, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self.places)}"
-            raise InvalidSpecError(f"no {self.what} named {name!r}: {hint}")
+            raise InvalidSpecError(f"no {self.what} named {shortened(name)}: {hint}")
         module, _, attribute = self.places[name].partition(":")
         return getattr(import_module(module), attribute)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
@@ -48,7 +49,7 @@ def _spec(recipe: object) -> Spec:
     fields = {field.name: field for field in dataclasses.fields(make)}
     unknown = [key for key in options if key not in fields]
     if unknown:
-        raise InvalidSpecError(f"the recipe gives {name} an option {unknown[0]!r}; it has {', '.join(fields)}")
+        raise InvalidSpecError(f"the recipe gives {name} an option {shortened(unknown[0])}; it has {', '.join(fields)}")
     missing = [key for key, field in fields.items() if key not in options and field.default is dataclasses.MISSING]
     if missing:
         raise InvalidSpecError(f"the recipe gives {name} no {missing[0]}")

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
+from reprlib import repr as shortened
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,7 +111,7 @@ def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
         InvalidSpecError: names `what` and the first value that is not such an integer.
     """
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-        raise InvalidSpecError(f"{what} must be a list of integers, not {values!r}")
+        raise InvalidSpecError(f"{what} must be a list of integers, not {shortened(values)}")
     return tuple(integer(value, what, minimum) for value in values)
 
 
@@ -121,7 +122,7 @@ def integer(value: object, what: str, minimum: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {value!r}") from None
+        raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
     if number < minimum:
         raise InvalidSpecError(f"{what} must be at least {minimum}, not {number}")
     return number
@@ -158,7 +159,7 @@ def _number(value: object, what: str) -> Fraction:
         return Fraction(int(value))
     if isinstance(value, str | float | np.floating) and _NUMBER.fullmatch(str(value)):
         return Fraction(str(value))
-    raise InvalidSpecError(f"{what} must be numbers such as 0.1 or 1/10, not {value!r}")
+    raise InvalidSpecError(f"{what} must be numbers such as 0.1 or 1/10, not {shortened(value)}")
 
 
 def network(value: object, what: str) -> Layered:
@@ -190,7 +191,10 @@ def dotted(values: Sequence[object]) -> str:
 
 
 def generator(seed: int, i: int) -> np.random.Generator:
-    """The random stream of (edge or node) layer i alone: layers can be drawn in any order, anywhere."""
+    """The random stream of (edge or node) layer i alone: layers can be drawn in any order, on any machine.
+
+    Named in full, since what NumPy takes by default may change and a recipe must not.
+    """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(i,))))
 
 

@@ -17,7 +17,7 @@ from topokit_cli.source import TopologySource
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class ListOf(click.ParamType):
+class ListOf(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """Values separated by commas, as a tuple."""
 
     def __init__(self, convert: Callable[[str], Any], name: str, wanted: str):

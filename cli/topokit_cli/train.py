@@ -46,6 +46,7 @@ def setting_options(command: Command) -> Command:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     source: TopologySource,
     topology: str | None,
     run: Path | None,

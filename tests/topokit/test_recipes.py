@@ -124,6 +124,12 @@ def bernoulli(**options):
         (bernoulli(density={"p": 1}), "density must be numbers such as"),
         (bernoulli(density=[]), "density has 0 numbers; give one for all layers, or 1"),
         (bernoulli(density=1.5), "density must be from 0 to 1, not 3/2"),
+        (bernoulli(widths="7" * 10**6), "widths must be a list of integers"),
+        (bernoulli(density="x" * 10**6), "density must be numbers such as"),
+        (bernoulli(seed="x" * 10**6), "seed must be integers"),
+        (radix(radices="2" * 10**6), "radices must be one or more lists"),
+        (radix(**{"x" * 10**6: 0}), "the recipe gives radix-net an option"),
+        ({"family": "x" * 10**6, "options": {}}, "no family named"),
         (bernoulli(seed=-1), "seed must be at least 0, not -1"),
         (bernoulli(seed=0.5), "seed must be integers"),
         (bernoulli(seed=None), "seed must be integers"),
@@ -135,6 +141,7 @@ def test_a_bad_recipe_says_in_one_line_what_is_wrong(recipe, message):
         from_recipe(recipe)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 200
 
 
 JSON = st.recursive(

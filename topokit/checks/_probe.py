@@ -13,7 +13,6 @@ multiply.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, log, prod
 
@@ -68,27 +67,37 @@ def run_probes(net: Layered, count: int, seed: int) -> list[Probe]:
 
     Cost: O(edges * count) time, one layer in memory.
     """
-    pending = []
-    for i in range(count):
-        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
-        prime = random_prime(random)
-        unit = np.zeros(net.widths[-1], np.uint64)
-        unit[0] = 1
-        x = random.integers(prime, size=net.widths[-1], dtype=np.uint64)
-        pending.append((prime, sum(x.tolist()) % prime, _Product(x, prime), _Product(unit, prime)))
+    sources = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(count)]
+    pending = [_Pending(net.widths[-1], random) for random in sources]
     for layer in net.stream(reverse=True):
-        for _, _, product, column in pending:
-            product.apply(layer)
-            column.apply(layer)
-    return [_judge(prime, total, product.values(), column.values()) for prime, total, product, column in pending]
+        for probe in pending:
+            probe.apply(layer)
+    return [probe.judge() for probe in pending]
 
 
-def _judge(prime: int, total: int, product: UInt64Array, column: UInt64Array) -> Probe:
-    paths = int(column[0])
-    for wrong, others in ((column != paths, [0]), (product != paths * total % prime, [])):
-        if wrong.any():
-            return Probe(prime, paths, (*others, int(np.argmax(wrong))))
-    return Probe(prime, paths, ())
+class _Pending:
+    """A probe on its way from the outputs to the inputs: P x and P's first column, modulo its prime."""
+
+    def __init__(self, outputs: int, random: np.random.Generator):
+        self.prime = random_prime(random)
+        x = random.integers(self.prime, size=outputs, dtype=np.uint64)
+        unit = np.zeros(outputs, np.uint64)
+        unit[0] = 1
+        self.total = sum(x.tolist())
+        self.product, self.column = _Product(x, self.prime), _Product(unit, self.prime)
+
+    def apply(self, layer: Layer) -> None:
+        self.product.apply(layer)
+        self.column.apply(layer)
+
+    def judge(self) -> Probe:
+        column, product = self.column.values(), self.product.values()
+        paths = int(column[0])
+        unequal = np.flatnonzero(column != paths)  # rows that differ from row 0 in their first entry
+        if unequal.size:
+            return Probe(self.prime, paths, (0, int(unequal[0])))
+        uneven = np.flatnonzero(product != paths * self.total % self.prime)  # rows that are not constant
+        return Probe(self.prime, paths, tuple(uneven[:1].tolist()))
 
 
 class _Product:
@@ -118,21 +127,19 @@ class _Product:
 
 def random_prime(random: np.random.Generator) -> int:
     """A prime drawn uniformly from those between 2^30 and 2^31."""
-    return next(n for n in _draws(random) if is_prime(n))
-
-
-def _draws(random: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield int(random.integers(LOW, HIGH))
+    while not is_prime(number := int(random.integers(LOW, HIGH))):
+        pass
+    return number
 
 
 def is_prime(n: int) -> bool:
-    """Whether n, odd or even and from 8 up to 3,215,031,750, is prime: Miller & Rabin's test with bases 2, 3, 5, 7.
+    """Whether n is prime, for n from 8 to 3,215,031,750: Miller and Rabin's test with the bases 2, 3, 5 and 7.
 
-    No composite below that limit passes all four (Pomerance, Selfridge & Wagstaff 1980).
+    No composite number below that limit passes all four (Pomerance, Selfridge & Wagstaff 1980).
     """
     if n % 2 == 0:
         return False
-    twos = ((n - 1) & (1 - n)).bit_length() - 1  # n - 1 = odd * 2**twos
-    powers = ([pow(base, (n - 1 >> twos) << k, n) for k in range(twos)] for base in (2, 3, 5, 7))
-    return all(row[0] == 1 or n - 1 in row for row in powers)
+    twos = ((n - 1) & (1 - n)).bit_length() - 1
+    odd = (n - 1) >> twos
+    squares = ([pow(base, odd << k, n) for k in range(twos)] for base in (2, 3, 5, 7))
+    return all(chain[0] == 1 or n - 1 in chain for chain in squares)

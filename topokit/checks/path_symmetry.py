@@ -55,7 +55,7 @@ def _counted(net: Layered, found: PathRange) -> CheckResult:
 
 def _probed(net: Layered, seed: int) -> CheckResult:
     promised = net.promises.paths
-    bits = max(path_bits(net), (promised or 0).bit_length())
+    bits = path_bits(net)
     count = probes_needed(bits)
     probes = run_probes(net, count, seed)
     for probe in probes:
@@ -66,7 +66,7 @@ def _probed(net: Layered, seed: int) -> CheckResult:
     if promised is None:
         reason = f"all pairs have the same number of paths, by {count} probes; it is known modulo their primes only"
         values: dict[str, Any] = {"paths_modulo": residues}
-    elif any(promised % probe.prime != probe.paths for probe in probes):
+    elif promised >> bits or any(promised % probe.prime != probe.paths for probe in probes):
         found = path_range(net, inputs=[0])
         reason = f"{_sentence(found.least, found.least_pair)}, but {in_words(promised)} are promised"
         return _result(Verdict.FAILS, reason, {}, _witness(found), method="probe")

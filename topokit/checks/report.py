@@ -58,12 +58,14 @@ class Report:
     def __str__(self) -> str:
         rows = self._rows()
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows]
         indent = " " * (sum(sizes[:-1]) + 2 * (len(sizes) - 1))
-        for i, result in reversed(list(enumerate(self.results, start=1))):
+        head, *body = ("  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows)
+        lines = [f"verdict: {self.verdict}", head]
+        for line, result in zip(body, self.results, strict=True):
+            lines.append(line)
             if result.witness is not None:
-                lines.insert(i + 1, f"{indent}witness: {json.dumps(result.witness)}")
-        return "\n".join([f"verdict: {self.verdict}", *lines])
+                lines.append(f"{indent}witness: {json.dumps(result.witness)}")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         head, *body = (

@@ -34,8 +34,8 @@ class FixedFanIn(Spec):
         InvalidSpecError: which number breaks which rule.
 
     Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
-    Source: the X-Linear layers of Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757,
-    draw this way.
+    Source: Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757, whose X-Linear layers
+    draw this way where there are fewer targets than sources.
 
     >>> net = FixedFanIn(widths=(100, 50, 10), fan_in=(8, "5/2"), seed=0)
     >>> net.layer_edges

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
+from reprlib import repr as shortened
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, integers, option, require_widths
+from topokit.spec import Spec, dotted, integer, integers, option, require_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,9 @@ class RadixNet(Spec):
 
     @property
     def slug(self) -> str:
-        radices = "_".join(".".join(map(str, system)) for system in self.radices)
-        kron = "" if set(self._kron) == {1} else "-kron-" + ".".join(map(str, self._kron))
+        systems = [dotted(system) for system in self.radices]
+        radices = "_".join(systems if len(systems) <= 4 else [systems[0], f"x{len(systems)}", systems[-1]])
+        kron = "" if set(self._kron) == {1} else f"-kron-{dotted(self._kron)}"
         return f"{self.name}-{radices}{kron}{'-backward' if self.direction == -1 else ''}"
 
     @cached_property
@@ -166,7 +168,7 @@ def _fill_circulant(out: UInt64Array, place: int, direction: int) -> None:
 
 def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
     if not isinstance(radices, Sequence | np.ndarray) or isinstance(radices, str) or not len(radices):
-        raise InvalidSpecError(f"radices must be one or more lists of integers of at least 2, not {radices!r}")
+        raise InvalidSpecError(f"radices must be one or more lists of integers of at least 2, not {shortened(radices)}")
     flat = not isinstance(radices[0], Sequence | np.ndarray)
     systems = tuple(integers(system, "radices", 2) for system in ([radices] if flat else radices))
     if not all(systems):

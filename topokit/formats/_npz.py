@@ -27,7 +27,7 @@ from topokit.topology import Topology, fingerprint
 
 _BLOCK = 1 << 20  # edges converted at a time
 _HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..{'descr': '(?P<dtype>[<>|][a-zA-Z][0-9]{1,9})', 'fortran_order': (True|False), "
+    rb"\x93NUMPY\x01\x00..{'descr': '(?P<dtype>[<>|][biufcSU][0-9]{1,9})', 'fortran_order': (True|False), "
     rb"'shape': \((?P<shape>[0-9, ]{,60})\), } *\n",
     re.DOTALL,
 )

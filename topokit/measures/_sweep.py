@@ -106,8 +106,8 @@ def _product(step: Any, counts: UInt64Array) -> UInt64Array:
 def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) -> Sweep:
     """A sweep from one end to the other: from the inputs `starts`, or from whichever end is cheaper.
 
-    What a sweep will cost is not known before it is made, so one starts at either end, and the one that
-    has cost less so far goes on: together they cost at most twice the cheaper one.
+    What a sweep will cost is not known before it is made, so one starts at either end, and the next layer
+    is crossed by the one that will then have cost less: together they cost at most twice the cheaper one.
 
     Raises:
         TooLargeError: not enough free memory, or it would take more than `budget` limb products.

@@ -19,7 +19,7 @@ class Reach:
 
     Args:
         disconnected: number of (input, output) pairs without a path.
-        disconnected_pair: one of them, the one of the smallest output and input; None where there is none.
+        disconnected_pair: the first of them, by input and then by output; None where there is none.
         dead: for each node layer, the numbers of its dead units: nodes that no input reaches, or that reach
             no output.
     """
@@ -62,8 +62,7 @@ class _Forward:
     """
 
     def __init__(self, net: Layered):
-        first = next(net.stream())
-        self.start_class, firsts = twins(first)
+        self.start_class, firsts = twins(net.layer(0))
         self.node_class, self.bits = self.start_class, _identity(firsts.size)
         self.reached = [np.ones(net.widths[0], np.bool_)]
         for layer in net.stream():

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from math import prod
 from typing import ClassVar
 
 from topokit.spec import Spec
@@ -36,12 +37,14 @@ class Transform(Spec):
 
 def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | None:
     """Edges over possible edges, where every layer has a known degree on one side; else None."""
+    if degrees is None:
+        return None
     edges = 0
-    for (out_degree, in_degree), (sources, targets) in zip(degrees or (), pairwise(widths), strict=bool(degrees)):
+    for (out_degree, in_degree), (sources, targets) in zip(degrees, pairwise(widths), strict=True):
         if out_degree is not None:
             edges += out_degree * sources
         elif in_degree is not None:
             edges += in_degree * targets
         else:
             return None
-    return Fraction(edges, sum(a * b for a, b in pairwise(widths))) if degrees else None
+    return Fraction(edges, sum(map(prod, pairwise(widths))))

@@ -74,7 +74,8 @@ class Concatenate(Transform):
 
     @property
     def slug(self) -> str:
-        return "-then-".join(map(slug_of, self.of))
+        more = f"-and-{len(self.of) - 2}-more" if len(self.of) > 2 else ""
+        return f"{slug_of(self.of[0])}-then-{slug_of(self.of[1])}{more}"
 
     @cached_property
     def _ends(self) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from reprlib import repr as shortened
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +53,7 @@ class Permute(Transform):
     def __post_init__(self) -> None:
         widths = network(self.of, "the network to permute").widths
         if not isinstance(self.keep_ends, bool):
-            raise InvalidSpecError(f"keep_ends must be true or false, not {self.keep_ends!r}")
+            raise InvalidSpecError(f"keep_ends must be true or false, not {shortened(self.keep_ends)}")
         if (self.seed is None) == (self.permutations is None):
             raise InvalidSpecError("permute needs a seed or a list of permutations, and not both")
         if self.permutations is None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar, Literal
+from reprlib import repr as shortened
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Crop(Transform):
 
     of: Layered = option("The network to crop.", kind="net")
     widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints")
-    keep: Literal["first", "last"] = option("Which nodes are kept: first or last.", kind="choice", default="first")
+    keep: str = option("Which nodes are kept: first or last.", kind="choice", default="first")
 
     def __post_init__(self) -> None:
         old = network(self.of, "the network to crop").widths
@@ -58,7 +59,7 @@ class Crop(Transform):
                     f"crop: node layer {i} has {width} nodes and {wanted} are to be kept: give at most {width}"
                 )
         if self.keep not in ("first", "last"):
-            raise InvalidSpecError(f"a crop keeps the 'first' or the 'last' nodes, not {self.keep!r}")
+            raise InvalidSpecError(f"a crop keeps the 'first' or the 'last' nodes, not {shortened(self.keep)}")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -194,7 +195,7 @@ def _require_one_each(what: str, numbers: Sequence[int], widths: Sequence[int]) 
         )
 
 
-def crop(net: Layered, widths: Sequence[int], keep: Literal["first", "last"] = "first") -> Crop:
+def crop(net: Layered, widths: Sequence[int], keep: str = "first") -> Crop:
     """The first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
     return Crop(of=net, widths=widths, keep=keep)  # type: ignore[arg-type]  # made a tuple there
 

@@ -2,6 +2,7 @@
 
 from functools import reduce
 from itertools import pairwise
+from math import prod
 from unittest.mock import Mock
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_another_count_than_the_promised_one_fails(method):
     found = path_symmetry(Topology(layers, promises=Promises(paths=7)), method)
     assert found.verdict is Verdict.FAILS
     assert "5 paths, but 7 are promised" in found.reason
+    assert found.witness["paths"] == ["5", "5"]
+
+
+def test_a_promise_that_only_the_primes_of_a_probe_confirm_fails():
+    net = RadixNet(radices=[(2, 3)], kron=(5,))
+    promised = 5 + prod(probe.prime for probe in _probe.run_probes(net, 2, seed=0))
+    found = path_symmetry(Topology(net.build().stream(), promises=Promises(paths=promised)), "probe", seed=0)
+    assert found.verdict is Verdict.FAILS
     assert found.witness["paths"] == ["5", "5"]
 
 
@@ -175,6 +184,7 @@ def test_auto_probes_what_would_cost_too_much_to_count(monkeypatch):
     found = path_symmetry(net)
     assert found.method == "probe"
     confirm_witness(found, dense_counts(net))
+    assert path_symmetry(net, "exact").method == "exact"
 
 
 def test_auto_probes_what_needs_too_much_memory_and_exact_refuses_it(monkeypatch):

@@ -51,7 +51,11 @@ def test_results_and_reports_have_no_truth_value():
 
 
 def test_a_report_prints_an_aligned_table_with_each_witness_below_its_check():
-    results = (result("short", HOLDS), result("a-longer-name", FAILS, witness={"input": 1}), result("x", UNDECIDED))
+    results = (
+        result("short", HOLDS),
+        result("a-longer-name", FAILS, witness={"input": 1}),
+        result("x", UNDECIDED, witness={}),
+    )
     seconds = {"short": 0.5, "a-longer-name": 12.25, "x": 0.001}
     lines = str(Report(results=results, required=frozenset({"x"}), seconds=seconds)).splitlines()
     assert lines == [
@@ -61,6 +65,7 @@ def test_a_report_prints_an_aligned_table_with_each_witness_below_its_check():
         "a-longer-name  fails      no        exact    12.250  because of a-longer-name",
         '                                                     witness: {"input": 1}',
         "x              undecided  yes       exact     0.001  because of x",
+        "                                                     witness: {}",
     ]
 
 

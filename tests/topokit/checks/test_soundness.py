@@ -136,6 +136,8 @@ def test_a_recipe_that_does_not_fit_in_memory_is_undecided(monkeypatch):
         Verdict.UNDECIDED,
         "the recipe cannot be carried out: a layer needs 9 GiB",
     )
+    contradicted = topology(recorded="0" * 64)
+    assert soundness(contradicted).verdict is Verdict.FAILS
 
 
 def broken(indptr, indices):
@@ -157,6 +159,7 @@ def test_layers_out_of_canonical_form_fail(indptr, indices, reason):
     assert found.verdict is Verdict.FAILS
     assert reason in found.reason
     assert found.witness == {"layer": 0}
+    assert found.values == {"fingerprint": None}
 
 
 def test_other_edge_counts_than_announced_fail():

@@ -161,3 +161,4 @@ def test_slug_and_recipe_tell_specs_apart():
         "options": {"radices": [[10, 10]], "kron": [8, 3, 1], "direction": 1},
     }
     assert RadixNet(radices=[(2, 3), (6,)], direction=-1).slug == "radix-net-2.3_6-backward"
+    assert len(RadixNet(radices=[(2,) * 12] * 50, kron=(3,) * 601).slug) < 100

@@ -82,6 +82,17 @@ for name, attempt in attempts.items():
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_a_disk_that_is_found_full_only_when_flushed(name, tmp_path, monkeypatch):
+    def fail(descriptor):  # noqa: ARG001 (os.fsync's)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(TopokitError, match="No space left on device"):
+        save(NET, tmp_path / "net", to=name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_nothing_is_overwritten_without_force(name, tmp_path):
     path = tmp_path / "net"
     save(NET, path, to=name)

@@ -31,7 +31,7 @@ def confirm(found, net):
     below = {u: nx.descendants(graph, (0, u)) for u in range(net.widths[0])}
     missing = [(u, v) for u, v in product(range(net.widths[0]), range(net.widths[-1])) if (last, v) not in below[u]]
     assert found.disconnected == len(missing)
-    assert found.disconnected_pair in (missing or [None])
+    assert found.disconnected_pair == next(iter(missing), None)
     reached = set().union(*below.values(), ((0, u) for u in below))
     outputs = [(last, v) for v in range(net.widths[-1])]
     useful = set().union(*(nx.ancestors(graph, output) for output in outputs), outputs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from topokit.draw import draw_kron_steps, draw_steps
+from topokit.drawing import draw_kron_steps, draw_steps
 from topokit.errors import InvalidSpecError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet

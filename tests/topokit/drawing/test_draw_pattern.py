@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from topokit.draw import draw
-from topokit.draw._bins import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
+from topokit.drawing import draw
+from topokit.drawing._bins import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
 from topokit.families.radix_net import RadixNet
 from topokit.topology import Topology
 
@@ -66,8 +66,12 @@ def dark_cells(axes, shape):
 def test_sources_run_downwards_and_targets_to_the_right(shape):
     dense = np.random.default_rng(1).random(shape) < 0.4
     dense[0, -1] = True
-    figure = draw(Topology.from_dense([dense]), style="pattern")
-    np.testing.assert_array_equal(dark_cells(figure.axes[0], shape), dense)
+    [axes] = draw(Topology.from_dense([dense]), style="pattern").axes
+    np.testing.assert_array_equal(dark_cells(axes, shape), dense)
+    left, top = axes.transData.transform((0, 0))
+    right, bottom = axes.transData.transform((shape[1] - 1, shape[0] - 1))
+    assert right >= left
+    assert (right > left, top > bottom) == (shape[1] > 1, shape[0] > 1)
 
 
 def test_a_binned_edge_is_seen_at_its_place():
@@ -99,6 +103,18 @@ def test_one_colour_scale_for_all_binned_layers_whatever_their_last_bins_hold():
     scales = [axes.images[0].get_clim() for axes in figure.axes[:3]]
     assert scales == [(0, 0.75), (0, 1), (0, 0.75)]
     assert "share of a bin's possible edges" in figure.axes[3].get_ylabel()
+
+
+def test_smoothing_leaves_columns_apart():
+    dense = np.zeros((400, 2), np.bool_)
+    dense[::2, 0] = dense[1::2, 1] = True
+    figure = draw(Topology.from_dense([dense]), style="pattern")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    [axes] = figure.axes
+    y = round(len(np.asarray(canvas.buffer_rgba())) - axes.transData.transform((0, 200))[1])
+    inside = np.asarray(canvas.buffer_rgba())[y - 1, round(axes.bbox.x0) + 3 : round(axes.bbox.x1) - 3, 0].astype(int)
+    assert np.count_nonzero(np.diff(inside)) <= 3  # one step from colour to colour, in the middle
 
 
 def test_axes_say_what_they_count():

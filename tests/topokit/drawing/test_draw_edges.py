@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 
-from topokit.draw import draw
+from topokit.drawing import draw
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.topology import Topology

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from topokit.draw import draw, draw_kron_steps, draw_steps, save_figure
+from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
@@ -36,7 +36,7 @@ def test_equal_networks_give_equal_files_and_others_do_not(tmp_path, suffix):
 
 def test_files_are_equal_from_one_process_to_the_next(tmp_path):
     code = (
-        "import sys; from topokit.draw import *; from topokit.families.radix_net import RadixNet\n"
+        "import sys; from topokit.drawing import *; from topokit.families.radix_net import RadixNet\n"
         "net = RadixNet(radices=[(2, 3)], kron=(2, 1, 70))\n"
         "for name in sys.argv[1:]: save_figure(draw(net, style='pattern', beside=net), name)"
     )
@@ -104,7 +104,7 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
 
 def test_matplotlib_is_loaded_late_and_pyplot_never():
     code = (
-        "import sys, topokit.draw as pictures; assert 'matplotlib' not in sys.modules\n"
+        "import sys, topokit.drawing as pictures; assert 'matplotlib' not in sys.modules\n"
         "from topokit.families.radix_net import RadixNet\n"
         "pictures.draw(RadixNet(radices=[(2, 2)])); assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -125,6 +125,7 @@ def test_notebooks_show_a_figure_by_itself():
 PICTURES = {
     "edges": lambda: draw(EIGHTS, beside=Bernoulli.twin_of(EIGHTS, seed=0), trace=3),
     "rows": lambda: draw(WIDENED, rows=True, trace=3),
+    "one": lambda: draw(Topology.from_dense([np.ones((1, 1))])),
     "wide": lambda: draw(crop(RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)), style="edges"),
     "deep": lambda: draw(RadixNet(radices=[(2, 2, 2)] * 10), trace=0),
     "pattern": lambda: draw(WIDENED, style="pattern", beside=EIGHTS),
@@ -161,6 +162,17 @@ def test_texts_are_inside_the_sheet_and_do_not_overlap(name):
 def drawn(text):
     """Whether a text is drawn: axes that are switched off keep their labels, but do not draw them."""
     return text.axes is None or text.axes.axison or text in (*text.axes.texts, text.axes.title)
+
+
+def test_headings_count_in_words():
+    def caption(net):
+        return draw(net).texts[1].get_text()
+
+    assert (
+        caption(Topology.from_dense([np.eye(3)[:1], np.ones((3, 2))])) == "1-3-2: 7 edges, 77.8 % of the possible ones"
+    )
+    assert caption(Topology.from_dense([np.eye(2)[:1]])) == "1-2: 1 edge, 50 % of the possible ones"
+    assert caption(RadixNet(radices=[(2, 2)] * 4)) == "4-…-4 in 9 node layers: 64 edges, 50 % of the possible ones"
 
 
 def test_a_title_names_what_is_known():

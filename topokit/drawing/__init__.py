@@ -1,0 +1,131 @@
+"""Pictures of networks, made with matplotlib, which is imported when something is drawn.
+
+>>> from topokit.families.radix_net import RadixNet
+>>> figure = draw(RadixNet(radices=[(2, 2, 2)]), trace=3)
+>>> [text.get_text() for text in figure.texts][-1]
+'In colour: input 3 reaches all 8 outputs, its paths use 14 edges.'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from topokit.drawing._saving import save_figure
+from topokit.drawing._style import drawing
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.spec import integer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
+
+STYLES = ("auto", "edges", "pattern")
+_AUTO_EDGES = 4_000
+_MAX_EDGES = 200_000
+
+
+def draw(
+    net: Layered,
+    *,
+    style: str = "auto",
+    beside: Layered | Sequence[Layered] = (),
+    trace: int | None = None,
+    rows: bool = False,
+) -> Figure:
+    """Draw a network, and others below it to compare it with.
+
+    Args:
+        net: the network on top.
+        style: "edges" draws nodes and lines between them, "pattern" each layer's matrix (sources downwards,
+            targets to the right); "auto" takes edges up to 4,000 of them, and with `trace` or `rows`.
+        beside: one network or several, drawn below, each with its heading.
+        trace: an input whose paths are drawn in colour, and counted in the heading.
+        rows: node layers as rows instead of columns.
+
+    Raises:
+        InvalidSpecError: an unknown style, an input that is not there, trace or rows of a pattern, or more
+            than 200,000 edges as lines.
+        MissingDependencyError: matplotlib is not installed.
+
+    Cost: O(edges). A pattern of a million edges takes under a second, as many lines as may be some seconds.
+    """
+    nets = [net, *([beside] if isinstance(beside, Layered) else beside)]
+    if trace is not None:
+        _check_trace(trace, nets)
+    style = _resolve(style, max(each.edges for each in nets), lines_only=rows or trace is not None)
+    with drawing():
+        if style == "edges":
+            from topokit.drawing._edges import draw_edges
+
+            return draw_edges(nets, trace, rows)
+        from topokit.drawing._pattern import draw_pattern
+
+        return draw_pattern(nets)
+
+
+def draw_steps(net: Layered) -> Figure:
+    """Draw how a RadiX-Net's first mixed radix system is made: a column for each layer, its shifts added one by one.
+
+    The networks of all layers joined stands below; every shift has its own colour. The Kronecker widths,
+    further systems and what was done to the network later are named in the heading and not drawn.
+
+    Args:
+        net: a RadixNet, or any network whose recipe starts from one. The recipe is drawn, not the edges.
+
+    Raises:
+        InvalidSpecError: no RadiX-Net, or one of more than 32 nodes a layer before the Kronecker widths.
+        MissingDependencyError: matplotlib is not installed.
+
+    Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of mixed radix topologies.
+    """
+    with drawing():
+        from topokit.drawing import _steps
+
+        return _steps.draw_steps(net)
+
+
+def draw_kron_steps(net: Layered) -> Figure:
+    """Draw the Kronecker product of each layer of a RadiX-Net, ones (x) W = W*, with the densities of all three.
+
+    At most six layers are drawn; the heading says how many there are.
+
+    Args:
+        net: a RadixNet, or any network whose recipe starts from one. The recipe is drawn, not the edges.
+
+    Raises:
+        InvalidSpecError: no RadiX-Net.
+        MissingDependencyError: matplotlib is not installed.
+
+    Cost: O(edges of the layers drawn), one layer in memory.
+    Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of RadiX-Nets.
+    """
+    with drawing():
+        from topokit.drawing import _kron
+
+        return _kron.draw_kron_steps(net)
+
+
+def _check_trace(trace: int, nets: Sequence[Layered]) -> None:
+    integer(trace, "trace", 0)
+    narrowest = min(net.widths[0] for net in nets)
+    if trace >= narrowest:
+        raise InvalidSpecError(f"trace {trace} is no input of every network drawn: inputs are 0 to {narrowest - 1}")
+
+
+def _resolve(style: str, edges: int, *, lines_only: bool) -> str:
+    """The style to draw in: "edges" or "pattern"."""
+    if style not in STYLES:
+        raise InvalidSpecError(f"no style named {style!r}: it must be one of {', '.join(STYLES)}")
+    if style == "auto":
+        style = "edges" if lines_only or edges <= _AUTO_EDGES else "pattern"
+    if style == "pattern" and lines_only:
+        raise InvalidSpecError("trace and rows need lines between nodes: leave them out, or take the style edges")
+    if style == "edges" and edges > _MAX_EDGES:
+        raise InvalidSpecError(
+            f"{edges:,} edges are too many to draw as lines: at most {_MAX_EDGES:,}; "
+            "take the style pattern, without trace and rows"
+        )
+    return style

@@ -1,0 +1,123 @@
+"""Networks as node layers with lines between them, in the manner of the usual figures of RadiX-Nets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from topokit.drawing._canvas import Block, new_picture
+from topokit.drawing._captions import caption, counted, shown_first, title
+from topokit.drawing._shapes import add_lines, add_nodes, node_points
+from topokit.drawing._style import INK, PALE, SMALL, STRONG
+from topokit.layered import Layered
+
+_MAX_LAYERS = 24
+_BESIDE, _BELOW = 0.7, 0.35  # inches left of rows, and below columns, for the layers' widths
+_VECTOR_EDGES = 5_000  # above, lines are stored as an image: the file stays small and opens quickly
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one input reaches.
+
+    Args:
+        edges: for each edge layer, shape (edges,): whether the edge lies on a path from the input.
+        nodes: for each node layer, shape (width,): whether the node is the input or reached from it.
+    """
+
+    edges: list[NDArray[np.bool_]]
+    nodes: list[NDArray[np.bool_]]
+
+
+def trace_from(net: Layered, source: int) -> Trace:
+    """Follow every path from input `source`, layer by layer. O(edges)."""
+    start = np.zeros(net.widths[0], np.bool_)
+    start[source] = True
+    trace = Trace([], [start])
+    for layer in net.stream():
+        followed = trace.nodes[-1][layer.sources]
+        reached = np.zeros(layer.shape[1], np.bool_)
+        reached[layer.indices[followed]] = True
+        trace.edges.append(followed)
+        trace.nodes.append(reached)
+    return trace
+
+
+def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure:
+    """The networks below one another, each with its heading; see `topokit.drawing.draw`."""
+    traces = [None if trace is None else trace_from(net, trace) for net in nets]
+    blocks = []
+    for net, followed in zip(nets, traces, strict=True):
+        told = () if trace is None or followed is None else (_told(trace, followed),)
+        lines = (title(net.recipe), caption(net), *told, *shown_first(_MAX_LAYERS, len(net)))
+        wide, high = _inner_size(net, rows)
+        blocks.append(Block(lines, wide + (_BESIDE if rows else 0), high + (0 if rows else _BELOW)))
+    picture, areas = new_picture(blocks)
+    for net, followed, area in zip(nets, traces, areas, strict=True):
+        wide, high = _inner_size(net, rows)
+        axes = area.axes(_BESIDE if rows else 0, 0, wide, high)
+        axes.set_axis_off()
+        _draw_lines(axes, net, followed, rows)
+        _draw_nodes(axes, net, followed, rows, wide if rows else high)
+    return picture
+
+
+def _told(source: int, trace: Trace) -> str:
+    outputs, reached = trace.nodes[-1].size, int(trace.nodes[-1].sum())
+    edges = sum(int(followed.sum()) for followed in trace.edges)
+    share = "all" if reached == outputs else f"{reached:,} of"
+    share += " " + counted(outputs, "output")
+    return f"In colour: input {source} reaches {share}, its paths use {counted(edges, 'edge')}."
+
+
+def _inner_size(net: Layered, rows: bool) -> tuple[float, float]:
+    """Inches: as much as the widest node layer needs one way, and the number of layers the other way."""
+    layers, widest = min(len(net), _MAX_LAYERS), max(net.widths[: _MAX_LAYERS + 1])
+    if rows:
+        return min(max(0.45 * widest, 4.0), 10.0), min(max(1.1 * layers, 1.6), 10.0)
+    return min(max(1.7 * layers, 5.0), 12.0), min(max(0.27 * widest, 1.6), 5.0)
+
+
+def _draw_lines(axes: Axes, net: Layered, trace: Trace | None, rows: bool) -> None:
+    as_image = sum(net.layer_edges[:_MAX_LAYERS]) > _VECTOR_EDGES
+    for i, layer in zip(range(_MAX_LAYERS), net.stream(), strict=False):
+        start, end = (node_points(i + side, net.widths[i + side], rows) for side in (0, 1))
+        segments = np.stack((start[layer.sources], end[layer.indices]), axis=1)
+        if trace is None:
+            add_lines(axes, segments, INK, rasterized=as_image, label="edges")
+            continue
+        followed = trace.edges[i]
+        add_lines(axes, segments[~followed], PALE, rasterized=as_image, label="edges")
+        add_lines(axes, segments[followed], STRONG, rasterized=as_image, label="traced edges", zorder=1.5)
+
+
+def _draw_nodes(axes: Axes, net: Layered, trace: Trace | None, rows: bool, inches: float) -> None:
+    last = min(len(net), _MAX_LAYERS)
+    for i, width in enumerate(net.widths[: last + 1]):
+        reached = np.zeros(width, np.bool_) if trace is None else trace.nodes[i]
+        add_nodes(axes, node_points(i, width, rows), inches / width, np.where(reached, STRONG, INK), filled=reached)
+        role = {0: "input", len(net): "output"}.get(i)
+        _label(axes, counted(width, role) if role else f"{width:,}", i, rows)
+    margin = 0.06 * last
+    if rows:
+        axes.set(xlim=(0, 1), ylim=(-last - margin, margin))
+    else:
+        axes.set(xlim=(-margin, last + margin), ylim=(0, 1))
+
+
+def _label(axes: Axes, text: str, layer: int, rows: bool) -> None:
+    """Write a node layer's width below its column, or left of its row."""
+    axes.annotate(
+        text,
+        (0, -layer) if rows else (layer, 0),
+        (-6, 0) if rows else (0, -6),
+        textcoords="offset points",
+        ha="right" if rows else "center",
+        va="center" if rows else "top",
+        fontsize=SMALL,
+    )

@@ -1,0 +1,75 @@
+"""The Kronecker product that widens a RadiX-Net's layers and keeps their density: W* = ones (x) W."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from topokit.drawing._canvas import Area, Block, new_picture
+from topokit.drawing._captions import listed, percent, shown_first
+from topokit.drawing._matrix import ABOVE, BELOW, LEFT, add_grid, panel_size, show_matrix
+from topokit.drawing._radix import radix_net_of
+from topokit.drawing._style import STRONG
+from topokit.families.radix_net import RadixNet
+from topokit.layered import Layer, Layered
+from topokit.topology import Topology
+
+_MAX_LAYERS = 6
+_NAMES = ("ones", "W", "W*")
+_SIDES = (1.4, 2.0, 2.5)  # inches of their panels
+_SIGN = 0.3  # inches, for the signs between them
+_COPIES_PARTED_UP_TO = 32  # a side; more would leave nothing but lines
+
+
+def draw_kron_steps(net: Layered) -> Figure:
+    """See `topokit.drawing.draw_kron_steps`."""
+    spec, later = radix_net_of(net)
+    rows = [_factors(spec, i) for i in range(min(len(spec), _MAX_LAYERS))]
+    sizes = [[panel_size(layer.shape, side) for layer, side in zip(row, _SIDES, strict=True)] for row in rows]
+    columns = [LEFT + _SIGN + max(wide for wide, _ in column) for column in zip(*sizes, strict=True)]
+    heights = [ABOVE + BELOW + max(high for _, high in row) for row in sizes]
+    lines = (
+        f"RadiX-Net, radices {listed(spec.radices)}, widened by {listed(spec.kron)}",
+        "W* = ones ⊗ W: each node layer has B copies of every node, and all copies are joined.",
+        "W* has the density of W.",
+        *later,
+        *shown_first(_MAX_LAYERS, len(spec)),
+    )
+    picture, [area] = new_picture([Block(lines, sum(columns), sum(heights))])
+    for i, row in enumerate(rows):
+        panels = []
+        for k, layer in enumerate(row):
+            left, top = sum(columns[:k]) + LEFT, sum(heights[:i]) + ABOVE
+            panel = area.axes(left, top, *sizes[i][k])
+            panel.set_title(f"{_NAMES[k]}, layer {i}: {percent(layer.edges, prod(layer.shape))}")
+            show_matrix(panel, layer)
+            panels.append(panel)
+            if k:
+                _write_sign(area, "⊗="[k - 1], left - LEFT - _SIGN, top)
+        _show_copies(panels[0], panels[2], row, spec.nodes)
+    return picture
+
+
+def _factors(spec: RadixNet, i: int) -> tuple[Layer, Layer, Layer]:
+    """ones, W and W* of edge layer i."""
+    copies = spec.widths[i] // spec.nodes, spec.widths[i + 1] // spec.nodes
+    ones = Topology.from_dense([np.ones(copies, np.bool_)]).layer(0)
+    return ones, RadixNet(radices=spec.radices, direction=spec.direction).layer(i), spec.layer(i)
+
+
+def _write_sign(area: Area, sign: str, left: float, top: float) -> None:
+    """Write a sign between two matrices, at the height of the upper half of all of them."""
+    mark = area.axes(left, top, _SIGN, _SIDES[0])
+    mark.text(0.5, 0.5, sign, ha="center", va="center", fontsize=14)
+    mark.set_axis_off()
+
+
+def _show_copies(ones: Axes, product: Axes, row: tuple[Layer, Layer, Layer], nodes: int) -> None:
+    """Name the Kronecker widths, and part the copies of W in W* by lines where there is room."""
+    a, b = row[0].shape
+    ones.set(ylabel=f"B = {a:,}", xlabel=f"B = {b:,}")
+    if max(a, b) <= _COPIES_PARTED_UP_TO:
+        add_grid(product, row[2].shape, nodes, STRONG)
