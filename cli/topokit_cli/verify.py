@@ -42,8 +42,10 @@ def command(
     net = source.open()
     report = run_checks(net, names or None, require=require or None, method=method)
     if as_json:
-        recorded = getattr(net, "recorded_fingerprint", None)
-        render.as_json({"file": str(source.file) if source.file else None, "fingerprint": recorded, **report.to_json()})
+        computed = next(
+            (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
+        )
+        render.as_json({"file": str(source.file) if source.file else None, "fingerprint": computed, **report.to_json()})
     else:
         click.echo(f"{source.file or 'topology'}: {net.summary()}")
         click.echo(str(report))

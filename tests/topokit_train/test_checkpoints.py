@@ -11,21 +11,10 @@ import topokit as tk
 from topokit.errors import FileFormatError
 from topokit_train.checkpoints import Origin, load, restore, save
 from topokit_train.config import TrainConfig
-from topokit_train.datasets import load_dataset
-from topokit_train.machine import cpu_threads
 from topokit_train.runs import default_topology
 from topokit_train.training import Trainer
 
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with cpu_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trainer(digits, topology, **settings):

@@ -16,15 +16,7 @@ from topokit_train.training import Trainer
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with cpu_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trainer(dataset, topology=None, **settings):

@@ -54,26 +54,23 @@ def _counted(net: Layered, found: PathRange) -> CheckResult:
 
 
 def _probed(net: Layered, seed: int) -> CheckResult:
-    promised = net.promises.paths
-    bits = path_bits(net)
+    promised, bits = net.promises.paths, path_bits(net)
     count = probes_needed(bits)
     probes = run_probes(net, count, seed)
     for probe in probes:
         if probe.suspects:
             found = path_range(net, inputs=probe.suspects)
             return _result(Verdict.FAILS, _difference(found), {}, _witness(found), method="probe")
-    residues = {str(probe.prime): str(probe.paths) for probe in probes}
+    how: dict[str, Any] = {"method": "probe", "error_bound": chance_of_error(bits, count)}
     if promised is None:
         reason = f"all pairs have the same number of paths, by {count} probes; it is known modulo their primes only"
-        values: dict[str, Any] = {"paths_modulo": residues}
-    elif promised >> bits or any(promised % probe.prime != probe.paths for probe in probes):
+        residues = {str(probe.prime): str(probe.paths) for probe in probes}
+        return _result(Verdict.HOLDS, reason, {"paths_modulo": residues}, **how)
+    if promised >> bits or any(promised % probe.prime != probe.paths for probe in probes):
         found = path_range(net, inputs=[0])
         reason = f"{_sentence(found.least, found.least_pair)}, but {in_words(promised)} are promised"
         return _result(Verdict.FAILS, reason, {}, _witness(found), method="probe")
-    else:
-        reason = f"{_symmetric(promised)}, by {count} probes"
-        values = {"paths": decimal(promised)}
-    return _result(Verdict.HOLDS, reason, values, method="probe", error_bound=chance_of_error(bits, count))
+    return _result(Verdict.HOLDS, f"{_symmetric(promised)}, by {count} probes", {"paths": decimal(promised)}, **how)
 
 
 def _symmetric(paths: int) -> str:
@@ -83,7 +80,9 @@ def _symmetric(paths: int) -> str:
 
 
 def _difference(found: PathRange) -> str:
-    return f"{_sentence(found.least, found.least_pair)}, but {_sentence(found.greatest, found.greatest_pair)}"
+    least, greatest = found.least, found.greatest
+    more = f", {in_words(greatest - least)} more" if in_words(least) == in_words(greatest) else ""
+    return f"{_sentence(least, found.least_pair)}, but {_sentence(greatest, found.greatest_pair)}{more}"
 
 
 def _sentence(count: int, pair: tuple[int, int]) -> str:

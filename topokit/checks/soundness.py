@@ -18,7 +18,7 @@ from topokit.spec import Spec
 from topokit.topology import Topology, fingerprint
 
 SPARE_EDGES = 2**20
-"""A recipe's layer with more edges than twice the network's and this is not made to name one edge of it."""
+"""A recipe's layer with more edges than these and twice the network's is not made just to name one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def _compared(net: Topology, spec: Spec) -> _Finding:
 
 def _difference(i: int, layer: Layer, described: Layer) -> dict[str, Any] | None:
     """The first edge, in canonical order, that is in one of two layers of the same shape and not in the other."""
+    if np.array_equal(layer.indptr, described.indptr) and np.array_equal(layer.indices, described.indices):
+        return None
     width = np.uint64(layer.shape[1])
     one, two = (a.sources * width + a.indices for a in (layer, described))
     common = min(one.size, two.size)
     apart = np.flatnonzero(one[:common] != two[:common])
     first = int(apart[0]) if apart.size else common
     ends = [int(keys[first]) for keys in (one, two) if first < keys.size]
-    if not ends:
-        return None
     source, target = divmod(min(ends), layer.shape[1])
     in_net = first < one.size and int(one[first]) == min(ends)
     return {"layer": i, "source": source, "target": target, "in_net": in_net, "in_recipe": not in_net}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from topokit.drawing._saving import save_figure
-from topokit.drawing._style import drawing
+from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.spec import integer
@@ -56,7 +56,7 @@ def draw(
     if trace is not None:
         _check_trace(trace, nets)
     style = _resolve(style, max(each.edges for each in nets), lines_only=rows or trace is not None)
-    with drawing():
+    with house_style():
         if style == "edges":
             from topokit.drawing._edges import draw_edges
 
@@ -81,7 +81,7 @@ def draw_steps(net: Layered) -> Figure:
 
     Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of mixed radix topologies.
     """
-    with drawing():
+    with house_style():
         from topokit.drawing import _steps
 
         return _steps.draw_steps(net)
@@ -102,7 +102,7 @@ def draw_kron_steps(net: Layered) -> Figure:
     Cost: O(edges of the layers drawn), one layer in memory.
     Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of RadiX-Nets.
     """
-    with drawing():
+    with house_style():
         from topokit.drawing import _kron
 
         return _kron.draw_kron_steps(net)

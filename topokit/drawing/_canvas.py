@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from topokit.drawing._style import TEXT, TITLE, drawing
+from topokit.drawing._style import TEXT, TITLE, house_style
 
 _LINE = 0.17  # of a line of text
 _MARGIN = 0.15
@@ -27,7 +27,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         png = BytesIO()
-        with drawing():
+        with house_style():
             self.savefig(png, format="png")
         return png.getvalue()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from topokit.drawing._style import drawing
+from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
 from topokit.formats._writing import replacing
 
@@ -37,5 +37,5 @@ def save_figure(figure: Figure, path: str | Path, *, force: bool = False) -> Non
     suffix = Path(path).suffix.lower()
     if suffix not in _METADATA:
         raise InvalidSpecError(f"cannot draw to {path}: a picture's name must end in {', '.join(_METADATA)}")
-    with drawing(), replacing(path, force=force) as temporary:
+    with house_style(), replacing(path, force=force) as temporary:
         figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])

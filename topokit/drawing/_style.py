@@ -54,7 +54,7 @@ _SETTINGS: Any = {
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Matplotlib with topokit's settings inside the block; the user's settings are back after it.
 
     Raises:

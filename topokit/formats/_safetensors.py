@@ -14,7 +14,7 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
-from topokit.layered import Layered, Recipe
+from topokit.layered import Layered, Promises, Recipe
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
 
@@ -109,9 +109,8 @@ def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone:
     recorded = metadata.get("fingerprint", "")
     if len(recorded) != 64 or set(recorded) - set("0123456789abcdef"):
         raise FileFormatError(f"{path}: the fingerprint must be 64 hexadecimal digits")
-    return Topology.from_csr(
-        arrays, widths, recipe=recipe, recorded_fingerprint=recorded, **_vouched_for(recipe, widths)
-    )
+    promises = _promises(recipe, widths)
+    return Topology.from_csr(arrays, widths, recipe=recipe, promises=promises, recorded_fingerprint=recorded)
 
 
 def _require_tensors(path: Path, file: Any, widths: tuple[int, ...], *, alone: bool) -> None:
@@ -143,18 +142,19 @@ def _recipe(metadata: Mapping[str, str], path: Path) -> Recipe | None:
     return recipe
 
 
-def _vouched_for(recipe: Recipe | None, widths: tuple[int, ...]) -> dict[str, Any]:
-    """What the recipe's maker promises; nothing where it is unknown or not of this network.
+def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:
+    """What the recipe's maker vouches for; nothing where it is unknown or describes another network.
 
-    That it makes these very edges is for the soundness check to say.
+    No layer is made, as the recipe may describe a huge one. Whether it makes these very edges is for the
+    soundness check to say.
     """
     if recipe is None:
-        return {}
+        return None
     try:
         spec = from_recipe(recipe)
-        return {"promises": spec.promises, "notes": spec.notes} if spec.widths == widths else {}
-    except (TopokitError, RecursionError):
-        return {}
+    except TopokitError:
+        return None
+    return spec.promises if spec.widths == widths else None
 
 
 FORMAT = Format(suffix=".safetensors", begins=lambda start: start[8:9] == b"{", read=read, write=write)

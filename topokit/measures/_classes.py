@@ -35,7 +35,7 @@ def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = Fals
         The class of each far node, and a scipy.sparse.csr_array of uint64, shape (far classes, near classes):
         the number of edges that join one node of the far class to the near class.
 
-    Cost: O(edges log edges) time, 24 bytes an edge; O(edges) with a single class of near nodes.
+    Cost: O(edges log edges) time, 32 bytes an edge; O(edges) with a single class of near nodes.
     """
     from scipy.sparse import csr_array
 

@@ -1,7 +1,7 @@
 """Paths: how many join each input to each output, exactly, whatever their number.
 
 The number of paths from input u to output v is entry (u, v) of the product of the biadjacency matrices.
-It doubles with every layer of two edges a node, so that 120 layers give 2^590 and 64-bit integers wrap.
+Every layer multiplies it: 120 layers of 32 edges a node give 2^590, where 64-bit integers wrap without a word.
 """
 
 from __future__ import annotations

@@ -31,14 +31,14 @@ def confirm_witness(found, counts):
     assert len(set(found.witness["paths"])) == 2
 
 
-def doubling(*branches):
+def multiplying(*branches):
     """Two layers that multiply the paths to node i by branches[i]."""
     split = np.repeat(np.eye(len(branches)), branches, axis=1)
     return [split, split.T]
 
 
-FOOLS_A_FIXED_PRIME = [np.ones((1, 2)), *doubling(2, 1) * 31, np.eye(2)]
-FOOLS_64_BITS = [np.ones((1, 2)), *doubling(2, 1), *doubling(2, 2) * 64]
+FOOLS_A_FIXED_PRIME = [np.ones((1, 2)), *multiplying(2, 1) * 31, np.eye(2)]
+FOOLS_64_BITS = [np.ones((1, 2)), *multiplying(2, 1), *multiplying(2, 2) * 64]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -175,6 +175,18 @@ def test_moved_edges_in_a_radix_net_are_found_with_a_witness(method):
             confirm_witness(found, counts)
             broken += 1
     assert 5 <= broken < 15
+
+
+def test_the_reason_tells_counts_apart_whose_leading_digits_agree():
+    layers = [np.ones((1, 3)), *multiplying(3, 3, 1) * 50, np.array([[1, 0], [0, 1], [0, 1]])]
+    found = path_symmetry(Topology.from_dense(layers))
+    assert found.witness == {"pairs": [[0, 0], [0, 1]], "paths": [str(3**50), str(3**50 + 1)]}
+    assert found.reason == (
+        "input 0 reaches output 0 on about 7.178e23 paths, but input 0 reaches output 1 on about 7.178e23 paths, 1 more"
+    )
+    assert path_symmetry(Topology.from_dense([np.array([[1, 0]])])).reason == (
+        "input 0 reaches output 1 on 0 paths, but input 0 reaches output 0 on 1 path"
+    )
 
 
 def test_auto_probes_what_would_cost_too_much_to_count(monkeypatch):

@@ -129,14 +129,13 @@ def test_a_recipe_of_far_more_edges_is_refused_before_a_layer_is_made(monkeypatc
 
 
 def test_a_recipe_that_does_not_fit_in_memory_is_undecided(monkeypatch):
-    net = topology()
+    net, contradicted = topology(), topology(recorded="0" * 64)
     monkeypatch.setattr(RadixNet, "arrays", Mock(side_effect=TooLargeError("a layer needs 9 GiB")))
     found = soundness(net)
     assert (found.verdict, found.reason) == (
         Verdict.UNDECIDED,
         "the recipe cannot be carried out: a layer needs 9 GiB",
     )
-    contradicted = topology(recorded="0" * 64)
     assert soundness(contradicted).verdict is Verdict.FAILS
 
 

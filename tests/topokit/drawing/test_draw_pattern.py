@@ -74,24 +74,23 @@ def test_sources_run_downwards_and_targets_to_the_right(shape):
     assert (right > left, top > bottom) == (shape[1] > 1, shape[0] > 1)
 
 
+def pixels_inside(axes):
+    """The red of the finished picture's pixels within the axes, bottom up."""
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    red = np.asarray(canvas.buffer_rgba())[::-1, :, 0].astype(int)
+    box = axes.bbox
+    return red[round(box.y0) + 3 : round(box.y1) - 3, round(box.x0) + 3 : round(box.x1) - 3]
+
+
 def test_a_binned_edge_is_seen_at_its_place():
     dense = np.zeros((1600, 1200), np.bool_)
     dense[1300, 100] = True
-    figure = draw(Topology.from_dense([dense]), style="pattern")
-    image, axes = figure.axes[0].images[0], figure.axes[0]
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    marked = np.argwhere((np.asarray(canvas.buffer_rgba())[..., :3] != 255).any(axis=2))
-    x, y = axes.transData.transform((100, 1300))
-    box = axes.bbox
-    inside = [
-        (row, column)
-        for row, column in marked
-        if box.x0 + 3 < column < box.x1 - 3 and box.y0 + 3 < canvas.get_width_height()[1] - row < box.y1 - 3
-    ]
-    assert inside
-    assert np.allclose(np.mean(inside, axis=0), (canvas.get_width_height()[1] - y, x), atol=2)
-    assert image.get_clim() == (0, 1 / 12)  # bins of 4 by 3
+    axes = draw(Topology.from_dense([dense]), style="pattern").axes[0]
+    marked = np.argwhere(pixels_inside(axes) != 255) + 3
+    expected = axes.transData.transform((100, 1300)) - axes.bbox.min
+    np.testing.assert_allclose(np.mean(marked, axis=0), expected[::-1], atol=2)
+    assert axes.images[0].get_clim() == (0, 1 / 12)  # bins of 4 by 3
 
 
 def test_one_colour_scale_for_all_binned_layers_whatever_their_last_bins_hold():
@@ -105,16 +104,16 @@ def test_one_colour_scale_for_all_binned_layers_whatever_their_last_bins_hold():
     assert "share of a bin's possible edges" in figure.axes[3].get_ylabel()
 
 
+def test_cells_of_small_layers_are_crisp():
+    [axes] = draw(Topology.from_dense([np.random.default_rng(0).random((50, 37)) < 0.5]), style="pattern").axes
+    assert len(np.unique(pixels_inside(axes))) == 2
+
+
 def test_smoothing_leaves_columns_apart():
     dense = np.zeros((400, 2), np.bool_)
     dense[::2, 0] = dense[1::2, 1] = True
-    figure = draw(Topology.from_dense([dense]), style="pattern")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    [axes] = figure.axes
-    y = round(len(np.asarray(canvas.buffer_rgba())) - axes.transData.transform((0, 200))[1])
-    inside = np.asarray(canvas.buffer_rgba())[y - 1, round(axes.bbox.x0) + 3 : round(axes.bbox.x1) - 3, 0].astype(int)
-    assert np.count_nonzero(np.diff(inside)) <= 3  # one step from colour to colour, in the middle
+    [axes] = draw(Topology.from_dense([dense]), style="pattern").axes
+    assert np.count_nonzero(np.diff(pixels_inside(axes)[100])) <= 3  # one step from colour to colour, in the middle
 
 
 def test_axes_say_what_they_count():

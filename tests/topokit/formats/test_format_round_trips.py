@@ -20,6 +20,7 @@ def random_net(widths, density, seed):
 NETS = {
     "radix": RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2)),
     "backward": RadixNet(radices=[(4, 3), (6,)], direction=-1),
+    "repeated": RadixNet(radices=[(2, 3), (2, 3)]),
     "square": RadixNet(radices=[(2, 2, 2)]),
     "one-layer": RadixNet(radices=[(5,)], kron=(2, 3)),
     "sparse": random_net((9, 30, 1, 12), 0.1, 1),
@@ -39,11 +40,11 @@ def content(path):
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 def test_what_is_saved_is_loaded(net, name, tmp_path):
     path = tmp_path / f"net{SUFFIXES.get(name, '')}"
-    assert save(net, path, to=None if name in SUFFIXES else name) == fingerprint(net)
+    saved = save(net, path, to=None if name in SUFFIXES else name)
     back = load(path)
     assert back.widths == net.widths
     assert all(np.array_equal(a.to_dense(), b.to_dense()) for a, b in zip(back.stream(), net.stream(), strict=True))
-    assert fingerprint(back) == fingerprint(net)
+    assert saved == fingerprint(back) == fingerprint(net)
 
 
 @pytest.mark.parametrize("name", FORMATS)

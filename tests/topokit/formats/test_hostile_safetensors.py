@@ -90,6 +90,7 @@ def test_tensors_that_are_no_graph(path, tensors, said, refusal):
         ({"topokit.schema": "2"}, "update topokit"),
         ({"topokit.schema": "0"}, "has schema 0"),
         ({"topokit.schema": "one"}, "instead of a version number"),
+        ({"topokit.schema": "²"}, "instead of a version number"),
         ({"topokit.schema": None}, "instead of a version number"),
         ({"topokit.kind": None}, "neither a topology"),
         ({"topokit.kind": "picture"}, "neither a topology"),
@@ -138,6 +139,24 @@ def test_the_recipe_of_another_network_promises_nothing(path, recipe):
     back = load(path)
     assert back.recipe == recipe
     assert back.promises == Promises()
+
+
+@pytest.mark.parametrize("family", ["regular", "crop", "bernoulli"])
+def test_no_layer_of_a_recipe_is_made(family, path, monkeypatch):
+    huge = {"family": "radix-net", "options": {"radices": [[4_000_000]], "kron": [1, 2, 1]}}
+    recipe = {
+        "regular": {"family": "regular", "options": {"like": NET.recipe, "seed": 1}},
+        "crop": {"transform": "crop", "options": {"of": huge, "widths": [4, 8, 4]}},
+        "bernoulli": {"family": "bernoulli", "options": {"widths": [4, 8, 4], "density": [0.5], "seed": 1}},
+    }[family]
+    path.write_bytes(canonical(recipe=json.dumps(recipe)))
+    monkeypatch.setattr("topokit.csr.Buffers.take", lambda *_: pytest.fail("a layer was made"))
+    assert load(path).recipe == recipe
+
+
+def test_a_checkpoint_without_a_topology(path, refusal):
+    metadata = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
+    assert "neither a topology" in refusal(path, serialize({"fc1.weight": np.ones(3)}, metadata))
 
 
 @pytest.mark.parametrize(

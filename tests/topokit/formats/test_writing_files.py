@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,23 @@ def test_a_folder_of_anything_else_is_never_replaced(name, tmp_path):
     (folder / f"folder{FOLDERS[name][-4:]}").mkdir()
     with pytest.raises(OutputExistsError, match="holds more than"):
         save(OTHER, folder, to=name, force=True)
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    save(OTHER, tmp_path / "net", to="tsv")
+    rename, calls = Path.rename, []
+
+    def rename_once(self, target):
+        calls.append(self)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_once)
+    with pytest.raises(TopokitError, match="Input/output error"):
+        save(NET, tmp_path / "net", to="tsv", force=True)
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
 def test_files_and_folders_do_not_take_each_others_place(tmp_path):

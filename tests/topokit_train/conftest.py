@@ -1,0 +1,69 @@
+"""Fixtures of the training tests: one finished run, and what two equal runs have in common."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from topokit_train.checkpoints import load
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import load_dataset
+from topokit_train.machine import cpu_threads
+from topokit_train.runs import default_topology, train
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def one_thread():
+    with cpu_threads(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def short():
+    """Settings of a short run."""
+    return TrainConfig(epochs=3, batch_size=300)
+
+
+@pytest.fixture(scope="module")
+def straight(short, tmp_path_factory):
+    """A finished short run on the default topology: (its folder, its result)."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, train(short, default_topology(), run=folder)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """The thread counts that runs ask for; they stay with the one there is, as more are slow on a busy machine."""
+    asked = []
+    monkeypatch.setattr("topokit_train.runs.cpu_threads", lambda count: nullcontext(asked.append(count)))
+    return asked
+
+
+@pytest.fixture(scope="session")
+def assert_same_run():
+    """A function that asserts: all that two runs leave behind is equal bit for bit, but for the times."""
+    return check_same_run
+
+
+def check_same_run(one, two):
+    a, b = (load(folder / "checkpoint.safetensors") for folder in (one, two))
+    assert a.tensors.keys() == b.tensors.keys()
+    assert all(a.tensors[name].tobytes() == b.tensors[name].tobytes() for name in a.tensors)
+    assert (a.origin, a.fingerprint, a.scheduler) == (b.origin, b.fingerprint, b.scheduler)
+    assert told(one) == told(two)
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+
+
+def told(folder):
+    """The contents of metrics.jsonl and result.json, without the times."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row.pop("seconds") > 0 for row in rows)
+    result = json.loads((folder / "result.json").read_text())
+    assert result.pop("run") == str(folder)
+    assert result.pop("train_seconds") > 0
+    return rows, result

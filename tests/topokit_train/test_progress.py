@@ -1,0 +1,41 @@
+"""Progress: a bar in a terminal, a line now and then elsewhere."""
+
+import io
+import sys
+
+import pytest
+
+from topokit_train.progress import Progress
+from topokit_train.training import Metrics
+
+
+def metrics(epoch):
+    return Metrics(epoch=epoch, train_loss=0.5, test_accuracy=0.875, validation_accuracy=None, seconds=1.0, lr=0.1)
+
+
+def test_a_terminal_shows_a_bar(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(epochs=4, done=1, steps=10) as progress:
+        for _ in range(10):
+            progress.step()
+        progress.epoch(metrics(2))
+    shown = terminal.getvalue()
+    assert "20/40" in shown
+    assert "epoch 2/4, loss 0.5000, test 87.50%" in shown
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(1, [10, 20, 25]), (9, [*range(2, 25, 2), 25]), (11, range(1, 26))])
+def test_elsewhere_there_is_a_line_every_ten_seconds_and_one_at_the_end(monkeypatch, capsys, seconds, lines):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with Progress(epochs=25, done=0, steps=1) as progress:
+        for epoch in range(1, 26):
+            clock[0] += seconds
+            progress.step()
+            progress.epoch(metrics(epoch))
+    out, err = capsys.readouterr()
+    said = [int(line.split()[1].partition("/")[0]) for line in err.splitlines()]
+    assert out == ""
+    assert said == [*lines]

@@ -1,0 +1,221 @@
+"""Runs that are interrupted, killed, continued, and refused to be continued."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import topokit as tk
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit_train.checkpoints import load
+from topokit_train.config import TrainConfig
+from topokit_train.datasets.idx import FILES
+from topokit_train.runs import default_topology, recorded, train
+from topokit_train.training import Trainer
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Let training stop in the middle of the epoch after `epochs`."""
+    step = Trainer.step
+
+    def stop(self, images, labels):
+        if len(self.history) == epochs and len(labels) < 300:  # the last batch
+            raise KeyboardInterrupt
+        return step(self, images, labels)
+
+    monkeypatch.setattr(Trainer, "step", stop)
+
+
+def test_ctrl_c_keeps_the_last_whole_epoch_and_says_how_to_go_on(
+    assert_same_run, short, straight, tmp_path, monkeypatch, capsys
+):
+    interrupt_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(short, default_topology(), run=tmp_path)
+    assert f"stopped after 2 of 3 epochs: go on with --run {tmp_path} --resume" in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
+    monkeypatch.undo()
+    train(short, default_topology(), run=tmp_path, resume=True)
+    assert_same_run(straight[0], tmp_path)
+
+
+def test_a_run_that_is_replaced_and_interrupted_has_no_result_of_the_old_one(short, tmp_path, monkeypatch):
+    train(short, None, run=tmp_path)
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(short, default_topology(), run=tmp_path, force=True)
+    assert not (tmp_path / "result.json").exists()
+    assert recorded(tmp_path)[1] is not None
+
+
+def test_what_a_process_that_was_killed_left_behind_is_put_right(
+    assert_same_run, short, straight, tmp_path, monkeypatch
+):
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(short, default_topology(), run=tmp_path)
+    monkeypatch.undo()
+    (tmp_path / ".topokit-0123456789abcdef.part").write_bytes(b"half a checkpoint")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "train_loss": 9}\n{"epoch": 3, "tra')
+    (tmp_path / "config.json").unlink()
+    train(short, default_topology(), run=tmp_path, resume=True)
+    assert_same_run(straight[0], tmp_path)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from topokit_train.config import TrainConfig
+from topokit_train.runs import default_topology, train
+train(TrainConfig(epochs=40, batch_size=300), default_topology(), run=Path(sys.argv[1]), resume=True)
+"""
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(assert_same_run, tmp_path):
+    config = TrainConfig(epochs=40, batch_size=300)
+    train(config, default_topology(), run=tmp_path / "straight")
+    folder = tmp_path / "killed"
+    done = []
+    for attempt in range(2):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stderr=subprocess.PIPE, text=True)
+        wait_for_line(folder / "metrics.jsonl", more_than=done[-1] if done else 0, process=process)
+        time.sleep(random.Random(attempt).uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        errors = process.communicate()[1]
+        assert process.returncode == -signal.SIGKILL, errors
+        done.append(len(load(folder / "checkpoint.safetensors").metrics))
+    assert 0 < done[0] < done[1] < 40
+    assert not (folder / "result.json").exists()
+    train(config, default_topology(), run=folder, resume=True)
+    assert_same_run(tmp_path / "straight", folder)
+
+
+def wait_for_line(path, more_than, process):
+    """Until `path` has more lines than that; it may be cut while we look."""
+    while process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > more_than:
+            return
+        time.sleep(0.005)
+
+
+def test_a_finished_run_gives_its_result_again(short, straight):
+    folder, result = straight
+    before = (folder / "checkpoint.safetensors").read_bytes()
+    assert train(short, default_topology(), run=folder, resume=True) == result
+    assert (folder / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_resume_starts_a_run_that_has_no_checkpoint_yet(assert_same_run, short, straight, tmp_path, capsys):
+    train(short, default_topology(), run=tmp_path, resume=True)
+    assert "there is no checkpoint" in capsys.readouterr().err
+    assert_same_run(straight[0], tmp_path)
+
+
+def test_resume_needs_a_folder(short):
+    with pytest.raises(InvalidSpecError, match="--resume needs the folder of the run to go on with: --run DIR"):
+        train(short, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "flag"),
+    [
+        ({"epochs": 4}, "--epochs is 4, but the run in .* was started with 3"),
+        ({"batch_size": 200}, "--batch-size is 200"),
+        ({"lr": 0.1}, "--lr is 0.1"),
+        ({"optimizer": "sgd", "lr": 0.004}, "--optimizer is sgd"),
+        ({"schedule": "constant"}, "--schedule"),
+        ({"seed": 1}, "--seed is 1"),
+        ({"validation": 9}, "--validation is 9"),
+        ({"kernel": "masked"}, "--kernel is masked"),
+        ({"device": "cpu"}, "--device is cpu"),
+        ({"threads": 2}, "--threads is 2"),
+        ({"dataset": "mnist", "epochs": 3}, "--dataset is mnist"),
+        ({"model": "mlp"}, "--model is mlp"),
+    ],
+)
+def test_resume_with_other_settings_names_the_first_that_differs(short, straight, changed, flag):
+    config = TrainConfig(**{**short.to_json(), **changed})
+    with pytest.raises(InvalidSpecError, match=flag):
+        train(config, default_topology(), run=straight[0], resume=True)
+
+
+def test_resume_finds_the_data_elsewhere(short, straight, tmp_path):
+    config = TrainConfig(**{**short.to_json(), "data_dir": tmp_path})
+    assert train(config, default_topology(), run=straight[0], resume=True) == straight[1]
+    train(short, default_topology(), run=straight[0], resume=True)
+
+
+@pytest.mark.parametrize("topology", [None, tk.Regular(like=default_topology(), seed=0)], ids=["dense", "twin"])
+def test_resume_with_another_topology_is_refused(short, straight, topology):
+    with pytest.raises(InvalidSpecError, match="was started with another topology"):
+        train(short, topology, run=straight[0], resume=True)
+
+
+def test_resume_with_other_data_is_refused(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, shape in zip(FILES, [(8, 28, 28), (8,), (3, 28, 28), (3,)], strict=True):
+        header = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
+        (folder / name).write_bytes(header + bytes(i % 5 for i in range(int(np.prod(shape)))))
+    config = TrainConfig(dataset=f"idx:{folder}", epochs=1)
+    train(config, None, run=tmp_path / "run")
+    content = (folder / FILES[0]).read_bytes()
+    (folder / FILES[0]).write_bytes(content[:-1] + b"\x09")
+    with pytest.raises(InvalidSpecError, match=r"is no longer the one that the run in .* was started with"):
+        train(config, None, run=tmp_path / "run", resume=True)
+
+
+def test_resume_keeps_the_kernels_and_threads_it_was_started_with(short, tmp_path, monkeypatch, threads):
+    monkeypatch.setattr("topokit_train.runs.suitable_threads", lambda *_: 7)
+    result = train(short, default_topology(), run=tmp_path)
+    assert load(tmp_path / "checkpoint.safetensors").origin.kernels == {"fc1": "csr", "fc2": "csr"}
+    monkeypatch.setattr("topokit_train.runs.suitable_threads", lambda *_: 8)
+    monkeypatch.setattr("topokit_train.kernels._CSR_COST", {"cpu": (10**9, 0)})  # auto would take masked now
+    assert train(short, default_topology(), run=tmp_path, resume=True) == result
+    assert threads == [7, 7]
+
+
+def test_resume_with_another_torch_says_so(short, straight, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    train(short, default_topology(), run=straight[0], resume=True)
+    assert "going on with 9.9: the last bits may differ" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_refused(short, straight, tmp_path):
+    content = (straight[0] / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(content[:-5])
+    for action in (lambda: train(short, default_topology(), run=tmp_path, resume=True), lambda: recorded(tmp_path)):
+        with pytest.raises(
+            FileFormatError, match=r"checkpoint\.safetensors is damaged .* start the run again with --force"
+        ):
+            action()
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == content[:-5]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(assert_same_run, short, straight, tmp_path, monkeypatch):
+    import safetensors.numpy
+
+    pack = safetensors.numpy.save
+    calls = []
+
+    def full(tensors, metadata):
+        calls.append(None)
+        if len(calls) == 3:
+            raise OSError(28, os.strerror(28))
+        return pack(tensors, metadata)
+
+    monkeypatch.setattr(safetensors.numpy, "save", full)
+    with pytest.raises(TopokitError, match="No space left on device"):
+        train(short, default_topology(), run=tmp_path)
+    monkeypatch.undo()
+    assert len(load(tmp_path / "checkpoint.safetensors").metrics) == 1
+    assert not list(tmp_path.glob("*.part"))
+    train(short, default_topology(), run=tmp_path, resume=True)
+    assert_same_run(straight[0], tmp_path)
