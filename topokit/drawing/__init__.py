@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
 STYLES = ("auto", "edges", "pattern")
-_AUTO_EDGES = 4_000
-_MAX_EDGES = 200_000
+_AUTO_LINES = 4_000
+_MAX_LINES = 100_000
 
 
 def draw(
@@ -40,22 +40,22 @@ def draw(
     Args:
         net: the network on top.
         style: "edges" draws nodes and lines between them, "pattern" each layer's matrix (sources downwards,
-            targets to the right); "auto" takes edges up to 4,000 of them, and with `trace` or `rows`.
+            targets to the right); "auto" takes edges up to 4,000 edges, and with `trace` or `rows`.
         beside: one network or several, drawn below, each with its heading.
         trace: an input whose paths are drawn in colour, and counted in the heading.
         rows: node layers as rows instead of columns.
 
     Raises:
         InvalidSpecError: an unknown style, an input that is not there, trace or rows of a pattern, or more
-            than 200,000 edges as lines.
+            than 100,000 lines or circles.
         MissingDependencyError: matplotlib is not installed.
 
-    Cost: O(edges). A pattern of a million edges takes under a second, as many lines as may be some seconds.
+    Cost: O(edges). A pattern of a million edges takes under a second, 100,000 lines about ten.
     """
     nets = [net, *([beside] if isinstance(beside, Layered) else beside)]
     if trace is not None:
         _check_trace(trace, nets)
-    style = _resolve(style, max(each.edges for each in nets), lines_only=rows or trace is not None)
+    style = _resolve(style, nets, lines_only=rows or trace is not None)
     with house_style():
         if style == "edges":
             from topokit.drawing._edges import draw_edges
@@ -69,7 +69,7 @@ def draw(
 def draw_steps(net: Layered) -> Figure:
     """Draw how a RadiX-Net's first mixed radix system is made: a column for each layer, its shifts added one by one.
 
-    The networks of all layers joined stands below; every shift has its own colour. The Kronecker widths,
+    The network of all layers joined stands below; every shift has its own colour. The Kronecker widths,
     further systems and what was done to the network later are named in the heading and not drawn.
 
     Args:
@@ -99,7 +99,7 @@ def draw_kron_steps(net: Layered) -> Figure:
         InvalidSpecError: no RadiX-Net.
         MissingDependencyError: matplotlib is not installed.
 
-    Cost: O(edges of the layers drawn), one layer in memory.
+    Cost: O(edges of the layers drawn), one of them in memory.
     Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of RadiX-Nets.
     """
     with house_style():
@@ -115,17 +115,18 @@ def _check_trace(trace: int, nets: Sequence[Layered]) -> None:
         raise InvalidSpecError(f"trace {trace} is no input of every network drawn: inputs are 0 to {narrowest - 1}")
 
 
-def _resolve(style: str, edges: int, *, lines_only: bool) -> str:
+def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
     """The style to draw in: "edges" or "pattern"."""
+    most = max(max(net.edges, *net.widths) for net in nets)
     if style not in STYLES:
         raise InvalidSpecError(f"no style named {style!r}: it must be one of {', '.join(STYLES)}")
     if style == "auto":
-        style = "edges" if lines_only or edges <= _AUTO_EDGES else "pattern"
+        style = "edges" if lines_only or most <= _AUTO_LINES else "pattern"
     if style == "pattern" and lines_only:
         raise InvalidSpecError("trace and rows need lines between nodes: leave them out, or take the style edges")
-    if style == "edges" and edges > _MAX_EDGES:
+    if style == "edges" and most > _MAX_LINES:
         raise InvalidSpecError(
-            f"{edges:,} edges are too many to draw as lines: at most {_MAX_EDGES:,}; "
+            f"{most:,} edges or nodes are too many to draw one by one: at most {_MAX_LINES:,}; "
             "take the style pattern, without trace and rows"
         )
     return style

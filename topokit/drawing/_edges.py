@@ -17,7 +17,7 @@ from topokit.drawing._style import INK, PALE, SMALL, STRONG
 from topokit.layered import Layered
 
 _MAX_LAYERS = 24
-_BESIDE, _BELOW = 0.7, 0.35  # inches left of rows, and below columns, for the layers' widths
+_BESIDE, _BELOW = 0.9, 0.35  # inches left of rows, and below columns, for the layers' widths
 _VECTOR_EDGES = 5_000  # above, lines are stored as an image: the file stays small and opens quickly
 
 
@@ -26,10 +26,12 @@ class Trace:
     """What one input reaches.
 
     Args:
+        source: the input.
         edges: for each edge layer, shape (edges,): whether the edge lies on a path from the input.
         nodes: for each node layer, shape (width,): whether the node is the input or reached from it.
     """
 
+    source: int
     edges: list[NDArray[np.bool_]]
     nodes: list[NDArray[np.bool_]]
 
@@ -38,7 +40,7 @@ def trace_from(net: Layered, source: int) -> Trace:
     """Follow every path from input `source`, layer by layer. O(edges)."""
     start = np.zeros(net.widths[0], np.bool_)
     start[source] = True
-    trace = Trace([], [start])
+    trace = Trace(source, [], [start])
     for layer in net.stream():
         followed = trace.nodes[-1][layer.sources]
         reached = np.zeros(layer.shape[1], np.bool_)
@@ -50,10 +52,10 @@ def trace_from(net: Layered, source: int) -> Trace:
 
 def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure:
     """The networks below one another, each with its heading; see `topokit.drawing.draw`."""
-    traces = [None if trace is None else trace_from(net, trace) for net in nets]
+    traces = [trace_from(net, trace) if trace is not None else None for net in nets]
     blocks = []
     for net, followed in zip(nets, traces, strict=True):
-        told = () if trace is None or followed is None else (_told(trace, followed),)
+        told = (_told(followed),) if followed else ()
         lines = (title(net.recipe), caption(net), *told, *shown_first(_MAX_LAYERS, len(net)))
         wide, high = _inner_size(net, rows)
         blocks.append(Block(lines, wide + (_BESIDE if rows else 0), high + (0 if rows else _BELOW)))
@@ -67,12 +69,12 @@ def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure
     return picture
 
 
-def _told(source: int, trace: Trace) -> str:
+def _told(trace: Trace) -> str:
     outputs, reached = trace.nodes[-1].size, int(trace.nodes[-1].sum())
     edges = sum(int(followed.sum()) for followed in trace.edges)
     share = "all" if reached == outputs else f"{reached:,} of"
     share += " " + counted(outputs, "output")
-    return f"In colour: input {source} reaches {share}, its paths use {counted(edges, 'edge')}."
+    return f"In colour: input {trace.source} reaches {share}, its paths use {counted(edges, 'edge')}."
 
 
 def _inner_size(net: Layered, rows: bool) -> tuple[float, float]:

@@ -27,8 +27,8 @@ _COPIES_PARTED_UP_TO = 32  # a side; more would leave nothing but lines
 def draw_kron_steps(net: Layered) -> Figure:
     """See `topokit.drawing.draw_kron_steps`."""
     spec, later = radix_net_of(net)
-    rows = [_factors(spec, i) for i in range(min(len(spec), _MAX_LAYERS))]
-    sizes = [[panel_size(layer.shape, side) for layer, side in zip(row, _SIDES, strict=True)] for row in rows]
+    shapes = [_shapes(spec, i) for i in range(min(len(spec), _MAX_LAYERS))]
+    sizes = [[panel_size(shape, side) for shape, side in zip(row, _SIDES, strict=True)] for row in shapes]
     columns = [LEFT + _SIGN + max(wide for wide, _ in column) for column in zip(*sizes, strict=True)]
     heights = [ABOVE + BELOW + max(high for _, high in row) for row in sizes]
     lines = (
@@ -39,25 +39,32 @@ def draw_kron_steps(net: Layered) -> Figure:
         *shown_first(_MAX_LAYERS, len(spec)),
     )
     picture, [area] = new_picture([Block(lines, sum(columns), sum(heights))])
-    for i, row in enumerate(rows):
+    for i, row in enumerate(sizes):
         panels = []
-        for k, layer in enumerate(row):
+        for k, layer in enumerate(_factors(spec, i)):
             left, top = sum(columns[:k]) + LEFT, sum(heights[:i]) + ABOVE
-            panel = area.axes(left, top, *sizes[i][k])
+            panel = area.axes(left, top, *row[k])
             panel.set_title(f"{_NAMES[k]}, layer {i}: {percent(layer.edges, prod(layer.shape))}")
             show_matrix(panel, layer)
             panels.append(panel)
             if k:
                 _write_sign(area, "⊗="[k - 1], left - LEFT - _SIGN, top)
-        _show_copies(panels[0], panels[2], row, spec.nodes)
+        _show_copies(panels[0], panels[2], shapes[i], spec.nodes)
     return picture
+
+
+def _shapes(spec: RadixNet, i: int) -> list[tuple[int, int]]:
+    """The shapes of ones, W and W* of edge layer i."""
+    sources, targets = spec.widths[i : i + 2]
+    return [(sources // spec.nodes, targets // spec.nodes), (spec.nodes, spec.nodes), (sources, targets)]
 
 
 def _factors(spec: RadixNet, i: int) -> tuple[Layer, Layer, Layer]:
     """ones, W and W* of edge layer i."""
-    copies = spec.widths[i] // spec.nodes, spec.widths[i + 1] // spec.nodes
-    ones = Topology.from_dense([np.ones(copies, np.bool_)]).layer(0)
-    return ones, RadixNet(radices=spec.radices, direction=spec.direction).layer(i), spec.layer(i)
+    product = spec.layer(i)  # the largest comes first: it refuses what does not fit
+    a, b = _shapes(spec, i)[0]
+    ones = Topology.from_csr([(np.arange(0, a * b + 1, b), np.tile(np.arange(b), a))], (a, b)).layer(0)
+    return ones, RadixNet(radices=spec.radices, direction=spec.direction).layer(i), product
 
 
 def _write_sign(area: Area, sign: str, left: float, top: float) -> None:
@@ -67,9 +74,9 @@ def _write_sign(area: Area, sign: str, left: float, top: float) -> None:
     mark.set_axis_off()
 
 
-def _show_copies(ones: Axes, product: Axes, row: tuple[Layer, Layer, Layer], nodes: int) -> None:
+def _show_copies(ones: Axes, product: Axes, shapes: list[tuple[int, int]], nodes: int) -> None:
     """Name the Kronecker widths, and part the copies of W in W* by lines where there is room."""
-    a, b = row[0].shape
+    a, b = shapes[0]
     ones.set(ylabel=f"B = {a:,}", xlabel=f"B = {b:,}")
     if max(a, b) <= _COPIES_PARTED_UP_TO:
-        add_grid(product, row[2].shape, nodes, STRONG)
+        add_grid(product, shapes[2], nodes, STRONG)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
+from scipy.sparse import csr_array
 
 from topokit.drawing import draw
 from topokit.errors import InvalidSpecError
@@ -102,6 +103,7 @@ def test_auto_takes_lines_for_few_edges_and_where_they_are_asked_for():
     for lines_only in ({"trace": 0}, {"rows": True}, {"style": "edges"}):
         assert not draw(wide, **lines_only).axes[0].images
     assert not draw(EIGHTS).axes[0].images
+    assert draw(Topology.from_scipy([csr_array((4001, 1))])).axes[0].images
     assert draw(EIGHTS, beside=wide).axes[0].images
 
 
@@ -133,7 +135,8 @@ def test_many_lines_are_stored_as_an_image():
         ({"style": "lines"}, "auto, edges, pattern"),
         ({"style": "pattern", "trace": 1}, "take the style edges"),
         ({"style": "pattern", "rows": True}, "take the style edges"),
-        ({"beside": RadixNet(radices=[(64, 64)], kron=(1, 1, 1)), "style": "edges"}, "at most 200,000"),
+        ({"beside": RadixNet(radices=[(64, 64)], kron=(1, 1, 1)), "style": "edges"}, "at most 100,000"),
+        ({"beside": Topology.from_scipy([csr_array((1, 100_001))]), "rows": True}, "at most 100,000"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, said):

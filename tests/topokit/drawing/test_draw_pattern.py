@@ -101,7 +101,10 @@ def test_one_colour_scale_for_all_binned_layers_whatever_their_last_bins_hold():
     figure = draw(Topology.from_dense([one, np.ones((4, 4)), two]), style="pattern")
     scales = [axes.images[0].get_clim() for axes in figure.axes[:3]]
     assert scales == [(0, 0.75), (0, 1), (0, 0.75)]
-    assert "share of a bin's possible edges" in figure.axes[3].get_ylabel()
+    bar = figure.axes[3]
+    FigureCanvasAgg(figure).draw()
+    assert "share of a bin's possible edges" in bar.get_ylabel()
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["0 %", "15 %", "30 %", "45 %", "60 %", "75 %"]
 
 
 def test_cells_of_small_layers_are_crisp():

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from itertools import combinations
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from scipy.sparse import csr_array
 
 from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
@@ -45,6 +47,11 @@ def test_files_are_equal_from_one_process_to_the_next(tmp_path):
         subprocess.run([sys.executable, "-c", code, *names], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
     for suffix in SUFFIXES:
         assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
+
+
+def test_an_svg_is_sound_whatever_the_recipe_holds(tmp_path):
+    save_figure(draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)), tmp_path / "net.svg")
+    assert ElementTree.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
 
 
 def test_the_text_of_an_svg_stays_text(tmp_path):
@@ -126,6 +133,7 @@ PICTURES = {
     "edges": lambda: draw(EIGHTS, beside=Bernoulli.twin_of(EIGHTS, seed=0), trace=3),
     "rows": lambda: draw(WIDENED, rows=True, trace=3),
     "one": lambda: draw(Topology.from_dense([np.ones((1, 1))])),
+    "wide-rows": lambda: draw(Topology.from_scipy([csr_array((100_000, 1)), csr_array((1, 100_000))]), rows=True),
     "wide": lambda: draw(crop(RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)), style="edges"),
     "deep": lambda: draw(RadixNet(radices=[(2, 2, 2)] * 10), trace=0),
     "pattern": lambda: draw(WIDENED, style="pattern", beside=EIGHTS),
