@@ -60,7 +60,7 @@ class Report:
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
         indent = " " * (sum(sizes[:-1]) + 2 * (len(sizes) - 1))
         head, *body = ("  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows)
-        lines = [f"verdict: {self.verdict}", head]
+        lines = [f"verdict: {self.verdict} ({self._scope()})", head]
         for line, result in zip(body, self.results, strict=True):
             lines.append(line)
             if result.witness is not None:
@@ -73,8 +73,12 @@ class Report:
             for row, tag in zip(self._rows(), ["th"] + ["td"] * len(self.results), strict=True)
         )
         rows = "".join(f"<tr>{row}</tr>" for row in body)
-        title = f"<p>verdict: <b>{self.verdict}</b></p>"
+        title = f"<p>verdict: <b>{self.verdict}</b> ({self._scope()})</p>"
         return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def _scope(self) -> str:
+        names = [result.check for result in self.results if result.check in self.required]
+        return f"required: {', '.join(names) or 'nothing'}"
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [

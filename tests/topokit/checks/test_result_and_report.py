@@ -59,7 +59,7 @@ def test_a_report_prints_an_aligned_table_with_each_witness_below_its_check():
     seconds = {"short": 0.5, "a-longer-name": 12.25, "x": 0.001}
     lines = str(Report(results=results, required=frozenset({"x"}), seconds=seconds)).splitlines()
     assert lines == [
-        "verdict: undecided",
+        "verdict: undecided (required: x)",
         "check          verdict    required  method  seconds  reason",
         "short          holds      no        exact     0.500  because of short",
         "a-longer-name  fails      no        exact    12.250  because of a-longer-name",
@@ -72,7 +72,7 @@ def test_a_report_prints_an_aligned_table_with_each_witness_below_its_check():
 def test_a_report_is_escaped_html_in_a_notebook():
     bad = CheckResult(check="a", verdict=FAILS, reason="<script> & co")
     html = Report(results=(bad,), required=frozenset("a"), seconds={"a": 0.0})._repr_html_()
-    assert "verdict: <b>fails</b>" in html
+    assert "verdict: <b>fails</b> (required: a)" in html
     assert "<td>&lt;script&gt; &amp; co</td>" in html
     assert (html.count("<th>"), html.count("<td>"), html.count("<tr>")) == (6, 6, 2)
 

@@ -148,7 +148,7 @@ PICTURES = {
 }
 HOSTILE = {
     "transform": "$\\frac{",
-    "options": {"of": {"family": "W" * 500 + "\x00\n\ud800", "options": {"radices": {"kron": [[]]}, "kron": 3}}},
+    "options": {"of": {"family": "\x00\n\ud800" + "W" * 500, "options": {"radices": {"kron": [[]]}, "kron": 3}}},
 }
 
 
