@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
-from topokit.formats._writing import replacing
+from topokit.formats import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
