@@ -18,6 +18,7 @@ FILE_NAMES = {"safetensors": "net.safetensors", "npz": "net.npz", "graphml": "ne
 
 EXAMPLES = {
     "radix-net": [RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])],
+    "graph-challenge": [tk.GraphChallenge(neurons=1024, layers=layers) for layers in (1, 2)],
     "regular": [
         tk.Regular(like=RADIX, seed=1),
         tk.Regular(like=tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2), seed=1),

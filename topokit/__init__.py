@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from topokit.errors import TopokitError
     from topokit.families.bernoulli import Bernoulli
     from topokit.families.fixed_fan_in import FixedFanIn
+    from topokit.families.graph_challenge import GraphChallenge
     from topokit.families.radix_net import RadixNet
     from topokit.families.regular import Regular
     from topokit.formats import from_networkx, load, save, save_masks, to_networkx
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Bernoulli": "topokit.families.bernoulli",
     "FixedFanIn": "topokit.families.fixed_fan_in",
+    "GraphChallenge": "topokit.families.graph_challenge",
     "Layer": "topokit.layered",
     "Layered": "topokit.layered",
     "Promises": "topokit.layered",
@@ -69,6 +71,7 @@ _PLACES = {
 __all__ = [
     "Bernoulli",
     "FixedFanIn",
+    "GraphChallenge",
     "Layer",
     "Layered",
     "Promises",

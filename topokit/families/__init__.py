@@ -11,6 +11,7 @@ FAMILIES = Registry(
     "family",
     {
         "radix-net": "topokit.families.radix_net:RadixNet",
+        "graph-challenge": "topokit.families.graph_challenge:GraphChallenge",
         "regular": "topokit.families.regular:Regular",
         "fixed-fan-in": "topokit.families.fixed_fan_in:FixedFanIn",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
