@@ -71,7 +71,9 @@ class Sweep:
         nodes, limbs, starts = self._shape
         require_memory(32 * nodes * limbs * starts, "counting paths")
         self.spent += self.work
-        self.counts = carried(self._multiply().reshape(self._shape))
+        sums = self._multiply().reshape(self._shape)
+        del self._multiply  # and with it the counts before
+        self.counts = carried(sums)
         self._merge()
         layer = next(self._layers, None)
         if layer is None:
