@@ -101,10 +101,12 @@ def infer(net: Layered, images: Layer, bias: float) -> Inference:
         weights = _filled(layer, WEIGHT)
         biases = gb.Vector.from_dense(np.full(layer.shape[1], bias, np.float32)).diag()
         start = time.perf_counter()
-        y = y.mxm(weights, plus_times).new()
-        y = y.mxm(biases, min_plus).new()
-        y = y.select(gb.select.valuegt, np.float32(0)).new()
-        y = y.apply(gb.binary.min["FP32"], right=np.float32(CLIP)).new()
+        z = y.mxm(weights, plus_times).new()
+        y.clear()  # else its memory would come back only with the garbage collector
+        z << z.mxm(biases, min_plus)
+        z << z.select(gb.select.valuegt, np.float32(0))
+        z << z.apply(gb.binary.min["FP32"], right=np.float32(CLIP))
+        y = z
         seconds += time.perf_counter() - start
     rows, _ = y.reduce_rowwise(gb.monoid.plus).new().to_coo(values=False)
     return Inference(categories=rows.astype(np.int64) + 1, rows=images.shape[0], edges=net.edges, seconds=seconds)

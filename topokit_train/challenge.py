@@ -86,9 +86,9 @@ def _dense_blocks(images: Layer, size: int, device: torch.device) -> Iterator[Te
     """The images as columns of dense matrices, shape (pixels, up to `size` images) each."""
     count, pixels = images.shape
     for low, high in pairwise([*range(0, count, size), count]):
-        start, end = images.indptr[[low, high]]
-        lit = torch.from_numpy(images.indices[start:end].astype(np.int64))
-        image = torch.from_numpy(images.sources[start:end].astype(np.int64) - low)
+        starts = images.indptr[low : high + 1].astype(np.int64)
+        lit = images.indices[starts[0] : starts[-1]].astype(np.int64)
+        image = np.repeat(np.arange(high - low), np.diff(starts))
         block = torch.zeros(pixels, high - low)
         block[lit, image] = 1
         yield block.to(device)

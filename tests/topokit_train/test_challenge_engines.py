@@ -1,5 +1,7 @@
 """Graph Challenge inference: both engines against the definition and the official answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def test_the_official_images_give_the_official_categories(infer, golden_dir):
 def test_agrees_with_the_definition(infer, seed, density, bias):
     random = np.random.default_rng(seed)
     widths = random.integers(1, 40, size=random.integers(2, 7))
-    layers = [random.random((a, b)) < density for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [random.random((a, b)) < density for a, b in pairwise(widths)]
     images = random.random((random.integers(1, 60), widths[0])) < random.random()
     found = infer(tk.Topology.from_dense(layers), image_layer(images), bias)
     assert found.categories.tolist() == oracle(layers, images, bias)
