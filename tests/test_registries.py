@@ -17,7 +17,11 @@ RADIX = tk.RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
 FILE_NAMES = {"safetensors": "net.safetensors", "npz": "net.npz", "graphml": "net.graphml"}
 
 EXAMPLES = {
-    "radix-net": [RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])],
+    "radix-net": [
+        *(RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])),
+        tk.RadixNet(radices=[(2, 3)], kron=(4, 6, 3), diagonals=(1, 3)),
+        tk.RadixNet(radices=[(2, 3)], kron=(4, 8, 4), diagonals=(1, 2)),
+    ],
     "graph-challenge": [tk.GraphChallenge(neurons=1024, layers=layers) for layers in (1, 2)],
     "regular": [
         tk.Regular(like=RADIX, seed=1),

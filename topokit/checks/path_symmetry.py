@@ -83,7 +83,9 @@ def _symmetric(paths: int) -> str:
 
 
 def _difference(found: PathRange) -> str:
-    return f"{_sentence(found.least, found.least_pair)}, but {_sentence(found.greatest, found.greatest_pair)}"
+    alike = in_words(found.least) == in_words(found.greatest)
+    more = f", {in_words(found.greatest - found.least)} more" if alike else ""
+    return f"{_sentence(found.least, found.least_pair)}, but {_sentence(found.greatest, found.greatest_pair)}{more}"
 
 
 def _sentence(count: int, pair: tuple[int, int]) -> str:

@@ -77,7 +77,8 @@ def path_counts(net: Layered) -> NDArray[np.object_]:
     require_memory(8 * net.widths[0] * net.widths[-1], "the path count of every pair")
     sweep = finished_sweep(net, None, inf)
     columns, limbs, rows = sweep.counts.shape
-    require_memory((40 + 4 * limbs + sweep.factor.bit_length() // 7) * columns * rows, "the path count of every pair of classes")
+    size = 40 + 4 * limbs + sweep.factor.bit_length() // 7
+    require_memory(size * columns * rows, "the path count of every pair of classes")
     counts = np.empty((columns, rows), np.object_)
     for column, row in product(range(columns), range(rows)):
         counts[column, row] = sweep.factor * to_int(sweep.counts[column, :, row])
