@@ -22,6 +22,7 @@ EXAMPLES = {
         tk.RadixNet(radices=[(2, 3)], kron=(4, 6, 3), diagonals=(1, 3)),
         tk.RadixNet(radices=[(2, 3)], kron=(4, 8, 4), diagonals=(1, 2)),
     ],
+    "butterfly": [tk.Butterfly(nodes=2), tk.Butterfly(nodes=16)],
     "graph-challenge": [tk.GraphChallenge(neurons=1024, layers=layers) for layers in (1, 2)],
     "regular": [
         tk.Regular(like=RADIX, seed=1),

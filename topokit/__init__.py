@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
     from topokit.families.bernoulli import Bernoulli
+    from topokit.families.butterfly import Butterfly
     from topokit.families.fixed_fan_in import FixedFanIn
     from topokit.families.graph_challenge import GraphChallenge
     from topokit.families.radix_net import RadixNet
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Bernoulli": "topokit.families.bernoulli",
+    "Butterfly": "topokit.families.butterfly",
     "FixedFanIn": "topokit.families.fixed_fan_in",
     "GraphChallenge": "topokit.families.graph_challenge",
     "Layer": "topokit.layered",
@@ -70,6 +72,7 @@ _PLACES = {
 
 __all__ = [
     "Bernoulli",
+    "Butterfly",
     "FixedFanIn",
     "GraphChallenge",
     "Layer",

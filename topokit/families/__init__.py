@@ -12,6 +12,7 @@ FAMILIES = Registry(
     {
         "radix-net": "topokit.families.radix_net:RadixNet",
         "graph-challenge": "topokit.families.graph_challenge:GraphChallenge",
+        "butterfly": "topokit.families.butterfly:Butterfly",
         "regular": "topokit.families.regular:Regular",
         "fixed-fan-in": "topokit.families.fixed_fan_in:FixedFanIn",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
