@@ -32,6 +32,11 @@ EXAMPLES = {
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=3, seed=1),
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=("5/2", 1), seed=4),
     ],
+    "n-of-m": [tk.NOfM(widths=(8, 12, 3), n=2, m=4, seed=1), tk.NOfM(widths=(6, 6, 5), n=3, m=3, seed=1)],
+    "block": [
+        tk.Block(widths=(12, 9, 6), block=3, density=".4", seed=1),
+        tk.Block(widths=(4, 4, 4), block=2, density=("0", "1"), seed=1),
+    ],
     "bernoulli": [
         tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2),
         tk.Bernoulli(widths=(3, 3), density=(0,), seed=2),

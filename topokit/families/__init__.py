@@ -15,6 +15,8 @@ FAMILIES = Registry(
         "butterfly": "topokit.families.butterfly:Butterfly",
         "regular": "topokit.families.regular:Regular",
         "fixed-fan-in": "topokit.families.fixed_fan_in:FixedFanIn",
+        "n-of-m": "topokit.families.n_of_m:NOfM",
+        "block": "topokit.families.block:Block",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
     },
 )
