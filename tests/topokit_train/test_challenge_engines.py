@@ -56,6 +56,17 @@ def test_agrees_with_the_definition(infer, seed, density, bias):
 
 
 @ENGINES
+def test_single_pixels_take_the_right_ways(infer):
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        layers = [random.random((30, 30)) < density for density in (0.05, 0.02)]
+        expected = oracle(layers, np.eye(30), -0.001)
+        assert 0 < len(expected) < 30
+        found = infer(tk.Topology.from_dense(layers), image_layer(np.eye(30)), -0.001)
+        assert found.categories.tolist() == expected
+
+
+@ENGINES
 def test_activations_are_cut_at_32(infer):
     full, thin = np.ones((64, 64), bool), np.eye(64, dtype=bool)
     grown = [full] * 4  # 237 where nothing is cut, which two thin layers would leave alive
