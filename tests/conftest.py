@@ -18,3 +18,14 @@ def mnist_dir():
     folder = Path(root)
     assert (folder / "mnist" / "train-images-idx3-ubyte.gz").exists(), f"TOPOKIT_DATA_DIR={root} holds no mnist/"
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_dir():
+    """The folder in $TOPOKIT_GOLDEN_DIR with official files; the test is skipped where the variable is not set."""
+    root = os.environ.get("TOPOKIT_GOLDEN_DIR")
+    if not root:
+        pytest.skip("needs official files: set TOPOKIT_GOLDEN_DIR to a folder that holds graphchallenge/")
+    folder = Path(root)
+    assert (folder / "graphchallenge").is_dir(), f"TOPOKIT_GOLDEN_DIR={root} holds no graphchallenge/"
+    return folder

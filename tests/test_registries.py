@@ -17,7 +17,13 @@ RADIX = tk.RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
 FILE_NAMES = {"safetensors": "net.safetensors", "npz": "net.npz", "graphml": "net.graphml"}
 
 EXAMPLES = {
-    "radix-net": [RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])],
+    "radix-net": [
+        *(RADIX, tk.RadixNet(radices=[(4, 3), (6,)], direction=-1), tk.RadixNet(radices=[(5,)])),
+        tk.RadixNet(radices=[(2, 3)], kron=(4, 6, 3), diagonals=(1, 3)),
+        tk.RadixNet(radices=[(2, 3)], kron=(4, 8, 4), diagonals=(1, 2)),
+    ],
+    "butterfly": [tk.Butterfly(nodes=2), tk.Butterfly(nodes=16)],
+    "graph-challenge": [tk.GraphChallenge(neurons=1024, layers=layers) for layers in (1, 2)],
     "regular": [
         tk.Regular(like=RADIX, seed=1),
         tk.Regular(like=tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2), seed=1),
@@ -25,6 +31,11 @@ EXAMPLES = {
     "fixed-fan-in": [
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=3, seed=1),
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=("5/2", 1), seed=4),
+    ],
+    "n-of-m": [tk.NOfM(widths=(8, 12, 3), n=2, m=4, seed=1), tk.NOfM(widths=(6, 6, 5), n=3, m=3, seed=1)],
+    "block": [
+        tk.Block(widths=(12, 9, 6), block=3, density=".4", seed=1),
+        tk.Block(widths=(4, 4, 4), block=2, density=("0", "1"), seed=1),
     ],
     "bernoulli": [
         tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2),

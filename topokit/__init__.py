@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
     from topokit.families.bernoulli import Bernoulli
+    from topokit.families.block import Block
+    from topokit.families.butterfly import Butterfly
     from topokit.families.fixed_fan_in import FixedFanIn
+    from topokit.families.graph_challenge import GraphChallenge
+    from topokit.families.n_of_m import NOfM
     from topokit.families.radix_net import RadixNet
     from topokit.families.regular import Regular
     from topokit.formats import from_networkx, load, save, save_masks, to_networkx
@@ -36,9 +40,13 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Bernoulli": "topokit.families.bernoulli",
+    "Block": "topokit.families.block",
+    "Butterfly": "topokit.families.butterfly",
     "FixedFanIn": "topokit.families.fixed_fan_in",
+    "GraphChallenge": "topokit.families.graph_challenge",
     "Layer": "topokit.layered",
     "Layered": "topokit.layered",
+    "NOfM": "topokit.families.n_of_m",
     "Promises": "topokit.layered",
     "RadixNet": "topokit.families.radix_net",
     "Regular": "topokit.families.regular",
@@ -68,9 +76,13 @@ _PLACES = {
 
 __all__ = [
     "Bernoulli",
+    "Block",
+    "Butterfly",
     "FixedFanIn",
+    "GraphChallenge",
     "Layer",
     "Layered",
+    "NOfM",
     "Promises",
     "RadixNet",
     "Regular",

@@ -93,7 +93,7 @@ def bernoulli(**options):
         ({"transform": "radix-net", "options": {}}, "no transform named 'radix-net'"),
         ({"family": ["radix-net"], "options": {}}, "the family must be a name"),
         ({"family": "radix-net", "options": [1]}, "the options a JSON object"),
-        (radix(radix=3), "an option 'radix'; it has radices, kron, direction"),
+        (radix(radix=3), "an option 'radix'; it has radices, kron, diagonals, direction"),
         ({"family": "radix-net", "options": {7: 1}}, "an option 7"),
         ({"family": "bernoulli", "options": {"widths": [3, 2], "density": 0.5}}, "the recipe gives bernoulli no seed"),
         ({"transform": "crop", "options": {"of": RADIX.recipe}}, "the recipe gives crop no widths"),

@@ -11,8 +11,12 @@ FAMILIES = Registry(
     "family",
     {
         "radix-net": "topokit.families.radix_net:RadixNet",
+        "graph-challenge": "topokit.families.graph_challenge:GraphChallenge",
+        "butterfly": "topokit.families.butterfly:Butterfly",
         "regular": "topokit.families.regular:Regular",
         "fixed-fan-in": "topokit.families.fixed_fan_in:FixedFanIn",
+        "n-of-m": "topokit.families.n_of_m:NOfM",
+        "block": "topokit.families.block:Block",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
     },
 )

@@ -50,7 +50,7 @@ class Bernoulli(Spec):
     name: ClassVar[str] = "bernoulli"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    density: tuple[Fraction, ...] = option("Probability of an edge: one, or one per edge layer.", kind="numbers")
+    density: tuple[Fraction, ...] = option("Density: one number, or one per edge layer.", kind="numbers")
     seed: int = option("Seed of the random draws.", kind="int")
 
     def __post_init__(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from math import prod
+from itertools import pairwise, starmap
+from math import gcd, prod
 from reprlib import repr as shortened
 from typing import ClassVar
 
@@ -30,12 +30,18 @@ class RadixNet(Spec):
 
     Every input reaches every output on the same number of paths.
 
+    The authors' generalised Kronecker factor joins fewer copies. With g = gcd(B_{i-1}, B_i) and D_i diagonals,
+    D_i a divisor of g, it stands in place of the ones: ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
+    in a row, g/D_i apart. So copy a is joined to copy b where a = b modulo g/D_i. As every factor has equal row
+    sums and equal column sums, one layer with D_i = g is enough for path symmetry; without one it is not promised.
+
     Args:
         radices: the systems, each a list of radices of at least 2, least significant first; one flat list
             stands for one system. Every system but the last has the same product N', which the last one's
             product divides.
         kron: B, one width per node layer (radices + 1 of them), or the interior ones only (radices - 1;
             the outer two are then 1). All 1 where left out.
+        diagonals: D_i, one number per edge layer; all g where left out.
         direction: 1 shifts by +k * p as above; -1 by -k * p, as the authors' Python code does.
 
     Raises:
@@ -43,7 +49,7 @@ class RadixNet(Spec):
 
     Cost of a layer: O(edges) time, 8 bytes an edge.
     Source: Robinett & Kepner 2019, "RadiX-Net: Structured Sparse Matrices for Deep Neural Networks",
-    arXiv:1905.00416.
+    arXiv:1905.00416; the generalised factor is in the authors' Julia code.
 
     >>> net = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
     >>> net.widths, net.layer_edges, net.promises.paths
@@ -59,12 +65,16 @@ class RadixNet(Spec):
     kron: tuple[int, ...] | None = option(
         "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", default=None
     )
+    diagonals: tuple[int, ...] | None = option(
+        "Diagonals of each edge layer's Kronecker factor; full where left out.", kind="ints", default=None
+    )
     direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
 
     def __post_init__(self) -> None:
         systems = _systems(self.radices)
         object.__setattr__(self, "radices", systems)
         object.__setattr__(self, "kron", _kron(self.kron, sum(map(len, systems))))
+        object.__setattr__(self, "diagonals", _diagonals(self.diagonals, self._kron))
         object.__setattr__(self, "direction", integer(self.direction, "direction", -1))
         if self.direction not in (1, -1):
             raise InvalidSpecError(f"direction must be 1 or -1, not {self.direction}")
@@ -85,29 +95,42 @@ class RadixNet(Spec):
         return tuple(self.nodes * width for width in self._kron)
 
     @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """g/D_i of each edge layer: copies whose numbers are equal modulo it are joined."""
+        divisors = starmap(gcd, pairwise(self._kron))
+        if self.diagonals is None:
+            return (1,) * len(self.places)
+        return tuple(g // d for g, d in zip(divisors, self.diagonals, strict=True))
+
+    @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        pairs = pairwise(self._kron)
-        return tuple(self.nodes * radix * a * b for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
+        return tuple(self.nodes * width * out for width, (out, _) in zip(self._kron, self._degrees, strict=False))
+
+    @property
+    def _degrees(self) -> tuple[tuple[int, int], ...]:
+        factors = zip(self.places, pairwise(self._kron), self.steps, strict=True)
+        return tuple((radix * b // step, radix * a // step) for (radix, _), (a, b), step in factors)
 
     @property
     def promises(self) -> Promises:
-        pairs = list(pairwise(self._kron))
-        degrees = tuple((radix * b, radix * a) for (radix, _), (a, b) in zip(self.places, pairs, strict=True))
-        cells = self.nodes**2 * sum(a * b for a, b in pairs)
-        return Promises(connected=True, paths=self.paths, degrees=degrees, density=Fraction(self.edges, cells))
+        cells = self.nodes**2 * sum(a * b for a, b in pairwise(self._kron))
+        density = Fraction(self.edges, cells)
+        return Promises(connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=density)
 
     @property
-    def paths(self) -> int:
-        """Number of paths between any input and any output: the symmetry theorem."""
-        full = prod(prod(system) for system in self.radices)
-        return full // self.nodes * prod(self._kron[1:-1])
+    def paths(self) -> int | None:
+        """Number of paths between any input and any output: the symmetry theorem. None where it does not hold."""
+        if 1 not in self.steps:
+            return None
+        return prod(out for out, _ in self._degrees) // self.widths[-1]
 
     @property
     def slug(self) -> str:
         systems = [dotted(system) for system in self.radices]
         radices = "_".join(systems if len(systems) <= 4 else [systems[0], f"x{len(systems)}", systems[-1]])
         kron = "" if set(self._kron) == {1} else f"-kron-{dotted(self._kron)}"
-        return f"{self.name}-{radices}{kron}{'-backward' if self.direction == -1 else ''}"
+        diagonals = "" if self.diagonals is None else f"-diagonals-{dotted(self.diagonals)}"
+        return f"{self.name}-{radices}{kron}{diagonals}{'-backward' if self.direction == -1 else ''}"
 
     @cached_property
     def _kron(self) -> tuple[int, ...]:
@@ -121,22 +144,25 @@ class RadixNet(Spec):
         return first
 
     def _shape_of(self, i: int) -> tuple[int, ...]:
-        return (*self.places[i], *self._kron[i : i + 2])
+        return (*self.places[i], *self._kron[i : i + 2], self.steps[i])
 
     def same_layer(self, i: int) -> int:
         return self._first[self._shape_of(i)]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        radix, place, a, b = self._shape_of(i)
+        radix, place, a, b, step = self._shape_of(i)
         n = self.nodes
+        joined = b // step
         indptr, indices = buffers.take(n * a, self.layer_edges[i])
-        indptr[:] = np.arange(0, indices.size + 1, radix * b, dtype=np.uint64)
-        copies = indices.reshape(a, n, b, radix)
+        indptr[:] = np.arange(0, indices.size + 1, radix * joined, dtype=np.uint64)
+        copies = indices.reshape(a, n, joined, radix)
         _fill_circulant(copies[0, :, 0], place, self.direction)
-        for copy in range(1, b):
-            np.add(copies[0, :, 0], np.uint64(copy * n), out=copies[0, :, copy])
-        for copy in range(1, a):  # one memory copy each: by far the most edges are made here
-            copies[copy] = copies[0]
+        for k in range(1, joined):
+            np.add(copies[0, :, 0], np.uint64(k * step * n), out=copies[0, :, k])
+        for copy in range(1, step):
+            np.add(copies[0], np.uint64(copy * n), out=copies[copy])
+        for copy in range(step, a):  # one memory copy each: by far the most edges are made here
+            copies[copy] = copies[copy - step]
         return indptr, indices
 
 
@@ -202,3 +228,19 @@ def _kron(kron: object, radices: int) -> tuple[int, ...]:
         f"kron has {len(widths)} widths; {radices} radices need {radices + 1} (one per node layer) "
         f"or {radices - 1} (the interior ones only)"
     )
+
+
+def _diagonals(diagonals: object, kron: tuple[int, ...]) -> tuple[int, ...] | None:
+    if diagonals is None:
+        return None
+    numbers = integers(diagonals, "diagonals", 1)
+    divisors = list(starmap(gcd, pairwise(kron)))
+    if len(numbers) != len(divisors):
+        raise InvalidSpecError(f"diagonals has {len(numbers)} numbers; {len(divisors)} edge layers need one each")
+    for i, (number, divisor) in enumerate(zip(numbers, divisors, strict=True)):
+        if divisor % number:
+            raise InvalidSpecError(
+                f"layer {i} cannot have {number} diagonals: they must divide {divisor}, "
+                f"the greatest common divisor of the Kronecker widths {kron[i]} and {kron[i + 1]}"
+            )
+    return numbers

@@ -11,6 +11,7 @@ from typing import Any
 
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._format import Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masks import save_masks
@@ -19,7 +20,18 @@ from topokit.formats._writing import replacing
 from topokit.layered import Layered
 from topokit.topology import Topology
 
-__all__ = ["FORMATS", "as_tensors", "from_networkx", "load", "replacing", "save", "save_masks", "to_networkx"]
+__all__ = [
+    "FORMATS",
+    "as_tensors",
+    "from_networkx",
+    "load",
+    "read_categories",
+    "read_images",
+    "replacing",
+    "save",
+    "save_masks",
+    "to_networkx",
+]
 
 FORMATS = Registry(
     "format",

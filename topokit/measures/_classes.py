@@ -7,7 +7,6 @@ the exact quotient graph of colour refinement (Paige & Tarjan 1987), one layer a
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from topokit.layered import Layer
 from topokit.measures.degrees import in_degrees, out_degrees
 
 Labels = NDArray[np.intp]
+
+COMPARED = 2**21
+"""Numbers of a table that are compared at a time, which bounds the memory that takes."""
 
 
 def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = False) -> tuple[Labels, Any]:
@@ -40,8 +42,10 @@ def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = Fals
     from scipy.sparse import csr_array
 
     if classes == 1:
-        degrees, far_labels = np.unique(out_degrees(layer) if reverse else in_degrees(layer), return_inverse=True)
-        return far_labels, csr_array(degrees.astype(np.uint64)[:, None])
+        degrees = out_degrees(layer) if reverse else in_degrees(layer)
+        present = np.bincount(degrees) > 0
+        far_labels = (np.cumsum(present) - 1)[degrees]
+        return far_labels, csr_array(np.flatnonzero(present).astype(np.uint64)[:, None])
     far, near = (layer.sources, layer.indices) if reverse else (layer.indices, layer.sources)
     width = layer.shape[0 if reverse else 1]
     far_labels, indptr, members = _by_neighbours(far, labels[near.view(np.intp)].view(np.uint64), width, classes)
@@ -78,14 +82,18 @@ def _by_neighbours(
     """
     keys = nodes * np.uint64(kinds) + neighbours
     keys.sort()
-    starts = np.searchsorted(keys, np.arange(width, dtype=np.uint64) * np.uint64(kinds))
+    starts = np.searchsorted(keys, np.arange(width + 1, dtype=np.uint64) * np.uint64(kinds))
     keys %= np.uint64(kinds)
-    raw = keys.tobytes()
-    found: dict[bytes, int] = {}
-    classes = (found.setdefault(raw[8 * a : 8 * b], len(found)) for a, b in pairwise([*starts.tolist(), keys.size]))
-    labels = np.fromiter(classes, np.intp, width)
-    indptr = np.cumsum([0, *(len(key) // 8 for key in found)])
-    return labels, indptr, np.array(np.frombuffer(b"".join(found), np.int64))
+    degrees = np.diff(starts)
+    by_degree = np.argsort(degrees, kind="stable")
+    first_alike = np.empty(width, np.intp)
+    for alike in np.split(by_degree, np.flatnonzero(np.diff(degrees[by_degree])) + 1):
+        labels, firsts = equal_columns(keys[starts[alike] + np.arange(degrees[alike[0]])[:, None]])
+        first_alike[alike] = alike[firsts[labels]]
+    firsts, labels = np.unique(first_alike, return_inverse=True)
+    indptr = np.concatenate([[0], np.cumsum(degrees[firsts])])
+    positions = np.arange(indptr[-1]) + np.repeat(starts[firsts] - indptr[:-1], degrees[firsts])
+    return labels, indptr, keys[positions].view(np.int64)
 
 
 def equal_columns(table: UInt64Array) -> tuple[Labels, Labels]:
@@ -108,6 +116,10 @@ def equal_columns(table: UInt64Array) -> tuple[Labels, Labels]:
     hashes = np.einsum("ij,i->j", table, weights)
     _, firsts, labels = np.unique(hashes, return_index=True, return_inverse=True)
     joining = np.flatnonzero(firsts[labels] != np.arange(labels.size))
-    collided = joining[(table[:, joining] != table[:, firsts[labels[joining]]]).any(axis=0)]
+    block = max(1, COMPARED // max(1, table.shape[0]))
+    parts = (joining[low : low + block] for low in range(0, joining.size, block))
+    collided = np.concatenate(
+        [part[(table[:, part] != table[:, firsts[labels[part]]]).any(axis=0)] for part in parts] or [joining]
+    )
     labels[collided] = firsts.size + np.arange(collided.size)
     return labels, np.concatenate([firsts, collided])

@@ -25,7 +25,7 @@ class Sweep:
     The start nodes are inputs; or, if `reverse`, outputs, and the layers are crossed backwards. Starts with
     equal counts to every node stay equal for ever, and so do nodes with equal counts from every start: each
     stands in a class, and `counts` has one number for each pair of classes. After the first full system of
-    a RadiX-Net one class of each is left.
+    a RadiX-Net one class of each is left. What divides every count of a layer is kept apart, in `factor`.
 
     Args:
         net: any network; read by its stream.
@@ -33,7 +33,9 @@ class Sweep:
         starts: count from these different nodes only; from all where left out.
 
     Attributes:
-        counts: shape (node classes, limbs, start classes), see `_limbs`; there after the first `advance`.
+        counts: the numbers of paths over `factor`, shape (node classes, limbs, start classes), see `_limbs`;
+            there after the first `advance`.
+        factor: what to multiply them by.
         node_class: shape (nodes,), the class of each node of the node layer come to.
         start_class: shape (starts,), the class of each start.
         work: what the next `advance` costs, in limb products of about two nanoseconds.
@@ -56,7 +58,8 @@ class Sweep:
         labels = np.full(layer.shape[1 if reverse else 0], firsts.size, np.intp)  # nodes no path is counted from
         labels[firsts] = np.arange(firsts.size)
         self.node_class, step = quotient(layer, labels, firsts.size + 1, reverse=reverse)
-        self._multiply: Callable[[], UInt64Array] = step[:, : firsts.size].toarray
+        self.factor = 1
+        self._multiply: Callable[[], UInt64Array] = self._reduced(step[:, : firsts.size]).toarray
         self._shape = (step.shape[0], 1, firsts.size)
         self.work = PASSES * prod(self._shape)
         self.spent = 0
@@ -71,7 +74,9 @@ class Sweep:
         nodes, limbs, starts = self._shape
         require_memory(32 * nodes * limbs * starts, "counting paths")
         self.spent += self.work
-        self.counts = carried(self._multiply().reshape(self._shape))
+        sums = self._multiply().reshape(self._shape)
+        del self._multiply  # and with it the counts before
+        self.counts = carried(sums)
         self._merge()
         layer = next(self._layers, None)
         if layer is None:
@@ -79,9 +84,16 @@ class Sweep:
             return
         nodes, limbs, starts = self.counts.shape
         self.node_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
-        self._multiply = partial(_product, step, self.counts)
+        self._multiply = partial(_product, self._reduced(step), self.counts)
         self._shape = (step.shape[0], limbs, starts)
         self.work = step.nnz * limbs * starts + PASSES * prod(self._shape)
+
+    def _reduced(self, step: Any) -> Any:
+        """The step without the greatest common divisor of its entries, which goes to `factor`."""
+        divisor = int(np.gcd.reduce(step.data)) or 1
+        step.data //= np.uint64(divisor)
+        self.factor *= divisor
+        return step
 
     def _merge(self) -> None:
         nodes, limbs, starts = self.counts.shape

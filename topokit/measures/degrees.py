@@ -57,4 +57,6 @@ def out_degrees(layer: Layer) -> NDArray[np.int64]:
 
 def in_degrees(layer: Layer) -> NDArray[np.int64]:
     """Number of edges that enter each target, shape (targets,). O(edges)."""
-    return np.bincount(layer.indices.view(np.intp), minlength=layer.shape[1])
+    ones = np.ones(layer.shape[0], np.uint32)
+    degrees: NDArray[np.uint32] = layer.to_scipy(np.uint32).T @ ones  # takes half the time of numpy.bincount
+    return degrees.astype(np.int64)

@@ -57,7 +57,7 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
     """
     sweep = finished_sweep(net, inputs, budget)
     ends = [position(sweep.counts, largest=largest) for largest in (False, True)]
-    least, greatest = (to_int(sweep.counts[column, :, row]) for column, row in ends)
+    least, greatest = (sweep.factor * to_int(sweep.counts[column, :, row]) for column, row in ends)
     return PathRange(least, greatest, *(sweep.pair(column, row) for column, row in ends))
 
 
@@ -77,9 +77,10 @@ def path_counts(net: Layered) -> NDArray[np.object_]:
     require_memory(8 * net.widths[0] * net.widths[-1], "the path count of every pair")
     sweep = finished_sweep(net, None, inf)
     columns, limbs, rows = sweep.counts.shape
-    require_memory((40 + 4 * limbs) * columns * rows, "the path count of every pair of classes")
+    size = 40 + 4 * limbs + sweep.factor.bit_length() // 7
+    require_memory(size * columns * rows, "the path count of every pair of classes")
     counts = np.empty((columns, rows), np.object_)
     for column, row in product(range(columns), range(rows)):
-        counts[column, row] = to_int(sweep.counts[column, :, row])
+        counts[column, row] = sweep.factor * to_int(sweep.counts[column, :, row])
     pairs = counts[sweep.node_class[:, None], sweep.start_class]
     return pairs if sweep.reverse else pairs.T

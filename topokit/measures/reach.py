@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
@@ -38,17 +37,19 @@ def reach(net: Layered) -> Reach:
     Raises:
         TooLargeError: not enough free memory.
 
-    Cost: two passes, O(edges) where the network folds or fills up within few layers; at worst
-    O(edges * input classes / 64). Memory: one bit for each pair of an input class and a node class.
+    Cost: one pass, and one backwards where a node has no edge out: O(edges) where the network folds or fills
+    up within few layers; at worst O(edges * input classes / 64). Memory: one bit for each pair of an input
+    class and a node class.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> reach(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).disconnected
     0
     """
     sweep = _Forward(net)
-    useful = _reaches_output(net)
-    dead = tuple(np.flatnonzero(~(there & back)) for there, back in zip(sweep.reached, useful, strict=True))
-    return Reach(*sweep.disconnected(), dead)
+    dead = sweep.unreached
+    if sweep.dead_ends:
+        dead = list(map(np.union1d, dead, _useless(net)))
+    return Reach(*sweep.disconnected(), tuple(dead))
 
 
 class _Forward:
@@ -58,19 +59,22 @@ class _Forward:
         bits: shape (output classes, words), bit r of a row says whether input class r reaches it.
         start_class: shape (inputs,), the class of each input.
         node_class: shape (outputs,), the class of each output.
-        reached: for each node layer, shape (nodes,), whether some input reaches the node.
+        unreached: for each node layer, the nodes that no input reaches.
+        dead_ends: whether some node before the outputs has no edge out; without one, every node reaches an output.
     """
 
     def __init__(self, net: Layered):
         self.start_class, firsts = twins(net.layer(0))
         self.node_class, self.bits = self.start_class, _identity(firsts.size)
-        self.reached = [np.ones(net.widths[0], np.bool_)]
+        self.unreached = [np.empty(0, np.intp)]
+        self.dead_ends = False
         for layer in net.stream():
             labels, step = quotient(layer, self.node_class, len(self.bits))
             bits = _union(self.bits, step.indptr, step.indices)
             merged, kept = equal_columns(bits.T)
             self.node_class, self.bits = merged[labels], bits[kept]
-            self.reached.append((self.bits.max(axis=1) > 0)[self.node_class])
+            self.unreached.append(np.flatnonzero((self.bits.max(axis=1) == 0)[self.node_class]))
+            self.dead_ends |= bool(out_degrees(layer).min() == 0)
 
     def disconnected(self) -> tuple[int, tuple[int, int] | None]:
         """Number of pairs without a path, and one of them."""
@@ -113,14 +117,13 @@ def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
     return union[back]
 
 
-def _reaches_output(net: Layered) -> list[NDArray[np.bool_]]:
-    """For each node layer, shape (nodes,), whether the node reaches some output."""
-    useful = [np.ones(net.widths[-1], np.bool_)]
+def _useless(net: Layered) -> list[Labels]:
+    """For each node layer, the nodes that reach no output."""
+    useful = np.ones(net.widths[-1], np.bool_)
+    useless = [np.empty(0, np.intp)]
     for layer in net.stream(reverse=True):
-        if useful[-1].all():
-            found = out_degrees(layer) > 0
-        else:
-            found = np.zeros(layer.shape[0], np.bool_)
-            found[layer.sources[useful[-1][layer.indices]]] = True
-        useful.append(found)
-    return useful[::-1]
+        before = np.zeros(layer.shape[0], np.bool_)
+        before[layer.sources[useful[layer.indices]]] = True
+        useful = before
+        useless.append(np.flatnonzero(~useful))
+    return useless[::-1]

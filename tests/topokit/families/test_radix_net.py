@@ -2,7 +2,8 @@
 
 from fractions import Fraction
 from functools import reduce
-from math import prod
+from itertools import pairwise
+from math import gcd, prod
 
 import numpy as np
 import pytest
@@ -146,6 +147,8 @@ def test_direction_and_order_of_radices_change_the_edges():
         ({"radices": [(3, 4), (5,)]}, r"system 2, the last, \[5\] has product 5; it must divide 12"),
         ({"radices": [(2, 2)], "kron": (1, 2)}, "kron has 2 widths; 2 radices need 3"),
         ({"radices": [(2, 2)], "kron": (1, 0, 1)}, "kron must be at least 1, not 0"),
+        ({"radices": [(2, 2)], "diagonals": (1,)}, "diagonals has 1 numbers; 2 edge layers"),
+        ({"radices": [(2, 2)], "kron": (4, 6, 1), "diagonals": (4, 1)}, "layer 0 cannot have 4 diagonals.*divide 2"),
         ({"radices": [(2, 2)], "direction": 0}, "direction must be 1 or -1"),
         ({"radices": [(2, 2)], "direction": -2}, "direction must be"),
     ],
@@ -160,7 +163,51 @@ def test_slug_and_recipe_tell_specs_apart():
     assert one.slug == "radix-net-10.10-kron-8.3.1"
     assert one.recipe == {
         "family": "radix-net",
-        "options": {"radices": [[10, 10]], "kron": [8, 3, 1], "direction": 1},
+        "options": {"radices": [[10, 10]], "kron": [8, 3, 1], "diagonals": None, "direction": 1},
     }
     assert RadixNet(radices=[(2, 3), (6,)], direction=-1).slug == "radix-net-2.3_6-backward"
     assert len(RadixNet(radices=[(2,) * 12] * 50, kron=(3,) * 601).slug) < 100
+
+
+def generalised(systems, kron, diagonals):
+    """The layers with the authors' generalised Kronecker factor, from its definition: powers of a permutation."""
+    full = oracle(systems, [1] * len(kron), 1)
+    for i, base in enumerate(full):
+        a, b, d = kron[i], kron[i + 1], diagonals[i]
+        g = gcd(a, b)
+        shift = np.roll(np.eye(g, dtype=int), 1, axis=1)
+        circulant = sum(np.linalg.matrix_power(shift, k * g // d) for k in range(d))
+        yield np.kron(np.kron(np.ones((a // g, b // g), int), circulant), base)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_generalised_kronecker_factors_agree_with_their_definition(data):
+    systems = data.draw(st.sampled_from([[[2, 3]], [[3], [3]], [[2, 2], [2]]]))
+    depth = sum(map(len, systems))
+    kron = data.draw(st.lists(st.sampled_from([1, 2, 4, 6, 12]), min_size=depth + 1, max_size=depth + 1))
+    divisors = [gcd(a, b) for a, b in pairwise(kron)]
+    diagonals = [data.draw(st.sampled_from([d for d in range(1, g + 1) if g % d == 0])) for g in divisors]
+    net = RadixNet(radices=systems, kron=kron, diagonals=diagonals)
+    dense = list(generalised(systems, kron, diagonals))
+    for i, (layer, wanted) in enumerate(zip(net.stream(), dense, strict=True)):
+        validate(layer.indptr, layer.indices, layer.shape)
+        assert np.array_equal(layer.to_dense(), wanted)
+        assert np.array_equal(net.layer(net.same_layer(i)).to_dense(), wanted)
+        assert (set(wanted.sum(1)), set(wanted.sum(0))) == tuple({degree} for degree in net.promises.degrees[i])
+    assert net.promises.density == Fraction(sum(int(m.sum()) for m in dense), sum(m.size for m in dense))
+    paths = set(product(dense).ravel())
+    if diagonals == divisors:
+        assert net.promises.paths == RadixNet(radices=systems, kron=kron).promises.paths
+    assert net.promises.connected == (net.promises.paths is not None)
+    if any(d == g for d, g in zip(diagonals, divisors, strict=True)):
+        assert paths == {net.promises.paths}
+    else:
+        assert net.promises.paths is None
+
+
+def test_too_few_diagonals_split_the_network():
+    net = RadixNet(radices=[(2, 2)], kron=(2, 2, 2), diagonals=(1, 1))
+    assert set(product([layer.to_dense() for layer in net.build().stream()]).ravel()) == {0, 1}
+    assert net.promises.names == {"soundness", "regularity", "density"}
+    assert net.slug == "radix-net-2.2-kron-2.2.2-diagonals-1.1"

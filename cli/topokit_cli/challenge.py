@@ -1,0 +1,111 @@
+"""`topokit challenge`: the Sparse DNN Graph Challenge's inference on a topology."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import FILE, json_option, topology_argument
+from topokit_cli.source import TopologySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from topokit.challenge import Inference
+    from topokit.layered import Layer, Layered
+
+SHOWN = 5000
+"""How many categories are printed, at most."""
+
+
+@click.command("challenge")
+@topology_argument
+@click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
+@click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")
+@click.option("--categories", type=FILE, help="The rows that must come out: .tsv or .mtx.")
+@click.option("--engine", type=click.Choice(["graphblas", "fast"]), default="graphblas", help="fast needs torch.")
+@click.option("--device", default="cpu", show_default=True, help="Where the fast engine runs: cpu, cuda, cuda:1...")
+@click.option("--bias", type=float, help="Of every neuron; the official one for this size where left out.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    source: TopologySource,
+    images: str,
+    data_dir: Path | None,
+    categories: Path | None,
+    engine: str,
+    device: str,
+    bias: float | None,
+    as_json: bool,
+) -> None:
+    """Run images through a topology as the Graph Challenge does, and name those that survive.
+
+    All weights are 1/16. Exit code 3 if the categories are not those in --categories.
+    """
+    from topokit.challenge import official_bias
+    from topokit.formats import read_categories
+
+    net = source.open()
+    bias = official_bias(net.widths[0]) if bias is None else bias
+    layer = _images(images, net.widths[0], data_dir)
+    expected = None if categories is None else read_categories(categories, layer.shape[0])
+    found = _engine(engine, device)(net, layer, bias)
+    survivors = found.categories.tolist()
+    matches = None if expected is None else survivors == expected.tolist()
+    about = {
+        "engine": engine,
+        "rows": found.rows,
+        "edges": found.edges,
+        "survivors": len(survivors),
+        "categories": survivors if len(survivors) <= SHOWN else None,
+        "categories_match": matches,
+        "seconds": found.seconds,
+        "edges_per_second": found.edges_per_second,
+    }
+    if as_json:
+        render.as_json(about)
+    else:
+        render.table([(name.replace("_", " "), _shown(value)) for name, value in about.items()])
+    ctx.exit(3 if matches is False else 0)
+
+
+def _images(images: str, pixels: int, data_dir: Path | None) -> Layer:
+    if images != "mnist":
+        from topokit.formats import read_images
+
+        return read_images(Path(images), pixels)
+    from topokit.challenge import resized
+    from topokit_train.datasets import load_dataset
+
+    if isqrt(pixels) ** 2 != pixels:
+        raise click.UsageError(f"--images mnist makes square images, but the network has {pixels} inputs")
+    return resized(load_dataset("mnist", data_dir).train_images[:, 0], isqrt(pixels))
+
+
+def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inference]:
+    if name == "graphblas":
+        from topokit.challenge import infer
+
+        return infer
+    try:
+        from topokit_train.challenge import infer as fast_infer
+        from topokit_train.machine import resolve_device
+    except ImportError:
+        from topokit.errors import MissingDependencyError
+
+        raise MissingDependencyError("the fast engine needs torch: pip install 'topokit[train]'") from None
+    return partial(fast_infer, device=resolve_device(device))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "(none)"
+    if value is None:
+        return "(not given)"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,67 @@
+"""`topokit challenge`: what it prints, and its exit codes."""
+
+import pytest
+
+RADIX = ("--radices", "2,2", "--kron", "16,16,16", "--bias", "-0.3")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three images, of which the second one is empty, and right and wrong categories."""
+    pixels = [f"{image}\t{pixel}\t1\n" for image in (1, 3) for pixel in range(1, 65)]
+    (tmp_path / "images.tsv").write_text("".join(pixels))
+    (tmp_path / "right.tsv").write_text("1\n3\n")
+    (tmp_path / "wrong.tsv").write_text("1\n2\n")
+    (tmp_path / "other.tsv").write_text("1\n4\n")
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("engine", ["graphblas", "fast"])
+def test_categories_are_compared(topokit, engine):
+    run = ("challenge", *RADIX, "--images", "images.tsv", "--engine", engine, "--json")
+    about = topokit(*run).json
+    assert about["categories_match"] is None
+    assert (about["engine"], about["rows"], about["categories"], about["survivors"]) == (engine, 3, [1, 3], 2)
+    assert about["edges_per_second"] == pytest.approx(3 * about["edges"] / about["seconds"])
+    right = topokit(*run, "--categories", "right.tsv")
+    assert (right.code, right.json["categories_match"]) == (0, True)
+    wrong = topokit(*run, "--categories", "wrong.tsv")
+    assert (wrong.code, wrong.json["categories_match"]) == (3, False)
+
+
+def test_the_official_network(topokit, golden_dir):
+    folder = golden_dir / "graphchallenge"
+    files = ("--images", folder / "images-1024-subset.mtx", "--categories", folder / "categories-1024-l120-subset.mtx")
+    net = ("--family", "graph-challenge", "--neurons", 1024, "--layers", 120)
+    about = topokit("challenge", *net, *files, "--engine", "fast", "--json").json
+    assert about["categories_match"] is True
+    assert about["survivors"] == len(about["categories"]) == 19
+    categories = folder / "categories-1024-l120-all.tsv"
+    refused = topokit("challenge", *net, *files[:2], "--categories", categories)
+    assert refused.code == 1
+    assert "rows are numbered from 1 to 1200" in refused.err
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        ((*RADIX[:-2], "--images", "images.tsv"), 2, "no bias for 64 neurons"),
+        ((*RADIX[:-1], "0.5", "--images", "images.tsv"), 2, "bias must be negative"),
+        ((*RADIX, "--images", "images.tsv", "--categories", "other.tsv"), 1, "rows are numbered from 1 to 3"),
+        ((*RADIX, "--images", "missing.tsv"), 1, "missing.tsv"),
+        ((*RADIX, "--images", "images.tsv", "--engine", "fast", "--device", "nonsense"), 2, "nonsense is not there"),
+        (("--radices", "2,3", "--bias", "-0.3", "--images", "mnist"), 2, "square images"),
+    ],
+)
+def test_mistakes_are_one_line(topokit, args, code, said):
+    run = topokit("challenge", *args)
+    assert (run.code, run.out, len(run.err.splitlines())) == (code, "", 1), run.err
+    assert said in run.err
+
+
+@pytest.mark.usefixtures("files")
+def test_a_table_for_people(topokit):
+    shown = topokit("challenge", *RADIX, "--images", "images.tsv").out
+    assert "categories        1 3\n" in shown
+    assert "categories match  (not given)\n" in shown

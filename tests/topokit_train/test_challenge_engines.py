@@ -1,0 +1,125 @@
+"""Graph Challenge inference: both engines against the definition and the official answers."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import topokit as tk
+import topokit_train.challenge as fast
+from topokit import challenge
+from topokit.errors import InvalidSpecError
+from topokit.formats import read_categories, read_images
+
+ENGINES = pytest.mark.parametrize("infer", [challenge.infer, fast.infer], ids=["graphblas", "fast"])
+
+
+def oracle(layers, images, bias):
+    """The surviving rows, from the challenge's definition, in dense FP32."""
+    y = images.astype(np.float32)
+    for layer in layers:
+        z = y @ (layer.astype(np.float32) / 16)
+        y = np.clip(np.where(z != 0, z + np.float32(bias), 0), 0, 32)
+    return (np.flatnonzero(y.any(axis=1)) + 1).tolist()
+
+
+def image_layer(images):
+    return tk.Topology.from_dense([images]).layer(0)
+
+
+@ENGINES
+def test_the_official_images_give_the_official_categories(infer, golden_dir):
+    folder = golden_dir / "graphchallenge"
+    images = read_images(folder / "images-1024-subset.mtx", 1024)
+    net = tk.GraphChallenge(neurons=1024, layers=120)
+    found = infer(net, images, challenge.official_bias(1024))
+    expected = [287, 295, 386, 427, 428, 529, 571, 666, 757, 943, 945, 1031, 1097, 1098, 1177, 1184, 1190, 1194, 1200]
+    assert found.categories.tolist() == expected
+    assert read_categories(folder / "categories-1024-l120-subset.mtx", 1200).tolist() == expected
+    assert (found.rows, found.edges) == (1200, 3_932_160)
+    assert found.edges_per_second == pytest.approx(1200 * 3_932_160 / found.seconds)
+
+
+@ENGINES
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32), density=st.floats(0.02, 0.9), bias=st.sampled_from([-0.05, -0.3, -1.0]))
+def test_agrees_with_the_definition(infer, seed, density, bias):
+    random = np.random.default_rng(seed)
+    widths = random.integers(1, 40, size=random.integers(2, 7))
+    layers = [random.random((a, b)) < density for a, b in pairwise(widths)]
+    images = random.random((random.integers(1, 60), widths[0])) < random.random()
+    found = infer(tk.Topology.from_dense(layers), image_layer(images), bias)
+    assert found.categories.tolist() == oracle(layers, images, bias)
+
+
+@ENGINES
+def test_single_pixels_take_the_right_ways(infer):
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        layers = [random.random((30, 30)) < density for density in (0.05, 0.02)]
+        expected = oracle(layers, np.eye(30), -0.001)
+        assert 0 < len(expected) < 30
+        found = infer(tk.Topology.from_dense(layers), image_layer(np.eye(30)), -0.001)
+        assert found.categories.tolist() == expected
+
+
+@ENGINES
+def test_activations_are_cut_at_32(infer):
+    full, thin = np.ones((64, 64), bool), np.eye(64, dtype=bool)
+    grown = [full] * 4  # 237 where nothing is cut, which two thin layers would leave alive
+    images = np.ones((3, 64), bool)
+    for layers, alive in (([*grown, thin], [1, 2, 3]), ([*grown, thin, thin], [])):
+        assert oracle(layers, images, -0.3) == alive
+        assert infer(tk.Topology.from_dense(layers), image_layer(images), -0.3).categories.tolist() == alive
+
+
+def test_blocks_of_images_are_put_together_and_keep_their_numbers(monkeypatch):
+    monkeypatch.setattr(fast, "CPU_BLOCK", 16)
+    net = tk.RadixNet(radices=[(4, 4)], kron=(4, 4, 4))
+    images = np.random.default_rng(0).random((100, 64)) < np.linspace(0, 1, 100)[:, None]
+    expected = oracle([layer.to_dense() for layer in net.build().stream()], images, -0.3)
+    assert 10 < len(expected) < 90
+    assert fast.infer(net, image_layer(images), -0.3).categories.tolist() == expected
+
+
+@ENGINES
+def test_what_is_no_problem_of_this_kind_is_refused(infer):
+    net = tk.RadixNet(radices=[(2, 2)])
+    with pytest.raises(InvalidSpecError, match="5 pixels, but the network 4 inputs"):
+        infer(net, image_layer(np.ones((2, 5))), -0.3)
+    for bias in (0, 0.3, -33, float("nan")):
+        with pytest.raises(InvalidSpecError, match="bias must be negative"):
+            infer(net, image_layer(np.ones((2, 4))), bias)
+
+
+def test_official_biases():
+    assert [challenge.official_bias(n) for n in (1024, 4096, 16384, 65536)] == [-0.3, -0.35, -0.4, -0.45]
+    with pytest.raises(InvalidSpecError, match="no bias for 100 neurons"):
+        challenge.official_bias(100)
+
+
+def test_resized_images_are_column_major_and_near_the_official_ones(mnist_dir, golden_dir):
+    from topokit_train.datasets import load_dataset
+
+    mnist = load_dataset("mnist", mnist_dir).train_images[:1200, 0]
+    official = read_images(golden_dir / "graphchallenge" / "images-1024-subset.mtx", 1024).to_dense()
+    assert (challenge.resized(mnist, 32).to_dense() != official).sum() == 623
+
+
+def test_resized_images_of_a_half():
+    left = np.zeros((1, 28, 28), np.uint8)
+    left[:, :, :14] = 255
+    lit = challenge.resized(left, 64).to_dense().reshape(64, 64)
+    assert lit[8:24].all()  # column by column: the first half of the pixels are the left columns
+    assert not lit[40:56].any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_fast_engine_on_cuda():
+    net = tk.GraphChallenge(neurons=1024, layers=30)
+    images = image_layer(np.random.default_rng(0).random((500, 1024)) < np.linspace(0, 0.3, 500)[:, None])
+    expected = fast.infer(net, images, -0.3).categories.tolist()
+    assert fast.infer(net, images, -0.3, torch.device("cuda")).categories.tolist() == expected

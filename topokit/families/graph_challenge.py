@@ -1,0 +1,160 @@
+"""The networks of the Sparse Deep Neural Network Graph Challenge, from their recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.errors import InvalidSpecError
+from topokit.families.radix_net import RadixNet
+from topokit.layered import Promises
+from topokit.spec import Spec, integer, option
+
+SIZES = (1024, 4096, 16384, 65536)
+KRON = 16
+DEGREE = 2 * KRON
+CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
+SEED = 5489  # MT19937's own default, which the official generator never changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphChallenge(Spec):
+    """An official network of the Graph Challenge: RadiX-Nets one after another, all but the first shuffled.
+
+    A block is the RadiX-Net of neurons / 16 nodes with radix 2 throughout and Kronecker width 16, shifting
+    backward: 6, 8, 10 or 12 layers for the four sizes. Block 0 is the plain one. In each layer of block
+    b >= 1, row r of the plain layer becomes row p_b[r], where p_b sorts the b-th run of `neurons` uniform
+    numbers from the Mersenne Twister with seed 5489.
+
+    Block 0 joins every input and every node behind it by 16^(period - 1) paths, and each further layer
+    multiplies that by its in-degree, 32. So every depth of at least one block is path symmetric; a smaller
+    one is not even connected. A shuffled block alone is not path symmetric.
+
+    Args:
+        neurons: nodes in each node layer: 1024, 4096, 16384 or 65536.
+        layers: any number of edge layers; the official networks have 120, 480 or 1920.
+
+    Raises:
+        InvalidSpecError: another size, or no layer.
+
+    Cost of a layer: O(edges) time, 8 bytes an edge.
+    Source: Kepner et al. 2019, "Sparse Deep Neural Network Graph Challenge", arXiv:1909.05631. The paper
+    leaves the shuffle open; it was found by comparison with the published files.
+
+    >>> net = GraphChallenge(neurons=1024, layers=120)
+    >>> net.edges, net.promises.paths == 2**590
+    (3932160, True)
+    """
+
+    kind: ClassVar[str] = "family"
+    name: ClassVar[str] = "graph-challenge"
+
+    neurons: int = option("Neurons in each layer: 1024, 4096, 16384 or 65536.", kind="int")
+    layers: int = option("Number of edge layers.", kind="int")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neurons", integer(self.neurons, "neurons", 1))
+        object.__setattr__(self, "layers", integer(self.layers, "layers", 1))
+        if self.neurons not in SIZES:
+            raise InvalidSpecError(
+                f"neurons must be {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, not {self.neurons}"
+            )
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of a layer before the Kronecker width, which is also the number of different rows in a layer."""
+        return self.neurons // KRON
+
+    @property
+    def period(self) -> int:
+        """Layers in a block."""
+        return self.nodes.bit_length() - 1
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        return (self.neurons,) * (self.layers + 1)
+
+    @property
+    def layer_edges(self) -> tuple[int, ...]:
+        return (DEGREE * self.neurons,) * self.layers
+
+    @property
+    def promises(self) -> Promises:
+        symmetric = self.layers >= self.period
+        paths = KRON ** (self.period - 1) * DEGREE ** (self.layers - self.period) if symmetric else None
+        degrees = ((DEGREE, DEGREE),) * self.layers
+        return Promises(connected=symmetric, paths=paths, degrees=degrees, density=Fraction(DEGREE, self.neurons))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is predicted and not checked against the official files."""
+        if self.neurons != 1024:
+            what = f"the network of {self.neurons} neurons is"
+        elif self.layers > CHECKED:
+            what = f"layers {CHECKED + 1} to {self.layers} are"
+        else:
+            return ()
+        return (f"{what} predicted from the recipe, and not checked against the official files",)
+
+    @property
+    def slug(self) -> str:
+        return f"{self.name}-{self.neurons}-{self.layers}"
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        block, place = divmod(i, self.period)
+        indptr, indices = buffers.take(self.neurons, DEGREE * self.neurons)
+        indptr[:] = np.arange(0, indices.size + 1, DEGREE, dtype=INDEX)
+        rows = self._shuffles.plain_row(block) % self.nodes if block else np.arange(self.neurons) % self.nodes
+        # rows are in range; any mode but "raise" lets take write to `out` directly
+        np.take(self._plain_rows[place], rows, axis=0, out=indices.reshape(self.neurons, DEGREE), mode="clip")
+        return indptr, indices
+
+    @cached_property
+    def _plain_rows(self) -> tuple[UInt64Array, ...]:
+        """The different rows of each layer of block 0, shape (nodes, 32)."""
+        plain = RadixNet(radices=((2,) * self.period,), kron=(KRON,) * (self.period + 1), direction=-1)
+        return tuple(
+            layer.indices[: self.nodes * DEGREE].reshape(self.nodes, DEGREE).copy() for layer in plain.stream()
+        )
+
+    @cached_property
+    def _shuffles(self) -> _Shuffles:
+        return _Shuffles(self.neurons)
+
+
+class _Shuffles:
+    """The shuffle of each block, in any order, without drawing the whole stream each time.
+
+    The generator's state is kept at the start of each run that was passed (2.5 KB each), and the last shuffle,
+    which all layers of a block share.
+    """
+
+    def __init__(self, neurons: int):
+        self._neurons = neurons
+        self._random = np.random.RandomState(SEED)  # legacy, but it defines the official networks
+        self._states = [self._random.get_state()]
+        self._last: tuple[int, NDArray[np.intp]] | None = None
+
+    def plain_row(self, block: int) -> NDArray[np.intp]:
+        """Which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
+        if self._last is None or self._last[0] != block:
+            while len(self._states) <= block:
+                self._run(len(self._states) - 1)
+            shuffled = np.argsort(self._run(block - 1))
+            plain = np.empty_like(shuffled)
+            plain[shuffled] = np.arange(self._neurons)
+            self._last = block, plain
+        return self._last[1]
+
+    def _run(self, number: int) -> NDArray[np.float64]:
+        self._random.set_state(self._states[number])
+        run = self._random.random_sample(self._neurons)
+        if number + 1 == len(self._states):
+            self._states.append(self._random.get_state())
+        return run
