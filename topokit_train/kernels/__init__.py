@@ -19,6 +19,7 @@ KERNELS = Registry(
     {
         "masked": "topokit_train.kernels.masked:KERNEL",
         "csr": "topokit_train.kernels.csr:KERNEL",
+        "band": "topokit_train.kernels.band:KERNEL",
     },
 )
 
