@@ -25,6 +25,8 @@ class Cycles(nn.Module):
 
     Attributes:
         twins: places for nodes in a class: the size of the largest.
+        cycles: number of cycles.
+        width: places in an extended cycle.
     """
 
     place: Tensor  # (nodes,): where each node lies, (cycle * length + class) * twins + twin; 0 if it has no edges
@@ -33,7 +35,8 @@ class Cycles(nn.Module):
 
     def __init__(self, classes: Classes, nodes: int, band: Band, lag: int):
         super().__init__()
-        self.twins, self.cycles, self.length = int(classes.sizes.max()), band.stride, band.length
+        self.twins, self.cycles = int(classes.sizes.max()), band.stride
+        self.width = (band.length + band.radix - 1) * self.twins
         starts = np.cumsum(classes.sizes) - classes.sizes
         twin = np.arange(classes.members.size) - np.repeat(starts, classes.sizes)
         place = np.zeros(nodes, np.int64)
@@ -46,20 +49,21 @@ class Cycles(nn.Module):
         for name, array in (("place", place), ("lone", lone), ("runs", runs)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
-    def node_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    def nodes_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The nodes at these places, none of which is empty."""
-        nodes = np.zeros(self.cycles * self.length * self.twins, np.intp)
-        used = np.setdiff1d(np.arange(self.place.numel()), self.lone.cpu().numpy())
-        nodes[self.place.cpu().numpy()[used]] = used
+        place = self.place.cpu().numpy()
+        joined = np.setdiff1d(np.arange(place.size), self.lone.cpu().numpy())
+        nodes = np.empty(place.max() + 1, np.intp)
+        nodes[place[joined]] = joined
         return nodes[places]
 
     def extended(self, features: Tensor) -> Tensor:
-        """Shape (nodes, batch) in the order of the extended cycles, (cycles, (length + radix - 1) * twins, batch)."""
-        return features.index_select(0, self.runs).view(self.cycles, -1, features.shape[1])
+        """Shape (nodes, batch) in the order of the extended cycles, (cycles, width, batch)."""
+        return features.index_select(0, self.runs).view(self.cycles, self.width, features.shape[1])
 
     def collected(self, tiles: Tensor) -> Tensor:
         """The way back from cycles that are not extended: shape (nodes, batch), zero for nodes without edges."""
-        return tiles.view(-1, tiles.shape[-1]).index_select(0, self.place).index_fill_(0, self.lone, 0)
+        return tiles.flatten(0, -2).index_select(0, self.place).index_fill_(0, self.lone, 0)
 
 
 def band_blocks(weights: Tensor, tile: int) -> Tensor:
@@ -109,9 +113,9 @@ def transposed_blocks(weights: Tensor, tile: int) -> Tensor:
         (*blocks.stride()[:2], rows * row + columns, rows * row, row, 1),
     )
     whole = (length - radix + 1) // tile  # tiles whose targets do not pass the cycle's end
-    into[:, :whole] = _fed(weights, whole * tile).unflatten(1, (whole, tile))
     rest = torch.cat([weights[:, whole * tile :], weights[:, : radix - 1]], 1)
-    into[:, whole:] = _fed(rest, length - whole * tile).unflatten(1, (-1, tile))
+    for part, source in ((into[:, :whole], weights), (into[:, whole:], rest)):
+        part.copy_(_fed(source, part.shape[1] * tile).view(part.shape))
     return blocks
 
 
@@ -146,35 +150,39 @@ def band_product(blocks: Tensor, runs: Tensor, step: int) -> Tensor:
     return product
 
 
-def block_values(grads: Tensor, runs: Tensor, tile: int, rows: int, columns: int, band: Band) -> Tensor:
-    """The gradient of every weight: the products of targets' and sources' features at the edges, summed over the batch.
+def block_values(grads: Tensor, runs: Tensor, tile: int, shape: tuple[int, ...]) -> Tensor:
+    """The gradient of every weight: the products of targets' and sources' features, summed over the batch.
 
     Args:
         grads: shape (cycles, features of an extended cycle of targets, batch).
         runs: the same of sources.
         tile: classes of targets in a tile.
-        rows: twins in a class of targets.
-        columns: twins in a class of sources.
-        band: the cycles.
+        shape: of the weights, as `band_blocks` takes them.
 
     Returns:
-        Shape (slots,), in the order of `band_blocks`' weights.
+        Shape (slots,), in the order of the weights.
     """
-    tiles, width = band.length // tile, (tile + band.radix - 1) * columns
-    every = runs.new_empty(band.stride, tiles, tile * rows, width)
+    cycles, length, rows, radix, columns = shape
+    tiles, width = length // tile, (tile + radix - 1) * columns
+    every = runs.new_empty(cycles, tiles, tile * rows, width)
     left = _windows(grads, tiles, tile * rows, tile * rows)
     _batched(left, _windows(runs, tiles, width, tile * columns).transpose(2, 3), every)
-    return (every if tile == 1 else _inside(every, tile, rows, band.radix * columns, columns)).reshape(-1)
+    return (every if tile == 1 else _inside(every, tile, rows, radix * columns, columns)).reshape(-1)
 
 
 def _windows(features: Tensor, tiles: int, width: int, step: int) -> Tensor:
     """Overlapping views, shape (cycles, tiles, width, batch), each `step` features after the one before."""
     cycle, feature, _ = features.stride()
-    return features.as_strided((features.shape[0], tiles, width, features.shape[2]), (cycle, step * feature, feature, 1))
+    return features.as_strided(
+        (features.shape[0], tiles, width, features.shape[2]), (cycle, step * feature, feature, 1)
+    )
 
 
 def _batched(left: Tensor, right: Tensor, out: Tensor) -> None:
-    """out = left @ right over two batch dimensions. One call each for the smaller one: flattening both would copy."""
+    """Write left @ right into `out`, over two batch dimensions.
+
+    One call for each index of the smaller one, as a single call for both would copy the overlapping views.
+    """
     dim = 0 if left.shape[0] <= left.shape[1] else 1
     for one, other, product in zip(left.unbind(dim), right.unbind(dim), out.unbind(dim), strict=True):
         torch.bmm(one, other, out=product)
