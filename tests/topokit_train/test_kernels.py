@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 
-from topokit import Topology
+from topokit import RadixNet, Topology, permute
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS, choose
 from topokit_train.kernels.csr import CsrPlan
@@ -273,6 +273,26 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
 )
 def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
     assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype) == taken
+
+
+BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("net", "device", "dtype", "taken"),
+    [
+        (BIG, "cpu", torch.float32, "band"),
+        (BIG, "cpu", torch.bfloat16, "band"),
+        (BIG, "cuda", torch.float32, "masked"),
+        (BIG, "mps", torch.float32, "masked"),
+        (RadixNet(radices=[(32, 32)]), "cpu", torch.float64, "band"),
+        (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
+        (RadixNet(radices=[(4, 64)]), "cpu", torch.float32, "csr"),  # few edges: they cost less than its nodes' moves
+        (RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
+    ],
+)
+def test_auto_takes_band_where_bands_pay(net, device, dtype, taken):
+    assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype) == taken
 
 
 def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():

@@ -91,7 +91,7 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     ]
     assert told["run"] == str(folder)
     assert (told["model"], told["dataset"], told["seed"], told["epochs"]) == ("lenet-300-100", "digits", 0, 3)
-    assert told["kernel"] in ("csr", "masked", "csr+masked")
+    assert set(told["kernel"].split("+")) <= {"band", "csr", "masked"}
     assert told["parameters"] == {"total": 266_610, "nonzero": 27_930}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert told["test_accuracy"] == rows[-1]["test_accuracy"] > 0.6
@@ -256,9 +256,9 @@ def test_resume_with_other_data_is_refused(tmp_path):
 def test_resume_keeps_the_kernels_and_threads_it_was_started_with(tmp_path, monkeypatch, threads):
     monkeypatch.setattr("topokit_train.runs.suitable_threads", lambda *_: 7)
     result = train(SHORT, default_topology(), run=tmp_path)
-    assert load(tmp_path / "checkpoint.safetensors").origin.kernels == {"fc1": "csr", "fc2": "csr"}
+    assert load(tmp_path / "checkpoint.safetensors").origin.kernels == {"fc1": "band", "fc2": "csr"}
     monkeypatch.setattr("topokit_train.runs.suitable_threads", lambda *_: 8)
-    monkeypatch.setattr("topokit_train.kernels._CSR_COST", {"cpu": (10**9, 0)})  # auto would take masked now
+    monkeypatch.setattr("topokit_train.kernels.band._COST", {"cpu": (10**9, 0, 0)})  # auto would take csr now
     assert train(SHORT, default_topology(), run=tmp_path, resume=True) == result
     assert threads == [7, 7]
 
