@@ -144,39 +144,48 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, values, *laid_out = ctx.saved_tensors
-        return *_gradients(grad.contiguous(), x, values, laid_out, ctx.plan, *ctx.needs_input_grad[:2]), None
+        # a graph of the gradients is seldom asked for, and a small layer's step takes a tenth longer with one
+        gradients = _gradients if torch.is_grad_enabled() else _computed_gradients
+        return *gradients(grad.contiguous(), x, values, laid_out, ctx.plan, *ctx.needs_input_grad[:2]), None
 
 
-class _Gradients(torch.autograd.Function):
+def _computed_gradients(
+    grad: Tensor,
+    x: Tensor,
+    values: Tensor,
+    laid_out: Sequence[Tensor],
+    plan: BandPlan,
+    for_x: bool,
+    for_values: bool,
+) -> tuple[Tensor | None, Tensor | None]:
     """The gradients for x and for values that belong to `grad`, together, as both read it in the same layout.
 
     `laid_out` is what the plan makes of x and values; `for_x` and `for_values` say which gradients to compute.
     """
+    del x, values
+    runs, weights = laid_out
+    grads = plan.targets.extended(grad)
+    grad_x = grad_values = None
+    if for_x:
+        blocks = transposed_blocks(weights, plan.tile_back).transpose(2, 3)
+        grad_x = plan.sources.collected(band_product(blocks, grads, plan.tile_back * plan.targets.twins))
+    if for_values:
+        grad_values = block_values(grads, runs, plan.tile, plan.shape)
+        if plan.slots.numel():
+            grad_values = grad_values.index_select(0, plan.slots)
+    return grad_x, grad_values
+
+
+class _Gradients(torch.autograd.Function):
+    """`_computed_gradients` with a gradient of its own."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        grad: Tensor,
-        x: Tensor,
-        values: Tensor,
-        laid_out: Sequence[Tensor],
-        plan: BandPlan,
-        for_x: bool,
-        for_values: bool,
+        ctx: Any, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], plan: BandPlan, *wanted: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         ctx.plan = plan
         ctx.save_for_backward(grad, x, values)
-        runs, weights = laid_out
-        grads = plan.targets.extended(grad)
-        grad_x = grad_values = None
-        if for_x:
-            blocks = transposed_blocks(weights, plan.tile_back).transpose(2, 3)
-            grad_x = plan.sources.collected(band_product(blocks, grads, plan.tile_back * plan.targets.twins))
-        if for_values:
-            grad_values = block_values(grads, runs, plan.tile, plan.shape)
-            if plan.slots.numel():
-                grad_values = grad_values.index_select(0, plan.slots)
-        return grad_x, grad_values
+        return _computed_gradients(grad, x, values, laid_out, plan, *wanted)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
