@@ -154,6 +154,21 @@ def test_autocast_multiplies_in_a_type_the_kernel_knows(kernel):
     np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
 
 
+@pytest.mark.parametrize("name", [name for name in KERNELS if torch.bfloat16 in KERNELS[name].dtypes])
+def test_bfloat16_is_right_up_to_its_precision(name):
+    mask = np.kron(np.ones((2, 3), bool), CIRCULANT)
+    plan = KERNELS[name].prepare(layer_of(mask))
+    W, x, g = operands(mask, 9)
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).bfloat16()).requires_grad_()
+    x_ = torch.from_numpy(x).bfloat16().requires_grad_()
+    y = KERNELS[name].multiply(x_, values, plan)
+    y.backward(torch.from_numpy(g).bfloat16())
+    assert y.dtype == values.grad.dtype == x_.grad.dtype == torch.bfloat16
+    np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
+    np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
+    np.testing.assert_allclose(plan.to_canonical(values.grad).float(), canonical(g @ x.T, mask), atol=0.2)
+
+
 def test_masked_leaves_entries_off_the_edges_at_zero_whatever_the_gradient():
     mask = random_mask(4, (5, 6), 0.5)
     kernel = KERNELS["masked"]

@@ -21,7 +21,7 @@ class Cycles(nn.Module):
         classes: its nodes, cycle after cycle.
         nodes: how many there are, those without edges included.
         band: the cycles.
-        lag: how many classes from the end of a cycle an extended cycle begins with.
+        lag: how many classes from the end of a cycle stand before its first one in an extended cycle.
 
     Attributes:
         twins: places for nodes in a class: the size of the largest.
@@ -31,7 +31,7 @@ class Cycles(nn.Module):
 
     place: Tensor  # (nodes,): where each node lies, (cycle * length + class) * twins + twin; 0 if it has no edges
     lone: Tensor  # the nodes without edges
-    runs: Tensor  # the node at each place of the extended cycles: length + radix - 1 classes, the same ones again
+    nodes: Tensor  # the node at each place of the extended cycles, which go on past their end for radix - 1 classes
 
     def __init__(self, classes: Classes, nodes: int, band: Band, lag: int):
         super().__init__()
@@ -45,8 +45,8 @@ class Cycles(nn.Module):
         node_at[place[classes.members]] = classes.members
         around = (np.arange(band.length + band.radix - 1) - lag) % band.length
         lone = np.setdiff1d(np.arange(nodes), classes.members)
-        runs = node_at.reshape(band.stride, band.length, self.twins)[:, around].ravel()
-        for name, array in (("place", place), ("lone", lone), ("runs", runs)):
+        extended = node_at.reshape(band.stride, band.length, self.twins)[:, around].ravel()
+        for name, array in (("place", place), ("lone", lone), ("nodes", extended)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def nodes_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -58,11 +58,14 @@ class Cycles(nn.Module):
         return nodes[places]
 
     def extended(self, features: Tensor) -> Tensor:
-        """Shape (nodes, batch) in the order of the extended cycles, (cycles, width, batch)."""
-        return features.index_select(0, self.runs).view(self.cycles, self.width, features.shape[1])
+        """Features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch)."""
+        return features.index_select(0, self.nodes).view(self.cycles, self.width, features.shape[1])
 
     def collected(self, tiles: Tensor) -> Tensor:
-        """The way back from cycles that are not extended: shape (nodes, batch), zero for nodes without edges."""
+        """The way back from cycles that are not extended, shape (cycles, tiles, rows, batch), to (nodes, batch).
+
+        Zero for nodes without edges.
+        """
         return tiles.flatten(0, -2).index_select(0, self.place).index_fill_(0, self.lone, 0)
 
 
