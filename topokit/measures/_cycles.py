@@ -70,13 +70,10 @@ def _shape(sources: Labels, targets: Labels) -> tuple[Labels, int] | None:
         return None
     nodes = degrees[0].size
     graph = coo_array((np.ones(sources.size, np.bool_), (sources, targets + nodes)), shape=(2 * nodes, 2 * nodes))
-    component = connected_components(graph, directed=False)[1][:nodes]
-    _, firsts, component = np.unique(component, return_index=True, return_inverse=True)
-    rank = np.empty_like(firsts)
-    rank[np.argsort(firsts)] = np.arange(firsts.size)
+    component: Labels = connected_components(graph, directed=False)[1][:nodes]
     if np.unique(np.bincount(component)).size > 1:
         return None
-    return rank[component], radix
+    return component, radix
 
 
 def _missing(sources: Labels, targets: Labels, cycle: Labels) -> Labels:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topokit import Bernoulli, FixedFanIn, RadixNet, Regular, Topology
+from topokit.measures._cycles import CyclicOrders
 from topokit.measures.structure import structure, structures
 
 
@@ -125,9 +126,15 @@ def test_random_layers_have_no_band(seed):
 
 
 def test_cycles_of_two_lengths_are_no_band():
-    parts = [radix_mask(2, 1, 5, (1, 1), 1), radix_mask(2, 1, 7, (1, 1), 1)]
-    mask = np.zeros((12, 12), bool)
-    mask[:5, :5], mask[5:, 5:] = parts
+    mask = np.zeros((11, 11), bool)
+    mask[:5, :5], mask[5:, 5:] = (radix_mask(2, 1, length, (1, 1), 1) for length in (5, 6))
+    assert structure_of(mask).band is None
+
+
+def test_a_wrong_order_is_not_believed(monkeypatch):
+    mask = radix_mask(3, 1, 12, (1, 1), 1)
+    wrong = CyclicOrders(np.arange(12)[None], np.array([[1, 0, *range(2, 12)]]), 3)
+    monkeypatch.setattr("topokit.measures._cycles._walk", lambda *_: wrong)
     assert structure_of(mask).band is None
 
 
