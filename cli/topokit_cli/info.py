@@ -16,13 +16,15 @@ from topokit_cli.source import TopologySource
 )
 @json_option
 def command(source: TopologySource, wanted: bool, as_json: bool) -> None:
-    """Say what a topology is made of: widths, edges, density, degrees."""
+    """Say what a topology is made of: widths, edges, density, degrees, structure."""
+    from topokit.measures.structure import structures
     from topokit.topology import Topology, fingerprint
 
     net = source.open()
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
+    structure = [str(found) for found in structures(net)]
     if as_json:
-        render.as_json(about)
+        render.as_json({**about, "structure": structure})
         return
     render.table(
         [
@@ -37,4 +39,4 @@ def command(source: TopologySource, wanted: bool, as_json: bool) -> None:
         ]
     )
     click.echo()
-    render.degrees(net)
+    render.layers(net, structure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +68,18 @@ def widths(net: Layered) -> str:
     return "-".join(joined if len(joined) <= 12 else [*joined[:5], "...", *joined[-5:]])
 
 
-def degrees(net: Layered) -> None:
-    """Print a line per edge layer: shape, edges, density, smallest and largest degrees."""
+def layers(net: Layered, structure: Sequence[str]) -> None:
+    """Print a line per edge layer: shape, edges, density, smallest and largest degrees, structure."""
     from topokit.measures.degrees import degrees as measure
 
-    click.echo("layer  sources  targets       edges   density  out-degree   in-degree")
-    for i, ((sources, targets), edges, summary) in enumerate(
-        zip(pairwise(net.widths), net.layer_edges, measure(net), strict=True)
+    click.echo("layer  sources  targets       edges   density  out-degree   in-degree  structure")
+    for i, ((sources, targets), edges, summary, found) in enumerate(
+        zip(pairwise(net.widths), net.layer_edges, measure(net), structure, strict=True)
     ):
         out_degree, in_degree = (_span(side) for side in (summary.outgoing_range, summary.incoming_range))
         share = edges / (sources * targets)
-        click.echo(
-            f"{i:>5}  {sources:>7}  {targets:>7}  {edges:>10,}  {share:>8.4g}  {out_degree:>10}  {in_degree:>10}"
-        )
+        size = f"{sources:>7}  {targets:>7}  {edges:>10,}  {share:>8.4g}"
+        click.echo(f"{i:>5}  {size}  {out_degree:>10}  {in_degree:>10}  {found}")
 
 
 def _span(ends: tuple[int, int]) -> str:

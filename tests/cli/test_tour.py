@@ -30,7 +30,9 @@ def test_the_first_network(topokit, tmp_path):
     assert topokit("draw", built["file"], "-o", "net.svg").code == 0
     assert "<svg" in (tmp_path / "net.svg").read_text()
     info = topokit("info", built["file"], "--json").json
-    assert info == built
+    bands = [f"band: radix 2, stride {stride}, length {8 // stride}, forward" for stride in (1, 2)]
+    assert info == {**built, "structure": [f"{bands[0]}, x 1 x 10", f"{bands[1]}, x 10 x 10", "4 blocks of 20 x 2"]}
+    assert topokit("info", built["file"]).out.splitlines()[-1].endswith("  4 blocks of 20 x 2")
 
 
 def test_the_papers_network_and_its_twins(topokit, tmp_path):

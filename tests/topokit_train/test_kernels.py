@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 
-from topokit import Topology
+from topokit import RadixNet, Topology, permute
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS, choose
 from topokit_train.kernels.csr import CsrPlan
@@ -25,12 +25,35 @@ def random_mask(seed, shape, density):
     return np.random.default_rng(seed).random(shape) < density
 
 
-masks = st.builds(
+def banded_mask(seed):
+    """Circulants of one radix with copies of their nodes, some cropped away, shuffled; maybe a node without edges."""
+    random = np.random.default_rng(seed)
+    stride, length = random.integers(1, 4), random.integers(1, 9)
+    radix = random.integers(1, length + 1)
+    circulant = sum(np.roll(np.eye(length, dtype=bool), k, axis=1) for k in range(radix))
+    base = np.kron(circulant, np.eye(stride, dtype=bool))
+    mask = np.kron(np.ones(random.integers(1, 4, size=2), bool), base)
+    sources, targets = (random.integers(stride * length, width + 1) for width in mask.shape)
+    mask = np.pad(mask[:sources, :targets], [(0, random.integers(2)), (0, random.integers(2))])
+    return mask[random.permutation(mask.shape[0])][:, random.permutation(mask.shape[1])]
+
+
+banded_masks = st.builds(banded_mask, st.integers(0, 10**6))
+random_masks = st.builds(
     random_mask,
     st.integers(0, 10**6),
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
     st.sampled_from([0.0, 0.1, 0.5, 1.0]),
 )
+NEEDS_BANDS = {"band"}
+
+
+def masks(kernel):
+    """Patterns that a kernel can multiply by."""
+    return banded_masks if kernel.name in NEEDS_BANDS else st.one_of(banded_masks, random_masks)
+
+
+CIRCULANT = np.eye(6, dtype=bool) | np.roll(np.eye(6, dtype=bool), 2, axis=1)
 
 
 def operands(mask, batch, dtype=np.float64, seed=0):
@@ -61,9 +84,10 @@ def kernel(request):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@given(mask=masks, batch=st.sampled_from([0, 1, 7, 513]), strides=st.booleans(), seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=60)
-def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, mask, batch, strides, seed):
+@given(data=st.data(), batch=st.sampled_from([0, 1, 7, 513]), strides=st.booleans(), seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=100)
+def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, data, batch, strides, seed):
+    mask = data.draw(masks(kernel))
     plan = kernel.prepare(layer_of(mask)).to(device)
     W, x, g = operands(mask, batch, np.float32, seed)
     tensor = strided if strides else torch.from_numpy
@@ -78,8 +102,9 @@ def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dty
     assert y.dtype == values.grad.dtype == x_.grad.dtype == dtype
 
 
-def test_first_and_second_derivatives_are_those_of_finite_differences(kernel):
-    mask = random_mask(3, (5, 4), 0.4)
+@pytest.mark.parametrize("seed", range(3))
+def test_first_and_second_derivatives_are_those_of_finite_differences(kernel, seed):
+    mask = banded_mask(seed)
     plan = kernel.prepare(layer_of(mask))
     W, x, _ = operands(mask, 3)
     values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
@@ -88,10 +113,10 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(kernel):
     assert torch.autograd.gradgradcheck(lambda x, values: kernel.multiply(x, values, plan), arguments)
 
 
-@given(mask=masks)
-@settings(deadline=None, max_examples=60)
-def test_a_plan_keeps_the_edges_and_their_order(kernel, mask):
-    layer = layer_of(mask)
+@given(data=st.data())
+@settings(deadline=None, max_examples=100)
+def test_a_plan_keeps_the_edges_and_their_order(kernel, data):
+    layer = layer_of(data.draw(masks(kernel)))
     plan = kernel.prepare(layer)
     numbers = torch.arange(1.0, layer.edges + 1)
     values = plan.from_canonical(numbers)
@@ -103,7 +128,7 @@ def test_a_plan_keeps_the_edges_and_their_order(kernel, mask):
 
 
 def test_one_layer_can_be_used_twice_in_a_network(kernel):
-    mask = random_mask(1, (6, 6), 0.4)
+    mask = CIRCULANT
     plan = kernel.prepare(layer_of(mask))
     W, x, g = operands(mask, 5)
     values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
@@ -114,7 +139,7 @@ def test_one_layer_can_be_used_twice_in_a_network(kernel):
 
 
 def test_autocast_multiplies_in_a_type_the_kernel_knows(kernel):
-    mask = random_mask(2, (30, 20), 0.2)
+    mask = np.kron(np.ones((5, 3), bool), CIRCULANT)
     plan = kernel.prepare(layer_of(mask))
     W, x, g = operands(mask, 4)
     values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).float()).requires_grad_()
@@ -127,6 +152,21 @@ def test_autocast_multiplies_in_a_type_the_kernel_knows(kernel):
     np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
     np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=0.1)
     np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if torch.bfloat16 in KERNELS[name].dtypes])
+def test_bfloat16_is_right_up_to_its_precision(name):
+    mask = np.kron(np.ones((2, 3), bool), CIRCULANT)
+    plan = KERNELS[name].prepare(layer_of(mask))
+    W, x, g = operands(mask, 9)
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).bfloat16()).requires_grad_()
+    x_ = torch.from_numpy(x).bfloat16().requires_grad_()
+    y = KERNELS[name].multiply(x_, values, plan)
+    y.backward(torch.from_numpy(g).bfloat16())
+    assert y.dtype == values.grad.dtype == x_.grad.dtype == torch.bfloat16
+    np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
+    np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
+    np.testing.assert_allclose(plan.to_canonical(values.grad).float(), canonical(g @ x.T, mask), atol=0.2)
 
 
 def test_masked_leaves_entries_off_the_edges_at_zero_whatever_the_gradient():
@@ -161,6 +201,64 @@ def test_under_csr_a_nan_weight_spoils_no_weight_gradient():
     values = torch.full((plan.layer().edges,), torch.nan, requires_grad=True)
     KERNELS["csr"].multiply(torch.ones(8, 3), values, plan).backward(torch.ones(9, 3))
     assert torch.equal(values.grad, torch.full_like(values, 3.0))
+
+
+def test_under_band_nan_stays_in_the_cycles_it_is_connected_to():
+    mask = np.kron(CIRCULANT, np.eye(2, dtype=bool))
+    kernel = KERNELS["band"]
+    plan = kernel.prepare(layer_of(mask))
+    x = torch.zeros(12, 3, dtype=torch.float64)
+    x[5] = torch.nan
+    y = kernel.multiply(x, plan.from_canonical(torch.ones(24, dtype=torch.float64)), plan).isnan().any(1).numpy()
+    assert y[mask[5]].all()
+    assert not y[::2].any()
+
+
+def test_under_band_nan_stays_in_its_block_whatever_the_blocks_sizes():
+    mask = np.kron(np.eye(3, dtype=bool), np.ones((3, 2), bool))[:-1, :-1]
+    kernel = KERNELS["band"]
+    plan = kernel.prepare(layer_of(mask))
+    for node in range(8):
+        x = torch.zeros(8, 3)
+        x[node] = torch.nan
+        y = kernel.multiply(x, plan.from_canonical(torch.ones(mask.sum())), plan)
+        assert np.array_equal(y.isnan().any(1), mask[node])
+
+
+def test_band_refuses_a_layer_without_bands_and_says_what_it_is():
+    layer = layer_of(~np.eye(5, dtype=bool)[:, :4])
+    with pytest.raises(InvalidSpecError, match=r"needs a layer of .* this one is fan-in 4: choose"):
+        KERNELS["band"].prepare(layer)
+
+
+def test_band_computes_no_gradient_that_nobody_asked_for(monkeypatch):
+    mask = banded_mask(7)
+    kernel = KERNELS["band"]
+    plan = kernel.prepare(layer_of(mask))
+    x, values = torch.ones(mask.shape[0], 3), torch.ones(mask.sum())
+    with monkeypatch.context() as patch:
+        patch.setattr("topokit_train.kernels.band.transposed_blocks", None)
+        kernel.multiply(x, values.clone().requires_grad_(), plan).sum().backward()
+    monkeypatch.setattr("topokit_train.kernels.band.block_values", None)
+    kernel.multiply(x.requires_grad_(), values, plan).sum().backward()
+    assert not kernel.multiply(x.detach(), values, plan).requires_grad
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_band_gives_the_same_for_every_tile(seed):
+    mask = banded_mask(seed)
+    kernel = KERNELS["band"]
+    plan = kernel.prepare(layer_of(mask))
+    W, x, g = operands(mask, 5)
+    length = plan.shape[1]
+    for tile in (tile for tile in range(1, length + 1) if length % tile == 0):
+        plan.tile, plan.tile_back = tile, length // tile
+        values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
+        x_ = torch.from_numpy(x).requires_grad_()
+        kernel.multiply(x_, values, plan).backward(torch.from_numpy(g))
+        np.testing.assert_allclose(kernel.multiply(x_, values, plan).detach(), W @ x, atol=1e-12)
+        np.testing.assert_allclose(x_.grad, W.T @ g, atol=1e-12)
+        np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=1e-12)
 
 
 def test_csr_computes_no_gradient_that_nobody_asked_for(monkeypatch):
@@ -201,6 +299,26 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
 )
 def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
     assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype) == taken
+
+
+BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("net", "device", "dtype", "taken"),
+    [
+        (BIG, "cpu", torch.float32, "band"),
+        (BIG, "cpu", torch.bfloat16, "band"),
+        (BIG, "cuda", torch.float32, "masked"),
+        (BIG, "mps", torch.float32, "masked"),
+        (RadixNet(radices=[(32, 32)]), "cpu", torch.float64, "band"),
+        (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
+        (RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),  # few edges: they cost less than its nodes' moves
+        (RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
+    ],
+)
+def test_auto_takes_band_where_bands_pay(net, device, dtype, taken):
+    assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype) == taken
 
 
 def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():

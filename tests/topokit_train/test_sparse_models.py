@@ -24,7 +24,7 @@ def a_model(**kinds):
     return nn.Sequential(nn.Linear(20, 40, **kinds), nn.ReLU(), nn.Linear(40, 20, **kinds), nn.Linear(20, 3, **kinds))
 
 
-@pytest.mark.parametrize("kernel", ["masked", "csr"])
+@pytest.mark.parametrize("kernel", ["masked", "csr", "band"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_weights_on_the_edges_stay_and_the_others_go(kernel, dtype):
     model, reference = a_model(dtype=dtype), a_model(dtype=dtype)
@@ -155,7 +155,7 @@ distributed.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("kernel", ["masked", "csr"])
+@pytest.mark.parametrize("kernel", ["masked", "csr", "band"])
 def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
     ranks = [
         subprocess.Popen(

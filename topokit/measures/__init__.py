@@ -14,5 +14,6 @@ MEASURES = Registry(
         "density": "topokit.measures.density:density",
         "paths": "topokit.measures.paths:path_range",
         "reach": "topokit.measures.reach:reach",
+        "structure": "topokit.measures.structure:structures",
     },
 )

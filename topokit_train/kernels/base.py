@@ -50,6 +50,8 @@ class Kernel(Generic[P]):
             x has shape (in, batch), y (out, batch). Differentiable in x and in values.
         devices: the device types it runs on.
         dtypes: the types of values it knows.
+        cost: (layer, device type) -> what a training step at batch 128 costs, in units of what `masked` takes for an
+            entry of the dense weight; infinite if it cannot multiply by this layer.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Kernel(Generic[P]):
     multiply: Callable[[Tensor, Tensor, P], Tensor]
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
+    cost: Callable[[Layer, str], float]
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether values of this type can be multiplied on this device."""
