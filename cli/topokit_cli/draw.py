@@ -41,7 +41,6 @@ def command(
 ) -> None:
     """Draw a topology as PNG, SVG or PDF."""
     from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
-
     from topokit.formats import load
 
     ways = {
