@@ -120,7 +120,7 @@ def read(path: Path) -> Topology:
     errors = (ParseError, nx.NetworkXError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
     with damaged(path, *errors):
         text = path.read_text("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        if "<!DOCTYPE" in text:
             raise FileFormatError(f"{path} has a document type, which topokit does not read: take it out")
         with warnings.catch_warnings(action="ignore"):  # of what networkx leaves out: ports, types of keys
             graph: Any = nx.parse_graphml(text)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,9 +124,13 @@ def test_scipy_reads_our_npz(tmp_path):
     starts = np.cumsum([0, *NET.widths])
     for i, dense in enumerate(DENSE):
         whole[starts[i] : starts[i + 1], starts[i + 1] : starts[i + 2]] = dense
-    assert matrix.format == "csr"
+    assert isinstance(matrix, scipy.sparse.csr_array)
+    assert (matrix.indices.dtype, matrix.indptr.dtype, matrix.data.dtype) == (np.int32, np.int32, np.bool_)
     assert np.array_equal(matrix.toarray(), whole)
-    assert np.load(tmp_path / "net.npz")["widths"].tolist() == list(NET.widths)
+    with zipfile.ZipFile(tmp_path / "net.npz") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    with np.load(tmp_path / "net.npz") as arrays:
+        assert arrays["widths"].tolist() == list(NET.widths)
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
@@ -138,6 +143,13 @@ def test_any_layer_that_scipy_wrote_is_read(kind, dtype, tmp_path):
     matrix.data = np.where((matrix.tocoo().row == 4) & (matrix.tocoo().col == 3), 0, 1).astype(dtype)  # a stored zero
     scipy.sparse.save_npz(tmp_path / "layer.npz", matrix)
     assert same(load(tmp_path / "layer.npz"), [dense])
+
+
+@pytest.mark.parametrize("index", ["<i4", ">i4", "<u8", "<i2"])
+def test_indices_may_be_of_any_integer_type(index, tmp_path):
+    arrays = {"data": np.ones(2), "indices": np.array([2, 0], index), "indptr": np.array([0, 1, 2], index)}
+    np.savez(tmp_path / "layer.npz", format=b"csr", shape=[2, 3], **arrays)
+    assert same(load(tmp_path / "layer.npz"), [[[0, 0, 1], [1, 0, 0]]])
 
 
 def test_unsorted_csr_is_sorted(tmp_path):
@@ -216,8 +228,9 @@ def test_networkx_reads_our_graphml(tmp_path):
 
 def test_networkx_is_for_small_networks(tmp_path):
     big = RadixNet(radices=[(400,)])
-    with pytest.raises(TooLargeError, match="npz"):
-        to_networkx(big)
+    for net in (big, Topology.from_scipy([scipy.sparse.coo_array((100_000, 1))])):
+        with pytest.raises(TooLargeError, match="npz"):
+            to_networkx(net)
     with pytest.raises(TooLargeError):
         save(big, tmp_path / "net.graphml")
     assert not list(tmp_path.iterdir())

@@ -23,6 +23,10 @@ EDGE = '<edge source="0:0" target="1:1"/>'
 def test_the_graph_that_the_others_are_made_of_is_fine(path):
     path.write_text(graphml('<node id="0:0"/>' + EDGE))
     assert np.array_equal(load(path).layer(0).to_dense(), [[0, 1]])
+    path.write_bytes(b"\xef\xbb\xbf" + graphml(EDGE).encode())
+    assert load(path).edges == 1
+    path.write_text(graphml(EDGE).replace(' attr.type="string"', ""))  # networkx warns and takes it for a string
+    assert load(path).edges == 1
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,7 @@ def test_the_graph_that_the_others_are_made_of_is_fine(path):
         (graphml('<node id="0:-1"/>'), "layer:index"),
         (graphml('<node id="2:0"/>'), "outside"),
         (graphml("<node/>"), "layer:index"),
+        (graphml('<node id="0:0" label="é"/>').encode("latin1"), "damaged"),
         ("<svg/>", "damaged"),
         ("<graphml", "damaged"),
         (graphml(EDGE)[:-9], "damaged"),
@@ -55,6 +60,7 @@ def test_entities_are_refused(path, refusal):
     start, _, rest = graphml("&l9;").partition("?>")
     text = f'{start}?><!DOCTYPE graphml [<!ENTITY l0 "ha">{laughs}]>{rest}'
     assert "document type" in refusal(path, text)
+    assert "document type" in refusal(path, f"{start}?><!DOCTYPE graphml>{rest}")
     assert "none of the formats" in refusal(path, text.encode("utf-16"))
 
 

@@ -25,6 +25,8 @@ BANNER = "%%MatrixMarket matrix coordinate pattern general\n"
         (BANNER + "2 2 2\n1 1\n1\n", "damaged"),
         (BANNER + "2 2 1\n1 1\0", "damaged"),
         (BANNER + "2 2 1\n1 é\n", "damaged"),
+        (BANNER.encode() + b"2 2 1\n1\xa01\n", "damaged"),
+        (BANNER + "2 2 1\n1 1 # one\n", "damaged"),
         (BANNER + "2 2\n1 1\n", "rows, columns and entries"),
         (BANNER + "2 2 -1\n", "rows, columns and entries"),
         (BANNER + "2 2.5 1\n1 1\n", "rows, columns and entries"),
@@ -40,6 +42,7 @@ BANNER = "%%MatrixMarket matrix coordinate pattern general\n"
         (BANNER.replace("coordinate", "array").replace("pattern", "real") + "0 0\n", "array"),
         (BANNER.replace("general", "symmetric") + "2 2 1\n2 1\n", "write it as general"),
         ("%%MatrixMarket\n", "it must be"),
+        ("%%MatrixMarket matrix coordinate pattern\n", "it must be"),
     ],
 )
 def test_matrix_market_files_that_are_no_layer(path, text, said, refusal):
@@ -64,6 +67,9 @@ def test_sizes_that_do_not_fit_are_refused(path, tmp_path, refusal, memory_of, f
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "n4000000000-l1.tsv").touch()
     assert "are free" in refusal(tmp_path / "net", error=TooLargeError)
+    (tmp_path / "net" / "n4000000000-l1.tsv").unlink()
+    (tmp_path / "net" / "n2-l1.tsv").write_bytes(b" " * (1 << 25))
+    assert memory_of(lambda: refusal(tmp_path / "net", error=TooLargeError)) < 4 << 20
 
 
 @pytest.mark.parametrize(
@@ -99,6 +105,17 @@ def test_folders_that_are_no_network(tmp_path, files, said, refusal):
     for name, text in files.items():
         (folder / name).write_text(text)
     assert said in refusal(folder)
+
+
+def test_a_folder_in_the_place_of_a_layer(tmp_path, refusal):
+    (tmp_path / "net" / "n2-l1.tsv").mkdir(parents=True)
+    assert "n2-l1.tsv is no layer" in refusal(tmp_path / "net")
+
+
+def test_a_layer_without_edges_may_be_a_blank_file(tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "n2-l1.tsv").write_text(" \n\n")
+    assert load(tmp_path / "net").edges == 0
 
 
 def test_other_files_and_weights_of_zero_are_passed_over(tmp_path):
