@@ -1,12 +1,14 @@
 """Masks are the layers' matrices, transposed; slots are filled by shape, in order."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.masking import fill_slots, from_masks, masks
@@ -51,9 +53,14 @@ def test_names_must_be_as_many_as_layers_and_differ():
         masks(net, ["a", "a"])
 
 
-def test_masks_that_do_not_fit_into_memory():
-    with pytest.raises(TooLargeError):
-        masks(RadixNet(radices=[(2,) * 30]), [str(i) for i in range(30)])
+def test_masks_that_do_not_fit_into_memory(monkeypatch):
+    net = Topology.from_dense([np.eye(1000)])
+    made = masks(net, ["a"])
+    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    with pytest.raises(TooLargeError, match="masks"):
+        masks(net, ["a"])
+    with pytest.raises(TooLargeError, match="a topology of these masks"):
+        from_masks(made)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,8 @@ def test_masks_that_do_not_fit_into_memory():
         ({"a": [[0, 2]]}, "0 and 1"),
         ({"a": [[0, np.nan]]}, "0 and 1"),
         ({"a": [["0", "1"]]}, "0 and 1"),
+        ({"a": np.ones((1, 1), complex)}, "0 and 1"),
+        ({"a": np.zeros((1, 1), [("x", "i4")])}, "0 and 1"),
         ({"a": np.ones((3, 2)), "b": np.ones((2, 2))}, "a has 3 outputs, but that of b has 2 inputs"),
     ],
 )

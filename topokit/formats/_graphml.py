@@ -119,7 +119,7 @@ def read(path: Path) -> Topology:
     require_room(path, (), 50 * size)
     errors = (ParseError, nx.NetworkXError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
     with damaged(path, *errors):
-        text = path.read_text("utf-8-sig")
+        text = path.read_text("utf-8")
         if "<!DOCTYPE" in text:
             raise FileFormatError(f"{path} has a document type, which topokit does not read: take it out")
         with warnings.catch_warnings(action="ignore"):  # of what networkx leaves out: ports, types of keys

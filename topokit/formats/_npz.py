@@ -35,7 +35,7 @@ _ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeE
 
 
 def write(net: Layered, path: Path) -> str:
-    """Write `net` in one pass; one layer and 8 bytes a node in memory. Returns the fingerprint."""
+    """Write `net`; one layer and 8 bytes a node in memory. Returns the fingerprint."""
     nodes = sum(net.widths)
     index = np.dtype("<i4" if max(nodes, net.edges) < 2**31 else "<i8")
     indptr = np.full(nodes + 1, net.edges, index)
@@ -76,7 +76,7 @@ def _write_header(file: IO[bytes], dtype: np.dtype[Any], size: int) -> None:
 def read(path: Path) -> Topology:
     """Read a csr, csc or coo matrix that scipy or topokit wrote; nonzero entries are edges.
 
-    Nothing is unpickled, and no array is larger than its header and its place in the archive both say.
+    Nothing is unpickled, and no array is larger than its place in the archive says.
 
     Raises:
         FileFormatError: damaged, or no sparse matrix.

@@ -87,8 +87,16 @@ def test_coordinates_out_of_range_or_twice(path, refusal):
     layer = {"format": b"coo", "shape": [2, 2], "data": np.ones(2)}
     assert "damaged" in refusal(path, archive(row=[0, 2], col=[0, 1], **layer))
     assert "damaged" in refusal(path, archive(row=[0, -1], col=[0, 1], **layer))
+    assert "damaged" in refusal(path, archive(row=[0, 2**32], col=[0, 1], **layer))
     assert "damaged" in refusal(path, archive(row=[0, 1, 1], col=[0, 1], **layer))
     assert "twice" in refusal(path, archive(row=[1, 1], col=[0, 0], **layer))
+
+
+def test_columns_that_are_too_long_are_refused(path, refusal):
+    layer = {"format": b"csc", "shape": [2, 3], "data": np.ones(1), "indptr": [0, 1, 1, 1]}
+    path.write_bytes(archive(indices=[1], **layer))
+    assert np.array_equal(load(path).layer(0).to_dense(), [[0, 0, 0], [1, 0, 0]])
+    assert "out of range for 2 nodes" in refusal(path, archive(indices=[2], **layer))
 
 
 def test_archives_that_are_no_archive(path, refusal):
