@@ -12,7 +12,7 @@ ROOMS = [  # each may import what stands after it
     *("drawing", "challenge", "formats", "masking", "checks", "measures", "recipes", "families"),
     *("transforms", "spec", "topology", "layered", "csr", "errors"),
 ]
-BESIDE_ERRORS = {"_registry"}
+BESIDE_ERRORS = {"_registry", "executors"}
 
 
 def imports(path):

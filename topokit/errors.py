@@ -35,3 +35,7 @@ class TooLargeError(TopokitError, MemoryError):
 
 class MissingDependencyError(TopokitError, ImportError):
     """An optional package is needed and is not installed."""
+
+
+class UnreachableError(TopokitError, ConnectionError):
+    """Another machine or process that the work needs does not answer."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokit.csr import Storage
+from topokit.csr import Storage, validate
+from topokit.errors import InvalidGraphError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,10 +29,11 @@ class Layer:
     The arrays are read-only. `matrix` lies over the same memory: read it, never assign into it.
     """
 
-    __slots__ = ("_storage",)
+    __slots__ = ("_incoming", "_storage")
 
     def __init__(self, storage: Storage):
         self._storage = storage
+        self._incoming: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,6 +61,30 @@ class Layer:
         return np.repeat(np.arange(self.shape[0], dtype=np.uint64), np.diff(self.indptr).astype(np.intp))
 
     @property
+    def out_degrees(self) -> NDArray[np.int64]:
+        """Number of edges that leave each source, shape (sources,). O(sources)."""
+        return np.diff(self.indptr).view(np.int64)
+
+    @property
+    def in_degrees(self) -> NDArray[np.int64]:
+        """Number of edges that enter each target, shape (targets,). O(edges) at the first call."""
+        if self._incoming is None:
+            self._incoming = _counts(self.indptr, self.indices, self.shape[1])
+        return self._incoming
+
+    def fault(self, name: str) -> str | None:
+        """What keeps it from being a simple bipartite graph in canonical order; None where nothing does. O(edges).
+
+        Args:
+            name: what to call it in the message.
+        """
+        try:
+            validate(self.indptr, self.indices, self.shape, name)
+        except InvalidGraphError as error:
+            return str(error)
+        return None
+
+    @property
     def matrix(self) -> Any:
         """The graphblas.Matrix of this layer: BOOL, iso-valued True, no copy; made at first use, O(1)."""
         return self._storage.matrix()
@@ -79,6 +105,24 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<Layer {self.shape[0]} to {self.shape[1]}, {self.edges:,} edges>"
+
+
+def _counts(indptr: NDArray[np.uint64], indices: NDArray[np.uint64], targets: int) -> NDArray[np.int64]:
+    """How often each target stands in `indices`: one sparse product, in half the time of numpy.bincount.
+
+    A node's targets often lie a power of two apart, where their counters would share a line of the cache
+    and push each other out; so every 1,024 counters there is a gap of one line.
+    """
+    from scipy.sparse import csr_array
+
+    index = np.int32 if max(indices.size, 2 * targets) < 2**31 else np.int64
+    place: NDArray[Any] = np.arange(targets, dtype=index)
+    column: NDArray[Any] = indices.astype(index)
+    for numbers in (place, column):
+        numbers += numbers >> 10 << 4
+    shape = (indptr.size - 1, int(place[-1]) + 1)
+    matrix = csr_array((np.ones(indices.size, np.uint32), column, indptr.astype(index)), shape=shape)
+    return (matrix.T @ np.ones(shape[0], np.uint32))[place].astype(np.int64)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from topokit.csr import INDEX, MAX_WIDTH, Buffers, UInt64Array, require_memory
+from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered, Recipe
 from topokit.topology import Topology
@@ -49,22 +49,22 @@ class Spec(Layered):
         """A short name for files: the family and its parameters."""
 
     def layer(self, i: int) -> Layer:
-        return self._layer(i, Buffers())[0]
+        return Layer(self.storage(i, Buffers()))
 
     def stream(self, *, reverse: bool = False) -> Iterator[Layer]:
         buffers = Buffers()
         order = range(len(self))
         for i in reversed(order) if reverse else order:
-            layer, storage = self._layer(i, buffers)
-            yield layer
+            storage = self.storage(i, buffers)
+            yield Layer(storage)
             buffers.reclaim(storage)
 
-    def _layer(self, i: int, buffers: Buffers) -> tuple[Layer, Any]:
+    def storage(self, i: int, buffers: Buffers) -> Storage:
+        """Edge layer i in memory taken from `buffers`, which may take it back."""
         if not 0 <= i < len(self):
             raise IndexError(f"layer {i} of {len(self)}")
         indptr, indices = self.arrays(i, buffers)
-        storage = buffers.store(indptr, indices, self.widths[i : i + 2])  # type: ignore[arg-type]
-        return Layer(storage), storage
+        return buffers.store(indptr, indices, self.widths[i : i + 2])  # type: ignore[arg-type]
 
     def build(self) -> Topology:
         """All layers, held in memory; layers known to be equal are made once and shared.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,35 @@ def notes(net: Layered) -> None:
     """Tell the user, on stderr, what the topology's maker wants said."""
     for note in net.notes:
         click.echo(f"note: {note}", err=True)
+
+
+@contextmanager
+def warnings() -> Iterator[None]:
+    """Print warnings as one line each, on stderr."""
+    import warnings as standard
+
+    def show(message: object, *_: object, **__: object) -> None:
+        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+    with standard.catch_warnings():
+        standard.showwarning = show
+        yield
+
+
+@contextmanager
+def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
+    """A function that shows, on a terminal's stderr, what is being done and how many layers are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=layers, file=sys.stderr, show_eta=False, width=24) as bar:
+
+        def show(doing: str, done: int) -> None:
+            if doing != bar.label:
+                bar.label, bar.pos = doing, 0
+            bar.update(max(0, done - bar.pos))  # of two sweeps of one check the one further on is shown
+
+        yield show
 
 
 def describe(net: Layered, file: Path | None, fingerprint: str | None) -> dict[str, Any]:

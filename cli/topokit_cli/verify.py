@@ -22,6 +22,8 @@ CHECKS = ("soundness", "connectivity", "path-symmetry", "regularity", "density")
     default="auto",
     help="How path symmetry is proved: exactly, by random probes with an error bound, or as it costs least.",
 )
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes that look at the layers.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do, such as tcp://host:8786.")
 @json_option
 @click.pass_context
 def command(
@@ -30,17 +32,26 @@ def command(
     names: tuple[str, ...],
     require: tuple[str, ...],
     method: str,
+    workers: int,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """Prove what a topology promises: exit 0 if it holds, 3 if it fails, 4 if it is undecided.
 
     All checks are run. Required are those that the topology's recipe promises (soundness where there is
     no recipe), or those that --require or --check name.
+
+    With --workers or --scheduler the layers of a topology that is given by options are made and looked at
+    elsewhere, each alone; a file's layers are here already.
     """
     from topokit.checks import run_checks
+    from topokit.executors import opened
 
     net = source.open()
-    report = run_checks(net, names or None, require=require or None, method=method)
+    with opened(workers, scheduler) as executor, render.progress(len(net)) as progress, render.warnings():
+        report = run_checks(
+            net, names or None, require=require or None, method=method, executor=executor, progress=progress
+        )
     if as_json:
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None

@@ -148,3 +148,13 @@ def test_train_takes_any_topology(topokit, options, nonzero):
     topokit("mask", *radix, "--model", "lenet-300-100", "-o", "masks.safetensors")
     trained = topokit("train", *options, "--epochs", 1, "--json").json
     assert trained["parameters"] == {"total": 266610, "nonzero": nonzero}
+
+
+def test_workers_prove_the_same(topokit):
+    net = ("--family", "graph-challenge", "--neurons", 1024, "--layers", 12)
+    alone, shared = (topokit("verify", *net, *more, "--json").json for more in ((), ("--workers", 2)))
+    for report in (alone, shared):
+        for check in report["checks"]:
+            del check["seconds"]
+    assert alone == shared
+    assert alone["verdict"] == "holds"

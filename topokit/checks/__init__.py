@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 
 from topokit._registry import Registry
+from topokit.checks._survey import surveyed
 from topokit.checks.report import Report
 from topokit.checks.result import CheckResult, Verdict
 from topokit.errors import InvalidSpecError, TooLargeError
@@ -38,6 +40,8 @@ def run_checks(
     *,
     require: Iterable[str] | None = None,
     method: str = "auto",
+    executor: Executor | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Report:
     """Prove or disprove what a network promises.
 
@@ -48,6 +52,9 @@ def run_checks(
             left out too the promised ones, `net.promises.names`.
         method: "exact"; "probe", by random vectors with a bound on the error; or "auto", exact where that
             takes a few seconds at most and else a probe.
+        executor: processes or machines that look at the layers beforehand, each alone; for networks that are
+            made of numbers, and not held in memory. See `topokit.executors.opened`.
+        progress: called with what is being done and the number of layers done, again and again.
 
     Returns:
         A report whose `verdict` counts the required checks only. A check that needs more memory than there
@@ -55,6 +62,9 @@ def run_checks(
 
     Raises:
         InvalidSpecError: no check or method of such a name.
+
+    Warns:
+        RuntimeWarning: the executor lost workers; what they had not done is done here.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> run_checks(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).verdict.value
@@ -68,9 +78,11 @@ def run_checks(
     wanted |= required
     for name in wanted:
         CHECKS[name]  # an unknown name is refused before any work is done
+    doing = "survey"
     results, seconds = [], {}
+    net = surveyed(net, executor, progress and (lambda i: progress(doing, i)))
     for name in (name for name in CHECKS if name in wanted):
-        start = time.perf_counter()
+        doing, start = name, time.perf_counter()
         results.append(_run(net, name, method))
         seconds[name] = time.perf_counter() - start
     return Report(results=tuple(results), required=required, seconds=seconds)

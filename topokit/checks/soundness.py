@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from topokit.checks.result import CheckResult, Verdict
-from topokit.csr import validate
-from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
+from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
 from topokit.spec import Spec
@@ -61,10 +60,11 @@ def _form(net: Layered) -> _Finding:
     """Every layer is a simple bipartite graph in canonical order, with the announced shape and edges."""
     announced = zip(pairwise(net.widths), net.layer_edges, strict=True)
     for i, (layer, (shape, edges)) in enumerate(zip(net.stream(), announced, strict=True)):
-        try:
-            validate(layer.indptr, layer.indices, shape, f"layer {i}")
-        except InvalidGraphError as error:
-            return _Finding(Verdict.FAILS, str(error), {"layer": i})
+        fault = layer.fault(f"layer {i}")
+        if layer.shape != shape:
+            fault = f"layer {i} joins {layer.shape[0]} to {layer.shape[1]} nodes instead of {shape[0]} to {shape[1]}"
+        if fault:
+            return _Finding(Verdict.FAILS, fault, {"layer": i})
         if layer.edges != edges:
             reason = f"layer {i} has {layer.edges:,} edges instead of {edges:,}"
             return _Finding(Verdict.FAILS, reason, {"layer": i})

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from topokit.csr import UInt64Array
 from topokit.layered import Layer
-from topokit.measures.degrees import in_degrees, out_degrees
 
 Labels = NDArray[np.intp]
 
@@ -42,7 +41,7 @@ def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = Fals
     from scipy.sparse import csr_array
 
     if classes == 1:
-        degrees = out_degrees(layer) if reverse else in_degrees(layer)
+        degrees = layer.out_degrees if reverse else layer.in_degrees
         present = np.bincount(degrees) > 0
         far_labels = (np.cumsum(present) - 1)[degrees]
         return far_labels, csr_array(np.flatnonzero(present).astype(np.uint64)[:, None])

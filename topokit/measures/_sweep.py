@@ -40,6 +40,7 @@ class Sweep:
         start_class: shape (starts,), the class of each start.
         work: what the next `advance` costs, in limb products of about two nanoseconds.
         spent: sum of `work` so far.
+        folded: whether one class of each is left: while the layers are regular, only degrees are looked at.
         done: whether the last layer is crossed.
     """
 
@@ -63,7 +64,7 @@ class Sweep:
         self._shape = (step.shape[0], 1, firsts.size)
         self.work = PASSES * prod(self._shape)
         self.spent = 0
-        self.done = False
+        self.folded = self.done = False
 
     def advance(self) -> None:
         """Cross one layer.
@@ -103,6 +104,7 @@ class Sweep:
         labels, firsts = equal_columns(self.counts.reshape(nodes, -1).T)
         if firsts.size < nodes:
             self.counts, self.node_class = self.counts[firsts], labels[self.node_class]
+        self.folded = self.counts[:, 0].size == 1
 
     def pair(self, node_class: int, start_class: int) -> tuple[int, int]:
         """Some (input, output) of the two classes, once `done`."""
@@ -120,6 +122,7 @@ def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) ->
 
     What a sweep will cost is not known before it is made, so one starts at either end, and the next layer
     is crossed by the one that will then have cost less: together they cost at most twice the cheaper one.
+    One whose counts have become equal has as good as won.
 
     Raises:
         TooLargeError: not enough free memory, or it would take more than `budget` limb products.
@@ -128,7 +131,7 @@ def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) ->
     if starts is None:
         race.append(Sweep(net, reverse=True))
     while True:
-        sweep = min(race, key=lambda entry: entry.spent + entry.work)
+        sweep = min(race, key=lambda entry: (not entry.folded, entry.spent + entry.work))
         if sweep.spent + sweep.work > budget:
             raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe instead")
         sweep.advance()

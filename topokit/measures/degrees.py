@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.layered import Layer, Layered
+from topokit.layered import Layered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,16 +47,4 @@ def degrees(net: Layered) -> Iterator[LayerDegrees]:
     >>> [layer.constant for layer in degrees(RadixNet(radices=[(2, 5)], kron=(1, 3, 1)))]
     [(6, 2), (5, 15)]
     """
-    return (LayerDegrees(out_degrees(layer), in_degrees(layer)) for layer in net.stream())
-
-
-def out_degrees(layer: Layer) -> NDArray[np.int64]:
-    """Number of edges that leave each source, shape (sources,). O(sources)."""
-    return np.diff(layer.indptr).view(np.int64)
-
-
-def in_degrees(layer: Layer) -> NDArray[np.int64]:
-    """Number of edges that enter each target, shape (targets,). O(edges)."""
-    ones = np.ones(layer.shape[0], np.uint32)
-    degrees: NDArray[np.uint32] = layer.to_scipy(np.uint32).T @ ones  # takes half the time of numpy.bincount
-    return degrees.astype(np.int64)
+    return (LayerDegrees(layer.out_degrees, layer.in_degrees) for layer in net.stream())

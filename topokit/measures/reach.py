@@ -9,7 +9,6 @@ import numpy as np
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
-from topokit.measures.degrees import out_degrees
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +73,7 @@ class _Forward:
             merged, kept = equal_columns(bits.T)
             self.node_class, self.bits = merged[labels], bits[kept]
             self.unreached.append(np.flatnonzero((self.bits.max(axis=1) == 0)[self.node_class]))
-            self.dead_ends |= bool(out_degrees(layer).min() == 0)
+            self.dead_ends |= bool(layer.out_degrees.min() == 0)
 
     def disconnected(self) -> tuple[int, tuple[int, int] | None]:
         """Number of pairs without a path, and one of them."""

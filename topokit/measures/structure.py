@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels, twins
 from topokit.measures._cycles import CyclicOrders, cyclic_orders
-from topokit.measures.degrees import LayerDegrees, in_degrees, out_degrees
+from topokit.measures.degrees import LayerDegrees
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +116,7 @@ def structure(layer: Layer) -> Structure:
 
     Source: the topology is that of Robinett & Kepner 2019, arXiv:1905.00416.
     """
-    summary = LayerDegrees(out_degrees(layer), in_degrees(layer))
+    summary = LayerDegrees(layer.out_degrees, layer.in_degrees)
     fan_out, fan_in = summary.constant
     source_labels = _connected(twins(layer)[0], summary.outgoing)
     target_labels = _connected(twins(layer, reverse=True)[0], summary.incoming)
