@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor
 
 from topokit.errors import FileFormatError
 from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
-from topokit_train.layers import SparseLinear
+from topokit_train.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.training import Metrics, Trainer
 
 Arrays = dict[str, NDArray[Any]]
 
+OPTIMIZER = "optimizer."
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -75,27 +76,45 @@ class Checkpoint:
     tensors: Arrays
 
 
-def save(path: Path, trainer: Trainer, origin: Origin, topology: Layered | None) -> None:
-    """Write a checkpoint; what stood at `path` is replaced when all of it is on the disk.
+def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Layered | None) -> None:
+    """Write a checkpoint of each network, as if it had been trained alone.
+
+    What stood at a path is replaced when all of the new file is on the disk.
+
+    Args:
+        paths: one for each of the trainer's seeds.
+        trainer: the networks and their optimizer.
+        origin: what they were started with, whatever its seed.
+        topology: of all of them.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
     """
-    tensors, metadata = _topology_tensors(topology)
-    tensors |= {name: tensor.cpu().numpy() for name, tensor in trainer.model.state_dict().items()}
-    for name, parameter, sparse in _parameters(trainer.model):
+    pattern, described = _topology_tensors(topology)
+    moments = _optimizer_states(trainer)
+    states = network_states(trainer.model)
+    for path, seed, history, weights, moment in zip(
+        paths, trainer.seeds, trainer.histories, states, moments, strict=True
+    ):
+        tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
+        state = {
+            "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
+            "metrics": [dataclasses.asdict(metrics) for metrics in history],
+            "scheduler": trainer.scheduler.state_dict(),
+        }
+        metadata = described | {"state": json.dumps(state, allow_nan=False)}
+        metadata["sha256"] = _digest(tensors, metadata)
+        with replacing(path, force=True) as temporary:
+            temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
+
+
+def _optimizer_states(trainer: Trainer) -> list[dict[str, Tensor]]:
+    states: list[dict[str, Tensor]] = [{} for _ in trainer.seeds]
+    for name, parameter, module in parameters_of(trainer.model):
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
-            canonical = sparse.to_canonical(value) if sparse and value.ndim else value  # a step counter has no order
-            tensors[f"optimizer.{name}.{key}"] = canonical.cpu().numpy()
-    state = {
-        "origin": dataclasses.asdict(origin),
-        "metrics": [dataclasses.asdict(metrics) for metrics in trainer.history],
-        "scheduler": trainer.scheduler.state_dict(),
-    }
-    metadata["state"] = json.dumps(state, allow_nan=False)
-    metadata["sha256"] = _digest(tensors, metadata)
-    with replacing(path, force=True) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
+            for state, part in zip(states, split(module, name, value), strict=True):
+                state[f"{OPTIMIZER}{name}.{key}"] = part
+    return states
 
 
 def load(path: Path) -> Checkpoint:
@@ -129,30 +148,24 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
-def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """Put a fresh trainer of the same origin and topology where the checkpoint was taken."""
-    tensors = {name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()}
-    trainer.model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith("optimizer.")})
+def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
+    """Put a fresh trainer of the same origin and topology where the checkpoints of its networks were taken."""
+    tensors = [{name: torch.from_numpy(array) for name, array in taken.tensors.items()} for taken in checkpoints]
+    load_network_states(
+        trainer.model, [{n: t for n, t in one.items() if not n.startswith(OPTIMIZER)} for one in tensors]
+    )
     state = {}
-    for index, (name, _, sparse) in enumerate(_parameters(trainer.model)):
-        prefix = f"optimizer.{name}."
-        found = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if found:  # before the first step there is none
-            state[index] = {key: sparse.from_canonical(t) if sparse and t.ndim else t for key, t in found.items()}
+    for index, (name, _, module) in enumerate(parameters_of(trainer.model)):
+        prefix = f"{OPTIMIZER}{name}."
+        keys = [key.removeprefix(prefix) for key in tensors[0] if key.startswith(prefix)]
+        if keys:  # before the first step there is none
+            state[index] = {key: joined(module, name, [one[prefix + key] for one in tensors]) for key in keys}
     groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.scheduler.load_state_dict(checkpoint.scheduler)
+    trainer.scheduler.load_state_dict(checkpoints[0].scheduler)
     for group, lr in zip(groups, trainer.scheduler.get_last_lr(), strict=True):
         group["lr"] = lr
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    trainer.history = list(checkpoint.metrics)
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, SparseLinear | None]]:
-    """Name, parameter, and the sparse layer whose edges it numbers, if any, in the order of model.parameters()."""
-    for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(prefix, recurse=False):
-            sparse = isinstance(module, SparseLinear) and parameter is module.values
-            yield name, parameter, module if sparse else None
+    trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
 
 
 def _topology_tensors(topology: Layered | None) -> tuple[Arrays, dict[str, str]]:

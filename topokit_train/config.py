@@ -52,6 +52,7 @@ class TrainConfig:
         schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120) or "constant".
         validation: how many of the last training images are held out.
         seed: of the first weights and of the order of the images.
+        order_seed: of the order of the images alone, which several seeds then share.
         kernel: a name in KERNELS, or "auto".
         device: "cpu", "cuda", "mps", or "auto" for the best that is there; cuda:1 for the second.
         threads: of the CPU; where None, one for a small model and torch's own choice for others.
@@ -70,6 +71,7 @@ class TrainConfig:
     schedule: str = setting("one-cycle or constant learning rate.", kind="text", default="one-cycle")
     validation: int = setting("Hold out the last N training images.", kind="int", default=0)
     seed: int = setting("Seed of the weights and of the images' order.", kind="int", default=0)
+    order_seed: int | None = setting("Seed of the images' order alone [--seed].", kind="int", default=None)
     kernel: str = setting("How to multiply by a sparse layer.", kind="text", default="auto")
     device: str = setting("cpu, cuda, mps, or auto.", kind="text", default="auto")
     threads: int | None = setting("CPU threads [1 for a small model].", kind="int", default=None)
@@ -94,6 +96,8 @@ class TrainConfig:
         self._set("lr", _positive("--lr", self.lr))
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("validation", 0), ("seed", 0)):
             self._set(name, integer(getattr(self, name), flag(name), minimum))
+        if self.order_seed is not None:
+            self._set("order_seed", integer(self.order_seed, "--order-seed", 0))
         if self.threads is not None and integer(self.threads, "--threads", 1) > MAX_THREADS:
             raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
 

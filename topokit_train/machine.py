@@ -35,15 +35,21 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dataset) -> int:
+def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dataset, networks: int = 1) -> int:
     """How many CPU threads to train with: one for a small model, torch's own choice for others.
 
     Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
     for the slowest thread makes a step ten times as long.
+
+    Args:
+        config: the settings.
+        topology: fills the model's slots; None for a dense model.
+        dataset: what to train on.
+        networks: how many are stacked.
     """
     widths = None if topology is None else topology.widths
     table = slots(config.model, widths=widths, pixels=dataset.pixels, classes=dataset.classes)
-    products = config.batch_size * sum(out * into for out, into in table.values())
+    products = networks * config.batch_size * sum(out * into for out, into in table.values())
     return 1 if products < SMALL_STEP else torch.get_num_threads()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from statistics import fmean
 
 from tqdm import tqdm
 
@@ -37,9 +39,12 @@ class Progress:
         """Count an optimisation step."""
         self.bar.update()
 
-    def epoch(self, metrics: Metrics) -> None:
-        """Show what an epoch came to."""
-        text = f"epoch {metrics.epoch}/{self.epochs}, loss {metrics.train_loss:.4f}, test {metrics.test_accuracy:.2%}"
+    def epoch(self, networks: Sequence[Metrics]) -> None:
+        """Show what an epoch came to, the mean of several networks."""
+        metrics = networks[0]
+        loss, test = (fmean(getattr(one, name) for one in networks) for name in ("train_loss", "test_accuracy"))
+        text = f"epoch {metrics.epoch}/{self.epochs}, loss {loss:.4f}, test {test:.2%}"
+        text += f", mean of {len(networks)}" if len(networks) > 1 else ""
         if not self.bar.disable:
             self.bar.set_postfix_str(text)
         elif time.monotonic() - self.said >= SECONDS or metrics.epoch == self.epochs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,45 +22,29 @@ from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
 from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
-from topokit_train.models.networks import count_parameters
 from topokit_train.progress import Progress
+from topokit_train.results import Result, results_of
 from topokit_train.run_folder import CHECKPOINT, CONFIG, RESULT, RunFolder
 from topokit_train.training import Trainer
 
+SEED = "seed"  # and its number: the folder of one of several runs
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a finished run came to.
 
-    Args:
-        run: its folder.
-        model: name of the model.
-        dataset: name of the dataset.
-        kernel: of the sparse layers; several are joined by "+", and a dense model has "dense".
-        device: where it was trained.
-        seed: of the weights and of the images' order.
-        epochs: how often each image was used.
-        test_accuracy: fraction of the test images, after the last epoch.
-        train_seconds: spent on optimisation steps.
-        parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
-        dead_classes: classes that are predicted for no test image.
-    """
+@dataclass(frozen=True)
+class _Job:
+    """A run on its way: its settings, its folder and where it stood."""
 
-    run: str
-    model: str
-    dataset: str
-    kernel: str
-    device: str
-    seed: int
-    epochs: int
-    test_accuracy: float
-    train_seconds: float
-    parameters: dict[str, int]
-    dead_classes: list[int]
+    config: TrainConfig
+    folder: RunFolder
+    checkpoint: Checkpoint | None
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON-able values: what result.json holds."""
-        return dataclasses.asdict(self)
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Runs are trained together only from the same place: after so many epochs, in the same way."""
+        if self.checkpoint is None:
+            return ()
+        origin = self.checkpoint.origin
+        return len(self.checkpoint.metrics), origin.device, str(origin.kernels), origin.threads
 
 
 def train(
@@ -90,38 +74,121 @@ def train(
         TopokitError: data that is not to be had, a full disk, a folder in use.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    if resume and run is None:
+    return _train([config], topology, [None if run is None else Path(run)], resume, force)[0]
+
+
+def train_seeds(
+    config: TrainConfig,
+    topology: Layered | None,
+    seeds: Sequence[int],
+    *,
+    run: Path | str | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> list[Result]:
+    """Train a model once for each seed, all in one program; see `topokit_train.stacks`.
+
+    Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. Where
+    `config.order_seed` is set, all use the same batches, and the first layers are one product.
+
+    Args:
+        config: the settings; `config.seed` does not matter.
+        topology: fills the model's slots; None for a dense model.
+        seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
+        run: a folder that holds, or gets, a folder seed<N> for each; new ones in runs/ where left out.
+        resume: go on with the runs in these folders.
+        force: replace runs that are there.
+
+    Raises:
+        InvalidSpecError: no seeds, or one twice; else as `train`.
+    """
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
+    configs = [replace(config, seed=seed) for seed in seeds]
+    if run is None:
+        return _train(configs, topology, [None] * len(seeds), resume, force)
+    parent = Path(run)
+    parent.mkdir(exist_ok=True)
+    try:
+        return _train(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume, force)
+    finally:
+        with suppress(OSError):  # it stays if anything is in it
+            parent.rmdir()
+
+
+def _train(
+    configs: Sequence[TrainConfig], topology: Layered | None, paths: Sequence[Path | None], resume: bool, force: bool
+) -> list[Result]:
+    if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
-    with RunFolder(None if run is None else Path(run), _name(config, topology)) as folder:
-        checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
-        if checkpoint:
-            _require_same(checkpoint, config, topology, folder.path)
-        elif not force:
-            folder.require_free()
-        dataset = load_dataset(config.dataset, config.data_dir)
-        origin = replace(checkpoint.origin, config=config) if checkpoint else _origin(config, topology, dataset)
-        with cpu_threads(origin.threads):
-            trainer = Trainer(config, topology, dataset, device=resolve_device(origin.device), kernel=origin.kernels)
-            if checkpoint:
-                _require_same_data(origin, dataset, folder.path)
-                restore(checkpoint, trainer)
-            else:
+    with ExitStack() as held:
+        jobs = []
+        for config, path in zip(configs, paths, strict=True):
+            folder = held.enter_context(RunFolder(path, _name(config, topology)))
+            jobs.append(_job(config, topology, folder, resume, force))
+        dataset = load_dataset(configs[0].dataset, configs[0].data_dir)
+        together: dict[tuple[object, ...], list[_Job]] = {}
+        for job in jobs:
+            together.setdefault(job.place, []).append(job)
+        results = [
+            result for group in together.values() for result in _train_together(group, topology, dataset, resume)
+        ]
+    return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
+
+
+def _job(config: TrainConfig, topology: Layered | None, folder: RunFolder, resume: bool, force: bool) -> _Job:
+    checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
+    if checkpoint:
+        _require_same(checkpoint, config, topology, folder.path)
+    elif not force:
+        folder.require_free()
+    return _Job(config, folder, checkpoint)
+
+
+def _train_together(jobs: Sequence[_Job], topology: Layered | None, dataset: Dataset, resume: bool) -> list[Result]:
+    config, folders = jobs[0].config, [job.folder for job in jobs]
+    checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
+    origin = (
+        replace(checkpoints[0].origin, config=config) if checkpoints else _origin(config, topology, dataset, len(jobs))
+    )
+    with cpu_threads(origin.threads):
+        trainer = Trainer(
+            config,
+            topology,
+            dataset,
+            device=resolve_device(origin.device),
+            kernel=origin.kernels,
+            seeds=[job.config.seed for job in jobs],
+        )
+        if checkpoints:
+            _require_same_data(origin, dataset, folders[0].path)
+            restore(checkpoints, trainer)
+        else:
+            origin = replace(origin, kernels=trainer.kernels)
+            for folder in folders:
                 if resume:
                     _say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
-                origin = replace(origin, kernels=trainer.kernels)
                 folder.remove_result()
-                save(folder.checkpoint, trainer, origin, topology)
-            folder.write_json(CONFIG, config.to_json())
-            folder.write_metrics(trainer.history)
-            _run_epochs(trainer, folder, origin, topology)
-            result = _result(trainer, folder.path)
-            folder.write_json(RESULT, result.to_json())
-            return result
+            save([folder.checkpoint for folder in folders], trainer, origin, topology)
+        for job, history in zip(jobs, trainer.histories, strict=True):
+            job.folder.write_json(CONFIG, job.config.to_json())
+            job.folder.write_metrics(history)
+        _run_epochs(trainer, folders, origin, topology)
+        results = results_of(trainer, [str(folder.path) for folder in folders])
+    for folder, result in zip(folders, results, strict=True):
+        folder.write_json(RESULT, result.to_json())
+    return results
 
 
 def default_topology() -> Layered:
     """What is trained where nothing else is said: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
     return crop(RadixNet(radices=((10, 10),), kron=(8, 3, 1)), (784, 300, 100))
+
+
+def recorded_seeds(run: Path | str) -> list[int]:
+    """The seeds of the runs that `train_seeds` keeps in a folder; none where it holds none."""
+    names = (path.name.removeprefix(SEED) for path in Path(run).glob(f"{SEED}*"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def recorded(run: Path | str) -> tuple[TrainConfig, Layered | None] | None:
@@ -137,30 +204,33 @@ def recorded(run: Path | str) -> tuple[TrainConfig, Layered | None] | None:
     return checkpoint.origin.config, None if checkpoint.fingerprint is None else load_topology(path)
 
 
-def _origin(config: TrainConfig, topology: Layered | None, dataset: Dataset) -> Origin:
+def _origin(config: TrainConfig, topology: Layered | None, dataset: Dataset, networks: int) -> Origin:
     return Origin(
         config=config,
         data=dataset.checksum(),
         device=str(resolve_device(config.device)),
         kernels=config.kernel,
-        threads=config.threads or suitable_threads(config, topology, dataset),
+        threads=config.threads or suitable_threads(config, topology, dataset, networks),
         torch=torch.__version__,
     )
 
 
-def _run_epochs(trainer: Trainer, folder: RunFolder, origin: Origin, topology: Layered | None) -> None:
+def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topology: Layered | None) -> None:
     epochs = trainer.config.epochs
-    done = len(trainer.history)
+    checkpoints = [folder.checkpoint for folder in folders]
+    done = trainer.epochs_done
     try:
         with Progress(epochs, done, trainer.steps_per_epoch) as progress:
             while done < epochs:
                 metrics = trainer.run_epoch(progress.step)
-                save(folder.checkpoint, trainer, origin, topology)
-                done = metrics.epoch
-                folder.add_metrics(metrics)
+                save(checkpoints, trainer, origin, topology)
+                done = trainer.epochs_done
+                for folder, entry in zip(folders, metrics, strict=True):
+                    folder.add_metrics(entry)
                 progress.epoch(metrics)
     except KeyboardInterrupt:
-        _say(f"stopped after {done} of {epochs} epochs: go on with --run {folder.path} --resume")
+        where = folders[0].path if len(folders) == 1 else folders[0].path.parent
+        _say(f"stopped after {done} of {epochs} epochs: go on with --run {where} --resume")
         raise
 
 
@@ -186,23 +256,6 @@ def _require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
         )
     if origin.torch != torch.__version__:
         _say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")
-
-
-def _result(trainer: Trainer, path: Path) -> Result:
-    config = trainer.config
-    return Result(
-        run=str(path),
-        model=config.model,
-        dataset=config.dataset,
-        kernel="+".join(sorted(set(trainer.kernels.values()))) or "dense",
-        device=str(trainer.device),
-        seed=config.seed,
-        epochs=config.epochs,
-        test_accuracy=trainer.history[-1].test_accuracy,
-        train_seconds=sum(metrics.seconds for metrics in trainer.history),
-        parameters=count_parameters(trainer.model),
-        dead_classes=trainer.dead_classes(),
-    )
 
 
 def _name(config: TrainConfig, topology: Layered | None) -> str:

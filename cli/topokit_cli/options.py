@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import wraps
@@ -34,6 +35,28 @@ class ListOf(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
             self.fail(f"{value!r} is not a list of {self._wanted} separated by commas", param, ctx)
 
 
+class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """Numbers and ranges of numbers separated by commas, as a tuple."""
+
+    name = "N-N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        seeds: list[int] = []
+        for part in value.split(","):
+            found = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
+            if not found:
+                self.fail(f"{value!r} is not a list of numbers or ranges such as 0-7 separated by commas", param, ctx)
+            first, last = int(found[1]), int(found[2] or found[1])
+            if not first <= last < first + MOST_SEEDS:
+                self.fail(f"{part.strip()} is not a range of 1 to {MOST_SEEDS} seeds", param, ctx)
+            seeds += range(first, last + 1)
+        return tuple(seeds)
+
+
+MOST_SEEDS = 10_000
+SEEDS = Seeds()
 INTS = ListOf(int, "N,N,...", "integers")
 NUMBERS = ListOf(Fraction, "X,X,...", "numbers")
 NAMES = ListOf(str, "NAME,NAME,...", "names")

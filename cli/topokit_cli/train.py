@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from topokit.layered import Layered
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, force_option, json_option, topology_options
+from topokit_cli.options import OUTPUT, SEEDS, force_option, json_option, topology_options
 from topokit_cli.source import TopologySource
 from topokit_train.config import TrainConfig, flag
+
+if TYPE_CHECKING:
+    from topokit_train.results import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "path": click.Path()}
@@ -37,6 +40,7 @@ def setting_options(command: Command) -> Command:
 
 @click.command("train")
 @setting_options
+@click.option("--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once.")
 @click.option("--topology", metavar="FILE|dense", help="A saved topology or masks; or dense, for none.")
 @topology_options()
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
@@ -48,6 +52,7 @@ def command(
     ctx: click.Context,
     /,
     source: TopologySource,
+    seeds: tuple[int, ...] | None,
     topology: str | None,
     run: Path | None,
     resume: bool,
@@ -64,9 +69,13 @@ def command(
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs import recorded, train
+    from topokit_train.runs import SEED, recorded, recorded_seeds, train, train_seeds
 
-    before = recorded(run) if resume and run else None
+    if seeds is not None and _was_given(ctx, "seed"):
+        raise click.UsageError("give --seed or --seeds, not both")
+    if resume and run and not seeds:
+        seeds = tuple(recorded_seeds(run)) or None
+    before = recorded(run / f"{SEED}{seeds[0]}" if seeds else run) if resume and run else None
     if before:  # what was not said again is as it was
         config, net = before
         given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
@@ -75,23 +84,42 @@ def command(
             net = _topology(source, topology)
     else:
         config, net = TrainConfig(**settings), _topology(source, topology)
-    result = train(config, net, run=run, resume=resume, force=force)
+    if seeds is None:
+        _show(train(config, net, run=run, resume=resume, force=force), as_json)
+    else:
+        _show_all(train_seeds(config, net, seeds, run=run, resume=resume, force=force), as_json)
+
+
+def _show(result: Result, as_json: bool) -> None:
     if as_json:
         render.as_json(result.to_json())
         return
+    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about(result)]
+    dead = ", ".join(map(str, result.dead_classes)) or "none"
+    render.table([*rows, ("dead classes", dead), ("run", result.run)])
+
+
+def _show_all(results: list[Result], as_json: bool) -> None:
+    from topokit_train.results import mean_and_ci95
+
+    mean, half = mean_and_ci95(results)
+    if as_json:
+        render.as_json({"runs": [result.to_json() for result in results], "mean": mean, "ci95": half})
+        return
+    for result in results:
+        dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
+        click.echo(f"seed {result.seed:<5} {result.test_accuracy:.2%}  {result.run}{dead}")
+    spread = "" if half is None else f" ± {half:.2%} (95 % of Student's t, {len(results)} seeds)"
+    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results[0])])
+
+
+def _about(result: Result) -> list[tuple[str, str]]:
     parameters = result.parameters
-    render.table(
-        [
-            ("test accuracy", f"{result.test_accuracy:.2%}"),
-            ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
-            (
-                "training",
-                f"{result.train_seconds:.1f} s, {result.epochs} epochs, kernel {result.kernel}, {result.device}",
-            ),
-            ("dead classes", ", ".join(map(str, result.dead_classes)) or "none"),
-            ("run", str(result.run)),
-        ]
-    )
+    seconds = f"{result.train_seconds:.1f} s" + (f" a network, {result.stacked} at once" if result.stacked > 1 else "")
+    return [
+        ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
+        ("training", f"{seconds}, {result.epochs} epochs, kernel {result.kernel}, {result.device}"),
+    ]
 
 
 def _topology(source: TopologySource, topology: str | None) -> Layered | None:

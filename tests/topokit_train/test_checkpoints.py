@@ -26,7 +26,7 @@ def saved(path, made, topology):
     origin = Origin(
         config=made.config, data="d", device="cpu", kernels=made.kernels, threads=1, torch=torch.__version__
     )
-    save(path, made, origin, topology)
+    save([path], made, origin, topology)
     return load(path)
 
 
@@ -46,8 +46,8 @@ def test_a_restored_trainer_goes_on_bit_for_bit(tmp_path, digits, topology, sett
     checkpoint = saved(tmp_path / "c", straight, topology)
     again = trainer(digits, topology, **settings)
     again.run_epoch()  # whatever it did before must not matter
-    restore(checkpoint, again)
-    assert again.history == straight.history
+    restore([checkpoint], again)
+    assert again.histories == straight.histories
     for _ in range(2):
         straight.run_epoch()
         again.run_epoch()
@@ -83,8 +83,8 @@ def test_a_checkpoint_goes_on_under_another_kernel(tmp_path, digits):
     topology = default_topology()
     masked, csr = (trainer(digits, topology, kernel=kernel) for kernel in ("masked", "csr"))
     masked.run_epoch()
-    restore(saved(tmp_path / "c", masked, topology), csr)
-    assert csr.run_epoch().train_loss == pytest.approx(masked.run_epoch().train_loss, rel=1e-3)
+    restore([saved(tmp_path / "c", masked, topology)], csr)
+    assert csr.run_epoch()[0].train_loss == pytest.approx(masked.run_epoch()[0].train_loss, rel=1e-3)
     for layer in ("fc1", "fc2"):
         one, two = (made.model.state_dict()[f"{layer}.values"] for made in (masked, csr))
         torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
@@ -112,7 +112,7 @@ def test_origin_and_metrics_are_kept(tmp_path, digits):
     assert checkpoint.origin == Origin(
         config=made.config, data="d", device="cpu", kernels={}, threads=1, torch=torch.__version__
     )
-    assert checkpoint.metrics == tuple(made.history)
+    assert checkpoint.metrics == tuple(made.histories[0])
 
 
 def test_damaged_checkpoints_are_refused(tmp_path, digits):

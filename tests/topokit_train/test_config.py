@@ -21,6 +21,7 @@ def test_defaults_depend_on_the_other_settings():
         "schedule": "one-cycle",
         "validation": 0,
         "seed": 0,
+        "order_seed": None,
         "kernel": "auto",
         "device": "auto",
         "threads": None,

@@ -20,10 +20,18 @@ def test_a_terminal_shows_a_bar(monkeypatch):
     with Progress(epochs=4, done=1, steps=10) as progress:
         for _ in range(10):
             progress.step()
-        progress.epoch(metrics(2))
+        progress.epoch([metrics(2)])
     shown = terminal.getvalue()
     assert "20/40" in shown
     assert "epoch 2/4, loss 0.5000, test 87.50%" in shown
+    assert "mean" not in shown
+
+
+def test_of_several_networks_the_mean_is_shown(capsys):
+    other = Metrics(epoch=4, train_loss=1.5, test_accuracy=0.625, validation_accuracy=None, seconds=1.0, lr=0.1)
+    with Progress(epochs=4, done=3, steps=1) as progress:
+        progress.epoch([metrics(4), other])
+    assert capsys.readouterr().err == "epoch 4/4, loss 1.0000, test 75.00%, mean of 2\n"
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(1, [10, 20, 25]), (9, [*range(2, 25, 2), 25]), (11, range(1, 26))])
@@ -34,7 +42,7 @@ def test_elsewhere_there_is_a_line_every_ten_seconds_and_one_at_the_end(monkeypa
         for epoch in range(1, 26):
             clock[0] += seconds
             progress.step()
-            progress.epoch(metrics(epoch))
+            progress.epoch([metrics(epoch)])
     out, err = capsys.readouterr()
     said = [int(line.split()[1].partition("/")[0]) for line in err.splitlines()]
     assert out == ""

@@ -32,8 +32,8 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     folder, result = straight
     told = result.to_json()
     assert list(told) == [
-        *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy", "train_seconds"),
-        *("parameters", "dead_classes"),
+        *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
+        *("stacked", "train_seconds", "parameters", "dead_classes"),
     ]
     assert told["run"] == str(folder)
     assert (told["model"], told["dataset"], told["seed"], told["epochs"]) == ("lenet-300-100", "digits", 0, 3)

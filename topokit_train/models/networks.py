@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from topokit.layered import Layered
+from topokit.layered import Layer, Layered
 from topokit.masking import fill_slots
 from topokit_train.layers import SparseLinear
 from topokit_train.models import MODELS, slots
+from topokit_train.stacks import StackedLinear, StackedSparse, copies_in
 
 
 class MultilayerPerceptron(nn.Module):
@@ -44,6 +45,8 @@ def build_model(
     kernel: str | Mapping[str, str] = "auto",
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
+    copies: int = 1,
+    shared: bool = False,
 ) -> nn.Module:
     """A model whose slots a topology's layers fill where their shapes match, in order; the others are dense.
 
@@ -58,6 +61,9 @@ def build_model(
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
         device: where it lives.
         generator: a CPU generator; torch's global one where left out.
+        copies: how many networks to stack in one, see `topokit_train.stacks`; the weights of more than one are
+            left for `load_network_states`.
+        shared: whether stacked networks read the same images.
 
     Raises:
         InvalidSpecError: the topology does not fit the model; the message says which shapes do.
@@ -65,16 +71,14 @@ def build_model(
     table = slots(name, widths=None if topology is None else topology.widths, pixels=pixels, classes=classes)
     filled = {} if topology is None else fill_slots(topology, table)
     layers: dict[str, nn.Module] = {}
-    for slot, (out, into) in table.items():
+    for k, (slot, (out, into)) in enumerate(table.items()):
         layer = slot.removesuffix(".weight")
-        if topology is not None and slot in filled:
-            layers[layer] = SparseLinear(
-                topology.layer(filled[slot]),
-                kernel=kernel if isinstance(kernel, str) else kernel[layer],
-                device=device,
-                dtype=torch.float32,
-                generator=generator,
-            )
+        edges = topology.layer(filled[slot]) if topology is not None and slot in filled else None
+        one = kernel if isinstance(kernel, str) else kernel.get(layer, "")
+        if copies > 1:
+            layers[layer] = _stacked(edges, into, out, copies, shared and k == 0, one, device)
+        elif edges is not None:
+            layers[layer] = SparseLinear(edges, kernel=one, device=device, dtype=torch.float32, generator=generator)
         else:
             layers[layer] = _dense(into, out, device, generator)
     module: nn.Module = MODELS[name].module(layers)
@@ -82,7 +86,7 @@ def build_model(
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """How many numbers are trained, biases included.
+    """How many numbers each network of a model trains, biases included.
 
     Returns:
         "total", of the dense model of the same shape; "nonzero", of this one, with one number per edge.
@@ -90,9 +94,24 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     total = nonzero = sum(parameter.numel() for parameter in model.parameters())
     for part in model.modules():
         if isinstance(part, SparseLinear):
-            total += part.in_features * part.out_features - part.values.numel()
+            total += _dense_size(part) - part.values.numel()
             nonzero += part.edges - part.values.numel()
-    return {"total": total, "nonzero": nonzero}
+    copies = copies_in(model)
+    return {"total": total // copies, "nonzero": nonzero // copies}
+
+
+def _dense_size(part: SparseLinear) -> int:
+    """Of as many dense layers as there are networks."""
+    size = part.in_features * part.out_features
+    return size // part.copies if isinstance(part, StackedSparse) and not part.shared else size
+
+
+def _stacked(
+    edges: Layer | None, into: int, out: int, copies: int, shared: bool, kernel: str, device: torch.device | str
+) -> nn.Module:
+    if edges is None:
+        return StackedLinear(copies, into, out, shared=shared, device=device)
+    return StackedSparse(edges, copies, shared=shared, kernel=kernel, device=device)
 
 
 def _dense(into: int, out: int, device: torch.device | str, generator: torch.Generator | None) -> nn.Linear:

@@ -1,0 +1,48 @@
+"""`topokit train --seeds`."""
+
+import pytest
+
+SHORT = ("train", "--epochs", 2, "--batch-size", 500)
+
+
+def test_several_seeds_make_one_report(topokit):
+    report = topokit(*SHORT, "--seeds", "0-1,5", "--run", "runs", "--json").json
+    assert set(report) == {"runs", "mean", "ci95"}
+    assert [(run["seed"], run["run"], run["stacked"]) for run in report["runs"]] == [
+        (seed, f"runs/seed{seed}", 3) for seed in (0, 1, 5)
+    ]
+    assert report["mean"] == pytest.approx(sum(run["test_accuracy"] for run in report["runs"]) / 3)
+    assert report["ci95"] > 0
+    alone = topokit(*SHORT, "--seed", 5, "--json").json
+    assert alone["test_accuracy"] == pytest.approx(report["runs"][2]["test_accuracy"], abs=0.01)
+
+
+def test_a_table_for_people(topokit):
+    shown = topokit(*SHORT, "--seeds", "0,1").out.splitlines()
+    assert [line.split()[:2] for line in shown[:2]] == [["seed", "0"], ["seed", "1"]]
+    assert "95 % of Student's t, 2 seeds" in shown[2]
+    assert "2 at once, 2 epochs" in shown[-1]
+
+
+def test_seeds_are_found_again_when_a_run_goes_on(topokit):
+    first = topokit(*SHORT, "--seeds", "3-4", "--run", "runs", "--json").json
+    again = topokit("train", "--run", "runs", "--resume", "--json").json
+    assert [run["test_accuracy"] for run in again["runs"]] == [run["test_accuracy"] for run in first["runs"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--seeds", "3-1"), "3-1 is not a range of 1 to 10000 seeds"),
+        (("--seeds", "0-99999999"), "0-99999999 is not a range"),
+        (("--seeds", "one"), "'one' is not a list of numbers or ranges such as 0-7"),
+        (("--seeds", "-1"), "'-1' is not a list"),
+        (("--seeds", ""), "'' is not a list"),
+        (("--seeds", "1,0-1"), "--seeds must be different numbers, at least one, not 1,0,1"),
+        (("--seeds", "0,1", "--seed", 0), "give --seed or --seeds, not both"),
+    ],
+)
+def test_what_are_no_seeds_is_refused(topokit, given, message):
+    refused = topokit(*SHORT, *given)
+    assert refused.code == 2
+    assert message in refused.err

@@ -1,0 +1,94 @@
+"""Result: what a finished run came to; and what several seeds come to together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from topokit_train.models.networks import count_parameters
+from topokit_train.training import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a finished run came to.
+
+    Args:
+        run: its folder.
+        model: name of the model.
+        dataset: name of the dataset.
+        kernel: of the sparse layers; several are joined by "+", and a dense model has "dense".
+        device: where it was trained.
+        seed: of the weights and of the images' order.
+        epochs: how often each image was used.
+        test_accuracy: fraction of the test images, after the last epoch.
+        stacked: how many networks were trained together, this one included.
+        train_seconds: spent on optimisation steps; of stacked networks, this one's share.
+        parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
+        dead_classes: classes that are predicted for no test image.
+    """
+
+    run: str
+    model: str
+    dataset: str
+    kernel: str
+    device: str
+    seed: int
+    epochs: int
+    test_accuracy: float
+    stacked: int
+    train_seconds: float
+    parameters: dict[str, int]
+    dead_classes: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON-able values: what result.json holds."""
+        return dataclasses.asdict(self)
+
+
+def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
+    """The result of each of a trainer's networks.
+
+    Args:
+        trainer: has run all epochs.
+        folders: the run's folder of each network.
+    """
+    config = trainer.config
+    about = {
+        "model": config.model,
+        "dataset": config.dataset,
+        "kernel": "+".join(sorted(set(trainer.kernels.values()))) or "dense",
+        "device": str(trainer.device),
+        "epochs": config.epochs,
+        "stacked": len(trainer.seeds),
+    }
+    return [
+        Result(
+            run=folder,
+            seed=seed,
+            test_accuracy=history[-1].test_accuracy,
+            train_seconds=sum(metrics.seconds for metrics in history),
+            parameters=count_parameters(trainer.model),
+            dead_classes=dead,
+            **about,  # type: ignore[arg-type]  # the names and types are those above
+        )
+        for folder, seed, history, dead in zip(
+            folders, trainer.seeds, trainer.histories, trainer.dead_classes(), strict=True
+        )
+    ]
+
+
+def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
+    """The mean test accuracy of several seeds, and half the width of its 95 % confidence interval.
+
+    The interval is Student's t; None for a single seed.
+    """
+    from scipy.stats import sem, t
+
+    accuracies = [result.test_accuracy for result in results]
+    if len(accuracies) < 2:
+        return fmean(accuracies), None
+    return fmean(accuracies), float(t.ppf(0.975, len(accuracies) - 1) * sem(accuracies))

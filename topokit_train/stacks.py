@@ -1,0 +1,167 @@
+"""Stacks: networks of one shape and one wiring, trained together as one network with as many outputs.
+
+K networks of the same topology are again a topology. Where each has inputs of its own, it is K copies side by
+side; where all read the same batch, the first layer joins every input to K copies of its targets, which are twins
+and share one dense product. So the kernels need not know of stacks, and each step's fixed cost is paid once.
+
+Outside, each network is one of its own: `network_states` gives the state_dict that it would have alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from topokit.csr import from_edges
+from topokit.layered import Layer
+from topokit.topology import layer_digest
+from topokit_train.layers import SparseLinear
+
+
+class StackedLinear(nn.Module):
+    """Dense layers of one shape, each with its own weights.
+
+    Args:
+        copies: how many.
+        into: inputs of each.
+        out: outputs of each.
+        shared: whether all read the same inputs.
+        device: where they live; the weights are left for `load_network_states`.
+    """
+
+    def __init__(self, copies: int, into: int, out: int, *, shared: bool, device: torch.device | str):
+        super().__init__()
+        self.copies, self.shared = copies, shared
+        self.weight = nn.Parameter(torch.empty(copies, out, into, device=device))
+        self.bias = nn.Parameter(torch.empty(copies, out, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All products in one call.
+
+        Args:
+            x: shape (batch, into) if shared, else (batch, copies * into), network after network.
+
+        Returns:
+            Shape (batch, copies * out), network after network; in memory features first.
+        """
+        if self.shared:
+            return torch.addmm(self.bias.reshape(-1, 1), self.weight.flatten(0, 1), x.T).T
+        runs = x.T.reshape(self.copies, -1, x.shape[0])
+        return torch.baddbmm(self.bias.unsqueeze(2), self.weight, runs).flatten(0, 1).T
+
+
+class StackedSparse(SparseLinear):
+    """Sparse layers of one wiring, each with its own weights. Its features are network after network.
+
+    Args:
+        layer: the edges of one of them.
+        copies: how many.
+        shared: whether all read the same inputs.
+        kernel: a name in KERNELS, or "auto", which then looks at the whole stack.
+        device: where they live.
+    """
+
+    _place: Tensor  # (copies, edges): where each network's canonical edge stands among the stack's
+
+    def __init__(self, layer: Layer, copies: int, *, shared: bool, kernel: str, device: torch.device | str):
+        super().__init__(stacked_layer(layer, copies, shared=shared), kernel=kernel, device=device, dtype=torch.float32)
+        self.copies, self.shared = copies, shared
+        self.digest.copy_(torch.tensor(list(layer_digest(layer)), dtype=torch.uint8))
+        edge = np.arange(copies * layer.edges).reshape(copies, layer.edges)
+        if shared:  # sorted by source first: all networks' edges of a source stand together
+            degrees = np.diff(layer.indptr).astype(np.intp)
+            before = np.repeat(layer.indptr[:-1].astype(np.intp), degrees)
+            edge = edge[:1] + (copies - 1) * before + np.arange(copies)[:, None] * np.repeat(degrees, degrees)
+        self.register_buffer("_place", torch.from_numpy(edge).to(device), persistent=False)
+
+    def split(self, values: Tensor) -> Tensor:
+        """Each network's canonical values, shape (copies, edges), of a tensor laid out as `values`."""
+        return self.to_canonical(values)[self._place]
+
+    def joined(self, canonical: Tensor) -> Tensor:
+        """A tensor laid out as `values`, of each network's canonical values, shape (copies, edges)."""
+        whole = torch.empty_like(canonical.flatten())
+        whole[self._place] = canonical
+        return self.from_canonical(whole)
+
+
+def stacked_layer(layer: Layer, copies: int, *, shared: bool) -> Layer:
+    """The edges of `copies` layers, target v of network k being number k * targets + v.
+
+    Args:
+        layer: the edges of one.
+        copies: how many.
+        shared: whether all have the same sources; else source u of network k is number k * sources + u.
+    """
+    sources, targets = layer.shape
+    network = np.repeat(np.arange(copies, dtype=np.uint64), layer.edges)
+    source = np.tile(layer.sources, copies) + (0 if shared else network * np.uint64(sources))
+    target = np.tile(layer.indices, copies) + network * np.uint64(targets)
+    shape = (sources if shared else copies * sources, copies * targets)
+    return Layer(from_edges(source, target, shape))
+
+
+def copies_in(model: nn.Module) -> int:
+    """How many networks a model holds."""
+    return max([part.copies for part in model.modules() if isinstance(part, StackedLinear | StackedSparse)], default=1)
+
+
+def parameters_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
+    """Name, parameter and the module that holds it, in the order of model.parameters()."""
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            yield name, parameter, module
+
+
+def split(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
+    """What each network would have in its own state_dict, along a first dimension of that many.
+
+    Args:
+        module: holds the parameter.
+        name: the parameter's.
+        tensor: laid out as the parameter, such as its gradient; or without dimensions, which all have in common.
+    """
+    values = name.rpartition(".")[2] == "values"
+    if tensor.ndim == 0:
+        return tensor.expand(getattr(module, "copies", 1))
+    if isinstance(module, StackedSparse):
+        return module.split(tensor) if values else tensor.view(module.copies, -1)
+    if isinstance(module, StackedLinear):
+        return tensor
+    return (module.to_canonical(tensor) if values and isinstance(module, SparseLinear) else tensor)[None]
+
+
+def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
+    """The way back from `split`: a tensor laid out as the parameter, or one without dimensions."""
+    values = name.rpartition(".")[2] == "values"
+    if parts[0].ndim == 0:
+        return parts[0]
+    if isinstance(module, StackedSparse):
+        return module.joined(torch.stack(list(parts))) if values else torch.cat(list(parts))
+    if isinstance(module, StackedLinear):
+        return torch.stack(list(parts))
+    return module.from_canonical(parts[0]) if values and isinstance(module, SparseLinear) else parts[0]
+
+
+def network_states(model: nn.Module) -> list[dict[str, Tensor]]:
+    """The state_dict that each network of a model would have alone. O(size of the model)."""
+    whole = model.state_dict()
+    states = [dict(whole) for _ in range(copies_in(model))]
+    for name, parameter, module in parameters_of(model):
+        for state, part in zip(states, split(module, name, parameter.detach()), strict=True):
+            state[name] = part
+    return states
+
+
+@torch.no_grad()
+def load_network_states(model: nn.Module, states: Sequence[Mapping[str, Any]]) -> None:
+    """Give each network of a model its state, as `network_states` gave it, or its own state_dict."""
+    if len(states) == 1:
+        model.load_state_dict(states[0])
+        return
+    for name, parameter, module in parameters_of(model):
+        parameter.copy_(joined(module, name, [state[name].to(parameter.device) for state in states]))
