@@ -13,6 +13,9 @@ _FAMILIES = {
     "regular": "Random, the same degree at every node",
     "fixed-fan-in": "Random, fixed fan-in",
     "bernoulli": "Random, each edge by chance",
+    "graph-challenge": "Graph Challenge network",
+    "n-of-m": "Random, n of every m",
+    "block": "Random, blocks",
 }
 _LONGEST = 200  # characters of a title; a recipe may come from a file and be of any length
 

@@ -37,6 +37,10 @@ class Block(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
+    Proof: A chosen pair of groups has all its block^2 possible edges, another has none, and every possible edge
+    belongs to one pair. So the share of the edges is the share of the pairs, whatever is drawn. A node's degree is
+    `block` times the number of chosen pairs its group is in, which is drawn.
+
     Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
     Source: Gray, Radford & Kingma 2017, "GPU Kernels for Block-Sparse Weights".
 

@@ -20,7 +20,7 @@ class Butterfly(Spec):
     """A butterfly: k edge layers between layers of 2^k nodes.
 
     Edge layer i, 0 <= i < k, joins node u to node u and to the node whose number differs from u in bit i alone.
-    Exactly one path joins each input and output: layer i either keeps or flips bit i, as the output demands.
+    Exactly one path joins each input and output.
 
     The RadiX-Net of k radices 2 has the same widths, degrees and number of paths, and adds 2^i modulo 2^k where
     this flips bit i. For k >= 2 they are not isomorphic, whatever the numbering: the first layer of that
@@ -31,6 +31,10 @@ class Butterfly(Spec):
 
     Raises:
         InvalidSpecError: any other number.
+
+    Proof: Layer i keeps or flips bit i and leaves the others alone. So a path from u to v has no choice: it flips
+    the bits in which u and v differ and keeps the others, and that is one path. Node u feeds the two nodes that
+    differ from it in bit i at most, and as this is mutual, the same two feed it.
 
     Cost of a layer: O(edges) time, 8 bytes an edge.
     Source: Cooley & Tukey 1965, "An Algorithm for the Machine Calculation of Complex Fourier Series"; as layers

@@ -33,6 +33,10 @@ class FixedFanIn(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
+    Proof: A layer of E edges and t targets gives E div t sources to each target, and one more to E mod t of them.
+    So it has E edges whatever is drawn, and where t divides E every target has the same in-degree. Out-degrees are
+    drawn: a source that no target draws is dead.
+
     Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
     Source: Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757, whose X-Linear layers
     draw this way where there are fewer targets than sources.

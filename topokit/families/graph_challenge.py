@@ -32,9 +32,8 @@ class GraphChallenge(Spec):
     b >= 1, row r of the plain layer becomes row p_b[r], where p_b sorts the b-th run of `neurons` uniform
     numbers from the Mersenne Twister with seed 5489.
 
-    Block 0 joins every input and every node behind it by 16^(period - 1) paths, and each further layer
-    multiplies that by its in-degree, 32. So every depth of at least one block is path symmetric; a smaller
-    one is not even connected. A shuffled block alone is not path symmetric.
+    Every depth of at least one block is path symmetric; a smaller one is not even connected. A shuffled block
+    alone is not path symmetric.
 
     Args:
         neurons: nodes in each node layer: 1024, 4096, 16384 or 65536.
@@ -42,6 +41,12 @@ class GraphChallenge(Spec):
 
     Raises:
         InvalidSpecError: another size, or no layer.
+
+    Proof: Block 0 is a RadiX-Net of one system, so its layers multiply to c J, where J is all ones and c is the
+    product of its interior Kronecker widths, 16 each. A shuffle reorders the rows of a layer, so that rows and
+    columns keep 32 edges each. Then J W = 32 J for each layer W behind block 0, shuffled or not, and each
+    multiplies the paths by 32. In fewer layers than a block has, an input reaches 16 * 2^layers nodes, and there
+    are more.
 
     Cost of a layer: O(edges) time, 8 bytes an edge.
     Source: Kepner et al. 2019, "Sparse Deep Neural Network Graph Challenge", arXiv:1909.05631. The paper

@@ -35,6 +35,10 @@ class NOfM(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
+    Proof: The groups of a layer of w nodes are disjoint, w/m of them, and each gives n edges to each node behind
+    it. So every node has an in-degree of n w/m, whatever is drawn, and of all possible edges a share of n/m is
+    there. How often a node is chosen, its out-degree, is drawn.
+
     Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
     Source: Mishra et al. 2021, "Accelerating Sparse Deep Neural Networks", arXiv:2104.08378.
 

@@ -32,8 +32,8 @@ class RadixNet(Spec):
 
     The authors' generalised Kronecker factor joins fewer copies. With g = gcd(B_{i-1}, B_i) and D_i diagonals,
     D_i a divisor of g, it stands in place of the ones: ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
-    in a row, g/D_i apart. So copy a is joined to copy b where a = b modulo g/D_i. As every factor has equal row
-    sums and equal column sums, one layer with D_i = g is enough for path symmetry; without one it is not promised.
+    in a row, g/D_i apart. So copy a is joined to copy b where a = b modulo g/D_i. One layer with D_i = g is enough for
+    path symmetry; without one it is not promised.
 
     Args:
         radices: the systems, each a list of radices of at least 2, least significant first; one flat list
@@ -47,13 +47,21 @@ class RadixNet(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
+    Proof: With every width 1, a path through one system adds up a sum of k * p, one k for each radix: the digits
+    of a number. Each number below the system's product has exactly one such row of digits, so the layers of a
+    system of product N' multiply to J, all ones. A system W behind it gives J W = c J, as all its columns have
+    the same sum c. The Kronecker factors multiply apart, (A (x) W)(B (x) V) = A B (x) W V. Each has equal row sums
+    and equal column sums, which keep a constant matrix constant, and one factor of ones makes it constant. Row and
+    column sums are the degrees: out r B_i D_i/g and in r B_{i-1} D_i/g. Their product over all layers is the
+    number of paths that leave an input, in equal shares for all outputs.
+
     Cost of a layer: O(edges) time, 8 bytes an edge.
     Source: Robinett & Kepner 2019, "RadiX-Net: Structured Sparse Matrices for Deep Neural Networks",
     arXiv:1905.00416; the generalised factor is in the authors' Julia code.
 
-    >>> net = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
+    >>> net = RadixNet(radices=[(2, 2, 2)], kron=(2, 3))
     >>> net.widths, net.layer_edges, net.promises.paths
-    ((8, 80, 80, 8), (160, 1600, 160), 100)
+    ((8, 16, 24, 8), (32, 96, 48), 6)
     """
 
     kind: ClassVar[str] = "family"

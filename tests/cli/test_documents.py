@@ -1,0 +1,74 @@
+"""The documents' blocks are run in their order, and print what the documents say they print."""
+
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VARIES = r"\d+\.\d+%|\d+\.\d+ s|\d\.\d{3}"  # accuracies and seconds depend on the machine
+
+
+def run(document, topokit):
+    """Run every console, python and pycon block; returns how many, and the names that the Python ones made."""
+    blocks = re.findall(
+        r"^```(console|python|pycon)\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE
+    )
+    names = {}
+    for language, block in blocks:
+        if language == "console":
+            run_console(block, topokit)
+        elif language == "python":
+            exec(block, names)
+        else:
+            names = run_session(block, names)
+    return len(blocks), names
+
+
+def run_console(block, topokit):
+    """Commands after `$ ` and what they print; they exit with 0, unless `echo $?` follows and says otherwise."""
+    parts = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    assert "".join(f"$ {command}\n{output}" for command, output in parts) == block
+    for (command, output), (after, code) in zip(parts, [*parts[1:], ("", "")], strict=True):
+        if command == "echo $?":
+            continue
+        program, *words = shlex.split(command)
+        assert program == "topokit"
+        done = topokit(*words)
+        assert done.code == (int(code) if after == "echo $?" else 0), done.err
+        assert comparable(done.out) == comparable(output), command
+
+
+def run_session(block, names):
+    test = doctest.DocTestParser().get_doctest(block, names, "session", None, 0)
+    said = []
+    assert doctest.DocTestRunner().run(test, out=said.append, clear_globs=False).failed == 0, "".join(said)
+    return test.globs
+
+
+def comparable(text):
+    return re.sub(r" +", " ", re.sub(VARIES, "#", text)).strip()
+
+
+def test_the_readme(topokit):
+    blocks, names = run("README.md", topokit)
+    assert blocks >= 7
+    assert names["model"][0].values.numel() == names["masks"]["0.weight"].sum() == 23520
+
+
+def test_the_tutorial_on_masks(topokit, monkeypatch):
+    blocks, _ = run("docs/tutorial-mask.md", topokit)
+    assert blocks >= 15
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    is_same = importlib.import_module("make_families").is_same
+    assert is_same((ROOT / "docs/images/pruned-mask.svg").read_text(), Path("pruned.svg").read_text())
+
+
+@pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(document):
+    path = ROOT / document if document == "README.md" else ROOT / "docs" / document
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
