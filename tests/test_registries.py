@@ -31,15 +31,18 @@ EXAMPLES = {
     "fixed-fan-in": [
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=3, seed=1),
         tk.FixedFanIn(widths=(9, 5, 7), fan_in=("5/2", 1), seed=4),
+        tk.FixedFanIn(widths=(9, 5, 7), density=".4", allocation="igq", seed=4),
     ],
     "n-of-m": [tk.NOfM(widths=(8, 12, 3), n=2, m=4, seed=1), tk.NOfM(widths=(6, 6, 5), n=3, m=3, seed=1)],
     "block": [
         tk.Block(widths=(12, 9, 6), block=3, density=".4", seed=1),
         tk.Block(widths=(4, 4, 4), block=2, density=("0", "1"), seed=1),
+        tk.Block(widths=(12, 8, 4), block=2, density=".4", allocation="erk", seed=1),
     ],
     "bernoulli": [
         tk.Bernoulli(widths=(9, 5, 7), density=".4", seed=2),
         tk.Bernoulli(widths=(3, 3), density=(0,), seed=2),
+        tk.Bernoulli(widths=(9, 5, 7), density=".4", allocation="erk", seed=2),
     ],
     "crop": [crop(RADIX, (5, 12, 6, 18, 11)), crop(RADIX, (6, 10, 6, 18, 12), keep="last")],
     "concatenate": [concatenate(RADIX, tk.RadixNet(radices=[(3, 4)]))],
@@ -117,6 +120,7 @@ def test_the_docs_table_names_every_registry():
     text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
     for registry in (
         "FAMILIES",
+        "ALLOCATIONS",
         "TRANSFORMS",
         "MEASURES",
         "CHECKS",

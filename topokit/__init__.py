@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from topokit.allocation import allocate
     from topokit.checks import run_checks as verify
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
@@ -52,6 +53,7 @@ _PLACES = {
     "Regular": "topokit.families.regular",
     "TopokitError": "topokit.errors",
     "Topology": "topokit.topology",
+    "allocate": "topokit.allocation",
     "concatenate": "topokit.transforms",
     "crop": "topokit.transforms",
     "degrees": "topokit.measures.degrees",
@@ -88,6 +90,7 @@ __all__ = [
     "Regular",
     "TopokitError",
     "Topology",
+    "allocate",
     "concatenate",
     "crop",
     "degrees",

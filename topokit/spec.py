@@ -10,7 +10,7 @@ import dataclasses
 import operator
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from reprlib import repr as shortened
@@ -92,7 +92,7 @@ class Spec(Layered):
         return {self.kind: self.name, "options": options}
 
 
-def option(help: str, *, kind: str, default: Any = dataclasses.MISSING) -> Any:  # noqa: A002 (the flag's help text)
+def option(help: str, *, kind: str, default: Any = dataclasses.MISSING, choices: Iterable[str] = ()) -> Any:  # noqa: A002 (the flag's help text)
     """A dataclass field of a spec, with what the command line needs to know of it.
 
     Args:
@@ -100,8 +100,9 @@ def option(help: str, *, kind: str, default: Any = dataclasses.MISSING) -> Any: 
         kind: "int", "ints" (2,3), "systems" (2,3, repeated), "numbers" (.1,.5), "choice", "flag", "permutations",
             "net" (another topology) or "nets" (several).
         default: as for `dataclasses.field`.
+        choices: the values of a "choice".
     """
-    return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
+    return dataclasses.field(default=default, metadata={"help": help, "kind": kind, "choices": tuple(choices)})
 
 
 def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:

@@ -85,9 +85,15 @@ def family_options(command: Command) -> Command:
     for field_name, (metadata, families) in reversed(helps.items()):
         text = f"{metadata['help']} [{', '.join(families)}]"
         flag = f"--{field_name.replace('_', '-')}"
-        command = click.option(flag, field_name, default=None, help=text, **_TYPES[metadata["kind"]])(command)
+        command = click.option(flag, field_name, default=None, help=text, **_type(metadata))(command)
     family = click.Choice(list(FAMILIES))
     return click.option("--family", type=family, help="Family of topologies; radix-net where left out.")(command)
+
+
+def _type(metadata: dict[str, Any]) -> dict[str, Any]:
+    if metadata["kind"] == "choice":
+        return {"type": click.Choice(metadata["choices"])}
+    return _TYPES[metadata["kind"]]
 
 
 def topology_options(*, seed_flags: tuple[str, ...] = ("--topology-seed",)) -> Callable[[Command], Command]:

@@ -1,12 +1,17 @@
-"""What the random families draw from: uniform subsets."""
+"""What the random families share: their widths, their layers' densities, and uniform subsets to draw."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 
+from topokit.allocation import ALLOCATIONS, allocate, require_shares, uniform
 from topokit.csr import INDEX, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
-from topokit.spec import integers
+from topokit.spec import dotted, integers, numbers
 
 WIDEST = 2**31 - 1  # so that a layer's possible edges can be counted in 63 bits
 
@@ -25,6 +30,34 @@ def random_widths(widths: object) -> tuple[int, ...]:
     return checked
 
 
+def given_density(density: object, allocation: str, layers: int) -> tuple[Fraction, ...]:
+    """The option `density`: one number for each edge layer, or one alone that `allocation` divides among them.
+
+    Raises:
+        InvalidSpecError: no numbers from 0 to 1, a wrong count of them, or no such allocation.
+    """
+    divided = ALLOCATIONS[str(allocation)] is not uniform
+    listed = isinstance(density, Sequence | np.ndarray) and not isinstance(density, str)
+    if divided and listed and len(density) != 1:  # type: ignore[arg-type]
+        raise InvalidSpecError(f"allocation {allocation} divides one density among the layers; give one number")
+    given = numbers(density, "density", 1 if divided else layers)
+    require_shares(given)
+    return given
+
+
+def layer_densities(widths: Sequence[int], density: tuple[Fraction, ...], allocation: str) -> tuple[Fraction, ...]:
+    """The density of each edge layer, from what `given_density` returned."""
+    if allocation == "uniform":
+        return density
+    return allocate([(targets, sources) for sources, targets in pairwise(widths)], density[0], allocation)
+
+
+def density_slug(density: tuple[Fraction, ...], allocation: str) -> str:
+    """The part of a file name that says how dense a network is."""
+    shares = dotted(sorted({f"{float(share):.4g}" for share in density}))
+    return f"density-{shares}" if allocation == "uniform" else f"{allocation}-{shares}"
+
+
 def require_drawing(rows: int, edges: int) -> None:
     """Refuse a layer that could not be drawn with `subsets`, before anything is allocated.
 
@@ -32,6 +65,15 @@ def require_drawing(rows: int, edges: int) -> None:
         TooLargeError: not enough free memory.
     """
     require_memory(32 * (rows + edges), "a random layer")
+
+
+def by_source(cells: UInt64Array, shape: tuple[int, int]) -> UInt64Array:
+    """Cells numbered target * sources + source as source * targets + target, increasing. O(n log n)."""
+    sources, targets = shape
+    target, source = np.divmod(cells, sources)
+    cells = source * targets + target
+    cells.sort()
+    return cells
 
 
 def subsets(rng: np.random.Generator, sizes: UInt64Array, population: int) -> UInt64Array:
@@ -49,21 +91,21 @@ def subsets(rng: np.random.Generator, sizes: UInt64Array, population: int) -> UI
     """
     cells = sizes.size * population
     if 2 * int(sizes.sum()) <= cells:
-        return _distinct(rng, sizes, population)
+        return _filled(rng, np.empty(0, INDEX), sizes, population)
     chosen = np.ones(cells, np.bool_)
-    chosen[_distinct(rng, population - sizes, population).view(np.intp)] = False
+    left_out = _filled(rng, np.empty(0, INDEX), population - sizes, population)
+    chosen[left_out.view(np.intp)] = False
     return np.flatnonzero(chosen).view(INDEX)
 
 
-def _distinct(rng: np.random.Generator, sizes: UInt64Array, population: int) -> UInt64Array:
-    """`subsets` by drawing with replacement until each row has enough distinct elements.
+def _filled(rng: np.random.Generator, cells: UInt64Array, sizes: UInt64Array, population: int) -> UInt64Array:
+    """The cells given, and others by drawing with replacement until each row has enough distinct elements.
 
-    No round draws more than a row still lacks, so that a row's set is what the first distinct elements of an
-    endless sequence of independent draws are: no element is preferred, and all sets are equally likely.
+    No round draws more than a row still lacks, so that what a row gets is the first new elements of an endless
+    sequence of independent draws: no element is preferred, and all sets are equally likely.
     """
     row_starts = np.arange(sizes.size + 1, dtype=INDEX) * population
-    cells = np.empty(0, INDEX)
-    lacking = sizes
+    lacking = sizes - np.diff(np.searchsorted(cells, row_starts)).view(INDEX)
     while lacking.any():
         drawn = np.repeat(row_starts[:-1], lacking.view(np.intp))
         drawn += rng.integers(population, size=drawn.size, dtype=INDEX)

@@ -11,11 +11,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, Buffers, UInt64Array
-from topokit.errors import InvalidSpecError
-from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.families._draws import (
+    density_slug,
+    given_density,
+    layer_densities,
+    random_widths,
+    require_drawing,
+    subsets,
+)
 from topokit.layered import Layered
-from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+from topokit.spec import Spec, dotted, from_cells, generator, integer, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,7 @@ class Bernoulli(Spec):
     Args:
         widths: nodes in each node layer.
         density: p, a number from 0 to 1 for all edge layers, or one for each.
+        allocation: how one density of the whole network is divided among the layers (see `topokit.allocation`).
         seed: of the random draws; edge layer i has a stream of its own.
 
     Raises:
@@ -56,15 +64,15 @@ class Bernoulli(Spec):
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
     density: tuple[Fraction, ...] = option("Density: one number, or one per edge layer.", kind="numbers")
+    allocation: str = option(
+        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
+    )
     seed: int = option("Seed of the random draws.", kind="int")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "density", numbers(self.density, "density", len(self)))
+        object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
-        for density in self.density:
-            if not 0 <= density <= 1:
-                raise InvalidSpecError(f"density must be from 0 to 1, not {density}")
 
     @classmethod
     def twin_of(cls, net: Layered, seed: int) -> Bernoulli:
@@ -77,13 +85,17 @@ class Bernoulli(Spec):
         return cls(widths=net.widths, density=density, seed=seed)
 
     @cached_property
+    def densities(self) -> tuple[Fraction, ...]:
+        """Each edge layer's p."""
+        return layer_densities(self.widths, self.density, self.allocation)
+
+    @cached_property
     def layer_edges(self) -> tuple[int, ...]:
         return tuple(self._draw(i)[1] for i in range(len(self)))
 
     @property
     def slug(self) -> str:
-        density = dotted(sorted({f"{float(p):.4g}" for p in self.density}))
-        return f"{self.name}-{dotted(self.widths)}-density-{density}-seed-{self.seed}"
+        return f"{self.name}-{dotted(self.widths)}-{density_slug(self.density, self.allocation)}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         rng, edges = self._draw(i)
@@ -95,4 +107,4 @@ class Bernoulli(Spec):
     def _draw(self, i: int) -> tuple[np.random.Generator, int]:
         """Layer i's stream, and its number of edges as the first thing drawn from it."""
         rng = generator(self.seed, i)
-        return rng, int(rng.binomial(prod(self.widths[i : i + 2]), float(self.density[i])))
+        return rng, int(rng.binomial(prod(self.widths[i : i + 2]), float(self.densities[i])))

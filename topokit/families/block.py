@@ -11,11 +11,19 @@ from typing import ClassVar
 
 import numpy as np
 
+from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.families._draws import (
+    density_slug,
+    given_density,
+    layer_densities,
+    random_widths,
+    require_drawing,
+    subsets,
+)
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+from topokit.spec import Spec, dotted, from_cells, generator, integer, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,7 @@ class Block(Spec):
         block: nodes in a group.
         density: share of the blocks that are there, from 0 to 1, for all edge layers or for each; rounded to
             a whole number of blocks.
+        allocation: how one density of the whole network is divided among the layers (see `topokit.allocation`).
         seed: of the random draws; edge layer i has a stream of its own.
 
     Raises:
@@ -55,16 +64,16 @@ class Block(Spec):
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
     block: int = option("Nodes in a group.", kind="int")
     density: tuple[Fraction, ...] = option("Density: one number, or one per edge layer.", kind="numbers")
+    allocation: str = option(
+        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
+    )
     seed: int = option("Seed of the random draws.", kind="int")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
         object.__setattr__(self, "block", integer(self.block, "block", 1))
-        object.__setattr__(self, "density", numbers(self.density, "density", len(self)))
+        object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
-        for density in self.density:
-            if not 0 <= density <= 1:
-                raise InvalidSpecError(f"density must be from 0 to 1, not {density}")
         for i, width in enumerate(self.widths):
             if width % self.block:
                 raise InvalidSpecError(
@@ -75,7 +84,8 @@ class Block(Spec):
     def blocks(self) -> tuple[int, ...]:
         """Number of blocks in each edge layer."""
         pairs = pairwise(width // self.block for width in self.widths)
-        return tuple(round(share * prod(pair)) for share, pair in zip(self.density, pairs, strict=True))
+        shares = layer_densities(self.widths, self.density, self.allocation)
+        return tuple(round(share * prod(pair)) for share, pair in zip(shares, pairs, strict=True))
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -87,8 +97,8 @@ class Block(Spec):
 
     @property
     def slug(self) -> str:
-        density = dotted(sorted({f"{float(share):.4g}" for share in self.density}))
-        return f"{self.name}-{self.block}-{dotted(self.widths)}-density-{density}-seed-{self.seed}"
+        density = density_slug(self.density, self.allocation)
+        return f"{self.name}-{self.block}-{dotted(self.widths)}-{density}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         sources, targets = self.widths[i : i + 2]

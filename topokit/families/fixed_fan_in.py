@@ -11,9 +11,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.families._draws import (
+    by_source,
+    density_slug,
+    given_density,
+    layer_densities,
+    random_widths,
+    require_drawing,
+    subsets,
+)
 from topokit.layered import Layered, Promises
 from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
 
@@ -28,6 +37,8 @@ class FixedFanIn(Spec):
     Args:
         widths: nodes in each node layer.
         fan_in: sources of each target, from 0 to all of them: a number for all edge layers, or one for each.
+        density: in place of fan_in, the share of its sources that a target has, from 0 to 1.
+        allocation: how one density of the whole network is divided among the layers (see `topokit.allocation`).
         seed: of the random draws; edge layer i has a stream of its own.
 
     Raises:
@@ -50,14 +61,29 @@ class FixedFanIn(Spec):
     name: ClassVar[str] = "fixed-fan-in"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    fan_in: tuple[Fraction, ...] = option("Sources of each node: one number, or one per edge layer.", kind="numbers")
+    fan_in: tuple[Fraction, ...] | None = option(
+        "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
+    )
+    density: tuple[Fraction, ...] | None = option(
+        "Density: one number, or one per edge layer.", kind="numbers", default=None
+    )
+    allocation: str = option(
+        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
+    )
     seed: int = option("Seed of the random draws.", kind="int")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "fan_in", numbers(self.fan_in, "fan_in", len(self)))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
-        for i, (fan_in, sources) in enumerate(zip(self.fan_in, self.widths, strict=False)):
+        if (self.fan_in is None) == (self.density is None):
+            raise InvalidSpecError("fixed-fan-in needs either fan_in or density, and not both")
+        if self.density is not None:
+            object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
+            return
+        if self.allocation != "uniform":
+            raise InvalidSpecError(f"allocation {self.allocation} divides a density: give density in place of fan_in")
+        object.__setattr__(self, "fan_in", numbers(self.fan_in, "fan_in", len(self)))
+        for i, (fan_in, sources) in enumerate(zip(self.means, self.widths, strict=False)):
             if not 0 <= fan_in <= sources:
                 raise InvalidSpecError(
                     f"layer {i}: fan_in must be from 0 to {sources}, the number of sources, not {fan_in}"
@@ -73,8 +99,16 @@ class FixedFanIn(Spec):
         return cls(widths=net.widths, fan_in=fan_in, seed=seed)
 
     @cached_property
+    def means(self) -> tuple[Fraction, ...]:
+        """Mean fan-in of each edge layer."""
+        if self.density is None:
+            return self.fan_in or ()
+        shares = layer_densities(self.widths, self.density, self.allocation)
+        return tuple(share * sources for share, sources in zip(shares, self.widths, strict=False))
+
+    @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        return tuple(round(mean * targets) for mean, targets in zip(self.fan_in, self.widths[1:], strict=True))
+        return tuple(round(mean * targets) for mean, targets in zip(self.means, self.widths[1:], strict=True))
 
     @property
     def promises(self) -> Promises:
@@ -86,8 +120,11 @@ class FixedFanIn(Spec):
 
     @property
     def slug(self) -> str:
-        fan_in = dotted(sorted({f"{float(mean):.4g}" for mean in self.fan_in}))
-        return f"{self.name}-{dotted(self.widths)}-of-{fan_in}-seed-{self.seed}"
+        if self.density is None:
+            share = f"of-{dotted(sorted({f'{float(mean):.4g}' for mean in self.means}))}"
+        else:
+            share = density_slug(self.density, self.allocation)
+        return f"{self.name}-{dotted(self.widths)}-{share}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         rng = generator(self.seed, i)
@@ -96,7 +133,5 @@ class FixedFanIn(Spec):
         least, larger = divmod(self.layer_edges[i], targets)
         sizes = np.full(targets, least, INDEX)
         sizes[rng.permutation(targets)[:larger]] += 1
-        target, source = np.divmod(subsets(rng, sizes, sources), sources)
-        cells = source * targets + target
-        cells.sort()
+        cells = by_source(subsets(rng, sizes, sources), (sources, targets))
         return from_cells(cells, (sources, targets), buffers)

@@ -13,7 +13,7 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import random_widths, require_drawing, subsets
+from topokit.families._draws import by_source, random_widths, require_drawing, subsets
 from topokit.layered import Promises
 from topokit.spec import Spec, dotted, from_cells, generator, integer, option
 
@@ -83,7 +83,5 @@ class NOfM(Spec):
         groups = targets * (sources // self.m)
         require_drawing(groups, self.layer_edges[i])
         drawn = subsets(generator(self.seed, i), np.full(groups, self.n, INDEX), self.m)
-        target, source = np.divmod(drawn, sources)  # a target's groups stand side by side
-        cells = source * targets + target
-        cells.sort()
+        cells = by_source(drawn, (sources, targets))  # a target's groups stand side by side
         return from_cells(cells, (sources, targets), buffers)

@@ -46,7 +46,9 @@ class Crop(Transform):
 
     of: Layered = option("The network to crop.", kind="net")
     widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints")
-    keep: str = option("Which nodes are kept: first or last.", kind="choice", default="first")
+    keep: str = option(
+        "Which nodes are kept: first or last.", kind="choice", default="first", choices=("first", "last")
+    )
 
     def __post_init__(self) -> None:
         old = network(self.of, "the network to crop").widths
