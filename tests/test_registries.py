@@ -44,6 +44,10 @@ EXAMPLES = {
         tk.Bernoulli(widths=(3, 3), density=(0,), seed=2),
         tk.Bernoulli(widths=(9, 5, 7), density=".4", allocation="erk", seed=2),
     ],
+    "small-world": [
+        tk.SmallWorld(widths=(9, 5, 7), fan_in=3, rewire=".3", seed=1),
+        tk.SmallWorld(widths=(6, 6, 4), fan_in=(2, 5), rewire=(0, 1), seed=1),
+    ],
     "crop": [crop(RADIX, (5, 12, 6, 18, 11)), crop(RADIX, (6, 10, 6, 18, 12), keep="last")],
     "concatenate": [concatenate(RADIX, tk.RadixNet(radices=[(3, 4)]))],
     "kron": [kron(RADIX, (2, 1, 3, 1, 1))],

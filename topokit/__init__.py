@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from topokit.families.n_of_m import NOfM
     from topokit.families.radix_net import RadixNet
     from topokit.families.regular import Regular
+    from topokit.families.small_world import SmallWorld
     from topokit.formats import from_networkx, load, save, save_masks, to_networkx
     from topokit.layered import Layer, Layered, Promises
     from topokit.masking import from_masks, masks
@@ -51,6 +52,7 @@ _PLACES = {
     "Promises": "topokit.layered",
     "RadixNet": "topokit.families.radix_net",
     "Regular": "topokit.families.regular",
+    "SmallWorld": "topokit.families.small_world",
     "TopokitError": "topokit.errors",
     "Topology": "topokit.topology",
     "allocate": "topokit.allocation",
@@ -88,6 +90,7 @@ __all__ = [
     "Promises",
     "RadixNet",
     "Regular",
+    "SmallWorld",
     "TopokitError",
     "Topology",
     "allocate",

@@ -18,6 +18,7 @@ FAMILIES = Registry(
         "n-of-m": "topokit.families.n_of_m:NOfM",
         "block": "topokit.families.block:Block",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
+        "small-world": "topokit.families.small_world:SmallWorld",
     },
 )
 

@@ -98,6 +98,31 @@ def subsets(rng: np.random.Generator, sizes: UInt64Array, population: int) -> UI
     return np.flatnonzero(chosen).view(INDEX)
 
 
+def supersets(rng: np.random.Generator, kept: UInt64Array, rows: int, size: int, population: int) -> UInt64Array:
+    """Rows of some elements of range(population), each filled up to `size` by a uniformly random set of the others.
+
+    O(n log n) time for n elements of the result.
+
+    Args:
+        rng: where the randomness comes from.
+        kept: the rows' elements, increasing: row * population + element.
+        rows: number of rows; rows * population is below 2**63.
+        size: how many elements each row gets, from as many as it has to all of them.
+        population: how many elements there are to choose from.
+
+    Returns:
+        row * population + element of each element, increasing.
+    """
+    if 2 * size <= population:
+        return _filled(rng, kept, np.full(rows, size, INDEX), population)
+    lots = rng.random((rows, population))
+    lots.ravel()[kept.view(np.intp)] = -1
+    drawn = np.argpartition(lots, size - 1, axis=1)[:, :size]
+    drawn.sort(axis=1)
+    drawn += np.arange(0, rows * population, population)[:, None]
+    return drawn.ravel().view(INDEX)
+
+
 def _filled(rng: np.random.Generator, cells: UInt64Array, sizes: UInt64Array, population: int) -> UInt64Array:
     """The cells given, and others by drawing with replacement until each row has enough distinct elements.
 
