@@ -48,6 +48,8 @@ EXAMPLES = {
         tk.SmallWorld(widths=(9, 5, 7), fan_in=3, rewire=".3", seed=1),
         tk.SmallWorld(widths=(6, 6, 4), fan_in=(2, 5), rewire=(0, 1), seed=1),
     ],
+    "lps": [tk.LPS(p=5, q=13), tk.LPS(p=17, q=13, layers=2)],
+    "margulis": [tk.Margulis(side=5), tk.Margulis(side=2, layers=9)],
     "crop": [crop(RADIX, (5, 12, 6, 18, 11)), crop(RADIX, (6, 10, 6, 18, 12), keep="last")],
     "concatenate": [concatenate(RADIX, tk.RadixNet(radices=[(3, 4)]))],
     "kron": [kron(RADIX, (2, 1, 3, 1, 1))],

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from topokit.families.butterfly import Butterfly
     from topokit.families.fixed_fan_in import FixedFanIn
     from topokit.families.graph_challenge import GraphChallenge
+    from topokit.families.lps import LPS
+    from topokit.families.margulis import Margulis
     from topokit.families.n_of_m import NOfM
     from topokit.families.radix_net import RadixNet
     from topokit.families.regular import Regular
@@ -46,8 +48,10 @@ _PLACES = {
     "Butterfly": "topokit.families.butterfly",
     "FixedFanIn": "topokit.families.fixed_fan_in",
     "GraphChallenge": "topokit.families.graph_challenge",
+    "LPS": "topokit.families.lps",
     "Layer": "topokit.layered",
     "Layered": "topokit.layered",
+    "Margulis": "topokit.families.margulis",
     "NOfM": "topokit.families.n_of_m",
     "Promises": "topokit.layered",
     "RadixNet": "topokit.families.radix_net",
@@ -79,6 +83,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "LPS",
     "Bernoulli",
     "Block",
     "Butterfly",
@@ -86,6 +91,7 @@ __all__ = [
     "GraphChallenge",
     "Layer",
     "Layered",
+    "Margulis",
     "NOfM",
     "Promises",
     "RadixNet",

@@ -19,6 +19,8 @@ FAMILIES = Registry(
         "block": "topokit.families.block:Block",
         "bernoulli": "topokit.families.bernoulli:Bernoulli",
         "small-world": "topokit.families.small_world:SmallWorld",
+        "lps": "topokit.families.lps:LPS",
+        "margulis": "topokit.families.margulis:Margulis",
     },
 )
 
