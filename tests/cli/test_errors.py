@@ -7,6 +7,7 @@ import pytest
 
 import topokit as tk
 
+ERK = ("--allocation", "erk", "--seed", "1")
 RADIX = ("--radices", "2,2", "-o", "x")
 
 
@@ -34,6 +35,10 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", "--family", "bernoulli", "--widths", "3,3", "--density", "1.5", "--seed", "1"), 2, "density"),
         (("build", "--family", "bernoulli", "--widths", "3,3", "--density", "nan", "--seed", "1"), 2, "density"),
         (("build", "--family", "fixed-fan-in", "--widths", "3,3", "--fan-in", "4", "--seed", "1"), 2, "4"),
+        (("build", "--family", "bernoulli", "--widths", "3,3", "--density", ".5", "--allocation", "erg"), 2, "igq"),
+        (("build", "--family", "bernoulli", "--widths", "3,3,3", "--density", ".5,.4", *ERK), 2, "give one number"),
+        (("build", "--family", "fixed-fan-in", "--widths", "3,3", "--seed", "1"), 2, "either fan_in or density"),
+        (("build", "--family", "lps", "--p", "7", "--q", "13"), 2, "p must be a prime that is 1 modulo 4"),
         (("build", "--family", "nonsense"), 2, "radix-net"),
         (("build", "--random-equivalent", "regular", "--radices", "2,2"), 2, "needs --seed"),
         (("build",), 2, "no topology"),

@@ -35,6 +35,14 @@ def test_the_first_network(topokit, tmp_path):
     assert topokit("info", built["file"]).out.splitlines()[-1].endswith("  4 blocks of 20 x 2")
 
 
+def test_one_density_for_the_whole_network_is_divided_among_its_layers(topokit):
+    options = ("--widths", "784,300,100,10", "--density", ".05", "--allocation", "erk", "--seed", "0")
+    fixed = topokit("build", "--family", "fixed-fan-in", *options, "--json").json
+    assert fixed["layer_edges"] == [9051, 3340, 919]  # 13310 / 1594 times 1084, 400 and 110
+    assert abs(topokit("build", "--family", "bernoulli", *options, "--json").json["edges"] - 13310) < 600
+    assert topokit("verify", fixed["file"], "--json").json["verdict"] == "holds"
+
+
 def test_the_papers_network_and_its_twins(topokit, tmp_path):
     radix = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
     assert topokit("build", *radix, "-o", "radix.safetensors", "--json").json["layer_edges"] == [23520, 3000]

@@ -105,20 +105,19 @@ def supersets(rng: np.random.Generator, kept: UInt64Array, rows: int, size: int,
 
     Args:
         rng: where the randomness comes from.
-        kept: the rows' elements, increasing: row * population + element.
+        kept: the rows' elements, row by row: row * population + element.
         rows: number of rows; rows * population is below 2**63.
         size: how many elements each row gets, from as many as it has to all of them.
         population: how many elements there are to choose from.
 
     Returns:
-        row * population + element of each element, increasing.
+        row * population + element of each element, row by row.
     """
     if 2 * size <= population:
         return _filled(rng, kept, np.full(rows, size, INDEX), population)
     lots = rng.random((rows, population))
     lots.ravel()[kept.view(np.intp)] = -1
     drawn = np.argpartition(lots, size - 1, axis=1)[:, :size]
-    drawn.sort(axis=1)
     drawn += np.arange(0, rows * population, population)[:, None]
     return drawn.ravel().view(INDEX)
 

@@ -25,7 +25,7 @@ Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c
 
 @dataclass(frozen=True, kw_only=True)
 class LPS(Spec):
-    """Layers of q (q^2 - 1) / 2 nodes and degree p + 1 that expand as well as any of that degree can.
+    """Layers of q (q^2 - 1) / 2 nodes and degree p + 1 that expand as well as large ones of that degree can.
 
     Nodes are the invertible 2 x 2 matrices over the integers modulo q, up to a factor: half of them, those whose
     determinant is a square, or the other half. The p + 1 integer quaternions a of norm p with a_0 odd and

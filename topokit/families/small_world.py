@@ -96,7 +96,7 @@ class SmallWorld(Spec):
 
 
 def _band(sources: int, targets: int, fan_in: int) -> UInt64Array:
-    """Each target's nearest sources on the ring, as target * sources + source, increasing.
+    """Each target's nearest sources on the ring, as target * sources + source, target by target.
 
     Target t lies at t * sources / targets, counted in sources; its nearest ones are those less than fan_in / 2
     away, and the first one that is just as far.
@@ -104,6 +104,5 @@ def _band(sources: int, targets: int, fan_in: int) -> UInt64Array:
     target = np.arange(targets, dtype=np.int64)
     first = -((fan_in * targets // 2 - target * sources) // targets)
     nearest = (first[:, None] + np.arange(fan_in)) % sources
-    nearest.sort(axis=1)
     nearest += (target * sources)[:, None]
     return nearest.ravel().view(INDEX)
