@@ -16,6 +16,9 @@ _FAMILIES = {
     "graph-challenge": "Graph Challenge network",
     "n-of-m": "Random, n of every m",
     "block": "Random, blocks",
+    "lps": "LPS Ramanujan graph",
+    "margulis": "Margulis expander",
+    "small-world": "Small world",
 }
 _LONGEST = 200  # characters of a title; a recipe may come from a file and be of any length
 

@@ -80,6 +80,11 @@ def test_layers_and_seeds_have_streams_of_their_own():
     assert len({layer.indices.tobytes() for layer in layers}) == 3
 
 
+def test_a_seed_means_the_same_network_for_ever():
+    net = tk.SmallWorld(widths=(300, 100, 40), fan_in=(30, 80), rewire=".3", seed=0)
+    assert tk.fingerprint(net) == "975d482de3cf95cf45678ab8ca314ff515d0fd46843380b9d31122379f5edbb7"
+
+
 def test_each_layer_has_its_own_numbers():
     net = tk.SmallWorld(widths=(20, 20, 20), fan_in=(2, 4), rewire=(0, 1), seed=0)
     band = tk.SmallWorld(widths=(20, 20, 20), fan_in=(2, 4), rewire=0, seed=0)
