@@ -173,8 +173,8 @@ def options(family: type[Spec], args: str) -> str:
     rows = []
     for field in dataclasses.fields(family):  # type: ignore[arg-type]
         default = {dataclasses.MISSING: "required", None: "none"}.get(field.default) or comma(field.default)
-        kind = field.metadata["kind"]
-        rows.append((f"`{flag_of(field.name)}`", KINDS.get(kind, kind), default, prose(field.metadata["help"])))
+        takes = KINDS.get(field.metadata["kind"]) or ", ".join(f"`{one}`" for one in field.metadata["choices"])
+        rows.append((f"`{flag_of(field.name)}`", takes, default, prose(field.metadata["help"])))
     meanings = [f"- `{name}`: {prose(text)}" for name, text in items(args)]
     flags = table(("option", "takes", "default", "meaning"), rows)
     return f"{flags}\n\nIn full, by their names in Python:\n\n" + "\n".join(meanings)

@@ -34,7 +34,7 @@ class LPS(Spec):
     layer is the half of the squares, and all edge layers are equal.
 
     Each layer is a Ramanujan graph: every singular value but the largest, p + 1, is at most 2 sqrt(p).
-    Connectivity is promised for as many layers as this bound alone proves it; `verify` finds it sooner.
+    Connectivity is promised from the number of layers on for which this bound proves it; fewer may do.
 
     Args:
         p: a prime, 1 modulo 4; the degree is p + 1.
@@ -44,13 +44,22 @@ class LPS(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
-    Cost of a layer: O(edges log p) time, 8 bytes an edge and some 160 bytes a node while it is made.
-    Source: Lubotzky, Phillips & Sarnak 1988, "Ramanujan graphs", Combinatorica 8; Cayley graphs as layers of
-    a neural network, Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757.
+    Proof: There are p + 1 such quaternions (Jacobi). Were two of them, a and b, equal up to a factor modulo q, then
+    a * conj(b) = r + 2 q v with an odd r and an integer vector v, which is 0 only if a = b. Its norm is
+    p^2 = r^2 + 4 q^2 |v|^2, and q divides p - r or p + r but not both; so q^2 would divide one of these even
+    numbers, which are between 0 and 2 p: but q^2 > p. So each node feeds p + 1 different ones, and as conj(a) is
+    one of the quaternions and undoes a, as many feed it. The bound on the singular values is the theorem of
+    Lubotzky, Phillips & Sarnak. With n nodes, the path counts of L layers are (p + 1)^L / n everywhere plus entries
+    of at most (1 - 1/n) (2 sqrt(p))^L, so there is a path between all pairs where (p + 1)^L exceeds
+    (n - 1) (2 sqrt(p))^L.
 
-    >>> net = LPS(p=5, q=13)
+    Cost of a layer: O(edges log p) time, 8 bytes an edge and some 160 bytes a node while it is made.
+    Source: Lubotzky, Phillips & Sarnak 1988, "Ramanujan graphs", Combinatorica 8; expanders as layers of a
+    neural network, Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757.
+
+    >>> net = LPS(p=5, q=13, layers=2)
     >>> net.widths, net.promises.degrees
-    ((1092, 1092), ((6, 6),))
+    ((1092, 1092, 1092), ((6, 6), (6, 6)))
     """
 
     kind: ClassVar[str] = "family"

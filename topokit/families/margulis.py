@@ -24,10 +24,10 @@ class Margulis(Spec):
 
     Node x * side + y, the point (x, y) modulo side, feeds (x +- 2y, y), (x +- (2y + 1), y), (x, y +- 2x) and
     (x, y +- (2x + 1)): the Margulis-Gabber-Galil graph. Counted with multiplicity it is 8-regular, and every
-    other singular value is at most 5 sqrt(2) = 7.07, whatever the side. Here an edge is there or not, so the
-    nodes for which some of the 8 points coincide, on a few lines of the torus, have fewer edges: the density is
-    promised and no degree. Connectivity is promised for as many layers as the bound alone proves it; `verify`
-    finds it sooner.
+    singular value but the largest is at most 5 sqrt(2) = 7.07, whatever the side. Here an edge is there or not, so
+    the nodes for which some of the 8 points coincide, on a few lines of the torus, have fewer edges: the density
+    is promised and no degree. Connectivity is promised from the number of layers on for which the bound proves it;
+    fewer may do.
 
     Args:
         side: points on each side of the torus; at least 2.
@@ -36,14 +36,21 @@ class Margulis(Spec):
     Raises:
         InvalidSpecError: which number breaks which rule.
 
+    Proof: Points on a line y are shifted alike, by +-2y and +-(2y + 1), and points on a line x likewise; the edges are
+    the different shifts of all lines, counted. A shift along both lines is the same edge only where both are 0:
+    that is at 4 points, as 0 is among the shifts of two lines each way. The bound on the singular values is
+    proved in the survey of Hoory, Linial & Wigderson. With n nodes, the path counts of L layers, with multiplicity, are
+    8^L / n everywhere plus entries of at most (1 - 1/n) (5 sqrt(2))^L, so there is a path between all pairs where
+    8^L > (n - 1) (5 sqrt(2))^L.
+
     Cost of a layer: O(edges) time, some 20 bytes an edge while it is made.
     Source: Gabber & Galil 1981, "Explicit Constructions of Linear-Sized Superconcentrators", Journal of Computer
     and System Sciences 22; this form and its bound, Hoory, Linial & Wigderson 2006, "Expander graphs and their
     applications", section 8.
 
-    >>> net = Margulis(side=28)
+    >>> net = Margulis(side=8)
     >>> net.widths, net.layer_edges
-    ((784, 784), (6044,))
+    ((64, 64), (444,))
     """
 
     kind: ClassVar[str] = "family"

@@ -29,7 +29,7 @@ class SmallWorld(Spec):
 
     So `rewire` leads from a band at 0 to fixed fan-in at 1. Watts & Strogatz rewire the edges of one ring of
     nodes one by one, with their own old neighbour excluded; here the edges join two layers, a target keeps its
-    fan-in, and all its rewired edges let go before the first one draws. Only in-degrees are promised.
+    fan-in, and all its rewired edges let go before the first one draws.
 
     Args:
         widths: nodes in each node layer.
@@ -39,6 +39,11 @@ class SmallWorld(Spec):
 
     Raises:
         InvalidSpecError: which number breaks which rule.
+
+    Proof: The band's sources are consecutive on the ring, so a target has fan_in different ones. It draws as many as
+    let go, and none that it has. So its in-degree stays fan_in, whatever is drawn, and of all possible edges of a
+    layer a share of fan_in / sources is there. With rewire 1 nothing is kept, and what a target draws is a
+    uniformly random set. Out-degrees are drawn.
 
     Cost of a layer: O(edges log edges) time, some 40 bytes an edge while it is drawn.
     Source: Watts & Strogatz 1998, "Collective dynamics of 'small-world' networks", Nature 393; for the layers of
