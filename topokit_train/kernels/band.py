@@ -51,8 +51,8 @@ class BandPlan(Plan):
         self.sources = Cycles(found.sources, layer.shape[0], band, lag=band.radix - 1)
         self.targets = Cycles(found.targets, layer.shape[1], band, lag=0)
         self.shape = (band.stride, band.length, self.targets.twins, band.radix, self.sources.twins)
-        self.tile = _tile(band.length, self.targets.twins)
-        self.tile_back = _tile(band.length, self.sources.twins)
+        self.tile = _tile(band.length, band.radix, self.targets.twins)
+        self.tile_back = _tile(band.length, band.radix, self.sources.twins)
         slots = self._slots_of(layer)
         order = np.argsort(slots)
         position = np.empty_like(order, np.int32 if layer.edges < 2**31 else np.int64)
@@ -97,18 +97,25 @@ class BandPlan(Plan):
             slot, 0 where it is empty, shape (stride, length, target twins, radix, source twins).
         """
         if self.slots.numel():
-            values = values.new_zeros(prod(self.shape)).index_copy_(0, self.slots, values)
+            values = values.new_zeros(prod(self.shape)).scatter_(0, self.slots, values)  # twice as fast as index_copy_
         return self.sources.extended(x), values.view(self.shape)
 
 
-def _tile(length: int, twins: int) -> int:
-    """How many neighbouring classes to compute at once: the least divisor of the length that gives 3 rows or more.
+def _tile(length: int, radix: int, twins: int) -> int:
+    """How many neighbouring classes to compute at once: the divisor of the length with the least `_price`."""
+    divisors = (tile for tile in range(1, length + 1) if length % tile == 0)
+    return min(divisors, key=lambda tile: _price(tile, radix, twins))
 
-    A tile of t classes computes (t + radix - 1) / radix times what is needed, and below 3 rows a product waits for
-    memory. Measured on a CPU with 7 layers of radices 4 to 32 and 1 to 64 twins at batches 128 and 512: within a tenth
-    of the best tile in 13 cases, a third slower in one.
+
+def _price(tile: int, radix: int, twins: int) -> float:
+    """What a tile's product takes for each edge, in units of a large one's.
+
+    A tile of t classes computes (t + radix - 1) / radix times what is needed, and a product with few rows waits for
+    memory; one with a single row is a product with a vector. Fitted to 10 layers with radices 4 to 32 and 1 to 64
+    twins at batches 100 and 512, in the time of one CPU thread.
     """
-    return next(tile for tile in range(1, length + 1) if length % tile == 0 and (tile * twins >= 3 or tile == length))
+    rows = tile * twins
+    return (tile + radix - 1) / radix * (1 + 6.7 / (3 if rows == 1 else rows))
 
 
 def multiply(x: Tensor, values: Tensor, plan: BandPlan) -> Tensor:
@@ -199,9 +206,9 @@ class _Gradients(torch.autograd.Function):
 _product: Callable[[Tensor, Tensor, BandPlan], Tensor] = _Product.apply
 _gradients: Callable[..., tuple[Tensor | None, Tensor | None]] = _Gradients.apply
 
-# (per product, those with zeros included; per node; for a step of any size). cpu: fitted to 21 layers of 32 to 1024
-# nodes and 6 of up to 4096, in CPU time at batch 128. cuda: a careful guess, not measured
-_COST = {"cpu": (1.5, 11, 16_000), "cuda": (4, 20, 1_000_000)}
+# (per slot, at the price of its tile; per node; for a step of any size). cpu: fitted to layers of 100 to 4096 nodes,
+# in the time of one thread at batch 128. cuda: a careful guess, not measured
+_COST = {"cpu": (1.2, 11, 18_000), "cuda": (4, 20, 1_000_000)}
 
 
 def cost(layer: Layer, device: str) -> float:
@@ -210,11 +217,12 @@ def cost(layer: Layer, device: str) -> float:
     if found.band is None:
         return inf
     band, rows, columns = found.band, int(found.targets.sizes.max()), int(found.sources.sizes.max())
-    lag = band.radix - 1
-    read = (2 * (_tile(band.length, rows) + lag) + _tile(band.length, columns) + lag) / 3  # twice forward, once back
+    there, back = (_price(_tile(band.length, band.radix, side), band.radix, side) for side in (rows, columns))
     per_product, per_node, fixed = _COST[device]
-    products = band.stride * band.length * rows * columns * read
-    return per_product * products + per_node * sum(layer.shape) + fixed
+    products = band.stride * band.length * band.radix * rows * columns
+    return (
+        per_product * products * (2 * there + back) / 3 + per_node * sum(layer.shape) + fixed
+    )  # twice there, once back
 
 
 KERNEL = Kernel("band", BandPlan, multiply, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

@@ -140,7 +140,7 @@ _product: Callable[[Tensor, Tensor, CsrPlan, bool], Tensor] = _Product.apply
 _sampled: Callable[[Tensor, Tensor, CsrPlan], Tensor] = _Sampled.apply
 
 # (per edge, for a step of any size). cpu: measured on 2 cores, 64x64 to 3000x3000. cuda: a careful guess, not measured
-_COST = {"cpu": (4, 10_000), "cuda": (50, 1_000_000)}
+_COST = {"cpu": (4, 16_500), "cuda": (50, 1_000_000)}
 
 
 def cost(layer: Layer, device: str) -> float:
