@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 from topokit.csr import require_memory
 from topokit.errors import TooLargeError
 
-DENSE = 256
-"""Rows or columns up to which all singular values of a sparse matrix are computed, in some milliseconds."""
+DENSE = 64
+"""Rows or columns up to which a matrix is made dense and all its singular values are computed."""
 
 
-def largest_values(matrix: Any, count: int, dense: int) -> NDArray[np.float64]:
+def largest_values(matrix: Any, count: int) -> NDArray[np.float64]:
     """The `count` largest singular values, descending; those that rounding alone would explain are 0.
 
     Args:
         matrix: a scipy.sparse array or a scipy.sparse.linalg.LinearOperator.
-        count: at most as many as the matrix has rows and columns.
-        dense: the matrix is made dense if it has at most so many rows or columns, or if iteration cannot
-            give as many values as are asked for.
+        count: at most as many as the matrix has rows and columns. If it has nearly no more, or is small, it is
+            made dense.
 
     Raises:
         TooLargeError: not enough free memory, or the iteration does not converge.
@@ -33,7 +32,7 @@ def largest_values(matrix: Any, count: int, dense: int) -> NDArray[np.float64]:
     least, most = sorted(matrix.shape)
     if count == 0:
         return np.zeros(0)
-    if least <= max(dense, count):
+    if least <= max(DENSE, count):
         require_memory(24 * least * most, "a dense matrix of singular values")
         values: NDArray[Any] = np.linalg.svd(_as_dense(matrix), compute_uv=False)[:count]
     else:

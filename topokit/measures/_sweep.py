@@ -141,7 +141,7 @@ def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) ->
     while True:
         sweep = min(race, key=lambda entry: (not entry.folded, entry.spent + entry.work))
         if sweep.spent + sweep.work > budget:
-            raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe instead")
+            raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe or a sample")
         sweep.advance()
         if sweep.done:
             return sweep

@@ -1,4 +1,4 @@
-"""The end-to-end spectrum: singular values of the product of all layers, which is never formed.
+"""The end-to-end spectrum: singular values of the product of all layers, which is formed for few nodes only.
 
 Entry (u, v) of the product is the number of paths from input u to output v. If all are equal its rank is one.
 """
@@ -16,9 +16,6 @@ from topokit.measures._singular import largest_values
 
 HELD = 2**24
 """Edges of a network up to which its scaled layers are kept between the steps, 12 bytes an edge."""
-
-DENSE = 128
-"""Inputs or outputs up to which the product is formed after all: it is then small, and all its values come out."""
 
 Vector = NDArray[np.float64]
 
@@ -68,7 +65,7 @@ def end_to_end(net: Layered, *, count: int = 6) -> EndToEnd:
         matmat=lambda y: weights * product.backward(y),
         rmatmat=lambda x: product.forward(weights * x),
     )
-    values = largest_values(operator, min(count, *operator.shape), DENSE)
+    values = largest_values(operator, min(count, *operator.shape))
     return EndToEnd(float(scale + np.log2(values[0])), tuple((values / values[0]).tolist()))
 
 

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.measures._layers import each_layer
-from topokit.measures._singular import DENSE, largest_values
+from topokit.measures._singular import largest_values
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import Quotient, quotient_of
+
+DIGITS = 12
+"""Digits after the point of a margin, so that rounding makes none of a layer that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,9 @@ class LayerSpectrum:
         Source: Marcus, Spielman & Srivastava 2015, Annals of Mathematics 182:307.
         """
         out, into = self.degrees
-        return sqrt(out - 1) + sqrt(into - 1) - self._second if out and into else None
+        if not (out and into):
+            return None
+        return round(sqrt(out - 1) + sqrt(into - 1) - self._second, DIGITS) + 0.0  # never -0.0
 
     @property
     def _second(self) -> float:
@@ -63,7 +68,7 @@ def spectra(net: Layered, *, count: int = 6) -> Iterator[LayerSpectrum]:
     and class j of targets b_j, the values are those of the quotient with entries sqrt(a_i b_j).
 
     Cost of a layer: O(edges log edges), and either a dense decomposition of the quotient, where it has at
-    most 256 classes on one side or nearly all values are asked for; or Lanczos' iteration, O(edges) a step. The
+    most 64 classes on one side or nearly all values are asked for; or Lanczos' iteration, O(edges) a step. The
     latter gives a value that occurs more than once at least once, and as a rule as often as it occurs.
 
     Raises:
@@ -83,7 +88,7 @@ def _spectrum(layer: Layer, count: int) -> LayerSpectrum:
     quotient = quotient_of(layer)
     matrix = _weighted(quotient)
     values = np.zeros(min(count, *layer.shape))
-    found = largest_values(matrix, min(values.size, *matrix.shape), DENSE)
+    found = largest_values(matrix, min(values.size, *matrix.shape))
     values[: found.size] = found
     degrees = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
     return LayerSpectrum(tuple(values.tolist()), _components(quotient), degrees)

@@ -52,6 +52,10 @@ def test_a_long_cycle_is_no_expander_but_ramanujan():
     assert found.ramanujan_margin == pytest.approx(2 - 2 * np.cos(np.pi / 100))
 
 
+def test_a_margin_of_zero_is_zero():
+    assert str(spectrum(np.kron(np.eye(3), np.ones((2, 2)))).ramanujan_margin) == "0.0"
+
+
 def test_where_degrees_vary_there_is_no_margin():
     found = spectrum(np.array([[1, 1, 0], [0, 1, 1]]))
     assert found.ramanujan_margin is None
