@@ -88,6 +88,16 @@ def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict
 
 
 def _print(networks: list[dict[str, Any]], widths: list[str]) -> None:
+    if len(networks) > 1:
+        _print_beside(networks, widths)
+    for network, shown in zip(networks, widths, strict=True):
+        if network["against_twins"]:
+            if len(networks) > 1:
+                click.echo()
+            _print_twins(f"{network['file']} ({shown}, {network['edges']:,} edges)", **network["against_twins"])
+
+
+def _print_beside(networks: list[dict[str, Any]], widths: list[str]) -> None:
     labels = list(dict.fromkeys(label for network in networks for label in network["values"]))
     rows = [
         ("widths", *widths),
@@ -97,15 +107,13 @@ def _print(networks: list[dict[str, Any]], widths: list[str]) -> None:
     render.grid(["", *(network["file"] for network in networks)], rows, left=[""])
     for network in networks:
         if network["skipped"]:
-            click.echo(f"\n{network['file']}: left out {_reasons(network['skipped'])}")
-        if network["against_twins"]:
-            _print_twins(network["file"], **network["against_twins"])
+            click.echo(f"{network['file']}: left out {_reasons(network['skipped'])}")
 
 
 def _print_twins(
-    file: str, kind: str, seeds: list[int], comparisons: dict[str, dict[str, Any]], skipped: dict[str, str]
+    network: str, kind: str, seeds: list[int], comparisons: dict[str, dict[str, Any]], skipped: dict[str, str]
 ) -> None:
-    click.echo(f"\n{file} against {len(seeds)} {kind} twins, seeds {seeds[0]} to {seeds[-1]}\n")
+    click.echo(f"{network} against {len(seeds)} {kind} twins, seeds {seeds[0]} to {seeds[-1]}")
     keys = ("value", "mean", "sd", "z", "rank_p", "adjusted_p")
     rows = [
         (label, *(render.number(one[key]) for key in keys), one["verdict"] or "-") for label, one in comparisons.items()

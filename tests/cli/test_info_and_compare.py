@@ -112,7 +112,7 @@ def test_one_network_against_chance(topokit):
     assert against["comparisons"]["density"]["z"] is None
     assert "undecided" not in topokit("compare", "net").out
     shown = topokit("compare", "net", "--twins", 4, "--kind", "bernoulli", "--topology-seed", 9)
-    assert "net against 4 bernoulli twins, seeds 9 to 12\n" in shown.out
+    assert "net (8-80-80-8, 1,920 edges) against 4 bernoulli twins, seeds 9 to 12\n" in shown.out
     assert "4 twins" in shown.err
 
 
@@ -130,8 +130,8 @@ def test_each_of_several_against_chance(topokit, pruned):
     networks = topokit("compare", "net", pruned, "--twins", 3, "--json").json["networks"]
     assert [len(network["against_twins"]["seeds"]) for network in networks] == [3, 3]
     shown = topokit("compare", "net", pruned, "--twins", 3).out
-    assert "net against 3 regular twins" in shown
-    assert "pruned against 3 regular twins" in shown
+    assert "net (4-4-4, 16 edges) against 3 regular twins" in shown
+    assert "pruned (3-4-2, 10 edges) against 3 regular twins" in shown
 
 
 @pytest.mark.parametrize(

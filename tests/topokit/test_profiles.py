@@ -1,8 +1,10 @@
 """Profiles: every measure is there or says why not, and is what JSON can hold."""
 
 import json
+import re
 from functools import reduce
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +118,24 @@ def test_counting_paths_has_a_budget():
 def test_unknown_measures_are_refused():
     with pytest.raises(InvalidSpecError, match="no measure named 'nonsense'"):
         profile(RANDOM, ["nonsense"])
+
+
+def keys_of(value):
+    if isinstance(value, dict):
+        yield from (key for key in value if isinstance(key, str))
+        for part in value.values():
+            yield from keys_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from keys_of(part)
+
+
+def test_the_docs_name_every_measure_and_every_key():
+    text = (Path(__file__).parents[2] / "docs" / "measures.md").read_text()
+    found = profile(RANDOM, PARTS).measures
+    for name, values in found.items():
+        (first,) = re.findall(rf"^\| `{name}` \|.*\n(?:\|  ?\|.*\n)*", text, flags=re.MULTILINE)
+        for key in keys_of(values):
+            assert f"`{key}`" in first, (name, key)
+    for label in SCALARS:
+        assert f"`{label}`" in text
