@@ -9,6 +9,7 @@ from scipy import stats
 import topokit as tk
 from topokit.compare import Comparison, against_twins, compared, measured
 from topokit.errors import InvalidSpecError
+from topokit.profiles import SCALARS, Profile, profile
 
 RADIX = tk.RadixNet(radices=[(3, 4)], kron=(2, 3, 1))
 PRUNED = tk.Topology.from_dense([np.diag([1, 1, 1, 0]), np.eye(4)[:, [0, 0, 2, 3]]])
@@ -105,6 +106,22 @@ def test_a_measure_that_a_twin_cannot_be_given_is_left_out_for_all(monkeypatch):
     assert "variation of paths" not in found.comparisons
     assert "use a probe or a sample" in found.skipped["path-statistics"]
     assert "disconnected pairs" in found.comparisons
+
+
+def test_a_measure_that_one_twin_lacks_is_not_taken_again(monkeypatch):
+    asked = []
+
+    def second_twin_lacks_reach(net, names, **options):
+        asked.append({*names})
+        found = profile(net, names, **options)
+        kept = {name: values for name, values in found.measures.items() if name != "reach" or len(asked) != 3}
+        return Profile(kept, {"reach": "no memory"} if len(asked) == 3 else {})
+
+    monkeypatch.setattr("topokit.compare.profile", second_twin_lacks_reach)
+    found = against_twins(RADIX, twins=4)
+    assert ["reach" in names for names in asked] == [True, True, True, False, False]
+    assert found.skipped == {"reach": "no memory"}
+    assert {*found.comparisons} == {*SCALARS} - {"disconnected pairs"}
 
 
 def test_progress_is_told():

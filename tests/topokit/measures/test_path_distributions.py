@@ -82,6 +82,15 @@ def test_a_sample_is_counted_exactly(seed):
     assert sampled_paths(RANDOM, pairs=500, seed=seed) == found
 
 
+def test_the_median_lies_between_the_40th_and_the_61st_of_100_numbers_with_95_percent():
+    """As tables of the sign test have it."""
+    net = Topology.from_dense(np.random.default_rng(0).random((8, 30, 30)) < 0.5)
+    counts, random = counts_of(net), np.random.Generator(np.random.PCG64(3))
+    drawn = sorted(counts[random.integers(30, size=100), random.integers(30, size=100)])
+    assert len({*drawn}) > 80
+    assert sampled_paths(net, pairs=100, seed=3).median == (drawn[49], drawn[39], drawn[60])
+
+
 def test_the_intervals_hold_the_truth_as_often_as_they_say():
     """Of 200 samples at 80 % no fewer than 140 may miss neither; both intervals are conservative."""
     counts = counts_of(RANDOM)
