@@ -18,12 +18,16 @@ from topokit.checks.result import decimal
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.layered import Layered
 from topokit.measures import MEASURES
+from topokit.spec import Spec
 
 SECONDS = 5.0
 """What a measure may take before a profile that was not asked for it by name leaves it out."""
 
 PRODUCT = 5e-9
 """Seconds that a limb product of path counting takes, sorting included (measured)."""
+
+HELD = 2**24
+"""Edges of a spec up to which it is built, so that what takes time to draw is not drawn by every measure again."""
 
 EXACT = 2**53
 """Integers up to here are numbers in JSON, those above decimal strings."""
@@ -64,6 +68,7 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
 
     Raises:
         InvalidSpecError: no measure of such a name.
+        TooLargeError: not enough free memory for a spec of at most 2^24 edges.
 
     Cost: at most about `seconds` for each measure; one that needs more memory than there is free is left out.
 
@@ -76,11 +81,13 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
     for name in wanted:
         if name not in PARTS:
             raise InvalidSpecError(f"no measure named {name!r}: known: {', '.join(PARTS)}")
+    if isinstance(net, Spec) and net.edges <= HELD:
+        net = net.build()
     measures: dict[str, Values] = {}
     skipped: dict[str, str] = {}
     for name in (name for name in PARTS if name in wanted):
-        describe, edge_seconds = PARTS[name]
-        estimate = edge_seconds(net) * net.edges
+        describe, edge, edge_and_input = PARTS[name]
+        estimate = 1e-9 * net.edges * (edge + edge_and_input * net.widths[0])
         if estimate > seconds:
             skipped[name] = f"may take {estimate:,.0f} s"
             continue
@@ -203,33 +210,23 @@ def _number(value: Fraction) -> float | str:
     return float(value) if value < EXACT else decimal(round(value))
 
 
-def _nanoseconds(edge: float) -> Callable[[Layered], float]:
-    return lambda _: edge * 1e-9
-
-
-def _reach_cost(net: Layered) -> float:
-    return 3e-8 + 1.2e-9 * net.widths[0] / 64
-
-
-PARTS: Mapping[str, tuple[Callable[[Layered, float], Values], Callable[[Layered], float]]] = {
-    "density": (_density, _nanoseconds(0)),
-    "cost": (_cost, _nanoseconds(0)),
-    "degrees": (_degrees, _nanoseconds(8)),
-    "effective": (_effective, _nanoseconds(8)),
-    "reach": (_reach, _reach_cost),
-    "paths": (_paths, _nanoseconds(40)),
-    "path-statistics": (_path_statistics, _nanoseconds(40)),
-    "sampled-paths": (_sampled_paths, _nanoseconds(40)),
-    "node-paths": (_node_paths, _nanoseconds(150)),
-    "twins": (_twins, _nanoseconds(250)),
-    "structure": (_structure, _nanoseconds(300)),
-    "spectra": (_spectra, _nanoseconds(1000)),
-    "end-to-end": (_end_to_end, _nanoseconds(600)),
+PARTS: Mapping[str, tuple[Callable[[Layered, float], Values], float, float]] = {
+    "density": (_density, 0, 0),
+    "cost": (_cost, 0, 0),
+    "degrees": (_degrees, 8, 0),
+    "effective": (_effective, 8, 0),
+    "reach": (_reach, 30, 0.02),
+    "paths": (_paths, 40, 0),
+    "path-statistics": (_path_statistics, 40, 0),
+    "sampled-paths": (_sampled_paths, 40, 0),
+    "node-paths": (_node_paths, 150, 0),
+    "twins": (_twins, 250, 0),
+    "structure": (_structure, 300, 0),
+    "spectra": (_spectra, 1000, 0),
+    "end-to-end": (_end_to_end, 600, 0),
 }
-"""Measure -> its values, from a network and a limit of seconds; and the seconds that it may take for each edge.
-
-The latter were measured on one core with random networks, which fold least.
-"""
+"""Measure -> its values, from a network and a limit of seconds; and what it may take, in nanoseconds an edge, and an
+edge and input: measured on one core with random networks, which fold least."""
 
 ON_REQUEST = ("paths", "sampled-paths")
 """Measures that say less than others do, or the same at random: taken only if they are named."""

@@ -94,6 +94,14 @@ def test_what_takes_too_long_is_left_out_and_says_so():
     assert len(found.layers) == 1920
 
 
+def test_what_takes_time_to_draw_is_drawn_once(monkeypatch):
+    drawn = []
+    draw = tk.Bernoulli.arrays
+    monkeypatch.setattr(tk.Bernoulli, "arrays", lambda *args: drawn.append(args[1]) or draw(*args))
+    profile(RANDOM)
+    assert drawn == [0, 1]
+
+
 def test_a_named_measure_alone_is_taken():
     assert {*profile(RANDOM, ["reach"]).measures} == {"reach"}
 
