@@ -21,12 +21,6 @@ def radix_net(rng):
     return tk.RadixNet(radices=systems, kron=kron, direction=int(rng.choice([1, -1])))
 
 
-def graph_challenge(rng):
-    """The corner of an official network: its nodes among the first ones, which are no neighbours of most."""
-    layers = int(rng.integers(1, 9))
-    return tk.crop(tk.GraphChallenge(neurons=1024, layers=layers), rng.integers(1, 40, size=layers + 1).tolist())
-
-
 def widths(rng, multiple=1):
     """A few wide node layers, or many narrow ones."""
     deep = rng.random() < 0.2
@@ -60,6 +54,17 @@ def n_of_m(rng):
     return tk.NOfM(widths=widths(rng, m), n=int(rng.integers(1, m + 1)), m=m, seed=int(rng.integers(2**32)))
 
 
+def small_world(rng):
+    chosen = widths(rng)
+    fan_in = [int(rng.integers(0, width + 1)) for width in chosen[:-1]]
+    return tk.SmallWorld(widths=chosen, fan_in=fan_in, rewire=shares(rng, len(chosen)), seed=int(rng.integers(2**32)))
+
+
+def corner(net, rng):
+    """So many first nodes of each node layer of a network that is too wide for dense matrices of Python integers."""
+    return tk.crop(net, rng.integers(1, 40, size=len(net) + 1).tolist())
+
+
 def pruned(rng):
     """Dense random layers in which whole rows and columns are empty, now and then a whole layer."""
     layers = []
@@ -74,12 +79,15 @@ def pruned(rng):
 MAKERS = {
     "radix-net": radix_net,
     "butterfly": lambda rng: tk.Butterfly(nodes=2 ** int(rng.integers(1, 5))),
-    "graph-challenge": graph_challenge,
+    "graph-challenge": lambda rng: corner(tk.GraphChallenge(neurons=1024, layers=int(rng.integers(1, 9))), rng),
     "regular": lambda rng: tk.Regular(like=bernoulli(rng), seed=int(rng.integers(2**32))),
     "fixed-fan-in": fixed_fan_in,
     "n-of-m": n_of_m,
     "block": block,
     "bernoulli": bernoulli,
+    "small-world": small_world,
+    "lps": lambda rng: corner(tk.LPS(p=17, q=13, layers=int(rng.integers(1, 4))), rng),
+    "margulis": lambda rng: tk.Margulis(side=int(rng.integers(2, 5)), layers=int(rng.integers(1, 9))),
     "pruned": pruned,
 }
 """A maker for every family, and one for networks of no family."""
@@ -94,7 +102,7 @@ CHANGES = (
 
 
 def random_net(seed):
-    """The random network of this number: number 0, 9, ... are RadiX-Nets, the others go round the other makers."""
+    """The random network of this number; neighbouring numbers have different makers."""
     rng = np.random.default_rng(seed)
     net = list(MAKERS.values())[seed % len(MAKERS)](rng)
     return rng.choice(CHANGES)(net, rng) if rng.random() < 0.5 else net

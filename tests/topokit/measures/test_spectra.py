@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import block_diag, csr_array, random_array
 from scipy.sparse.linalg import ArpackNoConvergence
 
-from topokit import FixedFanIn, GraphChallenge, RadixNet, Topology
+from topokit import LPS, FixedFanIn, GraphChallenge, RadixNet, Topology
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.measures.spectra import spectra
 
@@ -30,6 +30,12 @@ def test_the_heawood_graph_is_ramanujan():
     assert (found.components, found.degrees) == (1, (3, 3))
     assert found.ratio == pytest.approx(sqrt(2) / 3)
     assert found.ramanujan_margin == pytest.approx(2 * sqrt(2) - sqrt(2))
+
+
+def test_the_ramanujan_graphs_of_lubotzky_phillips_and_sarnak_have_a_margin():
+    found = next(spectra(LPS(p=5, q=13)))
+    assert (found.values[0], found.components, found.degrees) == (pytest.approx(6), 1, (6, 6))
+    assert 0 < found.ramanujan_margin < 1
 
 
 def test_a_complete_layer_has_one_singular_value():
