@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from topokit.allocation import allocate
     from topokit.checks import run_checks as verify
+    from topokit.compare import against_twins
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
     from topokit.families.bernoulli import Bernoulli
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from topokit.measures.degrees import degrees
     from topokit.measures.density import density
     from topokit.measures.paths import path_counts
+    from topokit.profiles import profile
     from topokit.recipes import from_recipe
     from topokit.topology import Topology, fingerprint
     from topokit.transforms import concatenate, crop, kron, permute, reverse
@@ -59,6 +61,7 @@ _PLACES = {
     "SmallWorld": "topokit.families.small_world",
     "TopokitError": "topokit.errors",
     "Topology": "topokit.topology",
+    "against_twins": "topokit.compare",
     "allocate": "topokit.allocation",
     "concatenate": "topokit.transforms",
     "crop": "topokit.transforms",
@@ -74,6 +77,7 @@ _PLACES = {
     "masks": "topokit.masking",
     "path_counts": "topokit.measures.paths",
     "permute": "topokit.transforms",
+    "profile": "topokit.profiles",
     "reverse": "topokit.transforms",
     "save": "topokit.formats",
     "save_figure": "topokit.drawing",
@@ -99,6 +103,7 @@ __all__ = [
     "SmallWorld",
     "TopokitError",
     "Topology",
+    "against_twins",
     "allocate",
     "concatenate",
     "crop",
@@ -114,6 +119,7 @@ __all__ = [
     "masks",
     "path_counts",
     "permute",
+    "profile",
     "reverse",
     "save",
     "save_figure",

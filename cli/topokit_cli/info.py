@@ -1,10 +1,11 @@
-"""`topokit info`: say what a topology is made of."""
+"""`topokit info`: say what a topology is made of, and measure it."""
 
 from __future__ import annotations
 
 import click
 
-from topokit_cli import render
+from topokit.measures import MEASURES
+from topokit_cli import portrait, render
 from topokit_cli.options import json_option, topology_argument
 from topokit_cli.source import TopologySource
 
@@ -12,31 +13,43 @@ from topokit_cli.source import TopologySource
 @click.command("info")
 @topology_argument
 @click.option(
+    "--measure",
+    "names",
+    multiple=True,
+    type=click.Choice(list(MEASURES)),
+    metavar="NAME",
+    help=f"Take only this measure, however long it takes; repeatable. One of {', '.join(MEASURES)}.",
+)
+@click.option(
     "--fingerprint", "wanted", is_flag=True, help="Compute the fingerprint of a topology that is not in a file."
 )
 @json_option
-def command(source: TopologySource, wanted: bool, as_json: bool) -> None:
-    """Say what a topology is made of: widths, edges, density, degrees, structure."""
-    from topokit.measures.structure import structures
+def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
+    """Say what a topology is made of, and measure it: density, dead units, paths, twins, spectra, cost.
+
+    A measure that would take more than about five seconds is left out, unless --measure names it.
+    docs/measures.md says what each means.
+    """
+    from topokit.profiles import SECONDS, profile
     from topokit.topology import Topology, fingerprint
 
     net = source.open()
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
-    structure = [str(found) for found in structures(net)]
+    found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:
-        render.as_json({**about, "structure": structure})
+        structure = found.measures.get("structure", {"layers": None})["layers"]
+        render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
     render.table(
         [
             ("file", about["file"] or "(not saved)"),
             ("family", about["family"] or "(unknown)"),
             ("widths", render.widths(net)),
-            ("edges", f"{net.edges:,}"),
-            ("density", f"{about['density']:.6g}"),
-            ("sparsity", f"{about['sparsity']:.6g}"),
+            ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),
+            *portrait.network_lines(net, found),
             ("fingerprint", about["fingerprint"] or "(ask with --fingerprint)"),
             ("promises", ", ".join(sorted(net.promises.names))),
         ]
     )
     click.echo()
-    render.layers(net, structure)
+    portrait.print_layers(net, found)

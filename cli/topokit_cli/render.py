@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,20 +98,20 @@ def widths(net: Layered) -> str:
     return "-".join(joined if len(joined) <= 12 else [*joined[:5], "...", *joined[-5:]])
 
 
-def layers(net: Layered, structure: Sequence[str]) -> None:
-    """Print a line per edge layer: shape, edges, density, smallest and largest degrees, structure."""
-    from topokit.measures.degrees import degrees as measure
-
-    click.echo("layer  sources  targets       edges   density  out-degree   in-degree  structure")
-    for i, ((sources, targets), edges, summary, found) in enumerate(
-        zip(pairwise(net.widths), net.layer_edges, measure(net), structure, strict=True)
-    ):
-        out_degree, in_degree = (_span(side) for side in (summary.outgoing_range, summary.incoming_range))
-        share = edges / (sources * targets)
-        size = f"{sources:>7}  {targets:>7}  {edges:>10,}  {share:>8.4g}"
-        click.echo(f"{i:>5}  {size}  {out_degree:>10}  {in_degree:>10}  {found}")
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
+    """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
+    lines = [head, *rows]
+    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            cell.ljust(size) if name in left else cell.rjust(size)
+            for cell, size, name in zip(line, sizes, head, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
 
 
-def _span(ends: tuple[int, int]) -> str:
-    low, high = ends
-    return str(low) if low == high else f"{low}..{high}"
+def number(value: float | None) -> str:
+    """A measured number: all digits of an integer, four of another; a dash where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"

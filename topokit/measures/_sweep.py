@@ -31,6 +31,7 @@ class Sweep:
         net: any network; read by its stream.
         reverse: from the outputs backwards.
         starts: count from these different nodes only; from all where left out.
+        together: take all start nodes as one, so that a count is the number of paths from any of them.
 
     Attributes:
         counts: the numbers of paths over `factor`, shape (node classes, limbs, start classes), see `_limbs`;
@@ -46,22 +47,28 @@ class Sweep:
 
     counts: UInt64Array
 
-    def __init__(self, net: Layered, *, reverse: bool = False, starts: Sequence[int] | None = None):
+    def __init__(
+        self, net: Layered, *, reverse: bool = False, starts: Sequence[int] | None = None, together: bool = False
+    ):
         self.reverse = reverse
         self._layers = net.stream(reverse=reverse)
         layer = next(self._layers)
-        if starts is None:
-            self.start_class, firsts = twins(layer, reverse=reverse)
-            self.starts = np.arange(self.start_class.size)
+        near = layer.shape[1 if reverse else 0]
+        self.starts = np.arange(near) if starts is None else np.array(starts, np.intp)
+        if together:
+            self.start_class, labels, classes = np.zeros(near, np.intp), np.zeros(near, np.intp), 1
         else:
-            self.starts = firsts = np.array(starts, np.intp)
-            self.start_class = np.arange(firsts.size)
-        labels = np.full(layer.shape[1 if reverse else 0], firsts.size, np.intp)  # nodes no path is counted from
-        labels[firsts] = np.arange(firsts.size)
-        self.node_class, step = quotient(layer, labels, firsts.size + 1, reverse=reverse)
-        self.factor = 1
-        self._multiply: Callable[[], UInt64Array] = self._reduced(step[:, : firsts.size]).toarray
-        self._shape = (step.shape[0], 1, firsts.size)
+            if starts is None:
+                self.start_class, firsts = twins(layer, reverse=reverse)
+            else:
+                self.start_class, firsts = np.arange(self.starts.size), self.starts
+            classes = firsts.size
+            labels = np.full(near, classes)  # nodes no path is counted from
+            labels[firsts] = np.arange(classes)
+        self.node_class, self.factor = labels, 1
+        self._next_class, step = quotient(layer, labels, int(labels.max()) + 1, reverse=reverse)
+        self._multiply: Callable[[], UInt64Array] = self._reduced(step[:, :classes]).toarray
+        self._shape = (step.shape[0], 1, classes)
         self.work = PASSES * prod(self._shape)
         self.spent = 0
         self.folded = self.done = False
@@ -78,22 +85,23 @@ class Sweep:
         sums = self._multiply().reshape(self._shape)
         del self._multiply  # and with it the counts before
         self.counts = carried(sums)
+        self.node_class = self._next_class
+        self.factor *= self._divisor
         self._merge()
         layer = next(self._layers, None)
         if layer is None:
             self.work, self.done = 0, True
             return
         nodes, limbs, starts = self.counts.shape
-        self.node_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
+        self._next_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
         self._multiply = partial(_product, self._reduced(step), self.counts)
         self._shape = (step.shape[0], limbs, starts)
         self.work = step.nnz * limbs * starts + PASSES * prod(self._shape)
 
     def _reduced(self, step: Any) -> Any:
-        """The step without the greatest common divisor of its entries, which goes to `factor`."""
-        divisor = int(np.gcd.reduce(step.data)) or 1
-        step.data //= np.uint64(divisor)
-        self.factor *= divisor
+        """The step without the greatest common divisor of its entries, which the next `advance` takes to `factor`."""
+        self._divisor = int(np.gcd.reduce(step.data)) or 1
+        step.data //= np.uint64(self._divisor)
         return step
 
     def _merge(self) -> None:
@@ -133,7 +141,7 @@ def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) ->
     while True:
         sweep = min(race, key=lambda entry: (not entry.folded, entry.spent + entry.work))
         if sweep.spent + sweep.work > budget:
-            raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe instead")
+            raise TooLargeError(f"counting paths exactly needs more than {budget:,.0f} steps: use a probe or a sample")
         sweep.advance()
         if sweep.done:
             return sweep

@@ -39,6 +39,11 @@ class LayerDegrees:
         out, into = self.outgoing_range, self.incoming_range
         return (out[0] if out[0] == out[1] else None, into[0] if into[0] == into[1] else None)
 
+    @property
+    def distribution(self) -> tuple[dict[int, int], dict[int, int]]:
+        """(out-degrees, in-degrees): each degree that occurs, ascending, and how many nodes have it."""
+        return _histogram(self.outgoing), _histogram(self.incoming)
+
 
 def degrees(net: Layered) -> Iterator[LayerDegrees]:
     """The degrees of each edge layer, one layer after another. O(edges) time, one layer in memory.
@@ -48,3 +53,8 @@ def degrees(net: Layered) -> Iterator[LayerDegrees]:
     [(6, 2), (5, 15)]
     """
     return (LayerDegrees(layer.out_degrees, layer.in_degrees) for layer in net.stream())
+
+
+def _histogram(side: NDArray[np.int64]) -> dict[int, int]:
+    found, nodes = np.unique(side, return_counts=True)
+    return dict(zip(found.tolist(), nodes.tolist(), strict=True))

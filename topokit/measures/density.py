@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +30,11 @@ def density(net: Layered) -> Density:
     >>> density(RadixNet(radices=[(2, 5)], kron=(1, 3, 1)))
     Density(layers=(Fraction(1, 5), Fraction(1, 2)), whole=Fraction(7, 20))
     """
-    cells = [sources * targets for sources, targets in pairwise(net.widths)]
-    layers = tuple(Fraction(edges, count) for edges, count in zip(net.layer_edges, cells, strict=True))
-    return Density(layers, Fraction(net.edges, sum(cells)))
+    return density_of(net.layer_edges, net.widths)
+
+
+def density_of(layer_edges: Sequence[int], widths: Sequence[int]) -> Density:
+    """The density of so many edges in each layer of a network of these widths."""
+    cells = [sources * targets for sources, targets in pairwise(widths)]
+    layers = tuple(Fraction(edges, count) for edges, count in zip(layer_edges, cells, strict=True))
+    return Density(layers, Fraction(sum(layer_edges), sum(cells)))

@@ -9,6 +9,7 @@ import numpy as np
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
+from topokit.measures.effective import useful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ def reach(net: Layered) -> Reach:
     sweep = _Forward(net)
     dead = sweep.unreached
     if sweep.dead_ends:
-        dead = list(map(np.union1d, dead, _useless(net)))
+        dead = [np.union1d(nodes, np.flatnonzero(~ends)) for nodes, ends in zip(dead, useful(net), strict=True)]
     return Reach(*sweep.disconnected(), tuple(dead))
 
 
@@ -114,15 +115,3 @@ def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
     back = np.empty_like(order)
     back[order] = np.arange(order.size)
     return union[back]
-
-
-def _useless(net: Layered) -> list[Labels]:
-    """For each node layer, the nodes that reach no output."""
-    useful = np.ones(net.widths[-1], np.bool_)
-    useless = [np.empty(0, np.intp)]
-    for layer in net.stream(reverse=True):
-        before = np.zeros(layer.shape[0], np.bool_)
-        before[layer.sources[useful[layer.indices]]] = True
-        useful = before
-        useless.append(np.flatnonzero(~useful))
-    return useless[::-1]

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
-from topokit.measures._classes import Labels, twins
+from topokit.measures._classes import Labels
 from topokit.measures._cycles import CyclicOrders, cyclic_orders
+from topokit.measures._layers import each_layer
 from topokit.measures.degrees import LayerDegrees
+from topokit.measures.twins import quotient_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,12 +99,7 @@ def structures(net: Layered) -> Iterator[Structure]:
     >>> [str(found) for found in structures(RadixNet(radices=[(3, 4)], kron=(1, 2, 1)))]
     ['band: radix 3, stride 1, length 12, forward, x 1 x 2', '3 blocks of 8 x 4']
     """
-    known: dict[int, Structure] = {}
-    for i, layer in enumerate(net.stream()):
-        first = net.same_layer(i)
-        if first not in known:
-            known[first] = structure(layer)
-        yield known[first]
+    return each_layer(net, structure)
 
 
 def structure(layer: Layer) -> Structure:
@@ -118,34 +114,16 @@ def structure(layer: Layer) -> Structure:
     """
     summary = LayerDegrees(layer.out_degrees, layer.in_degrees)
     fan_out, fan_in = summary.constant
-    source_labels = _connected(twins(layer)[0], summary.outgoing)
-    target_labels = _connected(twins(layer, reverse=True)[0], summary.incoming)
-    sources, targets = _quotient(layer, source_labels, target_labels)
-    orders = cyclic_orders(sources, targets)
+    quotient = quotient_of(layer)
+    orders = cyclic_orders(quotient.sources, quotient.targets)
     if orders is None:
-        return Structure(_classes(source_labels), _classes(target_labels), None, fan_in, fan_out)
+        return Structure(_classes(quotient.source_class), _classes(quotient.target_class), None, fan_in, fan_out)
     stride, length = orders.sources.shape
-    ordered = _classes(source_labels, orders.sources.ravel()), _classes(target_labels, orders.targets.ravel())
+    ordered = (
+        _classes(quotient.source_class, orders.sources.ravel()),
+        _classes(quotient.target_class, orders.targets.ravel()),
+    )
     return Structure(*ordered, Band(stride, length, orders.radix, _direction(orders)), fan_in, fan_out)
-
-
-def _connected(labels: Labels, degrees: NDArray[np.int64]) -> Labels:
-    """The same classes, numbered by their first nodes, and -1 for nodes without edges."""
-    found = np.full(labels.size, -1)
-    used = degrees > 0
-    if used.any():
-        found[used] = np.unique(labels[used], return_inverse=True)[1]
-    return found
-
-
-def _quotient(layer: Layer, source_labels: Labels, target_labels: Labels) -> tuple[Labels, Labels]:
-    """The edges between classes: those between their first nodes."""
-    first = [np.zeros(labels.size, np.bool_) for labels in (source_labels, target_labels)]
-    for labels, chosen in zip((source_labels, target_labels), first, strict=True):
-        chosen[np.unique(labels, return_index=True)[1]] = True
-    sources, targets = layer.sources.view(np.intp), layer.indices.view(np.intp)
-    taken = first[0][sources] & first[1][targets]
-    return source_labels[sources[taken]], target_labels[targets[taken]]
 
 
 def _classes(labels: Labels, order: Labels | None = None) -> Classes:

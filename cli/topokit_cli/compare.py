@@ -1,0 +1,133 @@
+"""`topokit compare`: networks beside each other, and beside their random twins."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from topokit.families import RANDOM_EQUIVALENTS
+from topokit_cli import render
+from topokit_cli.options import FILE, json_option
+
+if TYPE_CHECKING:
+    from topokit.compare import AgainstTwins
+    from topokit.layered import Layered
+
+TWINS = 20
+"""Twins of a single network, where nothing is said."""
+
+HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "verdict")
+
+
+@click.command("compare")
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--twins",
+    type=click.IntRange(min=2),
+    help=f"Compare each network with so many random twins; {TWINS} for a single file, none for several.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(RANDOM_EQUIVALENTS),
+    default="regular",
+    help="What a twin keeps: every node's degrees (the default), each layer's edges, or each layer's density.",
+)
+@click.option(
+    "--topology-seed", "seed", type=click.IntRange(min=0), default=0, help="Seed of the first twin; 0 if not given."
+)
+@json_option
+def command(files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as_json: bool) -> None:
+    """Measure the networks in FILES beside each other, and each beside random twins: is it structure, or chance?
+
+    \b
+    topokit compare pruned.safetensors                  against 20 twins with its degrees
+    topokit compare radix.safetensors twin.safetensors  beside each other
+
+    Twin number j is what `build --random-equivalent KIND --like FILE` makes of the seed + j. A number is
+    called structure if, among twins, one so far off would be expected with a probability of at most .05,
+    after Holm's correction for the number of measures. docs/measures.md says more.
+    """  # noqa: D301 (click wants the control character)
+    from topokit.compare import measured
+    from topokit.formats import load
+
+    wanted = twins or (TWINS if len(files) == 1 else 0)
+    networks, widths = [], []
+    for file in files:
+        net = load(file)
+        found = measured(net)
+        about = {
+            **render.describe(net, file, None),
+            "values": found.scalars(),
+            "skipped": dict(found.skipped),
+            "against_twins": _against(net, file, wanted, kind, seed) if wanted else None,
+        }
+        networks.append({key: value for key, value in about.items() if key != "fingerprint"})
+        widths.append(render.widths(net))
+    if as_json:
+        render.as_json({"networks": networks})
+    else:
+        _print(networks, widths)
+
+
+def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict[str, Any]:
+    from topokit.compare import against_twins
+
+    with click.progressbar(length=twins, label=f"{file.name}: {twins} twins", file=sys.stderr) as bar:
+        found: AgainstTwins = against_twins(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
+    comparisons = {label: asdict(one) for label, one in found.comparisons.items()}
+    return {
+        "kind": found.kind,
+        "seeds": list(found.seeds),
+        "comparisons": comparisons,
+        "skipped": dict(found.skipped),
+    }
+
+
+def _print(networks: list[dict[str, Any]], widths: list[str]) -> None:
+    if len(networks) > 1:
+        _print_beside(networks, widths)
+    for network, shown in zip(networks, widths, strict=True):
+        if network["against_twins"]:
+            if len(networks) > 1:
+                click.echo()
+            _print_twins(f"{network['file']} ({shown}, {network['edges']:,} edges)", **network["against_twins"])
+
+
+def _print_beside(networks: list[dict[str, Any]], widths: list[str]) -> None:
+    labels = list(dict.fromkeys(label for network in networks for label in network["values"]))
+    rows = [
+        ("widths", *widths),
+        ("edges", *(f"{network['edges']:,}" for network in networks)),
+        *((label, *(_cell(network["values"], label) for network in networks)) for label in labels),
+    ]
+    render.grid(["", *(network["file"] for network in networks)], rows, left=[""])
+    for network in networks:
+        if network["skipped"]:
+            click.echo(f"{network['file']}: left out {_reasons(network['skipped'])}")
+
+
+def _print_twins(
+    network: str, kind: str, seeds: list[int], comparisons: dict[str, dict[str, Any]], skipped: dict[str, str]
+) -> None:
+    click.echo(f"{network} against {len(seeds)} {kind} twins, seeds {seeds[0]} to {seeds[-1]}")
+    keys = ("value", "mean", "sd", "z", "rank_p", "adjusted_p")
+    rows = [
+        (label, *(render.number(one[key]) for key in keys), one["verdict"] or "-") for label, one in comparisons.items()
+    ]
+    render.grid(HEAD, rows, left=("measure", "verdict"))
+    if any(one["verdict"] == "undecided" for one in comparisons.values()):
+        click.echo("undecided: all twins are equal, and so few of them prove nothing; give more --twins")
+    if skipped:
+        click.echo(f"left out {_reasons(skipped)}")
+
+
+def _cell(values: dict[str, float | None], label: str) -> str:
+    return render.number(values[label]) if label in values else "(left out)"
+
+
+def _reasons(skipped: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in skipped.items())

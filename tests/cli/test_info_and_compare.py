@@ -1,0 +1,152 @@
+"""`topokit info` and `topokit compare`: what they print and their JSON."""
+
+import re
+
+import numpy as np
+import pytest
+from topokit_cli.portrait import count
+
+import topokit as tk
+from topokit.measures import MEASURES
+from topokit.profiles import ON_REQUEST, SCALARS
+
+LENET = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
+PRUNED = [np.array([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0]]), np.array([[1, 0], [0, 1], [1, 1], [0, 0]])]
+
+
+@pytest.fixture
+def pruned(tmp_path):
+    """A file of masks of a pruned network: dead units, an empty row, an empty column and an unjoined pair."""
+    tk.save_masks({f"fc{i}.weight": layer.T for i, layer in enumerate(PRUNED)}, tmp_path / "pruned")
+    return "pruned"
+
+
+def test_a_researcher_sees_everything_at_a_glance(topokit):
+    shown = topokit("info", *LENET).out
+    lines = dict(re.findall(r"^(\S[a-z0-9 -]*?)  +(.*)$", shown, flags=re.MULTILINE))
+    assert lines["paths"] == "3 between every input and every output"
+    assert lines["no path"] == "0 of 78,400 pairs"
+    assert lines["dead units"] == "none"
+    assert lines["end to end"] == "sigma_1 = 2^9.714, sigma_2 / sigma_1 = 0"
+    assert lines["float32"] == "103.6 KiB of weights, 215.7 KiB as CSR, 1.012 MiB dense"
+    last = " ".join(shown.splitlines()[-1].split())
+    assert last == "1 300 100 3,000 0.1 3,000 10 30 17.32 17.32 -8.935 10 x 10 10 blocks of 30 x 10"
+    assert "left out" not in shown
+
+
+def test_a_pruned_network(topokit, pruned):
+    shown = topokit("info", pruned).out
+    assert "dead units     2: 2 in node layer 1\n" in shown
+    assert "no path        1 of 6 pairs, the first from input 2 to output 1\n" in shown
+    assert "effective      7 edges, density 0.35\n" in shown
+    assert "paths          0 to 1 a pair, mean 0.8333, median 1, coefficient of variation 0.4472\n" in shown
+    about = topokit("info", pruned, "--json").json
+    assert {*about["measures"]} == {*MEASURES} - {*ON_REQUEST}
+    assert about["measures"]["effective"]["dead_units"] == [0, 2, 0]
+    assert about["structure"] == about["measures"]["structure"]["layers"] == ["none", "fan-in 2"]
+    assert about["skipped"] == {}
+
+
+def test_a_network_without_edges(topokit, tmp_path):
+    tk.save(tk.Topology.from_dense([np.zeros((3, 2)), np.zeros((2, 2))]), tmp_path / "empty")
+    shown = topokit("info", "empty")
+    assert shown.code == 0
+    assert "end to end     no path, so no singular value\n" in shown.out
+    assert "dead units     7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
+    assert topokit("info", "empty", "--json").json["measures"]["end-to-end"] == {"log2_largest": None, "ratios": []}
+    assert topokit("compare", "empty", "--twins", 3).code == 0
+
+
+def test_named_measures_alone(topokit):
+    shown = topokit("info", *LENET, "--measure", "paths", "--measure", "sampled-paths")
+    assert "path range     3 (input 0 to output 0) to 3 (input 0 to output 0)\n" in shown.out
+    assert "median 3 (3 to 3); no path 0 (0 to 0.003682) of all pairs\n" in shown.out
+    assert "sigma_1" not in shown.out
+    about = topokit("info", *LENET, "--measure", "cost", "--json").json
+    assert ({*about["measures"]}, about["structure"]) == ({"cost"}, None)
+    assert topokit("info", *LENET, "--measure", "nonsense").code == 2
+
+
+def test_what_is_left_out_of_a_huge_network_and_how_to_ask_for_it(topokit):
+    shown = topokit("info", "--family", "graph-challenge", "--neurons", 65536, "--layers", 1920).out
+    assert "left out       degrees: may take 32 s\n" in shown
+    assert "               --measure NAME takes one all the same\n" in shown
+    assert "15 GiB of weights, 30.94 GiB as CSR, 30 TiB dense" in shown
+    assert shown.splitlines()[-1].split() == ["0..1919", "65536", "65536", "2,097,152", "0.0004883"]
+
+
+def test_counts_of_any_size_for_people():
+    assert count("1234") == "1,234"
+    assert count(str(2**590)) == "2^590"
+    assert count("1239" + "0" * 5000) == "about 1.239e5003"  # Python itself reads no more than 4,300 digits
+
+
+def test_neighbouring_layers_that_read_the_same_share_a_line(topokit):
+    shown = topokit("info", "--radices", "2,2", "--radices", "4", "--radices", "4", "--measure", "spectra").out
+    rows = [line.split() for line in shown.splitlines()[-3:]]
+    assert [(row[0], row[-1]) for row in rows] == [("0", "0.5858"), ("1", "0"), ("2..3", "3.464")]
+
+
+def test_networks_beside_each_other(topokit, pruned):
+    topokit("build", *LENET, "-o", "radix")
+    shown = topokit("compare", "radix", pruned)
+    assert shown.err == ""
+    rows = {line[:26].strip(): line[26:].split() for line in shown.out.splitlines()}
+    assert rows["widths"] == ["784-300-100", "3-4-2"]
+    assert rows["edges"] == ["26,520", "10"]
+    assert rows["disconnected pairs"] == ["0", "1"]
+    assert rows["dead units"] == ["0", "2"]
+    assert "against" not in shown.out
+    networks = topokit("compare", "radix", pruned, "--json").json["networks"]
+    assert [network["file"] for network in networks] == ["radix", "pruned"]
+    assert [network["against_twins"] for network in networks] == [None, None]
+    assert all({*network["values"]} == {*SCALARS} for network in networks)
+
+
+def test_one_network_against_chance(topokit):
+    topokit("build", "--radices", "2,2,2", "--kron", "10,10", "-o", "net")
+    (network,) = topokit("compare", "net", "--json").json["networks"]
+    against = network["against_twins"]
+    assert (against["kind"], against["seeds"], against["skipped"]) == ("regular", [*range(20)], {})
+    assert against["comparisons"]["variation of paths"]["verdict"] == "structure"
+    assert against["comparisons"]["density"]["z"] is None
+    assert "undecided" not in topokit("compare", "net").out
+    shown = topokit("compare", "net", "--twins", 4, "--kind", "bernoulli", "--topology-seed", 9)
+    assert "net (8-80-80-8, 1,920 edges) against 4 bernoulli twins, seeds 9 to 12\n" in shown.out
+    assert "4 twins" in shown.err
+
+
+def test_equal_twins_prove_nothing_and_that_is_said(topokit):
+    """All nodes of all twins of LeNet's RadiX-Net have neighbours of their own, so that no spread is to be seen."""
+    topokit("build", *LENET, "-o", "radix")
+    shown = topokit("compare", "radix", "--twins", 3).out
+    (line,) = re.findall(r"^quotient edges +1,010 +26,520 .*$", shown, flags=re.MULTILINE)
+    assert line.split()[-5:] == ["0", "-", "0.5", "0.5", "undecided"]
+    assert "undecided: all twins are equal, and so few of them prove nothing; give more --twins\n" in shown
+
+
+def test_each_of_several_against_chance(topokit, pruned):
+    topokit("build", "--radices", "2,2", "-o", "net")
+    networks = topokit("compare", "net", pruned, "--twins", 3, "--json").json["networks"]
+    assert [len(network["against_twins"]["seeds"]) for network in networks] == [3, 3]
+    shown = topokit("compare", "net", pruned, "--twins", 3).out
+    assert "net (4-4-4, 16 edges) against 3 regular twins" in shown
+    assert "pruned (3-4-2, 10 edges) against 3 regular twins" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        ((), 2, "FILES"),
+        (("missing",), 2, "missing"),
+        (("bad",), 1, "bad"),
+        (("bad", "--twins", "1"), 2, "x>=2"),
+        (("bad", "--kind", "nonsense"), 2, "regular"),
+        (("bad", "--topology-seed", "-1"), 2, "x>=0"),
+    ],
+)
+def test_mistakes_are_one_line(topokit, tmp_path, args, code, said):
+    (tmp_path / "bad").write_bytes(b"nonsense")
+    run = topokit("compare", *args)
+    assert (run.code, run.out, len(run.err.splitlines())) == (code, "", 1), run.err
+    assert said in run.err

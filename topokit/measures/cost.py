@@ -1,0 +1,58 @@
+"""Cost: the numbers, operations and bytes that a network's layers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from topokit.layered import Layered
+
+WEIGHT = 4
+"""Bytes of a float32."""
+
+TARGET = 4
+"""Bytes of an edge's target, a uint32."""
+
+POINTER = 8
+"""Bytes of a source's entry in indptr, a uint64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network takes as a neural network with a bias for each node but the inputs.
+
+    Args:
+        weights: one for each edge.
+        biases: one for each node behind the inputs.
+        multiply_adds: for one sample, forwards: one for each edge. Twice that many floating-point operations.
+        weight_bytes: of the weights alone, as float32.
+        csr_bytes: of the weights in compressed sparse rows: float32 values, uint32 targets, uint64 row pointers.
+        dense_bytes: of the same layers as dense float32 matrices.
+    """
+
+    weights: int
+    biases: int
+    multiply_adds: int
+    weight_bytes: int
+    csr_bytes: int
+    dense_bytes: int
+
+
+def cost(net: Layered) -> Cost:
+    """The parameters, multiply-adds and bytes of a network. O(layers): no edge is read.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> found = cost(RadixNet(radices=[(10, 10)], kron=(8, 3, 1)))
+    >>> found.weights, found.biases, found.csr_bytes, found.dense_bytes
+    (27000, 400, 224816, 1080000)
+    """
+    edges, widths = net.edges, net.widths
+    pointers = sum(width + 1 for width in widths[:-1])
+    return Cost(
+        weights=edges,
+        biases=sum(widths[1:]),
+        multiply_adds=edges,
+        weight_bytes=WEIGHT * edges,
+        csr_bytes=(WEIGHT + TARGET) * edges + POINTER * pointers,
+        dense_bytes=WEIGHT * sum(a * b for a, b in pairwise(widths)),
+    )

@@ -1,0 +1,104 @@
+"""Sampled paths: what a random sample of pairs says about the number of paths of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.measures._limbs import to_int
+from topokit.measures._sweep import finished_sweep
+
+FEWEST = 10
+"""Pairs below which the median's interval need not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence interval, ends included.
+
+    Args:
+        estimate: the sample's own value.
+        low: lower end.
+        high: upper end.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPaths:
+    """Estimates for all pairs of an input and an output, from a sample of them.
+
+    Args:
+        pairs: size of the sample.
+        confidence: probability with which an interval holds the true value, at least.
+        disconnected: share of all pairs that no path joins.
+        median: number of paths of a pair; the ends are numbers of the sample.
+        least: smallest number of paths in the sample.
+        greatest: largest number of paths in the sample.
+    """
+
+    pairs: int
+    confidence: float
+    disconnected: Interval
+    median: tuple[int, int, int]
+    least: int
+    greatest: int
+
+
+def sampled_paths(
+    net: Layered, *, pairs: int = 1000, seed: int = 0, confidence: float = 0.95, budget: float = inf
+) -> SampledPaths:
+    """Estimate how many pairs have no path and the median number of paths from pairs drawn at random.
+
+    Pairs are drawn independently and uniformly, each is counted exactly, and both intervals hold whatever the
+    distribution is: Clopper and Pearson's for the share, order statistics for the median. The mean need not be
+    estimated: `topokit.measures.node_paths.node_paths` gives it exactly.
+
+    Args:
+        net: any network.
+        pairs: size of the sample, at least 10.
+        seed: of the draw.
+        confidence: of the intervals, above 0 and below 1.
+        budget: give up before more than this many limb products, of about two nanoseconds each.
+
+    Raises:
+        InvalidSpecError: too few pairs, or no such confidence.
+        TooLargeError: not enough free memory, or too small a budget.
+
+    Cost: O(edges * different inputs drawn * limbs) at worst.
+    Source: Clopper & Pearson 1934, Biometrika 26:404; Conover 1999, Practical Nonparametric Statistics, 3.2.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> sampled_paths(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).median
+    (100, 100, 100)
+    """
+    if pairs < FEWEST:
+        raise InvalidSpecError(f"pairs must be at least {FEWEST}, not {pairs}")
+    if not 0 < confidence < 1:
+        raise InvalidSpecError(f"confidence must be above 0 and below 1, not {confidence}")
+    from scipy.stats import binomtest, quantile_test
+
+    rng = np.random.Generator(np.random.PCG64(seed))
+    inputs, outputs = (rng.integers(width, size=pairs) for width in (net.widths[0], net.widths[-1]))
+    starts, start = np.unique(inputs, return_inverse=True)
+    sweep = finished_sweep(net, starts.tolist(), budget)
+    found = sweep.counts[sweep.node_class[outputs], :, sweep.start_class[start]]
+    counts = sorted(sweep.factor * to_int(number) for number in found)
+    missing = sum(count == 0 for count in counts)
+    share = binomtest(missing, pairs).proportion_ci(confidence, method="exact")
+    places = quantile_test(np.arange(pairs)).confidence_interval(confidence)
+    return SampledPaths(
+        pairs=pairs,
+        confidence=confidence,
+        disconnected=Interval(missing / pairs, float(share.low), float(share.high)),
+        median=(counts[(pairs - 1) // 2], counts[int(places.low)], counts[int(places.high)]),
+        least=counts[0],
+        greatest=counts[-1],
+    )
