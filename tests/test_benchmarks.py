@@ -30,3 +30,12 @@ def test_the_accelerator_script_on_the_cpu(tmp_path):
     assert {row["kernel"] for row in report["checked"]} >= {"masked", "csr"}
     assert all(row["right"] for row in report["checked"])
     assert all(ms > 0 for row in report["timed"] for ms in row["ms"].values())
+
+
+def test_steps_of_lenet(tmp_path):
+    path = tmp_path / "lenet.json"
+    printed = run("lenet.py", "--processes", "1", "--threads", "1", "--seconds", "0", "--json", str(path))
+    (measured,) = json.loads(path.read_text())["runs"]
+    assert {"dense", "csr", "radix x 16, shared"} <= set(measured)
+    assert all(0 < low <= median for low, median in measured.values())
+    assert all(name in printed for name in measured)

@@ -149,7 +149,7 @@ class Trainer:
         lr = 0.0
         self.model.train()
         started = self._clock()
-        for batch in torch.split(self._order(), self.config.batch_size):
+        for batch in torch.split(self.order(), self.config.batch_size):
             lr = self.optimizer.param_groups[0]["lr"]
             losses = self.step(self.images[batch], self.labels[batch])
             total.add_(losses, alpha=len(batch))  # stays on the device: reading it would wait for the step
@@ -179,7 +179,7 @@ class Trainer:
             history.append(entry)
         return metrics
 
-    def _order(self) -> Tensor:
+    def order(self) -> Tensor:
         """The images in the order of this epoch: shape (images,), or (images, networks) if each has its own."""
         seeds = (
             self.seeds

@@ -116,10 +116,10 @@ def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer)
 
 def test_only_a_common_order_seed_gives_common_batches(digits):
     own, common = (trainer(digits, None, (1, 2), order_seed=seed) for seed in (None, 4))
-    assert own._order().shape == (1437, 2)
-    assert not torch.equal(*own._order().unbind(1))
-    assert torch.equal(common._order(), trainer(digits, None, (9,), order_seed=4)._order())
-    assert torch.equal(own._order()[:, 1], trainer(digits, None, (2,))._order())
+    assert own.order().shape == (1437, 2)
+    assert not torch.equal(*own.order().unbind(1))
+    assert torch.equal(common.order(), trainer(digits, None, (9,), order_seed=4).order())
+    assert torch.equal(own.order()[:, 1], trainer(digits, None, (2,)).order())
 
 
 def test_dead_classes_are_those_of_each_network(digits):
