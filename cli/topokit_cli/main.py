@@ -19,6 +19,7 @@ COMMANDS = {
     "build": "Build a topology and save it.",
     "verify": "Prove what a topology promises.",
     "info": "Say what a topology is made of.",
+    "fit": "Propose RadiX-Nets for wanted widths and density.",
     "draw": "Draw a topology.",
     "convert": "Read one format, write another.",
     "mask": "Write a topology as masks for a model.",
