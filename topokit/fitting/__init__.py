@@ -43,10 +43,12 @@ def fit(
     N' come first that divide all interior widths. What a crop destroyed is counted on the edges.
 
     The order: (1) those that are not strange: no pair without a path, no output of in-degree 2 or less;
-    (2) those within the tolerance; (3) without dead units; (4) with the same number of paths between all pairs;
-    (5) the nearest density, in whole percent of it; (6) uncropped ones; (7) the least ratio of path counts;
-    (8) without diagonals; (9) the most even densities of the edge layers; (10) the nearest density;
-    (11) the fewest different radices. Equals stand in the order of their options.
+    (2) those within the tolerance, and then the nearest ones; (3) the fewest pairs without a path, in tenths of
+    all; (4) the fewest dead units; (5) the same number of paths between all pairs; (6) the nearest density, in
+    whole percent of it; (7) uncropped; (8) the least ratio of path counts; (9) without diagonals; (10) the most
+    even densities of the edge layers; (11) the nearest density; (12) the fewest nodes before the crop. Where
+    fewer than `limit` are neither strange nor outside the tolerance, the rest is half of the one and half of
+    the other kind.
 
     Args:
         widths: of all node layers, from 1 to 2^32 - 1; two or more.
@@ -144,10 +146,11 @@ def _plans(widths: tuple[int, ...], density: float) -> Iterator[Plan]:
 
 
 def _distinct(plans: Iterable[Plan], wanted: float, tolerance: float) -> Iterator[tuple[Any, Plan]]:
-    """Promise and plan, by promise; without plans whose diagonals give what others have without them."""
+    """Promise and plan, by promise; one complete network, and no diagonals for what others have without them."""
     seen = set()
     for promise, plan in sorted(((_promise(plan, wanted, tolerance), plan) for plan in plans), key=itemgetter(0)):
-        if set(plan.steps) == {1} or plan.layer_edges not in seen:
+        complete = all(edges == a * b for edges, (a, b) in zip(plan.layer_edges, pairwise(plan.widths), strict=True))
+        if plan.layer_edges not in seen or not (complete or set(plan.steps) != {1}):
             seen.add(plan.layer_edges)
             yield promise, plan
 
@@ -175,7 +178,7 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     options = candidate.options
     return (
         *(candidate.strange, candidate.outside, candidate.error if candidate.outside else 0),
-        *(inf if lost is None else round(Fraction(100 * lost, pairs)), inf if dead is None else dead),
+        *(inf if lost is None else round(Fraction(10 * lost, pairs)), inf if dead is None else dead),
         *(least is None or least != greatest, round(100 * candidate.error), bool(candidate.cropped_layers)),
         *(Fraction(greatest, least) if least and greatest else inf, "diagonals" in options),
         *(candidate.unevenness, candidate.error, sum(candidate.covered), str(options)),

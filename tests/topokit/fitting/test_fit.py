@@ -152,7 +152,7 @@ def test_where_nothing_fits_the_nearest_are_shown_beside_strange_ones():
 
 def test_a_single_layer_is_complete_or_strange():
     found = fit((30, 20), 0.5)
-    assert {candidate.density for candidate in found if candidate.outside} == {1}
+    assert {candidate.density for candidate in found if not candidate.strange} == {1}
     assert Fraction(1, 2) in {candidate.density for candidate in found if not candidate.outside}
     assert all(candidate.strange == (candidate.density < 1) for candidate in found)
 
