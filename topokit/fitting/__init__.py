@@ -76,7 +76,7 @@ def fit(
     wanted = _share(density, widths)
     (allowed,) = numbers(tolerance, "tolerance", 1)
     if allowed < 0:
-        raise InvalidSpecError(f"tolerance must be at least 0, not {float(allowed):g}")
+        raise InvalidSpecError(f"tolerance must be at least 0, not {shortened(tolerance)}")
     limit = integer(limit, "limit", 1)
     groups: dict[tuple[bool, bool], list[Plan]] = {}
     for promise, plan in _distinct(_plans(widths, float(wanted)), float(wanted), float(min(allowed, Fraction(1000)))):

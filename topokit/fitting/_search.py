@@ -100,13 +100,9 @@ class Search:
             yield tuple(step for step in divisors(inner, below=SMALL) if step <= outer)
 
 
-def divisors(number: int, below: int = 2**16) -> tuple[int, ...]:
-    """The divisors of a number up to 2^32, sorted; of primes from `below` on, only those of the last one."""
-    return _divisors(number, below)
-
-
 @lru_cache(maxsize=2**14)
-def _divisors(number: int, below: int) -> tuple[int, ...]:
+def divisors(number: int, below: int = 2**16) -> tuple[int, ...]:
+    """The divisors of a number up to 2^32, sorted; what is left of it without primes under `below` counts as prime."""
     found, rest = [1], number
     for prime in range(2, below):
         if prime * prime > rest:

@@ -76,7 +76,7 @@ class Candidate:
 
     @property
     def unevenness(self) -> Fraction:
-        """The greatest density of an edge layer over the least; above 1 already if a layer has no edge."""
+        """The greatest density of an edge layer over the least; at least 2^64 times it where a layer has no edge."""
         return max(self.layer_densities) / (min(self.layer_densities) or Fraction(1, 2**64))
 
     @property
