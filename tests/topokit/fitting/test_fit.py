@@ -72,9 +72,22 @@ def dead_units(layers):
     return sum(int((~(a & b)).sum()) for a, b in zip(forward, reversed(backward), strict=True))
 
 
+def place(found):
+    """Where a counted candidate belongs, as the docstring of `fit` says."""
+    dense = [float(density) for density in found.layer_densities]
+    pairs = found.net.widths[0] * found.net.widths[-1]
+    return (
+        *(found.strange, found.outside, found.error if found.outside else 0),
+        *(round(Fraction(10 * found.disconnected_pairs, pairs)), found.dead_units),
+        *(found.min_paths != found.max_paths, round(100 * found.error), "crop" in found.options),
+        *(found.max_paths / found.min_paths if found.min_paths else float("inf"), "diagonals" in found.options),
+        round(max(dense) / min(dense), 9) if min(dense) else float("inf"),
+    )
+
+
 @settings(max_examples=20, deadline=None)
 @given(
-    st.lists(st.integers(1, 30), min_size=2, max_size=5),
+    st.lists(st.integers(1, 30) | st.sampled_from([8, 12, 24]), min_size=2, max_size=5),
     st.integers(1, 100),
     st.sampled_from([Fraction(0), Fraction(1, 10), Fraction(1)]),
 )
@@ -88,8 +101,8 @@ def test_every_claim_is_true(widths, percent, tolerance):
     assert len({str(candidate.options) for candidate in found}) == len(found)
     order = [(candidate.strange, candidate.outside) for candidate in found]
     assert order == sorted(order)
-    outside = [candidate.error for candidate in found if candidate.outside and not candidate.strange]
-    assert outside == sorted(outside)
+    places = [place(candidate) for candidate in found]
+    assert places == sorted(places)
     assert fit(tuple(widths), str(density), tolerance=tolerance, limit=6) == found
 
 
@@ -132,6 +145,21 @@ def test_a_narrow_end_is_seen_to_kill_units():
         confirm(candidate, (784, 300, 100, 10), Fraction(1, 10), Fraction(1, 10))
 
 
+def test_fewer_dead_units_go_before_a_nearer_density():
+    found = fit((3072, 1000, 1), 0.05, limit=5)
+    dead = [candidate.dead_units for candidate in found]
+    assert dead == sorted(dead)
+    assert dead[0] == 0 < dead[1]
+    assert found[1].error < found[0].error
+
+
+def test_uncropped_networks_go_before_simpler_ones():
+    found = [candidate.options for candidate in fit((8, 24, 12), 0.4, limit=20)]
+    exact = {"radices": [[2, 2]], "kron": [2, 6, 3], "diagonals": [1, 3]}
+    cropped = {"radices": [[3, 2]], "kron": [2, 4, 2], "crop": [8, 24, 12]}  # more even, and without diagonals
+    assert found.index(exact) < found.index(cropped)
+
+
 def test_interior_widths_without_a_common_divisor_are_cropped_and_counted():
     found = fit((101,) * 4, 0.1)
     assert not any(candidate.strange or candidate.outside for candidate in found)
@@ -158,7 +186,7 @@ def test_a_single_layer_is_complete_or_strange():
 
 
 @pytest.mark.parametrize(
-    ("widths", "nodes"), [((90, 60, 30), 15), ((13, 12, 12, 7), 6), ((30, 20), 10), ((13, 11, 7), 4)]
+    ("widths", "nodes"), [((90, 60, 30), 15), ((13, 12, 12, 7), 6), ((31, 19), 10), ((13, 11, 7), 4)]
 )
 def test_networks_too_large_to_read_are_proved_by_the_theorem(widths, nodes, monkeypatch):
     tenth = Fraction(1, 10)
@@ -204,6 +232,9 @@ def test_the_work_is_bounded(monkeypatch):
     monkeypatch.setattr(fitting, "BUDGET", 20_000)
     fit((720720,) * 31, 0.01, limit=1)
     assert spent[-1] < 20_000 + 4 * max(np.diff(spent, prepend=0))
+    read = []
+    monkeypatch.setattr(fitting, "examined", lambda *about: read.append(about) or examined(*about))
+    assert len(fit((784, 300, 100), 0.1, limit=3)) == len(read) == 3
     monkeypatch.setattr(fitting, "TOTAL", 0)
     assert len(fit((784, 300, 100), 0.05)) == 1
 

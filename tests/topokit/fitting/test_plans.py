@@ -52,6 +52,15 @@ def test_plans_are_networks_with_what_they_say(widths, nodes, density):
             assert plan.kills == ends
 
 
+def test_the_ends_get_more_copies_where_a_step_asks_for_them():
+    plan = Plan((784, 300, 100), 100, (10, 10), (3, 1))
+    assert plan.kron == (9, 3, 1)
+    assert plan.possible
+    assert plan.net().promises.paths == 1
+    assert not Plan((784, 300, 100), 100, (10, 10), (2, 1)).possible
+    assert plan in Search((784, 300, 100), 0.05).plans(100)
+
+
 def test_a_search_with_few_layers_finds_every_network():
     found = {plan.radices for plan in Search((36, 36, 36), 0.2).plans(36) if set(plan.steps) == {1}}
     single = {(r, 36 // r) for r in divisors(36) if 1 < r < 36}
