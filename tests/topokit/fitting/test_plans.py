@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from topokit.errors import InvalidSpecError
 from topokit.fitting._nodes import _smooth, node_counts
 from topokit.fitting._plans import Plan, kept_edges
-from topokit.fitting._search import Search, divisors
+from topokit.fitting._search import Search, _near, divisors
 
 
 @st.composite
@@ -40,6 +40,8 @@ def test_plans_are_networks_with_what_they_say(widths, nodes, density):
         net = plan.net()
         assert net.widths == tuple(widths)
         assert net.layer_edges == plan.layer_edges
+        assert plan.steps[0] <= -(-widths[0] // nodes)  # else whole copies of the next layer would have no input
+        assert plan.steps[-1] <= -(-widths[-1] // nodes)
         base = getattr(net, "of", net)
         assert (base.widths, base.edges) == (plan.covered, plan.edges_before)
         assert (base.promises.paths is not None) == (1 in plan.steps)
@@ -79,6 +81,13 @@ def test_plans_beyond_2_to_the_32_are_left_out():
 def test_divisors(number):
     assert divisors(number) == tuple(n for n in range(1, number + 1) if number % n == 0)
     assert set(divisors(number, below=10)) <= set(divisors(number))
+
+
+def test_steps_on_either_side_of_the_wanted_one():
+    assert _near((1, 2, 4, 8), 3) == {1, 2, 4}
+    assert _near((1, 2, 4, 8), 4) == {1, 2, 4}
+    assert _near((1, 2, 4, 8), 9) == {1, 8}
+    assert _near(range(1, 21), 0.5) == {1}
 
 
 def test_divisors_of_large_numbers():
