@@ -1,8 +1,15 @@
 """`topokit fit`: what it prints, and that each line it gives builds what it said."""
 
+import re
 import shlex
+from functools import reduce
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+import topokit as tk
+from topokit.measures.reach import reach
 
 LENET = ("--widths", "784,300,100", "--density", "0.05")
 KEYS = {
@@ -100,3 +107,20 @@ def test_mistakes(topokit, args, said):
     assert (run.code, run.out) == (2, "")
     assert len(run.err.splitlines()) == 1
     assert said in run.err
+
+
+def test_the_page_of_strange_models_says_what_its_networks_are(topokit):
+    page = (Path(__file__).parents[2] / "docs" / "strange-models.md").read_text()
+    rows = re.findall(r"\| [AB], (\w+) \| `(.*?)` \| (\S+) \| (\S+).*? \| (\d+) \| (.*?) \|", page)
+    assert len(rows) == 6
+    for kind, options, density, lost, dead, in_degree in rows:
+        topokit("build", *shlex.split(options), "-o", "net.safetensors", "--force")
+        layers = [layer.to_dense().astype(int) for layer in tk.load("net.safetensors").stream()]
+        edges, cells = sum(layer.sum() for layer in layers), sum(layer.size for layer in layers)
+        assert f"{edges / cells:.4g}".removeprefix("0") == density
+        paths = reduce(np.dot, layers)
+        assert f"{(paths == 0).sum():,}" == lost
+        incoming = layers[-1].sum(axis=0)
+        assert " or ".join(map(str, np.unique(incoming))) == in_degree
+        assert sum(nodes.size for nodes in reach(tk.load("net.safetensors")).dead) == int(dead)
+        assert (kind == "strange") == bool((paths == 0).any() or incoming.min() <= 2)
