@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = [  # each may import what stands after it
-    *("drawing", "challenge", "formats", "masking", "compare", "profiles", "checks", "measures", "recipes", "families"),
+    *("drawing", "fitting", "challenge", "formats", "masking", "compare", "profiles", "checks", "measures"),
+    *("recipes", "families"),
     *("allocation", "transforms", "spec", "topology", "layered", "csr", "errors"),
 ]
 BESIDE_ERRORS = {"_registry", "executors"}

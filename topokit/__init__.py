@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from topokit.families.radix_net import RadixNet
     from topokit.families.regular import Regular
     from topokit.families.small_world import SmallWorld
+    from topokit.fitting import fit
     from topokit.formats import from_networkx, load, save, save_masks, to_networkx
     from topokit.layered import Layer, Layered, Promises
     from topokit.masking import from_masks, masks
@@ -69,6 +70,7 @@ _PLACES = {
     "density": "topokit.measures.density",
     "draw": "topokit.drawing",
     "fingerprint": "topokit.topology",
+    "fit": "topokit.fitting",
     "from_masks": "topokit.masking",
     "from_networkx": "topokit.formats",
     "from_recipe": "topokit.recipes",
@@ -111,6 +113,7 @@ __all__ = [
     "density",
     "draw",
     "fingerprint",
+    "fit",
     "from_masks",
     "from_networkx",
     "from_recipe",

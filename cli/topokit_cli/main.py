@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "Prove what a topology promises.",
     "info": "Say what a topology is made of.",
     "compare": "Compare topologies with each other and with chance.",
+    "fit": "Propose RadiX-Nets for wanted widths and density.",
     "draw": "Draw a topology.",
     "convert": "Read one format, write another.",
     "mask": "Write a topology as masks for a model.",

@@ -1,0 +1,131 @@
+"""`topokit fit`: propose RadiX-Nets for wanted widths and a wanted density."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import INTS, json_option
+
+if TYPE_CHECKING:
+    from topokit.fitting.candidate import Candidate
+
+
+@click.command("fit")
+@click.argument("target", nargs=-1)
+@click.option("--widths", type=INTS, help="Wanted nodes in each node layer.")
+@click.option("--density", metavar="X", help="Wanted density of the whole network, such as 0.05 or 1/20.")
+@click.option(
+    "--tolerance",
+    metavar="X",
+    default="0.1",
+    show_default=True,
+    help="How far the density may be off, as a share of it.",
+)
+@click.option("--limit", type=int, default=10, show_default=True, help="How many candidates are shown, at most.")
+@json_option
+def command(
+    target: tuple[str, ...],
+    widths: tuple[int, ...] | None,
+    density: str | None,
+    tolerance: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Propose RadiX-Nets that have the widths and the density you want, the best ones first.
+
+    \b
+    topokit fit --widths 784,300,100 --density 0.05
+    topokit fit "784-300-100 at 95 %"                   the same: 95 % sparse
+
+    A RadiX-Net that covers the widths is cropped to them. What the crop destroyed is counted: pairs of an input
+    and an output without a path, units that are dead, the edges that enter an output. A candidate is strange if
+    a pair has no path or an output has two edges or fewer: trained, such models often fail.
+    """  # noqa: D301 (click wants the control character)
+    from topokit.fitting import fit, parse_target
+
+    wanted: object = density
+    if target:
+        if widths is not None or density is not None:
+            raise click.UsageError("give a target or --widths and --density, not both")
+        widths, wanted = parse_target(" ".join(target))
+    if widths is None or wanted is None:
+        raise click.UsageError("give --widths and --density, or a target such as '784-300-100 at 95 %'")
+    found = fit(widths, wanted, tolerance=tolerance, limit=limit)
+    if all(candidate.outside for candidate in found):
+        nearest = [
+            f"{float(min(group, key=lambda candidate: candidate.error).density):.4g}{remark}"
+            for group, remark in (
+                (found, ""),
+                ([candidate for candidate in found if not candidate.strange], " without strange models"),
+            )
+            if group
+        ]
+        click.echo(f"note: nothing is within the tolerance; the nearest density is {', '.join(nearest)}", err=True)
+    if as_json:
+        candidates = [{**candidate.to_json(), "build": _build(candidate)} for candidate in found]
+        render.as_json({"widths": list(widths), "density": float(found[0].wanted), "candidates": candidates})
+    else:
+        _print(found)
+
+
+def _print(found: tuple[Candidate, ...]) -> None:
+    header = (
+        "",
+        "density",
+        "off",
+        "layer densities",
+        "cropped",
+        "paths",
+        "pairs lost",
+        "dead units",
+        "in-degree",
+        "remarks",
+    )
+    rows = [(str(number), *_cells(candidate)) for number, candidate in enumerate(found, start=1)]
+    sizes = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = (cell.rjust(size) for cell, size in zip(row[:-1], sizes[:-1], strict=True))
+        click.echo("  ".join((*cells, row[-1])).rstrip())
+    click.echo()
+    for number, candidate in enumerate(found, start=1):
+        click.echo(f"{_build(candidate)}  # {number}")
+
+
+def _cells(candidate: Candidate) -> tuple[str, ...]:
+    from topokit.checks.result import in_words
+
+    layers = candidate.layer_densities
+    ends = {0, len(layers)}
+    cropped = {*candidate.cropped_layers}
+    off = round(float(candidate.density / candidate.wanted - 1), 3) + 0.0  # no -0.0
+    remarks = ["outside the tolerance"] * candidate.outside + [f"STRANGE: {reason}" for reason in candidate.reasons]
+    return (
+        f"{float(candidate.density):.4g}",
+        f"{off:+.1%}",
+        _span([f"{float(density):.3g}" for density in (min(layers), max(layers))]),
+        "no" if not cropped else "ends" if cropped <= ends else "inside",
+        _span([_known(None if n is None else in_words(n)) for n in (candidate.min_paths, candidate.max_paths)]),
+        _known(candidate.disconnected_pairs),
+        _known(candidate.dead_units),
+        _span([_known(degree) for degree, _ in candidate.output_in_degrees or [(None, 0)]]),
+        "; ".join(remarks),
+    )
+
+
+def _build(candidate: Candidate) -> str:
+    """The command that builds it, ready to be pasted."""
+    options = {**candidate.options}
+    systems = options.pop("radices")
+    given = [*(("radices", system) for system in systems), *options.items()]
+    return " ".join(["topokit build", *(f"--{name} {','.join(map(str, numbers))}" for name, numbers in given)])
+
+
+def _known(value: object) -> str:
+    return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _span(values: list[str]) -> str:
+    return values[0] if values[0] == values[-1] else f"{values[0]}..{values[-1]}"

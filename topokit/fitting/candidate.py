@@ -1,0 +1,197 @@
+"""Candidate: a RadiX-Net that was fitted to widths and a density, and what its crop destroyed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topokit.checks.result import decimal
+from topokit.errors import TooLargeError
+from topokit.families.radix_net import RadixNet
+from topokit.fitting._plans import Plan
+from topokit.layered import Layered
+from topokit.measures.paths import path_range
+from topokit.measures.reach import reach
+from topokit.transforms.resize import Crop
+
+COUNTED = 2**22
+"""A network of more edges before its crop is not read: what the symmetry theorem leaves open is then unknown."""
+
+PRODUCTS = 2e8
+"""Limb products, of about two nanoseconds, that may be spent on counting one network's paths."""
+
+WEAK = 2
+"""An output with so few edges, or fewer, makes a model strange (arXiv:2311.03609)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A RadiX-Net of the wanted widths, with what is left of its promises.
+
+    What is None was neither counted nor follows from the symmetry theorem, the network being too large.
+
+    Args:
+        net: the network: a RadixNet, or a Crop of one.
+        wanted: the density that was asked for.
+        outside: whether its density is further from `wanted` than the tolerance.
+        density: of the whole network.
+        layer_densities: of each edge layer.
+        counted: whether the numbers below were counted on the network's edges.
+        min_paths: the least number of paths between an input and an output.
+        max_paths: the greatest.
+        disconnected_pairs: pairs of an input and an output without a path.
+        dead_units: nodes that no input reaches, or that reach no output, in all node layers together.
+        output_in_degrees: (in-degree, number of outputs), by in-degree.
+        reasons: why it is strange: pairs without a path, outputs with an in-degree of 2 or less.
+    """
+
+    net: Layered
+    wanted: Fraction
+    outside: bool
+    density: Fraction
+    layer_densities: tuple[Fraction, ...]
+    counted: bool
+    min_paths: int | None
+    max_paths: int | None
+    disconnected_pairs: int | None
+    dead_units: int | None
+    output_in_degrees: tuple[tuple[int, int], ...] | None
+    reasons: tuple[str, ...]
+
+    @property
+    def strange(self) -> bool:
+        """Whether it is known, or cannot be ruled out, that training starves: see `reasons`."""
+        return bool(self.reasons)
+
+    @property
+    def error(self) -> Fraction:
+        """By how much the density differs, as a share of the wanted one."""
+        return abs(self.density / self.wanted - 1)
+
+    @property
+    def unevenness(self) -> Fraction:
+        """The greatest density of an edge layer over the least; at least 2^64 times it where a layer has no edge."""
+        return max(self.layer_densities) / (min(self.layer_densities) or Fraction(1, 2**64))
+
+    @property
+    def cropped_layers(self) -> tuple[int, ...]:
+        """The node layers that are cropped."""
+        return tuple(i for i, (old, new) in enumerate(zip(self.covered, self.net.widths, strict=True)) if old != new)
+
+    @property
+    def covered(self) -> tuple[int, ...]:
+        """The widths before the crop."""
+        return self._radix_net.widths
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `build` and the other commands are told to make it: radices, kron, diagonals, crop; as lists."""
+        net = self._radix_net
+        given: dict[str, Any] = {"radices": [list(system) for system in net.radices]}
+        if set(net.kron or ()) != {1}:
+            given["kron"] = list(net.kron or ())
+        if net.diagonals is not None:
+            given["diagonals"] = list(net.diagonals)
+        if isinstance(self.net, Crop):
+            given["crop"] = list(self.net.widths)
+        return given
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a dictionary that `json.dumps` takes; numbers of paths as decimal strings."""
+        paths = {"min_paths": self.min_paths, "max_paths": self.max_paths}
+        return {
+            "options": self.options,
+            "density": float(self.density),
+            "layer_densities": [float(density) for density in self.layer_densities],
+            "outside": self.outside,
+            "cropped": bool(self.cropped_layers),
+            "cropped_layers": list(self.cropped_layers),
+            "counted": self.counted,
+            **{name: None if number is None else decimal(number) for name, number in paths.items()},
+            "disconnected_pairs": self.disconnected_pairs,
+            "dead_units": self.dead_units,
+            "output_in_degrees": self.output_in_degrees and {str(degree): n for degree, n in self.output_in_degrees},
+            "strange": self.strange,
+            "reasons": list(self.reasons),
+        }
+
+    @property
+    def _radix_net(self) -> RadixNet:
+        net = self.net.of if isinstance(self.net, Crop) else self.net
+        assert isinstance(net, RadixNet)
+        return net
+
+
+def examined(plan: Plan, wanted: Fraction, tolerance: Fraction) -> Candidate:
+    """The candidate that a plan makes, counted on its edges if it has no more than COUNTED.
+
+    Cost: that of `reach` and `path_range`.
+    """
+    net = plan.net()
+    cells = list(map(prod, pairwise(plan.widths)))
+    density = Fraction(sum(plan.layer_edges), sum(cells))
+    about: dict[str, Any] = {
+        "net": net,
+        "wanted": wanted,
+        "outside": abs(density / wanted - 1) > tolerance,
+        "density": density,
+        "layer_densities": tuple(map(Fraction, plan.layer_edges, cells)),
+    }
+    return Candidate(**about, **(_counted(net) if plan.edges_before <= COUNTED else _proved(plan, net)))
+
+
+def _counted(net: Layered) -> dict[str, Any]:
+    found = reach(net)
+    least: int | None
+    greatest: int | None
+    try:
+        paths = path_range(net, budget=PRODUCTS)
+        least, greatest = paths.least, paths.greatest
+    except TooLargeError:
+        least = greatest = None
+    degrees = net.layer(len(net) - 1).in_degrees
+    return {
+        "counted": True,
+        "min_paths": least,
+        "max_paths": greatest,
+        "disconnected_pairs": found.disconnected,
+        "dead_units": sum(nodes.size for nodes in found.dead),
+        "output_in_degrees": tuple(zip(*(part.tolist() for part in np.unique_counts(degrees)), strict=True)),
+        "reasons": _reasons(found.disconnected, found.disconnected_pair, degrees),
+    }
+
+
+def _reasons(missing: int, pair: tuple[int, int] | None, incoming: NDArray[np.int64]) -> tuple[str, ...]:
+    reasons = []
+    if pair:
+        reasons.append(f"no path from input {pair[0]} to output {pair[1]}, one of {missing:,} such pairs")
+    weak = np.flatnonzero(incoming <= WEAK)
+    if weak.size:
+        first = int(incoming[weak[0]])
+        one_of = f", one of {weak.size:,} with {WEAK} or fewer" if weak.size > 1 else ""
+        reasons.append(f"output {weak[0]} has {first} incoming edge{'' if first == 1 else 's'}{one_of}")
+    return tuple(reasons)
+
+
+def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
+    """What the symmetry theorem says of a network that is cropped at its ends at most."""
+    base = net.of if isinstance(net, Crop) else net
+    paths = None if plan.cropped_inside else base.promises.paths
+    known: dict[str, Any] = {"counted": False, "min_paths": paths, "max_paths": paths}
+    if paths is None:
+        why = f"what its crop destroyed is not counted: {plan.edges_before:,} edges before it are too many"
+        return {**known, "disconnected_pairs": None, "dead_units": None, "output_in_degrees": None, "reasons": (why,)}
+    degree = plan.widths[0] if len(net) == 1 else plan.radices[-1] * plan.kron[-2] // plan.steps[-1]
+    return {
+        **known,
+        "disconnected_pairs": 0,
+        "dead_units": None if plan.kills else 0,
+        "output_in_degrees": ((degree, plan.widths[-1]),),
+        "reasons": _reasons(0, None, np.full(1, degree)),
+    }
