@@ -1,9 +1,10 @@
 """Correctness and step times on an accelerator, in one run: prints one table and writes JSON.
 
 First the numbers: every kernel's product and gradients, and thirty steps of LeNet-300-100, on the device against
-float64 on the CPU. Then the times, forward and backward with input gradient: every kernel beside a dense layer and
-beside the masked one (dense weight times mask), for LeNet-300-100's layers and wide RadiX layers; and one whole MNIST
-training where TOPOKIT_DATA_DIR holds it.
+float64 on the CPU; and stacked seeds on the device against each seed alone on the CPU. Then the times, forward and
+backward with input gradient: every kernel beside a dense layer and beside the masked one (dense weight times mask), for
+LeNet-300-100's layers and wide RadiX layers, in float32 and bfloat16; training steps of 1 to 64 stacked networks; the
+Graph Challenge's inference; and one whole MNIST training where TOPOKIT_DATA_DIR holds it.
 
     python benchmarks/gpu.py [--device cuda] [--quick] [--json FILE]
 
@@ -21,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,12 @@ import torch
 from torch import Tensor, nn
 
 import topokit
+from topokit.challenge import official_bias, resized
 from topokit_train import SparseLinear, TrainConfig, train
+from topokit_train.challenge import infer
+from topokit_train.datasets import load_dataset
 from topokit_train.kernels import KERNELS
+from topokit_train.training import Trainer
 
 LENET = topokit.crop(topokit.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100))
 WIDE = [(1024, 16, 0.25), (4096, 16, 0.25), (4096, 64, 0.0625), (8192, 64, 0.03125), (16384, 64, 0.015625)]
@@ -42,9 +48,9 @@ def radix_layer(width: int, kron: int, density: float) -> topokit.Layer:
     return topokit.RadixNet(radices=[(radix, nodes // radix)], kron=(kron, kron, 1)).layer(0)
 
 
-def kernels_on(device: str) -> tuple[list[str], list[str]]:
-    """Names of the kernels that run on the device in float32, and of those that do not."""
-    runs = {name: KERNELS[name].supports(torch.device(device), torch.float32) for name in KERNELS}
+def kernels_on(device: str, dtype: torch.dtype = torch.float32) -> tuple[list[str], list[str]]:
+    """Names of the kernels that run on the device in that type, and of those that do not."""
+    runs = {name: KERNELS[name].supports(torch.device(device), dtype) for name in KERNELS}
     return [name for name, there in runs.items() if there], [name for name, there in runs.items() if not there]
 
 
@@ -100,6 +106,25 @@ def losses(kernel: str, device: str, dtype: torch.dtype) -> list[float]:
     return seen
 
 
+def trainer(device: str, seeds: range, **settings: Any) -> Trainer:
+    """Networks with these seeds on the embedded digits, with common batches where there are several."""
+    config = TrainConfig(epochs=2, seed=seeds[0], order_seed=0, **settings)
+    digits = load_dataset("digits", None)
+    return Trainer(config, LENET, digits, device=torch.device(device), kernel="auto", seeds=seeds)
+
+
+def check_stacks(device: str) -> list[dict[str, Any]]:
+    """The losses of two epochs of four stacked seeds on the device, beside those of each alone on the CPU."""
+    stacked = trainer(device, range(4))
+    together = [[metrics.train_loss for metrics in stacked.run_epoch()] for _ in range(2)]
+    rows = []
+    for seed in range(4):
+        alone = trainer("cpu", range(seed, seed + 1))
+        apart = max(abs(epoch[seed] / alone.run_epoch()[0].train_loss - 1) for epoch in together)
+        rows.append({"seed": seed, "relative loss difference": apart, "right": apart < 1e-2})
+    return rows
+
+
 def milliseconds(step: Callable[[], object], device: str, repeat: int) -> float:
     """The median time of a step, after three that are not counted."""
     taken = []
@@ -126,19 +151,45 @@ def step_of(module: nn.Module, x: Tensor) -> Callable[[], None]:
     return step
 
 
-def time_layers(device: str, layers: dict[str, topokit.Layer], batch: int, repeat: int) -> list[dict[str, Any]]:
-    """Step times of each layer: dense, and every kernel."""
+def time_layers(
+    device: str, layers: dict[str, topokit.Layer], batch: int, repeat: int, dtype: torch.dtype
+) -> list[dict[str, Any]]:
+    """Step times of each layer and of LeNet-300-100: dense, and every kernel that knows the type."""
     rows = []
+    there, about = kernels_on(device, dtype)[0], {"batch": batch, "dtype": str(dtype).removeprefix("torch.")}
     for name, layer in layers.items():
-        x = torch.randn(batch, layer.shape[0], device=device)
-        times = {"dense": milliseconds(step_of(nn.Linear(*layer.shape, device=device), x), device, repeat)}
-        for kernel in kernels_on(device)[0]:
-            times[kernel] = milliseconds(step_of(SparseLinear(layer, kernel=kernel, device=device), x), device, repeat)
-        rows.append({"what": name, "batch": batch, "ms": times})
-    x = torch.rand(batch, 784, device=device)
-    nets = {"dense": lenet(None, device), **{kernel: lenet(kernel, device) for kernel in kernels_on(device)[0]}}
+        x = torch.randn(batch, layer.shape[0], device=device, dtype=dtype)
+        ways: dict[str, nn.Module] = {"dense": nn.Linear(*layer.shape, device=device, dtype=dtype)}
+        ways |= {kernel: SparseLinear(layer, kernel=kernel, device=device, dtype=dtype) for kernel in there}
+        times = {way: milliseconds(step_of(module, x), device, repeat) for way, module in ways.items()}
+        rows.append({"what": name, **about, "ms": times})
+    x = torch.rand(batch, 784, device=device, dtype=dtype)
+    nets = {"dense": lenet(None, device, dtype), **{kernel: lenet(kernel, device, dtype) for kernel in there}}
     times = {name: milliseconds(step_of(net, x), device, repeat) for name, net in nets.items()}
-    return [*rows, {"what": "lenet-300-100", "batch": batch, "ms": times}]
+    return [*rows, {"what": "lenet-300-100", **about, "ms": times}]
+
+
+def time_stacks(device: str, sizes: list[int], repeat: int) -> list[dict[str, Any]]:
+    """Training steps of so many stacked networks with common batches of 100 images, optimizer included."""
+    rows = []
+    for size in sizes:
+        made = trainer(device, range(size))
+        batch = made.images[:100], made.labels[:100]
+        step = milliseconds(partial(made.step, *batch), device, repeat)
+        rows.append({"networks": size, "ms": step, "network-steps per second": 1e3 * size / step})
+    return rows
+
+
+def run_challenge(device: str, quick: bool) -> dict[str, Any]:
+    """The fast engine on 1024 x 120 with MNIST's images, or why not."""
+    if quick or "TOPOKIT_DATA_DIR" not in os.environ:
+        return {"skipped": "--quick" if quick else "TOPOKIT_DATA_DIR is not set"}
+    images = resized(load_dataset("mnist", None).train_images[:, 0], 32)
+    net = topokit.GraphChallenge(neurons=1024, layers=120)
+    for _ in range(2):  # the first run warms up
+        found = infer(net, images, official_bias(1024), torch.device(device))
+    rate = found.edges_per_second
+    return {"survivors": len(found.categories), "seconds": found.seconds, "edges per second": rate}
 
 
 def train_mnist(device: str) -> dict[str, Any]:
@@ -169,7 +220,14 @@ def main() -> None:
         for kernel in there
     }
     batches = [128] if args.quick else [128, 512]
-    timed = [row for batch in batches for row in time_layers(args.device, layers, batch, 3 if args.quick else 30)]
+    repeat = 3 if args.quick else 30
+    stacks = check_stacks(args.device)
+    timed = [
+        row
+        for dtype in (torch.float32, torch.bfloat16)
+        for batch in batches
+        for row in time_layers(args.device, layers, batch, repeat, dtype)
+    ]
     name = (
         torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or platform.machine()
     )
@@ -181,13 +239,17 @@ def main() -> None:
         "not on this device": missing,
         "checked": checked,
         "largest loss difference over 30 steps": drift,
+        "stacked seeds": stacks,
         "timed": timed,
+        "stacks": time_stacks(args.device, [1, 2] if args.quick else [1, 8, 16, 64], repeat),
+        "challenge": run_challenge(args.device, args.quick),
         "mnist": {"skipped": "--quick"} if args.quick else train_mnist(args.device),
     }
     show(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
-    wrong = [row for row in checked if not row["right"]] + [kernel for kernel, apart in drift.items() if apart > 1e-3]
+    wrong = [row for row in [*checked, *stacks] if not row["right"]]
+    wrong += [kernel for kernel, apart in drift.items() if apart > 1e-3]
     if wrong:
         raise SystemExit(f"wrong on {args.device}: {wrong}")
 
@@ -200,11 +262,22 @@ def show(report: dict[str, Any]) -> None:
         print(f"{row['layer']:<30}{row['kernel']:<10}relative error of output, input and values gradient: {errors}")
     for kernel, apart in report["largest loss difference over 30 steps"].items():
         print(f"{'lenet-300-100':<30}{kernel:<10}largest loss difference over 30 steps: {apart:.1e}")
+    for row in report["stacked seeds"]:
+        apart = row["relative loss difference"]
+        print(
+            f"{'stack of 4':<30}seed {row['seed']:<5}relative loss difference to the seed alone on the CPU: {apart:.1e}"
+        )
     print(f"{'forward + backward':<30}{'batch':>6}  ms and times faster than dense")
     for row in report["timed"]:
         dense = row["ms"]["dense"]
         times = "  ".join(f"{name} {ms:.3f} ({dense / ms:.2f}x)" for name, ms in row["ms"].items())
-        print(f"{row['what']:<30}{row['batch']:>6}  {times}")
+        print(f"{row['what']:<30}{row['batch']:>6} {row['dtype']:<9} {times}")
+    for row in report["stacks"]:
+        rate = row["network-steps per second"]
+        print(
+            f"{'training lenet-300-100':<30}{row['networks']:>6} networks  {row['ms']:.2f} ms, {rate:.0f} steps/s in all"
+        )
+    print(f"challenge: {report['challenge']}")
     print(f"MNIST: {report['mnist']}")
 
 
