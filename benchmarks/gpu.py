@@ -274,9 +274,7 @@ def show(report: dict[str, Any]) -> None:
         print(f"{row['what']:<30}{row['batch']:>6} {row['dtype']:<9} {times}")
     for row in report["stacks"]:
         rate = row["network-steps per second"]
-        print(
-            f"{'training lenet-300-100':<30}{row['networks']:>6} networks  {row['ms']:.2f} ms, {rate:.0f} steps/s in all"
-        )
+        print(f"{'training lenet-300-100':<30}{row['networks']:>6} networks  {row['ms']:.2f} ms, {rate:.0f} steps/s")
     print(f"challenge: {report['challenge']}")
     print(f"MNIST: {report['mnist']}")
 
