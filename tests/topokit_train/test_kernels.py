@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 
-from topokit import RadixNet, Topology, permute
+from topokit import Bernoulli, Block, RadixNet, Topology, crop, kron, permute
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS, choose
+from topokit_train.kernels.block import BlockPlan
 from topokit_train.kernels.csr import CsrPlan
 
 CPU = torch.device("cpu")
@@ -45,12 +46,24 @@ random_masks = st.builds(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
     st.sampled_from([0.0, 0.1, 0.5, 1.0]),
 )
+
+
+def blocky_mask(seed):
+    """A random pattern with copies of its nodes, each node with a number of its own, shuffled."""
+    random = np.random.default_rng(seed)
+    base = random.random(random.integers(1, 7, size=2)) < random.choice([0.2, 0.5, 0.8])
+    copies = [random.integers(1, 5, size=width) for width in base.shape]
+    mask = base.repeat(copies[0], axis=0).repeat(copies[1], axis=1)
+    return mask[random.permutation(mask.shape[0])][:, random.permutation(mask.shape[1])]
+
+
+blocky_masks = st.builds(blocky_mask, st.integers(0, 10**6))
 NEEDS_BANDS = {"band"}
 
 
 def masks(kernel):
     """Patterns that a kernel can multiply by."""
-    return banded_masks if kernel.name in NEEDS_BANDS else st.one_of(banded_masks, random_masks)
+    return banded_masks if kernel.name in NEEDS_BANDS else st.one_of(banded_masks, random_masks, blocky_masks)
 
 
 CIRCULANT = np.eye(6, dtype=bool) | np.roll(np.eye(6, dtype=bool), 2, axis=1)
@@ -103,8 +116,11 @@ def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dty
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_first_and_second_derivatives_are_those_of_finite_differences(kernel, seed):
-    mask = banded_mask(seed)
+@pytest.mark.parametrize("make", [banded_mask, blocky_mask])
+def test_first_and_second_derivatives_are_those_of_finite_differences(kernel, make, seed):
+    if kernel.name in NEEDS_BANDS and make is not banded_mask:
+        pytest.skip("no band in it")
+    mask = make(seed)
     plan = kernel.prepare(layer_of(mask))
     W, x, _ = operands(mask, 3)
     values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
@@ -181,19 +197,25 @@ def test_masked_leaves_entries_off_the_edges_at_zero_whatever_the_gradient():
     assert torch.equal(kernel.multiply(torch.ones(5, 1), values, plan)[:, 0], torch.from_numpy(mask.sum(0)).float())
 
 
-def test_under_csr_nan_reaches_only_what_it_is_connected_to():
-    mask = random_mask(5, (8, 9), 0.3)
-    kernel = KERNELS["csr"]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["csr", "block"])
+def test_nan_reaches_only_what_it_is_connected_to(name, dtype):
+    mask = np.kron(random_mask(5, (8, 9), 0.3), np.ones((2, 3), bool))
+    kernel = KERNELS[name]
     plan = kernel.prepare(layer_of(mask))
     W, x, g = operands(mask, 3)
     x[2] = np.nan
-    values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
-    y = kernel.multiply(torch.from_numpy(x), values, plan)
-    y.backward(torch.from_numpy(g))
+    g[4] = np.inf
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).to(dtype)).requires_grad_()
+    x_ = torch.from_numpy(x).to(dtype).requires_grad_()
+    y = kernel.multiply(x_, values, plan)
+    y.backward(torch.from_numpy(g).to(dtype))
     assert np.array_equal(y.detach().isnan().any(1), mask[2])
-    assert 0 < mask[2].sum() < 9
-    from_two = canonical(np.broadcast_to(np.arange(8) == 2, (9, 8)), mask).astype(bool)
-    assert np.array_equal(plan.to_canonical(values.grad).isnan(), from_two)
+    assert 0 < mask[2].sum() < 27
+    assert np.array_equal(~x_.grad.isfinite().any(1), mask[:, 4])
+    touched = (np.arange(16) == 2) | (np.arange(27) == 4)[:, None]
+    expected = canonical(touched, mask).astype(bool)
+    assert np.array_equal(~plan.to_canonical(values.grad).isfinite(), expected)
 
 
 def test_under_csr_a_nan_weight_spoils_no_weight_gradient():
@@ -272,6 +294,42 @@ def test_csr_computes_no_gradient_that_nobody_asked_for(monkeypatch):
     assert not multiply(x.detach(), values, plan).requires_grad
 
 
+def test_block_multiplies_in_parts_as_at_once(monkeypatch):
+    mask = np.kron(random_mask(8, (9, 8), 0.4), np.ones((2, 3), bool))[:-1, :-1]
+    plan = BlockPlan(layer_of(mask))
+    W, x, g = operands(mask, 5)
+    for cached in (1, 60, 150, 10**6):
+        monkeypatch.setattr("topokit_train.kernels.block.CACHED", cached)
+        values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
+        x_ = torch.from_numpy(x).requires_grad_()
+        y = KERNELS["block"].multiply(x_, values, plan)
+        y.backward(torch.from_numpy(g))
+        np.testing.assert_allclose(y.detach(), W @ x, atol=1e-12)
+        np.testing.assert_allclose(x_.grad, W.T @ g, atol=1e-12)
+        np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=1e-12)
+
+
+def test_block_computes_no_gradient_that_nobody_asked_for(monkeypatch):
+    plan = BlockPlan(layer_of(blocky_mask(3)))
+    multiply, x, values = KERNELS["block"].multiply, torch.ones(plan.layer().shape[0], 3), torch.ones(plan.edges)
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockPlan, "transposed_times", None)
+        multiply(x, values.clone().requires_grad_(), plan).sum().backward()
+    monkeypatch.setattr(BlockPlan, "sampled", None)
+    multiply(x.requires_grad_(), values, plan).sum().backward()
+    assert not multiply(x.detach(), values, plan).requires_grad
+
+
+def test_block_keeps_one_number_per_edge_and_few_for_its_blocks():
+    mask = np.kron(random_mask(9, (16, 16), 0.3), np.ones((32, 32), bool))
+    plan = BlockPlan(layer_of(mask))
+    numbers = {name: buffer.numel() for name, buffer in plan.named_buffers()}
+    assert numbers.pop("position") == mask.sum()
+    assert numbers.pop("runs") == mask.sum() / 32
+    assert sum(numbers.values()) < mask.sum() / 4
+    assert {buffer.dtype for buffer in plan.buffers()} == {torch.int32}
+
+
 def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
     width = 2**20  # a dense float32 matrix would take 4 TiB
     corners = coo_array(([1, 1], ([0, width - 1], [width - 1, 0])), shape=(width, width))
@@ -291,7 +349,7 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
         ((300, 100), 0.5, "cpu", torch.float32, "masked"),
         ((784, 300), 1.0, "cpu", torch.float32, "masked"),
         ((32, 32), 0.05, "cpu", torch.float32, "masked"),
-        ((784, 300), 0.1, "cpu", torch.bfloat16, "masked"),
+        ((784, 300), 0.1, "cpu", torch.bfloat16, "csr"),
         ((784, 300), 0.1, "mps", torch.float32, "masked"),
         ((784, 300), 0.1, "cuda", torch.float32, "masked"),
         ((3000, 1000), 0.001, "cuda", torch.float32, "csr"),
@@ -307,17 +365,22 @@ BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
 @pytest.mark.parametrize(
     ("net", "device", "dtype", "taken"),
     [
-        (BIG, "cpu", torch.float32, "band"),
-        (BIG, "cpu", torch.bfloat16, "band"),
+        (RadixNet(radices=[(10, 10)], kron=(32, 32, 1)), "cpu", torch.float32, "band"),
+        (RadixNet(radices=[(8, 32)], kron=(16, 16, 1)), "cpu", torch.bfloat16, "band"),
+        (BIG, "cpu", torch.float32, "csr"),
         (BIG, "cuda", torch.float32, "masked"),
         (BIG, "mps", torch.float32, "masked"),
-        (RadixNet(radices=[(32, 32)]), "cpu", torch.float64, "band"),
         (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
-        (RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),  # few edges: they cost less than its nodes' moves
+        (RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),
         (RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
+        (Block(widths=(512, 512), block=32, density=".3", seed=0), "cpu", torch.float32, "block"),
+        (Block(widths=(512, 512), block=4, density=".3", seed=0), "cpu", torch.float32, "csr"),
+        (crop(Block(widths=(512, 512), block=32, density=".3", seed=0), (500, 500)), "cpu", torch.bfloat16, "block"),
+        (kron(Bernoulli(widths=(32, 16), density=".2", seed=0), (32, 32)), "cpu", torch.float32, "block"),
+        (Block(widths=(512, 512), block=32, density=".3", seed=0), "cuda", torch.float32, "masked"),
     ],
 )
-def test_auto_takes_band_where_bands_pay(net, device, dtype, taken):
+def test_auto_takes_the_kernel_of_the_structure_where_it_pays(net, device, dtype, taken):
     assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype) == taken
 
 
@@ -328,7 +391,7 @@ def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():
     with pytest.raises(InvalidSpecError, match="did you mean csr"):
         choose(layer, CPU, torch.float32, "crs")
     with pytest.raises(
-        InvalidSpecError, match="csr does not run on cpu with float16: it takes float32, float64 on cpu, cuda"
+        InvalidSpecError, match="csr does not run on cpu with float16: it takes float32, float64, bfloat16 on cpu, cuda"
     ):
         choose(layer, CPU, torch.float16, "csr")
     with pytest.raises(InvalidSpecError, match="csr does not run on mps with float32"):

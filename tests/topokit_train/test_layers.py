@@ -164,9 +164,9 @@ def test_a_layer_moves_between_types_and_says_where_its_kernel_ends():
     x = torch.ones(2, 20)
     for name in KERNELS:
         assert SparseLinear(random_layer(5), kernel=name).double()(x.double()).dtype == torch.float64
-    assert SparseLinear(random_layer(5), kernel="masked").bfloat16()(x.bfloat16()).dtype == torch.bfloat16
-    with pytest.raises(InvalidSpecError, match="csr does not run on cpu with bfloat16"):
-        SparseLinear(random_layer(5), kernel="csr").bfloat16()(x.bfloat16())
+    assert SparseLinear(random_layer(5), kernel="masked").half()(x.half()).dtype == torch.float16
+    with pytest.raises(InvalidSpecError, match="csr does not run on cpu with float16"):
+        SparseLinear(random_layer(5), kernel="csr").half()(x.half())
     with pytest.raises(InvalidSpecError, match="csr does not run on cpu with float16"):
         SparseLinear(random_layer(5), kernel="csr", dtype=torch.float16)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 import topokit as tk
 from topokit.errors import InvalidSpecError
+from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear
 from topokit_train.models import MODELS, slots
 from topokit_train.models.networks import build_model, count_parameters
@@ -73,7 +74,7 @@ def test_every_model_maps_images_to_logits_and_learns_every_parameter(name):
     assert count_parameters(dense) == {"total": 784 * 300 + 300 * 100 + 100 * 7 + 407, "nonzero": 266_307}
 
 
-@pytest.mark.parametrize("kernel", ["csr", "masked", "band"])
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_the_main_job_stores_27930_numbers(kernel):
     model = build("lenet-300-100", default_topology(), pixels=784, classes=10, kernel=kernel)
     assert count_parameters(model) == {"total": 266_610, "nonzero": 27_930}

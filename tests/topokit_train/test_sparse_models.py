@@ -10,6 +10,7 @@ from torch.nn.utils import prune
 
 from topokit import RadixNet
 from topokit.errors import InvalidSpecError
+from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear, sparsify
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
@@ -24,7 +25,7 @@ def a_model(**kinds):
     return nn.Sequential(nn.Linear(20, 40, **kinds), nn.ReLU(), nn.Linear(40, 20, **kinds), nn.Linear(20, 3, **kinds))
 
 
-@pytest.mark.parametrize("kernel", ["masked", "csr", "band"])
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_weights_on_the_edges_stay_and_the_others_go(kernel, dtype):
     model, reference = a_model(dtype=dtype), a_model(dtype=dtype)
@@ -127,6 +128,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from topokit import RadixNet
+from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear
 
 def steps(model, x):
@@ -155,7 +157,7 @@ distributed.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("kernel", ["masked", "csr", "band"])
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
     ranks = [
         subprocess.Popen(

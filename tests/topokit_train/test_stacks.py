@@ -11,6 +11,7 @@ from topokit.csr import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
 from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
+from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear
 from topokit_train.models.networks import build_model, count_parameters
 from topokit_train.results import mean_and_ci95
@@ -53,7 +54,7 @@ def test_a_stacked_layer_is_its_copies_side_by_side(shared):
 
 
 @SHARED
-@pytest.mark.parametrize("kernel", ["masked", "csr", "band"])
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_each_copy_multiplies_with_its_own_values(shared, kernel):
     layer = tk.RadixNet(radices=[(3, 4)], kron=(2, 3, 1)).layer(0)
     single = [SparseLinear(layer, kernel=kernel, generator=torch.Generator().manual_seed(k)) for k in range(3)]

@@ -19,6 +19,7 @@ KERNELS = Registry(
     {
         "masked": "topokit_train.kernels.masked:KERNEL",
         "csr": "topokit_train.kernels.csr:KERNEL",
+        "block": "topokit_train.kernels.block:KERNEL",
         "band": "topokit_train.kernels.band:KERNEL",
     },
 )
@@ -40,8 +41,13 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     if name != "auto":
         KERNELS[name].require(device, dtype)
         return name
+    from topokit.measures.structure import structure
+
+    found = structure(layer)
     costs = {
-        name: kernel.cost(layer, device.type) for name, kernel in KERNELS.items() if kernel.supports(device, dtype)
+        name: kernel.cost(layer, found, device.type)
+        for name, kernel in KERNELS.items()
+        if kernel.supports(device, dtype)
     }
     if not costs:
         KERNELS["masked"].require(device, dtype)

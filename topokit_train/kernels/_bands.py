@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.measures.structure import Band, Classes
+from topokit_train.kernels.base import hold
 
 
 class Cycles(nn.Module):
@@ -46,8 +47,7 @@ class Cycles(nn.Module):
         around = (np.arange(band.length + band.radix - 1) - lag) % band.length
         lone = np.setdiff1d(np.arange(nodes), classes.members)
         extended = node_at.reshape(band.stride, band.length, self.twins)[:, around].ravel()
-        for name, array in (("place", place), ("lone", lone), ("nodes", extended)):
-            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        hold(self, place=place, lone=lone, nodes=extended)
 
     def nodes_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The nodes at these places, none of which is empty."""

@@ -19,12 +19,12 @@ from torch import Tensor
 from topokit.csr import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.measures.structure import structure
+from topokit.measures.structure import Structure, structure
 from topokit_train.kernels._bands import Cycles, band_blocks, band_product, block_values, transposed_blocks
-from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.kernels.base import EdgePlan, Kernel, hold, in_autocast_type
 
 
-class BandPlan(Plan):
+class BandPlan(EdgePlan):
     """Where the nodes and edges of a layer lie on its cycles. Values have shape (edges,), in the order of their slots.
 
     There is a slot for each class of targets (cycle after cycle), twin in that class, class of sources it reads, and
@@ -35,7 +35,6 @@ class BandPlan(Plan):
         InvalidSpecError: the layer has no circulant bands.
     """
 
-    position: Tensor  # (edges,): where each canonical edge stands in the kernel's order
     slots: Tensor  # (edges,): each edge's slot, ascending; (0,) where no slot is empty
 
     def __init__(self, layer: Layer):
@@ -47,7 +46,7 @@ class BandPlan(Plan):
                 "choose csr, masked or auto"
             )
         band = found.band
-        self.layer_shape, self.edges = layer.shape, layer.edges
+        self.layer_shape = layer.shape
         self.sources = Cycles(found.sources, layer.shape[0], band, lag=band.radix - 1)
         self.targets = Cycles(found.targets, layer.shape[1], band, lag=0)
         self.shape = (band.stride, band.length, self.targets.twins, band.radix, self.sources.twins)
@@ -55,11 +54,8 @@ class BandPlan(Plan):
         self.tile_back = _tile(band.length, band.radix, self.sources.twins)
         slots = self._slots_of(layer)
         order = np.argsort(slots)
-        position = np.empty_like(order, np.int32 if layer.edges < 2**31 else np.int64)
-        position[order] = np.arange(order.size)
-        slots = slots[order] if layer.edges < prod(self.shape) else slots[:0]
-        self.register_buffer("position", torch.from_numpy(position), persistent=False)
-        self.register_buffer("slots", torch.from_numpy(slots), persistent=False)
+        self.number(order)
+        hold(self, slots=slots[order] if layer.edges < prod(self.shape) else slots[:0])
 
     def _slots_of(self, layer: Layer) -> NDArray[np.intp]:
         _, length, rows, radix, columns = self.shape
@@ -68,14 +64,6 @@ class BandPlan(Plan):
         read = (source - target + radix - 1) % length
         slots: NDArray[np.intp] = np.ravel_multi_index((target, row, read, column), (target.max() + 1, *self.shape[2:]))
         return slots
-
-    def to_canonical(self, values: Tensor) -> Tensor:
-        return values.index_select(0, self.position)
-
-    def from_canonical(self, canonical: Tensor) -> Tensor:
-        values = torch.empty_like(canonical)
-        values[self.position] = canonical
-        return values
 
     def layer(self) -> Layer:
         _, length, rows, radix, columns = self.shape
@@ -132,9 +120,7 @@ def multiply(x: Tensor, values: Tensor, plan: BandPlan) -> Tensor:
     Returns:
         y, shape (out, batch).
     """
-    if torch.is_autocast_enabled(x.device.type) and values.dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, values = x.to(dtype), values.to(dtype)
+    x, values = in_autocast_type(x, values)
     return _product(x.contiguous(), values, plan)
 
 
@@ -211,18 +197,16 @@ _gradients: Callable[..., tuple[Tensor | None, Tensor | None]] = _Gradients.appl
 _COST = {"cpu": (1.2, 11, 18_000), "cuda": (4, 20, 1_000_000)}
 
 
-def cost(layer: Layer, device: str) -> float:
-    """See `Kernel`. O(edges log edges)."""
-    found = structure(layer)
+def cost(layer: Layer, found: Structure, device: str) -> float:
+    """See `Kernel`. O(classes)."""
     if found.band is None:
         return inf
     band, rows, columns = found.band, int(found.targets.sizes.max()), int(found.sources.sizes.max())
     there, back = (_price(_tile(band.length, band.radix, side), band.radix, side) for side in (rows, columns))
     per_product, per_node, fixed = _COST[device]
     products = band.stride * band.length * band.radix * rows * columns
-    return (
-        per_product * products * (2 * there + back) / 3 + per_node * sum(layer.shape) + fixed
-    )  # twice there, once back
+    price = (2 * there + back) / 3  # twice there, once back
+    return per_product * products * price + per_node * sum(layer.shape) + fixed
 
 
 KERNEL = Kernel("band", BandPlan, multiply, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
+from topokit.measures.structure import Structure
 
 
 class Plan(nn.Module, ABC):
@@ -36,6 +39,45 @@ class Plan(nn.Module, ABC):
         """The edges, copied. O(its size)."""
 
 
+class EdgePlan(Plan):
+    """A plan whose values have shape (edges,), in an order of the kernel's own.
+
+    A subclass calls `number` once it knows the order. 4 bytes an edge beside the values (8 from 2^31 edges).
+    """
+
+    edges: int
+    position: Tensor  # (edges,): where each canonical edge stands in the kernel's order
+
+    def number(self, order: NDArray[np.intp]) -> None:
+        """Take the kernel's order: shape (edges,), the canonical number of each edge in it."""
+        self.edges = order.size
+        position = np.empty(order.size, np.int32 if order.size < 2**31 else np.int64)
+        position[order] = np.arange(order.size)
+        hold(self, position=position)
+
+    def to_canonical(self, values: Tensor) -> Tensor:
+        return values.index_select(0, self.position)
+
+    def from_canonical(self, canonical: Tensor) -> Tensor:
+        values = torch.empty_like(canonical)
+        values[self.position] = canonical
+        return values
+
+
+def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
+    """Give a module arrays as buffers that its state_dict leaves out."""
+    for name, array in arrays.items():
+        module.register_buffer(name, torch.from_numpy(array), persistent=False)
+
+
+def in_autocast_type(x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the type that autocast asks for; as they are where it is off, or the values are float64."""
+    if torch.is_autocast_enabled(x.device.type) and values.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(x.device.type)
+        return x.to(dtype), values.to(dtype)
+    return x, values
+
+
 P = TypeVar("P", bound=Plan)
 
 
@@ -50,8 +92,8 @@ class Kernel(Generic[P]):
             x has shape (in, batch), y (out, batch). Differentiable in x and in values.
         devices: the device types it runs on.
         dtypes: the types of values it knows.
-        cost: (layer, device type) -> what a training step at batch 128 costs, in units of what `masked` takes for an
-            entry of the dense weight; infinite if it cannot multiply by this layer.
+        cost: (layer, its structure, device type) -> what a training step at batch 128 costs, in units of what
+            `masked` takes for an entry of the dense weight; infinite if it cannot multiply by this layer.
     """
 
     name: str
@@ -59,7 +101,7 @@ class Kernel(Generic[P]):
     multiply: Callable[[Tensor, Tensor, P], Tensor]
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
-    cost: Callable[[Layer, str], float]
+    cost: Callable[[Layer, Structure, str], float]
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether values of this type can be multiplied on this device."""

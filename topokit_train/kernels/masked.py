@@ -8,6 +8,7 @@ from torch import Tensor
 
 from topokit.csr import from_edges
 from topokit.layered import Layer
+from topokit.measures.structure import Structure
 from topokit_train.kernels.base import Kernel, Plan
 
 
@@ -52,7 +53,7 @@ def multiply(x: Tensor, values: Tensor, plan: MaskedPlan) -> Tensor:
     return torch.where(plan.mask, values, 0) @ x
 
 
-def cost(layer: Layer, _device: str) -> float:
+def cost(layer: Layer, _found: Structure, _device: str) -> float:
     """See `Kernel`: what all costs are measured by. O(1)."""
     return layer.shape[0] * layer.shape[1]
 
