@@ -373,10 +373,10 @@ BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
         (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
         (RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),
         (RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
-        (Block(widths=(512, 512), block=32, density=".3", seed=0), "cpu", torch.float32, "block"),
+        (Block(widths=(1024, 1024), block=32, density=".3", seed=0), "cpu", torch.float32, "block"),
         (Block(widths=(512, 512), block=4, density=".3", seed=0), "cpu", torch.float32, "csr"),
-        (crop(Block(widths=(512, 512), block=32, density=".3", seed=0), (500, 500)), "cpu", torch.bfloat16, "block"),
-        (kron(Bernoulli(widths=(32, 16), density=".2", seed=0), (32, 32)), "cpu", torch.float32, "block"),
+        (crop(Block(widths=(960, 960), block=32, density=".3", seed=0), (950, 940)), "cpu", torch.bfloat16, "block"),
+        (kron(Bernoulli(widths=(32, 16), density=".2", seed=0), (48, 48)), "cpu", torch.float32, "block"),
         (Block(widths=(512, 512), block=32, density=".3", seed=0), "cuda", torch.float32, "masked"),
     ],
 )

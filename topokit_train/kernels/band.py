@@ -194,7 +194,7 @@ _gradients: Callable[..., tuple[Tensor | None, Tensor | None]] = _Gradients.appl
 
 # (per slot, at the price of its tile; per node; for a step of any size). cpu: fitted to layers of 100 to 4096 nodes,
 # in the time of one thread at batch 128. cuda: a careful guess, not measured
-_COST = {"cpu": (1.2, 11, 18_000), "cuda": (4, 20, 1_000_000)}
+_COST = {"cpu": (1.1, 11, 18_000), "cuda": (4, 20, 1_000_000)}
 
 
 def cost(layer: Layer, found: Structure, device: str) -> float:

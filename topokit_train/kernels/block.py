@@ -200,7 +200,7 @@ def multiply(x: Tensor, values: Tensor, plan: BlockPlan) -> Tensor:
 
 # (per edge, per node that a class reads, per group of classes of one shape, for a step of any size). cpu: fitted to
 # 36 layers of 32 to 4096 nodes, in CPU time at batch 128, float32; cuda: a careful guess, not measured
-_COST = {"cpu": (1.05, 3.7, 1_400, 12_000), "cuda": (1, 4, 300_000, 1_000_000)}
+_COST = {"cpu": (1.1, 4, 1_400, 12_000), "cuda": (1, 4, 300_000, 1_000_000)}
 
 
 def cost(layer: Layer, found: Structure, device: str) -> float:
