@@ -113,7 +113,7 @@ def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer)
             assert (epoch[k].epoch, epoch[k].lr) == (metrics.epoch, metrics.lr)
         for name, tensor in alone.model.state_dict().items():
             difference = (states[k][name] - tensor).abs()
-            # where a gradient is hardly more than rounding Adam may step elsewhere: so do values changed by 3e-7
+            # rounding can put a unit on the other side of its ReLU for one image: values changed by 3e-7 do that too
             assert (difference > 2e-4).float().mean() < 0.002, f"{name} of seed {seed}"
             assert difference.max() < 2e-3, f"{name} of seed {seed}"
 

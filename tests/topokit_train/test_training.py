@@ -59,7 +59,9 @@ def test_csr_and_masked_give_the_same_losses(digits):
         assert set(made.kernels.values()) == {kernel}
         order = torch.arange(1437).repeat(5).split(100)[:50]
         losses[kernel] = torch.stack([made.step(made.images[batch], made.labels[batch]) for batch in order])
-    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-4)
+    # rounding can put a unit on the other side of its ReLU for one image, which moves later losses by some 1e-4
+    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-3)
+    torch.testing.assert_close(losses["csr"][:5], losses["masked"][:5], rtol=0, atol=1e-5)
     assert losses["csr"][-1] < losses["csr"][0] / 4
 
 
