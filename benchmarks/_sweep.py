@@ -97,7 +97,7 @@ def plot(results: list[dict[str, Any]], batch: int, path: str) -> None:
                 axes.loglog(*zip(*timed, strict=True), style, color=colours[way], linewidth=thick, label=way)
                 at = crossover(rows, way) if way != "dense" else None
                 if at is not None and at < timed[0][0]:
-                    axes.plot(at, _dense_at(rows, at), "o", color=colours[way], markersize=4)
+                    axes.plot(at, _dense_at(rows, at), "o", color=colours[way], markersize=3.5)
             axes.set_title(f"{family} {width}×{width}")
             axes.minorticks_off()
             axes.yaxis.set_major_formatter("{x:g}")  # powers of ten would be set as formulas

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.nn.functional import linear
 
 import topokit
 
@@ -78,12 +79,13 @@ def test_a_sweep_and_its_plot(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_memory(tmp_path):
     path = tmp_path / "memory.json"
-    run("layers.py", "--memory", "--ways", "topokit csr", "--layers", "300x100", "--batches", "8", "--json", str(path))
+    layer = ("--layers", "784x300 first", "--batches", "8")
+    run("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
     dense, csr = json.loads(path.read_text())["results"]
-    x = 8 * 300 * 4  # bytes of the input
-    assert (dense["parameters"], dense["saved"]) == (4 * 30_000 * 4, x)  # the weight, its gradient, two moments
-    assert (csr["parameters"], csr["saved"]) == (4 * 3_000 * 4, x)
-    assert dense["peak"] >= dense["parameters"]
+    x = 8 * 784 * 4  # bytes of the input
+    assert (dense["parameters"], dense["saved"]) == (4 * 784 * 300 * 4, x)  # the weight, its gradient, two moments
+    assert (csr["parameters"], csr["saved"]) == (4 * 23_520 * 4, x)
+    assert dense["peak"] > csr["peak"] > 0
 
 
 @pytest.fixture
@@ -98,26 +100,40 @@ def test_where_a_way_gets_faster_than_dense():
     def row(density, speedup):
         return {"density": density, "runs": [{"dense": (1, 1), "way": (1, 1 / (speedup * FASTER))}]}
 
-    falling = [row(0.5, 0.5), row(0.125, 2), row(0.03125, 8)]
-    assert crossover(falling, "way") == pytest.approx(0.25)
+    falling = [row(0.5, 1 / 2), row(0.125, 8), row(0.03125, 16)]
+    assert crossover(falling, "way") == pytest.approx(2**-1.5)  # 2^3 to 2^-1: three quarters of the way from 2^-3
     assert crossover(falling[1:], "way") == 0.125
     assert crossover(falling[:1], "way") is None
     assert crossover(falling, "not timed") is None
 
 
 @pytest.mark.usefixtures("scripts")
-@pytest.mark.parametrize(("of_output", "of_gradient"), [(2, 1), (1, 2)])
-def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, of_output, of_gradient):
+@pytest.mark.parametrize("radix", [64, 2])
+def test_layers_of_a_sweep_have_the_density_they_are_shown_at(radix):
+    from _cases import layer_of, points
+
+    radix_net, bernoulli = (layer_of(str(point), shuffled=False)[0] for point in points([256], [radix]))
+    assert radix_net.shape == bernoulli.shape == (256, 256)
+    assert radix_net.edges == 256 * 256 * radix / 128
+    assert bernoulli.edges == pytest.approx(radix_net.edges, rel=0.2)
+
+
+WRONG = {
+    "output": lambda x, w: linear(x, w) + linear(x, w).detach(),
+    "gradient of x": lambda x, w: linear(2 * x, w) - linear(x.detach(), w),
+    "gradient of w": lambda x, w: linear(x, 2 * w) - linear(x, w.detach()),
+}
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, wrong):
     import _ways
 
     def build(weight):
-        way = _ways._masked_dense(weight)
-
-        def product(x):
-            y = way.product(x) * of_gradient
-            return y + (y * (of_output / of_gradient - 1)).detach()
-
-        return way._replace(product=product)
+        dense = weight.to_dense().requires_grad_()
+        mask = (dense != 0).to(dense.dtype)
+        return _ways.Way(lambda x: WRONG[wrong](x, dense * mask), dense, features_first=False)
 
     monkeypatch.setitem(_ways.TORCH, "torch coo", build)
     layer = topokit.RadixNet(radices=[(2, 2)]).layer(0)
