@@ -161,6 +161,8 @@ def main() -> None:
         return
     if args.plot and not args.sweep:
         parser.error("--plot draws a sweep: give --sweep too")
+    if wrong := [width for width in args.widths if width < 1 or width % CLASSES]:
+        parser.error(f"--widths must be multiples of {CLASSES}, not {wrong[0]}")
     about = header(args)
     results = weigh_all(args) if args.memory else time_all(args)
     if args.plot:
