@@ -6,7 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from torch.nn.functional import linear
+
+import topokit
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+QUICK = ("--processes", "1", "--seconds", "0", "--threads", "1")
 
 
 def run(script, *args):
@@ -44,3 +50,92 @@ def test_steps_of_lenet(tmp_path):
     assert {"dense", "csr", "radix x 16, shared"} <= set(measured)
     assert all(0 < low <= median for low, median in measured.values())
     assert all(name in printed for name in measured)
+
+
+def test_every_way_of_a_layer(tmp_path):
+    path = tmp_path / "layers.json"
+    printed = run("layers.py", "--layers", "300x100", "--batches", "8", *QUICK, "--json", str(path))
+    results = json.loads(path.read_text())["results"]
+    assert [result["allocator"] for result in results] == ["as it is", "keeps blocks"]
+    kernels = {"topokit masked", "topokit csr", "topokit band"}
+    for result in results:
+        assert result["runs"][0].keys() >= {"dense", "masked dense", "torch csr", "torch coo"} | kernels
+        assert all(low <= middle for low, middle in result["runs"][0].values())
+    assert printed.startswith("date ")
+
+
+def test_a_sweep_and_its_plot(tmp_path):
+    path, plot = tmp_path / "sweep.json", tmp_path / "sweep.svg"
+    ways = ("--ways", "topokit csr", "--radices", "2", "--widths", "128", "--batches", "8")
+    printed = run("layers.py", "--sweep", *ways, *QUICK, "--plot", str(plot), "--json", str(path))
+    results = json.loads(path.read_text())["results"]
+    seen = [(result["family"], result["width"], result["density"]) for result in results]
+    assert seen == [("radix-net", 128, 1 / 64), ("bernoulli", 128, 1 / 64)]
+    assert all(result["runs"][0].keys() == {"dense", "topokit csr"} for result in results)
+    assert "bernoulli 128x128, batch 8" in printed
+    assert "radix-net 128×128" in plot.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_memory(tmp_path):
+    path = tmp_path / "memory.json"
+    layer = ("--layers", "784x300 first", "--batches", "8")
+    run("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
+    dense, csr = json.loads(path.read_text())["results"]
+    x = 8 * 784 * 4  # bytes of the input
+    assert (dense["parameters"], dense["saved"]) == (4 * 784 * 300 * 4, x)  # the weight, its gradient, two moments
+    assert (csr["parameters"], csr["saved"]) == (4 * 23_520 * 4, x)
+    assert dense["peak"] > csr["peak"] > 0
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+@pytest.mark.usefixtures("scripts")
+def test_where_a_way_gets_faster_than_dense():
+    from _sweep import FASTER, crossover
+
+    def row(density, speedup):
+        return {"density": density, "runs": [{"dense": (1, 1), "way": (1, 1 / (speedup * FASTER))}]}
+
+    falling = [row(0.5, 1 / 2), row(0.125, 8), row(0.03125, 16)]
+    assert crossover(falling, "way") == pytest.approx(2**-1.5)  # 2^3 to 2^-1: three quarters of the way from 2^-3
+    assert crossover(falling[1:], "way") == 0.125
+    assert crossover(falling[:1], "way") is None
+    assert crossover(falling, "not timed") is None
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize("radix", [64, 2])
+def test_layers_of_a_sweep_have_the_density_they_are_shown_at(radix):
+    from _cases import layer_of, points
+
+    radix_net, bernoulli = (layer_of(str(point), shuffled=False)[0] for point in points([256], [radix]))
+    assert radix_net.shape == bernoulli.shape == (256, 256)
+    assert radix_net.edges == 256 * 256 * radix / 128
+    assert bernoulli.edges == pytest.approx(radix_net.edges, rel=0.2)
+
+
+WRONG = {
+    "output": lambda x, w: linear(x, w) + linear(x, w).detach(),
+    "gradient of x": lambda x, w: linear(2 * x, w) - linear(x.detach(), w),
+    "gradient of w": lambda x, w: linear(x, 2 * w) - linear(x, w.detach()),
+}
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, wrong):
+    import _ways
+
+    def build(weight):
+        dense = weight.to_dense().requires_grad_()
+        mask = (dense != 0).to(dense.dtype)
+        return _ways.Way(lambda x: WRONG[wrong](x, dense * mask), dense, features_first=False)
+
+    monkeypatch.setitem(_ways.TORCH, "torch coo", build)
+    layer = topokit.RadixNet(radices=[(2, 2)]).layer(0)
+    with pytest.raises(SystemExit, match="torch coo does not give"):
+        _ways.steps(layer, 3, False, ["torch coo"])
