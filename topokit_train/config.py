@@ -53,7 +53,7 @@ class TrainConfig:
         validation: how many of the last training images are held out.
         seed: of the first weights and of the order of the images.
         order_seed: of the order of the images alone, which several seeds then share.
-        kernel: a name in KERNELS, or "auto".
+        kernel: a name in KERNELS; "auto", by a cost model; or "tuned", by a stopwatch.
         device: "cpu", "cuda", "mps", or "auto" for the best that is there; cuda:1 for the second.
         threads: of the CPU; where None, one for a small model and torch's own choice for others.
 
@@ -82,7 +82,7 @@ class TrainConfig:
                 raise InvalidSpecError(f"{flag(field.name)} must be a text, not {getattr(self, field.name)!r}")
         _require_known("--model", self.model, MODELS)
         kind, _ = split_name(self.dataset)
-        if self.kernel != "auto":
+        if self.kernel not in ("auto", "tuned"):
             _require_known("--kernel", self.kernel, KERNELS)
         _require_one_of("--optimizer", self.optimizer, OPTIMIZERS)
         _require_one_of("--schedule", self.schedule, SCHEDULES)

@@ -14,7 +14,8 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_slots
 from topokit.topology import layer_digest
-from topokit_train.kernels import KERNELS, choose
+from topokit_train.choice import choose
+from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
 
 M = TypeVar("M", bound=nn.Module)
@@ -33,7 +34,8 @@ class SparseLinear(nn.Module):
     Args:
         layer: the edges, from in_features sources to out_features targets.
         bias: whether to add a bias to each output.
-        kernel: a name in KERNELS, or "auto".
+        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.choice.choose`; the attribute
+            `choice` says what was taken, and why.
         device: where it lives.
         dtype: its type, torch's default where left out.
         generator: draws the initial values; a CPU generator, torch's global one where left out.
@@ -58,7 +60,8 @@ class SparseLinear(nn.Module):
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
         self.in_features, self.out_features = layer.shape
         self.edges = layer.edges
-        self._kernel: Kernel[Any] = KERNELS[choose(layer, like.device, like.dtype, kernel)]
+        self.choice = choose(layer, like.device, like.dtype, kernel)
+        self._kernel: Kernel[Any] = KERNELS[self.choice.kernel]
         self._plan: Plan = self._kernel.prepare(layer).to(like.device)
         self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
         self.values = nn.Parameter(self.from_canonical(like.new_empty(layer.edges)))

@@ -54,6 +54,7 @@ def train(
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
+    explain: bool = False,
 ) -> Result:
     """Train a model, and keep all that is needed to go on after each epoch.
 
@@ -66,6 +67,7 @@ def train(
         run: the run's folder; where left out, a new one in runs/ that is named after the settings.
         resume: go on with the run in that folder; where it has no checkpoint yet, start it.
         force: replace a run that is there.
+        explain: say on stderr which kernel each sparse layer has, and why.
 
     Raises:
         InvalidSpecError: settings that do not fit together, or a run to resume that was started with others.
@@ -74,7 +76,7 @@ def train(
         TopokitError: data that is not to be had, a full disk, a folder in use.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    return _train([config], topology, [None if run is None else Path(run)], resume, force)[0]
+    return _train([config], topology, [None if run is None else Path(run)], resume, force, explain)[0]
 
 
 def train_seeds(
@@ -85,6 +87,7 @@ def train_seeds(
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
+    explain: bool = False,
 ) -> list[Result]:
     """Train a model once for each seed, all in one program; see `topokit_train.stacks`.
 
@@ -98,6 +101,7 @@ def train_seeds(
         run: a folder that holds, or gets, a folder seed<N> for each; new ones in runs/ where left out.
         resume: go on with the runs in these folders.
         force: replace runs that are there.
+        explain: say on stderr which kernel each sparse layer has, and why.
 
     Raises:
         InvalidSpecError: no seeds, or one twice; else as `train`.
@@ -106,18 +110,23 @@ def train_seeds(
         raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
     configs = [replace(config, seed=seed) for seed in seeds]
     if run is None:
-        return _train(configs, topology, [None] * len(seeds), resume, force)
+        return _train(configs, topology, [None] * len(seeds), resume, force, explain)
     parent = Path(run)
     parent.mkdir(exist_ok=True)
     try:
-        return _train(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume, force)
+        return _train(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume, force, explain)
     finally:
         with suppress(OSError):  # it stays if anything is in it
             parent.rmdir()
 
 
 def _train(
-    configs: Sequence[TrainConfig], topology: Layered | None, paths: Sequence[Path | None], resume: bool, force: bool
+    configs: Sequence[TrainConfig],
+    topology: Layered | None,
+    paths: Sequence[Path | None],
+    resume: bool,
+    force: bool,
+    explain: bool,
 ) -> list[Result]:
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
@@ -131,7 +140,9 @@ def _train(
         for job in jobs:
             together.setdefault(job.place, []).append(job)
         results = [
-            result for group in together.values() for result in _train_together(group, topology, dataset, resume)
+            result
+            for group in together.values()
+            for result in _train_together(group, topology, dataset, resume, explain)
         ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
 
@@ -145,7 +156,9 @@ def _job(config: TrainConfig, topology: Layered | None, folder: RunFolder, resum
     return _Job(config, folder, checkpoint)
 
 
-def _train_together(jobs: Sequence[_Job], topology: Layered | None, dataset: Dataset, resume: bool) -> list[Result]:
+def _train_together(
+    jobs: Sequence[_Job], topology: Layered | None, dataset: Dataset, resume: bool, explain: bool
+) -> list[Result]:
     config, folders = jobs[0].config, [job.folder for job in jobs]
     checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
     origin = (
@@ -160,6 +173,9 @@ def _train_together(jobs: Sequence[_Job], topology: Layered | None, dataset: Dat
             kernel=origin.kernels,
             seeds=[job.config.seed for job in jobs],
         )
+        for layer, choice in trainer.choices.items() if explain else ():
+            reason = "the run was started with it" if checkpoints else choice.reason
+            _say(f"{layer}: kernel {choice.kernel}, {reason}")
         if checkpoints:
             _require_same_data(origin, dataset, folders[0].path)
             restore(checkpoints, trainer)

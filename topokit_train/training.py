@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layered
+from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.layers import SparseLinear
@@ -132,6 +133,11 @@ class Trainer:
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
         return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The kernel of each sparse layer, and why it was taken."""
+        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
 
     def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.

@@ -41,6 +41,8 @@ def setting_options(command: Command) -> Command:
 @click.command("train")
 @setting_options
 @click.option("--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once.")
+@click.option("--tune", is_flag=True, help="Take the kernels that are fastest on this machine; times them once.")
+@click.option("--explain-kernel", is_flag=True, help="Say which kernel each sparse layer has, and why.")
 @click.option("--topology", metavar="FILE|dense", help="A saved topology or masks; or dense, for none.")
 @topology_options()
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
@@ -53,6 +55,8 @@ def command(
     /,
     source: TopologySource,
     seeds: tuple[int, ...] | None,
+    tune: bool,
+    explain_kernel: bool,
     topology: str | None,
     run: Path | None,
     resume: bool,
@@ -73,6 +77,10 @@ def command(
 
     if seeds is not None and _was_given(ctx, "seed"):
         raise click.UsageError("give --seed or --seeds, not both")
+    if tune:
+        if _was_given(ctx, "kernel"):
+            raise click.UsageError("give --kernel or --tune, not both")
+        settings["kernel"] = "tuned"
     if resume and run and not seeds:
         seeds = tuple(recorded_seeds(run)) or None
     before = recorded(run / f"{SEED}{seeds[0]}" if seeds else run) if resume and run else None
@@ -85,9 +93,9 @@ def command(
     else:
         config, net = TrainConfig(**settings), _topology(source, topology)
     if seeds is None:
-        _show(train(config, net, run=run, resume=resume, force=force), as_json)
+        _show(train(config, net, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
     else:
-        _show_all(train_seeds(config, net, seeds, run=run, resume=resume, force=force), as_json)
+        _show_all(train_seeds(config, net, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
 
 
 def _show(result: Result, as_json: bool) -> None:

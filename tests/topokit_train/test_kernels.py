@@ -9,7 +9,8 @@ from scipy.sparse import coo_array
 
 from topokit import Bernoulli, Block, RadixNet, Topology, crop, kron, permute
 from topokit.errors import InvalidSpecError
-from topokit_train.kernels import KERNELS, choose
+from topokit_train.choice import choose
+from topokit_train.kernels import KERNELS
 from topokit_train.kernels.block import BlockPlan
 from topokit_train.kernels.csr import CsrPlan
 
@@ -356,7 +357,7 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
     ],
 )
 def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
-    assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype) == taken
+    assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype).kernel == taken
 
 
 BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
@@ -381,13 +382,13 @@ BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
     ],
 )
 def test_auto_takes_the_kernel_of_the_structure_where_it_pays(net, device, dtype, taken):
-    assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype) == taken
+    assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype).kernel == taken
 
 
 def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():
     layer = layer_of(np.ones((2, 2), bool))
     for name in KERNELS:
-        assert choose(layer, CPU, torch.float32, name) == KERNELS[name].name == name
+        assert choose(layer, CPU, torch.float32, name).kernel == KERNELS[name].name == name
     with pytest.raises(InvalidSpecError, match="did you mean csr"):
         choose(layer, CPU, torch.float32, "crs")
     with pytest.raises(

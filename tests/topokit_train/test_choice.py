@@ -1,0 +1,125 @@
+"""Which kernel is taken, why, and what is remembered."""
+
+import json
+
+import pytest
+import torch
+
+import topokit as tk
+from topokit.errors import InvalidSpecError
+from topokit_train import choice
+from topokit_train.choice import CACHE, choose
+from topokit_train.kernels import KERNELS
+from topokit_train.layers import SparseLinear
+
+CPU = torch.device("cpu")
+LAYER = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)).layer(0)
+OTHER = tk.RadixNet(radices=[(10, 10)], kron=(8, 4, 1)).layer(0)
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """The cache folder of the test."""
+    monkeypatch.setattr(choice, "_cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """What is timed, and how long it takes: csr is fastest."""
+    timed = []
+    seconds = dict.fromkeys(KERNELS, 0.001) | {"csr": 5e-4}
+    monkeypatch.setattr(choice, "measured", lambda *what: timed.append(what[-1]) or seconds[what[-1]])
+    return timed
+
+
+def test_auto_ranks_all_kernels_that_can_multiply():
+    found = choose(LAYER, CPU, torch.float32)
+    costs = choice.estimated(LAYER, CPU, torch.float32)
+    assert found.kernel == min(costs, key=costs.get)
+    assert set(costs) >= {"masked", "csr", "band"}
+    ranked = sorted(costs, key=costs.get)
+    places = [found.reason.index(f"{name} ") for name in ranked]
+    assert places == sorted(places)
+    assert "masked 1.00" in found.reason
+
+
+def test_a_named_kernel_is_taken_because_it_was_asked_for():
+    assert choose(LAYER, CPU, torch.float32, "csr") == choice.Choice("csr", "asked for")
+    with pytest.raises(InvalidSpecError, match="does not run on cpu with float16"):
+        choose(LAYER, CPU, torch.float16, "csr")
+    with pytest.raises(InvalidSpecError):
+        choose(LAYER, CPU, torch.float32, "tunned")
+
+
+def test_the_fastest_is_taken_and_remembered(folder, stopwatch):
+    found = choose(LAYER, CPU, torch.float32, "tuned")
+    assert found.kernel == "csr"
+    assert "csr 0.5 ms" in found.reason
+    assert {"csr", "band"} <= set(stopwatch)
+    assert len(set(stopwatch)) == len(stopwatch)
+    before = list(stopwatch)
+    assert choose(LAYER, CPU, torch.float32, "tuned") == found
+    assert stopwatch == before
+    choose(OTHER, CPU, torch.float32, "tuned")
+    choose(LAYER, CPU, torch.float64, "tuned")
+    assert len(stopwatch) > len(before) + 2
+    assert choose(LAYER, CPU, torch.float32, "tuned") == found
+    assert [path.name for path in folder.iterdir()] == [CACHE]
+
+
+@pytest.mark.usefixtures("folder")
+def test_another_number_of_threads_is_another_case(stopwatch, monkeypatch):
+    choose(LAYER, CPU, torch.float32, "tuned")
+    before = len(stopwatch)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    choose(LAYER, CPU, torch.float32, "tuned")
+    assert len(stopwatch) == 2 * before
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_too_slow_by_far_is_not_timed(stopwatch, monkeypatch):
+    monkeypatch.setattr(choice, "estimated", lambda *_: {"masked": 400.1, "csr": 400, "band": 100})
+    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
+    assert sorted(stopwatch) == ["band", "csr"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"times": {}}', '{"times": {"a": 3}, "sha256": "0"}', json.dumps({"times": 3, "sha256": 4})],
+)
+def test_a_damaged_file_is_measured_anew(folder, stopwatch, content):
+    folder.mkdir()
+    (folder / CACHE).write_text(content)
+    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
+    before = len(stopwatch)
+    choose(LAYER, CPU, torch.float32, "tuned")
+    assert len(stopwatch) == before > 0
+
+
+def test_a_changed_file_is_measured_anew(folder, stopwatch):
+    choose(LAYER, CPU, torch.float32, "tuned")
+    before = len(stopwatch)
+    text = (folder / CACHE).read_text()
+    (folder / CACHE).write_text(text.replace("0.0005", "0.5"))
+    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
+    assert len(stopwatch) == 2 * before
+
+
+@pytest.mark.usefixtures("stopwatch")
+def test_a_folder_that_cannot_be_written_to_stops_nothing(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(choice, "_cache_folder", lambda: tmp_path / "file" / "cache")
+    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
+
+
+@pytest.mark.parametrize("name", ["masked", "csr", "band"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_is_timed(monkeypatch, name, dtype):
+    monkeypatch.setattr(choice, "SECONDS", 0.0)
+    assert 0 < choice.measured(LAYER, CPU, dtype, name) < 60
+
+
+def test_a_layer_says_why_it_has_its_kernel():
+    assert SparseLinear(LAYER, kernel="csr").choice == choice.Choice("csr", "asked for")
+    assert "over the dense product's" in SparseLinear(LAYER).choice.reason
