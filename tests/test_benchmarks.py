@@ -139,3 +139,12 @@ def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, wrong):
     layer = topokit.RadixNet(radices=[(2, 2)]).layer(0)
     with pytest.raises(SystemExit, match="torch coo does not give"):
         _ways.steps(layer, 3, False, ["torch coo"])
+
+
+def test_the_challenge(tmp_path):
+    path = tmp_path / "challenge.json"
+    small = ("--layers", "6", "--images", "100", "--repeat", "2", "--dataset", "digits")
+    printed = run("challenge.py", *small, "--json", str(path))
+    rates = json.loads(path.read_text())["edges per second"]
+    assert {name: len(found) for name, found in rates.items()} == {"graphblas": 2, "fast": 2}
+    assert "100 images" in printed
