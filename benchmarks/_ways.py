@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topokit.layered import Layer
+from topokit.measures.structure import structure
 from topokit_train.kernels import KERNELS
 
 warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)  # torch's notice that CSR is in beta
@@ -65,8 +66,9 @@ def ways(layer: Layer, batch: int) -> dict[str, Callable[[Tensor], Way]]:
     Left out are kernels whose cost for it is infinite, and peers that would gather more than GATHERED numbers.
     """
     found: dict[str, Callable[[Tensor], Way]] = dict(TORCH)
+    form = structure(layer)
     for name, kernel in KERNELS.items():
-        if kernel.cost(layer, "cpu") < float("inf"):
+        if kernel.cost(layer, form, "cpu") < float("inf"):
             found[f"topokit {name}"] = partial(_kernel, name, layer)
     for name in versions():
         if not (PEERS[name].gathers and layer.edges * batch > GATHERED):
