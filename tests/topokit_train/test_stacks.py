@@ -118,6 +118,30 @@ def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer)
             assert difference.max() < 2e-3, f"{name} of seed {seed}"
 
 
+def in_float64(made):
+    """The same trainer in float64, where rounding puts no unit on the other side of its ReLU."""
+    made.model.double()
+    made.images = made.images.double()
+    made.test, made.held_out = ((images.double(), labels) for images, labels in (made.test, made.held_out))
+    return made
+
+
+@SHARED
+@TOPOLOGIES
+def test_without_rounding_each_seed_is_what_it_would_be_alone(digits, topology, shared):
+    settings = {"order_seed": 7 if shared else None, "validation": 100}
+    stacked = in_float64(trainer(digits, topology, (5, 0, 3), **settings))
+    together = [stacked.run_epoch() for _ in range(2)]
+    for k, seed in enumerate(stacked.seeds):
+        alone = in_float64(trainer(digits, topology, (seed,), **settings))
+        for epoch in together:
+            (metrics,) = alone.run_epoch()
+            assert epoch[k].test_accuracy == metrics.test_accuracy
+            assert epoch[k].validation_accuracy == metrics.validation_accuracy
+        for name, tensor in alone.model.state_dict().items():
+            torch.testing.assert_close(network_states(stacked.model)[k][name], tensor, rtol=0, atol=1e-7, msg=name)
+
+
 def test_only_a_common_order_seed_gives_common_batches(digits):
     own, common = (trainer(digits, None, (1, 2), order_seed=seed) for seed in (None, 4))
     assert own.order().shape == (1437, 2)
