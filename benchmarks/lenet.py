@@ -71,7 +71,7 @@ def stepper(name: str) -> Callable[[], None]:
 
     def step() -> None:
         batches.append(batch := batches.pop(0))
-        trainer.step(trainer.images[batch], trainer.labels[batch])
+        trainer.step(*trainer.fetch(batch))
 
     return step
 

@@ -14,6 +14,7 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_slots
 from topokit.topology import layer_digest
+from topokit_train.chain import Link
 from topokit_train.choice import choose
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
@@ -112,10 +113,20 @@ class SparseLinear(nn.Module):
                 f"x has shape {tuple(x.shape)}; its last size must be in_features, {self.in_features}"
             )
         self._kernel.require(self.values.device, self.values.dtype)
-        y = self._kernel.multiply(x.reshape(-1, self.in_features).T, self.values, self._plan)
-        if self.bias is not None:
-            y = y + self.bias[:, None]
+        y = self._kernel.multiply(x.reshape(-1, self.in_features).T, self.values, self._plan, self.bias)
         return y.T.reshape(*x.shape[:-1], self.out_features)
+
+    def link(self, relu: bool = False) -> Link:
+        """The layer as a part of a chain, see `topokit_train.kernels.chain`: its features come first.
+
+        Args:
+            relu: whether ReLU follows.
+
+        Raises:
+            InvalidSpecError: the layer was moved to a device or type that its kernel does not support.
+        """
+        self._kernel.require(self.values.device, self.values.dtype)
+        return Link(self._plan, self.values, self.bias, relu)
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
         """One number per edge, shape (edges,), sorted by source, then target, of a tensor laid out as `values`."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from topokit.csr import from_edges
 from topokit.layered import Layer
 from topokit.topology import layer_digest
+from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
 from topokit_train.layers import SparseLinear
 
 
@@ -48,10 +49,32 @@ class StackedLinear(nn.Module):
         Returns:
             Shape (batch, copies * out), network after network; in memory features first.
         """
+        return chain(x.T, [self.link()]).T
+
+    def link(self, relu: bool = False) -> Link:
+        """The layers as one part of a chain: their features are network after network."""
         if self.shared:
-            return torch.addmm(self.bias.reshape(-1, 1), self.weight.flatten(0, 1), x.T).T
-        runs = x.T.reshape(self.copies, -1, x.shape[0])
-        return torch.baddbmm(self.bias.unsqueeze(2), self.weight, runs).flatten(0, 1).T
+            return Link(Dense(), self.weight.flatten(0, 1), self.bias.flatten(), relu)
+        return Link(SideBySide(), self.weight, self.bias.flatten(), relu)
+
+
+class SideBySide(Bilinear):
+    """Dense weights of networks that have inputs of their own, shape (copies, out, in)."""
+
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        return (values @ _apart(x, values)).flatten(0, 1), ()
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, _: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        grad = _apart(grad, values)
+        grad_x = (values.transpose(1, 2) @ grad).flatten(0, 1) if for_x else None
+        return grad_x, grad @ _apart(x, values).transpose(1, 2) if for_values else None
+
+
+def _apart(features: Tensor, values: Tensor) -> Tensor:
+    """Features of all networks, shape (copies * features, batch), as (copies, features, batch)."""
+    return features.reshape(values.shape[0], -1, features.shape[1])
 
 
 class StackedSparse(SparseLinear):

@@ -85,6 +85,7 @@ class Trainer:
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self._load(dataset)
         self.model = self._built(topology, dataset, kernel)
+        self.parameters = tuple(self.model.parameters())
         self.optimizer = _optimizer(config, self.model)
         self.steps_per_epoch = -(-len(self.labels) // config.batch_size)
         self.scheduler = _scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
@@ -157,7 +158,7 @@ class Trainer:
         started = self._clock()
         for batch in torch.split(self.order(), self.config.batch_size):
             lr = self.optimizer.param_groups[0]["lr"]
-            losses = self.step(self.images[batch], self.labels[batch])
+            losses = self.step(*self.fetch(batch))
             total.add_(losses, alpha=len(batch))  # stays on the device: reading it would wait for the step
             after_step()
         seconds = (self._clock() - started) / len(self.seeds)
@@ -196,6 +197,12 @@ class Trainer:
         orders = np.stack([draw.permutation(len(self.labels)) for draw in draws], axis=1)
         return torch.from_numpy(orders[:, 0] if self.shared else orders).to(self.device)
 
+    def fetch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and labels of a part of `order`."""
+        # index_select takes a third of the time of images[batch]
+        images, labels = (data.index_select(0, batch.flatten()) for data in (self.images, self.labels))
+        return images.view(*batch.shape, *images.shape[1:]), labels.view(batch.shape)
+
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One optimisation step on a batch.
 
@@ -206,20 +213,24 @@ class Trainer:
         Returns:
             Each network's loss before the step, shape (networks,), left on the device.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(self.model(images), labels)
-        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        for parameter in self.parameters:
+            parameter.grad = None  # as zero_grad does, which takes ten times as long over it
+        loss, losses = self._losses(self.model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.optimizer.step()
         self.scheduler.step()
         return losses.detach()
 
-    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over the networks, and each one's, shape (networks,)."""
         if len(self.seeds) == 1:
-            return cross_entropy(logits, labels)[None]
+            loss = cross_entropy(logits, labels)
+            return loss, loss.detach()[None]
         logits = logits.reshape(len(labels), len(self.seeds), self.classes)
         labels = labels[:, None].expand(logits.shape[:2]) if labels.ndim == 1 else labels
         each = cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none")
-        return each.view(logits.shape[:2]).mean(0)
+        losses = each.view(logits.shape[:2]).mean(0)
+        return losses.sum(), losses
 
     def accuracies(self, images: Tensor, labels: Tensor) -> list[float]:
         """Fraction of the images whose class is predicted, by each network."""

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 
-from topokit import Bernoulli, Block, RadixNet, Topology, crop, kron, permute
+from topokit import Topology
 from topokit.errors import InvalidSpecError
-from topokit_train.choice import choose
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.block import BlockPlan
 from topokit_train.kernels.csr import CsrPlan
@@ -91,6 +90,11 @@ def strided(array):
     return torch.from_numpy(wide)[:, ::2]
 
 
+def batch_first(array):
+    """The same numbers as a tensor that lies in memory column after column."""
+    return torch.from_numpy(np.ascontiguousarray(array.T)).T
+
+
 @pytest.fixture(scope="module", params=sorted(KERNELS))
 def kernel(request):
     return KERNELS[request.param]
@@ -98,13 +102,13 @@ def kernel(request):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@given(data=st.data(), batch=st.sampled_from([0, 1, 7, 513]), strides=st.booleans(), seed=st.integers(0, 1000))
+@given(data=st.data(), batch=st.sampled_from([0, 1, 7, 513]), lie=st.sampled_from([0, 1, 2]), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=100)
-def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, data, batch, strides, seed):
+def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, data, batch, lie, seed):
     mask = data.draw(masks(kernel))
     plan = kernel.prepare(layer_of(mask)).to(device)
     W, x, g = operands(mask, batch, np.float32, seed)
-    tensor = strided if strides else torch.from_numpy
+    tensor = (torch.from_numpy, strided, batch_first)[lie]
     x_, g_ = (tensor(array).to(device, dtype) for array in (x, g))
     values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).to(device, dtype)).requires_grad_()
     y = kernel.multiply(x_.requires_grad_(), values, plan)
@@ -314,9 +318,9 @@ def test_block_computes_no_gradient_that_nobody_asked_for(monkeypatch):
     plan = BlockPlan(layer_of(blocky_mask(3)))
     multiply, x, values = KERNELS["block"].multiply, torch.ones(plan.layer().shape[0], 3), torch.ones(plan.edges)
     with monkeypatch.context() as patch:
-        patch.setattr(BlockPlan, "transposed_times", None)
+        patch.setattr(BlockPlan, "_transposed", None)
         multiply(x, values.clone().requires_grad_(), plan).sum().backward()
-    monkeypatch.setattr(BlockPlan, "sampled", None)
+    monkeypatch.setattr(BlockPlan, "_sampled", None)
     multiply(x.requires_grad_(), values, plan).sum().backward()
     assert not multiply(x.detach(), values, plan).requires_grad
 
@@ -340,62 +344,3 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
     assert values.grad.tolist() == [2, 2]
     assert x.grad[[0, 1, -1], 0].tolist() == [3, 0, 2]
     assert {buffer.dtype for buffer in plan.buffers()} == {torch.int32}
-
-
-@pytest.mark.parametrize(
-    ("shape", "density", "device", "dtype", "taken"),
-    [
-        ((784, 300), 0.1, "cpu", torch.float32, "csr"),
-        ((300, 100), 0.1, "cpu", torch.float64, "csr"),
-        ((300, 100), 0.5, "cpu", torch.float32, "masked"),
-        ((784, 300), 1.0, "cpu", torch.float32, "masked"),
-        ((32, 32), 0.05, "cpu", torch.float32, "masked"),
-        ((784, 300), 0.1, "cpu", torch.bfloat16, "csr"),
-        ((784, 300), 0.1, "mps", torch.float32, "masked"),
-        ((784, 300), 0.1, "cuda", torch.float32, "masked"),
-        ((3000, 1000), 0.001, "cuda", torch.float32, "csr"),
-    ],
-)
-def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
-    assert choose(layer_of(random_mask(0, shape, density)), torch.device(device), dtype).kernel == taken
-
-
-BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
-
-
-@pytest.mark.parametrize(
-    ("net", "device", "dtype", "taken"),
-    [
-        (RadixNet(radices=[(10, 10)], kron=(32, 32, 1)), "cpu", torch.float32, "band"),
-        (RadixNet(radices=[(8, 32)], kron=(16, 16, 1)), "cpu", torch.bfloat16, "band"),
-        (BIG, "cpu", torch.float32, "csr"),
-        (BIG, "cuda", torch.float32, "masked"),
-        (BIG, "mps", torch.float32, "masked"),
-        (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
-        (RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),
-        (RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
-        (Block(widths=(1024, 1024), block=32, density=".3", seed=0), "cpu", torch.float32, "block"),
-        (Block(widths=(512, 512), block=4, density=".3", seed=0), "cpu", torch.float32, "csr"),
-        (crop(Block(widths=(960, 960), block=32, density=".3", seed=0), (950, 940)), "cpu", torch.bfloat16, "block"),
-        (kron(Bernoulli(widths=(32, 16), density=".2", seed=0), (48, 48)), "cpu", torch.float32, "block"),
-        (Block(widths=(512, 512), block=32, density=".3", seed=0), "cuda", torch.float32, "masked"),
-    ],
-)
-def test_auto_takes_the_kernel_of_the_structure_where_it_pays(net, device, dtype, taken):
-    assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype).kernel == taken
-
-
-def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():
-    layer = layer_of(np.ones((2, 2), bool))
-    for name in KERNELS:
-        assert choose(layer, CPU, torch.float32, name).kernel == KERNELS[name].name == name
-    with pytest.raises(InvalidSpecError, match="did you mean csr"):
-        choose(layer, CPU, torch.float32, "crs")
-    with pytest.raises(
-        InvalidSpecError, match="csr does not run on cpu with float16: it takes float32, float64, bfloat16 on cpu, cuda"
-    ):
-        choose(layer, CPU, torch.float16, "csr")
-    with pytest.raises(InvalidSpecError, match="csr does not run on mps with float32"):
-        choose(layer, torch.device("mps"), torch.float32, "csr")
-    with pytest.raises(InvalidSpecError, match="masked does not run on cpu with int64"):
-        choose(layer, CPU, torch.int64)

@@ -58,15 +58,22 @@ class Cycles(nn.Module):
         return nodes[places]
 
     def extended(self, features: Tensor) -> Tensor:
-        """Features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch)."""
-        return features.index_select(0, self.nodes).view(self.cycles, self.width, features.shape[1])
+        """Features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch).
+
+        Features that lie batch first in memory stay so, as dense products read them as well either way.
+        """
+        batch = features.shape[1]
+        if features.stride(0) == 1 < features.stride(1):
+            return features.T.index_select(1, self.nodes).view(batch, self.cycles, self.width).permute(1, 2, 0)
+        return features.index_select(0, self.nodes).view(self.cycles, self.width, batch)
 
     def collected(self, tiles: Tensor) -> Tensor:
         """The way back from cycles that are not extended, shape (cycles, tiles, rows, batch), to (nodes, batch).
 
         Zero for nodes without edges.
         """
-        return tiles.flatten(0, -2).index_select(0, self.place).index_fill_(0, self.lone, 0)
+        features = tiles.flatten(0, -2).index_select(0, self.place)
+        return features.index_fill_(0, self.lone, 0) if self.lone.numel() else features
 
 
 def band_blocks(weights: Tensor, tile: int) -> Tensor:
@@ -175,9 +182,9 @@ def block_values(grads: Tensor, runs: Tensor, tile: int, shape: tuple[int, ...])
 
 def _windows(features: Tensor, tiles: int, width: int, step: int) -> Tensor:
     """Overlapping views, shape (cycles, tiles, width, batch), each `step` features after the one before."""
-    cycle, feature, _ = features.stride()
+    cycle, feature, image = features.stride()
     return features.as_strided(
-        (features.shape[0], tiles, width, features.shape[2]), (cycle, step * feature, feature, 1)
+        (features.shape[0], tiles, width, features.shape[2]), (cycle, step * feature, feature, image)
     )
 
 

@@ -7,9 +7,8 @@ overlapping views of one array, and a tile is a dense product that holds few zer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf, prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from topokit.csr import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
+from topokit_train.chain import Gradients
 from topokit_train.kernels._bands import Cycles, band_blocks, band_product, block_values, transposed_blocks
-from topokit_train.kernels.base import EdgePlan, Kernel, hold, in_autocast_type
+from topokit_train.kernels.base import EdgePlan, Kernel, hold
 
 
 class BandPlan(EdgePlan):
@@ -30,6 +30,9 @@ class BandPlan(EdgePlan):
     There is a slot for each class of targets (cycle after cycle), twin in that class, class of sources it reads, and
     twin in that one. Where classes have different sizes, some slots are empty. 4 bytes an edge beside the values
     (8 where a number passes 2^31), 8 more where there are empty slots.
+
+    A product takes O(edges * batch) time, forward and backward. A nan or inf in x reaches all outputs that it is
+    connected to, and may reach others of the same tiles.
 
     Raises:
         InvalidSpecError: the layer has no circulant bands.
@@ -73,7 +76,27 @@ class BandPlan(EdgePlan):
         target = (cycle * length + i) * rows + row
         return Layer(from_edges(self.sources.nodes_at(source), self.targets.nodes_at(target), self.layer_shape))
 
-    def laid_out(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        runs, weights = self._laid_out(x, values)
+        tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.twins)
+        return self.targets.collected(tiles), (runs, weights)
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        runs, weights = laid_out or self._laid_out(x, values)
+        grads = self.targets.extended(grad)
+        grad_x = grad_values = None
+        if for_x:
+            blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
+            grad_x = self.sources.collected(band_product(blocks, grads, self.tile_back * self.targets.twins))
+        if for_values:
+            grad_values = block_values(grads, runs, self.tile, self.shape)
+            if self.slots.numel():
+                grad_values = grad_values.index_select(0, self.slots)
+        return grad_x, grad_values
+
+    def _laid_out(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Both operands in the order of the cycles.
 
         Args:
@@ -106,92 +129,6 @@ def _price(tile: int, radix: int, twins: int) -> float:
     return (tile + radix - 1) / radix * (1 + 6.7 / (3 if rows == 1 else rows))
 
 
-def multiply(x: Tensor, values: Tensor, plan: BandPlan) -> Tensor:
-    """W x by batched dense products, O(edges * batch) time forward and backward.
-
-    A nan or inf in x reaches all outputs that it is connected to, and may reach others of the same tiles. The
-    gradient for x is only computed where it is asked for. Under autocast it multiplies in autocast's type.
-
-    Args:
-        x: shape (in, batch); copied if not contiguous.
-        values: shape (edges,), in the order of their slots.
-        plan: the pattern.
-
-    Returns:
-        y, shape (out, batch).
-    """
-    x, values = in_autocast_type(x, values)
-    return _product(x.contiguous(), values, plan)
-
-
-class _Product(torch.autograd.Function):
-    """W x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, plan: BandPlan) -> Tensor:
-        runs, weights = plan.laid_out(x, values)
-        ctx.plan = plan
-        ctx.save_for_backward(x, values, runs, weights)
-        blocks = band_blocks(weights, plan.tile)
-        return plan.targets.collected(band_product(blocks, runs, plan.tile * plan.sources.twins))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, values, *laid_out = ctx.saved_tensors
-        return *_gradients(grad, x, values, laid_out, ctx.plan, *ctx.needs_input_grad[:2]), None
-
-
-class _Gradients(torch.autograd.Function):
-    """The gradients for x and for values that belong to `grad`, together, as both read it in the same layout.
-
-    `laid_out` is what the plan makes of x and values; `for_x` and `for_values` say which gradients to compute.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        grad: Tensor,
-        x: Tensor,
-        values: Tensor,
-        laid_out: Sequence[Tensor],
-        plan: BandPlan,
-        for_x: bool,
-        for_values: bool,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        ctx.plan = plan
-        ctx.save_for_backward(grad, x, values)
-        runs, weights = laid_out
-        grads = plan.targets.extended(grad.contiguous())
-        grad_x = grad_values = None
-        if for_x:
-            blocks = transposed_blocks(weights, plan.tile_back).transpose(2, 3)
-            grad_x = plan.sources.collected(band_product(blocks, grads, plan.tile_back * plan.targets.twins))
-        if for_values:
-            grad_values = block_values(grads, runs, plan.tile, plan.shape)
-            if plan.slots.numel():
-                grad_values = grad_values.index_select(0, plan.slots)
-        return grad_x, grad_values
-
-    @staticmethod
-    def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad, x, values = ctx.saved_tensors
-        plan: BandPlan = ctx.plan
-        products, grad_x, grad_values = [], None, None
-        if along_x is not None:
-            products.append(_product(along_x, values, plan))
-            laid_out = plan.laid_out(along_x, values)
-            grad_values = _gradients(grad, along_x, values, laid_out, plan, False, True)[1]
-        if along_values is not None:
-            products.append(_product(x, along_values, plan))
-            laid_out = plan.laid_out(x, along_values)
-            grad_x = _gradients(grad, x, along_values, laid_out, plan, True, False)[0]
-        return torch.stack(products).sum(0), grad_x, grad_values, None, None, None, None
-
-
-# torch leaves apply untyped
-_product: Callable[[Tensor, Tensor, BandPlan], Tensor] = _Product.apply
-_gradients: Callable[..., tuple[Tensor | None, Tensor | None]] = _Gradients.apply
-
 # (per slot, at the price of its tile; per node; for a step of any size). cpu: fitted to layers of 100 to 4096 nodes,
 # in the time of one thread at batch 128. cuda: a careful guess, not measured
 _COST = {"cpu": (1.1, 11, 18_000), "cuda": (4, 20, 1_000_000)}
@@ -209,4 +146,4 @@ def cost(layer: Layer, found: Structure, device: str) -> float:
     return per_product * products * price + per_node * sum(layer.shape) + fixed
 
 
-KERNEL = Kernel("band", BandPlan, multiply, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+KERNEL = Kernel("band", BandPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

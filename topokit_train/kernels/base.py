@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
+from topokit_train.chain import Bilinear, Link, chain
 
 
-class Plan(nn.Module, ABC):
-    """One pattern as a kernel wants it: index tensors, and the way between the kernel's order and the canonical one.
+class Plan(nn.Module, Bilinear):
+    """One pattern as a kernel wants it: how to multiply, and the way between the kernel's order and the canonical one.
 
     The canonical order is the same for all kernels: one number per edge, sorted by source, then target.
 
@@ -70,26 +71,16 @@ def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
         module.register_buffer(name, torch.from_numpy(array), persistent=False)
 
 
-def in_autocast_type(x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the type that autocast asks for; as they are where it is off, or the values are float64."""
-    if torch.is_autocast_enabled(x.device.type) and values.dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(x.device.type)
-        return x.to(dtype), values.to(dtype)
-    return x, values
-
-
 P = TypeVar("P", bound=Plan)
 
 
 @dataclass(frozen=True)
 class Kernel(Generic[P]):
-    """A way of multiplying by a fixed sparse pattern: two pure functions, and where they run.
+    """A way of multiplying by a fixed sparse pattern: what it prepares of one, and where it runs.
 
     Args:
         name: its name in KERNELS.
         prepare: (layer) -> plan, on the CPU; done once for a pattern.
-        multiply: (x, values, plan) -> y = W x, where W has the values at the pattern's edges. Features first:
-            x has shape (in, batch), y (out, batch). Differentiable in x and in values.
         devices: the device types it runs on.
         dtypes: the types of values it knows.
         cost: (layer, its structure, device type) -> what a training step at batch 128 costs, in units of what
@@ -98,10 +89,27 @@ class Kernel(Generic[P]):
 
     name: str
     prepare: Callable[[Layer], P]
-    multiply: Callable[[Tensor, Tensor, P], Tensor]
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
     cost: Callable[[Layer, Structure, str], float]
+
+    def multiply(self, x: Tensor, values: Tensor, plan: P, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Y = W x, where W has the values at the pattern's edges; then a bias and ReLU, where asked for.
+
+        Differentiable in x, values and bias any number of times; a gradient is only computed where it is asked for.
+        Under autocast it multiplies in the type that the plan's `operands` says.
+
+        Args:
+            x: shape (in, batch), in any layout.
+            values: in the kernel's order and shape.
+            plan: the pattern.
+            bias: shape (out,), added to each column.
+            relu: whether negative outputs become 0.
+
+        Returns:
+            Shape (out, batch).
+        """
+        return chain(x, [Link(plan, values, bias, relu)])
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether values of this type can be multiplied on this device."""

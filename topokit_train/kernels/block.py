@@ -7,7 +7,7 @@ in the cache when it is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from topokit.csr import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
-from topokit_train.kernels._products import ProductPlan, product
-from topokit_train.kernels.base import Kernel, hold, in_autocast_type
+from topokit_train.chain import Gradients
+from topokit_train.kernels.base import EdgePlan, Kernel, hold
 
 CACHED = 2**18
 """Numbers gathered at a time on a CPU, which stay in its cache. Measured from 2^14 to 2^19 at batch 128 and 512."""
@@ -128,11 +128,13 @@ def _joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
     return degrees[classes.members[np.cumsum(classes.sizes) - 1]]
 
 
-class BlockPlan(ProductPlan):
+class BlockPlan(EdgePlan):
     """The classes on both sides of a layer. Values have shape (edges,): the blocks of the classes of targets.
 
     A block has a row for each target and a column for each source it reads, those of one class together. The blocks
-    of the transpose consist of runs of these rows, which are copied when it is multiplied.
+    of the transpose consist of runs of these rows, which are copied when it is multiplied. A product takes
+    O(edges * batch) time, forward and backward, none of it for products by zero. A nan or inf in x reaches the outputs
+    that it is connected to, and no others.
     About 4 bytes an edge beside the values, and 4 more for each run.
     """
 
@@ -162,13 +164,24 @@ class BlockPlan(ProductPlan):
             part.block(target).copy_(part.rows(self.targets.members[:, None]))
         return Layer(from_edges(source.cpu().numpy(), target.cpu().numpy(), widths))
 
-    def times(self, x: Tensor, values: Tensor) -> Tensor:
-        return self.targets.product(x, lambda part: part.block(values))
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        x = x.contiguous()
+        return self.targets.product(x, lambda part: part.block(values)), (x,)
 
-    def transposed_times(self, y: Tensor, values: Tensor) -> Tensor:
-        return self.sources.product(y, lambda part: self._transposed(part, values))
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        (x,) = laid_out or (x.contiguous(),)
+        grad = grad.contiguous()
+        grad_x = grad_values = None
+        if for_x:
+            grad_x = self.sources.product(grad, lambda part: self._transposed(part, values))
+        if for_values:
+            grad_values = self._sampled(grad, x)
+        return grad_x, grad_values
 
-    def sampled(self, y: Tensor, x: Tensor) -> Tensor:
+    def _sampled(self, y: Tensor, x: Tensor) -> Tensor:
+        """The entries of y x^T at the edges."""
         found, members = x.new_empty(self.edges), y.index_select(0, self.targets.members)
         for part, read in self.targets.parts(x):
             torch.bmm(part.rows(members), read.transpose(1, 2), out=part.block(found))
@@ -179,23 +192,6 @@ class BlockPlan(ProductPlan):
         first, count = part.weight // self.run, part.classes * part.size * part.degree // self.run
         weights = values.view(-1, self.run).index_select(0, self.runs.narrow(0, first, count))
         return weights.view(part.classes, part.degree, part.size).transpose(1, 2)
-
-
-def multiply(x: Tensor, values: Tensor, plan: BlockPlan) -> Tensor:
-    """W x by batched dense products, O(edges * batch) time forward and backward, without a product by zero.
-
-    A nan or inf in x reaches the outputs that it is connected to, and no others. Under autocast it multiplies in
-    autocast's type.
-
-    Args:
-        x: shape (in, batch); copied if not contiguous.
-        values: shape (edges,), block after block of the classes of targets, each row by row.
-        plan: the pattern.
-
-    Returns:
-        y, shape (out, batch).
-    """
-    return product(*in_autocast_type(x, values), plan)
 
 
 # (per edge, per node that a class reads, per group of classes of one shape, for a step of any size). cpu: fitted to
@@ -214,4 +210,4 @@ def cost(layer: Layer, found: Structure, device: str) -> float:
     return per_edge * layer.edges + per_read * read + per_group * groups + fixed
 
 
-KERNEL = Kernel("block", BlockPlan, multiply, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+KERNEL = Kernel("block", BlockPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

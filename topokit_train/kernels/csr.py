@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from topokit.csr import Storage
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.kernels._products import ProductPlan, product
-from topokit_train.kernels.base import Kernel, hold
+from topokit_train.chain import Gradients
+from topokit_train.kernels.base import EdgePlan, Kernel, hold
 
 with warnings.catch_warnings():
     # torch says once a process that CSR is in beta, which no user can act on: let it say so here, unheard
@@ -20,9 +21,11 @@ with warnings.catch_warnings():
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
 
-class CsrPlan(ProductPlan):
+class CsrPlan(EdgePlan):
     """W in compressed rows, and its transpose. Values have shape (edges,), sorted by target, then source.
 
+    A product takes O(edges * batch) time, forward and backward, and nothing of size in * out is made. A nan in x
+    reaches the outputs that it is connected to, and no others.
     The compressed rows of the transpose are the topology's own arrays, so its values are the canonical ones.
     12 bytes an edge (24 where a number passes 2^31) beside the values.
     """
@@ -46,14 +49,28 @@ class CsrPlan(ProductPlan):
         starts, targets = (tensor.cpu().numpy().astype(np.uint64) for tensor in (self.transposed_starts, self.targets))
         return Layer(Storage(starts, targets, self.shape[::-1]))
 
-    def times(self, x: Tensor, values: Tensor) -> Tensor:
-        return _times(self.starts, self.sources, values, x)
+    def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Under autocast the values keep their type, as half precision is not faster here."""
+        return x.to(values.dtype), values
 
-    def transposed_times(self, y: Tensor, values: Tensor) -> Tensor:
-        # stored rows are several times as fast as the transpose of the others
-        return _times(self.transposed_starts, self.targets, self.to_canonical(values), y)
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        x = x.contiguous()
+        return _times(self.starts, self.sources, values, x), (x,)
 
-    def sampled(self, y: Tensor, x: Tensor) -> Tensor:
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        (x,) = laid_out or (x.contiguous(),)
+        grad = grad.contiguous()
+        grad_x = grad_values = None
+        if for_x:  # stored rows are several times as fast as the transpose of the others
+            grad_x = _times(self.transposed_starts, self.targets, self.to_canonical(values), grad)
+        if for_values:
+            grad_values = self._sampled(grad, x)
+        return grad_x, grad_values
+
+    def _sampled(self, y: Tensor, x: Tensor) -> Tensor:
+        """The entries of y x^T at the edges."""
         dtype = _precision(x.dtype)
         zeros = y.new_zeros(self.edges, dtype=dtype)  # not the values: even with beta=0 a nan would spread
         pattern = _matrix(self.starts, self.sources, zeros, self.shape)
@@ -81,25 +98,6 @@ def _precision(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def multiply(x: Tensor, values: Tensor, plan: CsrPlan) -> Tensor:
-    """The sparse product W x. O(edges * batch) time, forward and backward; nothing of size in * out is made.
-
-    A nan in x reaches the outputs that it is connected to, and no others. Under autocast the values' type is
-    kept, as half precision is not faster here.
-
-    Args:
-        x: shape (in, batch); copied if not contiguous.
-        values: shape (edges,), sorted by target, then source.
-        plan: the pattern.
-
-    Returns:
-        y, shape (out, batch).
-    """
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(values.dtype)
-    return product(x, values, plan)
-
-
 # (per edge, for a step of any size). cpu: fitted to 36 layers of 32 to 4096 nodes, in CPU time at batch 128, float32;
 # cuda: a careful guess, not measured
 _COST = {"cpu": (1.9, 7_500), "cuda": (50, 1_000_000)}
@@ -111,4 +109,4 @@ def cost(layer: Layer, _found: Structure, device: str) -> float:
     return per_edge * layer.edges + fixed
 
 
-KERNEL = Kernel("csr", CsrPlan, multiply, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+KERNEL = Kernel("csr", CsrPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

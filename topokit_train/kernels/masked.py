@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,11 +11,16 @@ from torch import Tensor
 from topokit.csr import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
+from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, Plan
 
 
 class MaskedPlan(Plan):
-    """The mask: bool, shape (out, in). Values have the same shape, zero off the edges. 1 byte an entry."""
+    """The mask: bool, shape (out, in). Values have the same shape, zero off the edges. 1 byte an entry.
+
+    A product takes O(in * out * batch). The gradient of the values is exactly zero off the edges, so every optimizer
+    leaves these entries at zero. As 0 * nan is nan, a nan in x reaches every output.
+    """
 
     mask: Tensor
 
@@ -29,28 +36,22 @@ class MaskedPlan(Plan):
         values.T[self.mask.T] = canonical
         return values
 
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        # where, not a product: values off the edges must not be read, whatever they are
+        weight = torch.where(self.mask, values, 0)
+        return weight @ x, (weight,)
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        (weight,) = laid_out or (torch.where(self.mask, values, 0),)
+        grad_values = torch.where(self.mask, grad @ x.T, 0) if for_values else None
+        return weight.T @ grad if for_x else None, grad_values
+
     def layer(self) -> Layer:
         transposed = self.mask.T.cpu().numpy()
         sources, targets = np.nonzero(transposed)
         return Layer(from_edges(sources, targets, (transposed.shape[0], transposed.shape[1])))
-
-
-def multiply(x: Tensor, values: Tensor, plan: MaskedPlan) -> Tensor:
-    """The dense product W x. O(in * out * batch).
-
-    The gradient of values is exactly zero off the edges, so every optimizer leaves these entries at zero.
-    As 0 * nan is nan, a nan in x reaches every output.
-
-    Args:
-        x: shape (in, batch).
-        values: shape (out, in).
-        plan: the mask.
-
-    Returns:
-        y, shape (out, batch).
-    """
-    # where, not a product: a gradient of inf or nan must not leak into the entries off the edges
-    return torch.where(plan.mask, values, 0) @ x
 
 
 def cost(layer: Layer, _found: Structure, _device: str) -> float:
@@ -61,7 +62,6 @@ def cost(layer: Layer, _found: Structure, _device: str) -> float:
 KERNEL = Kernel(
     "masked",
     MaskedPlan,
-    multiply,
     devices=("cpu", "cuda", "mps", "xpu"),
     dtypes=(torch.float32, torch.float64, torch.bfloat16, torch.float16),
     cost=cost,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_slots
+from topokit_train.chain import Dense, Link, chain
 from topokit_train.layers import SparseLinear
 from topokit_train.models import MODELS, slots
 from topokit_train.stacks import StackedLinear, StackedSparse, copies_in
@@ -28,12 +29,16 @@ class MultilayerPerceptron(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, classes), of images of any shape (batch, ...)."""
-        x = images.flatten(1)
         *hidden, last = self.children()
-        for layer in hidden:
-            x = layer(x).relu()
-        logits: Tensor = last(x)
-        return logits
+        links = [*(_link(layer, relu=True) for layer in hidden), _link(last, relu=False)]
+        return chain(images.flatten(1).T, links).T
+
+
+def _link(layer: nn.Module, relu: bool) -> Link:
+    if isinstance(layer, nn.Linear):
+        return Link(Dense(), layer.weight, layer.bias, relu)
+    assert isinstance(layer, SparseLinear | StackedLinear)
+    return layer.link(relu)
 
 
 def build_model(

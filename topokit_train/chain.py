@@ -1,0 +1,220 @@
+"""Linear layers one after another, y = relu(W x + bias) each, as ONE step of autograd.
+
+A small layer's products take less time than what autograd spends on recording and replaying a step, so layers that
+follow each other share one. A layer says how to compute W x and, from a gradient of y, those of x and of the values.
+Both are linear in each of their operands, so these two are each other's derivatives, and a layer writes no others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
+
+
+class Bilinear(ABC):
+    """W x, where W is made of values: linear in both. x has shape (in, batch), y (out, batch).
+
+    Nothing here is recorded by autograd.
+    """
+
+    @abstractmethod
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """W x in memory of its own, and what `gradients` can use again of x and the values, laid out as it likes.
+
+        Args:
+            x: in any layout: a first layer's lies batch first.
+            values: in the order and shape that this W has.
+        """
+
+    @abstractmethod
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        """The gradients for x and for the values, None where they are not asked for.
+
+        Args:
+            grad: of y, in any layout.
+            x: as in `product`.
+            values: as in `product`.
+            laid_out: what `product` gave of this x and these values; empty where it was not called.
+            for_x: whether the gradient for x is asked for.
+            for_values: whether that of the values is.
+        """
+
+    def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in the type that autocast, which is on, asks for; float64 is left alone."""
+        if values.dtype == torch.float64:
+            return x, values
+        dtype = torch.get_autocast_dtype(x.device.type)
+        return x.to(dtype), values.to(dtype)
+
+
+class Dense(Bilinear):
+    """A weight of shape (out, in), dense."""
+
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        return values @ x, ()
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, _: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        return values.T @ grad if for_x else None, grad @ x.T if for_values else None
+
+
+@dataclass(frozen=True)
+class Link:
+    """One layer of a chain.
+
+    Args:
+        matrix: how to multiply by it.
+        values: what it is made of.
+        bias: shape (out,), added to each column; None for none.
+        relu: whether negative outputs become 0.
+    """
+
+    matrix: Bilinear
+    values: Tensor
+    bias: Tensor | None
+    relu: bool
+
+
+def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
+    """The output of the last of several layers, each of which reads the one before.
+
+    Differentiable in x, values and biases any number of times; a gradient is only computed where it is asked for.
+    Under autocast each layer multiplies in the type of its `operands`, and is a step of its own.
+
+    Args:
+        x: shape (in, batch), in any layout.
+        links: the layers, at least one.
+
+    Returns:
+        Shape (out, batch).
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        for link in links:
+            x, values = link.matrix.operands(x, link.values)
+            x = _joined(x, [replace(link, values=values)])
+        return x
+    return _joined(x, links)
+
+
+def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:
+    form = tuple((link.matrix, link.relu) for link in links)
+    y: Tensor = _Chain.apply(form, x, *(part for link in links for part in (link.values, link.bias)))  # type: ignore[no-untyped-call]
+    return y
+
+
+Form: TypeAlias = tuple[tuple[Bilinear, bool], ...]
+
+
+def _links(form: Form, parameters: Sequence[Any]) -> list[Link]:
+    """The layers whose (matrix, relu) are in `form`, and whose values and biases follow each other in `parameters`."""
+    pairs = zip(form, parameters[::2], parameters[1::2], strict=True)
+    return [Link(matrix, values, bias, relu) for (matrix, relu), values, bias in pairs]
+
+
+class _Chain(torch.autograd.Function):
+    """The last layer's output; see `_links` for how the layers are handed over."""
+
+    @staticmethod
+    def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        nodes, laid_out = [x], []
+        with _as_given(x):
+            for link in _links(form, parameters):
+                y, own = link.matrix.product(nodes[-1].detach(), link.values.detach())
+                if link.bias is not None:
+                    y.add_(link.bias.detach()[:, None])
+                nodes.append(y.relu_() if link.relu else y)
+                laid_out.append(own)
+        ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, laid_out))
+        ctx.save_for_backward(*nodes, *parameters, *(tensor for own in laid_out for tensor in own))
+        return nodes[-1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        nodes, parameters, *laid_out = (saved[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
+        compute = _compute
+        if torch.is_grad_enabled():  # second derivatives are wanted: what is between the layers must be recorded too
+            nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
+            laid_out, compute = [()] * len(ctx.form), _gradients
+        _, for_x, *wanted = ctx.needs_input_grad
+        found: list[Tensor | None] = []
+        along: Tensor | None = grad
+        for i in reversed(range(len(ctx.form))):
+            matrix, relu = ctx.form[i]
+            for_values, for_bias = wanted[2 * i : 2 * i + 2]
+            deeper = for_x or any(wanted[: 2 * i])
+            assert along is not None
+            if relu:
+                along = torch.ops.aten.threshold_backward(along, nodes[i + 1], 0)
+            bias_grad = along.sum(1) if for_bias else None
+            along, values_grad = compute(along, nodes[i], parameters[2 * i], laid_out[i], matrix, deeper, for_values)
+            found = [values_grad, bias_grad, *found]
+            if not deeper:
+                break
+        return None, along if for_x else None, *[None] * (len(wanted) - len(found)), *found
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients for x and for the values of one matrix."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad: Tensor,
+        x: Tensor,
+        values: Tensor,
+        laid_out: Sequence[Tensor],
+        matrix: Bilinear,
+        for_x: bool,
+        for_values: bool,
+    ) -> Gradients:
+        ctx.matrix = matrix
+        ctx.save_for_backward(grad, x, values)
+        return _compute(grad.detach(), x, values, laid_out, matrix, for_x, for_values)
+
+    @staticmethod
+    def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad, x, values = ctx.saved_tensors
+        matrix: Bilinear = ctx.matrix
+        products, grad_x, grad_values = [], None, None
+        if along_x is not None:
+            products.append(_joined(along_x, [Link(matrix, values, None, False)]))
+            grad_values = _gradients(grad, along_x, values, (), matrix, False, True)[1]
+        if along_values is not None:
+            products.append(_joined(x, [Link(matrix, along_values, None, False)]))
+            grad_x = _gradients(grad, x, along_values, (), matrix, True, False)[0]
+        return torch.stack(products).sum(0), grad_x, grad_values, None, None, None, None
+
+
+_gradients: Callable[..., Gradients] = _Gradients.apply  # torch leaves apply untyped
+
+
+def _compute(
+    grad: Tensor,
+    x: Tensor,
+    values: Tensor,
+    laid_out: Sequence[Tensor],
+    matrix: Bilinear,
+    for_x: bool,
+    for_values: bool,
+) -> Gradients:
+    with _as_given(x):
+        return matrix.gradients(grad, x.detach(), values.detach(), laid_out, for_x, for_values)
+
+
+def _as_given(x: Tensor) -> AbstractContextManager[object]:
+    """Inside, autocast changes no types; where it is off anyway, switching it off would take 10 us."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
