@@ -110,7 +110,9 @@ def _draw_channels(area: Area, shape: Shape, inputs: NDArray[np.int64], scale: i
             panel.set_title(f"channel {channel}")
         shown = _show(panel, pixels, scale)
     place = area.axes(across * (LEFT + wide) + 0.3, above, 0.12, high)
-    bar = area.picture.colorbar(shown, cax=place, ticks=MaxNLocator(5, integer=True))
+    least, most = shown.get_clim()
+    ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
+    bar = area.picture.colorbar(shown, cax=place, ticks=[least, *ticks[(ticks > least) & (ticks <= most)]])
     bar.set_label("edges of an input")
     bar.outline.set_visible(False)
 
