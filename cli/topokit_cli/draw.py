@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.options import FILE, IMAGE, OUTPUT, force_option, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 
@@ -16,9 +16,16 @@ from topokit_cli.source import TopologySource
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Figure to write: .png, .svg or .pdf.")
 @click.option(
     "--style",
-    type=click.Choice(["auto", "edges", "pattern"]),
+    type=click.Choice(["auto", "edges", "pattern", "pixels", "degrees"]),
     default="auto",
-    help="Nodes and edges, or each layer's matrix; by size where left out.",
+    help="Nodes and edges, or each layer's matrix; by size where left out. pixels: the inputs as an image, by their "
+    "degrees. degrees: those of each layer, ranked, beside chance.",
+)
+@click.option(
+    "--image",
+    type=IMAGE,
+    help="With --style pixels: the image that the inputs are, such as 28x28, or 32x32x3 for three channels one after "
+    "the other; a square if left out.",
 )
 @click.option("--beside", type=FILE, multiple=True, help="Draw this topology below; repeatable.")
 @click.option("--trace", type=int, metavar="NODE", help="Highlight the paths of this input.")
@@ -31,6 +38,7 @@ def command(
     source: TopologySource,
     output: Path,
     style: str,
+    image: tuple[int, ...] | None,
     beside: tuple[Path, ...],
     trace: int | None,
     rows: bool,
@@ -49,6 +57,8 @@ def command(
         "--beside": bool(beside),
         "--trace": trace is not None,
         "--rows": rows,
+        "--style": style != "auto",
+        "--image": image is not None,
     }
     if sum(ways.values()) > 1 and (steps or kron_steps):
         raise click.UsageError(f"{' and '.join(way for way, given in ways.items() if given)} cannot go together")
@@ -58,7 +68,7 @@ def command(
     elif kron_steps:
         figure = draw_kron_steps(net)
     else:
-        figure = draw(net, style=style, beside=[load(other) for other in beside], trace=trace, rows=rows)
+        figure = draw(net, style=style, beside=[load(other) for other in beside], trace=trace, rows=rows, image=image)
     save_figure(figure, output, force=force)
     if as_json:
         render.as_json({"figure": str(output), **render.describe(net, source.file, None)})

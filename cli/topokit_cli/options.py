@@ -55,8 +55,20 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
         return tuple(seeds)
 
 
+class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """Rows, columns and perhaps channels, joined by x, as a tuple."""
+
+    name = "ROWSxCOLUMNS[xCHANNELS]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not re.fullmatch(r"\d{1,9}(x\d{1,9}){1,2}", value, re.ASCII):
+            self.fail(f"{value!r} is not ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, such as 28x28", param, ctx)
+        return tuple(map(int, value.split("x"))) if isinstance(value, str) else value
+
+
 MOST_SEEDS = 10_000
 SEEDS = Seeds()
+IMAGE = ImageSize()
 INTS = ListOf(int, "N,N,...", "integers")
 NUMBERS = ListOf(Fraction, "X,X,...", "numbers")
 NAMES = ListOf(str, "NAME,NAME,...", "names")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from topokit_cli import render
 from topokit_cli.render import number
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 Values = dict[str, Any]
 Line = tuple[str, str]
+Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
 
 LEFT = ("layer", "twins", "structure")
 LONGEST = 4300
@@ -31,15 +34,29 @@ def network_lines(net: Layered, profile: Profile) -> list[Line]:
 
 
 def print_layers(net: Layered, profile: Profile) -> None:
-    """Print a line for each edge layer; neighbours that read the same share one."""
+    """Print a line for each edge layer; neighbours that read the same share one. Degrees have a table of their own."""
     shapes = zip(net.widths, net.widths[1:], net.layer_edges, strict=False)
     columns: dict[str, Sequence[str]] = dict(
         zip(("sources", "targets", "edges"), zip(*(map(str, shape) for shape in shapes), strict=True), strict=True)
     )
     columns["edges"] = [f"{edges:,}" for edges in net.layer_edges]
-    for heading, (name, read) in _COLUMNS.items():
-        if name in profile.measures:
-            columns[heading] = [read(layer[name]) for layer in profile.layers]
+    _print_table(columns | _measured(profile, _COLUMNS))
+    of_degrees = _measured(profile, _DEGREE_COLUMNS)
+    if of_degrees:
+        click.echo()
+        _print_table(of_degrees)
+
+
+def _measured(profile: Profile, columns: Columns) -> dict[str, Sequence[str]]:
+    """Heading -> a cell for each edge layer, of the columns whose measures were taken."""
+    return {
+        heading: [read(layer[name]) for layer in profile.layers]
+        for heading, (name, read) in columns.items()
+        if name in profile.measures
+    }
+
+
+def _print_table(columns: Mapping[str, Sequence[str]]) -> None:
     merged = []
     for row, same in groupby(enumerate(zip(*columns.values(), strict=True)), key=lambda entry: entry[1]):
         numbers = [i for i, _ in same]
@@ -58,10 +75,28 @@ def _effective(values: Values, _: Layered) -> list[Line]:
     dead = sum(values["dead_units"])
     layers = [f"{units:,} in node layer {i}" for i, units in enumerate(values["dead_units"]) if units]
     where = f": {', '.join(layers)}" if 0 < len(layers) <= 4 else ""
+    kinds = f"{sum(values['no_input']):,} that no input reaches, {sum(values['no_output']):,} that reach no output"
     return [
         ("effective", f"{values['edges']:,} edges, density {values['density']:.6g}"),
         ("dead units", f"{dead:,}{where}" if dead else "none"),
+        *[("", kinds)] * bool(dead),
     ]
+
+
+def _degrees(values: Values, _: Layered) -> list[Line]:
+    inputs = values["inputs"]
+    low, high = min(inputs), max(inputs)
+    if low == high:
+        return [("inputs", f"{high:,} edges each")]
+    without = f", {inputs.count(0):,} of {len(inputs):,} without any" if low == 0 else ""
+    return [("inputs", f"{low:,} to {high:,} edges each, most at input {inputs.index(high)}{without}")]
+
+
+def _modularity(values: Values, _: Layered) -> list[Line]:
+    if values["value"] is None:
+        return [("modularity", "undefined without edges")]
+    communities = f"{values['communities']:,} communit{'y' if values['communities'] == 1 else 'ies'}"
+    return [("modularity", f"{number(values['value'])}, {communities} by Louvain's method")]
 
 
 def _cost(values: Values, _: Layered) -> list[Line]:
@@ -137,6 +172,10 @@ def _span(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}..{numbers[-1]}"
 
 
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g} %"
+
+
 def _bytes(size: int) -> str:
     power = min(int(size).bit_length() - 1, 40) // 10 if size else 0
     return f"{size / 1024**power:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
@@ -144,16 +183,18 @@ def _bytes(size: int) -> str:
 
 _LINES: dict[str, Callable[[Values, Layered], list[Line]]] = {
     "cost": _cost,
+    "degrees": _degrees,
     "effective": _effective,
     "reach": _reach,
     "paths": _paths,
     "path-statistics": _path_statistics,
     "sampled-paths": _sampled_paths,
     "node-paths": _node_paths,
+    "modularity": _modularity,
     "end-to-end": _end_to_end,
 }
 
-_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+_COLUMNS: Columns = {
     "density": ("density", number),
     "effective": ("effective", number),
     "out-degree": ("degrees", lambda sides: _degree_span(sides["out"])),
@@ -163,4 +204,14 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "margin": ("spectra", lambda layer: number(layer["ramanujan_margin"])),
     "twins": ("twins", lambda layer: f"{layer['sources']} x {layer['targets']}"),
     "structure": ("structure", str),
+}
+
+_DEGREE_COLUMNS: Columns = {
+    "out: Gini": ("hubs", lambda sides: number(sides["out"]["gini"])),
+    "out: top 10 %": ("hubs", lambda sides: _percent(sides["out"]["top_10"])),
+    "in: Gini": ("hubs", lambda sides: number(sides["in"]["gini"])),
+    "in: top 10 %": ("hubs", lambda sides: _percent(sides["in"]["top_10"])),
+    "assortativity": ("assortativity", number),
+    "4-cycles": ("clustering", lambda layer: count(layer["cycles"])),
+    "clustering": ("clustering", lambda layer: number(layer["coefficient"])),
 }

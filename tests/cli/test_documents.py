@@ -64,7 +64,8 @@ def test_the_tutorial_on_masks(topokit, monkeypatch):
     assert blocks >= 15
     monkeypatch.syspath_prepend(ROOT / "docs")
     is_same = importlib.import_module("make_families").is_same
-    assert is_same((ROOT / "docs/images/pruned-mask.svg").read_text(), Path("pruned.svg").read_text())
+    for kept, drawn in (("pruned-mask", "pruned"), ("pruned-degrees", "degrees")):
+        assert is_same((ROOT / f"docs/images/{kept}.svg").read_text(), Path(f"{drawn}.svg").read_text())
 
 
 @pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])

@@ -29,21 +29,28 @@ def test_a_researcher_sees_everything_at_a_glance(topokit):
     assert lines["dead units"] == "none"
     assert lines["end to end"] == "sigma_1 = 2^9.714, sigma_2 / sigma_1 = 0"
     assert lines["float32"] == "103.6 KiB of weights, 215.7 KiB as CSR, 1.012 MiB dense"
-    last = " ".join(shown.splitlines()[-1].split())
-    assert last == "1 300 100 3,000 0.1 3,000 10 30 17.32 17.32 -8.935 10 x 10 10 blocks of 30 x 10"
+    assert lines["inputs"] == "30 edges each"
+    assert lines["modularity"].startswith("0.")
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    assert rows[-5] == "1 300 100 3,000 0.1 3,000 10 30 17.32 17.32 -8.935 10 x 10 10 blocks of 30 x 10"
+    assert rows[-3] == "layer out: Gini out: top 10 % in: Gini in: top 10 % assortativity 4-cycles clustering"
+    assert rows[-1] == "1 0 10 % 0 10 % - 195,750 1"
     assert "left out" not in shown
 
 
 def test_a_pruned_network(topokit, pruned):
     shown = topokit("info", pruned).out
-    assert "dead units     2: 2 in node layer 1\n" in shown
+    said = "dead units     2: 2 in node layer 1\n               1 that no input reaches, 1 that reach no output\n"
+    assert said in shown
+    assert "inputs         1 to 3 edges each, most at input 0\n" in shown
+    assert re.search(r"^modularity +0\.\d+, \d communities by Louvain's method$", shown, flags=re.MULTILINE)
     assert "no path        1 of 6 pairs, the first from input 2 to output 1\n" in shown
     assert "effective      7 edges, density 0.35\n" in shown
     assert "paths          0 to 1 a pair, mean 0.8333, median 1, coefficient of variation 0.4472\n" in shown
     about = topokit("info", pruned, "--json").json
     assert {*about["measures"]} == {*MEASURES} - {*ON_REQUEST}
     assert about["measures"]["effective"]["dead_units"] == [0, 2, 0]
-    assert about["structure"] == about["measures"]["structure"]["layers"] == ["none", "fan-in 2"]
+    assert about["structure"] == about["measures"]["structure"]["layers"] == ["none", "1:2 along the sources, fan-in 2"]
     assert about["skipped"] == {}
 
 
@@ -52,6 +59,8 @@ def test_a_network_without_edges(topokit, tmp_path):
     shown = topokit("info", "empty")
     assert shown.code == 0
     assert "end to end     no path, so no singular value\n" in shown.out
+    assert "modularity     undefined without edges\n" in shown.out
+    assert "inputs         0 edges each\n" in shown.out
     assert "dead units     7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
     assert topokit("info", "empty", "--json").json["measures"]["end-to-end"] == {"log2_largest": None, "ratios": []}
     assert topokit("compare", "empty", "--twins", 3).code == 0
@@ -110,6 +119,8 @@ def test_one_network_against_chance(topokit):
     assert (against["kind"], against["seeds"], against["skipped"]) == ("regular", [*range(20)], {})
     assert against["comparisons"]["variation of paths"]["verdict"] == "structure"
     assert against["comparisons"]["density"]["z"] is None
+    assert against["comparisons"]["clustering"]["verdict"] == "structure"
+    assert against["comparisons"]["mean Gini of in-degrees"]["verdict"] is None  # the twins have the same degrees
     assert "undecided" not in topokit("compare", "net").out
     shown = topokit("compare", "net", "--twins", 4, "--kind", "bernoulli", "--topology-seed", 9)
     assert "net (8-80-80-8, 1,920 edges) against 4 bernoulli twins, seeds 9 to 12\n" in shown.out

@@ -99,7 +99,7 @@ def test_chance_is_seldom_taken_for_structure():
 
 def test_a_measure_that_a_twin_cannot_be_given_is_left_out_for_all(monkeypatch):
     """The RadiX-Net's paths fold into one class, those of its twin do not."""
-    monkeypatch.setattr("topokit.profiles.PRODUCT", 1e-4)
+    monkeypatch.setattr("topokit.profiles._parts.PRODUCT", 1e-4)
     net = tk.RadixNet(radices=[(8, 8)] * 3)
     found = against_twins(net, twins=3, seconds=2)
     assert "variation of paths" in measured(net).scalars()

@@ -38,7 +38,14 @@ def test_the_values_of_a_small_network():
     two = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
     found = profile(tk.Topology.from_dense([one, two]), PARTS)
     measures = found.measures
-    assert measures["effective"] == {"edges": 7, "density": 7 / 20, "dead_units": [0, 2, 0], "layers": [5, 2]}
+    assert measures["effective"] == {
+        "edges": 7,
+        "density": 7 / 20,
+        "dead_units": [0, 2, 0],
+        "no_input": [0, 1, 0],
+        "no_output": [0, 1, 0],
+        "layers": [5, 2],
+    }
     assert measures["reach"] == {"disconnected_pairs": 1, "disconnected_pair": [2, 1]}
     ends = measures["paths"]
     assert (ends["min"], ends["max"], ends["min_pair"]) == ("0", "1", [2, 1])
@@ -47,6 +54,20 @@ def test_the_values_of_a_small_network():
     assert measures["path-statistics"] == {**expected, "variation": pytest.approx((1 / 5) ** 0.5)}
     assert measures["node-paths"]["total"] == "5"
     assert measures["node-paths"]["busiest"] == pytest.approx([2 / 5 * 3, 3 / 5 * 4, 3 / 5 * 2])
+    assert measures["degrees"]["inputs"] == [3, 2, 1]
+    ends = [3, 3, 3, 2, 2, 1], [3, 2, 1, 3, 2, 3]  # degrees of the source and the target of each edge
+    assert measures["hubs"]["layers"][0]["out"] == pytest.approx(
+        {"gini": 2 / 9, "top_1": 3 / 6, "top_10": 3 / 6, "max_over_mean": 3 / 2}
+    )
+    assert measures["hubs"]["mean_gini"] == pytest.approx({"out": (2 / 9 + 3 / 8) / 2, "in": (5 / 12 + 0) / 2})
+    assert measures["assortativity"]["layers"] == pytest.approx([np.corrcoef(*ends)[0, 1], None])
+    assert measures["assortativity"]["hidden"] == pytest.approx([np.corrcoef([3, 2, 0, 1], [1, 1, 2, 0])[0, 1]])
+    assert measures["clustering"]["layers"] == [
+        {"cycles": "1", "coefficient": 4 / 9},
+        {"cycles": "0", "coefficient": 0},
+    ]
+    assert (measures["clustering"]["cycles"], measures["clustering"]["coefficient"]) == ("1", 4 / 11)
+    assert {*measures["modularity"]} == {"value", "communities"}
     assert measures["degrees"]["layers"][0] == {"out": {1: 1, 2: 1, 3: 1}, "in": {0: 1, 1: 1, 2: 1, 3: 1}}
     assert measures["twins"] == {
         "edges": 10,
@@ -74,7 +95,10 @@ def test_numbers_that_pass_2_to_the_53_are_decimal_strings():
 def test_a_network_without_paths_has_no_numbers_where_none_are_defined():
     found = profile(tk.Topology.from_dense([np.zeros((2, 3)), np.zeros((3, 2))]))
     scalars = found.scalars()
-    undefined = {"log2 of mean paths", "variation of paths", "mean sigma_2/sigma_1", "end-to-end sigma_2/sigma_1"}
+    undefined = {
+        *("log2 of mean paths", "variation of paths", "mean sigma_2/sigma_1", "end-to-end sigma_2/sigma_1"),
+        *("mean Gini of out-degrees", "mean Gini of in-degrees", "mean assortativity", "clustering", "modularity"),
+    }
     assert {label for label, value in scalars.items() if value is None} == undefined
     assert (scalars["dead units"], scalars["busiest unit"]) == (7, 0)
 

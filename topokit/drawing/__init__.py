@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
-STYLES = ("auto", "edges", "pattern")
+STYLES = ("auto", "edges", "pattern", "pixels", "degrees")
 _AUTO_LINES = 4_000
 _MAX_LINES = 100_000
 
@@ -34,20 +34,25 @@ def draw(
     beside: Layered | Sequence[Layered] = (),
     trace: int | None = None,
     rows: bool = False,
+    image: Sequence[int] | None = None,
 ) -> Figure:
     """Draw a network, and others below it to compare it with.
 
     Args:
         net: the network on top.
         style: "edges" draws nodes and lines between them, "pattern" each layer's matrix (sources downwards,
-            targets to the right); "auto" takes edges up to 4,000 edges, and with `trace` or `rows`.
+            targets to the right), "pixels" the inputs as an image, each as dark as it has edges, "degrees" each layer's
+            out-degrees and in-degrees by rank, beside those of a Bernoulli network of the same density; "auto" takes
+            edges up to 4,000 edges and with `trace` or `rows`, else pattern.
         beside: one network or several, drawn below, each with its heading.
         trace: an input whose paths are drawn in colour, and counted in the heading.
         rows: node layers as rows instead of columns.
+        image: for the style pixels: (rows, columns) or (rows, columns, channels) of the image that the inputs are,
+            channel after channel and row after row, as torch flattens images; a square where left out.
 
     Raises:
-        InvalidSpecError: an unknown style, an input that is not there, trace or rows of a pattern, or more
-            than 100,000 lines or circles.
+        InvalidSpecError: an unknown style, an input that is not there, trace or rows of anything but edges, an
+            image that has not as many pixels as there are inputs, or more than 100,000 lines or circles.
         MissingDependencyError: matplotlib is not installed.
 
     Cost: O(edges). A pattern of a million edges takes under a second, 100,000 lines about ten.
@@ -56,11 +61,21 @@ def draw(
     if trace is not None:
         _check_trace(trace, nets)
     style = _resolve(style, nets, lines_only=rows or trace is not None)
+    if image is not None and style != "pixels":
+        raise InvalidSpecError(f"image is for the style pixels, not for {style}: leave it out, or take that style")
     with house_style():
         if style == "edges":
             from topokit.drawing._edges import draw_edges
 
             return draw_edges(nets, trace, rows)
+        if style == "pixels":
+            from topokit.drawing._pixels import draw_pixels
+
+            return draw_pixels(nets, image)
+        if style == "degrees":
+            from topokit.drawing._degrees import draw_degrees
+
+            return draw_degrees(nets)
         from topokit.drawing._pattern import draw_pattern
 
         return draw_pattern(nets)
@@ -122,7 +137,7 @@ def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
         raise InvalidSpecError(f"no style named {style!r}: it must be one of {', '.join(STYLES)}")
     if style == "auto":
         style = "edges" if lines_only or most <= _AUTO_LINES else "pattern"
-    if style == "pattern" and lines_only:
+    if style != "edges" and lines_only:
         raise InvalidSpecError("trace and rows need lines between nodes: leave them out, or take the style edges")
     if style == "edges" and most > _MAX_LINES:
         raise InvalidSpecError(

@@ -20,7 +20,7 @@ _GRID_UP_TO = 32  # nodes: cells of smaller layers are parted by lines
 _CRISP_UP_TO = 128  # bins a side; more come close to the sheet's pixels, where only smoothing shows each alike
 
 _BLUES = LinearSegmentedColormap.from_list("density", ["#9ecae1", "#4292c6", "#08306b"])
-_DENSITY = _BLUES.with_extremes(bad="white")  # a bin without edges; one edge in a large bin is never white
+COUNTS = _BLUES.with_extremes(bad="white")  # nothing is white, and the least that is there is not
 
 
 def panel_size(shape: tuple[int, int], side: float = SIDE) -> tuple[float, float]:
@@ -39,7 +39,7 @@ def show_matrix(axes: Axes, layer: Layer) -> AxesImage:
         densities = densities.repeat(MAX_BINS // bins, axis)
     image = axes.imshow(
         np.ma.masked_equal(densities, 0),
-        cmap=_DENSITY,
+        cmap=COUNTS,
         vmin=0,
         vmax=full.max() or 1,
         aspect="auto",

@@ -10,7 +10,8 @@ from topokit.errors import MissingDependencyError
 
 INK = "#2b3a4a"  # lines, nodes, text
 PALE = "#b9c2cc"  # what stands back: frames, edges off the traced paths
-STRONG = "#d55e00"  # the traced paths
+STRONG = "#d55e00"  # the traced paths, and what is to be expected by chance
+BARS = "#9ecae1"  # areas, as light as a line over them needs
 # Of Okabe and Ito, told apart by colour-blind readers too.
 SHIFTS = (
     "#0072b2",

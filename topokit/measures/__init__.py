@@ -10,11 +10,15 @@ from topokit._registry import Registry
 MEASURES = Registry(
     "measure",
     {
+        "assortativity": "topokit.measures.assortativity:assortativity",
+        "clustering": "topokit.measures.clustering:clustering",
         "cost": "topokit.measures.cost:cost",
         "degrees": "topokit.measures.degrees:degrees",
         "density": "topokit.measures.density:density",
         "effective": "topokit.measures.effective:effective",
         "end-to-end": "topokit.measures.end_to_end:end_to_end",
+        "hubs": "topokit.measures.hubs:hubs",
+        "modularity": "topokit.measures.modularity:modularity",
         "node-paths": "topokit.measures.node_paths:node_paths",
         "path-statistics": "topokit.measures.path_statistics:path_statistics",
         "paths": "topokit.measures.paths:path_range",

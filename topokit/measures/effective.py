@@ -23,11 +23,16 @@ class Effective:
         density: these over all possible edges; effective sparsity is one minus it.
         dead: for each node layer, the numbers of its dead units: nodes that no input reaches, or that reach
             no output.
+        no_input: for each node layer, the dead units that no input reaches: what they give is constant.
+        no_output: for each node layer, the dead units that reach no output: what they compute is lost. A unit may be
+            in both.
     """
 
     layer_edges: tuple[int, ...]
     density: Density
     dead: tuple[Labels, ...]
+    no_input: tuple[Labels, ...]
+    no_output: tuple[Labels, ...]
 
     @property
     def edges(self) -> int:
@@ -51,12 +56,14 @@ def effective(net: Layered) -> Effective:
     """
     ends = useful(net)
     reached = np.ones(net.widths[0], np.bool_)
-    edges, dead = [], [np.flatnonzero(~ends[0])]
+    edges, from_inputs = [], [reached]
     for layer, useful_targets in zip(net.stream(), ends[1:], strict=True):
         edges.append(int(_degrees_into(layer, useful_targets)[reached].sum()))
         reached = _fed(layer, reached)
-        dead.append(np.flatnonzero(~(reached & useful_targets)))
-    return Effective(tuple(edges), density_of(edges, net.widths), tuple(dead))
+        from_inputs.append(reached)
+    alive = [one & other for one, other in zip(from_inputs, ends, strict=True)]
+    missing = (tuple(np.flatnonzero(~flags) for flags in layers) for layers in (alive, from_inputs, ends))
+    return Effective(tuple(edges), density_of(edges, net.widths), *missing)
 
 
 def useful(net: Layered) -> list[Flags]:

@@ -15,6 +15,7 @@ import numpy as np
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels
 from topokit.measures._cycles import CyclicOrders, cyclic_orders
+from topokit.measures._groups import Groups, groups_of
 from topokit.measures._layers import each_layer
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import quotient_of
@@ -73,6 +74,7 @@ class Structure:
         band: None if the classes do not lie on cycles.
         fan_in: in-degree of every target, None where it varies.
         fan_out: out-degree of every source, None where it varies.
+        groups: n:m sparsity, None where there is none, and not looked for in a band.
     """
 
     sources: Classes
@@ -80,6 +82,7 @@ class Structure:
     band: Band | None
     fan_in: int | None
     fan_out: int | None
+    groups: Groups | None = None
 
     def __str__(self) -> str:
         if self.band is not None:
@@ -88,7 +91,8 @@ class Structure:
                 return f"{self.band.stride} block{'s' * (self.band.stride > 1)} of {size}"
             way = {1: ", forward", -1: ", backward", None: ""}[self.band.direction]
             return f"band: radix {self.band.radix}, stride {self.band.stride}, length {self.band.length}{way}, x {size}"
-        parts = [f"fan-in {self.fan_in}"] * bool(self.fan_in) + [f"fan-out {self.fan_out}"] * bool(self.fan_out)
+        parts = [str(self.groups)] * bool(self.groups)
+        parts += [f"fan-in {self.fan_in}"] * bool(self.fan_in) + [f"fan-out {self.fan_out}"] * bool(self.fan_out)
         return ", ".join(parts) or "none"
 
 
@@ -106,9 +110,10 @@ def structure(layer: Layer) -> Structure:
     """What a layer is made of.
 
     Cropping leaves classes of different sizes and is survived as long as every class keeps a node; a permutation
-    of the nodes on either side is survived. Every edge is compared with what is reported.
+    of the nodes on either side is survived, but by n:m sparsity, which is in the numbers of the nodes. Every edge is
+    compared with what is reported.
 
-    Cost: O(edges log edges) time, about 60 bytes an edge.
+    Cost: O(edges) time, and O(edges log edges) of what is left when twins are taken together; about 40 bytes an edge.
 
     Source: the topology is that of Robinett & Kepner 2019, arXiv:1905.00416.
     """
@@ -117,7 +122,8 @@ def structure(layer: Layer) -> Structure:
     quotient = quotient_of(layer)
     orders = cyclic_orders(quotient.sources, quotient.targets)
     if orders is None:
-        return Structure(_classes(quotient.source_class), _classes(quotient.target_class), None, fan_in, fan_out)
+        classes = _classes(quotient.source_class), _classes(quotient.target_class)
+        return Structure(*classes, None, fan_in, fan_out, groups_of(layer, fan_in, fan_out))
     stride, length = orders.sources.shape
     ordered = (
         _classes(quotient.source_class, orders.sources.ravel()),

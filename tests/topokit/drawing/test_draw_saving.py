@@ -144,8 +144,16 @@ PICTURES = {
     "one-step": lambda: draw_steps(RadixNet(radices=[(32,)])),
     "kron": lambda: draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(1, 2, 3))),
     "kron-wide": lambda: draw_kron_steps(RadixNet(radices=[(10, 10)], kron=(8, 3, 100))),
+    "pixels": lambda: draw(Bernoulli(widths=(784, 9), density=".1", seed=0), style="pixels", beside=WIDENED_INPUTS),
+    "one-pixel": lambda: draw(Topology.from_dense([np.zeros((1, 1))]), style="pixels"),
+    "channels": lambda: draw(Bernoulli(widths=(360, 9), density=".1", seed=0), style="pixels", image=(4, 15, 6)),
+    "flat": lambda: draw(Bernoulli(widths=(1000, 9), density=".1", seed=0), style="pixels", image=(1, 1000)),
+    "degrees": lambda: draw(Bernoulli(widths=(700, 30, 2, 1), density=".1", seed=0), style="degrees", beside=EIGHTS),
+    "empty-degrees": lambda: draw(Topology.from_dense([np.zeros((3, 1)), np.ones((1, 2))]), style="degrees"),
+    "many-degrees": lambda: draw(RadixNet(radices=[(2,) * 6] * 3, kron=(16,) * 19), style="degrees"),
     "hostile": lambda: draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)),
 }
+WIDENED_INPUTS = RadixNet(radices=[(4, 4)], kron=(4, 1, 1))
 HOSTILE = {
     "transform": "$\\frac{",
     "options": {"of": {"family": "\x00\n\ud800" + "W" * 500, "options": {"radices": {"kron": [[]]}, "kron": 3}}},

@@ -73,3 +73,16 @@ def test_the_largest_and_smallest_numbers_are_found_by_their_high_limbs_first():
     values[0, 0] = 10
     limbs[0, 0, 0] = 10
     assert position(limbs, largest=False) == (2, 1)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_nodes_whose_hashes_collide_are_no_twins(monkeypatch, reverse):
+    class Equal:
+        def integers(self, *_, size, dtype):
+            return np.ones(size, dtype)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Equal())
+    matrix = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]])
+    labels, firsts = twins(layer_of(matrix.T if reverse else matrix), reverse=reverse)
+    assert labels.tolist() == [0, 1, 0, 2, 3]
+    assert firsts.tolist() == [0, 1, 3, 4]

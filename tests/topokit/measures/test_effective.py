@@ -17,6 +17,8 @@ def test_edges_into_dead_ends_and_out_of_nowhere_do_not_count():
     assert found.density.layers == (Fraction(5, 12), Fraction(2, 8))
     assert found.density.whole == Fraction(7, 20)
     assert [nodes.tolist() for nodes in found.dead] == [[], [2, 3], []]
+    assert [nodes.tolist() for nodes in found.no_input] == [[], [2], []]
+    assert [nodes.tolist() for nodes in found.no_output] == [[], [3], []]
 
 
 def test_death_travels_both_ways():
@@ -25,6 +27,8 @@ def test_death_travels_both_ways():
     found = effective(Topology.from_dense(layers))
     assert found.layer_edges == (1, 1, 1)
     assert [nodes.tolist() for nodes in found.dead] == [[1, 2]] * 4
+    assert [nodes.tolist() for nodes in found.no_input] == [[], [], [2], [1, 2]]
+    assert [nodes.tolist() for nodes in found.no_output] == [[1, 2], [1, 2], [1], []]
 
 
 def test_a_radix_net_is_as_dense_as_it_seems():

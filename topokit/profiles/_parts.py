@@ -1,13 +1,9 @@
-"""Profiles: what is worth knowing of a network at a glance, gathered from the measures as plain numbers.
-
-A measure that is to be seen in `topokit info` has a function here and a line in PARTS; one that networks are
-compared by has a line in SCALARS.
-"""
+"""The parts of a profile: what each measure says, in values that JSON holds; and what networks are compared by."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from math import log2
 from typing import Any
@@ -15,87 +11,21 @@ from typing import Any
 import numpy as np
 
 from topokit.checks.result import decimal
-from topokit.errors import InvalidSpecError, TooLargeError
+from topokit.errors import TooLargeError
 from topokit.layered import Layered
 from topokit.measures import MEASURES
-from topokit.spec import Spec
-
-SECONDS = 5.0
-"""What a measure may take before a profile that was not asked for it by name leaves it out."""
+from topokit.measures.modularity import seconds_for
 
 PRODUCT = 5e-9
 """Seconds that a limb product of path counting takes, sorting included (measured)."""
 
-HELD = 2**24
-"""Edges of a spec up to which it is built, so that what takes time to draw is not drawn by every measure again."""
+STEP = 8e-9
+"""Seconds that a step of counting 4-cycles takes (measured)."""
 
 EXACT = 2**53
 """Integers up to here are numbers in JSON, those above decimal strings."""
 
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What was measured of one network.
-
-    Args:
-        measures: name of a measure -> its values, ready for `json.dumps`; docs/measures.md says which.
-        skipped: name of a measure -> why it was left out.
-    """
-
-    measures: Mapping[str, Values]
-    skipped: Mapping[str, str]
-
-    def scalars(self) -> dict[str, float | None]:
-        """The numbers that networks are compared by, of the measures that are there; None where undefined."""
-        return {label: read(self.measures[name]) for label, (name, read) in SCALARS.items() if name in self.measures}
-
-    @property
-    def layers(self) -> list[Values]:
-        """For each edge layer, measure -> what it says of that layer."""
-        parts = {name: values["layers"] for name, values in self.measures.items() if "layers" in values}
-        return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
-
-
-def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float = SECONDS) -> Profile:
-    """Measure a network.
-
-    Args:
-        net: any network.
-        names: the measures to take, of PARTS; where left out all but `paths` and `sampled-paths`.
-        seconds: leave out a measure that, as an estimate on the safe side says, may take longer.
-
-    Raises:
-        InvalidSpecError: no measure of such a name.
-        TooLargeError: not enough free memory for a spec of at most 2^24 edges.
-
-    Cost: at most about `seconds` for each measure; one that needs more memory than there is free is left out.
-
-    >>> from topokit.families.radix_net import RadixNet
-    >>> found = profile(RadixNet(radices=[(2, 2, 2)], kron=(10, 10)), ["reach", "path-statistics"])
-    >>> found.measures["reach"]["disconnected_pairs"], found.measures["path-statistics"]["max"]
-    (0, '100')
-    """
-    wanted = [name for name in PARTS if name not in ON_REQUEST] if names is None else list(names)
-    for name in wanted:
-        if name not in PARTS:
-            raise InvalidSpecError(f"no measure named {name!r}: known: {', '.join(PARTS)}")
-    if isinstance(net, Spec) and net.edges <= HELD:
-        net = net.build()
-    measures: dict[str, Values] = {}
-    skipped: dict[str, str] = {}
-    for name in (name for name in PARTS if name in wanted):
-        describe, edge, edge_and_input = PARTS[name]
-        estimate = 1e-9 * net.edges * (edge + edge_and_input * net.widths[0])
-        if estimate > seconds:
-            skipped[name] = f"may take {estimate:,.0f} s"
-            continue
-        try:
-            measures[name] = describe(net, seconds)
-        except TooLargeError as error:
-            skipped[name] = str(error)
-    return Profile(measures, skipped)
 
 
 def _density(net: Layered, _: float) -> Values:
@@ -108,8 +38,39 @@ def _cost(net: Layered, _: float) -> Values:
 
 
 def _degrees(net: Layered, _: float) -> Values:
-    both = (layer.distribution for layer in MEASURES["degrees"](net))
-    return {"layers": [{"out": out, "in": into} for out, into in both]}
+    found = list(MEASURES["degrees"](net))
+    both = (layer.distribution for layer in found)
+    return {"inputs": found[0].outgoing.tolist(), "layers": [{"out": out, "in": into} for out, into in both]}
+
+
+def _hubs(net: Layered, _: float) -> Values:
+    layers = [{"out": asdict(found.outgoing), "in": asdict(found.incoming)} for found in MEASURES["hubs"](net)]
+    means = {side: _mean([layer[side]["gini"] for layer in layers]) for side in ("out", "in")}
+    return {"mean_gini": means, "layers": layers}
+
+
+def _assortativity(net: Layered, _: float) -> Values:
+    found = MEASURES["assortativity"](net)
+    return {"mean": found.mean, "hidden": list(found.hidden), "layers": list(found.layers)}
+
+
+def _clustering(net: Layered, seconds: float) -> Values:
+    found = list(MEASURES["clustering"](net, budget=seconds / STEP))
+    cycles, three_paths = (sum(getattr(layer, key) for layer in found) for key in ("cycles", "three_paths"))
+    layers = [{"cycles": decimal(layer.cycles), "coefficient": layer.coefficient} for layer in found]
+    return {
+        "cycles": decimal(cycles),
+        "coefficient": 4 * cycles / three_paths if three_paths else None,
+        "layers": layers,
+    }
+
+
+def _modularity(net: Layered, seconds: float) -> Values:
+    estimate = seconds_for(net)
+    if estimate > seconds:
+        raise TooLargeError(f"may take {estimate:,.0f} s")
+    found = MEASURES["modularity"](net)
+    return {"value": found.value, "communities": found.count}
 
 
 def _effective(net: Layered, _: float) -> Values:
@@ -118,6 +79,8 @@ def _effective(net: Layered, _: float) -> Values:
         "edges": found.edges,
         "density": float(found.density.whole),
         "dead_units": [nodes.size for nodes in found.dead],
+        "no_input": [nodes.size for nodes in found.no_input],
+        "no_output": [nodes.size for nodes in found.no_output],
         "layers": list(found.layer_edges),
     }
 
@@ -197,13 +160,18 @@ def _spectra(net: Layered, _: float) -> Values:
         }
         for found in MEASURES["spectra"](net)
     ]
-    ratios = [layer["ratio"] for layer in layers if layer["ratio"] is not None]
-    return {"mean_ratio": float(np.mean(ratios)) if ratios else None, "layers": layers}
+    return {"mean_ratio": _mean([layer["ratio"] for layer in layers]), "layers": layers}
 
 
 def _end_to_end(net: Layered, _: float) -> Values:
     found = MEASURES["end-to-end"](net)
     return {"log2_largest": found.log2_largest, "ratios": list(found.ratios)}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are defined; None where none is."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _number(value: Fraction) -> float | str:
@@ -214,19 +182,24 @@ PARTS: Mapping[str, tuple[Callable[[Layered, float], Values], float, float]] = {
     "density": (_density, 0, 0),
     "cost": (_cost, 0, 0),
     "degrees": (_degrees, 8, 0),
+    "hubs": (_hubs, 8, 0),
+    "assortativity": (_assortativity, 30, 0),
+    "clustering": (_clustering, 40, 0),
     "effective": (_effective, 8, 0),
     "reach": (_reach, 30, 0.02),
     "paths": (_paths, 40, 0),
     "path-statistics": (_path_statistics, 40, 0),
     "sampled-paths": (_sampled_paths, 40, 0),
     "node-paths": (_node_paths, 150, 0),
-    "twins": (_twins, 250, 0),
+    "modularity": (_modularity, 0, 0),
+    "twins": (_twins, 80, 0),
     "structure": (_structure, 300, 0),
     "spectra": (_spectra, 1000, 0),
     "end-to-end": (_end_to_end, 600, 0),
 }
 """Measure -> its values, from a network and a limit of seconds; and what it may take, in nanoseconds an edge, and an
-edge and input: measured on one core with random networks, which fold least."""
+edge and input: measured on one core with random networks, which fold least. Path counts, clustering and modularity
+look at the limit themselves."""
 
 ON_REQUEST = ("paths", "sampled-paths")
 """Measures that say less than others do, or the same at random: taken only if they are named."""
@@ -234,6 +207,11 @@ ON_REQUEST = ("paths", "sampled-paths")
 SCALARS: Mapping[str, tuple[str, Callable[[Values], float | None]]] = {
     "density": ("density", lambda values: values["whole"]),
     "effective density": ("effective", lambda values: values["density"]),
+    "mean Gini of out-degrees": ("hubs", lambda values: values["mean_gini"]["out"]),
+    "mean Gini of in-degrees": ("hubs", lambda values: values["mean_gini"]["in"]),
+    "mean assortativity": ("assortativity", lambda values: values["mean"]),
+    "clustering": ("clustering", lambda values: values["coefficient"]),
+    "modularity": ("modularity", lambda values: values["value"]),
     "dead units": ("effective", lambda values: sum(values["dead_units"])),
     "disconnected pairs": ("reach", lambda values: values["disconnected_pairs"]),
     "log2 of mean paths": ("node-paths", lambda values: values["log2_mean"]),

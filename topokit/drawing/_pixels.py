@@ -1,0 +1,127 @@
+"""Inputs as the pixels of an image: the more edges leave an input, the darker its pixel is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt, prod
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from topokit.drawing._canvas import Area, Block, new_picture
+from topokit.drawing._captions import caption, title
+from topokit.drawing._matrix import ABOVE, BELOW, COUNTS, LEFT, panel_size
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.spec import integers
+
+_MAX_CHANNELS = 12
+_COLUMNS = 4
+_BAR = 1.0  # inches beside the panels, for the colour scale
+
+Shape = tuple[int, int, int]
+
+
+def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
+    """The networks below one another, in one colour scale; see `topokit.drawing.draw`."""
+    shapes = [image_shape(net.widths[0], image) for net in nets]
+    degrees = [net.layer(0).out_degrees for net in nets]
+    blocks = []
+    for net, shape, inputs in zip(nets, shapes, degrees, strict=True):
+        columns, rows, (wide, high) = _grid(shape)
+        above = _above(shape)
+        lines = (title(net.recipe), caption(net), _told(inputs))
+        blocks.append(Block(lines, columns * (LEFT + wide) + _BAR, rows * (above + high + BELOW)))
+    picture, areas = new_picture(blocks)
+    scale = max(int(inputs.max()) for inputs in degrees) or 1
+    for shape, inputs, area in zip(shapes, degrees, areas, strict=True):
+        _draw_channels(area, shape, inputs, scale)
+    return picture
+
+
+def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
+    """(rows, columns, channels) of the image that so many inputs are: square where nothing is given.
+
+    Raises:
+        InvalidSpecError: the inputs are no square, or not as many as the image's pixels; the message says what fits.
+    """
+    if image is None:
+        side = isqrt(inputs)
+        if side * side != inputs:
+            raise InvalidSpecError(
+                f"{inputs:,} inputs are no square image: say what image they are, such as {_fitting(inputs)}"
+            )
+        return side, side, 1
+    given = integers(image, "image", 1)
+    if len(given) not in (2, 3):
+        raise InvalidSpecError(f"image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not {len(given)} numbers")
+    rows, columns, channels = (*given, 1)[:3]
+    if prod(given) != inputs:
+        shown = "x".join(map(str, given))
+        raise InvalidSpecError(
+            f"image {shown} has {prod(given):,} pixels, but there are {inputs:,} inputs: {_fitting(inputs)} fits"
+        )
+    if channels > _MAX_CHANNELS:
+        raise InvalidSpecError(f"image has {channels:,} channels; at most {_MAX_CHANNELS} can be drawn")
+    return rows, columns, channels
+
+
+def _fitting(inputs: int) -> str:
+    """An image of so many pixels: a square one, also in three colours, or the one that is most nearly square."""
+    side = isqrt(inputs // 3)
+    if 3 * side * side == inputs:
+        return f"{side}x{side}x3"
+    rows = next(rows for rows in range(isqrt(inputs), 0, -1) if inputs % rows == 0)
+    return f"{rows}x{inputs // rows}"
+
+
+def _told(inputs: NDArray[np.int64]) -> str:
+    low, high, without = int(inputs.min()), int(inputs.max()), int((inputs == 0).sum())
+    if low == high:
+        return f"Each input has {high:,} edge{'s' * (high != 1)}."
+    white = f"; {without:,} of {inputs.size:,} have none and are white" if without else ""
+    return f"Edges of each input: {low:,} to {high:,}, {inputs.mean():.3g} on average{white}."
+
+
+def _grid(shape: Shape) -> tuple[int, int, tuple[float, float]]:
+    """Columns and rows of panels, and the inches (wide, high) of one."""
+    rows, columns, channels = shape
+    return min(channels, _COLUMNS), -(-channels // _COLUMNS), panel_size((rows, columns))
+
+
+def _above(shape: Shape) -> float:
+    """Inches above a panel: one channel alone needs no title."""
+    return ABOVE if shape[2] > 1 else 0.1
+
+
+def _draw_channels(area: Area, shape: Shape, inputs: NDArray[np.int64], scale: int) -> None:
+    across, _, (wide, high) = _grid(shape)
+    above = _above(shape)
+    rows, columns, channels = shape
+    for channel, pixels in enumerate(inputs.reshape(channels, rows, columns)):
+        row, column = divmod(channel, across)
+        corner = column * (LEFT + wide) + LEFT, row * (above + high + BELOW) + above
+        panel = area.axes(*corner, wide, high)
+        if channels > 1:
+            panel.set_title(f"channel {channel}")
+        shown = _show(panel, pixels, scale)
+    place = area.axes(across * (LEFT + wide) + 0.3, above, 0.12, high)
+    least, most = shown.get_clim()
+    ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
+    bar = area.picture.colorbar(shown, cax=place, ticks=[least, *ticks[(ticks > least) & (ticks <= most)]])
+    bar.set_label("edges of an input")
+    bar.outline.set_visible(False)
+
+
+def _show(axes: Axes, pixels: NDArray[np.int64], scale: int) -> AxesImage:
+    least = 1 if scale > 1 else 0  # no edge at all is white, and not on the scale
+    counts = np.ma.masked_equal(pixels, 0)
+    image = axes.imshow(counts, cmap=COUNTS, vmin=least, vmax=scale, aspect="auto", interpolation="nearest")
+    for axis, size, noun in ((axes.yaxis, pixels.shape[0], "row"), (axes.xaxis, pixels.shape[1], "column")):
+        axis.set_ticks([0, size - 1] if size > 1 else [0])
+        axis.set_label_text(noun)
+    return image
