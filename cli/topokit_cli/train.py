@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from topokit_train.results import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "path": click.Path()}
+_TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "switch": bool, "path": click.Path()}
 
 
 def setting_options(command: Command) -> Command:
     """Add every setting of a run; TrainConfig's fields are the options."""
     for field in reversed(dataclasses.fields(TrainConfig)):
+        name = flag(field.name)
         option = click.option(
-            flag(field.name),
+            f"{name}/--no-{name[2:]}" if field.metadata["kind"] == "switch" else name,
             field.name,
             type=_TYPES[field.metadata["kind"]],
             default=field.default,
