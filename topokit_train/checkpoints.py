@@ -27,8 +27,9 @@ from topokit.errors import FileFormatError
 from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
+from topokit_train.metrics import Metrics
 from topokit_train.stacks import joined, load_network_states, network_states, parameters_of, split
-from topokit_train.training import Metrics, Trainer
+from topokit_train.training import Trainer
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -155,11 +156,14 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
         trainer.model, [{n: t for n, t in one.items() if not n.startswith(OPTIMIZER)} for one in tensors]
     )
     state = {}
-    for index, (name, _, module) in enumerate(parameters_of(trainer.model)):
+    members = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    numbers = {id(parameter): number for number, parameter in enumerate(members)}  # as the optimizer counts them
+    for name, parameter, module in parameters_of(trainer.model):
         prefix = f"{OPTIMIZER}{name}."
         keys = [key.removeprefix(prefix) for key in tensors[0] if key.startswith(prefix)]
         if keys:  # before the first step there is none
-            state[index] = {key: joined(module, name, [one[prefix + key] for one in tensors]) for key in keys}
+            values = {key: joined(module, name, [one[prefix + key] for one in tensors]) for key in keys}
+            state[numbers[id(parameter)]] = values
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.scheduler.load_state_dict(checkpoints[0].scheduler)
     for group, lr in zip(groups, trainer.scheduler.get_last_lr(), strict=True):

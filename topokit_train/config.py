@@ -128,7 +128,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.metadata["kind"] == "text" and not isinstance(value, str) and (value, field.default) != (None,) * 2:
+            left_out = value is None and field.default is None
+            if field.metadata["kind"] == "text" and not isinstance(value, str) and not left_out:
                 raise InvalidSpecError(f"{flag(field.name)} must be a text, not {value!r}")
         self._fill_in()
         _require_known("--model", self.model, MODELS)

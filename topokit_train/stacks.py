@@ -78,6 +78,13 @@ class StackedSparse(SparseLinear):
             edge = edge[:1] + (copies - 1) * before + np.arange(copies)[:, None] * np.repeat(degrees, degrees)
         self.register_buffer("_place", torch.from_numpy(edge).to(device), persistent=False)
 
+    def one_layer(self) -> Layer:
+        """The edges of one of them, copied. O(size of values)."""
+        layer, first = self.topology_layer(), self._place[0].cpu().numpy()
+        sources, targets = layer.shape
+        shape = (sources if self.shared else sources // self.copies, targets // self.copies)
+        return Layer(from_edges(layer.sources[first], layer.indices[first], shape))
+
     def split(self, values: Tensor) -> Tensor:
         """Each network's canonical values, shape (copies, edges), of a tensor laid out as `values`."""
         return self.to_canonical(values)[self._place]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,7 +103,7 @@ def _show(result: Result, as_json: bool) -> None:
     if as_json:
         render.as_json(result.to_json())
         return
-    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about(result)]
+    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about([result])]
     dead = ", ".join(map(str, result.dead_classes)) or "none"
     render.table([*rows, ("dead classes", dead), ("run", result.run)])
 
@@ -119,16 +119,34 @@ def _show_all(results: list[Result], as_json: bool) -> None:
         dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
         click.echo(f"seed {result.seed:<5} {result.test_accuracy:.2%}  {result.run}{dead}")
     spread = "" if half is None else f" ± {half:.2%} (95 % of Student's t, {len(results)} seeds)"
-    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results[0])])
+    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results)])
 
 
-def _about(result: Result) -> list[tuple[str, str]]:
-    parameters = result.parameters
-    seconds = f"{result.train_seconds:.1f} s" + (f" a network, {result.stacked} at once" if result.stacked > 1 else "")
+def _about(results: list[Result]) -> list[tuple[str, str]]:
+    first = results[0]
+    parameters = first.parameters
+    seconds = f"{first.train_seconds:.1f} s" + (f" a network, {first.stacked} at once" if first.stacked > 1 else "")
+    units = (f"{name} {_range([result.dead_units[name] for result in results])}" for name in first.dead_units)
     return [
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
-        ("training", f"{seconds}, {result.epochs} epochs, kernel {result.kernel}, {result.device}"),
+        ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
+        ("dead units", ", ".join(units) or "no hidden layer"),
+        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
     ]
+
+
+def _sparsity(found: list[dict[str, float] | None]) -> str:
+    known = [one for one in found if one is not None]
+    if not known:
+        return "unknown: the layers do not chain"
+    after = _range([one["after"] for one in known], ".2%")
+    return f"{known[0]['before']:.2%} before training, {after} after"
+
+
+def _range(values: Sequence[float], form: str = "") -> str:
+    """The one value of all networks, or the least and the greatest."""
+    texts = [format(value, form) for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _topology(source: TopologySource, topology: str | None) -> Layered | None:
