@@ -67,13 +67,8 @@ def effective_sparsities(model: nn.Module) -> list[dict[str, float] | None]:
     if parts is None:
         return [None] * len(states)
     before = _sparsity(parts, [np.ones(part.sources.size, np.bool_) for part in parts])
-    return [
-        {
-            "before": before,
-            "after": _sparsity(parts, [(state[part.name] != 0).flatten().cpu().numpy() for part in parts]),
-        }
-        for state in states
-    ]
+    kept = ([(state[part.name] != 0).flatten().cpu().numpy() for part in parts] for state in states)
+    return [{"before": before, "after": _sparsity(parts, weights)} for weights in kept]
 
 
 @dataclass(frozen=True)
@@ -98,9 +93,8 @@ class _Part:
 def _part(name: str, module: nn.Module) -> _Part:
     if isinstance(module, SparseLinear):
         layer = module.one_layer() if isinstance(module, StackedSparse) else module.topology_layer()
-        return _Part(
-            name, layer.sources.astype(np.int64), layer.indices.astype(np.int64), layer.shape, prod(layer.shape)
-        )
+        sources, targets = layer.sources.astype(np.int64), layer.indices.astype(np.int64)
+        return _Part(name, sources, targets, layer.shape, prod(layer.shape))
     weight = module.weight
     assert isinstance(weight, Tensor)
     out, *into = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape
