@@ -48,10 +48,10 @@ class TrainConfig:
     Args:
         model: a name in MODELS.
         dataset: a name in DATASETS, or idx:FOLDER.
+        recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
-        recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         optimizer: "adam" or "sgd".
         momentum: of sgd; None for adam, which has its own.
         lr: the learning rate: with one-cycle its peak, with steps what it starts with.
@@ -79,6 +79,11 @@ class TrainConfig:
 
     model: str = setting("What to train.", kind="text", default="lenet-300-100")
     dataset: str = setting("What to train it on.", kind="text", default="digits")
+    recipe: str = setting(
+        "modern or paper (arXiv:1810.00299): the defaults in [] below; each can still be given.",
+        kind="text",
+        default="modern",
+    )
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
     epochs: int = setting(
         "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
@@ -86,11 +91,6 @@ class TrainConfig:
         default=None,
     )
     batch_size: int = setting("Images in one step.", kind="int", default=100)
-    recipe: str = setting(
-        "modern or paper (arXiv:1810.00299): the defaults in [] below; each can still be given.",
-        kind="text",
-        default="modern",
-    )
     optimizer: str = setting("adam or sgd [adam; paper: sgd].", kind="text", default=None)
     momentum: float | None = setting("Momentum of sgd [.9; paper: 0].", kind="number", default=None)
     lr: float = setting("Learning rate [.004 for adam, .1 for sgd; paper: .2 for sgd].", kind="number", default=None)

@@ -252,8 +252,8 @@ def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, 
 
 def _require_same(checkpoint: Checkpoint, config: TrainConfig, topology: Layered | None, path: Path) -> None:
     given, started = config.to_json(), checkpoint.origin.config.to_json()
-    for name in given.keys() - {"data_dir"}:  # where the data lie does not change them
-        if given[name] != started[name]:
+    for name in given:  # in their order: what others depend on comes before them
+        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
             raise InvalidSpecError(
                 f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
                 "give the same, or choose another --run"

@@ -208,7 +208,7 @@ class Trainer:
         return losses.detach()
 
     def logits(self, images: Tensor) -> Tensor:
-        """The logits of images as `step` takes them, shape (batch, networks * classes); with relu_logits, their ReLU."""
+        """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
         logits: Tensor = self.model(images)
         return logits.relu() if self.config.relu_logits else logits
 

@@ -35,6 +35,7 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     assert list(told) == [
         *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
         *("stacked", "train_seconds", "parameters", "dead_classes"),
+        *("dead_units", "effective_sparsity"),
     ]
     assert told["run"] == str(folder)
     assert (told["model"], told["dataset"], told["seed"], told["epochs"]) == ("lenet-300-100", "digits", 0, 3)
