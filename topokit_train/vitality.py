@@ -97,10 +97,10 @@ def _part(name: str, module: nn.Module) -> _Part:
         return _Part(name, sources, targets, layer.shape, prod(layer.shape))
     weight = module.weight
     assert isinstance(weight, Tensor)
-    out, *into = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape
-    sources = prod(into)
-    numbers = np.arange(out * sources)
-    return _Part(name, numbers % sources, numbers // sources, (sources, out), out * sources)
+    out, *rest = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape
+    into = prod(rest)
+    numbers = np.arange(out * into)
+    return _Part(name, numbers % into, numbers // into, (into, out), out * into)
 
 
 def _chained(parts: Sequence[_Part]) -> list[_Part] | None:
