@@ -6,7 +6,8 @@ A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, target
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,14 +89,29 @@ def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]
     return checked
 
 
-def fill_slots(net: Layered, slots: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+def readings(shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """The layers (sources, targets) that fill a parameter of this shape.
+
+    A linear weight (out, in) takes a layer of in to out nodes. A convolution's (out, in, rows, columns) takes one
+    by channel, in to out, whose edges are whole filters; or one by weight, in * rows * columns to out, whose
+    sources are in the order of `weight.reshape(out, -1)`: channel, then row, then column.
+
+    >>> readings((300, 784)), readings((50, 20, 5, 5))
+    (((784, 300),), ((20, 50), (500, 50)))
+    """
+    out, into, *filters = shape
+    return tuple(dict.fromkeys([(into, out), (into * prod(filters), out)]))
+
+
+def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
-    Each layer takes the first slot of its shape after the slot of the layer before it.
+    Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
+    topology knows the parameters' names, as one of a masks file does, and all are slots, they say which.
 
     Args:
         net: any layered graph.
-        slots: parameter name -> (out, in), in the order of the model.
+        slots: parameter name -> (out, in) or (out, in, rows, columns), in the order of the model.
 
     Returns:
         Parameter name -> number of the layer it takes; a name for every layer.
@@ -107,32 +123,91 @@ def fill_slots(net: Layered, slots: Mapping[str, tuple[int, int]]) -> dict[str, 
     >>> fill_slots(RadixNet(radices=[(2, 3)]), {"fc1.weight": (6, 6), "fc2.weight": (6, 6), "fc3.weight": (10, 6)})
     {'fc1.weight': 0, 'fc2.weight': 1}
     """
+    layers = list(pairwise(net.widths))
+    if net.names and set(net.names) <= set(slots):
+        for i, (name, layer) in enumerate(zip(net.names, layers, strict=True)):
+            if layer not in readings(slots[name]):
+                raise InvalidSpecError(_no_slot(net, i, {name: slots[name]}))
+        return {name: i for i, name in enumerate(net.names)}
     filled: dict[str, int] = {}
     left = iter(slots.items())
-    for i, (sources, targets) in enumerate(pairwise(net.widths)):
-        name = next((name for name, shape in left if shape == (targets, sources)), None)
+    for i, layer in enumerate(layers):
+        name = next((name for name, shape in left if layer in readings(shape)), None)
         if name is None:
             raise InvalidSpecError(_no_slot(net, i, slots))
         filled[name] = i
     return filled
 
 
-def _no_slot(net: Layered, i: int, slots: Mapping[str, tuple[int, int]]) -> str:
-    shapes = ", ".join(f"{name} {inputs} to {outputs}" for name, (outputs, inputs) in slots.items())
+def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    """Which parameters of a model take which layers of several topologies, each after the other.
+
+    A slot that one topology fills is no longer there for the next.
+
+    Args:
+        nets: layered graphs; each one's layers chain, but not those of one and the next.
+        slots: as for `fill_slots`.
+
+    Returns:
+        Parameter name -> (number of the topology, number of the layer) that it takes.
+
+    Raises:
+        InvalidSpecError: as `fill_slots`.
+    """
+    filled: dict[str, tuple[int, int]] = {}
+    for number, net in sorted(enumerate(nets), key=lambda item: not item[1].names):  # those that say which come first
+        left = {name: shape for name, shape in slots.items() if name not in filled}
+        filled |= {name: (number, i) for name, i in fill_slots(net, left).items()}
+    return filled
+
+
+def slot_masks(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.bool_]]:
+    """The masks of the parameters that topologies fill, each of its parameter's shape, in the order of the model.
+
+    Args:
+        nets: as for `fill_all`.
+        slots: parameter name -> (out, in) or (out, in, rows, columns).
+
+    Raises:
+        InvalidSpecError: a layer finds no slot.
+        TooLargeError: not enough free memory.
+    """
+    filled = fill_all(nets, slots)
+    require_memory(sum(prod(slots[name]) for name in filled), "masks")
+    made = {}
+    for name, shape in slots.items():
+        if name in filled:
+            number, i = filled[name]
+            mask = nets[number].layer(i).to_dense().T
+            by_channel = mask.shape == tuple(shape[:2])
+            full = mask.reshape(*mask.shape, *[1] * (len(shape) - 2)) if by_channel else mask.reshape(shape)
+            made[name] = np.broadcast_to(full, shape).copy()
+    return made
+
+
+def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
+    shapes = ", ".join(
+        f"{name} {' or '.join(f'{into} to {out}' for into, out in readings(shape))}" for name, shape in slots.items()
+    )
     crop = _fitting_crop(net.widths, list(slots.values()))
-    advice = f"--crop {','.join(map(str, crop))} fits" if crop else "no crop of it fits: choose other widths"
+    advice = (
+        f"--crop {','.join(map(str, crop))} fits"
+        if crop
+        else "no crop of it fits: choose other widths, such as `topokit fit` proposes"
+    )
     return (
-        f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it ({shapes}): {advice}"
+        f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it "
+        f"({shapes or 'all are filled'}): {advice}"
     )
 
 
-def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
     """The widths of consecutive slots, as many as there are layers, that the network can be cropped to."""
     layers = len(widths) - 1
     for start in range(len(shapes) - layers + 1):
-        run = shapes[start : start + layers]
-        chained = all(a[0] == b[1] for a, b in pairwise(run))
-        crop = (run[0][1], *(outputs for outputs, _ in run))
-        if chained and all(new <= old for new, old in zip(crop, widths, strict=True)):
-            return crop
+        for run in product(*map(readings, shapes[start : start + layers])):
+            crop = (run[0][0], *(out for _, out in run))
+            chained = all(a[1] == b[0] for a, b in pairwise(run))
+            if chained and all(new <= old for new, old in zip(crop, widths, strict=True)):
+                return crop
     return None

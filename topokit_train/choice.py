@@ -13,15 +13,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit.layered import Layer
-from topokit.measures.structure import structure
+from topokit.measures.structure import Structure, structure
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
+from topokit_train.kernels.base import Kernel
 
 CACHE = "kernel-times-1.json"
 """The file of times, in the user's cache folder; its number is that of the format. It may be deleted at any time."""
@@ -44,7 +46,38 @@ class Choice:
     reason: str
 
 
-def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto") -> Choice:
+@dataclass(frozen=True)
+class Work:
+    """What a kernel is chosen for.
+
+    Args:
+        name: of the work.
+        columns: numbers for each node of the layer in a step, at which the kernels are timed.
+        gathering: what making the columns costs for each source, in units of `Kernel.cost`; `masked`, which is done
+            another way, pays nothing.
+        dense: what `masked` costs there over its dense product.
+    """
+
+    name: str
+    columns: int
+    gathering: dict[str, float]
+    dense: dict[str, float]
+
+    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
+        """What a step costs by this kernel."""
+        cost = kernel.cost(layer, found, device)
+        if kernel.name == "masked":
+            return cost * self.dense.get(device, 1)
+        return cost + self.gathering.get(device, 0) * layer.shape[0]
+
+
+PRODUCT = Work("product", 128, {}, {})
+CONVOLUTION = Work("convolution", 128 * 64, {"cpu": 10.0}, {"cpu": 1.0})
+
+
+def choose(
+    layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT
+) -> Choice:
     """The kernel to multiply with.
 
     Args:
@@ -64,7 +97,7 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     if name not in ("auto", "tuned"):
         KERNELS[name].require(device, dtype)
         return Choice(name, "asked for")
-    costs = estimated(layer, device, dtype)
+    costs = estimated(layer, device, dtype, work)
     if not costs:
         KERNELS["masked"].require(device, dtype)
     if name == "auto":
@@ -76,11 +109,13 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     return Choice(min(times, key=times.__getitem__), f"measured time of a step at batch {BATCH}: {shown}")
 
 
-def estimated(layer: Layer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+def estimated(
+    layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT
+) -> dict[str, float]:
     """The estimated cost of each kernel that runs there, see `Kernel.cost`; without those that cannot multiply."""
     found = structure(layer)
     costs = {
-        name: kernel.cost(layer, found, device.type)
+        name: work.cost(kernel, layer, found, device.type)
         for name, kernel in KERNELS.items()
         if kernel.supports(device, dtype)
     }

@@ -13,23 +13,18 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_slots
-from topokit.topology import layer_digest
 from topokit_train.choice import choose
-from topokit_train.kernels import KERNELS
-from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
 
 
-class SparseLinear(nn.Module):
+class SparseLinear(SparseModule):
     """A linear layer whose only connections are the edges of one topology layer: y = x W^T + b.
 
     It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
-    broadcast_buffers=False saves sending the constant pattern at every step).
-
-    `values` lies in the kernel's order and shape. In a state_dict it is a copy in canonical order, shape (edges,),
-    sorted by source, then target, so that it loads under every kernel; `digest` is saved with it, and a state_dict
-    of other edges is refused. `to_canonical` and `from_canonical` do the same for an optimizer's tensors.
+    broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
+    there is one weight for each edge.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
@@ -44,8 +39,6 @@ class SparseLinear(nn.Module):
         InvalidSpecError: no such kernel, or it does not run on this device or type.
     """
 
-    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topology.layer_digest
-
     def __init__(
         self,
         layer: Layer,
@@ -56,42 +49,10 @@ class SparseLinear(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ):
-        super().__init__()
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
+        super().__init__(layer, layer, choose(layer, like.device, like.dtype, kernel), like, bias=bias)
         self.in_features, self.out_features = layer.shape
-        self.edges = layer.edges
-        self.choice = choose(layer, like.device, like.dtype, kernel)
-        self._kernel: Kernel[Any] = KERNELS[self.choice.kernel]
-        self._plan: Plan = self._kernel.prepare(layer).to(like.device)
-        self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
-        self.values = nn.Parameter(self.from_canonical(like.new_empty(layer.edges)))
-        self.bias = nn.Parameter(like.new_empty(self.out_features)) if bias else None
         self.reset_parameters(generator)
-
-    @property
-    def kernel(self) -> str:
-        """The name of the kernel it multiplies with."""
-        return self._kernel.name
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw each value from a normal distribution of variance 2 / fan-in; bias 0. O(size of values).
-
-        The fan-in is the number of edges that really reach the target. The draw is made on the CPU in float32
-        and in canonical order, so one seed gives one network under every kernel, device and type.
-
-        Args:
-            generator: a CPU generator; torch's global one where left out.
-
-        Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
-        """
-        targets = torch.from_numpy(self.topology_layer().indices.astype(np.int64))
-        fan_in = torch.bincount(targets, minlength=self.out_features).float()
-        canonical = torch.randn(self.edges, generator=generator, dtype=torch.float32, device="cpu")
-        canonical *= (2 / fan_in).sqrt()[targets]
-        self.values.copy_(self.from_canonical(canonical.to(self.values)))
-        if self.bias is not None:
-            self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply and add the bias.
@@ -116,49 +77,6 @@ class SparseLinear(nn.Module):
         if self.bias is not None:
             y = y + self.bias[:, None]
         return y.T.reshape(*x.shape[:-1], self.out_features)
-
-    def to_canonical(self, tensor: Tensor) -> Tensor:
-        """One number per edge, shape (edges,), sorted by source, then target, of a tensor laid out as `values`."""
-        return self._plan.to_canonical(tensor)
-
-    def from_canonical(self, canonical: Tensor) -> Tensor:
-        """A tensor laid out as `values` of one number per edge, shape (edges,), sorted by source, then target."""
-        return self._plan.from_canonical(canonical)
-
-    def topology_layer(self) -> Layer:
-        """The edges, copied. O(size of values)."""
-        return self._plan.layer()
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "values"] = self.to_canonical(destination[prefix + "values"])
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        values, digest = state_dict.get(prefix + "values"), state_dict.get(prefix + "digest")
-        if digest is not None and digest.tolist() != self.digest.tolist():
-            error_msgs.append(
-                f"{prefix}values belong to other edges (SHA-256 {_hex(digest)}; this layer has {_hex(self.digest)}): "
-                "build the layer from the topology they were saved with"
-            )
-            return
-        if values is not None:
-            if values.shape != (self.edges,):
-                error_msgs.append(f"{prefix}values has shape {tuple(values.shape)}; this layer has {self.edges} edges")
-                return
-            # torch hands over a dict of its own, so this leaves the caller's alone
-            state_dict[prefix + "values"] = self.from_canonical(values.to(self.values.device))
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
 
     def __repr__(self) -> str:
         return (
@@ -239,7 +157,3 @@ def _current(linear: nn.Linear, name: str) -> Any:
     if hasattr(linear, name + "_mask"):
         return getattr(linear, name + "_orig") * getattr(linear, name + "_mask")
     return getattr(linear, name)
-
-
-def _hex(digest: Tensor) -> str:
-    return bytes(digest.tolist()).hex()[:12]

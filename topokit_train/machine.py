@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 
 import torch
 
@@ -35,7 +36,9 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dataset, networks: int = 1) -> int:
+def suitable_threads(
+    config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset, networks: int = 1
+) -> int:
     """How many CPU threads to train with: one for a small model, torch's own choice for others.
 
     Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
@@ -43,13 +46,15 @@ def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dat
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
+        topologies: fill the model's slots; none for a dense model.
         dataset: what to train on.
         networks: how many are stacked.
     """
-    widths = None if topology is None else topology.widths
-    table = slots(config.model, widths=widths, pixels=dataset.pixels, classes=dataset.classes)
-    products = networks * config.batch_size * sum(out * into for out, into in table.values())
+    widths = topologies[0].widths if len(topologies) == 1 else None
+    table = slots(config.model, widths=widths, image=dataset.image, classes=dataset.classes)
+    _, rows, columns = dataset.image
+    weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
+    products = networks * config.batch_size * weights
     return 1 if products < SMALL_STEP else torch.get_num_threads()
 
 

@@ -20,8 +20,8 @@ from topokit.layered import Layered
 from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
-from topokit_train.layers import SparseLinear
 from topokit_train.models.networks import build_model
+from topokit_train.sparse import SparseModule
 from topokit_train.stacks import load_network_states
 
 WEIGHTS, ORDER = 0, 1  # what a seed is spent on: each has its own random stream
@@ -57,20 +57,20 @@ class Trainer:
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
+        topologies: fill the model's slots, one after the other; none for a dense model.
         dataset: what to train on; the pixels are shifted and scaled to mean 0 and standard deviation 1.
         device: where to train.
         kernel: as for `build_model`.
         seeds: of the networks to stack; the one of `config` where left out.
 
     Raises:
-        InvalidSpecError: the topology does not fit the model, or nothing is left to train on.
+        InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        topology: Layered | None,
+        topologies: Sequence[Layered],
         dataset: Dataset,
         *,
         device: torch.device,
@@ -84,13 +84,13 @@ class Trainer:
         self.shared = config.order_seed is not None or len(self.seeds) == 1
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self._load(dataset)
-        self.model = self._built(topology, dataset, kernel)
+        self.model = self._built(topologies, dataset, kernel)
         self.optimizer = _optimizer(config, self.model)
         self.steps_per_epoch = -(-len(self.labels) // config.batch_size)
         self.scheduler = _scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
 
-    def _built(self, topology: Layered | None, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(build_model, self.config.model, topology, pixels=dataset.pixels, classes=dataset.classes)
+    def _built(self, topologies: Sequence[Layered], dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+        build = partial(build_model, self.config.model, topologies, image=dataset.image, classes=dataset.classes)
         starts = [int(_stream(seed, WEIGHTS).generate_state(1, np.uint64)[0]) for seed in self.seeds]
         draws = [torch.Generator().manual_seed(start) for start in starts]
         if len(draws) == 1:
@@ -132,12 +132,12 @@ class Trainer:
     @property
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
-        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The kernel of each sparse layer, and why it was taken."""
-        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.

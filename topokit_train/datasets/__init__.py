@@ -55,6 +55,12 @@ class Dataset:
     classes: int
 
     @property
+    def image(self) -> tuple[int, int, int]:
+        """The shape of an image: (channels, rows, columns)."""
+        channels, rows, columns = self.train_images.shape[1:]
+        return channels, rows, columns
+
+    @property
     def pixels(self) -> int:
         """Numbers in one image: channels * rows * columns."""
         return prod(self.train_images.shape[1:])

@@ -8,32 +8,40 @@ from __future__ import annotations
 
 from topokit._registry import Registry
 
-Slots = dict[str, tuple[int, int]]
-"""Parameter name -> (out, in), in the order in which the data pass them."""
+Slots = dict[str, tuple[int, ...]]
+"""Parameter name -> its shape, in the order in which the data pass them: (out, in) of a linear layer, or
+(out, in, rows, columns) of a convolution."""
+
+Image = tuple[int, int, int]
+"""The shape of an image: (channels, rows, columns)."""
+
+MNIST: Image = (1, 28, 28)
 
 MODELS = Registry(
     "model",
     {
         "lenet-300-100": "topokit_train.models.perceptron:LENET_300_100",
+        "lenet-5": "topokit_train.models.convolutional:LENET_5",
+        "lenet-5-classic": "topokit_train.models.convolutional:LENET_5_CLASSIC",
         "mlp": "topokit_train.models.perceptron:MLP",
     },
 )
 
 
-def slots(model: str, *, widths: tuple[int, ...] | None = None, pixels: int = 784, classes: int = 10) -> Slots:
+def slots(model: str, *, widths: tuple[int, ...] | None = None, image: Image = MNIST, classes: int = 10) -> Slots:
     """The slots of a model.
 
     Args:
         model: a name in MODELS.
-        widths: of the topology that is to fill them; None for a dense model.
-        pixels: numbers in one input.
+        widths: of the topology that is to fill them; None for a dense model, or for several topologies.
+        image: shape of an image, (channels, rows, columns).
         classes: number of classes.
 
     Raises:
-        InvalidSpecError: no such model, or one that such a topology cannot fill.
+        InvalidSpecError: no such model, or one that such a topology cannot fill, or that such images do not fit.
 
     >>> slots("lenet-300-100")
     {'fc1.weight': (300, 784), 'fc2.weight': (100, 300), 'fc3.weight': (10, 100)}
     """
-    table: Slots = MODELS[model].slots(widths, pixels, classes)
+    table: Slots = MODELS[model].slots(widths, image, classes)
     return table

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING
 
 from topokit.errors import InvalidSpecError
-from topokit_train.models import Slots
+from topokit_train.models import Image, Slots
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +30,13 @@ class Perceptron:
 
     hidden: tuple[int, ...] | None
 
-    def slots(self, widths: tuple[int, ...] | None, pixels: int, classes: int) -> Slots:
+    def slots(self, widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
         """The weights: {"fc1.weight": (out, in), ...}.
 
         Raises:
             InvalidSpecError: there is no topology to take the widths from, or its inputs are not the pixels.
         """
+        pixels = prod(image)
         if self.hidden is not None:
             chain = (pixels, *self.hidden, classes)
         elif widths is None:
@@ -47,7 +49,11 @@ class Perceptron:
             chain = widths if widths[-1] == classes else (*widths, classes)
         return {f"fc{number}.weight": (out, into) for number, (into, out) in enumerate(pairwise(chain), start=1)}
 
-    def module(self, layers: Mapping[str, nn.Module]) -> nn.Module:
+    def padding(self, layer: str) -> int:
+        """What a convolution adds on each side of its input: there is none here."""
+        raise KeyError(layer)
+
+    def module(self, layers: Mapping[str, nn.Module], image: Image) -> nn.Module:
         """The torch module over layers that are named as the slots, without `.weight`."""
         from topokit_train.models.networks import MultilayerPerceptron
 

@@ -1,0 +1,194 @@
+"""SparseConv2d: a convolution with a given wiring, of whole filters or of single weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from topokit.csr import from_edges
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layer
+from topokit_train.choice import CONVOLUTION, choose
+from topokit_train.sparse import SparseModule
+from topokit_train.unfolding import Window, unfold
+
+Pair = int | Sequence[int]
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class SparseConv2d(SparseModule):
+    """A convolution whose only connections are the edges of one topology layer, used as nn.Conv2d is.
+
+    The layer is read in one of two ways, told apart by its sources. By channel, in_channels to out_channels: each
+    edge is a whole filter. By weight, in_channels * rows * columns to out_channels: each edge is one number, and the
+    sources are in the order of torch's `weight.reshape(out_channels, -1)`: channel, then row, then column. In
+    canonical order the values of a layer by channel are those of the first edge row by row, then the second's, ...
+
+    `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
+    takes memory for rows * columns numbers for each number of the input. They win where few weights are left.
+
+    Args:
+        layer: the edges.
+        in_channels: of the images.
+        kernel_size: a filter's rows and columns, or one number for both.
+        stride, padding, dilation, padding_mode: as nn.Conv2d has them.
+        bias: whether to add a bias to each output channel.
+        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.choice.choose`; the attribute
+            `choice` says what was taken, and why.
+        device: where it lives.
+        dtype: its type, torch's default where left out.
+        generator: draws the initial values; a CPU generator, torch's global one where left out.
+
+    Raises:
+        InvalidSpecError: the layer is of neither way; no such kernel, or it does not run on this device or type.
+    """
+
+    _order: Tensor | None  # (weights,): where each canonical weight stands in the pattern's canonical order
+
+    def __init__(
+        self,
+        layer: Layer,
+        in_channels: int,
+        kernel_size: Pair,
+        *,
+        stride: Pair = 1,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
+        padding_mode: str = "zeros",
+        bias: bool = True,
+        kernel: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ):
+        size = _pair(kernel_size)
+        by_channel = layer.shape[0] == in_channels
+        if not by_channel and layer.shape[0] != in_channels * prod(size):
+            raise InvalidSpecError(
+                f"the layer has {layer.shape[0]} sources: give {in_channels}, one for each channel, or "
+                f"{in_channels * prod(size)}, one for each weight of {in_channels} x {size[0]} x {size[1]}"
+            )
+        if padding_mode not in PADDING_MODES:
+            raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
+        like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
+        pattern = by_weight(layer, prod(size)) if by_channel else layer
+        super().__init__(
+            layer, pattern, choose(pattern, like.device, like.dtype, kernel, CONVOLUTION), like, bias=bias
+        )
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
+        self.by_channel, self.padding_mode = by_channel, padding_mode
+        self.window = Window(size, _pair(stride), _pair(dilation))
+        self.padding = _margins(padding, self.window)
+        order = torch.from_numpy(_order_by_channel(layer, prod(size))).to(like.device) if by_channel else None
+        self.register_buffer("_order", order, persistent=False)
+        self.reset_parameters(generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve and add the bias.
+
+        Args:
+            images: shape (batch, in_channels, rows, columns), or without batch.
+
+        Returns:
+            Shape (batch, out_channels, rows, columns), or without batch; its order in memory is the kernel's: take
+            reshape where view refuses.
+
+        Raises:
+            InvalidSpecError: images of another shape, or too small; or the layer was moved to a device or type that
+                its kernel does not support.
+        """
+        if images.ndim not in (3, 4) or images.shape[-3] != self.in_channels:
+            raise InvalidSpecError(
+                f"the images have shape {tuple(images.shape)}; it must be (batch, {self.in_channels}, rows, columns)"
+            )
+        self._kernel.require(self.values.device, self.values.dtype)
+        batch = images if images.ndim == 4 else images[None]
+        y = self._convolved(batch) if self.kernel == "masked" else self._multiplied(batch)
+        return y if images.ndim == 4 else y[0]
+
+    def _convolved(self, images: Tensor) -> Tensor:
+        weight = torch.where(self._plan.mask, self.values, 0).view(self.out_channels, self.in_channels, *self.kernel_size)
+        padding: str | tuple[int, int] = (self.padding[2], self.padding[0])
+        if self.padding_mode != "zeros" or self.padding[::2] != self.padding[1::2]:
+            images, padding = self._padded(images), (0, 0)
+        self.window.places(images.shape[2] + 2 * padding[0], images.shape[3] + 2 * padding[1])
+        return conv2d(images, weight, self.bias, self.window.stride, padding, self.window.dilation)
+
+    def _multiplied(self, images: Tensor) -> Tensor:
+        patches = unfold(self._padded(images).permute(1, 2, 3, 0), self.window)
+        y = self._kernel.multiply(patches.flatten(3).flatten(0, 2), self.values, self._plan)
+        if self.bias is not None:
+            y = y + self.bias[:, None]
+        return y.view(self.out_channels, *patches.shape[3:]).permute(3, 0, 1, 2)
+
+    def _padded(self, images: Tensor) -> Tensor:
+        if not any(self.padding):
+            return images
+        return pad(images, self.padding, "constant" if self.padding_mode == "zeros" else self.padding_mode)
+
+    def to_canonical(self, tensor: Tensor) -> Tensor:
+        canonical = super().to_canonical(tensor)
+        return canonical if self._order is None else canonical[self._order]
+
+    def from_canonical(self, canonical: Tensor) -> Tensor:
+        if self._order is None:
+            return super().from_canonical(canonical)
+        ordered = torch.empty_like(canonical)
+        ordered[self._order] = canonical
+        return super().from_canonical(ordered)
+
+    def topology_layer(self) -> Layer:
+        """The edges as they were given, by channel or by weight, copied. O(size of values)."""
+        pattern = super().topology_layer()
+        if not self.by_channel:
+            return pattern
+        pixels = prod(self.kernel_size)
+        sources = pattern.sources
+        first = sources % pixels == 0
+        return Layer(from_edges(sources[first] // pixels, pattern.indices[first], (self.in_channels, self.out_channels)))
+
+    def __repr__(self) -> str:
+        return (
+            f"SparseConv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.window.stride}, padding={self.padding}, dilation={self.window.dilation}, "
+            f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}, "
+            f"bias={self.bias is not None}, kernel={self.kernel})"
+        )
+
+
+def by_weight(layer: Layer, pixels: int) -> Layer:
+    """A layer by channel as one by weight: source c, pixel p becomes source c * pixels + p. O(edges * pixels)."""
+    sources = (layer.sources[:, None] * np.uint64(pixels) + np.arange(pixels, dtype=np.uint64)).ravel()
+    return Layer(from_edges(sources, layer.indices.repeat(pixels), (layer.shape[0] * pixels, layer.shape[1])))
+
+
+def _order_by_channel(layer: Layer, pixels: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Where weight p of edge e, number e * pixels + p, stands in the canonical order of `by_weight`."""
+    starts = layer.indptr.astype(np.int64)
+    degrees = layer.out_degrees
+    before, degree = (numbers.repeat(degrees) for numbers in (starts[:-1], degrees))  # of each edge's source
+    first = before * pixels + np.arange(layer.edges) - before
+    return (first[:, None] + np.arange(pixels) * degree[:, None]).ravel()
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    rows, columns = (value, value) if isinstance(value, int) else value
+    return rows, columns
+
+
+def _margins(padding: Pair | str, window: Window) -> tuple[int, int, int, int]:
+    """Pixels to add left, right, above and below, as torch.nn.functional.pad wants them."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise InvalidSpecError(f"padding must be numbers, 'same' or 'valid', not {padding!r}")
+        if padding == "same" and window.stride != (1, 1):
+            raise InvalidSpecError(f"padding='same' needs stride 1, not {window.stride}")
+        total = [gap * (size - 1) * (padding == "same") for size, gap in zip(window.size, window.dilation, strict=True)]
+        return total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2
+    rows, columns = _pair(padding)
+    return columns, columns, rows, rows
