@@ -105,6 +105,33 @@ def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]
     return checked
 
 
+def wirings(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
+    """The topologies whose edges are the ones of `masks`, of convolutions by weight; they know the masks' names.
+
+    Layers that chain are one topology. So the four masks of a LeNet-5 are three: 25 to 20 nodes, 500 to 50, and
+    2,450 to 384 to 10.
+
+    Args:
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns).
+
+    Raises:
+        InvalidGraphError: see `checked_masks`.
+        TooLargeError: not enough free memory.
+    """
+    chains: list[dict[str, NDArray[np.bool_]]] = []
+    outputs = None
+    for name, mask in checked_masks(masks).items():
+        matrix = mask.reshape(mask.shape[0], -1)
+        if matrix.shape[1] != outputs:
+            chains.append({})
+        chains[-1][name] = matrix
+        outputs = matrix.shape[0]
+    require_memory(
+        80 * sum(int(mask.sum()) for chain in chains for mask in chain.values()), "topologies of these masks"
+    )
+    return tuple(Topology.from_dense((mask.T for mask in chain.values()), names=list(chain)) for chain in chains)
+
+
 def readings(shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """The layers (sources, targets) that fill a parameter of this shape.
 
@@ -148,10 +175,10 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     filled: dict[str, int] = {}
     left = iter(slots.items())
     for i, layer in enumerate(layers):
-        name = next((name for name, shape in left if layer in readings(shape)), None)
-        if name is None:
+        slot = next((name for name, shape in left if layer in readings(shape)), None)
+        if slot is None:
             raise InvalidSpecError(_no_slot(net, i, slots))
-        filled[name] = i
+        filled[slot] = i
     return filled
 
 
@@ -175,30 +202,6 @@ def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dic
         left = {name: shape for name, shape in slots.items() if name not in filled}
         filled |= {name: (number, i) for name, i in fill_slots(net, left).items()}
     return filled
-
-
-def slot_masks(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.bool_]]:
-    """The masks of the parameters that topologies fill, each of its parameter's shape, in the order of the model.
-
-    Args:
-        nets: as for `fill_all`.
-        slots: parameter name -> (out, in) or (out, in, rows, columns).
-
-    Raises:
-        InvalidSpecError: a layer finds no slot.
-        TooLargeError: not enough free memory.
-    """
-    filled = fill_all(nets, slots)
-    require_memory(sum(prod(slots[name]) for name in filled), "masks")
-    made = {}
-    for name, shape in slots.items():
-        if name in filled:
-            number, i = filled[name]
-            mask = nets[number].layer(i).to_dense().T
-            by_channel = mask.shape == tuple(shape[:2])
-            full = mask.reshape(*mask.shape, *[1] * (len(shape) - 2)) if by_channel else mask.reshape(shape)
-            made[name] = np.broadcast_to(full, shape).copy()
-    return made
 
 
 def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:

@@ -75,9 +75,7 @@ PRODUCT = Work("product", 128, {}, {})
 CONVOLUTION = Work("convolution", 128 * 64, {"cpu": 10.0}, {"cpu": 1.0})
 
 
-def choose(
-    layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT
-) -> Choice:
+def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT) -> Choice:
     """The kernel to multiply with.
 
     Args:
@@ -87,6 +85,7 @@ def choose(
         name: a name in KERNELS, which is then checked and returned; "auto", the kernel whose training steps should
             cost least, by the structure of the pattern: the same on every machine; or "tuned", the one whose steps
             took least on this machine.
+        work: what it is chosen for, a product or a convolution.
 
     Raises:
         InvalidSpecError: no such kernel, or it does not run on this device or type.
@@ -109,9 +108,7 @@ def choose(
     return Choice(min(times, key=times.__getitem__), f"measured time of a step at batch {BATCH}: {shown}")
 
 
-def estimated(
-    layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT
-) -> dict[str, float]:
+def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:
     """The estimated cost of each kernel that runs there, see `Kernel.cost`; without those that cannot multiply."""
     found = structure(layer)
     costs = {

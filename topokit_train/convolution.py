@@ -77,9 +77,7 @@ class SparseConv2d(SparseModule):
             raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
         pattern = by_weight(layer, prod(size)) if by_channel else layer
-        super().__init__(
-            layer, pattern, choose(pattern, like.device, like.dtype, kernel, CONVOLUTION), like, bias=bias
-        )
+        super().__init__(layer, pattern, choose(pattern, like.device, like.dtype, kernel, CONVOLUTION), like, bias=bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
         self.by_channel, self.padding_mode = by_channel, padding_mode
         self.window = Window(size, _pair(stride), _pair(dilation))
@@ -112,8 +110,10 @@ class SparseConv2d(SparseModule):
         return y if images.ndim == 4 else y[0]
 
     def _convolved(self, images: Tensor) -> Tensor:
-        weight = torch.where(self._plan.mask, self.values, 0).view(self.out_channels, self.in_channels, *self.kernel_size)
-        padding: str | tuple[int, int] = (self.padding[2], self.padding[0])
+        weight = torch.where(self._plan.get_buffer("mask"), self.values, 0).view(
+            self.out_channels, self.in_channels, *self.kernel_size
+        )
+        padding = (self.padding[2], self.padding[0])
         if self.padding_mode != "zeros" or self.padding[::2] != self.padding[1::2]:
             images, padding = self._padded(images), (0, 0)
         self.window.places(images.shape[2] + 2 * padding[0], images.shape[3] + 2 * padding[1])
@@ -150,7 +150,9 @@ class SparseConv2d(SparseModule):
         pixels = prod(self.kernel_size)
         sources = pattern.sources
         first = sources % pixels == 0
-        return Layer(from_edges(sources[first] // pixels, pattern.indices[first], (self.in_channels, self.out_channels)))
+        return Layer(
+            from_edges(sources[first] // pixels, pattern.indices[first], (self.in_channels, self.out_channels))
+        )
 
     def __repr__(self) -> str:
         return (

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 
 import torch
 
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.models import slots
+from topokit_train.models import Wiring, slots_for
 
 SMALL_STEP = 10**8  # products of a weight and a number, in one step forward
 
@@ -36,9 +35,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def suitable_threads(
-    config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset, networks: int = 1
-) -> int:
+def suitable_threads(config: TrainConfig, wiring: Wiring, dataset: Dataset, networks: int = 1) -> int:
     """How many CPU threads to train with: one for a small model, torch's own choice for others.
 
     Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
@@ -46,12 +43,11 @@ def suitable_threads(
 
     Args:
         config: the settings.
-        topologies: fill the model's slots; none for a dense model.
+        wiring: topologies that fill the model's slots; none for a dense model.
         dataset: what to train on.
         networks: how many are stacked.
     """
-    widths = topologies[0].widths if len(topologies) == 1 else None
-    table = slots(config.model, widths=widths, image=dataset.image, classes=dataset.classes)
+    table = slots_for(config.model, wiring, image=dataset.image, classes=dataset.classes)
     _, rows, columns = dataset.image
     weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
     products = networks * config.batch_size * weights

@@ -52,7 +52,7 @@ class _Normalised(torch.autograd.Function):
         return (flat * scale).view(ctx.shape).permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch leaves it so
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         flat, scale, root, band = ctx.saved_tensors
         grad = grad.permute(0, 2, 3, 1).reshape(flat.shape) * scale

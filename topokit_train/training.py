@@ -16,10 +16,10 @@ from torch.optim import lr_scheduler
 
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError, TopokitError
-from topokit.layered import Layered
 from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
 from topokit_train.sparse import SparseModule
 from topokit_train.stacks import load_network_states
@@ -57,7 +57,7 @@ class Trainer:
 
     Args:
         config: the settings.
-        topologies: fill the model's slots, one after the other; none for a dense model.
+        wiring: topologies that fill the model's slots, see `build_model`; none for a dense model.
         dataset: what to train on; the pixels are shifted and scaled to mean 0 and standard deviation 1.
         device: where to train.
         kernel: as for `build_model`.
@@ -70,7 +70,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        topologies: Sequence[Layered],
+        wiring: Wiring,
         dataset: Dataset,
         *,
         device: torch.device,
@@ -84,13 +84,13 @@ class Trainer:
         self.shared = config.order_seed is not None or len(self.seeds) == 1
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self._load(dataset)
-        self.model = self._built(topologies, dataset, kernel)
+        self.model = self._built(wiring, dataset, kernel)
         self.optimizer = _optimizer(config, self.model)
         self.steps_per_epoch = -(-len(self.labels) // config.batch_size)
         self.scheduler = _scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
 
-    def _built(self, topologies: Sequence[Layered], dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(build_model, self.config.model, topologies, image=dataset.image, classes=dataset.classes)
+    def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+        build = partial(build_model, self.config.model, wiring, image=dataset.image, classes=dataset.classes)
         starts = [int(_stream(seed, WEIGHTS).generate_state(1, np.uint64)[0]) for seed in self.seeds]
         draws = [torch.Generator().manual_seed(start) for start in starts]
         if len(draws) == 1:

@@ -46,7 +46,7 @@ class Window(NamedTuple):
             x: shape (channels, rows, columns, batch).
         """
         places = self.places(x.shape[1], x.shape[2])
-        for pixel in product(*map(range, self.size)):
+        for pixel in product(range(self.size[0]), range(self.size[1])):
             row, column = (
                 slice(k * gap, k * gap + (count - 1) * step + 1, step)
                 for k, gap, count, step in zip(pixel, self.dilation, places, self.stride, strict=True)

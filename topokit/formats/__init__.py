@@ -6,6 +6,8 @@ What a file is, is read from the file and never from its name. docs/format.md de
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
     "as_tensors",
     "from_networkx",
     "load",
+    "load_all",
     "load_masks",
     "read_categories",
     "read_images",
@@ -63,9 +66,35 @@ def load(path: str | Path) -> Topology:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    try:
+    with _said_of(path):
         topology: Topology = _format_of(path).read(path)
         return topology
+
+
+def load_all(path: str | Path) -> tuple[Topology, ...]:
+    """Read the topologies that a model is wired by, from whatever `load` reads.
+
+    There are several in the checkpoint of a model of several topologies, and in a file of masks whose layers do not
+    chain; masks of convolutions are read by weight. Topologies of masks know the parameters that they belong to.
+
+    Args:
+        path: what to read.
+
+    Raises:
+        FileFormatError: it holds no topology, or is damaged.
+        TooLargeError: not enough free memory; nothing was allocated.
+        TopokitError: it cannot be read.
+    """
+    path = Path(path)
+    with _said_of(path):
+        kind = _format_of(path)
+        return kind.read_all(path) if kind.read_all else (kind.read(path),)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:

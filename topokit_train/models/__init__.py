@@ -6,7 +6,10 @@ known without torch; the registry holds strings, so that listing the models impo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from topokit._registry import Registry
+from topokit.layered import Layered
 
 Slots = dict[str, tuple[int, ...]]
 """Parameter name -> its shape, in the order in which the data pass them: (out, in) of a linear layer, or
@@ -14,6 +17,9 @@ Slots = dict[str, tuple[int, ...]]
 
 Image = tuple[int, int, int]
 """The shape of an image: (channels, rows, columns)."""
+
+Wiring = Layered | Sequence[Layered] | None
+"""What wires a model: a topology, or several, of which each fills the slots that are left; None for a dense model."""
 
 MNIST: Image = (1, 28, 28)
 
@@ -45,3 +51,16 @@ def slots(model: str, *, widths: tuple[int, ...] | None = None, image: Image = M
     """
     table: Slots = MODELS[model].slots(widths, image, classes)
     return table
+
+
+def slots_for(model: str, wiring: Wiring, *, image: Image, classes: int) -> Slots:
+    """The slots of a model that is to be wired so; else as `slots`."""
+    nets = as_sequence(wiring)
+    return slots(model, widths=nets[0].widths if len(nets) == 1 else None, image=image, classes=classes)
+
+
+def as_sequence(wiring: Wiring) -> tuple[Layered, ...]:
+    """The topologies, however they were given."""
+    if isinstance(wiring, Layered):
+        return (wiring,)
+    return tuple(wiring or ())

@@ -43,7 +43,7 @@ class LeNet5:
     hidden: tuple[int, ...]
     normalised: bool
 
-    def slots(self, widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
+    def slots(self, _widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
         """The weights: {"conv1.weight": (out, in, 5, 5), ..., "fc1.weight": (out, in), ...}.
 
         Raises:
@@ -75,9 +75,10 @@ class LeNet5:
             size = (2 * size - self.normalised) + FILTER - 1 - 2 * padding
         return max(size, 1)
 
-    def padding(self, layer: str) -> int:
-        """Zeros on each side of a convolution's input."""
-        return dict(zip(("conv1", "conv2"), self.paddings, strict=True))[layer]
+    @property
+    def convolutions(self) -> Mapping[str, int]:
+        """The convolutions, and how many zeros each has on each side of its input."""
+        return dict(zip(("conv1", "conv2"), self.paddings, strict=True))
 
     def module(self, layers: Mapping[str, nn.Module], image: Image) -> nn.Module:
         """The torch module over layers that are named as the slots, without `.weight`."""
@@ -94,5 +95,5 @@ LENET_5 = LeNet5("lenet-5", filters=(20, 50), paddings=(2, 2), hidden=(384,), no
 arXiv:1810.00299: fc1 has 2,450 inputs for MNIST, and 1,800 for crops of CIFAR-10, 24 x 24 pixels of 3 channels."""
 
 LENET_5_CLASSIC = LeNet5("lenet-5-classic", filters=(6, 16), paddings=(2, 0), hidden=(120, 84), normalised=False)
-"""LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", with ReLU, max pooling
-and every filter on every channel, as it is mostly built today."""
+"""LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", with ReLU, max
+pooling and every filter on every channel, as it is mostly built today."""

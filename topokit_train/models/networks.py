@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layer, Layered
+from topokit.layered import Layer
 from topokit.masking import fill_all
 from topokit_train.convolution import SparseConv2d
 from topokit_train.layers import SparseLinear
-from topokit_train.models import MODELS, Image, Slots, slots
+from topokit_train.models import MODELS, Image, Wiring, as_sequence, slots_for
 from topokit_train.normalisation import LocalResponseNorm
 from topokit_train.sparse import SparseModule
 from topokit_train.stacks import StackedLinear, StackedSparse, copies_in
@@ -58,22 +58,25 @@ class ConvolutionalNetwork(nn.Module):
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
-        self._dense = [name for name in layers if name.startswith("fc")]
+        self._layers = tuple(layers)
         self._pool = pool
-        channels = (getattr(layers[name], "out_channels") for name in ("conv1", "conv2"))
-        self.norm1, self.norm2 = (LocalResponseNorm(n) if normalised else None for n in channels)
+        self.norm1, self.norm2 = (
+            LocalResponseNorm(int(layers[name].out_channels)) if normalised else None  # type: ignore[arg-type]
+            for name in ("conv1", "conv2")
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, classes), of images of shape (batch, channels, rows, columns)."""
-        x = self._pooled(self.conv1(images.contiguous(memory_format=torch.channels_last))).relu()
+        conv1, conv2, *hidden, last = (self.get_submodule(name) for name in self._layers)
+        x = self._pooled(conv1(images.contiguous(memory_format=torch.channels_last))).relu()
         if self.norm1 is None or self.norm2 is None:
-            x = self._pooled(self.conv2(x)).relu()
+            x = self._pooled(conv2(x)).relu()
         else:
-            x = self._pooled(self.norm2(self.conv2(self.norm1(x)).relu()))
+            x = self._pooled(self.norm2(conv2(self.norm1(x)).relu()))
         x = x.flatten(1)
-        for name in self._dense[:-1]:
-            x = self.get_submodule(name)(x).relu()
-        logits: Tensor = self.get_submodule(self._dense[-1])(x)
+        for layer in hidden:
+            x = layer(x).relu()
+        logits: Tensor = last(x)
         return logits
 
     def _pooled(self, x: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ class ConvolutionalNetwork(nn.Module):
 
 def build_model(
     name: str,
-    topologies: Layered | Sequence[Layered] | None = (),
+    wiring: Wiring,
     *,
     image: Image,
     classes: int,
@@ -106,7 +109,7 @@ def build_model(
 
     Args:
         name: a name in MODELS.
-        topologies: one, or several of which each fills the slots that are left; none for a dense model.
+        wiring: a topology, or several of which each fills the slots that are left; none for a dense model.
         image: shape of an image, (channels, rows, columns).
         classes: number of classes.
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
@@ -120,7 +123,7 @@ def build_model(
         InvalidSpecError: a topology does not fit the model, the message says which shapes do; or convolutions
             would have to be stacked.
     """
-    nets = as_sequence(topologies)
+    nets = as_sequence(wiring)
     table = slots_for(name, nets, image=image, classes=classes)
     filled = fill_all(nets, table)
     layers: dict[str, nn.Module] = {}
@@ -150,19 +153,6 @@ def build_model(
     return module.to(device)
 
 
-def slots_for(name: str, topologies: Sequence[Layered], *, image: Image, classes: int) -> Slots:
-    """The slots of a model that these topologies are to fill; see `topokit_train.models.slots`."""
-    widths = topologies[0].widths if len(topologies) == 1 else None
-    return slots(name, widths=widths, image=image, classes=classes)
-
-
-def as_sequence(topologies: Layered | Sequence[Layered] | None) -> tuple[Layered, ...]:
-    """One topology, several or None, as a tuple."""
-    if topologies is None or isinstance(topologies, Layered):
-        return () if topologies is None else (topologies,)
-    return tuple(topologies)
-
-
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """How many numbers each network of a model trains, biases included.
 
@@ -185,7 +175,7 @@ def _dense_size(part: SparseModule) -> int:
 
 
 def _padding(name: str, layer: str, shape: Sequence[int]) -> int:
-    padding: int = MODELS[name].padding(layer) if len(shape) == 4 else 0
+    padding: int = MODELS[name].convolutions[layer] if len(shape) == 4 else 0
     return padding
 
 

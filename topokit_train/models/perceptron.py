@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from topokit.errors import InvalidSpecError
 from topokit_train.models import Image, Slots
@@ -29,6 +29,7 @@ class Perceptron:
     """
 
     hidden: tuple[int, ...] | None
+    convolutions: ClassVar[Mapping[str, int]] = {}
 
     def slots(self, widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
         """The weights: {"fc1.weight": (out, in), ...}.
@@ -49,11 +50,7 @@ class Perceptron:
             chain = widths if widths[-1] == classes else (*widths, classes)
         return {f"fc{number}.weight": (out, into) for number, (into, out) in enumerate(pairwise(chain), start=1)}
 
-    def padding(self, layer: str) -> int:
-        """What a convolution adds on each side of its input: there is none here."""
-        raise KeyError(layer)
-
-    def module(self, layers: Mapping[str, nn.Module], image: Image) -> nn.Module:
+    def module(self, layers: Mapping[str, nn.Module], _image: Image) -> nn.Module:
         """The torch module over layers that are named as the slots, without `.weight`."""
         from topokit_train.models.networks import MultilayerPerceptron
 
