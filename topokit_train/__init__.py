@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topokit_train.config import TrainConfig
+    from topokit_train.convolution import SparseConv2d
     from topokit_train.layers import SparseLinear, sparsify
     from topokit_train.runs import train
 
-__all__ = ["SparseLinear", "TrainConfig", "sparsify", "train"]
+__all__ = ["SparseConv2d", "SparseLinear", "TrainConfig", "sparsify", "train"]
 
 _PLACES = {
+    "SparseConv2d": "topokit_train.convolution",
     "SparseLinear": "topokit_train.layers",
     "TrainConfig": "topokit_train.config",
     "sparsify": "topokit_train.layers",

@@ -10,10 +10,10 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -46,33 +46,39 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a kernel is chosen for.
+class Work(Protocol):
+    """What a kernel is chosen for: a product, or a convolution."""
 
-    Args:
-        name: of the work.
-        columns: numbers for each node of the layer in a step, at which the kernels are timed.
-        gathering: what making the columns costs for each source, in units of `Kernel.cost`; `masked`, which is done
-            another way, pays nothing.
-        dense: what `masked` costs there over its dense product.
-    """
-
-    name: str
-    columns: int
-    gathering: dict[str, float]
-    dense: dict[str, float]
+    @property
+    def case(self) -> str:
+        """What the times depend on beside the layer; "" where that is nothing."""
 
     def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
-        """What a step costs by this kernel."""
-        cost = kernel.cost(layer, found, device)
-        if kernel.name == "masked":
-            return cost * self.dense.get(device, 1)
-        return cost + self.gathering.get(device, 0) * layer.shape[0]
+        """What a step costs with this kernel, in units of `Kernel.cost`."""
+
+    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+        """A training step with all gradients, to be timed."""
 
 
-PRODUCT = Work("product", 128, {}, {})
-CONVOLUTION = Work("convolution", 128 * 64, {"cpu": 10.0}, {"cpu": 1.0})
+class Product:
+    """The product with a batch of 128 inputs."""
+
+    case = ""
+
+    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
+        """See `Kernel`."""
+        return kernel.cost(layer, found, device)
+
+    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+        """See `Work`."""
+        plan = kernel.prepare(layer).to(device)
+        values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
+        x = torch.randn(layer.shape[0], BATCH, device=device).to(dtype).requires_grad_()
+        grad = torch.randn(layer.shape[1], BATCH, device=device).to(dtype)
+        return lambda: torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
+
+
+PRODUCT = Product()
 
 
 def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT) -> Choice:
@@ -103,9 +109,11 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
         shown = _ranked({kernel: cost / layer.shape[0] / layer.shape[1] for kernel, cost in costs.items()}, "{:.2f}")
         return Choice(min(costs, key=costs.__getitem__), f"estimated cost of a step, over the dense product's: {shown}")
     plausible = [kernel for kernel, cost in costs.items() if cost <= PLAUSIBLE * min(costs.values())]
-    times = _remembered(layer, device, dtype, plausible)
+    times = _remembered(layer, device, dtype, plausible, work)
     shown = _ranked({kernel: 1e3 * seconds for kernel, seconds in times.items()}, "{:.2g} ms")
-    return Choice(min(times, key=times.__getitem__), f"measured time of a step at batch {BATCH}: {shown}")
+    return Choice(
+        min(times, key=times.__getitem__), f"measured time of a step{work.case or f' at batch {BATCH}'}: {shown}"
+    )
 
 
 def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:
@@ -119,17 +127,13 @@ def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work
     return {name: cost for name, cost in costs.items() if cost < float("inf")}
 
 
-def measured(layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
-    """Seconds that a training step takes at batch 128 with all gradients: the least of many."""
-    kernel = KERNELS[name]
-    plan = kernel.prepare(layer).to(device)
-    values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
-    x = torch.randn(layer.shape[0], BATCH, device=device).to(dtype).requires_grad_()
-    grad = torch.randn(layer.shape[1], BATCH, device=device).to(dtype)
+def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
+    """Seconds that a training step takes with all gradients: the least of many."""
+    step = work.step(KERNELS[name], layer, device, dtype)
     least, end = float("inf"), time.perf_counter() + SECONDS
     while time.perf_counter() < end or least == float("inf"):
         start = _now(device)
-        torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
+        step()
         least = min(least, _now(device) - start)
     return least
 
@@ -145,13 +149,15 @@ def _ranked(numbers: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{name} {form.format(number)}" for name, number in ranked)
 
 
-def _remembered(layer: Layer, device: torch.device, dtype: torch.dtype, names: list[str]) -> dict[str, float]:
+def _remembered(
+    layer: Layer, device: torch.device, dtype: torch.dtype, names: list[str], work: Work
+) -> dict[str, float]:
     """The times of these kernels: those in the cache, and the others measured and put there."""
     path = _cache_folder() / CACHE
     known = _read(path)
-    case = "/".join([layer_digest(layer).hex(), _machine(device), str(dtype), str(torch.get_num_threads())])
+    case = "/".join([layer_digest(layer).hex(), _machine(device), str(dtype), str(torch.get_num_threads()) + work.case])
     times = {name: seconds for name, seconds in known.get(case, {}).items() if name in names}
-    new = {name: measured(layer, device, dtype, name) for name in names if name not in times}
+    new = {name: measured(work, layer, device, dtype, name) for name in names if name not in times}
     if new:
         known[case] = known.get(case, {}) | new
         _write(path, known)

@@ -8,14 +8,13 @@ from math import prod
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from topokit.csr import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit_train.choice import CONVOLUTION, choose
+from topokit_train.choice import choose
+from topokit_train.patches import Convolution, Window
 from topokit_train.sparse import SparseModule
-from topokit_train.unfolding import Window, unfold
 
 Pair = int | Sequence[int]
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -75,13 +74,15 @@ class SparseConv2d(SparseModule):
             )
         if padding_mode not in PADDING_MODES:
             raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
+        window = Window(size, _pair(stride), _pair(dilation))
+        convolution = Convolution(in_channels, window, _margins(padding, window), padding_mode)
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
         pattern = by_weight(layer, prod(size)) if by_channel else layer
-        super().__init__(layer, pattern, choose(pattern, like.device, like.dtype, kernel, CONVOLUTION), like, bias=bias)
+        choice = choose(pattern, like.device, like.dtype, kernel, convolution)
+        super().__init__(layer, pattern, choice, like, bias=bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
-        self.by_channel, self.padding_mode = by_channel, padding_mode
-        self.window = Window(size, _pair(stride), _pair(dilation))
-        self.padding = _margins(padding, self.window)
+        self.by_channel, self.padding = by_channel, padding
+        self.convolution = convolution
         order = torch.from_numpy(_order_by_channel(layer, prod(size))).to(like.device) if by_channel else None
         self.register_buffer("_order", order, persistent=False)
         self.reset_parameters(generator)
@@ -106,30 +107,8 @@ class SparseConv2d(SparseModule):
             )
         self._kernel.require(self.values.device, self.values.dtype)
         batch = images if images.ndim == 4 else images[None]
-        y = self._convolved(batch) if self.kernel == "masked" else self._multiplied(batch)
+        y = self.convolution(batch, self.values, self.bias, self._kernel, self._plan)
         return y if images.ndim == 4 else y[0]
-
-    def _convolved(self, images: Tensor) -> Tensor:
-        weight = torch.where(self._plan.get_buffer("mask"), self.values, 0).view(
-            self.out_channels, self.in_channels, *self.kernel_size
-        )
-        padding = (self.padding[2], self.padding[0])
-        if self.padding_mode != "zeros" or self.padding[::2] != self.padding[1::2]:
-            images, padding = self._padded(images), (0, 0)
-        self.window.places(images.shape[2] + 2 * padding[0], images.shape[3] + 2 * padding[1])
-        return conv2d(images, weight, self.bias, self.window.stride, padding, self.window.dilation)
-
-    def _multiplied(self, images: Tensor) -> Tensor:
-        patches = unfold(self._padded(images).permute(1, 2, 3, 0), self.window)
-        y = self._kernel.multiply(patches.flatten(3).flatten(0, 2), self.values, self._plan)
-        if self.bias is not None:
-            y = y + self.bias[:, None]
-        return y.view(self.out_channels, *patches.shape[3:]).permute(3, 0, 1, 2)
-
-    def _padded(self, images: Tensor) -> Tensor:
-        if not any(self.padding):
-            return images
-        return pad(images, self.padding, "constant" if self.padding_mode == "zeros" else self.padding_mode)
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
         canonical = super().to_canonical(tensor)
@@ -155,9 +134,10 @@ class SparseConv2d(SparseModule):
         )
 
     def __repr__(self) -> str:
+        window = self.convolution.window
         return (
             f"SparseConv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.window.stride}, padding={self.padding}, dilation={self.window.dilation}, "
+            f"stride={window.stride}, padding={self.padding!r}, dilation={window.dilation}, "
             f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}, "
             f"bias={self.bias is not None}, kernel={self.kernel})"
         )

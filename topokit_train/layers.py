@@ -12,8 +12,9 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
-from topokit.masking import fill_slots
+from topokit.masking import fill_all
 from topokit_train.choice import choose
+from topokit_train.convolution import SparseConv2d
 from topokit_train.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
@@ -85,17 +86,24 @@ class SparseLinear(SparseModule):
         )
 
 
-def sparsify(model: M, net: Layered, names: Sequence[str] | None = None, kernel: str = "auto") -> M:
-    """Replace nn.Linear modules of a model by SparseLinear ones that have a topology's wiring, in place.
+Replaceable = nn.Linear | nn.Conv2d
 
-    The topology's layers fill the Linear modules whose shapes they match, in order; the others stay dense. What
-    is kept: the weights at the edges (of a module pruned with torch.nn.utils.prune, the masked ones), the bias,
-    device, dtype, requires_grad and training mode. Hooks are not. Make the optimizer afterwards, as the
-    parameters are new ones.
+
+def sparsify(
+    model: M, nets: Layered | Sequence[Layered], names: Sequence[str] | None = None, kernel: str = "auto"
+) -> M:
+    """Replace nn.Linear and nn.Conv2d modules of a model by sparse ones that have a topology's wiring, in place.
+
+    The topology's layers fill the modules whose shapes they match, in order; the others stay dense. A convolution
+    takes a layer by channel or by weight, see SparseConv2d. Layers that do not chain are several topologies, of which
+    each fills the modules that are left. What is kept: the weights at the edges (of a module pruned with
+    torch.nn.utils.prune, the masked ones), the bias, device, dtype, requires_grad and training mode. Hooks are not.
+    Make the optimizer afterwards, as the parameters are new ones.
 
     Args:
-        model: any module that holds nn.Linear modules; the projections inside nn.MultiheadAttention do not count.
-        net: the topology.
+        model: any module that holds such modules; the projections inside nn.MultiheadAttention do not count, nor do
+            convolutions in groups.
+        nets: the topology, or several.
         names: the modules that may be replaced, as model.named_modules() names them; all where left out.
         kernel: a name in KERNELS, or "auto".
 
@@ -103,57 +111,73 @@ def sparsify(model: M, net: Layered, names: Sequence[str] | None = None, kernel:
         The model itself. If anything is raised, it is unchanged.
 
     Raises:
-        InvalidSpecError: the layers' shapes do not match the modules', or a name is not an nn.Linear's.
+        InvalidSpecError: the layers' shapes do not match the modules', or a name is not one of such a module.
     """
-    linears = _linears(model, names)
-    slots = {f"{name}.weight": (linear.out_features, linear.in_features) for name, linear in linears.items()}
-    replacements: dict[nn.Module, SparseLinear] = {}
-    for slot, i in fill_slots(net, slots).items():
-        linear = linears[slot.removesuffix(".weight")]
-        replacements[linear] = _sparse(linear, net.layer(i), kernel)
-    for name, module in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
-        if module in replacements:
-            model.set_submodule(name, replacements[module])
+    topologies = [nets] if isinstance(nets, Layered) else list(nets)
+    modules = _replaceable(model, names)
+    slots = {f"{name}.weight": tuple(_current(module, "weight").shape) for name, module in modules.items()}
+    replacements: dict[nn.Module, SparseModule] = {}
+    for slot, (number, i) in fill_all(topologies, slots).items():
+        module = modules[slot.removesuffix(".weight")]
+        replacements[module] = _sparse(module, topologies[number].layer(i), kernel)
+    for name, part in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
+        if part in replacements:
+            model.set_submodule(name, replacements[part])
     return model
 
 
-def _linears(model: nn.Module, names: Sequence[str] | None) -> dict[str, nn.Linear]:
-    linears = {
+def _replaceable(model: nn.Module, names: Sequence[str] | None) -> dict[str, Replaceable]:
+    modules = {
         name: module
         for name, module in model.named_modules()
         # attention reads the weight of its own kind of Linear without calling it
-        if name and isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
+        if name and isinstance(module, Replaceable) and not isinstance(module, NonDynamicallyQuantizableLinear)
     }
-    if not linears:
-        raise InvalidSpecError("the model holds no nn.Linear to replace; wrap a bare one in nn.Sequential")
     for name in names or ():
-        if name not in linears:
-            raise InvalidSpecError(f"the model has no nn.Linear named {name!r}: it has {', '.join(linears)}")
-    return linears if names is None else {name: linears[name] for name in names}
+        if isinstance(module := modules.get(name), nn.Conv2d) and module.groups > 1:
+            raise InvalidSpecError(f"{name} has groups={module.groups}: a sparse convolution has one group")
+    modules = {name: module for name, module in modules.items() if getattr(module, "groups", 1) == 1}
+    if not modules:
+        raise InvalidSpecError(
+            "the model holds no nn.Linear and no nn.Conv2d to replace; wrap a bare one in nn.Sequential"
+        )
+    for name in names or ():
+        if name not in modules:
+            raise InvalidSpecError(
+                f"the model has no nn.Linear or nn.Conv2d named {name!r}: it has {', '.join(modules)}"
+            )
+    return modules if names is None else {name: modules[name] for name in names}
 
 
-def _sparse(linear: nn.Linear, layer: Layer, kernel: str) -> SparseLinear:
-    weight, bias = _current(linear, "weight"), _current(linear, "bias")
-    sparse = SparseLinear(
-        layer,
-        bias=bias is not None,
-        kernel=kernel,
-        device=weight.device,
-        dtype=weight.dtype,
-        generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
-    )
+def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
+    weight, bias = _current(module, "weight"), _current(module, "bias")
+    about: dict[str, Any] = {
+        "bias": bias is not None,
+        "kernel": kernel,
+        "device": weight.device,
+        "dtype": weight.dtype,
+        "generator": torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+    }
+    sparse: SparseModule
+    if isinstance(module, nn.Linear):
+        sparse = SparseLinear(layer, **about)
+    else:
+        same = ("stride", "padding", "dilation", "padding_mode")
+        about |= {name: getattr(module, name) for name in same}
+        sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
     targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (layer.indices, layer.sources))
     with torch.no_grad():
-        sparse.values.copy_(sparse.from_canonical(weight[targets, sources]))
+        by_source = weight.reshape(layer.shape[1], layer.shape[0], -1)  # several for each where they are whole filters
+        sparse.values.copy_(sparse.from_canonical(by_source[targets, sources].flatten()))
         sparse.values.requires_grad_(weight.requires_grad)
         if sparse.bias is not None:
             sparse.bias.copy_(bias)
             sparse.bias.requires_grad_(bias.requires_grad)
-    return sparse.train(linear.training)
+    return sparse.train(module.training)
 
 
-def _current(linear: nn.Linear, name: str) -> Any:
+def _current(module: nn.Module, name: str) -> Any:
     """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
-    if hasattr(linear, name + "_mask"):
-        return getattr(linear, name + "_orig") * getattr(linear, name + "_mask")
-    return getattr(linear, name)
+    if hasattr(module, name + "_mask"):
+        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
+    return getattr(module, name)
