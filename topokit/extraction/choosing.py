@@ -73,8 +73,8 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
         return orders[0]
     if len(orders) > 1:
         raise InvalidSpecError(
-            f"the shapes say of several orders that the layers may have them ({_listed(shapes)}): "
-            f"name the layers in order, for instance --layers {','.join(orders[0])}"
+            f"the layers are a chain in more than one order ({_listed(shapes)}): name them in theirs, for instance "
+            f"--layers {','.join(orders[0])}"
         )
     raise InvalidSpecError(
         f"the layers are no chain: {names[at]} ({shown(shapes[names[at]])}) cannot read what {names[at - 1]} "

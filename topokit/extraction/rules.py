@@ -128,9 +128,10 @@ def _magnitudes(name: str, part: Part) -> NDArray[np.float64]:
     if np.isnan(magnitudes).any():
         at = ", ".join(str(place) for place in np.argwhere(np.isnan(magnitudes))[0])
         count = int(np.isnan(magnitudes).sum())
+        are = "a weight that is" if count == 1 else f"{count:,} weights that are"
         raise InvalidGraphError(
-            f"{name} holds {count:,} weights that are not a number (NaN), the first at [{at}]: "
-            "take a checkpoint from before the training went wrong"
+            f"{name} holds {are} not a number (NaN), the first at [{at}]: take a checkpoint from before the training "
+            "went wrong"
         )
     return magnitudes
 

@@ -56,7 +56,7 @@ def _loaded(path: Path) -> object:
             "anything, so they are not loaded: save the state dict alone, torch.save(model.state_dict(), ...)"
         ) from None
     except Exception as error:  # a file that was tampered with makes torch raise almost anything
-        reason = str(error).partition("\n")[0][:160] or type(error).__name__
+        reason = str(error).partition("\n")[0].partition(". ")[0][:160] or type(error).__name__
         raise FileFormatError(f"{path} is damaged: {reason}: get it again from where it came from") from error
 
 
@@ -83,7 +83,7 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
     state = _state(loaded, depth=3)
     if state is None:
         keys = ", ".join(str(key)[:40] for key in list(loaded)[:8]) if isinstance(loaded, Mapping) else ""
-        held = f"a dictionary of {keys or 'nothing'}" if isinstance(loaded, Mapping) else type(loaded).__name__
+        held = f"a dictionary of {keys or 'nothing'}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise FileFormatError(f"{path} holds {held}, and no state dict: save one, torch.save(model.state_dict(), ...)")
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 
