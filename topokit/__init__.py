@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from topokit.compare import against_twins
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
+    from topokit.extraction import extract
     from topokit.families.bernoulli import Bernoulli
     from topokit.families.block import Block
     from topokit.families.butterfly import Butterfly
@@ -69,6 +70,7 @@ _PLACES = {
     "degrees": "topokit.measures.degrees",
     "density": "topokit.measures.density",
     "draw": "topokit.drawing",
+    "extract": "topokit.extraction",
     "fingerprint": "topokit.topology",
     "fit": "topokit.fitting",
     "from_masks": "topokit.masking",
@@ -113,6 +115,7 @@ __all__ = [
     "degrees",
     "density",
     "draw",
+    "extract",
     "fingerprint",
     "fit",
     "from_masks",

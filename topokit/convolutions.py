@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,27 +84,61 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
     return matrices
 
 
-def as_mask(edges: Mask, shape: Shape, before: Shape | None = None) -> Mask | None:
-    """The mask of a weight that has the edges of a layer; None where the layer does not fit the weight.
-
-    Whether a convolution is read by channel or by weight is told from the number of sources.
+def fits(layer: tuple[int, int], shape: Shape, before: Shape | None = None) -> bool:
+    """Whether a layer can be the mask of a weight, by channel or by weight.
 
     Args:
-        edges: shape (targets, sources).
+        layer: (sources, targets).
         shape: of the weight, (out, in) or (out, in, rows, columns).
         before: shape of the weight whose outputs this one reads, if it has a layer too: where that is a
             convolution, a source of a linear layer may be a channel.
     """
+    sources, targets = layer
+    own = {math.prod(shape[1:]), shape[1] if len(shape) == 4 else sources_after(before, shape)}
+    return targets == shape[0] and sources in own
+
+
+def as_mask(edges: Mask, shape: Shape, before: Shape | None = None) -> Mask | None:
+    """The mask of a weight that has the edges of a layer; None where the layer does not fit the weight.
+
+    Args:
+        edges: shape (targets, sources).
+        shape: of the weight, see `fits`.
+        before: see `fits`.
+    """
     targets, sources = edges.shape
-    if targets != shape[0]:
+    if not fits((sources, targets), shape, before):
         return None
     if sources == math.prod(shape[1:]):
         return edges.reshape(shape)
-    if len(shape) == 4 and sources == shape[1]:
+    if len(shape) == 4:
         return np.broadcast_to(edges[:, :, None, None], shape).copy()
-    if len(shape) == 2 and before is not None and sources == sources_after(before, shape):
-        return edges.repeat(shape[1] // sources, axis=1)
-    return None
+    return edges.repeat(shape[1] // sources, axis=1)
+
+
+def first_fit(widths: Sequence[int], shapes: Mapping[str, Shape]) -> list[str]:
+    """For each layer the first weight that it fits, after that of the layer before it.
+
+    Args:
+        widths: of a topology's node layers.
+        shapes: parameter name -> shape, in the order of the model.
+
+    Raises:
+        InvalidSpecError: names the layer that finds none.
+    """
+    names: list[str] = []
+    left = iter(shapes.items())
+    for i, layer in enumerate(pairwise(widths)):
+        before = shapes[names[-1]] if names else None
+        name = next((name for name, shape in left if fits(layer, shape, before)), None)
+        if name is None:
+            held = ", ".join(f"{name} {shown(shape)}" for name, shape in shapes.items()) or "none"
+            raise InvalidSpecError(
+                f"layer {i} joins {layer[0]} to {layer[1]} nodes, and no weight is left that it fits ({held}): "
+                "crop the topology, or name the weights in order"
+            )
+        names.append(name)
+    return names
 
 
 def shown(shape: Shape) -> str:

@@ -221,12 +221,13 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
 
 
 def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
-    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to."""
+    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to: the widest."""
     layers = len(widths) - 1
-    for start in range(len(shapes) - layers + 1):
-        for run in product(*map(readings, shapes[start : start + layers])):
-            crop = (run[0][0], *(out for _, out in run))
-            chained = all(a[1] == b[0] for a, b in pairwise(run))
-            if chained and all(new <= old for new, old in zip(crop, widths, strict=True)):
-                return crop
-    return None
+    runs = (
+        run
+        for start in range(len(shapes) - layers + 1)
+        for run in product(*map(readings, shapes[start : start + layers]))
+    )
+    crops = [(run[0][0], *(out for _, out in run)) for run in runs if all(a[1] == b[0] for a, b in pairwise(run))]
+    fitting = [crop for crop in crops if all(new <= old for new, old in zip(crop, widths, strict=True))]
+    return max(fitting, key=lambda crop: sum(map(prod, pairwise(crop))), default=None)

@@ -16,24 +16,30 @@ from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError,
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._format import Format
 from topokit.formats._graphml import from_networkx, to_networkx
+from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
+from topokit.formats._stored import Stored, stored
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
 from topokit.topology import Topology
 
 __all__ = [
     "FORMATS",
+    "Stored",
     "as_tensors",
     "from_networkx",
     "load",
     "load_all",
     "load_masks",
+    "parameter_shapes",
     "read_categories",
     "read_images",
     "replacing",
     "save",
+    "save_masked",
     "save_masks",
+    "stored",
     "to_networkx",
 ]
 

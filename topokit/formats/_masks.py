@@ -66,7 +66,10 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
     try:
         with opened(path) as file:
             if not holds_masks(file):
-                raise FileFormatError(f"{path} holds no masks (tensors named like fc1.weight_mask)")
+                raise FileFormatError(
+                    f"{path} holds no masks (tensors named like fc1.weight_mask); the masks of a topology need names: "
+                    "--names, or --model"
+                )
             return checked_masks(read_masks(path, file, file.metadata() or {}))
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
@@ -81,7 +84,7 @@ def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, 
         FileFormatError: a mask of another type or of other dimensions.
         TooLargeError: not enough free memory.
     """
-    names = _names(path, file, metadata)
+    names = mask_names(path, file, metadata)
     size = 0
     for name in names:
         tensor = file.get_slice(name + _SUFFIX)
@@ -95,10 +98,15 @@ def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, 
     return {name: file.get_tensor(name + _SUFFIX) for name in names}
 
 
-def _names(path: Path, file: Any, metadata: Mapping[str, str]) -> list[str]:
+def mask_names(path: Path, file: Any, metadata: Mapping[str, str]) -> list[str]:
+    """The parameters of an opened file's masks, in the order of the layers: as it says, or by their names.
+
+    Raises:
+        FileFormatError: it says so wrongly.
+    """
     found = [name.removesuffix(_SUFFIX) for name in file.keys() if name.endswith(_SUFFIX)]  # noqa: SIM118
     if metadata.get("topokit.kind") != "masks":
-        return sorted(found, key=_natural)
+        return sorted(found, key=natural)
     require_known_schema(metadata, path)
     with damaged(path, ValueError, RecursionError):
         names = json.loads(metadata.get("names", ""))
@@ -111,7 +119,7 @@ def _names(path: Path, file: Any, metadata: Mapping[str, str]) -> list[str]:
     return names
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts fc2 before fc10: the longer of two numbers is the larger one."""
     parts = re.split("([0-9]+)", name)
     return [(len(part.lstrip("0")), part.lstrip("0")) if k % 2 else (0, part) for k, part in enumerate(parts)]
