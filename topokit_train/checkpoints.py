@@ -2,8 +2,9 @@
 
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
-the topology as in a topology file, so that `topokit.load` reads it out of here. Metadata: the topology's, `state`
-(JSON) and `sha256`, over all the rest.
+the topology as in a topology file, so that `topokit.load` reads it out of here. Several topologies have their tensors
+behind `topology.<number>.`, and `topokit.formats.load_all` reads them. Metadata: the topology's, or `topologies` (JSON,
+what each one's would be), `state` (JSON) and `sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from topokit_train.training import Trainer
 Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER = "optimizer."
+TOPOLOGY = ("layer.", "topology.")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -64,20 +66,20 @@ class Checkpoint:
 
     Args:
         origin: what it was started with.
-        fingerprint: of the topology; None for a dense model.
+        fingerprints: of the topologies; none for a dense model.
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
         tensors: the weights and the optimizer's state.
     """
 
     origin: Origin
-    fingerprint: str | None
+    fingerprints: tuple[str, ...]
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
 
 
-def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Layered | None) -> None:
+def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Sequence[Layered]) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
     What stood at a path is replaced when all of the new file is on the disk.
@@ -86,12 +88,12 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Laye
         paths: one for each of the trainer's seeds.
         trainer: the networks and their optimizer.
         origin: what they were started with, whatever its seed.
-        topology: of all of them.
+        topologies: of all of them.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
     """
-    pattern, described = _topology_tensors(topology)
+    pattern, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
     moments = _optimizer_states(trainer)
     states = network_states(trainer.model)
     for path, seed, history, weights, moment in zip(
@@ -136,10 +138,10 @@ def load(path: Path) -> Checkpoint:
         origin = state["origin"]
         return Checkpoint(
             origin=Origin(**{**origin, "config": TrainConfig.from_json(origin["config"])}),
-            fingerprint=metadata.get("fingerprint"),
+            fingerprints=_fingerprints(metadata),
             metrics=tuple(Metrics(**metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={name: tensor for name, tensor in tensors.items() if not name.startswith("layer.")},
+            tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(TOPOLOGY)},
         )
     except FileFormatError:
         raise
@@ -172,10 +174,10 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
     trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
 
 
-def _topology_tensors(topology: Layered | None) -> tuple[Arrays, dict[str, str]]:
-    if topology is None:
-        return {}, dict(KIND)
-    return as_tensors(topology)
+def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:
+    if "topologies" in metadata:
+        return tuple(about["fingerprint"] for about in json.loads(metadata["topologies"]))
+    return (metadata["fingerprint"],) if "fingerprint" in metadata else ()
 
 
 def _digest(tensors: Arrays, metadata: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from topokit_train.layers import SparseLinear
+from topokit_train.sparse import SparseModule
 from topokit_train.stacks import parameters_of
 
 DEVIATION = {"linear": 0.04, "convolution": 0.05}
@@ -43,7 +43,7 @@ def draw_truncated_normal(model: nn.Module, generator: torch.Generator) -> None:
     """
     for _, parameter, module in weights_of(model):
         kind = "convolution" if is_convolution(module) else "linear"
-        if isinstance(module, SparseLinear):
+        if isinstance(module, SparseModule):
             drawn = _truncated(module.to_canonical(parameter).shape, DEVIATION[kind], generator)
             parameter.copy_(module.from_canonical(drawn.to(parameter)))
         else:

@@ -20,6 +20,7 @@ from topokit.csr import from_edges
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.layers import SparseLinear
+from topokit_train.sparse import SparseModule
 
 
 class StackedLinear(nn.Module):
@@ -139,7 +140,7 @@ def split(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
         return module.split(tensor) if values else tensor.view(module.copies, -1)
     if isinstance(module, StackedLinear):
         return tensor
-    return (module.to_canonical(tensor) if values and isinstance(module, SparseLinear) else tensor)[None]
+    return (module.to_canonical(tensor) if values and isinstance(module, SparseModule) else tensor)[None]
 
 
 def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
@@ -151,7 +152,7 @@ def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
         return module.joined(torch.stack(list(parts))) if values else torch.cat(list(parts))
     if isinstance(module, StackedLinear):
         return torch.stack(list(parts))
-    return module.from_canonical(parts[0]) if values and isinstance(module, SparseLinear) else parts[0]
+    return module.from_canonical(parts[0]) if values and isinstance(module, SparseModule) else parts[0]
 
 
 def network_states(model: nn.Module) -> list[dict[str, Tensor]]:

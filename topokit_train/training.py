@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from topokit.errors import InvalidSpecError, TopokitError
-from topokit.layered import Layered
 from topokit_train.augmentation import Draws, stacked
 from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.initialisation import draw_truncated_normal
 from topokit_train.inputs import Inputs
-from topokit_train.layers import SparseLinear
 from topokit_train.metrics import Metrics
+from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
+from topokit_train.sparse import SparseModule
 from topokit_train.stacks import load_network_states
 from topokit_train.streams import AUGMENTATION, ORDER, WEIGHTS, numpy_stream, torch_stream
 
@@ -38,20 +38,20 @@ class Trainer:
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
+        wiring: topologies that fill the model's slots, see `build_model`; none for a dense model.
         dataset: what to train on.
         device: where to train.
         kernel: as for `build_model`.
         seeds: of the networks to stack; the one of `config` where left out.
 
     Raises:
-        InvalidSpecError: the topology does not fit the model, or nothing is left to train on.
+        InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        topology: Layered | None,
+        wiring: Wiring,
         dataset: Dataset,
         *,
         device: torch.device,
@@ -68,13 +68,13 @@ class Trainer:
         self.shared = config.order_seed is not None or len(self.seeds) == 1 or not drawn
         one = self.seeds[0] if config.order_seed is None else config.order_seed
         self._order_seeds = (one,) if self.shared else self.seeds
-        self.model = self._built(topology, dataset, kernel)
+        self.model = self._built(wiring, dataset, kernel)
         self.optimizer = make_optimizer(config, self.model)
         self.steps_per_epoch = -(-len(self.labels) // config.batch_size)
         self.scheduler = make_scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
 
-    def _built(self, topology: Layered | None, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(build_model, self.config.model, topology, pixels=dataset.pixels, classes=dataset.classes)
+    def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+        build = partial(build_model, self.config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
         draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
         if len(draws) == 1:
             return self._drawn(build(kernel=kernel, device=self.device, generator=draws[0]), draws[0])
@@ -112,12 +112,12 @@ class Trainer:
     @property
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
-        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The kernel of each sparse layer, and why it was taken."""
-        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.

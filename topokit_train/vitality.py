@@ -17,7 +17,7 @@ from topokit.layered import Layer
 from topokit.measures.effective import effective
 from topokit.topology import Topology
 from topokit_train.initialisation import weights_of
-from topokit_train.layers import SparseLinear
+from topokit_train.sparse import SparseModule
 from topokit_train.stacks import StackedLinear, StackedSparse, network_states
 from topokit_train.training import Trainer
 
@@ -91,10 +91,12 @@ class _Part:
 
 
 def _part(name: str, module: nn.Module) -> _Part:
-    if isinstance(module, SparseLinear):
+    if isinstance(module, SparseModule):
+        stack = isinstance(module, StackedSparse)
         layer = module.one_layer() if isinstance(module, StackedSparse) else module.topology_layer()
-        sources, targets = layer.sources.astype(np.int64), layer.indices.astype(np.int64)
-        return _Part(name, sources, targets, layer.shape, prod(layer.shape))
+        each = 1 if stack else module.dense_weights // prod(layer.shape)  # weights of an edge: a filter has many
+        sources, targets = (nodes.astype(np.int64).repeat(each) for nodes in (layer.sources, layer.indices))
+        return _Part(name, sources, targets, layer.shape, each * prod(layer.shape))
     weight = module.weight
     assert isinstance(weight, Tensor)
     out, *rest = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape

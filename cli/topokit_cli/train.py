@@ -44,7 +44,13 @@ def setting_options(command: Command) -> Command:
 @click.option("--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once.")
 @click.option("--tune", is_flag=True, help="Take the kernels that are fastest on this machine; times them once.")
 @click.option("--explain-kernel", is_flag=True, help="Say which kernel each sparse layer has, and why.")
-@click.option("--topology", metavar="FILE|dense", help="A saved topology or masks; or dense, for none.")
+@click.option(
+    "--topology",
+    "topologies",
+    metavar="FILE|dense",
+    multiple=True,
+    help="A saved topology or masks; or dense, for none. Again for each further topology.",
+)
 @topology_options()
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
@@ -58,7 +64,7 @@ def command(
     seeds: tuple[int, ...] | None,
     tune: bool,
     explain_kernel: bool,
-    topology: str | None,
+    topologies: tuple[str, ...],
     run: Path | None,
     resume: bool,
     force: bool,
@@ -68,11 +74,13 @@ def command(
     """Train a network on a topology; its weights are stored one number per edge.
 
     Without a topology, the RadiX-Net of radices 10,10 and Kronecker widths 8,3,1, cropped to 784,300,100.
+    Layers that do not chain are several topologies: each one's layers take the first weights that they fit.
 
     \b
     topokit train
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
+    topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs import SEED, recorded, recorded_seeds, train, train_seeds
 
@@ -86,17 +94,20 @@ def command(
         seeds = tuple(recorded_seeds(run)) or None
     before = recorded(run / f"{SEED}{seeds[0]}" if seeds else run) if resume and run else None
     if before:  # what was not said again is as it was
-        config, net = before
+        config, nets = before
         given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
         config = dataclasses.replace(config, **given)
-        if topology or source.given:
-            net = _topology(source, topology)
+        if topologies or source.given:
+            nets = _wiring(source, topologies, config.model)
     else:
-        config, net = TrainConfig(**settings), _topology(source, topology)
+        config = TrainConfig(**settings)
+        nets = _wiring(source, topologies, config.model)
     if seeds is None:
-        _show(train(config, net, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        _show(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
     else:
-        _show_all(train_seeds(config, net, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        _show_all(
+            train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json
+        )
 
 
 def _show(result: Result, as_json: bool) -> None:
@@ -149,18 +160,26 @@ def _range(values: Sequence[float], form: str = "") -> str:
     return " to ".join(dict.fromkeys(texts))
 
 
-def _topology(source: TopologySource, topology: str | None) -> Layered | None:
-    if topology == "dense" and not source.given:
-        return None
-    if topology is not None:
-        source = dataclasses.replace(source, file=Path(topology))
-    if source.given:
-        net = source.open()
-        render.notes(net)
-        return net
-    from topokit_train.runs import default_topology
+def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple[Layered, ...]:
+    """The topologies that the user described: by options, in files, or not at all."""
+    if "dense" in files:
+        if len(files) > 1 or source.given:
+            raise click.UsageError("--topology dense is a model without topologies: give no other")
+        return ()
+    if len(files) > 1 and source.given:
+        raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")
+    if not files and not source.given:
+        from topokit_train.runs import default_wiring
 
-    return default_topology()
+        return default_wiring(model)
+    nets = (
+        source.open_all()
+        if not files
+        else [net for file in files for net in dataclasses.replace(source, file=Path(file)).open_all()]
+    )
+    for net in nets:
+        render.notes(net)
+    return tuple(nets)
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:

@@ -152,11 +152,23 @@ def test_truncated_normal_weights_and_biases():
 
 
 def test_truncated_normal_weights_are_the_same_however_sparse():
-    sparse = drawn(build_model("lenet-300-100", default_topology(), pixels=784, classes=10))
+    sparse = drawn(build_model("lenet-300-100", default_topology(), image=(1, 28, 28), classes=10))
     values = sparse.fc1.values.detach()
     assert values.abs().max() <= 0.08
     assert values[values != 0].std().item() == pytest.approx(0.04 * scipy.stats.truncnorm(-2, 2).std(), rel=0.02)
     assert torch.equal(sparse.fc1.bias, torch.full((300,), 0.1))
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr"])
+def test_sparse_convolutions_have_the_deviation_of_convolutions(kernel):
+    wiring = tk.Bernoulli(widths=(20, 50), density=".3", seed=2)
+    made = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10, kernel=kernel))
+    state = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10)).state_dict()
+    assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in state.items())
+    assert 0.08 < state["conv2.values"].abs().max() <= 0.1
+    assert not state["conv2.bias"].any()
+    penalised = make_optimizer(TrainConfig(l2=1.0), made).param_groups[0]["params"]
+    assert {id(parameter) for parameter in penalised} == {id(made.fc1.weight), id(made.fc2.weight)}
 
 
 def penalised_loss(model, x, y, l2):

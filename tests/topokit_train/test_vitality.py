@@ -107,11 +107,12 @@ def test_effective_sparsity_of_dense_layers_and_convolutions(seed):
 @pytest.mark.parametrize("copies", [1, 3])
 @pytest.mark.parametrize("shared", [True, False])
 def test_effective_sparsity_of_sparse_layers(copies, shared):
-    model = build_model("lenet-300-100", SPARSE, pixels=784, classes=10, copies=copies, shared=shared, kernel="csr")
+    about = {"image": (1, 28, 28), "classes": 10, "kernel": "csr"}
+    model = build_model("lenet-300-100", SPARSE, **about, copies=copies, shared=shared)
     states = []
     masks = [layer.to_dense().T for layer in SPARSE.stream()]
     for k in range(copies):
-        alone = build_model("lenet-300-100", SPARSE, pixels=784, classes=10, kernel="csr")
+        alone = build_model("lenet-300-100", SPARSE, **about)
         with torch.no_grad():
             alone.fc1.values[k::4] = 0  # other weights of each
         states.append(alone.state_dict())
@@ -123,6 +124,31 @@ def test_effective_sparsity_of_sparse_layers(copies, shared):
         first[SPARSE.layer(0).indices, SPARSE.layer(0).sources] = states[k]["fc1.values"]
         assert one["after"] == pytest.approx(slow_sparsity([first, masks[1], np.ones((10, 100))]))
         assert one["after"] > one["before"]
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr"])
+@pytest.mark.parametrize("width", [20, 500])  # by channel: whole filters; and by weight
+def test_effective_sparsity_of_sparse_convolutions(width, kernel):
+    conv = tk.Bernoulli(widths=(width, 50), density=".01", seed=2)
+    linear = tk.Bernoulli(widths=(2450, 384), density=".01", seed=3)
+    model = build_model("lenet-5", [conv, linear], image=(1, 28, 28), classes=10, kernel=kernel)
+    assert model.conv2.by_channel == (width == 20)
+    masks = {
+        "conv1": np.ones((20, 1, 5, 5)),
+        "conv2": conv.layer(0).to_dense().T.reshape(50, 20, -1) * np.ones((50, 20, 25)),
+        "fc1": linear.layer(0).to_dense().T,
+        "fc2": np.ones((10, 384)),
+    }
+    (found,) = effective_sparsities(model)
+    assert found["before"] == found["after"] == pytest.approx(slow_sparsity(list(masks.values())))
+    with torch.no_grad():
+        model.fc1.values[::2] = 0
+        model.conv1.weight[3:] = 0
+    masks["conv1"][3:] = 0
+    fc1 = np.zeros((384, 2450))
+    fc1[linear.layer(0).indices, linear.layer(0).sources] = model.state_dict()["fc1.values"]
+    masks["fc1"] = fc1
+    assert effective_sparsities(model)[0]["after"] == pytest.approx(slow_sparsity(list(masks.values())))
 
 
 def test_layers_that_do_not_chain_have_no_effective_sparsity():
