@@ -21,6 +21,15 @@ def mnist_dir():
 
 
 @pytest.fixture(scope="session")
+def cifar10_dir():
+    """The folder in $TOPOKIT_DATA_DIR, if it holds CIFAR-10; the test is skipped where it does not."""
+    folder = Path(os.environ.get("TOPOKIT_DATA_DIR", "."))
+    if not any((folder / name).exists() for name in ("cifar10", "cifar-10-batches-bin", "cifar-10-binary.tar.gz")):
+        pytest.skip("needs CIFAR-10: set TOPOKIT_DATA_DIR to a folder that holds cifar10/")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def golden_dir():
     """The folder in $TOPOKIT_GOLDEN_DIR with official files; the test is skipped where the variable is not set."""
     root = os.environ.get("TOPOKIT_GOLDEN_DIR")

@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = [  # each may import what stands after it
-    *("drawing", "fitting", "challenge", "formats", "masking", "compare", "profiles", "checks", "measures"),
+    *(
+        "drawing",
+        "fitting",
+        "challenge",
+        "formats",
+        "masking",
+        "convolutions",
+        "compare",
+        "profiles",
+        "checks",
+        "measures",
+    ),
     *("recipes", "families"),
     *("allocation", "transforms", "spec", "topology", "layered", "csr", "errors"),
 ]
@@ -80,6 +91,7 @@ def test_help_loads_neither_torch_nor_graphblas():
         ("topokit_train/datasets", "topokit_train.datasets:DATASETS"),
         ("topokit_train/kernels", "topokit_train.kernels:KERNELS"),
         ("topokit_train/models", "topokit_train.models:MODELS"),
+        ("topokit_train/weights", "topokit_train.weights:READERS"),
     ],
 )
 def test_every_registered_name_imports_and_every_module_is_used(package, registry):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from topokit.compare import against_twins
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
+    from topokit.extraction import extract
     from topokit.families.bernoulli import Bernoulli
     from topokit.families.block import Block
     from topokit.families.butterfly import Butterfly
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from topokit.families.regular import Regular
     from topokit.families.small_world import SmallWorld
     from topokit.fitting import fit
-    from topokit.formats import from_networkx, load, save, save_masks, to_networkx
+    from topokit.formats import from_networkx, load, load_masks, save, save_masks, to_networkx
     from topokit.layered import Layer, Layered, Promises
     from topokit.masking import from_masks, masks
     from topokit.measures.degrees import degrees
@@ -69,6 +70,7 @@ _PLACES = {
     "degrees": "topokit.measures.degrees",
     "density": "topokit.measures.density",
     "draw": "topokit.drawing",
+    "extract": "topokit.extraction",
     "fingerprint": "topokit.topology",
     "fit": "topokit.fitting",
     "from_masks": "topokit.masking",
@@ -76,6 +78,7 @@ _PLACES = {
     "from_recipe": "topokit.recipes",
     "kron": "topokit.transforms",
     "load": "topokit.formats",
+    "load_masks": "topokit.formats",
     "masks": "topokit.masking",
     "path_counts": "topokit.measures.paths",
     "permute": "topokit.transforms",
@@ -112,6 +115,7 @@ __all__ = [
     "degrees",
     "density",
     "draw",
+    "extract",
     "fingerprint",
     "fit",
     "from_masks",
@@ -119,6 +123,7 @@ __all__ = [
     "from_recipe",
     "kron",
     "load",
+    "load_masks",
     "masks",
     "path_counts",
     "permute",

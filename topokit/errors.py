@@ -17,6 +17,10 @@ class InvalidSpecError(TopokitError, ValueError):
     exit_code = 2
 
 
+class OutsideRecipeError(InvalidSpecError):
+    """A recipe begins with something from outside, such as a file of weights: nothing here can carry it out."""
+
+
 class InvalidGraphError(TopokitError, ValueError):
     """Arrays do not describe a layered graph: out of range, unsorted, duplicate or mismatched edges."""
 

@@ -197,6 +197,11 @@ class Layered(ABC):
         """What a user should be told about it, a sentence each."""
         return ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameter that each edge layer is the wiring of, where a masks file says so; else ()."""
+        return ()
+
     def same_layer(self, i: int) -> int:
         """The first layer known, at no cost, to have the same edges as layer i; i where none is."""
         return i

@@ -1,34 +1,43 @@
 """Topologies as masks of weight matrices, and back: the only place that transposes.
 
-A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets).
+A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets). The masks of convolutions are
+(out, in, rows, columns), as in torch.nn.Conv2d; topokit.convolutions says how they are layers too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import Topology
 
+MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
+BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 
-def masks(net: Layered, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+
+def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:
     """One bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
         net: any layered graph.
         names: a parameter's name for each edge layer, in order ("fc1.weight").
+        shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
+            one by channel or by weight, whichever its number of sources fits.
 
     Raises:
-        InvalidSpecError: too few, too many or equal names.
+        InvalidSpecError: too few, too many or equal names; a layer that does not fit its parameter's shape.
         TooLargeError: not enough free memory.
 
-    Cost: one byte for each pair of neighbouring nodes.
+    Cost: one byte for each pair of neighbouring nodes, or for each weight.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> masks(RadixNet(radices=[(2,)]), ["fc1.weight"])
@@ -39,63 +48,113 @@ def masks(net: Layered, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
         raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
-    require_memory(sum(a * b for a, b in pairwise(net.widths)), "masks")
-    made = {}
-    for name, layer in zip(names, net.stream(), strict=True):
-        made[name] = np.zeros(layer.shape[::-1], np.bool_)
-        made[name][layer.indices, layer.sources] = True
+    if shapes is not None and len(shapes) != len(names):
+        raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
+    cells = sum(a * b for a, b in pairwise(net.widths))
+    require_memory(cells + sum(math.prod(shape) for shape in shapes or ()), "masks")
+    made: dict[str, NDArray[np.bool_]] = {}
+    for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
+        edges = np.zeros(layer.shape[::-1], np.bool_)
+        edges[layer.indices, layer.sources] = True
+        mask = edges if shapes is None else as_mask(edges, shapes[i], shapes[i - 1] if i else None)
+        if mask is None:
+            raise InvalidSpecError(
+                f"layer {i} joins {layer.shape[0]} to {layer.shape[1]} nodes, and {name} has the shape "
+                f"{shown(shapes[i]) if shapes else ''}: give the parameters that the topology is for, in order"
+            )
+        made[name] = mask
     return made
 
 
-def from_masks(masks: Mapping[str, ArrayLike]) -> Topology:
+def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
     """The topology whose edges are the ones of `masks`.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in), bool or any number type, the layers in order.
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
+            any number type, the layers in order.
+        conv: how convolutions are read. By "channel" an edge stands for a filter of which any weight is kept,
+            and the topology has a note that says so; by "weight" it stands for one weight.
 
     Raises:
-        InvalidGraphError: see `checked_masks`.
+        InvalidGraphError: see `checked_masks`; or the layers are no chain.
         TooLargeError: not enough free memory.
     """
-    arrays = checked_masks(masks)
-    require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in arrays.values()), "a topology of these masks")
-    return Topology.from_dense(mask.T for mask in arrays.values())
+    matrices = as_matrices(checked_masks(masks), conv)
+    require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
+    filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
+    return Topology.from_dense((mask.T for mask in matrices.values()), notes=(BY_CHANNEL,) if filters else ())
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
-    """The masks as bool arrays, of which each has as many inputs as the one before has outputs.
+    """The masks as bool arrays, each by itself: whether they are a chain is for `as_matrices` to say.
 
     Raises:
-        InvalidGraphError: names the mask that is empty, not two-dimensional, holds other values than 0 and
-            1, or does not fit the one before.
+        InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or holds other
+            values than 0 and 1.
     """
     checked: dict[str, NDArray[np.bool_]] = {}
     for name, values in masks.items():
         array = np.asarray(values)
-        if array.ndim != 2 or 0 in array.shape:
-            raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be (out, in)")
+        if array.ndim not in (2, 4) or 0 in array.shape:
+            raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be {MASK_SHAPES}")
         if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
             raise InvalidGraphError(f"the mask of {name} holds other values than 0 and 1")
         checked[name] = array.astype(np.bool_)
     if not checked:
         raise InvalidGraphError("no masks: a topology needs at least one")
-    for (one, a), (two, b) in pairwise(checked.items()):
-        if a.shape[0] != b.shape[1]:
-            raise InvalidGraphError(
-                f"the mask of {one} has {a.shape[0]} outputs, but that of {two} has {b.shape[1]} inputs: "
-                "the masks must be a chain, in order"
-            )
     return checked
 
 
-def fill_slots(net: Layered, slots: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+def wirings(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
+    """The topologies whose edges are the ones of `masks`, of convolutions by weight; they know the masks' names.
+
+    Layers that chain are one topology. So the four masks of a LeNet-5 are three: 25 to 20 nodes, 500 to 50, and
+    2,450 to 384 to 10.
+
+    Args:
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns).
+
+    Raises:
+        InvalidGraphError: see `checked_masks`.
+        TooLargeError: not enough free memory.
+    """
+    chains: list[dict[str, NDArray[np.bool_]]] = []
+    outputs = None
+    for name, mask in checked_masks(masks).items():
+        matrix = mask.reshape(mask.shape[0], -1)
+        if matrix.shape[1] != outputs:
+            chains.append({})
+        chains[-1][name] = matrix
+        outputs = matrix.shape[0]
+    require_memory(
+        80 * sum(int(mask.sum()) for chain in chains for mask in chain.values()), "topologies of these masks"
+    )
+    return tuple(Topology.from_dense((mask.T for mask in chain.values()), names=list(chain)) for chain in chains)
+
+
+def readings(shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """The layers (sources, targets) that fill a parameter of this shape.
+
+    A linear weight (out, in) takes a layer of in to out nodes. A convolution's (out, in, rows, columns) takes one
+    by channel, in to out, whose edges are whole filters; or one by weight, in * rows * columns to out, whose
+    sources are in the order of `weight.reshape(out, -1)`: channel, then row, then column.
+
+    >>> readings((300, 784)), readings((50, 20, 5, 5))
+    (((784, 300),), ((20, 50), (500, 50)))
+    """
+    out, into, *filters = shape
+    return tuple(dict.fromkeys([(into, out), (into * prod(filters), out)]))
+
+
+def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
-    Each layer takes the first slot of its shape after the slot of the layer before it.
+    Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
+    topology knows the parameters' names, as one of a masks file does, and all are slots, they say which.
 
     Args:
         net: any layered graph.
-        slots: parameter name -> (out, in), in the order of the model.
+        slots: parameter name -> (out, in) or (out, in, rows, columns), in the order of the model.
 
     Returns:
         Parameter name -> number of the layer it takes; a name for every layer.
@@ -107,32 +166,68 @@ def fill_slots(net: Layered, slots: Mapping[str, tuple[int, int]]) -> dict[str, 
     >>> fill_slots(RadixNet(radices=[(2, 3)]), {"fc1.weight": (6, 6), "fc2.weight": (6, 6), "fc3.weight": (10, 6)})
     {'fc1.weight': 0, 'fc2.weight': 1}
     """
+    layers = list(pairwise(net.widths))
+    if net.names and set(net.names) <= set(slots):
+        for i, (name, layer) in enumerate(zip(net.names, layers, strict=True)):
+            if layer not in readings(slots[name]):
+                raise InvalidSpecError(_no_slot(net, i, {name: slots[name]}))
+        return {name: i for i, name in enumerate(net.names)}
     filled: dict[str, int] = {}
     left = iter(slots.items())
-    for i, (sources, targets) in enumerate(pairwise(net.widths)):
-        name = next((name for name, shape in left if shape == (targets, sources)), None)
-        if name is None:
+    for i, layer in enumerate(layers):
+        slot = next((name for name, shape in left if layer in readings(shape)), None)
+        if slot is None:
             raise InvalidSpecError(_no_slot(net, i, slots))
-        filled[name] = i
+        filled[slot] = i
     return filled
 
 
-def _no_slot(net: Layered, i: int, slots: Mapping[str, tuple[int, int]]) -> str:
-    shapes = ", ".join(f"{name} {inputs} to {outputs}" for name, (outputs, inputs) in slots.items())
+def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    """Which parameters of a model take which layers of several topologies, each after the other.
+
+    A slot that one topology fills is no longer there for the next.
+
+    Args:
+        nets: layered graphs; each one's layers chain, but not those of one and the next.
+        slots: as for `fill_slots`.
+
+    Returns:
+        Parameter name -> (number of the topology, number of the layer) that it takes.
+
+    Raises:
+        InvalidSpecError: as `fill_slots`.
+    """
+    filled: dict[str, tuple[int, int]] = {}
+    for number, net in sorted(enumerate(nets), key=lambda item: not item[1].names):  # those that say which come first
+        left = {name: shape for name, shape in slots.items() if name not in filled}
+        filled |= {name: (number, i) for name, i in fill_slots(net, left).items()}
+    return filled
+
+
+def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
+    shapes = ", ".join(
+        f"{name} {' or '.join(f'{into} to {out}' for into, out in readings(shape))}" for name, shape in slots.items()
+    )
     crop = _fitting_crop(net.widths, list(slots.values()))
-    advice = f"--crop {','.join(map(str, crop))} fits" if crop else "no crop of it fits: choose other widths"
+    advice = (
+        f"--crop {','.join(map(str, crop))} fits"
+        if crop
+        else "no crop of it fits: choose other widths, such as `topokit fit` proposes"
+    )
     return (
-        f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it ({shapes}): {advice}"
+        f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it "
+        f"({shapes or 'all are filled'}): {advice}"
     )
 
 
-def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
-    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to."""
+def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
+    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to: the widest."""
     layers = len(widths) - 1
-    for start in range(len(shapes) - layers + 1):
-        run = shapes[start : start + layers]
-        chained = all(a[0] == b[1] for a, b in pairwise(run))
-        crop = (run[0][1], *(outputs for outputs, _ in run))
-        if chained and all(new <= old for new, old in zip(crop, widths, strict=True)):
-            return crop
-    return None
+    runs = (
+        run
+        for start in range(len(shapes) - layers + 1)
+        for run in product(*map(readings, shapes[start : start + layers]))
+    )
+    crops = [(run[0][0], *(out for _, out in run)) for run in runs if all(a[1] == b[0] for a, b in pairwise(run))]
+    fitting = [crop for crop in crops if all(new <= old for new, old in zip(crop, widths, strict=True))]
+    return max(fitting, key=lambda crop: sum(map(prod, pairwise(crop))), default=None)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, TypeGuard
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families import FAMILIES
 from topokit.spec import Spec
 from topokit.transforms import TRANSFORMS
+
+OUTSIDE = "extraction"
+"""The kind of a recipe that says from which file of weights a topology was taken; see topokit.extraction."""
 
 MAX_NESTING = 64
 MAX_BITS = 1000
@@ -26,6 +29,7 @@ def from_recipe(recipe: Mapping[str, Any]) -> Spec:
             a list of recipes, where the transform's option is a network.
 
     Raises:
+        OutsideRecipeError: it is sound, but begins with a file of weights, which nothing here can make.
         InvalidSpecError: what is wrong with it.
 
     >>> from_recipe({"family": "radix-net", "options": {"radices": [[2, 2, 2]], "kron": [10, 10]}}).widths
@@ -38,6 +42,8 @@ def from_recipe(recipe: Mapping[str, Any]) -> Spec:
 def _spec(recipe: object) -> Spec:
     if not isinstance(recipe, Mapping):
         raise InvalidSpecError(f"a recipe must be a JSON object, not {type(recipe).__name__}")
+    if OUTSIDE in recipe:
+        raise _from_outside(recipe)
     registry = {"family": FAMILIES, "transform": TRANSFORMS}
     kinds = [kind for kind in registry if kind in recipe]
     if len(kinds) != 1 or set(recipe) != {kinds[0], "options"}:
@@ -55,6 +61,18 @@ def _spec(recipe: object) -> Spec:
         raise InvalidSpecError(f"the recipe gives {name} no {missing[0]}")
     spec: Spec = make(**{key: _value(fields[key].metadata["kind"], value) for key, value in options.items()})
     return spec
+
+
+def _from_outside(recipe: Mapping[str, Any]) -> InvalidSpecError:
+    options = recipe.get("options")
+    file, digest = (options.get(key) if isinstance(options, Mapping) else None for key in ("file", "sha256"))
+    if set(recipe) != {OUTSIDE, "options"} or not isinstance(file, str) or not _is_digest(digest):
+        return InvalidSpecError(f'a recipe of an {OUTSIDE} holds the "file" and its "sha256" among its "options"')
+    return OutsideRecipeError(f"it was extracted from {shortened(file)} (SHA-256 {digest[:12]}...)")
+
+
+def _is_digest(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
 def _value(kind: str, value: object) -> object:

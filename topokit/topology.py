@@ -29,6 +29,7 @@ class Topology(Layered):
         promises: what its maker vouches for.
         recorded_fingerprint: the one a file claims; the soundness check compares it.
         notes: what a user should be told.
+        names: of the parameters that the layers are the wiring of, if anybody knows.
 
     Raises:
         InvalidGraphError: no layers, or shapes that do not chain.
@@ -42,6 +43,7 @@ class Topology(Layered):
         promises: Promises | None = None,
         recorded_fingerprint: str | None = None,
         notes: Sequence[str] = (),
+        names: Sequence[str] = (),
     ):
         self._layers = tuple(layers)
         if not self._layers:
@@ -55,6 +57,7 @@ class Topology(Layered):
         self._recipe = recipe
         self._promises = promises or Promises()
         self._notes = tuple(notes)
+        self._names = tuple(names)
         self.recorded_fingerprint = recorded_fingerprint
         first: dict[int, int] = {}
         self._same = tuple(first.setdefault(id(layer), i) for i, layer in enumerate(self._layers))
@@ -139,6 +142,10 @@ class Topology(Layered):
     @property
     def notes(self) -> tuple[str, ...]:
         return self._notes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._names
 
     def same_layer(self, i: int) -> int:
         return self._same[i]

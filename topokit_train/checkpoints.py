@@ -2,8 +2,9 @@
 
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
-the topology as in a topology file, so that `topokit.load` reads it out of here. Metadata: the topology's, `state`
-(JSON) and `sha256`, over all the rest.
+the topology as in a topology file, so that `topokit.load` reads it out of here. Several topologies have their tensors
+behind `topology.<number>.`, and `topokit.formats.load_all` reads them. Metadata: the topology's, or `topologies` (JSON,
+what each one's would be), `state` (JSON) and `sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from topokit.errors import FileFormatError
 from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
+from topokit_train.metrics import Metrics
 from topokit_train.stacks import joined, load_network_states, network_states, parameters_of, split
-from topokit_train.training import Metrics, Trainer
+from topokit_train.training import Trainer
 
 Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER = "optimizer."
+TOPOLOGY = ("layer.", "topology.")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -63,20 +66,20 @@ class Checkpoint:
 
     Args:
         origin: what it was started with.
-        fingerprint: of the topology; None for a dense model.
+        fingerprints: of the topologies; none for a dense model.
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
         tensors: the weights and the optimizer's state.
     """
 
     origin: Origin
-    fingerprint: str | None
+    fingerprints: tuple[str, ...]
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
 
 
-def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Layered | None) -> None:
+def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Sequence[Layered]) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
     What stood at a path is replaced when all of the new file is on the disk.
@@ -85,12 +88,12 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Laye
         paths: one for each of the trainer's seeds.
         trainer: the networks and their optimizer.
         origin: what they were started with, whatever its seed.
-        topology: of all of them.
+        topologies: of all of them.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
     """
-    pattern, described = _topology_tensors(topology)
+    pattern, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
     moments = _optimizer_states(trainer)
     states = network_states(trainer.model)
     for path, seed, history, weights, moment in zip(
@@ -135,10 +138,10 @@ def load(path: Path) -> Checkpoint:
         origin = state["origin"]
         return Checkpoint(
             origin=Origin(**{**origin, "config": TrainConfig.from_json(origin["config"])}),
-            fingerprint=metadata.get("fingerprint"),
+            fingerprints=_fingerprints(metadata),
             metrics=tuple(Metrics(**metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={name: tensor for name, tensor in tensors.items() if not name.startswith("layer.")},
+            tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(TOPOLOGY)},
         )
     except FileFormatError:
         raise
@@ -155,11 +158,14 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
         trainer.model, [{n: t for n, t in one.items() if not n.startswith(OPTIMIZER)} for one in tensors]
     )
     state = {}
-    for index, (name, _, module) in enumerate(parameters_of(trainer.model)):
+    members = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    numbers = {id(parameter): number for number, parameter in enumerate(members)}  # as the optimizer counts them
+    for name, parameter, module in parameters_of(trainer.model):
         prefix = f"{OPTIMIZER}{name}."
         keys = [key.removeprefix(prefix) for key in tensors[0] if key.startswith(prefix)]
         if keys:  # before the first step there is none
-            state[index] = {key: joined(module, name, [one[prefix + key] for one in tensors]) for key in keys}
+            values = {key: joined(module, name, [one[prefix + key] for one in tensors]) for key in keys}
+            state[numbers[id(parameter)]] = values
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.scheduler.load_state_dict(checkpoints[0].scheduler)
     for group, lr in zip(groups, trainer.scheduler.get_last_lr(), strict=True):
@@ -168,10 +174,10 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
     trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
 
 
-def _topology_tensors(topology: Layered | None) -> tuple[Arrays, dict[str, str]]:
-    if topology is None:
-        return {}, dict(KIND)
-    return as_tensors(topology)
+def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:
+    if "topologies" in metadata:
+        return tuple(about["fingerprint"] for about in json.loads(metadata["topologies"]))
+    return (metadata["fingerprint"],) if "fingerprint" in metadata else ()
 
 
 def _digest(tensors: Arrays, metadata: dict[str, str]) -> str:

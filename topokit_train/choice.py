@@ -10,18 +10,20 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit.layered import Layer
-from topokit.measures.structure import structure
+from topokit.measures.structure import Structure, structure
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
+from topokit_train.kernels.base import Kernel
 
 CACHE = "kernel-times-1.json"
 """The file of times, in the user's cache folder; its number is that of the format. It may be deleted at any time."""
@@ -44,7 +46,42 @@ class Choice:
     reason: str
 
 
-def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto") -> Choice:
+class Work(Protocol):
+    """What a kernel is chosen for: a product, or a convolution."""
+
+    @property
+    def case(self) -> str:
+        """What the times depend on beside the layer; "" where that is nothing."""
+
+    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
+        """What a step costs with this kernel, in units of `Kernel.cost`."""
+
+    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+        """A training step with all gradients, to be timed."""
+
+
+class Product:
+    """The product with a batch of 128 inputs."""
+
+    case = ""
+
+    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
+        """See `Kernel`."""
+        return kernel.cost(layer, found, device)
+
+    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+        """See `Work`."""
+        plan = kernel.prepare(layer).to(device)
+        values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
+        x = torch.randn(layer.shape[0], BATCH, device=device).to(dtype).requires_grad_()
+        grad = torch.randn(layer.shape[1], BATCH, device=device).to(dtype)
+        return lambda: torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
+
+
+PRODUCT = Product()
+
+
+def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT) -> Choice:
     """The kernel to multiply with.
 
     Args:
@@ -54,6 +91,7 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
         name: a name in KERNELS, which is then checked and returned; "auto", the kernel whose training steps should
             cost least, by the structure of the pattern: the same on every machine; or "tuned", the one whose steps
             took least on this machine.
+        work: what it is chosen for, a product or a convolution.
 
     Raises:
         InvalidSpecError: no such kernel, or it does not run on this device or type.
@@ -64,40 +102,38 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     if name not in ("auto", "tuned"):
         KERNELS[name].require(device, dtype)
         return Choice(name, "asked for")
-    costs = estimated(layer, device, dtype)
+    costs = estimated(layer, device, dtype, work)
     if not costs:
         KERNELS["masked"].require(device, dtype)
     if name == "auto":
         shown = _ranked({kernel: cost / layer.shape[0] / layer.shape[1] for kernel, cost in costs.items()}, "{:.2f}")
         return Choice(min(costs, key=costs.__getitem__), f"estimated cost of a step, over the dense product's: {shown}")
     plausible = [kernel for kernel, cost in costs.items() if cost <= PLAUSIBLE * min(costs.values())]
-    times = _remembered(layer, device, dtype, plausible)
+    times = _remembered(layer, device, dtype, plausible, work)
     shown = _ranked({kernel: 1e3 * seconds for kernel, seconds in times.items()}, "{:.2g} ms")
-    return Choice(min(times, key=times.__getitem__), f"measured time of a step at batch {BATCH}: {shown}")
+    return Choice(
+        min(times, key=times.__getitem__), f"measured time of a step{work.case or f' at batch {BATCH}'}: {shown}"
+    )
 
 
-def estimated(layer: Layer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:
     """The estimated cost of each kernel that runs there, see `Kernel.cost`; without those that cannot multiply."""
     found = structure(layer)
     costs = {
-        name: kernel.cost(layer, found, device.type)
+        name: work.cost(kernel, layer, found, device.type)
         for name, kernel in KERNELS.items()
         if kernel.supports(device, dtype)
     }
     return {name: cost for name, cost in costs.items() if cost < float("inf")}
 
 
-def measured(layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
-    """Seconds that a training step takes at batch 128 with all gradients: the least of many."""
-    kernel = KERNELS[name]
-    plan = kernel.prepare(layer).to(device)
-    values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
-    x = torch.randn(layer.shape[0], BATCH, device=device).to(dtype).requires_grad_()
-    grad = torch.randn(layer.shape[1], BATCH, device=device).to(dtype)
+def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
+    """Seconds that a training step takes with all gradients: the least of many."""
+    step = work.step(KERNELS[name], layer, device, dtype)
     least, end = float("inf"), time.perf_counter() + SECONDS
     while time.perf_counter() < end or least == float("inf"):
         start = _now(device)
-        torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
+        step()
         least = min(least, _now(device) - start)
     return least
 
@@ -113,13 +149,15 @@ def _ranked(numbers: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{name} {form.format(number)}" for name, number in ranked)
 
 
-def _remembered(layer: Layer, device: torch.device, dtype: torch.dtype, names: list[str]) -> dict[str, float]:
+def _remembered(
+    layer: Layer, device: torch.device, dtype: torch.dtype, names: list[str], work: Work
+) -> dict[str, float]:
     """The times of these kernels: those in the cache, and the others measured and put there."""
     path = _cache_folder() / CACHE
     known = _read(path)
-    case = "/".join([layer_digest(layer).hex(), _machine(device), str(dtype), str(torch.get_num_threads())])
+    case = "/".join([layer_digest(layer).hex(), _machine(device), str(dtype), str(torch.get_num_threads()) + work.case])
     times = {name: seconds for name, seconds in known.get(case, {}).items() if name in names}
-    new = {name: measured(layer, device, dtype, name) for name in names if name not in times}
+    new = {name: measured(work, layer, device, dtype, name) for name in names if name not in times}
     if new:
         known[case] = known.get(case, {}) | new
         _write(path, known)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,20 @@ from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
 from topokit.spec import integer
 from topokit_train.datasets import split_name
+from topokit_train.defaults import RECIPES, default
 from topokit_train.kernels import KERNELS
 from topokit_train.models import MODELS
 
-OPTIMIZERS = ("adam", "sgd")
-SCHEDULES = ("one-cycle", "constant")
+ALLOWED = {
+    "recipe": tuple(RECIPES),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("one-cycle", "steps", "constant"),
+    "init": ("he", "truncated-normal"),
+    "pixels": ("standardised", "unit", "per-image"),
+    "augment": ("auto", "none"),
+}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
-
-DEFAULT_LR = {"adam": 0.004, "sgd": 0.1}
-DEFAULT_EPOCHS = {"digits": 40}  # 15 steps each; 10 epochs of any other dataset
 
 
 def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the flag's help text)
@@ -31,7 +35,7 @@ def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the fl
 
     Args:
         help: one line for `--help`.
-        kind: "text", "int", "number" or "path".
+        kind: "text", "int", "number", "switch" or "path".
         default: what it is where the flag is left out.
     """
     return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
@@ -44,15 +48,27 @@ class TrainConfig:
     Args:
         model: a name in MODELS.
         dataset: a name in DATASETS, or idx:FOLDER.
+        recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
-        optimizer: "adam", or "sgd" (momentum .9).
-        lr: the learning rate, with one-cycle its peak; by default .004 for adam and .1 for sgd.
-        schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120) or "constant".
+        optimizer: "adam" or "sgd".
+        momentum: of sgd; None for adam, which has its own.
+        lr: the learning rate: with one-cycle its peak, with steps what it starts with.
+        schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, from step 10,000 on half of it
+            and from 20,000 on a quarter; or "constant".
+        init: of the weights: "he", by their real fan-in, with biases 0; or "truncated-normal", see
+            `topokit_train.initialisation`.
+        l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
+            biases; of a sparse layer, its edges. The losses that are told are without it.
+        relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
+            gradient and is never predicted again.
+        shuffle: whether each epoch has an order of its own, or that of the dataset.
+        pixels: "standardised" by the mean and deviation of all that is trained on, "unit" for 0 to 1, or "per-image".
+        augment: "auto", as the dataset wants it, or "none".
         validation: how many of the last training images are held out.
-        seed: of the first weights and of the order of the images.
-        order_seed: of the order of the images alone, which several seeds then share.
+        seed: of the first weights and of the order of the images and how they are augmented.
+        order_seed: of the order and augmentation alone, which several seeds then share.
         kernel: a name in KERNELS; "auto", by a cost model; or "tuned", by a stopwatch.
         device: "cpu", "cuda", "mps", or "auto" for the best that is there; cuda:1 for the second.
         threads: of the CPU; where None, one for a small model and torch's own choice for others.
@@ -63,37 +79,86 @@ class TrainConfig:
 
     model: str = setting("What to train.", kind="text", default="lenet-300-100")
     dataset: str = setting("What to train it on.", kind="text", default="digits")
+    recipe: str = setting(
+        "modern or paper (arXiv:1810.00299): the defaults in [] below; each can still be given.",
+        kind="text",
+        default="modern",
+    )
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    epochs: int = setting("Times that each image is used [40 for digits, else 10].", kind="int", default=None)
+    epochs: int = setting(
+        "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
+        kind="int",
+        default=None,
+    )
     batch_size: int = setting("Images in one step.", kind="int", default=100)
-    optimizer: str = setting("adam or sgd.", kind="text", default="adam")
-    lr: float = setting("Learning rate [.004 for adam, .1 for sgd].", kind="number", default=None)
-    schedule: str = setting("one-cycle or constant learning rate.", kind="text", default="one-cycle")
+    optimizer: str = setting("adam or sgd [adam; paper: sgd].", kind="text", default=None)
+    momentum: float | None = setting("Momentum of sgd [.9; paper: 0].", kind="number", default=None)
+    lr: float = setting("Learning rate [.004 for adam, .1 for sgd; paper: .2 for sgd].", kind="number", default=None)
+    schedule: str = setting(
+        "one-cycle, constant, or steps: halved at steps 10,000 and 20,000 [one-cycle; paper: steps].",
+        kind="text",
+        default=None,
+    )
+    init: str = setting(
+        "Weights: he, by real fan-in, or truncated-normal of sd .04 (convolutions .05) with linear biases .1 "
+        "[he; paper: truncated-normal].",
+        kind="text",
+        default=None,
+    )
+    l2: float = setting(
+        "Add so much times half the sum of squared weights of linear layers to the loss [0; paper: .004].",
+        kind="number",
+        default=None,
+    )
+    relu_logits: bool = setting("Apply a ReLU to the logits [no; paper: yes].", kind="switch", default=None)
+    shuffle: bool = setting("A new order of the images in each epoch [yes; paper: no].", kind="switch", default=None)
+    pixels: str = setting(
+        "standardised, unit (0 to 1) or per-image [standardised; paper: unit; cifar10: per-image].",
+        kind="text",
+        default=None,
+    )
+    augment: str = setting("auto, as the dataset says, or none.", kind="text", default="auto")
     validation: int = setting("Hold out the last N training images.", kind="int", default=0)
-    seed: int = setting("Seed of the weights and of the images' order.", kind="int", default=0)
-    order_seed: int | None = setting("Seed of the images' order alone [--seed].", kind="int", default=None)
+    seed: int = setting("Seed of the weights, of the images' order and of augmentation.", kind="int", default=0)
+    order_seed: int | None = setting("Seed of the order and augmentation alone [--seed].", kind="int", default=None)
     kernel: str = setting("How to multiply by a sparse layer.", kind="text", default="auto")
     device: str = setting("cpu, cuda, mps, or auto.", kind="text", default="auto")
     threads: int | None = setting("CPU threads [1 for a small model].", kind="int", default=None)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.metadata["kind"] == "text" and not isinstance(getattr(self, field.name), str):
-                raise InvalidSpecError(f"{flag(field.name)} must be a text, not {getattr(self, field.name)!r}")
+            value = getattr(self, field.name)
+            left_out = value is None and field.default is None
+            if field.metadata["kind"] == "text" and not isinstance(value, str) and not left_out:
+                raise InvalidSpecError(f"{flag(field.name)} must be a text, not {value!r}")
+        self._fill_in()
         _require_known("--model", self.model, MODELS)
-        kind, _ = split_name(self.dataset)
         if self.kernel not in ("auto", "tuned"):
             _require_known("--kernel", self.kernel, KERNELS)
-        _require_one_of("--optimizer", self.optimizer, OPTIMIZERS)
-        _require_one_of("--schedule", self.schedule, SCHEDULES)
         _require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
-        if self.epochs is None:
-            self._set("epochs", DEFAULT_EPOCHS.get(kind, 10))
-        if self.lr is None:
-            self._set("lr", DEFAULT_LR[self.optimizer])
+        for name in ("relu_logits", "shuffle"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidSpecError(f"{flag(name)} must be true or false, not {getattr(self, name)!r}")
         if self.data_dir is not None:
             self._set("data_dir", os.fspath(self.data_dir))
-        self._set("lr", _positive("--lr", self.lr))
+        self._require_numbers()
+
+    def _fill_in(self) -> None:
+        """Give what was left out its default; what others depend on comes before them and is checked first."""
+        kind, _ = split_name(self.dataset)
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) is None:
+                self._set(field.name, default(field.name, vars(self), kind))
+            if field.name in ALLOWED:
+                _require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
+
+    def _require_numbers(self) -> None:
+        self._set("lr", _number("--lr", self.lr, "above 0", lambda lr: 0 < lr < math.inf))
+        self._set("l2", _number("--l2", self.l2, "from 0 on", lambda l2: 0 <= l2 < math.inf))
+        if self.optimizer == "sgd":
+            self._set("momentum", _number("--momentum", self.momentum, "from 0 to below 1", lambda m: 0 <= m < 1))
+        elif self.momentum is not None:
+            raise InvalidSpecError(f"--momentum belongs to --optimizer sgd, not to {self.optimizer}: leave it out")
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("validation", 0), ("seed", 0)):
             self._set(name, integer(getattr(self, name), flag(name), minimum))
         if self.order_seed is not None:
@@ -144,7 +209,7 @@ def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InvalidSpecError(f"{flag} must be one of {', '.join(allowed)}, not {value!r}")
 
 
-def _positive(flag: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-        raise InvalidSpecError(f"{flag} must be a number above 0, not {value!r}")
+def _number(flag: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not allowed(value):
+        raise InvalidSpecError(f"{flag} must be a number {wanted}, not {value!r}")
     return float(value)

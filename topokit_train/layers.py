@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,25 +12,21 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
-from topokit.masking import fill_slots
-from topokit.topology import layer_digest
+from topokit.masking import fill_all
 from topokit_train.chain import Link
 from topokit_train.choice import choose
-from topokit_train.kernels import KERNELS
-from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.convolution import SparseConv2d
+from topokit_train.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
 
 
-class SparseLinear(nn.Module):
+class SparseLinear(SparseModule):
     """A linear layer whose only connections are the edges of one topology layer: y = x W^T + b.
 
     It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
-    broadcast_buffers=False saves sending the constant pattern at every step).
-
-    `values` lies in the kernel's order and shape. In a state_dict it is a copy in canonical order, shape (edges,),
-    sorted by source, then target, so that it loads under every kernel; `digest` is saved with it, and a state_dict
-    of other edges is refused. `to_canonical` and `from_canonical` do the same for an optimizer's tensors.
+    broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
+    there is one weight for each edge.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
@@ -45,8 +41,6 @@ class SparseLinear(nn.Module):
         InvalidSpecError: no such kernel, or it does not run on this device or type.
     """
 
-    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topology.layer_digest
-
     def __init__(
         self,
         layer: Layer,
@@ -57,42 +51,10 @@ class SparseLinear(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ):
-        super().__init__()
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
+        super().__init__(layer, layer, choose(layer, like.device, like.dtype, kernel), like, bias=bias)
         self.in_features, self.out_features = layer.shape
-        self.edges = layer.edges
-        self.choice = choose(layer, like.device, like.dtype, kernel)
-        self._kernel: Kernel[Any] = KERNELS[self.choice.kernel]
-        self._plan: Plan = self._kernel.prepare(layer).to(like.device)
-        self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
-        self.values = nn.Parameter(self.from_canonical(like.new_empty(layer.edges)))
-        self.bias = nn.Parameter(like.new_empty(self.out_features)) if bias else None
         self.reset_parameters(generator)
-
-    @property
-    def kernel(self) -> str:
-        """The name of the kernel it multiplies with."""
-        return self._kernel.name
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw each value from a normal distribution of variance 2 / fan-in; bias 0. O(size of values).
-
-        The fan-in is the number of edges that really reach the target. The draw is made on the CPU in float32
-        and in canonical order, so one seed gives one network under every kernel, device and type.
-
-        Args:
-            generator: a CPU generator; torch's global one where left out.
-
-        Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
-        """
-        targets = torch.from_numpy(self.topology_layer().indices.astype(np.int64))
-        fan_in = torch.bincount(targets, minlength=self.out_features).float()
-        canonical = torch.randn(self.edges, generator=generator, dtype=torch.float32, device="cpu")
-        canonical *= (2 / fan_in).sqrt()[targets]
-        self.values.copy_(self.from_canonical(canonical.to(self.values)))
-        if self.bias is not None:
-            self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply and add the bias.
@@ -117,7 +79,7 @@ class SparseLinear(nn.Module):
         return y.T.reshape(*x.shape[:-1], self.out_features)
 
     def link(self, relu: bool = False) -> Link:
-        """The layer as a part of a chain, see `topokit_train.kernels.chain`: its features come first.
+        """The layer as a part of a chain, see `topokit_train.chain`: its features come first.
 
         Args:
             relu: whether ReLU follows.
@@ -128,49 +90,6 @@ class SparseLinear(nn.Module):
         self._kernel.require(self.values.device, self.values.dtype)
         return Link(self._plan, self.values, self.bias, relu)
 
-    def to_canonical(self, tensor: Tensor) -> Tensor:
-        """One number per edge, shape (edges,), sorted by source, then target, of a tensor laid out as `values`."""
-        return self._plan.to_canonical(tensor)
-
-    def from_canonical(self, canonical: Tensor) -> Tensor:
-        """A tensor laid out as `values` of one number per edge, shape (edges,), sorted by source, then target."""
-        return self._plan.from_canonical(canonical)
-
-    def topology_layer(self) -> Layer:
-        """The edges, copied. O(size of values)."""
-        return self._plan.layer()
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "values"] = self.to_canonical(destination[prefix + "values"])
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        values, digest = state_dict.get(prefix + "values"), state_dict.get(prefix + "digest")
-        if digest is not None and digest.tolist() != self.digest.tolist():
-            error_msgs.append(
-                f"{prefix}values belong to other edges (SHA-256 {_hex(digest)}; this layer has {_hex(self.digest)}): "
-                "build the layer from the topology they were saved with"
-            )
-            return
-        if values is not None:
-            if values.shape != (self.edges,):
-                error_msgs.append(f"{prefix}values has shape {tuple(values.shape)}; this layer has {self.edges} edges")
-                return
-            # torch hands over a dict of its own, so this leaves the caller's alone
-            state_dict[prefix + "values"] = self.from_canonical(values.to(self.values.device))
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-
     def __repr__(self) -> str:
         return (
             f"SparseLinear(in_features={self.in_features}, out_features={self.out_features}, edges={self.edges}, "
@@ -178,17 +97,24 @@ class SparseLinear(nn.Module):
         )
 
 
-def sparsify(model: M, net: Layered, names: Sequence[str] | None = None, kernel: str = "auto") -> M:
-    """Replace nn.Linear modules of a model by SparseLinear ones that have a topology's wiring, in place.
+Replaceable = nn.Linear | nn.Conv2d
 
-    The topology's layers fill the Linear modules whose shapes they match, in order; the others stay dense. What
-    is kept: the weights at the edges (of a module pruned with torch.nn.utils.prune, the masked ones), the bias,
-    device, dtype, requires_grad and training mode. Hooks are not. Make the optimizer afterwards, as the
-    parameters are new ones.
+
+def sparsify(
+    model: M, nets: Layered | Sequence[Layered], names: Sequence[str] | None = None, kernel: str = "auto"
+) -> M:
+    """Replace nn.Linear and nn.Conv2d modules of a model by sparse ones that have a topology's wiring, in place.
+
+    The topology's layers fill the modules whose shapes they match, in order; the others stay dense. A convolution
+    takes a layer by channel or by weight, see SparseConv2d. Layers that do not chain are several topologies, of which
+    each fills the modules that are left. What is kept: the weights at the edges (of a module pruned with
+    torch.nn.utils.prune, the masked ones), the bias, device, dtype, requires_grad and training mode. Hooks are not.
+    Make the optimizer afterwards, as the parameters are new ones.
 
     Args:
-        model: any module that holds nn.Linear modules; the projections inside nn.MultiheadAttention do not count.
-        net: the topology.
+        model: any module that holds such modules; the projections inside nn.MultiheadAttention do not count, nor do
+            convolutions in groups.
+        nets: the topology, or several.
         names: the modules that may be replaced, as model.named_modules() names them; all where left out.
         kernel: a name in KERNELS, or "auto".
 
@@ -196,61 +122,73 @@ def sparsify(model: M, net: Layered, names: Sequence[str] | None = None, kernel:
         The model itself. If anything is raised, it is unchanged.
 
     Raises:
-        InvalidSpecError: the layers' shapes do not match the modules', or a name is not an nn.Linear's.
+        InvalidSpecError: the layers' shapes do not match the modules', or a name is not one of such a module.
     """
-    linears = _linears(model, names)
-    slots = {f"{name}.weight": (linear.out_features, linear.in_features) for name, linear in linears.items()}
-    replacements: dict[nn.Module, SparseLinear] = {}
-    for slot, i in fill_slots(net, slots).items():
-        linear = linears[slot.removesuffix(".weight")]
-        replacements[linear] = _sparse(linear, net.layer(i), kernel)
-    for name, module in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
-        if module in replacements:
-            model.set_submodule(name, replacements[module])
+    topologies = [nets] if isinstance(nets, Layered) else list(nets)
+    modules = _replaceable(model, names)
+    slots = {f"{name}.weight": tuple(_current(module, "weight").shape) for name, module in modules.items()}
+    replacements: dict[nn.Module, SparseModule] = {}
+    for slot, (number, i) in fill_all(topologies, slots).items():
+        module = modules[slot.removesuffix(".weight")]
+        replacements[module] = _sparse(module, topologies[number].layer(i), kernel)
+    for name, part in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
+        if part in replacements:
+            model.set_submodule(name, replacements[part])
     return model
 
 
-def _linears(model: nn.Module, names: Sequence[str] | None) -> dict[str, nn.Linear]:
-    linears = {
+def _replaceable(model: nn.Module, names: Sequence[str] | None) -> dict[str, Replaceable]:
+    modules = {
         name: module
         for name, module in model.named_modules()
         # attention reads the weight of its own kind of Linear without calling it
-        if name and isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
+        if name and isinstance(module, Replaceable) and not isinstance(module, NonDynamicallyQuantizableLinear)
     }
-    if not linears:
-        raise InvalidSpecError("the model holds no nn.Linear to replace; wrap a bare one in nn.Sequential")
     for name in names or ():
-        if name not in linears:
-            raise InvalidSpecError(f"the model has no nn.Linear named {name!r}: it has {', '.join(linears)}")
-    return linears if names is None else {name: linears[name] for name in names}
+        if isinstance(module := modules.get(name), nn.Conv2d) and module.groups > 1:
+            raise InvalidSpecError(f"{name} has groups={module.groups}: a sparse convolution has one group")
+    modules = {name: module for name, module in modules.items() if getattr(module, "groups", 1) == 1}
+    if not modules:
+        raise InvalidSpecError(
+            "the model holds no nn.Linear and no nn.Conv2d to replace; wrap a bare one in nn.Sequential"
+        )
+    for name in names or ():
+        if name not in modules:
+            raise InvalidSpecError(
+                f"the model has no nn.Linear or nn.Conv2d named {name!r}: it has {', '.join(modules)}"
+            )
+    return modules if names is None else {name: modules[name] for name in names}
 
 
-def _sparse(linear: nn.Linear, layer: Layer, kernel: str) -> SparseLinear:
-    weight, bias = _current(linear, "weight"), _current(linear, "bias")
-    sparse = SparseLinear(
-        layer,
-        bias=bias is not None,
-        kernel=kernel,
-        device=weight.device,
-        dtype=weight.dtype,
-        generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
-    )
+def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
+    weight, bias = _current(module, "weight"), _current(module, "bias")
+    about: dict[str, Any] = {
+        "bias": bias is not None,
+        "kernel": kernel,
+        "device": weight.device,
+        "dtype": weight.dtype,
+        "generator": torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+    }
+    sparse: SparseModule
+    if isinstance(module, nn.Linear):
+        sparse = SparseLinear(layer, **about)
+    else:
+        same = ("stride", "padding", "dilation", "padding_mode")
+        about |= {name: getattr(module, name) for name in same}
+        sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
     targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (layer.indices, layer.sources))
     with torch.no_grad():
-        sparse.values.copy_(sparse.from_canonical(weight[targets, sources]))
+        by_source = weight.reshape(layer.shape[1], layer.shape[0], -1)  # several for each where they are whole filters
+        sparse.values.copy_(sparse.from_canonical(by_source[targets, sources].flatten()))
         sparse.values.requires_grad_(weight.requires_grad)
         if sparse.bias is not None:
             sparse.bias.copy_(bias)
             sparse.bias.requires_grad_(bias.requires_grad)
-    return sparse.train(linear.training)
+    return sparse.train(module.training)
 
 
-def _current(linear: nn.Linear, name: str) -> Any:
+def _current(module: nn.Module, name: str) -> Any:
     """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
-    if hasattr(linear, name + "_mask"):
-        return getattr(linear, name + "_orig") * getattr(linear, name + "_mask")
-    return getattr(linear, name)
-
-
-def _hex(digest: Tensor) -> str:
-    return bytes(digest.tolist()).hex()[:12]
+    if hasattr(module, name + "_mask"):
+        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
+    return getattr(module, name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
 import torch
 
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.models import slots
+from topokit_train.models import Wiring, slots_for
 
 SMALL_STEP = 10**8  # products of a weight and a number, in one step forward
 
@@ -35,7 +35,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dataset, networks: int = 1) -> int:
+def suitable_threads(config: TrainConfig, wiring: Wiring, dataset: Dataset, networks: int = 1) -> int:
     """How many CPU threads to train with: one for a small model, torch's own choice for others.
 
     Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
@@ -43,13 +43,14 @@ def suitable_threads(config: TrainConfig, topology: Layered | None, dataset: Dat
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
+        wiring: topologies that fill the model's slots; none for a dense model.
         dataset: what to train on.
         networks: how many are stacked.
     """
-    widths = None if topology is None else topology.widths
-    table = slots(config.model, widths=widths, pixels=dataset.pixels, classes=dataset.classes)
-    products = networks * config.batch_size * sum(out * into for out, into in table.values())
+    table = slots_for(config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
+    _, rows, columns = dataset.input_shape
+    weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
+    products = networks * config.batch_size * weights
     return 1 if products < SMALL_STEP else torch.get_num_threads()
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from tqdm import tqdm
 
-from topokit_train.training import Metrics
+from topokit_train.metrics import Metrics
 
 SECONDS = 10  # between two lines
 

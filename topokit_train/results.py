@@ -10,6 +10,7 @@ from typing import Any
 
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
+from topokit_train.vitality import dead_units, effective_sparsities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class Result:
         train_seconds: spent on optimisation steps; of stacked networks, this one's share.
         parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
         dead_classes: classes that are predicted for no test image.
+        dead_units: for each hidden layer, how many units are 0 for every test image; of a convolution, how many
+            channels.
+        effective_sparsity: "before" training, of the wiring, and "after" it, of the weights that are not 0: see
+            `topokit_train.vitality`. None for a model whose layers do not chain.
     """
 
     run: str
@@ -43,6 +48,8 @@ class Result:
     train_seconds: float
     parameters: dict[str, int]
     dead_classes: list[int]
+    dead_units: dict[str, int]
+    effective_sparsity: dict[str, float] | None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values: what result.json holds."""
@@ -72,11 +79,19 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             test_accuracy=history[-1].test_accuracy,
             train_seconds=sum(metrics.seconds for metrics in history),
             parameters=count_parameters(trainer.model),
-            dead_classes=dead,
+            dead_classes=classes,
+            dead_units=units,
+            effective_sparsity=sparsity,
             **about,  # type: ignore[arg-type]  # the names and types are those above
         )
-        for folder, seed, history, dead in zip(
-            folders, trainer.seeds, trainer.histories, trainer.dead_classes(), strict=True
+        for folder, seed, history, classes, units, sparsity in zip(
+            folders,
+            trainer.seeds,
+            trainer.histories,
+            trainer.dead_classes(),
+            dead_units(trainer),
+            effective_sparsities(trainer.model),
+            strict=True,
         )
     ]
 

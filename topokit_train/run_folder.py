@@ -13,7 +13,7 @@ from typing import Any
 
 from topokit.errors import OutputExistsError, TopokitError
 from topokit.formats import replacing
-from topokit_train.training import Metrics
+from topokit_train.metrics import Metrics
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"

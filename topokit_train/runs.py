@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.formats import load as load_topology
+from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.topology import fingerprint
 from topokit.transforms import crop
@@ -22,6 +22,7 @@ from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
 from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
+from topokit_train.models import MODELS, Wiring, as_sequence, slots_for
 from topokit_train.progress import Progress
 from topokit_train.results import Result, results_of
 from topokit_train.run_folder import CHECKPOINT, CONFIG, RESULT, RunFolder
@@ -49,7 +50,7 @@ class _Job:
 
 def train(
     config: TrainConfig,
-    topology: Layered | None = None,
+    wiring: Wiring = None,
     *,
     run: Path | str | None = None,
     resume: bool = False,
@@ -63,7 +64,7 @@ def train(
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
+        wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
         run: the run's folder; where left out, a new one in runs/ that is named after the settings.
         resume: go on with the run in that folder; where it has no checkpoint yet, start it.
         force: replace a run that is there.
@@ -76,12 +77,12 @@ def train(
         TopokitError: data that is not to be had, a full disk, a folder in use.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    return _train([config], topology, [None if run is None else Path(run)], resume, force, explain)[0]
+    return _train([config], as_sequence(wiring), [None if run is None else Path(run)], resume, force, explain)[0]
 
 
 def train_seeds(
     config: TrainConfig,
-    topology: Layered | None,
+    wiring: Wiring,
     seeds: Sequence[int],
     *,
     run: Path | str | None = None,
@@ -96,7 +97,7 @@ def train_seeds(
 
     Args:
         config: the settings; `config.seed` does not matter.
-        topology: fills the model's slots; None for a dense model.
+        wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
         seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
         run: a folder that holds, or gets, a folder seed<N> for each; new ones in runs/ where left out.
         resume: go on with the runs in these folders.
@@ -108,13 +109,13 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
-    configs = [replace(config, seed=seed) for seed in seeds]
+    configs, nets = [replace(config, seed=seed) for seed in seeds], as_sequence(wiring)
     if run is None:
-        return _train(configs, topology, [None] * len(seeds), resume, force, explain)
+        return _train(configs, nets, [None] * len(seeds), resume, force, explain)
     parent = Path(run)
     parent.mkdir(exist_ok=True)
     try:
-        return _train(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume, force, explain)
+        return _train(configs, nets, [parent / f"{SEED}{seed}" for seed in seeds], resume, force, explain)
     finally:
         with suppress(OSError):  # it stays if anything is in it
             parent.rmdir()
@@ -122,7 +123,7 @@ def train_seeds(
 
 def _train(
     configs: Sequence[TrainConfig],
-    topology: Layered | None,
+    topologies: Sequence[Layered],
     paths: Sequence[Path | None],
     resume: bool,
     force: bool,
@@ -133,41 +134,53 @@ def _train(
     with ExitStack() as held:
         jobs = []
         for config, path in zip(configs, paths, strict=True):
-            folder = held.enter_context(RunFolder(path, _name(config, topology)))
-            jobs.append(_job(config, topology, folder, resume, force))
+            folder = held.enter_context(RunFolder(path, _name(config, topologies)))
+            jobs.append(_job(config, topologies, folder, resume, force))
         dataset = load_dataset(configs[0].dataset, configs[0].data_dir)
-        together: dict[tuple[object, ...], list[_Job]] = {}
-        for job in jobs:
-            together.setdefault(job.place, []).append(job)
         results = [
             result
-            for group in together.values()
-            for result in _train_together(group, topology, dataset, resume, explain)
+            for group in _groups(jobs, topologies, dataset)
+            for result in _train_together(group, topologies, dataset, resume, explain)
         ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
 
 
-def _job(config: TrainConfig, topology: Layered | None, folder: RunFolder, resume: bool, force: bool) -> _Job:
+def _groups(jobs: Sequence[_Job], topologies: Sequence[Layered], dataset: Dataset) -> Iterable[Sequence[_Job]]:
+    """The runs that are trained together."""
+    model = jobs[0].config.model
+    table = slots_for(model, topologies, image=dataset.input_shape, classes=dataset.classes)
+    if len(jobs) > 1 and any(len(shape) == 4 for shape in table.values()):
+        _say(f"{model}: convolutions of several seeds are no faster together, so the seeds are trained in turn")
+        return [[job] for job in jobs]
+    together: dict[tuple[object, ...], list[_Job]] = {}
+    for job in jobs:
+        together.setdefault(job.place, []).append(job)
+    return together.values()
+
+
+def _job(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder, resume: bool, force: bool) -> _Job:
     checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
     if checkpoint:
-        _require_same(checkpoint, config, topology, folder.path)
+        _require_same(checkpoint, config, topologies, folder.path)
     elif not force:
         folder.require_free()
     return _Job(config, folder, checkpoint)
 
 
 def _train_together(
-    jobs: Sequence[_Job], topology: Layered | None, dataset: Dataset, resume: bool, explain: bool
+    jobs: Sequence[_Job], topologies: Sequence[Layered], dataset: Dataset, resume: bool, explain: bool
 ) -> list[Result]:
     config, folders = jobs[0].config, [job.folder for job in jobs]
     checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
     origin = (
-        replace(checkpoints[0].origin, config=config) if checkpoints else _origin(config, topology, dataset, len(jobs))
+        replace(checkpoints[0].origin, config=config)
+        if checkpoints
+        else _origin(config, topologies, dataset, len(jobs))
     )
     with cpu_threads(origin.threads):
         trainer = Trainer(
             config,
-            topology,
+            topologies,
             dataset,
             device=resolve_device(origin.device),
             kernel=origin.kernels,
@@ -185,11 +198,11 @@ def _train_together(
                 if resume:
                     _say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
                 folder.remove_result()
-            save([folder.checkpoint for folder in folders], trainer, origin, topology)
+            save([folder.checkpoint for folder in folders], trainer, origin, topologies)
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
-        _run_epochs(trainer, folders, origin, topology)
+        _run_epochs(trainer, folders, origin, topologies)
         results = results_of(trainer, [str(folder.path) for folder in folders])
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
@@ -201,14 +214,29 @@ def default_topology() -> Layered:
     return crop(RadixNet(radices=((10, 10),), kron=(8, 3, 1)), (784, 300, 100))
 
 
+def default_wiring(model: str) -> tuple[Layered, ...]:
+    """The topologies of a model where nothing else is said: the default one.
+
+    Raises:
+        InvalidSpecError: it does not fit the model's convolutions; the message says what would.
+    """
+    convolutions = MODELS[model].convolutions
+    if not convolutions:
+        return (default_topology(),)
+    raise InvalidSpecError(
+        f"{model} has no topology of its own: give --topology FILE for each of its layers that is to be sparse, "
+        "or --topology dense"
+    )
+
+
 def recorded_seeds(run: Path | str) -> list[int]:
     """The seeds of the runs that `train_seeds` keeps in a folder; none where it holds none."""
     names = (path.name.removeprefix(SEED) for path in Path(run).glob(f"{SEED}*"))
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def recorded(run: Path | str) -> tuple[TrainConfig, Layered | None] | None:
-    """The settings and the topology that a run was started with; None where it has no checkpoint yet.
+def recorded(run: Path | str) -> tuple[TrainConfig, tuple[Layered, ...]] | None:
+    """The settings and the topologies that a run was started with; None where it has no checkpoint yet.
 
     Raises:
         FileFormatError: a damaged checkpoint.
@@ -217,21 +245,21 @@ def recorded(run: Path | str) -> tuple[TrainConfig, Layered | None] | None:
     if not path.exists():
         return None
     checkpoint = load(path)
-    return checkpoint.origin.config, None if checkpoint.fingerprint is None else load_topology(path)
+    return checkpoint.origin.config, load_all(path) if checkpoint.fingerprints else ()
 
 
-def _origin(config: TrainConfig, topology: Layered | None, dataset: Dataset, networks: int) -> Origin:
+def _origin(config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset, networks: int) -> Origin:
     return Origin(
         config=config,
         data=dataset.checksum(),
         device=str(resolve_device(config.device)),
         kernels=config.kernel,
-        threads=config.threads or suitable_threads(config, topology, dataset, networks),
+        threads=config.threads or suitable_threads(config, topologies, dataset, networks),
         torch=torch.__version__,
     )
 
 
-def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topology: Layered | None) -> None:
+def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topologies: Sequence[Layered]) -> None:
     epochs = trainer.config.epochs
     checkpoints = [folder.checkpoint for folder in folders]
     done = trainer.epochs_done
@@ -239,7 +267,7 @@ def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, 
         with Progress(epochs, done, trainer.steps_per_epoch) as progress:
             while done < epochs:
                 metrics = trainer.run_epoch(progress.step)
-                save(checkpoints, trainer, origin, topology)
+                save(checkpoints, trainer, origin, topologies)
                 done = trainer.epochs_done
                 for folder, entry in zip(folders, metrics, strict=True):
                     folder.add_metrics(entry)
@@ -250,15 +278,15 @@ def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, 
         raise
 
 
-def _require_same(checkpoint: Checkpoint, config: TrainConfig, topology: Layered | None, path: Path) -> None:
+def _require_same(checkpoint: Checkpoint, config: TrainConfig, topologies: Sequence[Layered], path: Path) -> None:
     given, started = config.to_json(), checkpoint.origin.config.to_json()
-    for name in given.keys() - {"data_dir"}:  # where the data lie does not change them
-        if given[name] != started[name]:
+    for name in given:  # in their order: what others depend on comes before them
+        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
             raise InvalidSpecError(
                 f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
                 "give the same, or choose another --run"
             )
-    if checkpoint.fingerprint != (None if topology is None else fingerprint(topology)):
+    if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
         raise InvalidSpecError(
             f"the run in {path} was started with another topology: give the same, or choose another --run"
         )
@@ -274,15 +302,17 @@ def _require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
         _say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")
 
 
-def _name(config: TrainConfig, topology: Layered | None) -> str:
+def _name(config: TrainConfig, topologies: Sequence[Layered]) -> str:
     dataset = config.dataset.replace(":", "-").rpartition("/")[2]
-    name = f"{config.model}-{dataset}-{_wiring(topology)}-seed{config.seed}"
+    name = f"{config.model}-{dataset}-{_wiring(topologies)}-seed{config.seed}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 
-def _wiring(topology: Layered | None) -> str:
-    if topology is None:
-        return "dense"
+def _wiring(topologies: Sequence[Layered]) -> str:
+    return "-".join(dict.fromkeys(map(_made_as, topologies))) or "dense"
+
+
+def _made_as(topology: Layered) -> str:
     recipe: Any = topology.recipe
     while isinstance(recipe, Mapping) and "transform" in recipe:
         options = recipe.get("options")

@@ -21,6 +21,7 @@ from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
 from topokit_train.layers import SparseLinear
+from topokit_train.sparse import SparseModule
 
 
 class StackedLinear(nn.Module):
@@ -101,6 +102,13 @@ class StackedSparse(SparseLinear):
             edge = edge[:1] + (copies - 1) * before + np.arange(copies)[:, None] * np.repeat(degrees, degrees)
         self.register_buffer("_place", torch.from_numpy(edge).to(device), persistent=False)
 
+    def one_layer(self) -> Layer:
+        """The edges of one of them, copied. O(size of values)."""
+        layer, first = self.topology_layer(), self._place[0].cpu().numpy()
+        sources, targets = layer.shape
+        shape = (sources if self.shared else sources // self.copies, targets // self.copies)
+        return Layer(from_edges(layer.sources[first], layer.indices[first], shape))
+
     def split(self, values: Tensor) -> Tensor:
         """Each network's canonical values, shape (copies, edges), of a tensor laid out as `values`."""
         return self.to_canonical(values)[self._place]
@@ -155,7 +163,7 @@ def split(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
         return module.split(tensor) if values else tensor.view(module.copies, -1)
     if isinstance(module, StackedLinear):
         return tensor
-    return (module.to_canonical(tensor) if values and isinstance(module, SparseLinear) else tensor)[None]
+    return (module.to_canonical(tensor) if values and isinstance(module, SparseModule) else tensor)[None]
 
 
 def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
@@ -167,7 +175,7 @@ def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
         return module.joined(torch.stack(list(parts))) if values else torch.cat(list(parts))
     if isinstance(module, StackedLinear):
         return torch.stack(list(parts))
-    return module.from_canonical(parts[0]) if values and isinstance(module, SparseLinear) else parts[0]
+    return module.from_canonical(parts[0]) if values and isinstance(module, SparseModule) else parts[0]
 
 
 def network_states(model: nn.Module) -> list[dict[str, Tensor]]:

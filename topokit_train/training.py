@@ -4,49 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import lr_scheduler
 
-from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError, TopokitError
-from topokit.layered import Layered
+from topokit_train.augmentation import Draws, stacked
 from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
-from topokit_train.layers import SparseLinear
+from topokit_train.initialisation import draw_truncated_normal
+from topokit_train.inputs import Inputs
+from topokit_train.metrics import Metrics
+from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
+from topokit_train.optimisation import make_optimizer, make_scheduler
+from topokit_train.sparse import SparseModule
 from topokit_train.stacks import load_network_states
+from topokit_train.streams import AUGMENTATION, ORDER, WEIGHTS, numpy_stream, torch_stream
 
-WEIGHTS, ORDER = 0, 1  # what a seed is spent on: each has its own random stream
 TEST_BATCH = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """What is known after an epoch.
-
-    Args:
-        epoch: 1 for the first.
-        train_loss: mean cross-entropy of the images, each taken at its step.
-        test_accuracy: fraction of the test images.
-        validation_accuracy: fraction of the images held out; None where there are none.
-        seconds: spent on this epoch's optimisation steps.
-        lr: learning rate of the last step.
-    """
-
-    epoch: int
-    train_loss: float
-    test_accuracy: float
-    validation_accuracy: float | None
-    seconds: float
-    lr: float
 
 
 class Trainer:
@@ -57,20 +38,20 @@ class Trainer:
 
     Args:
         config: the settings.
-        topology: fills the model's slots; None for a dense model.
-        dataset: what to train on; the pixels are shifted and scaled to mean 0 and standard deviation 1.
+        wiring: topologies that fill the model's slots, see `build_model`; none for a dense model.
+        dataset: what to train on.
         device: where to train.
         kernel: as for `build_model`.
         seeds: of the networks to stack; the one of `config` where left out.
 
     Raises:
-        InvalidSpecError: the topology does not fit the model, or nothing is left to train on.
+        InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        topology: Layered | None,
+        wiring: Wiring,
         dataset: Dataset,
         *,
         device: torch.device,
@@ -81,24 +62,32 @@ class Trainer:
         self.device = device
         self.classes = dataset.classes
         self.seeds = tuple(seeds or (config.seed,))
-        self.shared = config.order_seed is not None or len(self.seeds) == 1
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self._load(dataset)
-        self.model = self._built(topology, dataset, kernel)
+        drawn = config.shuffle or self.inputs.augmented
+        self.shared = config.order_seed is not None or len(self.seeds) == 1 or not drawn
+        one = self.seeds[0] if config.order_seed is None else config.order_seed
+        self._order_seeds = (one,) if self.shared else self.seeds
+        self.model = self._built(wiring, dataset, kernel)
         self.parameters = tuple(self.model.parameters())
-        self.optimizer = _optimizer(config, self.model)
+        self.optimizer = make_optimizer(config, self.model)
         self.steps_per_epoch = -(-len(self.labels) // config.batch_size)
-        self.scheduler = _scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
+        self.scheduler = make_scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
 
-    def _built(self, topology: Layered | None, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(build_model, self.config.model, topology, pixels=dataset.pixels, classes=dataset.classes)
-        starts = [int(_stream(seed, WEIGHTS).generate_state(1, np.uint64)[0]) for seed in self.seeds]
-        draws = [torch.Generator().manual_seed(start) for start in starts]
+    def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+        build = partial(build_model, self.config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
+        draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
         if len(draws) == 1:
-            return build(kernel=kernel, device=self.device, generator=draws[0])
+            return self._drawn(build(kernel=kernel, device=self.device, generator=draws[0]), draws[0])
         model = build(kernel=kernel, device=self.device, copies=len(draws), shared=self.shared)
-        load_network_states(model, [build(kernel="csr", generator=draw).state_dict() for draw in draws])
+        alone = (self._drawn(build(kernel="csr", generator=draw), draw) for draw in draws)
+        load_network_states(model, [network.state_dict() for network in alone])
         return model
+
+    def _drawn(self, network: nn.Module, draw: torch.Generator) -> nn.Module:
+        if self.config.init == "truncated-normal":
+            draw_truncated_normal(network, draw)
+        return network
 
     @property
     def epochs_done(self) -> int:
@@ -112,20 +101,11 @@ class Trainer:
                 f"--validation {self.config.validation} holds out all {len(dataset.train_labels)} training images: "
                 "hold out fewer"
             )
-        images = self._pixels(dataset.train_images[:kept])
-        deviation, mean = torch.std_mean(images, correction=0)
-        scale = 1 / deviation if deviation > 0 else torch.ones_like(deviation)
-        self.images = images.sub_(mean).mul_(scale)
-        self.labels = self._labels(dataset.train_labels[:kept])
-        self.held_out = (
-            self._pixels(dataset.train_images[kept:]).sub_(mean).mul_(scale),
-            self._labels(dataset.train_labels[kept:]),
-        )
-        self.test = (self._pixels(dataset.test_images).sub_(mean).mul_(scale), self._labels(dataset.test_labels))
-
-    def _pixels(self, images: UInt8Array) -> Tensor:
-        require_memory(4 * images.size, "the images as 32-bit numbers")
-        return torch.from_numpy(images.astype(np.float32)).to(self.device)
+        train, held_out = dataset.train_images[:kept], dataset.train_images[kept:]
+        self.inputs = Inputs(self.config, dataset, train, self.device)
+        self.images, self.labels = self.inputs.load(train), self._labels(dataset.train_labels[:kept])
+        self.held_out = self.inputs.load(held_out), self._labels(dataset.train_labels[kept:])
+        self.test = self.inputs.load(dataset.test_images), self._labels(dataset.test_labels)
 
     def _labels(self, labels: UInt8Array) -> Tensor:
         return torch.from_numpy(labels.astype(np.int64)).to(self.device)
@@ -133,12 +113,12 @@ class Trainer:
     @property
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
-        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The kernel of each sparse layer, and why it was taken."""
-        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseLinear)}
+        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.
@@ -156,10 +136,10 @@ class Trainer:
         lr = 0.0
         self.model.train()
         started = self._clock()
-        for batch in torch.split(self.order(), self.config.batch_size):
+        for images, labels in self.batches():
             lr = self.optimizer.param_groups[0]["lr"]
-            losses = self.step(*self.fetch(batch))
-            total.add_(losses, alpha=len(batch))  # stays on the device: reading it would wait for the step
+            losses = self.step(images, labels)
+            total.add_(losses, alpha=len(labels))  # stays on the device: reading it would wait for the step
             after_step()
         seconds = (self._clock() - started) / len(self.seeds)
         losses = total / len(self.labels)
@@ -169,8 +149,8 @@ class Trainer:
                     f"the loss is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
                     f"give a smaller --lr than {self.config.lr}"
                 )
-        test = self.accuracies(*self.test)
         validation = self.accuracies(*self.held_out) if self.config.validation else [None] * len(self.seeds)
+        accuracies = zip(self.accuracies(*self.test), validation, strict=True)
         metrics = [
             Metrics(
                 epoch=self.epochs_done + 1,
@@ -180,28 +160,36 @@ class Trainer:
                 seconds=seconds,
                 lr=lr,
             )
-            for loss, tested, validated in zip(losses.tolist(), test, validation, strict=True)
+            for loss, (tested, validated) in zip(losses.tolist(), accuracies, strict=True)
         ]
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
 
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This epoch's images as networks see them, and their labels, as `step` takes them."""
+        order, draws = self.order(), self.draws()
+        for start in range(0, len(order), self.config.batch_size):
+            these = slice(start, start + self.config.batch_size)
+            images, labels = (_taken(data, order[these]) for data in (self.images, self.labels))
+            yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
+
     def order(self) -> Tensor:
         """The images in the order of this epoch: shape (images,), or (images, networks) if each has its own."""
-        seeds = (
-            self.seeds
-            if not self.shared
-            else (self.seeds[0] if self.config.order_seed is None else self.config.order_seed,)
-        )
-        draws = (np.random.default_rng(_stream(seed, ORDER, self.epochs_done)) for seed in seeds)
+        if not self.config.shuffle:
+            order = torch.arange(len(self.labels), device=self.device)
+            return order if self.shared else order[:, None].expand(-1, len(self.seeds))
+        draws = (numpy_stream(seed, ORDER, self.epochs_done) for seed in self._order_seeds)
         orders = np.stack([draw.permutation(len(self.labels)) for draw in draws], axis=1)
         return torch.from_numpy(orders[:, 0] if self.shared else orders).to(self.device)
 
-    def fetch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """The images and labels of a part of `order`."""
-        # index_select takes a third of the time of images[batch]
-        images, labels = (data.index_select(0, batch.flatten()) for data in (self.images, self.labels))
-        return images.view(*batch.shape, *images.shape[1:]), labels.view(batch.shape)
+    def draws(self) -> Draws | None:
+        """How the images of this epoch are augmented, in their order: of shape (images,) or (images, networks)."""
+        if not self.inputs.augmented:
+            return None
+        streams = (torch_stream(seed, AUGMENTATION, self.epochs_done) for seed in self._order_seeds)
+        each = [self.inputs.draw(len(self.labels), stream) for stream in streams]
+        return each[0] if self.shared else stacked(each)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One optimisation step on a batch.
@@ -215,11 +203,16 @@ class Trainer:
         """
         for parameter in self.parameters:
             parameter.grad = None  # as zero_grad does, which takes ten times as long over it
-        loss, losses = self._losses(self.model(images), labels)
+        loss, losses = self._losses(self.logits(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.optimizer.step()
         self.scheduler.step()
         return losses.detach()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
+        logits: Tensor = self.model(images)
+        return logits.relu() if self.config.relu_logits else logits
 
     def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over the networks, and each one's, shape (networks,)."""
@@ -233,7 +226,7 @@ class Trainer:
         return losses.sum(), losses
 
     def accuracies(self, images: Tensor, labels: Tensor) -> list[float]:
-        """Fraction of the images whose class is predicted, by each network."""
+        """Fraction of the images, as `test` holds them, whose class is predicted, by each network."""
         right = (self._predict(images) == labels[:, None]).sum(0)
         return [count / len(labels) for count in right.tolist()]
 
@@ -248,9 +241,10 @@ class Trainer:
         self.model.eval()
         networks = len(self.seeds)
         found = []
-        for batch in torch.split(images, max(1, TEST_BATCH // networks)):
+        for part in torch.split(images, max(1, TEST_BATCH // networks)):
+            batch = self.inputs.of_tests(part)
             inputs = batch if self.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
-            found.append(self.model(inputs).reshape(len(batch), networks, self.classes).argmax(2))
+            found.append(self.logits(inputs).reshape(len(batch), networks, self.classes).argmax(2))
         return torch.cat(found)
 
     def _clock(self) -> float:
@@ -259,18 +253,6 @@ class Trainer:
         return time.perf_counter()
 
 
-def _stream(seed: int, *key: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=key)
-
-
-def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    # fused: one call for all parameters, half the time of a step of a small network
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=0.9, fused=True)
-    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-
-
-def _scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
-    if config.schedule == "constant":
-        return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
-    return lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps, cycle_momentum=False)
+def _taken(data: Tensor, numbers: Tensor) -> Tensor:
+    """data[numbers], in a third of its time."""
+    return data.index_select(0, numbers.flatten()).view(*numbers.shape, *data.shape[1:])

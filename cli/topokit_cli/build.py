@@ -34,12 +34,4 @@ def command(source: TopologySource, output: Path | None, force: bool, as_json: b
     if as_json:
         render.as_json(about)
         return
-    render.table(
-        [
-            ("file", str(path)),
-            ("widths", render.widths(net)),
-            ("edges", f"{net.edges:,}"),
-            ("density", f"{about['density']:.6g}"),
-            ("fingerprint", fingerprint),
-        ]
-    )
+    render.table(render.summary(net, about))

@@ -24,6 +24,7 @@ COMMANDS = {
     "draw": "Draw a topology.",
     "convert": "Read one format, write another.",
     "mask": "Write a topology as masks for a model.",
+    "extract": "Take the topology out of a model's weights.",
     "train": "Train a network on a topology.",
     "challenge": "Run the Graph Challenge's inference.",
 }

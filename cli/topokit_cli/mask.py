@@ -1,45 +1,95 @@
-"""`topokit mask`: write a topology as masks for a model."""
+"""`topokit mask`: write a topology as masks for a model, or put them on a model's weights."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from topokit_cli import render
-from topokit_cli.options import NAMES, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, force_option, json_option, topology_argument
 from topokit_cli.source import TopologySource
+
+if TYPE_CHECKING:
+    from topokit.layered import Layered
 
 
 @click.command("mask")
 @topology_argument
 @click.option("--model", help="A model whose layers the topology fills, for instance lenet-300-100.")
+@click.option("--image", type=INTS, help="Channels, rows and columns of the images of that model [1,28,28].")
 @click.option("--names", type=NAMES, help="Or the parameters' names, one per layer: fc1.weight,fc2.weight,...")
+@click.option(
+    "--apply",
+    "applied",
+    type=FILE,
+    metavar="MODEL",
+    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks.",
+)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option
 @json_option
 def command(
-    source: TopologySource, model: str | None, names: tuple[str, ...] | None, output: Path, force: bool, as_json: bool
+    source: TopologySource,
+    model: str | None,
+    image: tuple[int, ...] | None,
+    names: tuple[str, ...] | None,
+    applied: Path | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
 ) -> None:
-    """Write a topology as masks, one bool array (out, in) per layer.
+    """Write a topology as masks, one bool array per layer, or put them on the weights of a model.
 
-    The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight.
-    """
-    from topokit.formats import save_masks
-    from topokit.masking import fill_slots, masks
+    An array is (out, in), or (out, in, rows, columns) of a convolution. A layer fills a convolution by channel, each
+    edge a whole filter, or by weight, each edge a number; how many nodes it starts from says which.
 
-    if (model is None) == (names is None):
+    The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. With --apply, FILE
+    may be a file of masks: without --model and --names, its masks belong to the parameters that it names.
+
+    \b
+    topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
+    topokit mask net.safetensors --names fc1.weight,fc2.weight --apply model.safetensors -o masked.safetensors
+    topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
+    """  # noqa: D301 (click wants the control character)
+    from topokit.formats import load_masks, parameter_shapes, save_masked, save_masks
+    from topokit.masking import masks
+
+    named = model is not None or names is not None
+    only_a_file = bool(source.file) and not dataclasses.replace(source, file=None).given
+    if (model is not None and names is not None) or not (named or (applied and only_a_file)):
         raise click.UsageError("give either --model or --names")
-    net = source.open()
-    if model is not None:
-        from topokit_train.models import slots
-
-        filled = fill_slots(net, slots(model, widths=net.widths))
-        names = tuple(sorted(filled, key=lambda name: filled[name]))
-    made = masks(net, names or ())
-    save_masks(made, output, force=force)
+    if image is not None and (model is None or len(image) != 3):
+        raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
+    if source.file and not named:
+        made = load_masks(source.file)
+    else:
+        net = source.open()
+        shapes = None
+        if model:
+            table = _slots(net, model, image)
+            names, shapes = tuple(table), list(table.values())
+        made = masks(net, names or (), parameter_shapes(applied, list(names or ())) if applied else shapes)
+    if applied:
+        save_masked(applied, made, output, force=force)
+    else:
+        save_masks(made, output, force=force)
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
         return
     for name, mask in made.items():
-        click.echo(f"{name}_mask  {mask.shape[0]} x {mask.shape[1]}, {int(mask.sum()):,} of {mask.size:,} kept")
+        shape = " x ".join(map(str, mask.shape))
+        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {int(mask.sum()):,} of {mask.size:,} kept")
+
+
+def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
+    """The parameters of a model that a topology's layers fill, and their shapes, in the order of the layers."""
+    from topokit.masking import fill_slots
+    from topokit_train.models import MNIST, slots
+
+    channels, rows, columns = image or MNIST
+    table = slots(model, widths=net.widths, image=(channels, rows, columns))
+    filled = fill_slots(net, table)
+    return {name: table[name] for name in sorted(filled, key=lambda name: filled[name])}

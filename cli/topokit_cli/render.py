@@ -81,6 +81,17 @@ def describe(net: Layered, file: Path | None, fingerprint: str | None) -> dict[s
     }
 
 
+def summary(net: Layered, about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The lines of `build` and `extract` on a topology that was saved."""
+    return [
+        ("file", about["file"]),
+        ("widths", widths(net)),
+        ("edges", f"{net.edges:,}"),
+        ("density", f"{about['density']:.6g}"),
+        ("fingerprint", about["fingerprint"]),
+    ]
+
+
 def family_of(net: Layered) -> str | None:
     """The family at the root of a topology's recipe, None where nobody knows."""
     recipe = net.recipe

@@ -76,6 +76,19 @@ class TopologySource:
             net = FAMILIES[self.random_equivalent].twin_of(net, self._required_seed())
         return net
 
+    def open_all(self) -> tuple[Layered, ...]:
+        """The topologies: those of a file that holds several, else the one that `open` gives.
+
+        Raises:
+            click.UsageError: the options do not fit together.
+            TopokitError: the numbers do not, or the file is bad.
+        """
+        if self.file and not dataclasses.replace(self, file=None).given:
+            from topokit.formats import load_all
+
+            return load_all(self.file)
+        return (self.open(),)
+
     def _described(self) -> Layered:
         if self.file:
             if self.family or self.fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from topokit_train.results import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "path": click.Path()}
+_TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "switch": bool, "path": click.Path()}
 
 
 def setting_options(command: Command) -> Command:
     """Add every setting of a run; TrainConfig's fields are the options."""
     for field in reversed(dataclasses.fields(TrainConfig)):
+        name = flag(field.name)
         option = click.option(
-            flag(field.name),
+            f"{name}/--no-{name[2:]}" if field.metadata["kind"] == "switch" else name,
             field.name,
             type=_TYPES[field.metadata["kind"]],
             default=field.default,
@@ -43,7 +44,13 @@ def setting_options(command: Command) -> Command:
 @click.option("--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once.")
 @click.option("--tune", is_flag=True, help="Take the kernels that are fastest on this machine; times them once.")
 @click.option("--explain-kernel", is_flag=True, help="Say which kernel each sparse layer has, and why.")
-@click.option("--topology", metavar="FILE|dense", help="A saved topology or masks; or dense, for none.")
+@click.option(
+    "--topology",
+    "topologies",
+    metavar="FILE|dense",
+    multiple=True,
+    help="A saved topology or masks; or dense, for none. Again for each further topology.",
+)
 @topology_options()
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
@@ -57,7 +64,7 @@ def command(
     seeds: tuple[int, ...] | None,
     tune: bool,
     explain_kernel: bool,
-    topology: str | None,
+    topologies: tuple[str, ...],
     run: Path | None,
     resume: bool,
     force: bool,
@@ -67,11 +74,13 @@ def command(
     """Train a network on a topology; its weights are stored one number per edge.
 
     Without a topology, the RadiX-Net of radices 10,10 and Kronecker widths 8,3,1, cropped to 784,300,100.
+    Layers that do not chain are several topologies: each one's layers take the first weights that they fit.
 
     \b
     topokit train
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
+    topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs import SEED, recorded, recorded_seeds, train, train_seeds
 
@@ -85,24 +94,27 @@ def command(
         seeds = tuple(recorded_seeds(run)) or None
     before = recorded(run / f"{SEED}{seeds[0]}" if seeds else run) if resume and run else None
     if before:  # what was not said again is as it was
-        config, net = before
+        config, nets = before
         given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
         config = dataclasses.replace(config, **given)
-        if topology or source.given:
-            net = _topology(source, topology)
+        if topologies or source.given:
+            nets = _wiring(source, topologies, config.model)
     else:
-        config, net = TrainConfig(**settings), _topology(source, topology)
+        config = TrainConfig(**settings)
+        nets = _wiring(source, topologies, config.model)
     if seeds is None:
-        _show(train(config, net, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        _show(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
     else:
-        _show_all(train_seeds(config, net, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        _show_all(
+            train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json
+        )
 
 
 def _show(result: Result, as_json: bool) -> None:
     if as_json:
         render.as_json(result.to_json())
         return
-    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about(result)]
+    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about([result])]
     dead = ", ".join(map(str, result.dead_classes)) or "none"
     render.table([*rows, ("dead classes", dead), ("run", result.run)])
 
@@ -118,30 +130,56 @@ def _show_all(results: list[Result], as_json: bool) -> None:
         dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
         click.echo(f"seed {result.seed:<5} {result.test_accuracy:.2%}  {result.run}{dead}")
     spread = "" if half is None else f" ± {half:.2%} (95 % of Student's t, {len(results)} seeds)"
-    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results[0])])
+    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results)])
 
 
-def _about(result: Result) -> list[tuple[str, str]]:
-    parameters = result.parameters
-    seconds = f"{result.train_seconds:.1f} s" + (f" a network, {result.stacked} at once" if result.stacked > 1 else "")
+def _about(results: list[Result]) -> list[tuple[str, str]]:
+    first = results[0]
+    parameters = first.parameters
+    seconds = f"{first.train_seconds:.1f} s" + (f" a network, {first.stacked} at once" if first.stacked > 1 else "")
+    units = (f"{name} {_range([result.dead_units[name] for result in results])}" for name in first.dead_units)
     return [
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
-        ("training", f"{seconds}, {result.epochs} epochs, kernel {result.kernel}, {result.device}"),
+        ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
+        ("dead units", ", ".join(units) or "no hidden layer"),
+        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
     ]
 
 
-def _topology(source: TopologySource, topology: str | None) -> Layered | None:
-    if topology == "dense" and not source.given:
-        return None
-    if topology is not None:
-        source = dataclasses.replace(source, file=Path(topology))
-    if source.given:
-        net = source.open()
-        render.notes(net)
-        return net
-    from topokit_train.runs import default_topology
+def _sparsity(found: list[dict[str, float] | None]) -> str:
+    known = [one for one in found if one is not None]
+    if not known:
+        return "unknown: the layers do not chain"
+    after = _range([one["after"] for one in known], ".2%")
+    return f"{known[0]['before']:.2%} before training, {after} after"
 
-    return default_topology()
+
+def _range(values: Sequence[float], form: str = "") -> str:
+    """The one value of all networks, or the least and the greatest."""
+    texts = [format(value, form) for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple[Layered, ...]:
+    """The topologies that the user described: by options, in files, or not at all."""
+    if "dense" in files:
+        if len(files) > 1 or source.given:
+            raise click.UsageError("--topology dense is a model without topologies: give no other")
+        return ()
+    if len(files) > 1 and source.given:
+        raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")
+    if not files and not source.given:
+        from topokit_train.runs import default_wiring
+
+        return default_wiring(model)
+    nets = (
+        source.open_all()
+        if not files
+        else [net for file in files for net in dataclasses.replace(source, file=Path(file)).open_all()]
+    )
+    for net in nets:
+        render.notes(net)
+    return tuple(nets)
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:

@@ -54,7 +54,7 @@ def check_same_run(one, two):
     a, b = (load(folder / "checkpoint.safetensors") for folder in (one, two))
     assert a.tensors.keys() == b.tensors.keys()
     assert all(a.tensors[name].tobytes() == b.tensors[name].tobytes() for name in a.tensors)
-    assert (a.origin, a.fingerprint, a.scheduler) == (b.origin, b.fingerprint, b.scheduler)
+    assert (a.origin, a.fingerprints, a.scheduler) == (b.origin, b.fingerprints, b.scheduler)
     assert told(one) == told(two)
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 

@@ -11,6 +11,7 @@ import topokit as tk
 from topokit.errors import FileFormatError
 from topokit_train.checkpoints import Origin, load, restore, save
 from topokit_train.config import TrainConfig
+from topokit_train.models import as_sequence
 from topokit_train.runs import default_topology
 from topokit_train.training import Trainer
 
@@ -26,7 +27,7 @@ def saved(path, made, topology):
     origin = Origin(
         config=made.config, data="d", device="cpu", kernels=made.kernels, threads=1, torch=torch.__version__
     )
-    save([path], made, origin, topology)
+    save([path], made, origin, as_sequence(topology))
     return load(path)
 
 
@@ -94,13 +95,13 @@ def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):
     topology = default_topology()
     checkpoint = saved(tmp_path / "c", trainer(digits, topology), topology)
     net = tk.load(tmp_path / "c")
-    assert tk.fingerprint(net) == tk.fingerprint(topology) == checkpoint.fingerprint
+    assert tk.fingerprint(net) == tk.fingerprint(topology) == checkpoint.fingerprints[0]
     assert net.recipe == topology.recipe
     assert tk.verify(net).verdict.value == "holds"
 
 
 def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
-    assert saved(tmp_path / "c", trainer(digits, None), None).fingerprint is None
+    assert saved(tmp_path / "c", trainer(digits, None), ()).fingerprints == ()
     with pytest.raises(FileFormatError):
         tk.load(tmp_path / "c")
 

@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(monkeypatch, tmp_path)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_step_is_timed(monkeypatch, name, dtype):
     monkeypatch.setattr(choice, "SECONDS", 0.0)
-    assert 0 < choice.measured(LAYER, CPU, dtype, name) < 60
+    assert 0 < choice.measured(choice.PRODUCT, LAYER, CPU, dtype, name) < 60
 
 
 def test_a_layer_says_why_it_has_its_kernel():

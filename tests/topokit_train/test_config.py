@@ -16,9 +16,17 @@ def test_defaults_depend_on_the_other_settings():
         "data_dir": None,
         "epochs": 40,
         "batch_size": 100,
+        "recipe": "modern",
         "optimizer": "adam",
+        "momentum": None,
         "lr": 0.004,
         "schedule": "one-cycle",
+        "init": "he",
+        "l2": 0.0,
+        "relu_logits": False,
+        "shuffle": True,
+        "pixels": "standardised",
+        "augment": "auto",
         "validation": 0,
         "seed": 0,
         "order_seed": None,
@@ -27,8 +35,44 @@ def test_defaults_depend_on_the_other_settings():
         "threads": None,
     }
     assert TrainConfig(dataset="mnist").epochs == TrainConfig(dataset="idx:digits").epochs == 10
-    assert TrainConfig(optimizer="sgd").lr == 0.1
+    assert (TrainConfig(optimizer="sgd").lr, TrainConfig(optimizer="sgd").momentum) == (0.1, 0.9)
+    assert TrainConfig(dataset="cifar10").pixels == TrainConfig(dataset="cifar10", recipe="paper").pixels == "per-image"
     assert (TrainConfig(epochs=3).epochs, TrainConfig(lr=1).lr) == (3, 1.0)
+
+
+def test_the_paper_recipe_is_no_more_than_defaults():
+    paper = {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "lr": 0.2,
+        "schedule": "steps",
+        "init": "truncated-normal",
+        "l2": 0.004,
+        "relu_logits": True,
+        "shuffle": False,
+        "pixels": "unit",
+    }
+    recorded = TrainConfig(recipe="paper").to_json()
+    assert recorded == {**TrainConfig().to_json(), "recipe": "paper", **paper}
+    assert TrainConfig(**paper) == TrainConfig.from_json({**recorded, "recipe": "modern"})
+    others = {
+        "momentum": 0.5,
+        "lr": 0.3,
+        "schedule": "constant",
+        "init": "he",
+        "l2": 0,
+        "relu_logits": False,
+        "shuffle": True,
+        "pixels": "standardised",
+    }
+    for name, value in others.items():
+        assert TrainConfig(recipe="paper", **{name: value}).to_json() == {**recorded, name: value}
+    adam = TrainConfig(recipe="paper", optimizer="adam")
+    assert (adam.lr, adam.momentum, adam.schedule) == (0.004, None, "steps")
+
+
+def test_settings_of_before_there_were_recipes_mean_what_they_did():
+    assert TrainConfig.from_json({"optimizer": "sgd", "lr": 0.1, "epochs": 40}) == TrainConfig(optimizer="sgd")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +84,21 @@ def test_defaults_depend_on_the_other_settings():
         ({"dataset": "mnist:folder"}, "takes no folder"),
         ({"kernel": "cs"}, "--kernel: no kernel named 'cs': did you mean csr"),
         ({"optimizer": "Adam"}, "--optimizer must be one of adam, sgd, not 'Adam'"),
-        ({"schedule": "cosine"}, "--schedule must be one of one-cycle, constant"),
+        ({"schedule": "cosine"}, "--schedule must be one of one-cycle, steps, constant"),
+        ({"recipe": "papers"}, "--recipe must be one of modern, paper, not 'papers'"),
+        ({"recipe": None}, "--recipe must be a text, not None"),
+        ({"recipe": "paper", "optimizer": "adagrad"}, "--optimizer must be one of adam, sgd, not 'adagrad'"),
+        ({"init": "normal"}, "--init must be one of he, truncated-normal"),
+        ({"pixels": "raw"}, "--pixels must be one of standardised, unit, per-image"),
+        ({"augment": "all"}, "--augment must be one of auto, none"),
+        ({"dataset": 3}, "--dataset must be a text, not 3"),
+        ({"momentum": 0.9}, "--momentum belongs to --optimizer sgd, not to adam: leave it out"),
+        ({"optimizer": "sgd", "momentum": 1}, "--momentum must be a number from 0 to below 1, not 1"),
+        ({"optimizer": "sgd", "momentum": "much"}, "--momentum must be a number"),
+        ({"l2": -0.1}, "--l2 must be a number from 0 on, not -0.1"),
+        ({"l2": float("nan")}, "--l2"),
+        ({"relu_logits": 1}, "--relu-logits must be true or false, not 1"),
+        ({"shuffle": "no"}, "--shuffle must be true or false, not 'no'"),
         ({"device": "gpu"}, "--device must be one of auto, cpu, cuda, mps"),
         ({"device": "cuda:x"}, "--device"),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),

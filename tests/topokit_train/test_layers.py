@@ -139,7 +139,7 @@ def test_a_state_dict_of_other_edges_is_refused(kernel):
     with pytest.raises(RuntimeError, match=r"values belong to other edges .* build the layer from the topology"):
         linear.load_state_dict(moved.state_dict(), strict=False)
     assert torch.equal(linear.state_dict()["values"], before["values"])
-    with pytest.raises(RuntimeError, match=r"values has shape \(5,\); this layer has 6 edges"):
+    with pytest.raises(RuntimeError, match=r"values has shape \(5,\); this layer has 6 weights"):
         linear.load_state_dict({**before, "values": before["values"][:5]})
     with pytest.raises(RuntimeError, match=r'Missing key.*"digest"'):
         linear.load_state_dict({"values": before["values"], "bias": before["bias"]})

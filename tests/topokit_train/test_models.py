@@ -1,5 +1,8 @@
 """Models: their slots, what fills them, and the first weights."""
 
+from itertools import pairwise
+from math import prod
+
 import pytest
 import torch
 from torch import nn
@@ -8,11 +11,17 @@ import topokit as tk
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear
-from topokit_train.models import MODELS, slots
+from topokit_train.models import MODELS, slots, slots_for
 from topokit_train.models.networks import build_model, count_parameters
 from topokit_train.runs import default_topology
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
+
+
+CONVOLUTIONAL = {
+    "lenet-5": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((500, 50), (2450, 384))],
+    "lenet-5-classic": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((150, 16), (400, 120, 84))],
+}
 
 
 def build(name, topology, seed=0, **options):
@@ -25,7 +34,7 @@ def test_lenet_300_100_has_its_published_shape():
         "fc2.weight": (100, 300),
         "fc3.weight": (10, 100),
     }
-    model = build("lenet-300-100", None, pixels=784, classes=10)
+    model = build("lenet-300-100", None, image=(1, 28, 28), classes=10)
     assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == {
         "fc1.weight": (300, 784),
         "fc1.bias": (300,),
@@ -37,8 +46,11 @@ def test_lenet_300_100_has_its_published_shape():
 
 
 def test_an_mlp_has_the_widths_of_its_topology():
-    assert slots("mlp", widths=(32, 48, 16), pixels=32, classes=16) == {"fc1.weight": (48, 32), "fc2.weight": (16, 48)}
-    assert slots("mlp", widths=(32, 48, 16), pixels=32, classes=10) == {
+    assert slots("mlp", widths=(32, 48, 16), image=(1, 4, 8), classes=16) == {
+        "fc1.weight": (48, 32),
+        "fc2.weight": (16, 48),
+    }
+    assert slots("mlp", widths=(32, 48, 16), image=(1, 4, 8), classes=10) == {
         "fc1.weight": (48, 32),
         "fc2.weight": (16, 48),
         "fc3.weight": (10, 16),
@@ -46,44 +58,45 @@ def test_an_mlp_has_the_widths_of_its_topology():
 
 
 @pytest.mark.parametrize(
-    ("name", "topology", "pixels", "message"),
+    ("name", "topology", "image", "message"),
     [
-        ("mlp", None, 32, "the model mlp has the widths of a topology: give one"),
-        ("mlp", NET, 30, "32 inputs and an image 30 pixels: crop it with --crop 30,48,16"),
-        ("mlp", NET, 40, "32 inputs and an image 40 pixels: make it wider"),
-        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), 784, "--crop 784,300,100"),
+        ("mlp", None, (1, 4, 8), "the model mlp has the widths of a topology: give one"),
+        ("mlp", NET, (1, 5, 6), "32 inputs and an image 30 pixels: crop it with --crop 30,48,16"),
+        ("mlp", NET, (2, 4, 5), "32 inputs and an image 40 pixels: make it wider"),
+        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (1, 28, 28), "--crop 784,300,100"),
     ],
 )
-def test_a_topology_that_does_not_fit(name, topology, pixels, message):
+def test_a_topology_that_does_not_fit(name, topology, image, message):
     with pytest.raises(InvalidSpecError, match=message):
-        build(name, topology, pixels=pixels, classes=10)
+        build(name, topology, image=image, classes=10)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_maps_images_to_logits_and_learns_every_parameter(name):
-    topology = default_topology()
-    model = build(name, topology, pixels=784, classes=7)
+    wiring = CONVOLUTIONAL.get(name, [default_topology()])
+    model = build(name, wiring, image=(1, 28, 28), classes=7)
     logits = model(torch.randn(5, 1, 28, 28))
     assert logits.shape == (5, 7)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    shapes = slots(name, widths=topology.widths, pixels=784, classes=7)
-    dense = build("lenet-300-100", None, pixels=784, classes=7)
-    total = sum(out * into + out for out, into in shapes.values())
-    assert count_parameters(model)["total"] == total
+    shapes = slots_for(name, wiring, image=(1, 28, 28), classes=7)
+    sparse = sum(net.edges - sum(a * b for a, b in pairwise(net.widths)) for net in wiring)
+    dense = build("lenet-300-100", None, image=(1, 28, 28), classes=7)
+    total = sum(prod(shape) + shape[0] for shape in shapes.values())
+    assert count_parameters(model) == {"total": total, "nonzero": total + sparse}
     assert count_parameters(dense) == {"total": 784 * 300 + 300 * 100 + 100 * 7 + 407, "nonzero": 266_307}
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_the_main_job_stores_27930_numbers(kernel):
-    model = build("lenet-300-100", default_topology(), pixels=784, classes=10, kernel=kernel)
+    model = build("lenet-300-100", default_topology(), image=(1, 28, 28), classes=10, kernel=kernel)
     assert count_parameters(model) == {"total": 266_610, "nonzero": 27_930}
     assert [type(part) for part in model.children()] == [SparseLinear, SparseLinear, nn.Linear]
 
 
 def test_a_layer_fills_the_slot_of_its_shape_and_the_others_stay_dense():
     second = tk.Bernoulli(widths=(300, 100), density=".1", seed=0)
-    model = build("lenet-300-100", second, pixels=784, classes=10, kernel={"fc2": "masked"})
+    model = build("lenet-300-100", second, image=(1, 28, 28), classes=10, kernel={"fc2": "masked"})
     assert [type(part) for part in model.children()] == [nn.Linear, SparseLinear, nn.Linear]
     assert model.fc2.kernel == "masked"
     assert (model.fc2.topology_layer().to_dense() == second.layer(0).to_dense()).all()
@@ -91,7 +104,7 @@ def test_a_layer_fills_the_slot_of_its_shape_and_the_others_stay_dense():
 
 def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
     topology = default_topology()
-    model = build("lenet-300-100", topology, pixels=784, classes=10, kernel="masked")
+    model = build("lenet-300-100", topology, image=(1, 28, 28), classes=10, kernel="masked")
     with torch.no_grad():
         for part in model.children():
             part.bias.normal_(generator=torch.Generator().manual_seed(3))
@@ -106,7 +119,7 @@ def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
 
 def test_a_seed_gives_one_network_under_every_kernel():
     states = [
-        build("lenet-300-100", default_topology(), seed, pixels=784, classes=10, kernel=kernel).state_dict()
+        build("lenet-300-100", default_topology(), seed, image=(1, 28, 28), classes=10, kernel=kernel).state_dict()
         for seed, kernel in ((0, "csr"), (0, "masked"), (1, "csr"))
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -116,7 +129,7 @@ def test_a_seed_gives_one_network_under_every_kernel():
 def test_dense_weights_are_drawn_by_their_fan_in_and_from_nothing_but_the_generator():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    model = build("lenet-300-100", None, pixels=784, classes=10)
+    model = build("lenet-300-100", None, image=(1, 28, 28), classes=10)
     assert torch.equal(torch.get_rng_state(), before)
     for part in model.children():
         assert part.weight.std().item() == pytest.approx((2 / part.in_features) ** 0.5, rel=0.05)

@@ -35,6 +35,7 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     assert list(told) == [
         *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
         *("stacked", "train_seconds", "parameters", "dead_classes"),
+        *("dead_units", "effective_sparsity"),
     ]
     assert told["run"] == str(folder)
     assert (told["model"], told["dataset"], told["seed"], told["epochs"]) == ("lenet-300-100", "digits", 0, 3)
@@ -66,12 +67,12 @@ def test_the_threads_are_those_of_the_settings(tmp_path, threads):
 
 
 def test_what_is_recorded(short, straight, tmp_path):
-    config, topology = recorded(straight[0])
+    config, (topology,) = recorded(straight[0])
     assert config == short
     assert tk.fingerprint(topology) == tk.fingerprint(default_topology())
     assert recorded(tmp_path) is None
     train(TrainConfig(epochs=1, batch_size=500), None, run=tmp_path)
-    assert recorded(tmp_path) == (TrainConfig(epochs=1, batch_size=500), None)
+    assert recorded(tmp_path) == (TrainConfig(epochs=1, batch_size=500), ())
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"])

@@ -77,7 +77,9 @@ def test_names_limit_what_may_be_replaced():
 
     model = sparsify(Twice(), NET, names=["right.0", "right.2"])
     assert [name for name, part in model.named_modules() if isinstance(part, SparseLinear)] == ["right.0", "right.2"]
-    with pytest.raises(InvalidSpecError, match=r"no nn.Linear named 'right': it has left.0, left.2, left.3, right.3"):
+    with pytest.raises(
+        InvalidSpecError, match=r"no nn.Linear or nn.Conv2d named 'right': it has left.0, left.2, left.3, right.3"
+    ):
         sparsify(model, NET, names=["right"])
 
 
@@ -118,7 +120,9 @@ def test_a_model_that_is_refused_is_unchanged(net, kernel, message):
 
 def test_a_model_without_a_linear_module_is_refused():
     for model in (nn.Linear(20, 40), nn.Sequential(nn.ReLU())):
-        with pytest.raises(InvalidSpecError, match=r"no nn.Linear to replace; wrap a bare one in nn.Sequential"):
+        with pytest.raises(
+            InvalidSpecError, match=r"no nn.Linear and no nn.Conv2d to replace; wrap a bare one in nn.Sequential"
+        ):
             sparsify(model, NET)
 
 

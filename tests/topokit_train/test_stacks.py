@@ -79,11 +79,13 @@ def test_dense_copies_multiply_with_their_own_weights(shared):
 @TOPOLOGIES
 def test_states_come_back_as_they_went_in(topology, shared):
     models = [
-        build_model("lenet-300-100", topology, pixels=784, classes=10, generator=torch.Generator().manual_seed(k))
+        build_model(
+            "lenet-300-100", topology, image=(1, 28, 28), classes=10, generator=torch.Generator().manual_seed(k)
+        )
         for k in range(3)
     ]
     states = [model.state_dict() for model in models]
-    stack = build_model("lenet-300-100", topology, pixels=784, classes=10, copies=3, shared=shared)
+    stack = build_model("lenet-300-100", topology, image=(1, 28, 28), classes=10, copies=3, shared=shared)
     load_network_states(stack, states)
     for state, found in zip(states, network_states(stack), strict=True):
         assert state.keys() == found.keys()

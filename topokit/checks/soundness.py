@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from topokit.checks.result import CheckResult, Verdict
-from topokit.errors import InvalidSpecError, TooLargeError
+from topokit.errors import InvalidSpecError, OutsideRecipeError, TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
 from topokit.spec import Spec
@@ -31,7 +31,8 @@ def soundness(net: Layered) -> CheckResult:
     """Look for anything in a network that contradicts what is recorded about it.
 
     Three things are looked at, and the reason says which were possible: every layer is in canonical form;
-    the recorded fingerprint is the one computed anew; the recipe, carried out again, gives the same edges.
+    the recorded fingerprint is the one computed anew; the recipe, carried out again, gives the same edges. A recipe
+    that begins with a file of weights cannot be carried out, which contradicts nothing.
     The witness is an edge that is in one of network and recipe and not in the other.
 
     Cost: O(edges), two layers in memory.
@@ -85,6 +86,8 @@ def _recipe(net: Topology) -> _Finding:
         return _Finding(Verdict.HOLDS, "no recipe is recorded")
     try:
         return _compared(net, from_recipe(net.recipe))
+    except OutsideRecipeError as error:
+        return _Finding(Verdict.HOLDS, f"its recipe cannot be rebuilt: {error}")
     except InvalidSpecError as error:
         return _Finding(Verdict.FAILS, f"the recipe describes no network: {error}")
     except TooLargeError as error:

@@ -6,6 +6,8 @@ What a file is, is read from the file and never from its name. docs/format.md de
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,30 @@ from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError,
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._format import Format
 from topokit.formats._graphml import from_networkx, to_networkx
-from topokit.formats._masks import save_masks
+from topokit.formats._masked import parameter_shapes, save_masked
+from topokit.formats._masks import load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
+from topokit.formats._stored import Stored, stored
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
 from topokit.topology import Topology
 
 __all__ = [
     "FORMATS",
+    "Stored",
     "as_tensors",
     "from_networkx",
     "load",
+    "load_all",
+    "load_masks",
+    "parameter_shapes",
     "read_categories",
     "read_images",
     "replacing",
     "save",
+    "save_masked",
     "save_masks",
+    "stored",
     "to_networkx",
 ]
 
@@ -48,6 +58,8 @@ FORMATS = Registry(
 def load(path: str | Path) -> Topology:
     """Read a topology from a file or folder of any of the FORMATS, or from a file of masks.
 
+    Masks of convolutions are read by channel, as topokit.from_masks reads them.
+
     Everything is validated. Whether the edges are those that the file's fingerprint and recipe say is
     left to the soundness check.
 
@@ -60,9 +72,35 @@ def load(path: str | Path) -> Topology:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    try:
+    with _said_of(path):
         topology: Topology = _format_of(path).read(path)
         return topology
+
+
+def load_all(path: str | Path) -> tuple[Topology, ...]:
+    """Read the topologies that a model is wired by, from whatever `load` reads.
+
+    There are several in the checkpoint of a model of several topologies, and in a file of masks whose layers do not
+    chain; masks of convolutions are read by weight. Topologies of masks know the parameters that they belong to.
+
+    Args:
+        path: what to read.
+
+    Raises:
+        FileFormatError: it holds no topology, or is damaged.
+        TooLargeError: not enough free memory; nothing was allocated.
+        TopokitError: it cannot be read.
+    """
+    path = Path(path)
+    with _said_of(path):
+        kind = _format_of(path)
+        return kind.read_all(path) if kind.read_all else (kind.read(path),)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:

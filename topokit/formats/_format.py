@@ -23,6 +23,7 @@ class Format:
         read: makes the topology of a file or folder, and validates all of it.
         write: writes a network to a new file, or into a new, empty folder; returns its fingerprint.
         folder: a network is a folder with one file per layer.
+        read_all: makes the topologies of a file, where it can hold several.
     """
 
     suffix: str
@@ -30,6 +31,7 @@ class Format:
     read: Callable[[Path], Topology]
     write: Callable[..., str]
     folder: bool = False
+    read_all: Callable[[Path], tuple[Topology, ...]] | None = None
 
 
 def require_room(path: Path, widths: Sequence[int], edge_bytes: int) -> None:

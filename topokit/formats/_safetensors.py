@@ -15,6 +15,7 @@ from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.layered import Layered, Promises, Recipe
+from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
 
@@ -53,25 +54,41 @@ def _write_at(file: BinaryIO, place: int, values: NDArray[np.uint64], dtype: str
 
 
 def _metadata(net: Layered, recorded: str, kind: str = "topology") -> dict[str, str]:
-    about = {
-        "topokit.kind": kind,
-        "topokit.schema": str(SCHEMA),
-        "fingerprint": recorded,
-        "widths": json.dumps(net.widths),
-    }
-    return about if net.recipe is None else {**about, "recipe": json.dumps(net.recipe)}
+    return {"topokit.kind": kind, "topokit.schema": str(SCHEMA), **_description(net, recorded)}
 
 
-def as_tensors(net: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata of `net` to put into a safetensors file beside others, such as weights.
+def _description(net: Layered, recorded: str) -> dict[str, str]:
+    about = {"fingerprint": recorded, "widths": json.dumps(net.widths)}
+    known = {"recipe": net.recipe, "names": net.names or None}
+    return about | {key: json.dumps(value) for key, value in known.items() if value is not None}
 
-    `load` then reads the topology from that file. 12 bytes an edge.
+
+def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Tensors and metadata of networks, at least one, to put into a safetensors file beside others, such as weights.
+
+    `load` then reads the topology from that file, or `load_all` several. 12 bytes an edge.
     """
+    if len(nets) == 1:
+        return _layers_of(nets[0], ""), _metadata(nets[0], fingerprint(nets[0]), kind="checkpoint")
+    tensors: dict[str, NDArray[Any]] = {}
+    for number, net in enumerate(nets):
+        tensors |= _layers_of(net, _several(number))
+    described = [_description(net, fingerprint(net)) for net in nets]
+    about = {"topokit.kind": "checkpoint", "topokit.schema": str(SCHEMA)}
+    return tensors, {**about, "topologies": json.dumps(described)}
+
+
+def _layers_of(net: Layered, prefix: str) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {}
     for i, layer in enumerate(net.stream()):
-        tensors[f"layer.{i}.indptr"] = layer.indptr.copy()
-        tensors[f"layer.{i}.indices"] = layer.indices.astype(np.uint32)
-    return tensors, _metadata(net, fingerprint(net), kind="checkpoint")
+        tensors[f"{prefix}layer.{i}.indptr"] = layer.indptr.copy()
+        tensors[f"{prefix}layer.{i}.indices"] = layer.indices.astype(np.uint32)
+    return tensors
+
+
+def _several(number: int) -> str:
+    """What the tensors of one of several topologies begin with."""
+    return f"topology.{number}."
 
 
 def read(path: Path) -> Topology:
@@ -80,44 +97,88 @@ def read(path: Path) -> Topology:
     Cost: O(edges) time, 8 bytes an edge and up to 13 for the widest layer.
 
     Raises:
-        FileFormatError: damaged, written by a later release, or no topology.
+        FileFormatError: damaged, written by a later release, no topology, or several.
         InvalidGraphError: its arrays are no layered graph.
         TooLargeError: not enough free memory.
     """
     with opened(path) as file:
         metadata: dict[str, str] = file.metadata() or {}
-        kind = metadata.get("topokit.kind")
-        if kind == "topology" or (kind == "checkpoint" and "widths" in metadata):
-            return _read_topology(path, file, metadata, alone=kind == "topology")
-        if holds_masks(file):
-            return read_masks(path, file, metadata)
+        found = _topologies(path, file, metadata)
+        if found is None:
+            return from_masks(_masks(path, file, metadata))
+    if len(found) > 1:
+        shapes = ", ".join("-".join(map(str, net.widths)) for net in found)
+        raise FileFormatError(
+            f"{path} holds {len(found)} topologies ({shapes}), not one: read them with topokit.formats.load_all"
+        )
+    return found[0]
+
+
+def read_all(path: Path) -> tuple[Topology, ...]:
+    """Read a topology, a checkpoint's topologies or those of masks; as `read`, which wants one."""
+    with opened(path) as file:
+        metadata: dict[str, str] = file.metadata() or {}
+        found = _topologies(path, file, metadata)
+        return wirings(_masks(path, file, metadata)) if found is None else found
+
+
+def _masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    if holds_masks(file):
+        return read_masks(path, file, metadata)
     raise FileFormatError(
         f"{path} holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask)"
     )
 
 
-def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone: bool) -> Topology:
+def _topologies(path: Path, file: Any, metadata: Mapping[str, str]) -> tuple[Topology, ...] | None:
+    """The topologies of a file; None where it is neither a topology nor a checkpoint of any."""
+    kind = metadata.get("topokit.kind")
+    if kind == "topology" or (kind == "checkpoint" and "widths" in metadata):
+        require_known_schema(metadata, path)
+        return (_read_topology(path, file, metadata, alone=kind == "topology"),)
+    if kind != "checkpoint" or "topologies" not in metadata:
+        return None
     require_known_schema(metadata, path)
-    widths = parse_widths(metadata.get("widths"))
-    _require_tensors(path, file, widths, alone=alone)
-    edges = [file.get_slice(f"layer.{i}.indices").get_shape()[0] for i in range(len(widths) - 1)]
-    require_room(path, widths, 8 * sum(edges) + 13 * max(edges))
-    arrays = (
-        (file.get_tensor(f"layer.{i}.indptr"), file.get_tensor(f"layer.{i}.indices")) for i in range(len(widths) - 1)
+    with damaged(path, ValueError, RecursionError):
+        described = json.loads(metadata["topologies"])
+    if (
+        not isinstance(described, list)
+        or not described
+        or not all(isinstance(about, dict) and all(isinstance(v, str) for v in about.values()) for about in described)
+    ):
+        raise FileFormatError(f"{path}: topologies must be a JSON list of descriptions")
+    return tuple(
+        _read_topology(path, file, about, alone=False, prefix=_several(number))
+        for number, about in enumerate(described)
     )
+
+
+def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone: bool, prefix: str = "") -> Topology:
+    widths = parse_widths(metadata.get("widths"))
+    _require_tensors(path, file, widths, prefix, alone=alone)
+    layers = [f"{prefix}layer.{i}" for i in range(len(widths) - 1)]
+    edges = [file.get_slice(f"{layer}.indices").get_shape()[0] for layer in layers]
+    require_room(path, widths, 8 * sum(edges) + 13 * max(edges))
+    arrays = ((file.get_tensor(f"{layer}.indptr"), file.get_tensor(f"{layer}.indices")) for layer in layers)
     recipe = _recipe(metadata, path)
     recorded = metadata.get("fingerprint", "")
     if len(recorded) != 64 or set(recorded) - set("0123456789abcdef"):
         raise FileFormatError(f"{path}: the fingerprint must be 64 hexadecimal digits")
-    promises = _promises(recipe, widths)
-    return Topology.from_csr(arrays, widths, recipe=recipe, promises=promises, recorded_fingerprint=recorded)
+    return Topology.from_csr(
+        arrays,
+        widths,
+        recipe=recipe,
+        promises=_promises(recipe, widths),
+        recorded_fingerprint=recorded,
+        names=_names(metadata, path, len(layers)),
+    )
 
 
-def _require_tensors(path: Path, file: Any, widths: tuple[int, ...], *, alone: bool) -> None:
+def _require_tensors(path: Path, file: Any, widths: tuple[int, ...], prefix: str, *, alone: bool) -> None:
     names = set(file.keys())
     if len(widths) - 1 > len(names):
         raise FileFormatError(f"{path}: {len(widths)} widths, but only {len(names)} tensors")
-    wanted = {f"layer.{i}.{part}" for i in range(len(widths) - 1) for part in ("indptr", "indices")}
+    wanted = {f"{prefix}layer.{i}.{part}" for i in range(len(widths) - 1) for part in ("indptr", "indices")}
     wrong = (wanted - names) or (names - wanted if alone else set())
     if wrong:
         problem = "lacks" if wanted - names else "holds more than a topology:"
@@ -142,6 +203,16 @@ def _recipe(metadata: Mapping[str, str], path: Path) -> Recipe | None:
     return recipe
 
 
+def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
+    if "names" not in metadata:
+        return []
+    with damaged(path, ValueError, RecursionError):
+        names = json.loads(metadata["names"])
+    if not isinstance(names, list) or len(names) != layers or not all(isinstance(name, str) for name in names):
+        raise FileFormatError(f"{path}: names must be a JSON list of {layers} names, one for each layer")
+    return names
+
+
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:
     """What the recipe's maker vouches for; nothing where it is unknown or describes another network.
 
@@ -157,4 +228,6 @@ def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None
     return spec.promises if spec.widths == widths else None
 
 
-FORMAT = Format(suffix=".safetensors", begins=lambda start: start[8:9] == b"{", read=read, write=write)
+FORMAT = Format(
+    suffix=".safetensors", begins=lambda start: start[8:9] == b"{", read=read, write=write, read_all=read_all
+)

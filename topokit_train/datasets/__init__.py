@@ -25,6 +25,7 @@ DATASETS = Registry(
         "digits": "topokit_train.datasets.digits:load",
         "mnist": "topokit_train.datasets.mnist:load_mnist",
         "fashion-mnist": "topokit_train.datasets.mnist:load_fashion_mnist",
+        "cifar10": "topokit_train.datasets.cifar10:load_cifar10",
         "idx": "topokit_train.datasets.idx:load",
     },
 )
@@ -45,6 +46,8 @@ class Dataset:
         test_images: shape (M, channels, rows, columns).
         test_labels: shape (M,).
         classes: number of classes.
+        crop: (rows, columns) of the part that a network sees of an image: in training a random one, mirrored and
+            recoloured at random, see `topokit_train.augmentation`; in tests the middle. None: all of each image.
     """
 
     name: str
@@ -53,11 +56,18 @@ class Dataset:
     test_images: UInt8Array
     test_labels: UInt8Array
     classes: int
+    crop: tuple[int, int] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, rows, columns) of what a network sees of an image."""
+        channels, rows, columns = self.train_images.shape[1:]
+        return channels, *(self.crop or (rows, columns))
 
     @property
     def pixels(self) -> int:
-        """Numbers in one image: channels * rows * columns."""
-        return prod(self.train_images.shape[1:])
+        """Numbers in what a network sees of an image: channels * rows * columns."""
+        return prod(self.input_shape)
 
     def checksum(self) -> str:
         """The SHA-256 of shapes, images and labels, as hexadecimal digits. O(pixels of all images)."""

@@ -6,14 +6,12 @@ Sources: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 
-from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
 from topokit_train.datasets import Dataset
 from topokit_train.datasets.idx import FILES, find, from_files
+from topokit_train.datasets.published import require_published, retrieve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,31 +94,17 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
 
 def _verify(published: Published, number: int, path: Path) -> None:
     known = [published.gzipped[number], *published.plain[number : number + 1]]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found not in known:
-        raise FileFormatError(
-            f"{path} is not the published file of {published.name}: its MD5 is {found}, not {' or '.join(known)}. "
-            "Fetch it again, or give your own files as --dataset idx:FOLDER"
-        )
+    advice = "Fetch it again, or give your own files as --dataset idx:FOLDER"
+    require_published(path, known, published.name, advice)
 
 
 def _fetch(published: Published, number: int, folders: list[Path]) -> Path:
-    """The file from the cache, or downloaded into it; pooch verifies the checksum in both cases."""
-    try:
-        import pooch
-    except ImportError:
-        raise MissingDependencyError("to download datasets, install pooch: pip install 'topokit[train]'") from None
-    cache = Path(pooch.os_cache("topokit")) / published.name
-    file = f"{FILES[number]}.gz"
-    failure: Exception | None = None
-    for mirror in published.mirrors:
-        try:
-            return Path(pooch.retrieve(mirror + file, f"md5:{published.gzipped[number]}", fname=file, path=cache))
-        except (OSError, ValueError) as error:  # no network, no such file; another checksum
-            failure = error
-    raise TopokitError(
-        f"{published.name} needs {', '.join(f'{name}.gz' for name in FILES)}: {file} is not in "
-        f"{', '.join(map(str, [*folders, cache]))}, and could not be downloaded ({shorten(str(failure), 120)}). "
-        "Put the files into a folder and name it by --data-dir or TOPOKIT_DATA_DIR"
+    (path,) = retrieve(
+        published.name,
+        f"{FILES[number]}.gz",
+        published.gzipped[number],
+        mirrors=published.mirrors,
+        folders=folders,
+        needs=[f"{name}.gz" for name in FILES],
     )
+    return path

@@ -6,34 +6,61 @@ known without torch; the registry holds strings, so that listing the models impo
 
 from __future__ import annotations
 
-from topokit._registry import Registry
+from collections.abc import Sequence
 
-Slots = dict[str, tuple[int, int]]
-"""Parameter name -> (out, in), in the order in which the data pass them."""
+from topokit._registry import Registry
+from topokit.layered import Layered
+
+Slots = dict[str, tuple[int, ...]]
+"""Parameter name -> its shape, in the order in which the data pass them: (out, in) of a linear layer, or
+(out, in, rows, columns) of a convolution."""
+
+Image = tuple[int, int, int]
+"""The shape of an image: (channels, rows, columns)."""
+
+Wiring = Layered | Sequence[Layered] | None
+"""What wires a model: a topology, or several, of which each fills the slots that are left; None for a dense model."""
+
+MNIST: Image = (1, 28, 28)
 
 MODELS = Registry(
     "model",
     {
         "lenet-300-100": "topokit_train.models.perceptron:LENET_300_100",
+        "lenet-5": "topokit_train.models.convolutional:LENET_5",
+        "lenet-5-classic": "topokit_train.models.convolutional:LENET_5_CLASSIC",
         "mlp": "topokit_train.models.perceptron:MLP",
     },
 )
 
 
-def slots(model: str, *, widths: tuple[int, ...] | None = None, pixels: int = 784, classes: int = 10) -> Slots:
+def slots(model: str, *, widths: tuple[int, ...] | None = None, image: Image = MNIST, classes: int = 10) -> Slots:
     """The slots of a model.
 
     Args:
         model: a name in MODELS.
-        widths: of the topology that is to fill them; None for a dense model.
-        pixels: numbers in one input.
+        widths: of the topology that is to fill them; None for a dense model, or for several topologies.
+        image: shape of an image, (channels, rows, columns).
         classes: number of classes.
 
     Raises:
-        InvalidSpecError: no such model, or one that such a topology cannot fill.
+        InvalidSpecError: no such model, or one that such a topology cannot fill, or that such images do not fit.
 
     >>> slots("lenet-300-100")
     {'fc1.weight': (300, 784), 'fc2.weight': (100, 300), 'fc3.weight': (10, 100)}
     """
-    table: Slots = MODELS[model].slots(widths, pixels, classes)
+    table: Slots = MODELS[model].slots(widths, image, classes)
     return table
+
+
+def slots_for(model: str, wiring: Wiring, *, image: Image, classes: int) -> Slots:
+    """The slots of a model that is to be wired so; else as `slots`."""
+    nets = as_sequence(wiring)
+    return slots(model, widths=nets[0].widths if len(nets) == 1 else None, image=image, classes=classes)
+
+
+def as_sequence(wiring: Wiring) -> tuple[Layered, ...]:
+    """The topologies, however they were given."""
+    if isinstance(wiring, Layered):
+        return (wiring,)
+    return tuple(wiring or ())

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
 
 from topokit.errors import InvalidSpecError
-from topokit_train.models import Slots
+from topokit_train.models import Image, Slots
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,13 +29,15 @@ class Perceptron:
     """
 
     hidden: tuple[int, ...] | None
+    convolutions: ClassVar[Mapping[str, int]] = {}
 
-    def slots(self, widths: tuple[int, ...] | None, pixels: int, classes: int) -> Slots:
+    def slots(self, widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
         """The weights: {"fc1.weight": (out, in), ...}.
 
         Raises:
             InvalidSpecError: there is no topology to take the widths from, or its inputs are not the pixels.
         """
+        pixels = prod(image)
         if self.hidden is not None:
             chain = (pixels, *self.hidden, classes)
         elif widths is None:
@@ -47,7 +50,7 @@ class Perceptron:
             chain = widths if widths[-1] == classes else (*widths, classes)
         return {f"fc{number}.weight": (out, into) for number, (into, out) in enumerate(pairwise(chain), start=1)}
 
-    def module(self, layers: Mapping[str, nn.Module]) -> nn.Module:
+    def module(self, layers: Mapping[str, nn.Module], _image: Image) -> nn.Module:
         """The torch module over layers that are named as the slots, without `.weight`."""
         from topokit_train.models.networks import MultilayerPerceptron
 

@@ -1,0 +1,94 @@
+"""`topokit extract`: take the topology out of a model's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import FILE, NAMES, OUTPUT, force_option, json_option
+
+if TYPE_CHECKING:
+    from topokit.extraction import Extraction
+
+
+@click.command("extract")
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=OUTPUT, help="File to write; named after CHECKPOINT where left out.")
+@click.option("--layers", type=NAMES, help="Layers' names or shell patterns, in order; every *.weight where left out.")
+@click.option("--rule", type=click.Choice(["mask", "nonzero"]), help="Take given masks only, or what is not 0.")
+@click.option("--above", type=float, metavar="T", help="Take the weights w with |w| > T.")
+@click.option("--keep", metavar="SHARE", help="Take this share of the weights, the largest.")
+@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="What --keep is a share of.")
+@click.option(
+    "--conv",
+    type=click.Choice(["channel", "weight"]),
+    default="channel",
+    show_default=True,
+    help="An edge of a convolution is a whole filter, or a weight.",
+)
+@click.option("--masks", "as_masks", is_flag=True, help="Write masks, whether the layers are a chain or not.")
+@force_option
+@json_option
+def command(
+    checkpoint: Path,
+    output: Path | None,
+    layers: tuple[str, ...] | None,
+    rule: str | None,
+    above: float | None,
+    keep: str | None,
+    scope: str,
+    conv: str,
+    as_masks: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Take the topology out of CHECKPOINT, a file of weights.
+
+    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. Where no rule is given,
+    an edge is a weight that a layer's mask keeps, or, where it has no mask, a weight other than 0.
+
+    \b
+    topokit extract run/checkpoint.safetensors -o trained.safetensors
+    topokit extract model.pt --keep .1 --layers 'fc*'
+    topokit extract model.onnx --above .05 --masks
+    """  # noqa: D301 (click wants the control character)
+    from topokit.extraction import Rule, select
+    from topokit.formats import save, save_masks
+    from topokit_train.weights import read_weights
+
+    found = select(read_weights(checkpoint), Rule(name=rule, above=above, keep=keep, scope=scope), layers or ())
+    path = output or Path(f"{checkpoint.stem}-{'masks' if as_masks else 'topology'}.safetensors")
+    if as_masks:
+        save_masks(found.masks, path, force=force)
+        _show(found, {"file": str(path)}, [("file", str(path))], as_json)
+        return
+    found = found.in_order(conv)
+    net = found.topology(conv)
+    fingerprint = save(net, path, force=force)
+    render.notes(net)
+    about = render.describe(net, path, fingerprint)
+    _show(found, about, render.summary(net, about), as_json)
+
+
+def _show(found: Extraction, about: dict[str, Any], rows: list[tuple[str, str]], as_json: bool) -> None:
+    layers = found.layers()
+    if as_json:
+        render.as_json({**about, "layers": layers})
+        return
+    render.table(rows)
+    click.echo()
+    lines = [
+        (
+            layer["name"],
+            " x ".join(map(str, layer["shape"])),
+            f"{layer['kept']:,}",
+            f"{layer['total']:,}",
+            f"{layer['kept'] / layer['total']:.4g}",
+            layer["rule"],
+        )
+        for layer in layers
+    ]
+    render.grid(("layer", "shape", "kept", "of", "share", "rule"), lines, left=("layer", "shape", "rule"))

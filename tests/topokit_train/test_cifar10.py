@@ -1,0 +1,339 @@
+"""cifar10: its files found, verified, unpacked and downloaded; what is damaged is refused; what networks see of it."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+
+from topokit.errors import FileFormatError, TopokitError
+from topokit_train.augmentation import central_crop
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import cifar10, load_dataset
+from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER, load
+from topokit_train.runs import train, train_seeds
+from topokit_train.training import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+RECORDS = 20  # in each small file
+
+
+def small_files():
+    """The contents of six small files in the published form."""
+    random = np.random.default_rng(0)
+    files = {}
+    for name in CIFAR10.files:
+        labels = random.integers(0, 10, RECORDS, dtype=np.uint8)
+        files[name] = b"".join(bytes([label]) + random.bytes(3072) for label in labels)
+    return files
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+def archive(files):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in files.items():
+            about = tarfile.TarInfo(f"{FOLDER}/{name}")
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return gzip.compress(stream.getvalue(), mtime=0)
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Small published files in an archive on a server of this machine; what `cifar10` is, is these."""
+    source = tmp_path / "server"
+    source.mkdir()
+    packed = archive(small_files())
+    (source / ARCHIVE).write_bytes(packed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("TOPOKIT_DATA_DIR", raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=source))
+    threading.Thread(target=server.serve_forever).start()
+    small = dataclasses.replace(
+        CIFAR10,
+        mirrors=("http://127.0.0.1:1/", f"http://127.0.0.1:{server.server_port}/"),
+        archive=md5(packed),
+        files={name: md5(content) for name, content in small_files().items()},
+    )
+    monkeypatch.setattr(cifar10, "CIFAR10", small)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path, server):  # noqa: ARG001 (the small files are the published ones)
+    """A data folder that holds the small files."""
+    place = tmp_path / "data" / FOLDER
+    place.mkdir(parents=True)
+    for name, content in small_files().items():
+        (place / name).write_bytes(content)
+    return tmp_path / "data"
+
+
+def pixel(content, record, channel, row, column):
+    """A pixel, read as the description of the files says."""
+    return content[record * 3073 + 1 + channel * 1024 + row * 32 + column]
+
+
+def check(dataset):
+    files = small_files()
+    assert dataset.train_images.shape == (5 * RECORDS, 3, 32, 32)
+    assert dataset.test_images.shape == (RECORDS, 3, 32, 32)
+    for record, channel, row, column in [(0, 0, 0, 0), (3, 2, 31, 4), (19, 1, 7, 30)]:
+        for number in range(5):
+            found = dataset.train_images[number * RECORDS + record, channel, row, column]
+            assert found == pixel(files[f"data_batch_{number + 1}.bin"], record, channel, row, column)
+        assert dataset.test_images[record, channel, row, column] == pixel(
+            files["test_batch.bin"], record, channel, row, column
+        )
+    assert dataset.train_labels.tolist() == [
+        files[f"data_batch_{number}.bin"][record * 3073] for number in range(1, 6) for record in range(RECORDS)
+    ]
+    assert dataset.test_labels.tolist() == list(files["test_batch.bin"][::3073])
+    assert dataset.classes == 10
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("place", [FOLDER, f"cifar10/{FOLDER}", "cifar10", "."])
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_are_found_in_the_data_folder(tmp_path, place, packed):
+    data = tmp_path / "data"
+    (data / place).mkdir(parents=True)
+    if packed:
+        (data / place.removesuffix(FOLDER) / ARCHIVE).write_bytes(archive(small_files()))
+    else:
+        for name, content in small_files().items():
+            (data / place / name).write_bytes(content)
+    check(load_dataset("cifar10", data))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_archive_is_downloaded_and_unpacked_once(server, tmp_path):
+    check(load_dataset("cifar10", tmp_path))
+    server.shutdown()
+    server.server_close()
+    check(load_dataset("cifar10", tmp_path))
+    unpacked = next((tmp_path / "cache" / "topokit" / "cifar10").rglob("data_batch_2.bin"))
+    unpacked.unlink()
+    check(load_dataset("cifar10"))
+    unpacked.write_bytes(b"\x00" * 3073)
+    with pytest.raises(FileFormatError, match=r"data_batch_2\.bin is not the published file"):
+        load_dataset("cifar10")
+
+
+@pytest.mark.usefixtures("server")
+def test_without_a_network_the_message_says_what_is_needed(tmp_path):
+    with pytest.raises(TopokitError) as refused:
+        load(dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)), tmp_path)
+    message = str(refused.value)
+    for part in (*CIFAR10.files, ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "--data-dir", "TOPOKIT_DATA_DIR"):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.usefixtures("server")
+def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
+    (tmp_path / ARCHIVE).write_bytes(archive(small_files())[:-9])
+    with pytest.raises(FileFormatError, match=rf"{ARCHIVE} is not the published file of cifar10: its MD5 is"):
+        load_dataset("cifar10", tmp_path)
+
+
+def swapped(files):
+    files["data_batch_1.bin"], files["data_batch_2.bin"] = files["data_batch_2.bin"], files["data_batch_1.bin"]
+
+
+def cut(files):
+    files["data_batch_4.bin"] = files["data_batch_4.bin"][:-1]
+
+
+def emptied(files):
+    files["test_batch.bin"] = b""
+
+
+def shifted(files):
+    files["data_batch_5.bin"] = files["data_batch_5.bin"][1:] + b"\x00"
+
+
+def one_record_less(files):
+    files["data_batch_3.bin"] = files["data_batch_3.bin"][:-3073]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (swapped, r"data_batch_1\.bin is not the published file of cifar10: its MD5 is .* Fetch it again"),
+        (cut, r"data_batch_4\.bin holds 61,459 bytes: CIFAR-10 has records of 3,073 bytes"),
+        (emptied, r"test_batch\.bin holds 0 bytes"),
+        (shifted, r"data_batch_5\.bin: record 0 has the label \d+; labels are 0 to 9"),
+        (one_record_less, r"data_batch_3\.bin is not the published file"),
+    ],
+)
+def test_damaged_files_are_refused(folder, change, message):
+    files = small_files()
+    change(files)
+    for name, content in files.items():
+        (folder / FOLDER / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=message) as refused:
+        load_dataset("cifar10", folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_fetched_with_the_others(folder, tmp_path):
+    (folder / FOLDER / "data_batch_3.bin").unlink()
+    check(load_dataset("cifar10", folder))
+    assert (tmp_path / "cache").exists()
+
+
+def trainer(dataset, **settings):
+    seeds = settings.pop("seeds", None)
+    config = TrainConfig(dataset="cifar10", epochs=2, batch_size=30, **settings)
+    return Trainer(config, None, dataset, device=CPU, kernel="auto", seeds=seeds)
+
+
+def collected(made):
+    images, labels = zip(*made.batches(), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def test_networks_see_crops_of_24(folder):
+    dataset = load_dataset("cifar10", folder)
+    assert dataset.input_shape == (3, 24, 24)
+    assert dataset.pixels == 1728
+    made = trainer(dataset)
+    assert made.config.pixels == "per-image"
+    assert made.images.dtype == made.test[0].dtype == torch.uint8
+    images, labels = collected(made)
+    assert images.shape == (100, 3, 24, 24)
+    assert images.mean((1, 2, 3)).abs().max() < 1e-5
+    assert (images.square().mean((1, 2, 3)) - 1).abs().max() < 1e-4
+    assert torch.equal(labels, made.labels[made.order()])
+
+
+def test_tests_see_the_middle(folder):
+    dataset = load_dataset("cifar10", folder)
+    made = trainer(dataset, validation=10)
+    seen = made.inputs.of_tests(made.test[0])
+    for image, found in zip(dataset.test_images, seen, strict=True):
+        middle = image[:, 4:28, 4:28].astype(float)
+        np.testing.assert_allclose(found, (middle - middle.mean()) / middle.std(), atol=1e-5)
+    (metrics,) = made.run_epoch()
+    with torch.no_grad():
+        right = (made.model(seen).argmax(1) == made.test[1]).float().mean().item()
+    assert metrics.test_accuracy == pytest.approx(right)
+    assert metrics.validation_accuracy is not None
+
+
+def test_without_augmentation_training_sees_the_middle_too(folder):
+    made = trainer(load_dataset("cifar10", folder), augment="none", shuffle=False)
+    images, _ = collected(made)
+    torch.testing.assert_close(images, made.inputs.of_tests(made.images))
+
+
+@pytest.mark.parametrize("pixels", ["unit", "standardised"])
+def test_crops_can_be_scaled_in_other_ways(folder, pixels):
+    dataset = load_dataset("cifar10", folder)
+    made = trainer(dataset, augment="none", shuffle=False, pixels=pixels)
+    wanted = dataset.train_images[:, :, 4:28, 4:28] / 255
+    if pixels == "standardised":
+        wanted = (wanted * 255 - dataset.train_images.mean()) / dataset.train_images.std()
+    np.testing.assert_allclose(collected(made)[0], wanted, atol=1e-5)
+
+
+def test_each_epoch_and_seed_has_draws_of_its_own(folder):
+    dataset = load_dataset("cifar10", folder)
+    one, other = (trainer(dataset, shuffle=False, seed=seed) for seed in (1, 2))
+    first = collected(one)[0]
+    assert torch.equal(first, collected(one)[0])
+    assert not torch.equal(first, collected(other)[0])
+    assert torch.equal(first, collected(trainer(dataset, shuffle=False, seed=3, order_seed=1))[0])
+    one.run_epoch()
+    assert not torch.equal(first, collected(one)[0])
+    whole = collected(trainer(dataset, shuffle=False, seed=1, validation=1))[0]
+    assert len(whole) == 99
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("order_seed", [None, 7])
+def test_stacked_networks_see_what_they_would_alone(folder, shuffle, order_seed):
+    dataset = load_dataset("cifar10", folder)
+    settings = {"shuffle": shuffle, "order_seed": order_seed}
+    stack = trainer(dataset, seeds=(3, 4), **settings)
+    assert stack.shared == (order_seed is not None)
+    images, labels = collected(stack)
+    for k, seed in enumerate((3, 4)):
+        seen, wanted = collected(trainer(dataset, seed=seed, **settings))
+        assert torch.equal(images if stack.shared else images[:, k], seen)
+        assert torch.equal(labels if stack.shared else labels[:, k], wanted)
+
+
+def test_a_run_goes_on_bit_for_bit(folder, tmp_path, assert_same_run):
+    config = TrainConfig(dataset="cifar10", data_dir=folder, epochs=3, batch_size=30, recipe="paper")
+    train(config, None, run=tmp_path / "straight")
+    step = Trainer.step
+
+    def stop(self, images, labels):
+        if self.epochs_done == 1:
+            raise KeyboardInterrupt
+        return step(self, images, labels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, None, run=tmp_path / "broken")
+    train(config, None, run=tmp_path / "broken", resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_several_seeds_train(folder, tmp_path):
+    config = TrainConfig(dataset="cifar10", data_dir=folder, epochs=1, batch_size=30)
+    results = train_seeds(config, None, [0, 1], run=tmp_path / "runs")
+    alone = train(dataclasses.replace(config, seed=1), None, run=tmp_path / "alone")
+    assert results[1].test_accuracy == pytest.approx(alone.test_accuracy, abs=0.1)
+
+
+@pytest.mark.cifar10
+def test_the_published_files(cifar10_dir):
+    dataset = load_dataset("cifar10", cifar10_dir)
+    assert dataset.train_images.shape == (50_000, 3, 32, 32)
+    assert dataset.test_images.shape == (10_000, 3, 32, 32)
+    assert np.bincount(dataset.train_labels).tolist() == [5000] * 10
+    assert np.bincount(dataset.test_labels).tolist() == [1000] * 10
+    assert dataset.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    # the well-known means of the three channels
+    np.testing.assert_allclose(dataset.train_images.mean((0, 2, 3)) / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
+
+
+@pytest.mark.cifar10
+def test_published_images_train(cifar10_dir):
+    dataset = load_dataset("cifar10", cifar10_dir)
+    few = dataclasses.replace(
+        dataset,
+        train_images=dataset.train_images[:5000],
+        train_labels=dataset.train_labels[:5000],
+        test_images=dataset.test_images[:1000],
+        test_labels=dataset.test_labels[:1000],
+    )
+    made = Trainer(TrainConfig(dataset="cifar10", epochs=2), None, few, device=CPU, kernel="auto")
+    made.run_epoch()
+    assert made.run_epoch()[0].test_accuracy > 0.2
+    assert central_crop(made.images, (24, 24)).shape == (5000, 3, 24, 24)

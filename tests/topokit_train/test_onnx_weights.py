@@ -1,0 +1,163 @@
+"""ONNX models: which matrices are layers, and which way round they lie, is read from the graph."""
+
+import numpy as np
+import pytest
+
+import topokit as tk
+from topokit.errors import FileFormatError, TopokitError
+from topokit_train import read_weights
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402 (skipped without it)
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(*shape):
+    return (RNG.standard_normal(shape) * (RNG.random(shape) < 0.5)).astype(np.float32)
+
+
+def node(kind, inputs, output, **attributes):
+    return helper.make_node(kind, inputs, [output], **attributes)
+
+
+def save(path, nodes, tensors, shape=(2, 6), **options):
+    """A model of input x and output y."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape))],
+        [
+            value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(value, name)
+            for name, value in tensors.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.checker.check_model(model)
+    onnx.save(model, path, **options)
+
+
+def edges(path, **options):
+    return [layer.to_dense().T for layer in tk.extract(read_weights(path), **options).stream()]
+
+
+def test_orientations(tmp_path):
+    """x -> Gemm transB -> Gemm -> MatMul -> MatMul of a Transpose -> W x: every way of multiplying by (out, in)."""
+    w1, w2, w3, w4 = drawn(7, 6), drawn(5, 7), drawn(4, 5), drawn(3, 4)
+    nodes = [
+        node("Gemm", ["x", "w1", "bias"], "a", transB=1),
+        node("Relu", ["a"], "b"),
+        node("Gemm", ["b", "z2"], "c"),
+        node("Identity", ["z3"], "z3i"),
+        node("MatMul", ["c", "z3i"], "d"),
+        node("Transpose", ["a4"], "a4t", perm=[1, 0]),
+        node("MatMul", ["d", "a4t"], "y"),
+        node("Transpose", ["table"], "unused"),
+    ]
+    tensors = {
+        "a4": w4,
+        "z3": w3.T.copy(),
+        "z2": w2.T.copy(),
+        "w1": w1,
+        "bias": np.zeros(7, np.float32),
+        "table": drawn(9, 9),
+    }
+    save(tmp_path / "model", nodes, tensors)
+    found = edges(tmp_path / "model")
+    assert list(read_weights(tmp_path / "model").default) == ["w1", "z2", "z3", "a4"]
+    for mask, weight in zip(found, [w1, w2, w3, w4], strict=True):
+        assert np.array_equal(mask, weight != 0)
+    assert np.array_equal(edges(tmp_path / "model", layers=["table"])[0], tensors["table"] != 0)  # as (out, in)
+    assert tk.extract(read_weights(tmp_path / "model")).recipe["extraction"] == "onnx"
+
+
+def test_a_matrix_on_the_left(tmp_path):
+    weight = drawn(4, 3)
+    save(tmp_path / "model", [node("MatMul", ["w", "x"], "y")], {"w": weight}, shape=(3, 5))
+    assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
+    save(tmp_path / "model", [node("Gemm", ["z", "x"], "y", transA=1)], {"z": weight.T.copy()}, shape=(3, 5))
+    assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
+
+
+def test_convolutions_and_constants(tmp_path):
+    conv, fc = drawn(5, 1, 3, 3), drawn(2, 20)
+    nodes = [
+        node("Conv", ["x", "conv.weight"], "a"),
+        node("Flatten", ["a"], "b"),
+        node("Constant", [], "k", value=numpy_helper.from_array(fc, "k")),
+        node("Gemm", ["b", "k"], "y", transB=1),
+    ]
+    graph_shape = (2, 1, 4, 4)
+    save_conv(tmp_path / "model", nodes, {"conv.weight": conv}, graph_shape)
+    found = edges(tmp_path / "model")
+    assert np.array_equal(found[0], (conv != 0).any((2, 3)))
+    assert np.array_equal(found[1], (fc != 0).reshape(2, 5, 4).any(2))
+    assert np.array_equal(
+        edges(tmp_path / "model", layers=["conv.weight"], conv="weight")[0], (conv != 0).reshape(5, 9)
+    )
+
+
+def save_conv(path, nodes, tensors, shape):
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, None])],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+
+
+def test_weights_beside_the_file_and_of_small_types(tmp_path):
+    weight = drawn(64, 6)
+    save(
+        tmp_path / "model.onnx",
+        [node("Gemm", ["x", "w"], "y", transB=1)],
+        {"w": weight},
+        save_as_external_data=True,
+        location="data",
+        size_threshold=0,
+    )
+    assert (tmp_path / "data").exists()
+    assert np.array_equal(edges(tmp_path / "model.onnx")[0], weight != 0)
+    (tmp_path / "data").unlink()
+    with pytest.raises(FileFormatError, match="damaged or no ONNX model"):
+        read_weights(tmp_path / "model.onnx")
+    half = helper.make_tensor("w", TensorProto.BFLOAT16, (2, 3), [0, 1, 2, 0, 0, 3])
+    graph = helper.make_graph([node("Gemm", ["x", "w"], "y", transB=1)], "g", [], [], [half])
+    onnx.save(helper.make_model(graph), tmp_path / "half")
+    assert edges(tmp_path / "half")[0].astype(int).tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
+def test_tied_weights_are_one_layer(tmp_path):
+    weight = drawn(3, 6)
+    nodes = [node("Gemm", ["x", "w"], "a", transB=1), node("Gemm", ["a", "w"], "y")]
+    save(tmp_path / "model", nodes, {"w": weight})
+    assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
+
+
+def test_models_that_are_damaged(tmp_path):
+    save(tmp_path / "model", [node("Gemm", ["x", "w"], "y", transB=1)], {"w": drawn(7, 6)})
+    content = (tmp_path / "model").read_bytes()
+    cases = [content[:size] for size in range(1, len(content), 7)]
+    for _ in range(150):
+        noise = bytearray(content)
+        for at in RNG.integers(0, len(noise), 4):
+            noise[at] = RNG.integers(256)
+        cases.append(bytes(noise))
+    refused = 0
+    for case in cases:
+        (tmp_path / "bad").write_bytes(case)
+        try:
+            tk.extract(read_weights(tmp_path / "bad"))
+        except TopokitError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise lands in the numbers)
+            refused += 1
+    assert refused > len(cases) // 4
+    graph = helper.make_graph([], "g", [], [], [helper.make_tensor("w", TensorProto.FLOAT, (2, 2), [1, 2, 3, 4])])
+    graph.initializer[0].dims[0] = 3
+    onnx.save(helper.make_model(graph), tmp_path / "short")
+    with pytest.raises(FileFormatError, match="damaged or no ONNX model"):
+        tk.extract(read_weights(tmp_path / "short"), layers=["w"])

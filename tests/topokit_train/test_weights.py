@@ -1,0 +1,287 @@
+"""Weights out of every kind of file, with files that are hostile; nothing in them is ever run."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import prune
+
+import topokit as tk
+from topokit import csr
+from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
+from topokit.families.bernoulli import Bernoulli
+from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
+from topokit_train.kernels import KERNELS
+from topokit_train.runs import default_topology
+from topokit_train.weights import READERS
+
+
+def seeded(seed):
+    torch.manual_seed(seed)
+    return seed
+
+
+class Perceptron(nn.Module):
+    def __init__(self, seed=0):
+        seeded(seed)
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(12, 9), nn.Linear(9, 4)
+
+    def forward(self, x):
+        return self.fc2(self.fc1(x).relu())
+
+
+class LeNet(nn.Module):
+    """A small LeNet-5: its layers chain by channel and not by weight."""
+
+    def __init__(self, seed=0):
+        seeded(seed)
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(6 * 4, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.conv1(x).relu(), 2)
+        x = nn.functional.max_pool2d(self.conv2(x).relu(), 2)
+        return self.fc2(self.fc1(x.flatten(1)).relu())
+
+
+def pruned(model, amount=0.7):
+    for module in model.children():
+        prune.l1_unstructured(module, "weight", amount)
+    return model
+
+
+def contiguous(state):
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_extraction_from_a_trained_topology_is_the_topology(kernel, tmp_path):
+    net = default_topology()  # of bands, which every kernel takes
+    train(TrainConfig(epochs=1, batch_size=500, kernel=kernel), net, run=tmp_path / "run")
+    weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
+    found = tk.extract(weights)
+    assert tk.fingerprint(found) == tk.fingerprint(net)
+    assert "left out are the dense layers fc3.weight" in found.notes[0]
+    assert tk.extract(weights, layers=["fc*"]).widths == (784, 300, 100, 10)
+    assert all(tk.extract(weights, layers=["fc*"]).layer_edges[i] == net.layer_edges[i] for i in range(2))
+    few = tk.extract(weights, keep=".01")
+    kept, all_edges = few.layer(0).to_dense(), net.layer(0).to_dense()
+    assert kept.sum() == 2352
+    assert not (kept & ~all_edges).any()
+
+
+def test_the_numbers_of_a_sparse_layer_lie_where_its_edges_are(tmp_path):
+    from topokit_train.checkpoints import load
+
+    net = Bernoulli(widths=(784, 12, 10), density=".05", seed=3)
+    train(TrainConfig(model="mlp", epochs=1, batch_size=500), net, run=tmp_path / "run")
+    values = load(tmp_path / "run" / "checkpoint.safetensors").tensors["fc2.values"]
+    weight = read_weights(tmp_path / "run" / "checkpoint.safetensors").parts["fc2.weight"].weight()
+    layer = net.layer(1)
+    for edge, (source, target) in enumerate(zip(layer.sources, layer.indices, strict=True)):
+        assert weight[target, source] == values[edge]
+    assert np.count_nonzero(weight) == layer.edges
+
+
+def test_a_pruned_model_becomes_a_topology_and_is_the_same_function_on_it(tmp_path):
+    model, x = pruned(Perceptron()), torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
+    logits = model(x)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    net = tk.extract(read_weights(tmp_path / "model.pt"))
+    assert net.widths == (12, 9, 4)
+    assert net.layer_edges == tuple(int(module.weight_mask.sum()) for module in model.children())
+
+    dense = Perceptron()
+    for module, theirs in zip(dense.children(), model.children(), strict=True):
+        module.weight.data, module.bias.data = theirs.weight_orig.data.clone(), theirs.bias.data.clone()
+    assert not torch.allclose(dense(x), logits)
+    masked = apply_masks(dense, net)
+    assert torch.equal(masked(x), logits)
+    torch.testing.assert_close(sparsify(Perceptron(), net)(x), apply_masks(Perceptron(), net)(x))
+    torch.testing.assert_close(sparsify(pruned(Perceptron()), net)(x), logits)
+
+
+def test_a_pruned_convolutional_model_is_kept_as_masks(tmp_path):
+    model, x = pruned(LeNet()), torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    save_file(contiguous(model.state_dict()), tmp_path / "model.safetensors")
+    weights = read_weights(tmp_path / "model.safetensors")
+    assert tk.extract(weights).widths == (1, 4, 6, 8, 3)
+    assert tk.extract(weights, layers=["conv2"], conv="weight").widths == (36, 6)
+    assert tk.extract(weights, layers=["conv2"], conv="weight").edges == int(model.conv2.weight_mask.sum())
+    tk.save_masks(tk.load_masks(tmp_path / "model.safetensors"), tmp_path / "masks.safetensors")
+    fresh = LeNet()
+    for module, theirs in zip(fresh.children(), model.children(), strict=True):
+        module.weight.data, module.bias.data = theirs.weight_orig.data.clone(), theirs.bias.data.clone()
+    assert torch.equal(apply_masks(fresh, tk.load_masks(tmp_path / "masks.safetensors"))(x), model(x))
+
+
+@pytest.mark.parametrize("kind", ["plain", "nested", "deeply", "legacy", "safetensors", "half", "bfloat16"])
+def test_every_file_of_a_state_dict_says_the_same(kind, tmp_path):
+    model = Perceptron()
+    with torch.no_grad():
+        for module in model.children():
+            module.weight[torch.rand(module.weight.shape) < 0.6] = 0
+    if kind in ("half", "bfloat16"):
+        model.to(getattr(torch, {"half": "float16"}.get(kind, kind)))
+    state, path = model.state_dict(), tmp_path / "a file"
+    if kind == "nested":
+        torch.save({"epoch": 3, "state_dict": state, "optimizer": {"state": {}}}, path)
+    elif kind == "deeply":
+        torch.save({"step": torch.tensor(3), "model": {"module": state}}, path)
+    elif kind == "legacy":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    elif kind in ("safetensors", "bfloat16"):
+        save_file(contiguous(state), path)
+    else:
+        torch.save(state, path)
+    weights = read_weights(path)
+    net = tk.extract(weights, above=0.05)
+    for layer, module in zip(net.stream(), model.children(), strict=True):
+        expected = module.weight.detach().double().abs().numpy() > 0.05
+        assert np.array_equal(layer.to_dense().T, expected)
+        assert 0 < expected.sum() < expected.size
+    assert net.recipe["options"]["file"] == "a file"
+
+
+def test_the_recipe_says_where_it_comes_from_and_cannot_be_rebuilt(tmp_path):
+    import hashlib
+
+    torch.save(Perceptron().state_dict(), tmp_path / "model.pt")
+    net = tk.extract(read_weights(tmp_path / "model.pt"), keep=".5", layers=["fc2"])
+    assert net.recipe == {
+        "extraction": "torch",
+        "options": {
+            "file": "model.pt",
+            "sha256": hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest(),
+            "rule": "keep",
+            "keep": "1/2",
+            "scope": "layer",
+            "layers": ["fc2.weight"],
+            "conv": "channel",
+        },
+    }
+    tk.save(net, tmp_path / "net")
+    assert tk.load(tmp_path / "net").recipe == net.recipe
+
+
+class Canary:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_payload_does_not_run(tmp_path):
+    canary, path = tmp_path / "canary", tmp_path / "model.pt"
+    state = {"fc.weight": torch.eye(2), "payload": Canary(canary)}
+    torch.save(state, path)
+    assert_refused(path, "Python objects other than tensors (posix.mkdir)" if os.name == "posix" else "Python objects")
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert_refused(path, "Python objects")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path.write_bytes(pickle.dumps(Canary(canary), protocol))
+        assert_refused(path, "")
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Canary(canary)))
+    assert canary.exists()  # so the payload would have done it
+
+
+def assert_refused(path, said, error=FileFormatError):
+    with pytest.raises(error) as raised:
+        tk.extract(read_weights(path))
+    message = str(raised.value)
+    assert said in message
+    assert str(path) in message
+    assert len(message.splitlines()) == 1
+
+
+def test_torch_files_that_hold_no_state_dict(tmp_path):
+    path = tmp_path / "model.pt"
+    for value, said in [
+        (Perceptron(), "Python objects other than tensors"),
+        ({"epoch": 1, "lr": 0.1}, "a dictionary of epoch, lr, and no state dict"),
+        ({}, "a dictionary of nothing"),
+        ([torch.ones(2, 2)], "a list, and no state dict"),
+        ({1: torch.ones(2, 2)}, "no state dict"),
+        ({"fc.weight": torch.ones(2, 2, device="meta")}, "no numbers (device meta)"),
+    ]:
+        torch.save(value, path)
+        assert_refused(path, said)
+    np.savez(tmp_path / "arrays.npz", a=np.ones(3))
+    assert_refused(tmp_path / "arrays.npz", "is a zip archive, but none of torch.save")
+
+
+def test_torch_files_that_are_damaged(tmp_path):
+    good, path = tmp_path / "good", tmp_path / "bad"
+    torch.save(Perceptron().state_dict(), good)
+    content = good.read_bytes()
+    rng = np.random.default_rng(0)
+    cases = [content[:size] for size in (4, 60, len(content) // 2, len(content) - 1)]
+    for _ in range(60):
+        noise = bytearray(content)
+        for at in rng.integers(0, len(noise), 8):
+            noise[at] = rng.integers(256)
+        cases.append(bytes(noise))
+    for case in cases:
+        path.write_bytes(case)
+        try:
+            tk.extract(read_weights(path))
+        except TopokitError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise lands in the numbers)
+    path.write_bytes(content[: len(content) // 2])
+    assert_refused(path, "damaged")
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", b"\0" * 10_000_000)
+    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 1_000_000}))
+    with pytest.raises(TooLargeError, match="needs"):
+        read_weights(tmp_path / "model.pt")
+
+
+def test_safetensors_files_that_are_refused(tmp_path):
+    path = tmp_path / "weights"
+    tk.save(Bernoulli(widths=(3, 3), density=".5", seed=1), path)
+    assert_refused(path, "is a topology already, and holds no weights")
+    save_file({"a.weight": torch.ones(2, 2).to(torch.float8_e4m3fn)}, path)
+    assert_refused(path, "a.weight is of the type F8_E4M3, which is not read")
+    save_file({"a.weight": torch.ones(2, 2)}, path)
+    content = path.read_bytes()
+    for bad in (content[:-1], content[:20], (2**40).to_bytes(8, "little") + content[8:], content + b"\0"):
+        path.write_bytes(bad)
+        assert_refused(path, "damaged")
+    path.write_bytes(content.replace(b"[2,2]", b"[9,9]"))
+    assert_refused(path, "damaged")
+    path.write_bytes(b"")
+    assert_refused(path, "no file of weights that topokit reads (safetensors, torch, onnx)")
+    with pytest.raises(TopokitError, match=r"cannot read .*: No such file"):
+        read_weights(tmp_path / "missing")
+
+
+def test_a_model_that_was_sparsified_keeps_its_edges_elsewhere(tmp_path):
+    model = sparsify(Perceptron(), Bernoulli(widths=(12, 9), density=".5", seed=1))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InvalidSpecError, match="the edges of the sparse layers fc1 are not in this file"):
+        tk.extract(read_weights(tmp_path / "model.pt"))
+    assert tk.extract(read_weights(tmp_path / "model.pt"), layers=["fc2"]).widths == (9, 4)
+
+
+@pytest.mark.parametrize(("kind", "package"), [("torch", "torch"), ("onnx", "onnx")])
+def test_what_is_not_installed_is_said(kind, package, tmp_path, monkeypatch):
+    (tmp_path / "model").write_bytes({"torch": b"PK\x03\x04", "onnx": b"\x08\x08"}[kind] + b"rest")
+    assert kind in READERS
+    READERS[kind]  # is imported before the package is hidden
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(MissingDependencyError, match=r"need .*: pip install 'topokit\[(train|onnx)\]'"):
+        read_weights(tmp_path / "model")

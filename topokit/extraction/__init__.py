@@ -1,0 +1,144 @@
+"""Topologies out of weights: which layers, which weights of them are edges, and what is recorded about it.
+
+No file is opened here: `topokit_train.weights` reads files of weights, of any of its READERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from topokit.convolutions import Mask, require_reading
+from topokit.extraction.choosing import are_exact, chained, chosen
+from topokit.extraction.rules import Rule, kept
+from topokit.extraction.weights import Weights, from_arrays
+from topokit.masking import from_masks
+from topokit.topology import Topology
+
+__all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """The masks of the chosen layers, before they are a topology.
+
+    Args:
+        masks: parameter name -> mask of the weight's own shape.
+        rules: parameter name -> the rule that gave its mask.
+        record: what was done, as JSON-able values; empty where nobody knows where the weights are from.
+        fixed: whether the user gave the order.
+        notes: what a user should be told.
+    """
+
+    masks: dict[str, Mask]
+    rules: dict[str, str]
+    record: Mapping[str, Any]
+    fixed: bool
+    notes: tuple[str, ...]
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Name, shape, kept, total and rule of each layer."""
+        return [
+            {"name": name, "shape": list(mask.shape), "kept": int(mask.sum()), "total": mask.size, "rule": rule}
+            for (name, mask), rule in zip(self.masks.items(), self.rules.values(), strict=True)
+        ]
+
+    def in_order(self, conv: str = "channel") -> Extraction:
+        """The same with its layers in an order in which they are a chain.
+
+        Raises:
+            InvalidSpecError: there is none, or more than one.
+        """
+        require_reading(conv)
+        order = chained({name: mask.shape for name, mask in self.masks.items()}, conv, fixed=self.fixed)
+        if order == tuple(self.masks):
+            return self
+        note = f"the layers are taken in the order in which their shapes are a chain: {', '.join(order)}"
+        return replace(
+            self,
+            masks={name: self.masks[name] for name in order},
+            rules={name: self.rules[name] for name in order},
+            notes=(*self.notes, note),
+        )
+
+    def topology(self, conv: str = "channel") -> Topology:
+        """The topology of the masks in their order; its recipe says where they come from.
+
+        Raises:
+            InvalidGraphError: they are no chain: see `in_order`.
+            TooLargeError: not enough free memory.
+        """
+        made = from_masks(self.masks, conv)
+        recipe = None
+        if self.record:
+            options = {**self.record, "layers": list(self.masks), "conv": conv}
+            recipe = {"extraction": options.pop("kind"), "options": options}
+        layers = [made.layer(i) for i in range(len(made))]
+        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes))
+
+
+def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extraction:
+    """Choose layers of a model, and by a rule the weights of them that are edges.
+
+    Args:
+        weights: of the model.
+        rule: which weights are edges.
+        layers: names, with or without `.weight`, or shell patterns; all that is called weight where left out.
+
+    Raises:
+        InvalidSpecError: a name or pattern fits no layer.
+        InvalidGraphError: see `topokit.extraction.rules.kept`.
+        TooLargeError: not enough free memory.
+    """
+    names = chosen(weights, layers)
+    parts = {name: weights.parts[name] for name in names}
+    rules = {name: rule.of(part) for name, part in parts.items()}
+    masks = kept(parts, rule)
+    full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
+    notes = list(weights.notes) if not layers else []
+    if full:
+        notes.append(f"no weight of {', '.join(full)} is 0, so every edge is there: --above or --keep takes fewer")
+    record = {**weights.origin, **rule.said()} if weights.origin else {}
+    return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
+
+
+def extract(
+    weights: Weights | Mapping[str, ArrayLike],
+    *,
+    layers: Sequence[str] = (),
+    rule: str | None = None,
+    above: float | None = None,
+    keep: float | str | None = None,
+    scope: str = "layer",
+    conv: str = "channel",
+) -> Topology:
+    """The topology of a model's weights.
+
+    Args:
+        weights: what `topokit_train.read_weights` gives of a file; or parameter name -> array of shape (out, in)
+            or (out, in, rows, columns), in which the pairs of torch.nn.utils.prune are understood.
+        layers: names, with or without `.weight`, or shell patterns; all that is called weight where left out.
+        rule: "mask" or "nonzero"; where no rule is given, a layer's mask, or else its weights other than 0.
+        above: keep |w| > above.
+        keep: keep this share of the weights, the largest.
+        scope: the share is of each "layer", or "global".
+        conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
+
+    Raises:
+        InvalidSpecError: numbers out of range, no such layer, or layers that are no chain.
+        InvalidGraphError: weights that are no numbers, a mask of another shape, a layer of which nothing is kept.
+        TooLargeError: not enough free memory.
+
+    Cost: O(weights) time; about 9 bytes a weight and another 16 of the largest layer.
+
+    >>> import numpy as np
+    >>> extract({"fc1.weight": np.array([[0, 1.5], [2, 0], [0, 0.1]]), "fc2.weight": np.ones((1, 3))}, above=0.5)
+    <Topology 2-3-1, 5 edges, density 0.5556>
+    """
+    require_reading(conv)
+    known = weights if isinstance(weights, Weights) else from_arrays(weights)
+    found = select(known, Rule(name=rule, above=above, keep=keep, scope=scope), layers)
+    return found.in_order(conv).topology(conv)

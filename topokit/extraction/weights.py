@@ -1,0 +1,109 @@
+"""The weights of a model as extraction reads them: shapes first, numbers only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from topokit.convolutions import Shape, shown
+from topokit.errors import InvalidGraphError
+
+Read = Callable[[], NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One weight of a model, its mask, or both.
+
+    Args:
+        shape: (out, in) of a linear layer, (out, in, rows, columns) of a convolution.
+        weight: reads the numbers, those that a mask takes out as 0; None where only the mask is known.
+        mask: reads the 0 or 1 of a given mask; None where there is none.
+    """
+
+    shape: Shape
+    weight: Read | None = None
+    mask: Read | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a file, or a dictionary of arrays, holds of weights.
+
+    Args:
+        parts: parameter name -> part, in the order of the file.
+        default: the names that are layers where the user names none, in order.
+        origin: where they come from, as JSON-able values for the recipe: kind, file and sha256; empty where
+            nobody knows.
+        edgeless: layers of which the file holds one number per edge, but not the edges.
+        notes: what a user should be told.
+    """
+
+    parts: Mapping[str, Part]
+    default: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    edgeless: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def state_dict(shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Weights:
+    """The weights of a state dict: everything of two or four dimensions.
+
+    The pairs of torch.nn.utils.prune, `x_orig` and `x_mask`, are the weight x and its mask. A mask beside a plain
+    x, or alone, is x's mask too. Layers are what is called `weight`; where there are masks and no weights, the masks.
+
+    Args:
+        shapes: of each tensor, by its name, in the order of the layers.
+        read: gives a tensor by its name.
+
+    Raises:
+        InvalidGraphError: a mask has another shape than its weight.
+    """
+    parts: dict[str, Part] = {}
+    for name in shapes:
+        stem = name.removesuffix("_mask")
+        if stem == name and name.removesuffix("_orig") + "_mask" in shapes:
+            stem = name.removesuffix("_orig")
+        if stem not in parts:
+            parts[stem] = _part(stem, shapes, read)
+    parts = {name: part for name, part in parts.items() if len(part.shape) in (2, 4) and min(part.shape) > 0}
+    default = [name for name in parts if name.rpartition(".")[2] == "weight"]
+    if not any(part.weight for part in parts.values()):
+        default = list(parts)
+    edgeless = [
+        name.removesuffix(".values")
+        for name in shapes
+        if name.endswith(".values") and name.removesuffix("values") + "digest" in shapes
+    ]
+    return Weights(parts=parts, default=tuple(default), edgeless=tuple(edgeless))
+
+
+def _part(name: str, shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Part:
+    """The weight `name`, of which there is a mask `name_mask`, or numbers, or both."""
+    mask = name + "_mask"
+    if mask not in shapes:
+        return Part(shape=shapes[name], weight=lambda: read(name))
+    numbers = next((key for key in (name + "_orig", name) if key in shapes), None)
+    if numbers is None:
+        return Part(shape=shapes[mask], mask=lambda: read(mask))
+    if shapes[mask] != shapes[numbers]:
+        raise InvalidGraphError(
+            f"the mask of {name} has the shape {shown(shapes[mask])}, but its weights have {shown(shapes[numbers])}: "
+            "they must be equal"
+        )
+    return Part(shape=shapes[mask], weight=lambda: np.where(read(mask) != 0, read(numbers), 0), mask=lambda: read(mask))
+
+
+def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
+    """The weights in a dictionary of arrays, such as a state dict; all of its layers where none is called `weight`.
+
+    Raises:
+        InvalidGraphError: a mask has another shape than its weight.
+    """
+    held = {name: np.asarray(values) for name, values in arrays.items()}
+    found = state_dict({name: array.shape for name, array in held.items()}, held.__getitem__)
+    return Weights(parts=found.parts, default=found.default or tuple(found.parts), edgeless=found.edgeless)

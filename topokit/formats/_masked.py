@@ -1,0 +1,106 @@
+"""Masks put onto a file of weights: a copy of it in which the weights off the edges are 0."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from topokit.convolutions import shown
+from topokit.csr import require_memory
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.formats._stored import stored
+from topokit.formats._tensors import places
+from topokit.formats._writing import replacing
+from topokit.masking import checked_masks
+
+
+def parameter_shapes(path: str | Path, names: list[str]) -> list[tuple[int, ...]]:
+    """The shapes of some parameters in a safetensors state dict, pruned ones (`x_orig`) included.
+
+    Raises:
+        FileFormatError: damaged, or a checkpoint or topology of ours.
+        InvalidSpecError: it has no parameter of such a name.
+        TopokitError: it cannot be read.
+    """
+    file = stored(path)
+    if "topokit.kind" in file.metadata:
+        raise FileFormatError(
+            f"{path} is no state dict but a file of topokit ({file.metadata['topokit.kind'][:20]}): give a model's own"
+        )
+    for name in names:
+        if name not in file.shapes and f"{name}_orig" not in file.shapes:
+            held = [key for key, shape in file.shapes.items() if len(shape) in (2, 4)]
+            raise InvalidSpecError(f"{path} has no parameter named {name}: it has {', '.join(held[:12]) or 'none'}")
+    return [tuple(file.shapes.get(f"{name}_orig", file.shapes.get(name, ()))) for name in names]
+
+
+def save_masked(
+    source: str | Path, masks: Mapping[str, ArrayLike], path: str | Path, *, force: bool = False
+) -> dict[str, int]:
+    """Copy a safetensors state dict, with 0 for the weights that masks take out; all else is as it was, byte for byte.
+
+    The pairs of torch.nn.utils.prune get the 0 in their weights and in their masks.
+
+    Args:
+        source: a safetensors file; of any types, as a 0 is a 0 in all of them.
+        masks: parameter name -> 0 or 1 in the shape of the parameter.
+        path: the file to write.
+        force: overwrite it where it exists.
+
+    Returns:
+        Parameter name -> how many weights it has left that are not masked.
+
+    Raises:
+        InvalidSpecError: no such parameter, or a mask of another shape.
+        InvalidGraphError: masks that are not of 0 and 1.
+        FileFormatError: the source is damaged, or no state dict.
+        OutputExistsError: the file exists, and `force` is not set.
+        TopokitError: it cannot be read or written.
+    """
+    checked = checked_masks(masks)
+    for (name, mask), shape in zip(checked.items(), parameter_shapes(source, list(checked)), strict=True):
+        if mask.shape != shape:
+            raise InvalidSpecError(
+                f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {source} has {shown(shape)}: "
+                "give the masks of this model"
+            )
+    held = places(Path(source))
+    for name in checked:
+        if _bits(held[name if name in held else f"{name}_orig"][0]) % 8:
+            raise InvalidSpecError(f"{name} in {source} has several numbers in a byte: save it as F32")
+    with replacing(path, force=force) as temporary:
+        try:
+            shutil.copyfile(source, temporary)
+        except OSError as error:
+            raise TopokitError(f"cannot copy {source} to {path}: {error.strerror or error}") from error
+        for name, mask in checked.items():
+            for key in (name, f"{name}_orig", f"{name}_mask"):
+                if key in held:
+                    _clear(temporary, held[key], ~mask)
+    return {name: int(mask.sum()) for name, mask in checked.items()}
+
+
+def _clear(
+    path: Path, place: tuple[str, tuple[int, ...], int], where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+) -> None:
+    """Set to 0 the numbers of a tensor `where` says so, in the file."""
+    dtype, shape, start = place
+    size = _bits(dtype) * math.prod(shape) // 8
+    require_memory(2 * size, f"writing {path}")
+    with path.open("rb+") as file:
+        file.seek(start)
+        numbers = np.frombuffer(bytearray(file.read(size)), np.uint8).reshape(math.prod(shape), -1)
+        numbers[where.ravel()] = 0
+        file.seek(start)
+        file.write(numbers.tobytes())
+
+
+def _bits(dtype: str) -> int:
+    """The size of a safetensors type, which its name says: F8_E4M3 has 8 bits."""
+    digits = "".join(character for character in dtype.partition("_")[0] if character.isdigit())
+    return int(digits or 8)

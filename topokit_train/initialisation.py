@@ -1,0 +1,57 @@
+"""The first weights of a model, where they are not by the real fan-in, and which of its parameters are weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from topokit_train.sparse import SparseModule
+from topokit_train.stacks import parameters_of
+
+DEVIATION = {"linear": 0.04, "convolution": 0.05}
+BIAS = {"linear": 0.1, "convolution": 0.0}
+CUT = 2  # standard deviations
+
+
+def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
+    """Name, parameter and module of all weights, dense and sparse; biases are none. In the model's order."""
+    for name, parameter, module in parameters_of(model):
+        if name.rpartition(".")[2] in ("weight", "values"):
+            yield name, parameter, module
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether a module is a convolution, dense or sparse."""
+    return hasattr(module, "kernel_size")
+
+
+@torch.no_grad()
+def draw_truncated_normal(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights of a model from normal distributions that are cut off at 2 standard deviations.
+
+    The standard deviation is .04 in linear layers, whose biases become .1, and .05 in convolutions, whose biases
+    become 0. It is the same however few edges a layer has. The draws are made on the CPU in float32, layer after
+    layer and in canonical order, so a seed gives one network under every kernel and device.
+
+    Args:
+        model: one network, not several stacked ones.
+        generator: a CPU generator.
+
+    Source: the code of Alford et al. 2018, arXiv:1810.00299; TensorFlow's truncated_normal.
+    """
+    for _, parameter, module in weights_of(model):
+        kind = "convolution" if is_convolution(module) else "linear"
+        if isinstance(module, SparseModule):
+            drawn = _truncated(module.to_canonical(parameter).shape, DEVIATION[kind], generator)
+            parameter.copy_(module.from_canonical(drawn.to(parameter)))
+        else:
+            parameter.copy_(_truncated(parameter.shape, DEVIATION[kind], generator))
+        if isinstance(module.bias, Tensor):
+            module.bias.fill_(BIAS[kind])
+
+
+def _truncated(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(shape, dtype=torch.float32, device="cpu")
+    return nn.init.trunc_normal_(drawn, 0, deviation, -CUT * deviation, CUT * deviation, generator=generator)

@@ -1,0 +1,81 @@
+"""Inputs: what networks see of a dataset's images, in training and in tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from topokit.csr import require_memory
+from topokit_train.augmentation import Draws, augmented, central_crop, draw, standardised
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import Dataset, UInt8Array
+
+
+class Inputs:
+    """What networks see of a dataset's images: the pixels scaled and, where the dataset says so, a part of each image.
+
+    Images that are seen whole become numbers once, when they are loaded. Those that are cropped stay bytes until
+    their batch: they are seen anew each time, and would take four times the memory.
+
+    Args:
+        config: says how pixels are scaled, and whether images that are cropped are augmented in training.
+        dataset: says whether and how its images are cropped.
+        trained_on: the images whose mean and deviation standardise all, shape (N, channels, rows, columns).
+        device: where they are seen.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, trained_on: UInt8Array, device: torch.device):
+        self.crop = dataset.crop
+        self.augmented = config.augment == "auto" and dataset.crop is not None
+        self.device = device
+        self._sizes = dataset.train_images.shape[2], dataset.train_images.shape[3]
+        self._per_image = config.pixels == "per-image"
+        self._mean, self._deviation = (0.0, 255.0)
+        if config.pixels == "standardised":
+            self._mean, self._deviation = mean_and_deviation(trained_on)
+
+    def load(self, images: UInt8Array) -> Tensor:
+        """Images on the device: as networks see them, or as bytes where they are cropped."""
+        if self.crop is not None:
+            return torch.from_numpy(np.require(images, requirements=("C", "W"))).to(self.device)
+        require_memory(4 * images.size, "the images as 32-bit numbers")
+        return self._scaled(torch.from_numpy(images.astype(np.float32)).to(self.device))
+
+    def draw(self, images: int, generator: torch.Generator) -> Draws:
+        """How each of so many images is to be augmented; for images that are cropped."""
+        return draw(images, self._sizes, self.crop or self._sizes, generator)
+
+    def of_training(self, images: Tensor, draws: Draws | None) -> Tensor:
+        """What networks see of a batch in training.
+
+        Args:
+            images: of `load`, shape (batch, ...) or, if each network has its own, (batch, networks, ...).
+            draws: one for each image, all of one dimension; None where they are not augmented.
+        """
+        if draws is None or self.crop is None:
+            return self.of_tests(images)
+        seen = self._scaled(augmented(images.flatten(0, -4), draws, self.crop))
+        return seen.view(*images.shape[:-3], *seen.shape[1:])
+
+    def of_tests(self, images: Tensor) -> Tensor:
+        """What networks see of a batch in tests: the middle of each image where they are cropped."""
+        return images if self.crop is None else self._scaled(central_crop(images, self.crop).float())
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        if self._per_image:
+            return standardised(images)
+        return images.sub_(self._mean).mul_(1 / self._deviation)
+
+
+def mean_and_deviation(images: UInt8Array) -> tuple[float, float]:
+    """The mean and standard deviation of all pixels, exact but for the last rounding; 1 for one that is 0.
+
+    Cost: O(pixels) time, and no memory for a number of each.
+    """
+    parts = np.array_split(images.reshape(-1), images.size // 2**20 + 1)
+    counts = np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
+    values = np.arange(256)
+    mean = float(counts @ values / images.size)
+    deviation = float(counts @ (values - mean) ** 2 / images.size) ** 0.5
+    return mean, deviation or 1.0

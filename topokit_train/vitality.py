@@ -1,0 +1,134 @@
+"""What of a network is alive: units that are ever other than 0, and weights that lie on a path to an output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from topokit.csr import from_edges
+from topokit.layered import Layer
+from topokit.measures.effective import effective
+from topokit.topology import Topology
+from topokit_train.initialisation import weights_of
+from topokit_train.sparse import SparseModule
+from topokit_train.stacks import StackedLinear, StackedSparse, network_states
+from topokit_train.training import Trainer
+
+Nodes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+def dead_units(trainer: Trainer) -> list[dict[str, int]]:
+    """For each network, how many units of each hidden layer are 0 for every test image, by the layer's name.
+
+    A unit is 0 behind its ReLU where its layer's output is never above 0; a unit of a convolution is a channel.
+
+    Cost: a pass over the test images.
+    """
+    names = [name.rpartition(".")[0] for name, _, _ in weights_of(trainer.model)][:-1]
+    highest: dict[str, Tensor] = {}
+
+    def look(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        found = output.amax([dimension for dimension in range(output.ndim) if dimension != 1])
+        highest[name] = torch.maximum(highest[name], found) if name in highest else found
+
+    handles = [trainer.model.get_submodule(name).register_forward_hook(partial(look, name)) for name in names]
+    try:
+        trainer.accuracies(*trainer.test)
+    finally:
+        for handle in handles:
+            handle.remove()
+    counts = {name: (found <= 0).view(len(trainer.seeds), -1).sum(1).tolist() for name, found in highest.items()}
+    return [{name: counts[name][k] for name in names} for k in range(len(trainer.seeds))]
+
+
+def effective_sparsities(model: nn.Module) -> list[dict[str, float] | None]:
+    """For each network, the part of the dense model's weights that do nothing: {"before": x, "after": y}.
+
+    A weight does something where an input reaches its source and its target reaches an output (see
+    `topokit.measures.effective`): before training over all that is wired, afterwards over weights other than 0. All
+    weights of the model count, those of dense layers too. A convolution is read by channel: what reaches a channel
+    reaches each of its pixels, and a linear layer behind it has as many sources for each channel as that has pixels.
+
+    Returns:
+        None for each network of a model whose layers do not chain.
+
+    Cost: O(weights log weights).
+    """
+    states = network_states(model)
+    parts = _chained([_part(name, module) for name, _, module in weights_of(model)])
+    if parts is None:
+        return [None] * len(states)
+    before = _sparsity(parts, [np.ones(part.sources.size, np.bool_) for part in parts])
+    kept = ([(state[part.name] != 0).flatten().cpu().numpy() for part in parts] for state in states)
+    return [{"before": before, "after": _sparsity(parts, weights)} for weights in kept]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The weights of one layer of one network.
+
+    Args:
+        name: of the parameter.
+        sources: of each weight, in the order of the state_dict.
+        targets: of each weight.
+        shape: (sources, targets).
+        dense: number of weights of the dense layer.
+    """
+
+    name: str
+    sources: Nodes
+    targets: Nodes
+    shape: tuple[int, int]
+    dense: int
+
+
+def _part(name: str, module: nn.Module) -> _Part:
+    if isinstance(module, SparseModule):
+        stack = isinstance(module, StackedSparse)
+        layer = module.one_layer() if isinstance(module, StackedSparse) else module.topology_layer()
+        each = 1 if stack else module.dense_weights // prod(layer.shape)  # weights of an edge: a filter has many
+        sources, targets = (nodes.astype(np.int64).repeat(each) for nodes in (layer.sources, layer.indices))
+        return _Part(name, sources, targets, layer.shape, each * prod(layer.shape))
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    out, *rest = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape
+    into = prod(rest)
+    numbers = np.arange(out * into)
+    return _Part(name, numbers % into, numbers // into, (into, out), out * into)
+
+
+def _chained(parts: Sequence[_Part]) -> list[_Part] | None:
+    """The parts with the targets of one as the sources of the next; None if their numbers do not fit."""
+    chained: list[_Part] = []
+    width = parts[0].shape[0]
+    for part in parts:
+        sources, targets = part.shape
+        if sources % width:
+            return None
+        chained.append(_Part(part.name, part.sources // (sources // width), part.targets, (width, targets), part.dense))
+        width = targets
+    return chained
+
+
+def _sparsity(parts: Sequence[_Part], kept: Sequence[Flags]) -> float:
+    layers = []
+    for part, keep in zip(parts, kept, strict=True):
+        pairs = np.unique(part.sources[keep] * part.shape[1] + part.targets[keep])  # several weights may join a pair
+        layers.append(Layer(from_edges(*np.divmod(pairs, part.shape[1]), part.shape)))
+    net = Topology(layers)
+    alive = [np.ones(width, np.bool_) for width in net.widths]
+    for flags, dead in zip(alive, effective(net).dead, strict=True):
+        flags[dead] = False
+    used = sum(
+        int((keep & alive[i][part.sources] & alive[i + 1][part.targets]).sum())
+        for i, (part, keep) in enumerate(zip(parts, kept, strict=True))
+    )
+    return 1 - used / sum(part.dense for part in parts)
