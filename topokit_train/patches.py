@@ -106,7 +106,8 @@ def convolve(x: Tensor, values: Tensor, window: Window, multiply: Multiply) -> T
         Shape (out, places' rows, places' columns, batch).
     """
     if torch.compiler.is_compiling():  # it cannot follow a gradient that takes gradients: leave it out of the graph
-        return torch.compiler.disable(_convolved)(x, values, window, multiply)
+        uncompiled: Callable[..., Tensor] = torch.compiler.disable(_convolved)  # type: ignore[no-untyped-call]
+        return uncompiled(x, values, window, multiply)
     return _convolved(x, values, window, multiply)
 
 
