@@ -1,7 +1,7 @@
 """Training steps of several ways, timed in turns: what the benchmarks of whole networks have in common.
 
-Each process measures all ways in turn, 20 steps each, over and over, so that what else the machine does falls on all
-of them.
+Each process measures all ways in turn, a run of steps each, over and over, so that what else the machine does falls on
+all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 Step = Callable[[], None]
-RUN = 20  # steps of a way one after another, as in training: each finds in the caches what the one before has left
 
 
 def noise(images: int = 6000) -> Any:
@@ -54,8 +53,11 @@ def step_of(trainer: Any) -> Step:
     return step
 
 
-def measure(steppers: Mapping[str, Callable[[], Step]], threads: int, seconds: float) -> None:
-    """Print one process's measurements as JSON: (minimum, median) milliseconds of each way."""
+def measure(steppers: Mapping[str, Callable[[], Step]], threads: int, seconds: float, run: int) -> None:
+    """Print one process's measurements as JSON: (minimum, median) milliseconds of each way.
+
+    A way makes `run` steps one after another, as in training: each finds in the caches what the one before has left.
+    """
     import torch
 
     torch.set_num_threads(threads)
@@ -67,7 +69,7 @@ def measure(steppers: Mapping[str, Callable[[], Step]], threads: int, seconds: f
     while time.perf_counter() < end or min(map(len, taken.values())) < 3:
         for name, step in ways.items():
             step()  # finds the caches as the way before has left them
-            for _ in range(RUN):
+            for _ in range(run):
                 start = time.perf_counter()
                 step()
                 taken[name].append((time.perf_counter() - start) * 1e3)
@@ -80,6 +82,7 @@ def main(
     steppers: Mapping[str, Callable[[], Step]],
     base: Mapping[str, str],
     networks: Mapping[str, int] | None = None,
+    run: int = 20,
 ) -> None:
     """Measure all ways and print the table.
 
@@ -89,6 +92,7 @@ def main(
         steppers: way -> a function that makes its step.
         base: way -> the way that it is compared with.
         networks: way -> how many networks make a step at once; one where left out.
+        run: steps of a way before the next one's turn.
     """
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--threads", type=int, default=2)
@@ -98,7 +102,7 @@ def main(
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        measure(steppers, args.threads, args.seconds)
+        measure(steppers, args.threads, args.seconds, run)
         return
     command = [sys.executable, script, "--measure", "--threads", str(args.threads), "--seconds", str(args.seconds)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
@@ -112,8 +116,8 @@ def main(
     print("way                         min ms  median ms  network-steps/s    speed  of")
     for name in steppers:
         count = (networks or {}).get(name, 1)
-        low, median = min(run[name][0] for run in runs), statistics.median(run[name][1] for run in runs)
-        ratio = count * statistics.median(run[base[name]][1] / run[name][1] for run in runs)
+        low, median = min(one[name][0] for one in runs), statistics.median(one[name][1] for one in runs)
+        ratio = count * statistics.median(one[base[name]][1] / one[name][1] for one in runs)
         row = f"{name:<26}{low:>8.2f}{median:>11.2f}{1e3 * count / median:>17.0f}{ratio:>9.2f}  {base[name]}"
         print(row)
     if args.json:

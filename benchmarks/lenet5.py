@@ -78,4 +78,4 @@ def stepper(name: str) -> Step:
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__.splitlines()[0], {name: partial(stepper, name) for name in WAYS}, BASE)
+    main(__file__, __doc__.splitlines()[0], {name: partial(stepper, name) for name in WAYS}, BASE, run=5)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,28 @@ def test_steps_of_lenet(tmp_path):
     assert {"dense", "csr", "radix x 16, shared"} <= set(measured)
     assert all(0 < low <= median for low, median in measured.values())
     assert all(name in printed for name in measured)
+
+
+def test_steps_of_lenet_5(tmp_path):
+    path = tmp_path / "lenet5.json"
+    printed = run("lenet5.py", "--processes", "1", "--threads", "1", "--seconds", "0", "--json", str(path))
+    (measured,) = json.loads(path.read_text())["runs"]
+    assert {"plain", "lenet-5", "lenet-5 sparse"} <= set(measured)
+    assert all(0 < low <= median for low, median in measured.values())
+    assert all(name in printed for name in measured)
+
+
+@pytest.mark.usefixtures("scripts")
+def test_the_plain_lenet_5_is_the_same_network(monkeypatch):
+    import lenet5
+
+    monkeypatch.setattr(lenet5, "noise", partial(lenet5.noise, 20))
+    for name in lenet5.WAYS:
+        assert lenet5.trainer_of(name).images.shape[0] == 20
+    monkeypatch.setitem(lenet5.WAYS, "wrong", ("lenet-5", True, False, "1"))
+    monkeypatch.setattr(lenet5, "plain", lambda model, _: lambda images: model(images) + 0.01)
+    with pytest.raises(SystemExit, match="wrong does not give the logits of lenet-5"):
+        lenet5.trainer_of("wrong")
 
 
 def test_every_way_of_a_layer(tmp_path):

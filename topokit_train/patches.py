@@ -105,6 +105,9 @@ def convolve(x: Tensor, values: Tensor, window: Window, multiply: Multiply) -> T
     Returns:
         Shape (out, places' rows, places' columns, batch).
     """
+    if torch.compiler.is_compiling():  # it cannot follow a gradient that takes gradients: leave it out of the graph
+        uncompiled: Callable[..., Tensor] = torch.compiler.disable(_convolved)  # type: ignore[no-untyped-call]
+        return uncompiled(x, values, window, multiply)
     return _convolved(x, values, window, multiply)
 
 
@@ -113,10 +116,11 @@ class _Convolved(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, values: Tensor, window: Window, multiply: Multiply) -> Tensor:
         ctx.window, ctx.multiply = window, multiply
         ctx.save_for_backward(x, values)
+        _, columns = window.places(x.shape[1], x.shape[2])
         parts = []
         for low, high in window.strips(x):
             part = multiply(window.patches(x, low, high), values)
-            parts.append(part.view(part.shape[0], high - low, -1, x.shape[3]))
+            parts.append(part.view(part.shape[0], high - low, columns, x.shape[3]))
         return torch.cat(parts, 1)
 
     @staticmethod

@@ -137,12 +137,20 @@ def _train(
             folder = held.enter_context(RunFolder(path, _name(config, topologies)))
             jobs.append(_job(config, topologies, folder, resume, force))
         dataset = load_dataset(configs[0].dataset, configs[0].data_dir)
+        again = _resumed_with([job.folder.path for job in jobs], configs)
         results = [
             result
             for group in _groups(jobs, topologies, dataset)
-            for result in _train_together(group, topologies, dataset, resume, explain)
+            for result in _train_together(group, topologies, dataset, again, resume, explain)
         ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
+
+
+def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
+    """The flags that go on with runs, those that have not yet begun included."""
+    if len(paths) == 1:
+        return f"--run {paths[0]} --resume"
+    return f"--run {paths[0].parent} --seeds {','.join(str(config.seed) for config in configs)} --resume"
 
 
 def _groups(jobs: Sequence[_Job], topologies: Sequence[Layered], dataset: Dataset) -> Iterable[Sequence[_Job]]:
@@ -168,7 +176,12 @@ def _job(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder, 
 
 
 def _train_together(
-    jobs: Sequence[_Job], topologies: Sequence[Layered], dataset: Dataset, resume: bool, explain: bool
+    jobs: Sequence[_Job],
+    topologies: Sequence[Layered],
+    dataset: Dataset,
+    again: str,
+    resume: bool,
+    explain: bool,
 ) -> list[Result]:
     config, folders = jobs[0].config, [job.folder for job in jobs]
     checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
@@ -202,7 +215,7 @@ def _train_together(
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
-        _run_epochs(trainer, folders, origin, topologies)
+        _run_epochs(trainer, folders, origin, topologies, again)
         results = results_of(trainer, [str(folder.path) for folder in folders])
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
@@ -259,7 +272,9 @@ def _origin(config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset
     )
 
 
-def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topologies: Sequence[Layered]) -> None:
+def _run_epochs(
+    trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topologies: Sequence[Layered], again: str
+) -> None:
     epochs = trainer.config.epochs
     checkpoints = [folder.checkpoint for folder in folders]
     done = trainer.epochs_done
@@ -273,8 +288,7 @@ def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, 
                     folder.add_metrics(entry)
                 progress.epoch(metrics)
     except KeyboardInterrupt:
-        where = folders[0].path if len(folders) == 1 else folders[0].path.parent
-        _say(f"stopped after {done} of {epochs} epochs: go on with --run {where} --resume")
+        _say(f"stopped after {done} of {epochs} epochs: go on with {again}")
         raise
 
 

@@ -1,5 +1,6 @@
 """sparsify on models of other people's making, and training on several ranks."""
 
+import copy
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from topokit import RadixNet
+from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidSpecError
+from topokit_train.convolution import SparseConv2d
 from topokit_train.kernels import KERNELS
 from topokit_train.layers import SparseLinear, sparsify
 
@@ -126,13 +128,73 @@ def test_a_model_without_a_linear_module_is_refused():
             sparsify(model, NET)
 
 
+def a_convolutional_model(**options):
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, **options), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1, dtype=options.get("dtype"))
+    )
+
+
+WIRED = {  # (the topologies, each module's mask)
+    "by channel": [Bernoulli(widths=(2, 6, 8), density=".5", seed=1)],
+    "by weight": [Bernoulli(widths=(18, 6), density=".5", seed=2), Bernoulli(widths=(54, 8), density=".3", seed=3)],
+}
+
+
+def convolution_masks(nets):
+    layers = [net.layer(i) for net in nets for i in range(len(net))]
+    edges = [torch.from_numpy(layer.to_dense().T.copy()) for layer in layers]
+    shapes = ((6, 2, 3, 3), (8, 6, 3, 3))
+    return [
+        mask[:, :, None, None].expand(shape) if mask.shape == shape[:2] else mask.reshape(shape)
+        for mask, shape in zip(edges, shapes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr", "block"])
+@pytest.mark.parametrize("nets", WIRED.values(), ids=WIRED)
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2, "dilation": 2, "padding": 1, "padding_mode": "replicate"}], ids=str
+)
+def test_the_weights_of_convolutions_on_the_edges_stay(kernel, nets, options):
+    model = a_convolutional_model(dtype=torch.float64, **options)
+    reference = copy.deepcopy(model)
+    with torch.no_grad():
+        for index, mask in zip((0, 2), convolution_masks(nets), strict=True):
+            reference[index].weight.mul_(mask)
+    sparsify(model, nets if len(nets) > 1 else nets[0], kernel=kernel)
+    assert [type(part) for part in model] == [SparseConv2d, nn.ReLU, SparseConv2d]
+    assert model[0].kernel == kernel
+    x = torch.randn(3, 2, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(model(x), reference(x))
+    torch.testing.assert_close(copy.deepcopy(model)(x), reference(x))
+
+
+def test_a_pruned_convolution_keeps_the_weights_of_its_last_step():
+    model = a_convolutional_model()
+    for index, mask in zip((0, 2), convolution_masks(WIRED["by weight"]), strict=True):
+        prune.custom_from_mask(model[index], "weight", mask)
+    x = torch.randn(3, 2, 9, 9)
+    model(x).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    sparse = sparsify(nn.Sequential(*model), WIRED["by weight"])
+    torch.testing.assert_close(sparse(x), model(x))
+
+
+def test_convolutions_in_groups_are_left_alone_or_refused_by_name():
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(2, 6, 3))
+    sparsify(model, Bernoulli(widths=(2, 6), density=".5", seed=1))
+    assert [type(part) for part in model] == [nn.Conv2d, SparseConv2d]
+    with pytest.raises(InvalidSpecError, match="0 has groups=2: a sparse convolution has one group"):
+        sparsify(model, Bernoulli(widths=(2, 6), density=".5", seed=1), names=["0"])
+
+
 RANK = """
 import sys
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from topokit import RadixNet
-from topokit_train.kernels import KERNELS
+from topokit_train.convolution import SparseConv2d
 from topokit_train.layers import SparseLinear
 
 def steps(model, x):
@@ -149,9 +211,10 @@ net = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()
 def model(seed):
     generator = torch.Generator().manual_seed(seed)
     layers = [SparseLinear(net.layer(i), kernel=kernel, generator=generator) for i in range(2)]
-    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+    filters = SparseConv2d(net.layer(0), 5, 2, kernel=kernel, generator=generator)  # 5 channels of 2 x 2 to 40
+    return nn.Sequential(filters, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), layers[1], nn.ReLU(), layers[0])
 
-x = torch.randn(8, 20, generator=torch.Generator().manual_seed(9))
+x = torch.randn(8, 5, 3, 3, generator=torch.Generator().manual_seed(9))
 several, alone = model(rank), model(0)  # rank 0's values are those that count
 steps(DistributedDataParallel(several), x[4 * rank : 4 * rank + 4])
 steps(alone, x)

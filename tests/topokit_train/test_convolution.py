@@ -1,0 +1,260 @@
+"""SparseConv2d against dense convolutions in float64, entry by entry, under every kernel and in both readings."""
+
+import copy
+import io
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import topokit as tk
+from topokit import Topology
+from topokit.errors import InvalidSpecError
+from topokit.topology import layer_digest
+from topokit_train import patches
+from topokit_train.choice import choose, measured
+from topokit_train.convolution import SparseConv2d
+from topokit_train.kernels import KERNELS
+from topokit_train.patches import Convolution, Window
+
+CHANNELS, SIZE, OUT = 6, (3, 2), 10
+READINGS = {"channel": CHANNELS, "weight": CHANNELS * 6}
+CPU = torch.device("cpu")
+
+GEOMETRIES = {
+    "plain": {},
+    "strided": {"stride": (2, 1), "padding": (1, 2)},
+    "dilated": {"dilation": (1, 2), "padding": 1},
+    "same": {"padding": "same", "dilation": (2, 3)},
+    "valid": {"padding": "valid", "stride": 2},
+    "reflect": {"padding": (1, 2), "padding_mode": "reflect"},
+    "circular": {"padding": "same", "padding_mode": "circular"},
+}
+
+
+def layer_of(reading, seed=0):
+    """A layer that every kernel takes: classes of twins on a cycle of 5, each feeding 2 others, at random places."""
+    random = np.random.default_rng(seed)
+    sources, targets = (random.permutation(np.arange(width) % 5) for width in (READINGS[reading], OUT))
+    mask = (targets - sources[:, None]) % 5 < 2
+    mask[:, 3] = mask[4] = False  # an output nothing reaches, and an input that reaches nothing
+    return Topology.from_dense([mask]).layer(0)
+
+
+def conv(reading, kernel="csr", seed=0, wired=0, **options):
+    options = {"generator": torch.Generator().manual_seed(seed), "dtype": torch.float64} | options
+    return SparseConv2d(layer_of(reading, wired), CHANNELS, SIZE, kernel=kernel, **options)
+
+
+def dense_weight(module):
+    """The (out, in, rows, columns) weight that a state_dict describes, number by number."""
+    values = iter(module.state_dict()["values"].tolist())
+    layer, (rows, columns) = module.topology_layer(), SIZE
+    weight = torch.zeros(OUT, CHANNELS, rows, columns, dtype=torch.float64)
+    for u, v in zip(layer.sources.tolist(), layer.indices.tolist(), strict=True):
+        if layer.shape[0] == CHANNELS:
+            for row, column in itertools.product(range(rows), range(columns)):
+                weight[v, u, row, column] = next(values)
+        else:
+            weight[v, u // 6, u % 6 // columns, u % columns] = next(values)
+    assert next(values, None) is None
+    return weight
+
+
+def dense(module, geometry):
+    """nn.Conv2d of the same weight."""
+    made = nn.Conv2d(CHANNELS, OUT, SIZE, dtype=torch.float64, **geometry)
+    with torch.no_grad():
+        made.weight.copy_(dense_weight(module))
+        made.bias.copy_(module.bias)
+    return made
+
+
+@pytest.fixture(params=[(reading, kernel) for reading in READINGS for kernel in KERNELS], ids="-".join)
+def kind(request):
+    return request.param
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own, of nn.Conv2d
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_values_and_gradients_are_those_of_a_dense_convolution(kind, geometry, monkeypatch):
+    monkeypatch.setattr(patches, "HELD", 3000)  # several strips, the last one shorter
+    module = conv(*kind, **geometry)
+    nn.init.normal_(module.bias, generator=torch.Generator().manual_seed(1))
+    wanted = dense(module, geometry)
+    x = torch.randn(4, CHANNELS, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, z = module(mine), wanted(theirs)
+    torch.testing.assert_close(y, z)
+    weights = torch.randn(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    (y * weights).sum().backward()
+    (z * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad)
+    torch.testing.assert_close(module.bias.grad, wanted.bias.grad)
+    layer = module.topology_layer()
+    by_source = wanted.weight.grad.reshape(OUT, layer.shape[0], -1)
+    at_edges = by_source[layer.indices.astype(int), layer.sources.astype(int)].flatten()
+    torch.testing.assert_close(module.to_canonical(module.values.grad), at_edges)
+
+
+@pytest.mark.parametrize("shape", [(CHANNELS, 5, 5), (0, CHANNELS, 5, 5), (1, CHANNELS, 3, 2)], ids=str)
+def test_images_without_a_batch_an_empty_batch_and_a_single_place(kind, shape):
+    module = conv(*kind)
+    x = torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(module(x), dense(module, {})(x))
+
+
+def test_what_is_no_image_is_refused(kind):
+    module = conv(*kind)
+    for shape in [(CHANNELS, 5), (2, 5, 5, 5), (5, 9, 9)]:
+        with pytest.raises(InvalidSpecError, match=r"it must be \(batch, 6, rows, columns\)"):
+            module(torch.ones(shape, dtype=torch.float64))
+    with pytest.raises(InvalidSpecError, match="reaches over 3 x 2 pixels has no place in an image of 2 x 5"):
+        module(torch.ones(1, CHANNELS, 2, 5, dtype=torch.float64))
+
+
+def test_a_layer_of_another_width_is_refused():
+    layer = tk.Bernoulli(widths=(7, OUT), density=".5", seed=0).layer(0)
+    with pytest.raises(
+        InvalidSpecError, match="has 7 sources: give 6, one for each channel, or 36, one for each weight"
+    ):
+        SparseConv2d(layer, CHANNELS, SIZE)
+    with pytest.raises(InvalidSpecError, match="padding must be numbers, 'same' or 'valid', not 'some'"):
+        conv("channel", padding="some")
+    with pytest.raises(InvalidSpecError, match="padding='same' needs stride 1"):
+        conv("channel", padding="same", stride=2)
+    with pytest.raises(InvalidSpecError, match="padding_mode must be one of zeros, reflect"):
+        conv("channel", padding_mode="mirror")
+
+
+def test_a_seed_gives_the_same_network_under_every_kernel(kind):
+    reading, kernel = kind
+    state, reference = conv(reading, kernel, seed=5).state_dict(), conv(reading, "masked", seed=5).state_dict()
+    assert torch.equal(state["values"], reference["values"])
+    assert not torch.equal(state["values"], conv(reading, kernel, seed=6).state_dict()["values"])
+    assert bytes(state["digest"].tolist()) == layer_digest(layer_of(reading))
+    assert set(state) == {"values", "bias", "digest"}
+
+
+@pytest.mark.parametrize("reading", ["channel", "weight"])
+def test_initial_values_are_scaled_by_the_weights_that_reach_a_channel(reading):
+    pixels = 25
+    mask = np.zeros((400, 2), bool)
+    mask[:100, 0] = mask[100:, 1] = True  # by channel 100 and 300 filters
+    if reading == "weight":
+        mask = mask.repeat(pixels, axis=0)
+    module = SparseConv2d(Topology.from_dense([mask]).layer(0), 400, 5, generator=torch.Generator().manual_seed(0))
+    values = module.state_dict()["values"]
+    first, second = values[: 100 * pixels], values[100 * pixels :]
+    assert first.std().item() == pytest.approx((2 / (100 * pixels)) ** 0.5, rel=0.1)
+    assert second.std().item() == pytest.approx((2 / (300 * pixels)) ** 0.5, rel=0.1)
+    assert module.weights == 400 * pixels == values.numel()
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(sorted(KERNELS), 2)))
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_state_dict_loads_under_every_kernel(reading, one, other):
+    saved, loaded = nn.Sequential(conv(reading, one)), nn.Sequential(conv(reading, other, seed=9))
+    file = io.BytesIO()
+    torch.save(saved.state_dict(), file)
+    file.seek(0)
+    loaded.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(loaded.state_dict()["0.values"], saved.state_dict()["0.values"])
+    x = torch.randn(2, CHANNELS, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(loaded(x), saved(x))
+
+
+def test_a_state_dict_of_other_edges_is_refused(kind):
+    module, other = conv(*kind), conv(*kind, wired=1)
+    with pytest.raises(RuntimeError, match="values belong to other edges"):
+        module.load_state_dict(other.state_dict())
+    state = module.state_dict()
+    with pytest.raises(RuntimeError, match=rf"has shape \(3,\); this layer has {module.weights} weights"):
+        module.load_state_dict({**state, "values": state["values"][:3]})
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_are_whole_and_independent(kind, copied):
+    module = conv(*kind)
+    twin, x = copied(module), torch.randn(2, CHANNELS, 6, 6, dtype=torch.float64)
+    before = module(x)
+    assert torch.equal(twin(x), before)
+    with torch.no_grad():
+        twin.values.zero_()
+    assert torch.equal(module(x), before)
+    assert (twin.topology_layer().to_dense() == layer_of(kind[0]).to_dense()).all()
+
+
+def test_it_prints_what_it_is():
+    said = str(nn.Sequential(conv("channel", padding="same")))
+    assert "SparseConv2d(6, 10, kernel_size=(3, 2), stride=(1, 1), padding='same', dilation=(1, 1), edges=" in said
+    assert "by channel, bias=True, kernel=csr" in said
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of what it does itself as it traces
+def test_it_compiles(kind):
+    module, x = conv(*kind, padding=1), torch.randn(2, CHANNELS, 6, 6, dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(module, backend="eager")
+    grads = [torch.autograd.grad((way(x) ** 2).sum(), (x, module.values)) for way in (module, compiled)]
+    torch.testing.assert_close(compiled(x), module(x))
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_under_autocast_the_result_is_close():
+    for kernel in ("masked", "csr"):
+        module, x = conv("weight", kernel, dtype=torch.float32), torch.randn(2, CHANNELS, 6, 6)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = module(x)
+        torch.testing.assert_close(y.float(), module(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "size", "density", "taken"),
+    [
+        (20, 50, 5, ".1", "masked"),  # conv2 of LeNet-5: dense wins even at a hundredth
+        (20, 50, 5, ".01", "masked"),
+        (64, 256, 5, ".2", "masked"),
+        (64, 256, 5, ".05", "csr"),
+        (256, 512, 3, ".2", "masked"),
+        (256, 512, 3, ".05", "csr"),
+        (32, 256, 1, ".01", "masked"),
+    ],
+)
+@pytest.mark.parametrize("reading", ["channel", "weight"])
+def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size, density, taken, reading):
+    sources = channels * (size**2 if reading == "weight" else 1)
+    net = tk.Bernoulli(widths=(sources, out), density=density, seed=0)
+    assert SparseConv2d(net.layer(0), channels, size).kernel == taken
+
+
+@pytest.mark.parametrize("name", ["masked", "csr"])
+def test_a_step_is_timed(monkeypatch, name):
+    monkeypatch.setattr("topokit_train.choice.SECONDS", 0)
+    work = Convolution(CHANNELS, Window(SIZE, (2, 1), (1, 2)), (1, 1, 2, 2), "zeros")
+    assert 0 < measured(work, layer_of("weight"), CPU, torch.float32, name) < 60
+
+
+def test_tuned_is_remembered_for_this_convolution_alone(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("topokit_train.choice._cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("topokit_train.choice.measured", lambda *what: asked.append(what[-1]) or len(asked))
+    first = conv("weight", "tuned")
+    assert "of a 3x2 convolution, stride 1x1, dilation 1x1, of 32 images" in first.choice.reason
+    count = len(asked)
+    conv("weight", "tuned")
+    assert len(asked) == count > 0
+    conv("weight", "tuned", stride=2)
+    choose(layer_of("weight"), CPU, torch.float64, "tuned")
+    assert len(asked) > 2 * count
+
+
+def test_patches_are_those_of_torch():
+    x = torch.arange(2 * 3 * 6 * 7.0).reshape(2, 3, 6, 7)
+    window = Window((3, 2), (2, 1), (1, 3))
+    made = window.patches(x.permute(1, 2, 3, 0), 0, window.places(6, 7)[0])
+    wanted = functional.unfold(x, (3, 2), stride=(2, 1), dilation=(1, 3))
+    assert torch.equal(made.view(wanted.shape[1], -1, 2), wanted.permute(1, 2, 0))

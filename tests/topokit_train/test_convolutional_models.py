@@ -1,0 +1,288 @@
+"""LeNet-5: its slots for any image, its function as it is mostly written, and what fills it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch.nn import functional
+
+import topokit as tk
+from topokit.errors import FileFormatError, InvalidSpecError
+from topokit.formats import load_all
+from topokit.masking import fill_all, wirings
+from topokit_train.checkpoints import load
+from topokit_train.config import TrainConfig
+from topokit_train.convolution import SparseConv2d
+from topokit_train.datasets import Dataset
+from topokit_train.kernels import KERNELS
+from topokit_train.layers import SparseLinear
+from topokit_train.machine import cpu_threads, suitable_threads
+from topokit_train.models import slots
+from topokit_train.models.networks import build_model
+from topokit_train.runs import default_wiring, recorded, recorded_seeds, train, train_seeds
+from topokit_train.training import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IMAGE = (1, 8, 8)
+CONV2 = tk.Bernoulli(widths=(500, 50), density=".1", seed=1)
+FC1 = tk.Bernoulli(widths=(200, 384), density=".1", seed=2)  # of images of 8 x 8 pixels: 50 channels of 2 x 2
+CHANNELS = tk.Bernoulli(widths=(1, 20, 50), density=".5", seed=3)
+QUICK = {"model": "lenet-5", "epochs": 2, "batch_size": 20, "lr": 0.002}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """The digits as published, 8 x 8 pixels, few of them, are what every dataset is."""
+    from topokit_train.datasets.digits import read
+
+    pixels, labels = read()
+    images = (pixels[:, None] * 15).astype(np.uint8)
+    data = Dataset(
+        name="digits",
+        train_images=images[:100],
+        train_labels=labels[:100],
+        test_images=images[100:140],
+        test_labels=labels[100:140],
+        classes=10,
+    )
+    monkeypatch.setattr("topokit_train.runs.load_dataset", lambda *_: data)
+    return data
+
+
+def shapes(model, image):
+    return {name.removesuffix(".weight"): shape for name, shape in slots(model, image=image).items()}
+
+
+def test_the_published_shapes():
+    paper = {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (384, 2450), "fc2": (10, 384)}
+    assert shapes("lenet-5", (1, 28, 28)) == paper
+    colours = {"conv1": (20, 3, 5, 5), "fc1": (384, 1800)}
+    assert shapes("lenet-5", (3, 24, 24)) == paper | colours
+    assert shapes("lenet-5-classic", (1, 28, 28)) == {
+        "conv1": (6, 1, 5, 5),
+        "conv2": (16, 6, 5, 5),
+        "fc1": (120, 400),
+        "fc2": (84, 120),
+        "fc3": (10, 84),
+    }
+
+
+@pytest.mark.parametrize("image", [(1, 1, 1), (3, 1, 1), (1, 8, 8), (1, 5, 28), (2, 7, 9), (3, 25, 24)], ids=str)
+def test_images_of_any_size(image):
+    model = build_model("lenet-5", (), image=image, classes=7)
+    assert model(torch.randn(3, *image)).shape == (3, 7)
+
+
+def test_images_that_are_too_small_say_how_large_they_must_be():
+    for image in [(1, 11, 12), (1, 8, 8), (1, 28, 3)]:
+        with pytest.raises(InvalidSpecError, match=r"has no room in images of .* give images of 12 x 12 or more"):
+            slots("lenet-5-classic", image=image)
+    model = build_model("lenet-5-classic", (), image=(3, 12, 12), classes=10)
+    assert model(torch.randn(2, 3, 12, 12)).shape == (2, 10)
+
+
+def same_pool(x, size):
+    """TensorFlow's max pool of stride 2 with padding SAME: what is missing is added evenly, an odd pixel at the end."""
+    rows, columns = [max((-(-n // 2) - 1) * 2 + size - n, 0) for n in x.shape[2:]]
+    margins = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    return functional.max_pool2d(functional.pad(x, margins, value=-float("inf")), size, 2)
+
+
+@pytest.mark.parametrize(("image", "size"), [((1, 8, 8), 2), ((1, 7, 5), 2), ((3, 24, 24), 3), ((3, 9, 8), 3)], ids=str)
+def test_lenet_5_is_the_papers_function(image, size):
+    model = build_model("lenet-5", (), image=image, classes=10, generator=torch.Generator().manual_seed(0)).double()
+    images = torch.randn(3, *image, dtype=torch.float64)
+    state = model.state_dict()
+
+    def norm(x):
+        return functional.local_response_norm(x, 9, alpha=0.001, beta=0.75, k=1)
+
+    x = functional.conv2d(images, state["conv1.weight"], state["conv1.bias"], padding=2).relu()
+    x = norm(same_pool(x, size))
+    x = norm(functional.conv2d(x, state["conv2.weight"], state["conv2.bias"], padding=2).relu())
+    x = same_pool(x, size).flatten(1)
+    x = (x @ state["fc1.weight"].T + state["fc1.bias"]).relu()
+    torch.testing.assert_close(model(images), x @ state["fc2.weight"].T + state["fc2.bias"])
+
+
+def test_the_classic_is_relu_and_pool_behind_each_convolution():
+    model = build_model("lenet-5-classic", (), image=(1, 28, 28), classes=10).double()
+    images, state = torch.randn(3, 1, 28, 28, dtype=torch.float64), model.state_dict()
+    x = images
+    for name, padding in (("conv1", 2), ("conv2", 0)):
+        convolved = functional.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=padding)
+        x = functional.max_pool2d(convolved.relu(), 2)
+    x = x.flatten(1)
+    for name in ("fc1", "fc2"):
+        x = (x @ state[f"{name}.weight"].T + state[f"{name}.bias"]).relu()
+    torch.testing.assert_close(model(images), x @ state["fc3.weight"].T + state["fc3.bias"])
+
+
+def test_each_topology_fills_the_slots_that_it_fits():
+    model = build_model("lenet-5", [FC1, CONV2], image=IMAGE, classes=10)
+    kinds = {name: type(part).__name__ for name, part in model.named_children()}
+    assert kinds["conv1"] == "Conv2d"
+    assert (kinds["conv2"], kinds["fc1"], kinds["fc2"]) == ("SparseConv2d", "SparseLinear", "Linear")
+    assert (model.conv2.topology_layer().to_dense() == CONV2.layer(0).to_dense()).all()
+    filters = build_model("lenet-5", CHANNELS, image=IMAGE, classes=10)
+    assert isinstance(filters.conv1, SparseConv2d)
+    assert filters.conv2.by_channel
+    assert filters.conv2.weights == 25 * CHANNELS.layer_edges[1]
+
+
+@pytest.mark.parametrize(
+    ("wiring", "said"),
+    [
+        (
+            [CONV2, CONV2],
+            r"layer 0 joins 500 to 50 nodes, and no slot is left for it \(conv1.weight 1 to 20 or 25 to 20",
+        ),
+        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 to 384.*--crop 200,384 fits"),
+        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: choose other widths"),
+    ],
+)
+def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
+    with pytest.raises(InvalidSpecError, match=said):
+        build_model("lenet-5", wiring, image=IMAGE, classes=10)
+
+
+def test_convolutions_are_not_stacked():
+    with pytest.raises(InvalidSpecError, match="convolutions are not stacked"):
+        build_model("lenet-5", (), image=IMAGE, classes=10, copies=2)
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr", "block"])
+def test_what_was_trained_is_what_was_given(kernel, tmp_path):
+    result = train(TrainConfig(**QUICK, kernel=kernel), [CONV2, FC1], run=tmp_path)
+    assert result.kernel == kernel
+    assert result.parameters["total"] - result.parameters["nonzero"] == 500 * 50 + 200 * 384 - CONV2.edges - FC1.edges
+    path = tmp_path / "checkpoint.safetensors"
+    assert [tk.fingerprint(net) for net in load_all(path)] == [tk.fingerprint(net) for net in (CONV2, FC1)]
+    assert [net.recipe for net in load_all(path)] == [CONV2.recipe, FC1.recipe]
+    assert load(path).fingerprints == (tk.fingerprint(CONV2), tk.fingerprint(FC1))
+    with pytest.raises(FileFormatError, match=r"holds 2 topologies \(500-50, 200-384\), not one"):
+        tk.load(path)
+
+
+@pytest.mark.parametrize("wiring", [CHANNELS, [CONV2, FC1]], ids=["one", "two"])
+def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, assert_same_run):
+    config = TrainConfig(**QUICK)
+    train(config, wiring, run=tmp_path / "straight")
+    run_epoch, epochs = Trainer.run_epoch, []
+
+    def stop(made, *rest):
+        epochs.append(1)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return run_epoch(made, *rest)
+
+    monkeypatch.setattr(Trainer, "run_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, wiring, run=tmp_path / "stopped")
+    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    _, nets = recorded(tmp_path / "stopped")
+    train(config, nets, run=tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    with pytest.raises(InvalidSpecError, match="was started with another topology"):
+        train(config, FC1, run=tmp_path / "stopped", resume=True)
+
+
+def test_every_kernel_trains_the_same_network(small):
+    losses = {}
+    nets = [tk.Bernoulli(widths=(500, 50), density=".1", seed=1)]
+    for kernel in sorted({*KERNELS} - {"band"}):
+        made = Trainer(TrainConfig(**QUICK), nets, small, device=torch.device("cpu"), kernel=kernel)
+        made.model.double()
+        images = made.images.double()
+        losses[kernel] = [made.step(images[:50], made.labels[:50]).item() for _ in range(6)]
+    for found in losses.values():
+        assert found == pytest.approx(losses["masked"], rel=1e-6)
+    assert losses["masked"][-1] < losses["masked"][0]
+
+
+def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
+    results = train_seeds(TrainConfig(**QUICK), [CONV2], [3, 1], run=tmp_path)
+    assert [result.stacked for result in results] == [1, 1]
+    assert [result.seed for result in results] == [3, 1]
+    assert "lenet-5: convolutions of several seeds are no faster together, so the seeds are trained in turn" in (
+        capsys.readouterr().err
+    )
+    alone = train(TrainConfig(**QUICK, seed=1), [CONV2], run=tmp_path / "alone")
+    assert alone.test_accuracy == results[1].test_accuracy
+    assert recorded_seeds(tmp_path) == [1, 3]
+
+
+def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "run_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(TrainConfig(**QUICK), (), [3, 1], run=tmp_path)
+    assert f"go on with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
+
+
+def test_masks_fill_the_slots_of_their_names(tmp_path):
+    random = np.random.default_rng(0)
+    table = slots("lenet-5", image=IMAGE)
+    masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
+    tk.save_masks(masks, tmp_path / "masks.safetensors")
+    nets = load_all(tmp_path / "masks.safetensors")
+    assert [net.names for net in nets] == [("conv2.weight",), ("fc1.weight", "fc2.weight")]
+    model = build_model("lenet-5", nets, image=IMAGE, classes=10)
+    for name, mask in masks.items():
+        part = model.get_submodule(name.removesuffix(".weight"))
+        np.testing.assert_array_equal(part.topology_layer().to_dense().T, mask.reshape(len(mask), -1))
+    train(TrainConfig(**QUICK), nets, run=tmp_path / "run")
+    again = load_all(tmp_path / "run" / "checkpoint.safetensors")
+    assert [net.names for net in again] == [net.names for net in nets]
+
+
+def test_names_say_which_of_two_equal_slots():
+    mask = np.eye(6, dtype=bool)
+    square = tk.RadixNet(radices=[(2, 3)])  # 6-6-6
+    (net,) = wirings({"fc2.weight": mask})
+    model = build_model("mlp", square, image=(1, 2, 3), classes=6)
+    assert isinstance(model.fc1, SparseLinear)
+    table = {f"fc{k}.weight": (6, 6) for k in (1, 2, 3)}
+    assert fill_all([net], table) == {"fc2.weight": (0, 0)}
+    assert fill_all([tk.RadixNet(radices=[(6,)]), net], table) == {
+        "fc2.weight": (1, 0),
+        "fc1.weight": (0, 0),
+    }
+    with pytest.raises(InvalidSpecError, match=r"joins 6 to 6 nodes, and no slot is left for it \(fc2.weight 7 to 5"):
+        fill_all([net], {"fc1.weight": (6, 6), "fc2.weight": (5, 7)})
+
+
+def test_without_a_topology_a_convolutional_model_asks_for_one():
+    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give --topology FILE"):
+        default_wiring("lenet-5")
+    assert [net.widths for net in default_wiring("lenet-300-100")] == [(784, 300, 100)]
+
+
+def test_a_convolution_counts_at_each_of_its_places(small):
+    few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
+    with cpu_threads(2):
+        assert suitable_threads(few, (), small) == 1
+        # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
+        assert suitable_threads(many, (), small) == 2
+
+
+@pytest.mark.parametrize(
+    "broken", [{"topologies": "[]"}, {"topologies": "{"}, {"topologies": '[{"widths": 3}]'}, {"topologies": "[{}, {}]"}]
+)
+def test_damaged_descriptions_of_topologies_are_refused(broken, tmp_path):
+    train(TrainConfig(**QUICK), [CONV2, FC1], run=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata | broken)
+    with pytest.raises(FileFormatError):
+        load_all(path)
+    with pytest.raises(FileFormatError):
+        load(path)
+    assert json.loads(metadata["topologies"])[0]["fingerprint"] == tk.fingerprint(CONV2)
