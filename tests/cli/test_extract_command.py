@@ -100,6 +100,13 @@ def test_masks_there_and_back(topokit, lenet, tmp_path):
     assert np.count_nonzero(load_file(tmp_path / "wider")["conv2.weight"]) > 54
 
 
+def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
+    tk.save_masks({"conv.weight": np.ones((3, 2, 5, 5))}, tmp_path / "masks")
+    run = topokit("info", "masks", "--json")
+    assert run.json["widths"] == [2, 3]
+    assert "note: convolutions are read by channel" in run.err
+
+
 def test_mask_with_a_model(topokit, tmp_path):
     shapes = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
     save_file({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "dense")
