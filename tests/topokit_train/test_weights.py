@@ -111,9 +111,9 @@ def test_the_filters_of_a_convolution_by_channel_lie_where_its_edges_are(tmp_pat
     assert np.array_equal(weights.parts["conv1.weight"].weight(), dense)
     assert tk.fingerprint(tk.extract(weights)) == tk.fingerprint(net)
     assert tk.extract(weights, conv="weight").edges == 4 * net.edges
-    tensors["conv1.values"] = np.ones(7, np.float32)
+    tensors["conv1.values"] = np.ones(net.edges + 1, np.float32)
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
-    assert_refused(tmp_path / "checkpoint", f"7 numbers for {net.edges} edges")
+    assert_refused(tmp_path / "checkpoint", f"{net.edges + 1} numbers for {net.edges} edges")
     tensors["conv1.digest"] = np.zeros(32, np.uint8)
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
     assert_refused(tmp_path / "checkpoint", "conv1 is none of its topology")
