@@ -14,6 +14,7 @@ ROOMS = [  # each may import what stands after it
         "fitting",
         "challenge",
         "formats",
+        "extraction",
         "masking",
         "convolutions",
         "compare",

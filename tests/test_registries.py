@@ -134,6 +134,7 @@ def test_the_docs_table_names_every_registry():
         "KERNELS",
         "DATASETS",
         "MODELS",
+        "READERS",
         "COMMANDS",
     ):
         assert f"`{registry}`" in text

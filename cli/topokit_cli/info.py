@@ -34,6 +34,7 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
     from topokit.topology import Topology, fingerprint
 
     net = source.open()
+    render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:

@@ -69,6 +69,13 @@ def test_the_tutorial_on_masks(topokit, monkeypatch):
         assert is_same((ROOT / f"docs/images/{kept}.svg").read_text(), Path(f"{drawn}.svg").read_text())
 
 
+def test_the_tutorial_on_pruned_models(topokit):
+    blocks, names = run("docs/tutorial-prune.md", topokit)
+    assert blocks >= 12
+    assert Path("masked.safetensors").exists()
+    assert names["retrained"].fc1.weight_mask.sum() == 1280
+
+
 @pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(document):
     path = ROOT / document if document == "README.md" else ROOT / "docs" / document

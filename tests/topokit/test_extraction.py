@@ -105,6 +105,13 @@ def test_weights_that_are_no_numbers_are_refused_under_every_rule(rule):
         tk.extract({"a": A.astype(complex)}, **rule)
 
 
+def test_a_mask_over_weights_that_are_no_numbers_is_refused():
+    weights = {"fc.weight": np.array([[np.nan, 1.0]]), "fc.weight_mask": np.array([[1, 0]])}
+    with pytest.raises(InvalidGraphError, match=r"fc.weight holds a weight that is not a number"):
+        tk.extract(weights)
+    assert tk.extract({**weights, "fc.weight_mask": np.array([[0, 1]])}).edges == 1
+
+
 def test_a_mask_may_be_empty_but_no_rule_may_empty_a_layer():
     assert tk.extract({"a": A, "a_mask": np.zeros((3, 2))}).edges == 0
     with pytest.raises(InvalidGraphError, match=r"none of the 6 weights of a is other than 0: leave the layer out"):

@@ -15,6 +15,8 @@ import topokit as tk
 from topokit import csr
 from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
 from topokit.families.bernoulli import Bernoulli
+from topokit.formats import as_tensors
+from topokit.topology import layer_digest
 from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
 from topokit_train.runs import default_topology
@@ -90,6 +92,33 @@ def test_the_numbers_of_a_sparse_layer_lie_where_its_edges_are(tmp_path):
     assert np.count_nonzero(weight) == layer.edges
 
 
+def test_the_filters_of_a_convolution_by_channel_lie_where_its_edges_are(tmp_path):
+    """A checkpoint's numbers are sorted by input channel, then row and column, and then output channel."""
+    from safetensors.numpy import save_file as save_arrays
+
+    net = Bernoulli(widths=(3, 5), density=".4", seed=1)
+    layer, edges = net.layer(0), net.layer(0).to_dense()
+    dense, values = np.zeros((5, 3, 2, 2), np.float32), []
+    for source, row, column, target in np.ndindex(3, 2, 2, 5):
+        if edges[source, target]:
+            values.append(len(values) + 1)
+            dense[target, source, row, column] = values[-1]
+    tensors, metadata = as_tensors(net)
+    tensors["conv1.values"] = np.array(values, np.float32)
+    tensors["conv1.digest"] = np.frombuffer(layer_digest(layer), np.uint8)
+    save_arrays(tensors, tmp_path / "checkpoint", metadata)
+    weights = read_weights(tmp_path / "checkpoint")
+    assert np.array_equal(weights.parts["conv1.weight"].weight(), dense)
+    assert tk.fingerprint(tk.extract(weights)) == tk.fingerprint(net)
+    assert tk.extract(weights, conv="weight").edges == 4 * net.edges
+    tensors["conv1.values"] = np.ones(net.edges + 1, np.float32)
+    save_arrays(tensors, tmp_path / "checkpoint", metadata)
+    assert_refused(tmp_path / "checkpoint", f"{net.edges + 1} numbers for {net.edges} edges")
+    tensors["conv1.digest"] = np.zeros(32, np.uint8)
+    save_arrays(tensors, tmp_path / "checkpoint", metadata)
+    assert_refused(tmp_path / "checkpoint", "conv1 is none of its topology")
+
+
 def test_a_pruned_model_becomes_a_topology_and_is_the_same_function_on_it(tmp_path):
     model, x = pruned(Perceptron()), torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
     logits = model(x)
@@ -122,14 +151,16 @@ def test_a_pruned_convolutional_model_is_kept_as_masks(tmp_path):
     assert torch.equal(apply_masks(fresh, tk.load_masks(tmp_path / "masks.safetensors"))(x), model(x))
 
 
-@pytest.mark.parametrize("kind", ["plain", "nested", "deeply", "legacy", "safetensors", "half", "bfloat16"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "nested", "deeply", "legacy", "safetensors", "half", "bfloat16", "torch-bfloat16"]
+)
 def test_every_file_of_a_state_dict_says_the_same(kind, tmp_path):
     model = Perceptron()
     with torch.no_grad():
         for module in model.children():
             module.weight[torch.rand(module.weight.shape) < 0.6] = 0
-    if kind in ("half", "bfloat16"):
-        model.to(getattr(torch, {"half": "float16"}.get(kind, kind)))
+    if kind in ("half", "bfloat16", "torch-bfloat16"):
+        model.to(torch.float16 if kind == "half" else torch.bfloat16)
     state, path = model.state_dict(), tmp_path / "a file"
     if kind == "nested":
         torch.save({"epoch": 3, "state_dict": state, "optimizer": {"state": {}}}, path)

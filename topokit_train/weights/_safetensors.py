@@ -50,14 +50,14 @@ def read(path: Path) -> Weights:
 
 
 def _sparse_layers(file: Stored, names: tuple[str, ...]) -> dict[str, Part]:
-    """The sparse layers of a checkpoint, in the order of its topology, which is beside them."""
-    topology = load(file.path)
-    layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(topology.stream())))}
+    """The sparse layers of a checkpoint, in the order of its topologies, which are beside them."""
+    stored = [layer for topology in load_all(file.path) for layer in topology.stream()]
+    layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(stored)))}
     found: list[tuple[int, str, Part]] = []
     for name in names:
         key = file.read(f"{name}.digest").tobytes()
         if key not in layers:
-            raise FileFormatError(f"{file.path}: the sparse layer {name} is none of its topology: it is damaged")
+            raise FileFormatError(f"{file.path}: the sparse layer {name} is none of its topologies: it is damaged")
         i, layer = layers[key]
         found.append((i, f"{name}.weight", _part(file, f"{name}.values", layer)))
     return {name: part for _, name, part in sorted(found, key=lambda entry: entry[:2])}

@@ -168,3 +168,41 @@ def test_other_edge_counts_than_announced_fail():
     found = soundness(Boastful(RadixNet(radices=[(2, 2)]).build().stream()))
     assert found.verdict is Verdict.FAILS
     assert found.reason == "layer 0 has 8 edges instead of 9"
+
+
+EXTRACTED = {"extraction": "torch", "options": {"file": "model.pt", "sha256": "ab" * 32, "rule": "nonzero"}}
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        EXTRACTED,
+        {"transform": "reverse", "options": {"of": EXTRACTED}},
+        {"family": "regular", "options": {"like": EXTRACTED, "seed": 1}},
+    ],
+)
+def test_a_recipe_that_begins_with_a_file_of_weights_cannot_be_rebuilt(outside):
+    found = soundness(topology(recipe=outside, recorded=fingerprint(NET)))
+    assert found.verdict is Verdict.HOLDS
+    assert found.reason == (
+        "every layer is in canonical form; the recorded fingerprint is right; "
+        "its recipe cannot be rebuilt: it was extracted from 'model.pt' (SHA-256 abababababab...)"
+    )
+    assert soundness(topology(recipe=outside, recorded="0" * 64)).verdict is Verdict.FAILS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"extraction": "torch"},
+        {"extraction": "torch", "options": {"file": "model.pt"}},
+        {"extraction": "torch", "options": {"file": "model.pt", "sha256": "AB" * 32}},
+        {"extraction": "torch", "options": {"file": 7, "sha256": "ab" * 32}},
+        {"extraction": "torch", "options": []},
+        {**EXTRACTED, "family": "radix-net"},
+    ],
+)
+def test_a_malformed_record_of_an_extraction_fails(bad):
+    found = soundness(topology(recipe=bad))
+    assert found.verdict is Verdict.FAILS
+    assert found.reason.startswith("the recipe describes no network: a recipe of an extraction holds")

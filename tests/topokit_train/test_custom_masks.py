@@ -1,0 +1,158 @@
+"""A topology's masks on a user's own modules: what is computed, and that the masks last."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import topokit as tk
+from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit_train import apply_masks
+
+BY_CHANNEL = tk.Bernoulli(widths=(2, 4, 6, 5, 3), density=".5", seed=1)
+BY_WEIGHT = tk.Bernoulli(widths=(36, 6), density=".5", seed=2)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.fc = nn.Sequential(nn.Linear(6 * 16, 5), nn.ReLU(), nn.Linear(5, 3))
+
+    def forward(self, x):
+        return self.fc(self.conv2(self.conv1(x).relu()).relu().flatten(1))
+
+
+def model():
+    torch.manual_seed(0)
+    return Net()
+
+
+def images(seed=0):
+    return torch.randn(7, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(net, steps=3):
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for step in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images(step)), torch.arange(7) % 3).backward()
+        optimizer.step()
+    return net
+
+
+def zero_weights(net):
+    """Where the weights that are used are 0, of each masked module."""
+    net(images())
+    return {name: part.weight == 0 for name, part in net.named_modules() if hasattr(part, "weight_mask")}
+
+
+def test_both_readings_of_a_convolution():
+    masked = apply_masks(model(), BY_CHANNEL)
+    zeros = zero_weights(masked)
+    assert list(zeros) == ["conv1", "conv2", "fc.0", "fc.2"]
+    channels = [torch.from_numpy(layer.to_dense().T) for layer in BY_CHANNEL.stream()]
+    for (target, source), edge in np.ndenumerate(channels[1].numpy()):
+        assert (zeros["conv2"][target, source] != bool(edge)).all()
+        assert zeros["conv2"][target, source].shape == (3, 3)
+    for (target, channel), edge in np.ndenumerate(channels[2].numpy()):
+        assert (zeros["fc.0"][target, channel * 16 : channel * 16 + 16] != bool(edge)).all()
+
+    weights = zero_weights(apply_masks(model(), BY_WEIGHT))
+    assert list(weights) == ["conv2"]
+    assert torch.equal(~weights["conv2"].reshape(6, 36), torch.from_numpy(BY_WEIGHT.layer(0).to_dense().T))
+
+
+def test_the_masks_last_through_training_and_copies(tmp_path):
+    masked = trained(apply_masks(model(), BY_CHANNEL))
+    before, logits = zero_weights(masked), masked(images(9))
+    assert all(0 < zeros.float().mean() < 1 for zeros in before.values())
+
+    for twin in (copy.deepcopy(masked), pickle.loads(pickle.dumps(masked))):
+        assert torch.equal(twin(images(9)), logits)
+        trained(twin)
+        after = zero_weights(twin)
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        assert not torch.equal(twin(images(9)), logits)
+        assert torch.equal(masked(images(9)), logits)  # the copy is of its own
+
+    torch.save(masked.state_dict(), tmp_path / "model.pt")
+    fresh = apply_masks(model(), BY_CHANNEL)
+    fresh.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    assert torch.equal(fresh(images(9)), logits)
+    found = tk.extract({name: tensor.numpy() for name, tensor in masked.state_dict().items()})
+    assert tk.fingerprint(found) == tk.fingerprint(BY_CHANNEL)
+
+
+def test_no_gradient_reaches_what_is_masked():
+    masked = apply_masks(model(), BY_CHANNEL)
+    nn.functional.cross_entropy(masked(images()), torch.arange(7) % 3).backward()
+    for name, zeros in zero_weights(masked).items():
+        gradient = masked.get_submodule(name).weight_orig.grad
+        assert (gradient[zeros] == 0).all()
+        assert (gradient[~zeros] != 0).any()
+
+
+def test_prune_remove_makes_it_a_plain_model_again():
+    masked = apply_masks(model(), BY_CHANNEL)
+    logits = masked(images())
+    for module in (masked.conv1, masked.conv2, masked.fc[0], masked.fc[2]):
+        prune.remove(module, "weight")
+    assert torch.equal(masked(images()), logits)
+    assert "conv1.weight" in masked.state_dict()
+    trained(copy.deepcopy(masked))
+
+
+def test_a_second_topology_takes_the_place_of_the_first():
+    other = tk.Bernoulli(widths=BY_CHANNEL.widths, density=".5", seed=7)
+    twice = apply_masks(apply_masks(model(), BY_CHANNEL), other)
+    assert torch.equal(twice(images()), apply_masks(model(), other)(images()))
+    assert all(len(module._forward_hooks) == 1 for module in (twice.conv1, twice.fc[2]))
+
+
+def test_names_and_masks():
+    one = tk.Bernoulli(widths=(5, 3), density=".5", seed=3)
+    assert list(zero_weights(apply_masks(model(), one, ["fc.2"]))) == ["fc.2"]
+    masks = tk.masks(one, ["fc.2.weight"])
+    assert torch.equal(apply_masks(model(), masks)(images()), apply_masks(model(), one)(images()))
+    four = np.random.default_rng(0).random((4, 2, 3, 3)) < 0.5
+    zeros = zero_weights(apply_masks(model(), {"conv1": four}))
+    assert np.array_equal(~zeros["conv1"].numpy(), four)
+
+
+def test_half_precision_and_attention():
+    masked = apply_masks(model().double(), BY_CHANNEL)
+    assert masked(images().double()).dtype == torch.float64
+    attention = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 1), "fc": nn.Linear(4, 4)})
+    square = tk.Bernoulli(widths=(4, 4), density=".5", seed=3)
+    apply_masks(attention, square)  # attention reads its projection's weight past any hook
+    assert [name for name, part in attention.named_modules() if prune.is_pruned(part)] == ["", "fc"]
+
+
+@pytest.mark.parametrize(
+    ("net", "names", "error", "said"),
+    [
+        (
+            tk.Bernoulli(widths=(2, 5), density=".5", seed=1),
+            None,
+            InvalidSpecError,
+            "layer 0 joins 2 to 5 nodes, and no",
+        ),
+        (BY_WEIGHT, ["conv3"], InvalidSpecError, "no nn.Linear or nn.Conv2d named 'conv3': it has conv1, conv2, fc.0"),
+        (BY_WEIGHT, ["conv1"], InvalidSpecError, "layer 0 joins 36 to 6 nodes, and conv1 has the shape 4 x 2 x 3 x 3"),
+        (BY_WEIGHT, ["conv1", "conv2"], InvalidSpecError, "2 names for 1 layers"),
+        ({"conv1": np.ones((4, 2))}, None, InvalidSpecError, "shape 4 x 2, but its weight has 4 x 2 x 3 x 3"),
+        ({"fc.2": np.full((3, 5), 0.5)}, None, InvalidGraphError, "other values than 0 and 1"),
+        ({"fc.2": np.ones((3, 5)), "gone": np.ones((1, 1))}, None, InvalidSpecError, "named 'gone'"),
+        ({"fc.2": np.ones((3, 5))}, ["fc.2"], InvalidSpecError, "masks are named already"),
+    ],
+)
+def test_what_does_not_fit_leaves_the_model_as_it_was(net, names, error, said):
+    net_model = model()
+    with pytest.raises(error, match=said):
+        apply_masks(net_model, net, names)
+    assert not prune.is_pruned(net_model)
