@@ -116,7 +116,7 @@ def test_the_filters_of_a_convolution_by_channel_lie_where_its_edges_are(tmp_pat
     assert_refused(tmp_path / "checkpoint", f"{net.edges + 1} numbers for {net.edges} edges")
     tensors["conv1.digest"] = np.zeros(32, np.uint8)
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
-    assert_refused(tmp_path / "checkpoint", "conv1 is none of its topology")
+    assert_refused(tmp_path / "checkpoint", "conv1 is none of its topologies")
 
 
 def test_a_pruned_model_becomes_a_topology_and_is_the_same_function_on_it(tmp_path):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from topokit.convolutions import as_mask
 from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
-from topokit.formats import Stored, load, stored
+from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.weights import Reader
@@ -51,8 +51,8 @@ def read(path: Path) -> Weights:
 
 def _sparse_layers(file: Stored, names: tuple[str, ...]) -> dict[str, Part]:
     """The sparse layers of a checkpoint, in the order of its topologies, which are beside them."""
-    stored = [layer for topology in load_all(file.path) for layer in topology.stream()]
-    layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(stored)))}
+    held = [layer for topology in load_all(file.path) for layer in topology.stream()]
+    layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(held)))}
     found: list[tuple[int, str, Part]] = []
     for name in names:
         key = file.read(f"{name}.digest").tobytes()
