@@ -41,7 +41,9 @@ def setting_options(command: Command) -> Command:
 
 @click.command("train")
 @setting_options
-@click.option("--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once.")
+@click.option(
+    "--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once; with convolutions in turn."
+)
 @click.option("--tune", is_flag=True, help="Take the kernels that are fastest on this machine; times them once.")
 @click.option("--explain-kernel", is_flag=True, help="Say which kernel each sparse layer has, and why.")
 @click.option(
