@@ -68,7 +68,7 @@ def ways(layer: Layer, batch: int) -> dict[str, Callable[[Tensor], Way]]:
     found: dict[str, Callable[[Tensor], Way]] = dict(TORCH)
     form = structure(layer)
     for name, kernel in KERNELS.items():
-        if kernel.cost(layer, form, "cpu") < float("inf"):
+        if kernel.cost(layer, form, "cpu", batch) < float("inf"):
             found[f"topokit {name}"] = partial(_kernel, name, layer)
     for name in versions():
         if not (PEERS[name].gathers and layer.edges * batch > GATHERED):

@@ -23,13 +23,12 @@ from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
-from topokit_train.kernels.base import Kernel
+from topokit_train.kernels.base import BATCH, Kernel
 
-CACHE = "kernel-times-1.json"
+CACHE = "kernel-times-2.json"
 """The file of times, in the user's cache folder; its number is that of the format. It may be deleted at any time."""
 
 PLAUSIBLE = 4  # times the least estimated cost: what costs more is not timed
-BATCH = 128
 SECONDS = 0.2  # spent on each kernel
 
 
@@ -51,7 +50,7 @@ class Work(Protocol):
 
     @property
     def case(self) -> str:
-        """What the times depend on beside the layer; "" where that is nothing."""
+        """What the times depend on beside the layer, as it is said behind "a step"."""
 
     def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
         """What a step costs with this kernel, in units of `Kernel.cost`."""
@@ -60,21 +59,31 @@ class Work(Protocol):
         """A training step with all gradients, to be timed."""
 
 
+@dataclass(frozen=True)
 class Product:
-    """The product with a batch of 128 inputs."""
+    """The product with a batch of inputs.
 
-    case = ""
+    Args:
+        batch: how many.
+    """
+
+    batch: int = BATCH
+
+    @property
+    def case(self) -> str:
+        """See `Work`."""
+        return f" at batch {self.batch}"
 
     def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
         """See `Kernel`."""
-        return kernel.cost(layer, found, device)
+        return kernel.cost(layer, found, device, self.batch)
 
     def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
         """See `Work`."""
         plan = kernel.prepare(layer).to(device)
         values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
-        x = torch.randn(layer.shape[0], BATCH, device=device).to(dtype).requires_grad_()
-        grad = torch.randn(layer.shape[1], BATCH, device=device).to(dtype)
+        x = torch.randn(layer.shape[0], self.batch, device=device).to(dtype).requires_grad_()
+        grad = torch.randn(layer.shape[1], self.batch, device=device).to(dtype)
         return lambda: torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
 
 
@@ -106,14 +115,14 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     if not costs:
         KERNELS["masked"].require(device, dtype)
     if name == "auto":
-        shown = _ranked({kernel: cost / layer.shape[0] / layer.shape[1] for kernel, cost in costs.items()}, "{:.2f}")
-        return Choice(min(costs, key=costs.__getitem__), f"estimated cost of a step, over the dense product's: {shown}")
+        shown = _ranked({kernel: cost / costs["masked"] for kernel, cost in costs.items()}, "{:.2f}")
+        return Choice(
+            min(costs, key=costs.__getitem__), f"estimated cost of a step{work.case}, over the dense product's: {shown}"
+        )
     plausible = [kernel for kernel, cost in costs.items() if cost <= PLAUSIBLE * min(costs.values())]
     times = _remembered(layer, device, dtype, plausible, work)
     shown = _ranked({kernel: 1e3 * seconds for kernel, seconds in times.items()}, "{:.2g} ms")
-    return Choice(
-        min(times, key=times.__getitem__), f"measured time of a step{work.case or f' at batch {BATCH}'}: {shown}"
-    )
+    return Choice(min(times, key=times.__getitem__), f"measured time of a step{work.case}: {shown}")
 
 
 def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:

@@ -14,8 +14,9 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_all
 from topokit_train.chain import Link
-from topokit_train.choice import choose
+from topokit_train.choice import Product, choose
 from topokit_train.convolution import SparseConv2d
+from topokit_train.kernels.base import BATCH
 from topokit_train.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
@@ -36,6 +37,7 @@ class SparseLinear(SparseModule):
         device: where it lives.
         dtype: its type, torch's default where left out.
         generator: draws the initial values; a CPU generator, torch's global one where left out.
+        batch: how many inputs a step has, for the choice of a kernel.
 
     Raises:
         InvalidSpecError: no such kernel, or it does not run on this device or type.
@@ -50,9 +52,10 @@ class SparseLinear(SparseModule):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
+        batch: int = BATCH,
     ):
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
-        super().__init__(layer, layer, choose(layer, like.device, like.dtype, kernel), like, bias=bias)
+        super().__init__(layer, layer, choose(layer, like.device, like.dtype, kernel, Product(batch)), like, bias=bias)
         self.in_features, self.out_features = layer.shape
         self.reset_parameters(generator)
 

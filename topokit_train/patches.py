@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, pad
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.kernels.base import BATCH, Kernel, Plan
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(patches, values) -> W patches, of shapes (features, columns) and (out, columns); differentiable in both."""
@@ -27,9 +27,9 @@ HELD = 2**20
 TIMED = 32
 """Images that a step is timed on."""
 
-# (what a kernel's product costs over a product at batch 128, per source whose patches are made). cpu: measured on five
-# convolutions of 20 to 256 channels at densities .01 to .2, float32; others: a careful guess, not measured
-_COST = {"cpu": (3, 70), "cuda": (3, 1_000)}
+# (what a product costs over one at batch 128, microseconds per source whose patches are made). cpu: measured on five
+# convolutions of 20 to 256 channels at densities .01 to .2, float32; others: a guess, not measured
+_COST = {"cpu": (3, 0.86), "cuda": (3, 0.019)}
 
 
 class Window(NamedTuple):
@@ -171,7 +171,7 @@ class Convolution:
 
     def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
         """See `Work`; that of `masked` is that of its dense product."""
-        cost = kernel.cost(layer, found, device)
+        cost = kernel.cost(layer, found, device, BATCH)
         times, per_source = _COST.get(device, _COST["cuda"])
         return cost if kernel.name == "masked" else times * cost + per_source * layer.shape[0]
 

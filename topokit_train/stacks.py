@@ -20,6 +20,7 @@ from topokit.csr import from_edges
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
+from topokit_train.kernels.base import BATCH
 from topokit_train.layers import SparseLinear
 from topokit_train.sparse import SparseModule
 
@@ -87,12 +88,23 @@ class StackedSparse(SparseLinear):
         shared: whether all read the same inputs.
         kernel: a name in KERNELS, or "auto", which then looks at the whole stack.
         device: where they live.
+        batch: how many inputs a step has, for the choice of a kernel.
     """
 
     _place: Tensor  # (copies, edges): where each network's canonical edge stands among the stack's
 
-    def __init__(self, layer: Layer, copies: int, *, shared: bool, kernel: str, device: torch.device | str):
-        super().__init__(stacked_layer(layer, copies, shared=shared), kernel=kernel, device=device, dtype=torch.float32)
+    def __init__(
+        self,
+        layer: Layer,
+        copies: int,
+        *,
+        shared: bool,
+        kernel: str,
+        device: torch.device | str,
+        batch: int = BATCH,
+    ):
+        whole = stacked_layer(layer, copies, shared=shared)
+        super().__init__(whole, kernel=kernel, device=device, dtype=torch.float32, batch=batch)
         self.copies, self.shared = copies, shared
         self.digest.copy_(torch.tensor(list(layer_digest(layer)), dtype=torch.uint8))
         edge = np.arange(copies * layer.edges).reshape(copies, layer.edges)

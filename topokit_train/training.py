@@ -75,7 +75,14 @@ class Trainer:
         self.scheduler = make_scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
 
     def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(build_model, self.config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
+        build = partial(
+            build_model,
+            self.config.model,
+            wiring,
+            image=dataset.input_shape,
+            classes=dataset.classes,
+            batch=self.config.batch_size,
+        )
         draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
         if len(draws) == 1:
             return self._drawn(build(kernel=kernel, device=self.device, generator=draws[0]), draws[0])

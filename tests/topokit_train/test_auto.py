@@ -6,8 +6,9 @@ import torch
 
 from topokit import Bernoulli, Block, RadixNet, Topology, crop, kron, permute
 from topokit.errors import InvalidSpecError
-from topokit_train.choice import choose
+from topokit_train.choice import Product, choose
 from topokit_train.kernels import KERNELS
+from topokit_train.layers import SparseLinear
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def random_mask(seed, shape, density):
         ((784, 300), 0.1, "cpu", torch.float32, "csr"),
         ((300, 100), 0.1, "cpu", torch.float64, "csr"),
         ((300, 100), 0.5, "cpu", torch.float32, "masked"),
-        ((784, 300), 1.0, "cpu", torch.float32, "masked"),
+        ((784, 300), 1.0, "cpu", torch.float32, "band"),  # one block, and no mask
         ((32, 32), 0.05, "cpu", torch.float32, "masked"),
         ((784, 300), 0.1, "cpu", torch.bfloat16, "csr"),
         ((784, 300), 0.1, "mps", torch.float32, "masked"),
@@ -47,7 +48,8 @@ BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
     [
         (RadixNet(radices=[(10, 10)], kron=(32, 32, 1)), "cpu", torch.float32, "band"),
         (RadixNet(radices=[(8, 32)], kron=(16, 16, 1)), "cpu", torch.bfloat16, "band"),
-        (BIG, "cpu", torch.float32, "csr"),
+        (BIG, "cpu", torch.float32, "band"),
+        (crop(BIG, (784, 300, 100)), "cpu", torch.float32, "csr"),
         (BIG, "cuda", torch.float32, "masked"),
         (BIG, "mps", torch.float32, "masked"),
         (RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
@@ -62,6 +64,13 @@ BIG = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
 )
 def test_auto_takes_the_kernel_of_the_structure_where_it_pays(net, device, dtype, taken):
     assert choose(permute(net, seed=1).layer(0), torch.device(device), dtype).kernel == taken
+
+
+def test_larger_batches_pay_for_laying_out_a_band():
+    layer = crop(BIG, (784, 300, 100)).layer(0)
+    taken = [choose(layer, CPU, torch.float32, work=Product(batch)).kernel for batch in (100, 512)]
+    assert taken == ["csr", "band"]
+    assert SparseLinear(layer, batch=512).kernel == "band"
 
 
 def test_a_named_kernel_is_taken_or_refused_with_what_it_supports():

@@ -129,21 +129,26 @@ def _price(tile: int, radix: int, twins: int) -> float:
     return (tile + radix - 1) / radix * (1 + 6.7 / (3 if rows == 1 else rows))
 
 
-# (per slot, at the price of its tile; per node; for a step of any size). cpu: fitted to layers of 100 to 4096 nodes,
-# in the time of one thread at batch 128. cuda: a careful guess, not measured
-_COST = {"cpu": (1.1, 11, 18_000), "cuda": (4, 20, 1_000_000)}
+# microseconds for a step, per node, per entry of the dense blocks, per edge where slots are empty, per slot and image
+# at the price of its tile, and per place on an extended cycle and image; see `Kernel`
+_COST = {"cpu": (236, 0.079, 1.4e-4, 4.8e-3, 7.2e-5, 1e-3), "cuda": (19, 0, 0, 0, 6e-7, 3e-6)}
 
 
-def cost(layer: Layer, found: Structure, device: str) -> float:
+def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     """See `Kernel`. O(classes)."""
     if found.band is None:
         return inf
     band, rows, columns = found.band, int(found.targets.sizes.max()), int(found.sources.sizes.max())
-    there, back = (_price(_tile(band.length, band.radix, side), band.radix, side) for side in (rows, columns))
-    per_product, per_node, fixed = _COST[device]
-    products = band.stride * band.length * band.radix * rows * columns
-    price = (2 * there + back) / 3  # twice there, once back
-    return per_product * products * price + per_node * sum(layer.shape) + fixed
+    slots = band.stride * band.length * band.radix * rows * columns
+    there, back = (_tile(band.length, band.radix, side) for side in (rows, columns))
+    # twice there, for y and the values' gradient, once back
+    price = (2 * _price(there, band.radix, rows) + _price(back, band.radix, columns)) / 3
+    places = band.stride * (band.length + band.radix - 1) * (2 * rows + columns)
+    entries = slots * (there + band.radix - 1) / band.radix
+    fixed, per_node, per_entry, per_scattered, per_product, per_place = _COST[device]
+    scattered = layer.edges if layer.edges < slots else 0
+    laying_out = per_node * sum(layer.shape) + per_entry * entries + per_scattered * scattered
+    return fixed + laying_out + (per_place * places + per_product * slots * price) * batch
 
 
 KERNEL = Kernel("band", BandPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

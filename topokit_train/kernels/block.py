@@ -194,20 +194,21 @@ class BlockPlan(EdgePlan):
         return weights.view(part.classes, part.degree, part.size).transpose(1, 2)
 
 
-# (per edge, per node that a class reads, per group of classes of one shape, for a step of any size). cpu: fitted to
-# 36 layers of 32 to 4096 nodes, in CPU time at batch 128, float32; cuda: a careful guess, not measured
-_COST = {"cpu": (1.1, 4, 1_400, 12_000), "cuda": (1, 4, 300_000, 1_000_000)}
+# microseconds for a step, per group of classes of one shape, per node that a class reads, per such node and image, per
+# edge, and per edge and image; see `Kernel`
+_COST = {"cpu": (269, 21, 3e-3, 3.4e-4, 7e-4, 9.2e-5), "cuda": (19, 5.8, 0, 6e-7, 0, 1.5e-7)}
 
 
-def cost(layer: Layer, found: Structure, device: str) -> float:
+def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     """See `Kernel`. O(classes log classes)."""
     read = groups = 0
     for classes, degrees, uses in ((found.targets, layer.in_degrees, 2), (found.sources, layer.out_degrees, 1)):
         joined = _joined(classes, degrees)
         read += uses * int(joined.sum())
         groups += uses * np.unique(np.stack([joined, classes.sizes]), axis=1).shape[1]
-    per_edge, per_read, per_group, fixed = _COST[device]
-    return per_edge * layer.edges + per_read * read + per_group * groups + fixed
+    fixed, per_group, per_read, per_gathered, per_edge, per_product = _COST[device]
+    gathering = per_group * groups + (per_read + per_gathered * batch) * read
+    return fixed + gathering + (per_edge + per_product * batch) * layer.edges
 
 
 KERNEL = Kernel("block", BlockPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

@@ -98,15 +98,14 @@ def _precision(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-# (per edge, for a step of any size). cpu: fitted to 36 layers of 32 to 4096 nodes, in CPU time at batch 128, float32;
-# cuda: a careful guess, not measured
-_COST = {"cpu": (1.9, 7_500), "cuda": (50, 1_000_000)}
+# microseconds for a step, per node, per edge, and per edge and image; see `Kernel`
+_COST = {"cpu": (239, 0.048, 3.1e-3, 2.1e-4), "cuda": (19, 0, 0, 7.5e-6)}
 
 
-def cost(layer: Layer, _found: Structure, device: str) -> float:
+def cost(layer: Layer, _found: Structure, device: str, batch: int) -> float:
     """See `Kernel`. O(1)."""
-    per_edge, fixed = _COST[device]
-    return per_edge * layer.edges + fixed
+    fixed, per_node, per_edge, per_product = _COST[device]
+    return fixed + per_node * sum(layer.shape) + (per_edge + per_product * batch) * layer.edges
 
 
 KERNEL = Kernel("csr", CsrPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)

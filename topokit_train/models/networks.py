@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 
 import torch
@@ -14,6 +15,7 @@ from topokit.layered import Layer
 from topokit.masking import fill_all
 from topokit_train.chain import Dense, Link, chain
 from topokit_train.convolution import SparseConv2d
+from topokit_train.kernels.base import BATCH
 from topokit_train.layers import SparseLinear
 from topokit_train.models import MODELS, Image, Wiring, as_sequence, slots_for
 from topokit_train.normalisation import LocalResponseNorm
@@ -111,6 +113,7 @@ def build_model(
     generator: torch.Generator | None = None,
     copies: int = 1,
     shared: bool = False,
+    batch: int = BATCH,
 ) -> nn.Module:
     """A model whose slots the layers of topologies fill where their shapes match, in order; the others are dense.
 
@@ -128,6 +131,7 @@ def build_model(
         copies: how many networks to stack in one, see `topokit_train.stacks`; the weights of more than one are
             left for `load_network_states`.
         shared: whether stacked networks read the same images.
+        batch: images in one step, for the choice of kernels.
 
     Raises:
         InvalidSpecError: a topology does not fit the model, the message says which shapes do; or convolutions
@@ -137,17 +141,18 @@ def build_model(
     table = slots_for(name, nets, image=image, classes=classes)
     filled = fill_all(nets, table)
     layers: dict[str, nn.Module] = {}
+    sparse = partial(SparseLinear, device=device, dtype=torch.float32, generator=generator, batch=batch)
     for k, (slot, shape) in enumerate(table.items()):
         layer = slot.removesuffix(".weight")
         number, i = filled.get(slot, (0, 0))
         edges = nets[number].layer(i) if slot in filled else None
         one = kernel if isinstance(kernel, str) else kernel.get(layer, "")
         if copies > 1:
-            layers[layer] = _stacked(edges, shape, copies, shared and k == 0, one, device)
+            layers[layer] = _stacked(edges, shape, copies, shared and k == 0, one, device, batch)
         elif edges is None:
             layers[layer] = _dense(shape, _padding(name, layer, shape), device, generator)
         elif len(shape) == 2:
-            layers[layer] = SparseLinear(edges, kernel=one, device=device, dtype=torch.float32, generator=generator)
+            layers[layer] = sparse(edges, kernel=one)
         else:
             layers[layer] = SparseConv2d(
                 edges,
@@ -190,14 +195,20 @@ def _padding(name: str, layer: str, shape: Sequence[int]) -> int:
 
 
 def _stacked(
-    edges: Layer | None, shape: Sequence[int], copies: int, shared: bool, kernel: str, device: torch.device | str
+    edges: Layer | None,
+    shape: Sequence[int],
+    copies: int,
+    shared: bool,
+    kernel: str,
+    device: torch.device | str,
+    batch: int,
 ) -> nn.Module:
     if len(shape) == 4:
         raise InvalidSpecError("convolutions are not stacked: train one seed after the other")
     out, into = shape
     if edges is None:
         return StackedLinear(copies, into, out, shared=shared, device=device)
-    return StackedSparse(edges, copies, shared=shared, kernel=kernel, device=device)
+    return StackedSparse(edges, copies, shared=shared, kernel=kernel, device=device, batch=batch)
 
 
 def _dense(
