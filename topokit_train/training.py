@@ -208,12 +208,17 @@ class Trainer:
         Returns:
             Each network's loss before the step, shape (networks,), left on the device.
         """
+        losses = self.gradients(images, labels)
+        self.optimizer.step()
+        self.scheduler.step()
+        return losses
+
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
         for parameter in self.parameters:
             parameter.grad = None  # as zero_grad does, which takes ten times as long over it
         loss, losses = self._losses(self.logits(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
-        self.optimizer.step()
-        self.scheduler.step()
         return losses.detach()
 
     def logits(self, images: Tensor) -> Tensor:
