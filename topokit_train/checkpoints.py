@@ -2,8 +2,8 @@
 
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
-the topology as in a topology file, so that `topokit.load` reads it out of here. Metadata: the topology's, `state`
-(JSON) and `sha256`, over all the rest.
+the topology as in a topology file, so that `topokit.load` reads it out of here; and of a pruning run
+`pruning.<parameter>`, the mask, a bit a weight. Metadata: the topology's, `state` (JSON) and `sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -27,12 +27,16 @@ from topokit.errors import FileFormatError
 from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
+from topokit_train.pruning.config import config_from_json
 from topokit_train.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.training import Metrics, Trainer
 
+if TYPE_CHECKING:
+    from topokit_train.pruning.pruner import Pruner
+
 Arrays = dict[str, NDArray[Any]]
 
-OPTIMIZER = "optimizer."
+OPTIMIZER, PRUNING = "optimizer.", "pruning."
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -66,7 +70,8 @@ class Checkpoint:
         fingerprint: of the topology; None for a dense model.
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
-        tensors: the weights and the optimizer's state.
+        tensors: the weights, the optimizer's state and masks.
+        topologies: those that a pruning run has saved so far, as `Pruner.told` says.
     """
 
     origin: Origin
@@ -74,9 +79,16 @@ class Checkpoint:
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
+    topologies: tuple[dict[str, Any], ...] = ()
 
 
-def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Layered | None) -> None:
+def save(
+    paths: Sequence[Path],
+    trainer: Trainer,
+    origin: Origin,
+    topology: Layered | None,
+    pruner: Pruner | None = None,
+) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
     What stood at a path is replaced when all of the new file is on the disk.
@@ -86,6 +98,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Laye
         trainer: the networks and their optimizer.
         origin: what they were started with, whatever its seed.
         topology: of all of them.
+        pruner: of a pruning run.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
@@ -93,8 +106,9 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Laye
     pattern, described = _topology_tensors(topology)
     moments = _optimizer_states(trainer)
     states = network_states(trainer.model)
-    for path, seed, history, weights, moment in zip(
-        paths, trainer.seeds, trainer.histories, states, moments, strict=True
+    masks = pruner.masks.packed() if pruner else None
+    for k, (path, seed, history, weights, moment) in enumerate(
+        zip(paths, trainer.seeds, trainer.histories, states, moments, strict=True)
     ):
         tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
         state = {
@@ -102,6 +116,9 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topology: Laye
             "metrics": [dataclasses.asdict(metrics) for metrics in history],
             "scheduler": trainer.scheduler.state_dict(),
         }
+        if pruner and masks:
+            tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
+            state["topologies"] = pruner.told()[k]
         metadata = described | {"state": json.dumps(state, allow_nan=False)}
         metadata["sha256"] = _digest(tensors, metadata)
         with replacing(path, force=True) as temporary:
@@ -134,11 +151,12 @@ def load(path: Path) -> Checkpoint:
         state = json.loads(metadata["state"])
         origin = state["origin"]
         return Checkpoint(
-            origin=Origin(**{**origin, "config": TrainConfig.from_json(origin["config"])}),
+            origin=Origin(**{**origin, "config": config_from_json(origin["config"])}),
             fingerprint=metadata.get("fingerprint"),
             metrics=tuple(Metrics(**metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
             tensors={name: tensor for name, tensor in tensors.items() if not name.startswith("layer.")},
+            topologies=tuple(state.get("topologies", ())),
         )
     except FileFormatError:
         raise
@@ -148,11 +166,11 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
-def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
+def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner | None = None) -> None:
     """Put a fresh trainer of the same origin and topology where the checkpoints of its networks were taken."""
     tensors = [{name: torch.from_numpy(array) for name, array in taken.tensors.items()} for taken in checkpoints]
     load_network_states(
-        trainer.model, [{n: t for n, t in one.items() if not n.startswith(OPTIMIZER)} for one in tensors]
+        trainer.model, [{n: t for n, t in one.items() if not n.startswith((OPTIMIZER, PRUNING))} for one in tensors]
     )
     state = {}
     for index, (name, _, module) in enumerate(parameters_of(trainer.model)):
@@ -166,6 +184,12 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
         group["lr"] = lr
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
     trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
+    if pruner:
+        masks = [
+            {n.removeprefix(PRUNING): array for n, array in taken.tensors.items() if n.startswith(PRUNING)}
+            for taken in checkpoints
+        ]
+        pruner.restore(masks, [taken.topologies for taken in checkpoints])
 
 
 def _topology_tensors(topology: Layered | None) -> tuple[Arrays, dict[str, str]]:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
@@ -31,7 +31,7 @@ def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the fl
 
     Args:
         help: one line for `--help`.
-        kind: "text", "int", "number" or "path".
+        kind: "text", "int", "number", "switch", "path", "numbers" (.5,.9) or "names" (repeatable).
         default: what it is where the flag is left out.
     """
     return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
@@ -78,8 +78,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.metadata["kind"] == "text" and not isinstance(getattr(self, field.name), str):
-                raise InvalidSpecError(f"{flag(field.name)} must be a text, not {getattr(self, field.name)!r}")
+            value = getattr(self, field.name)
+            if (
+                field.metadata["kind"] == "text"
+                and not isinstance(value, str)
+                and (value, field.default) != (None,) * 2
+            ):
+                raise InvalidSpecError(f"{flag(field.name)} must be a text, not {value!r}")
         _require_known("--model", self.model, MODELS)
         kind, _ = split_name(self.dataset)
         if self.kernel not in ("auto", "tuned"):
@@ -109,7 +114,7 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """What `to_json` gave; settings that are left out have their defaults.
 
         Raises:

@@ -23,6 +23,9 @@ from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
 from topokit_train.progress import Progress
+from topokit_train.pruning.config import PruneConfig
+from topokit_train.pruning.pruner import Pruner
+from topokit_train.pruning.results import pruned_results
 from topokit_train.results import Result, results_of
 from topokit_train.run_folder import CHECKPOINT, CONFIG, RESULT, RunFolder
 from topokit_train.training import Trainer
@@ -62,7 +65,7 @@ def train(
     interrupted at any moment and resumed gives the same as one that was not. Progress goes to stderr.
 
     Args:
-        config: the settings.
+        config: the settings; with a PruneConfig the run prunes, and the result is a PruneResult.
         topology: fills the model's slots; None for a dense model.
         run: the run's folder; where left out, a new one in runs/ that is named after the settings.
         resume: go on with the run in that folder; where it has no checkpoint yet, start it.
@@ -173,24 +176,28 @@ def _train_together(
             kernel=origin.kernels,
             seeds=[job.config.seed for job in jobs],
         )
+        pruner = Pruner(config, trainer, [f.path for f in folders]) if isinstance(config, PruneConfig) else None
         for layer, choice in trainer.choices.items() if explain else ():
             reason = "the run was started with it" if checkpoints else choice.reason
             _say(f"{layer}: kernel {choice.kernel}, {reason}")
         if checkpoints:
             _require_same_data(origin, dataset, folders[0].path)
-            restore(checkpoints, trainer)
+            restore(checkpoints, trainer, pruner)
         else:
             origin = replace(origin, kernels=trainer.kernels)
             for folder in folders:
                 if resume:
                     _say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
                 folder.remove_result()
-            save([folder.checkpoint for folder in folders], trainer, origin, topology)
+            if pruner:
+                pruner.start()
+            save([folder.checkpoint for folder in folders], trainer, origin, topology, pruner)
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
-        _run_epochs(trainer, folders, origin, topology)
+        _run_epochs(trainer, folders, origin, topology, pruner)
         results = results_of(trainer, [str(folder.path) for folder in folders])
+        results = pruned_results(results, pruner) if pruner else results
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
     return results
@@ -231,15 +238,27 @@ def _origin(config: TrainConfig, topology: Layered | None, dataset: Dataset, net
     )
 
 
-def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, topology: Layered | None) -> None:
+def _run_epochs(
+    trainer: Trainer,
+    folders: Sequence[RunFolder],
+    origin: Origin,
+    topology: Layered | None,
+    pruner: Pruner | None,
+) -> None:
     epochs = trainer.config.epochs
     checkpoints = [folder.checkpoint for folder in folders]
     done = trainer.epochs_done
     try:
         with Progress(epochs, done, trainer.steps_per_epoch) as progress:
+
+            def after_step() -> None:
+                if pruner:
+                    pruner.after_step()
+                progress.step()
+
             while done < epochs:
-                metrics = trainer.run_epoch(progress.step)
-                save(checkpoints, trainer, origin, topology)
+                metrics = trainer.run_epoch(after_step)
+                save(checkpoints, trainer, origin, topology, pruner)
                 done = trainer.epochs_done
                 for folder, entry in zip(folders, metrics, strict=True):
                     folder.add_metrics(entry)
@@ -252,6 +271,11 @@ def _run_epochs(trainer: Trainer, folders: Sequence[RunFolder], origin: Origin, 
 
 def _require_same(checkpoint: Checkpoint, config: TrainConfig, topology: Layered | None, path: Path) -> None:
     given, started = config.to_json(), checkpoint.origin.config.to_json()
+    if given.keys() != started.keys():
+        kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
+        raise InvalidSpecError(
+            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
+        )
     for name in given.keys() - {"data_dir"}:  # where the data lie does not change them
         if given[name] != started[name]:
             raise InvalidSpecError(
@@ -276,7 +300,8 @@ def _require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
 
 def _name(config: TrainConfig, topology: Layered | None) -> str:
     dataset = config.dataset.replace(":", "-").rpartition("/")[2]
-    name = f"{config.model}-{dataset}-{_wiring(topology)}-seed{config.seed}"
+    wiring = config.method if isinstance(config, PruneConfig) else _wiring(topology)
+    name = f"{config.model}-{dataset}-{wiring}-seed{config.seed}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,6 +84,7 @@ class Trainer:
         self.seeds = tuple(seeds or (config.seed,))
         self.shared = config.order_seed is not None or len(self.seeds) == 1
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
+        self._paused = 0.0
         self._load(dataset)
         self.model = self._built(topology, dataset, kernel)
         self.optimizer = _optimizer(config, self.model)
@@ -152,7 +154,7 @@ class Trainer:
             TopokitError: a loss is no longer a finite number.
         """
         total = torch.zeros(len(self.seeds), device=self.device)
-        lr = 0.0
+        lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
         for batch in torch.split(self.order(), self.config.batch_size):
@@ -160,7 +162,7 @@ class Trainer:
             losses = self.step(self.images[batch], self.labels[batch])
             total.add_(losses, alpha=len(batch))  # stays on the device: reading it would wait for the step
             after_step()
-        seconds = (self._clock() - started) / len(self.seeds)
+        seconds = (self._clock() - started - self._paused) / len(self.seeds)
         losses = total / len(self.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
@@ -184,6 +186,14 @@ class Trainer:
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Between two steps: do what is no optimisation step, such as a test; it is not in the metrics' seconds."""
+        started = self._clock()
+        yield
+        self.model.train()
+        self._paused += self._clock() - started
 
     def order(self) -> Tensor:
         """The images in the order of this epoch: shape (images,), or (images, networks) if each has its own."""
