@@ -3,7 +3,8 @@
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
 the topology as in a topology file, so that `topokit.load` reads it out of here; and of a pruning run
-`pruning.<parameter>`, the mask, a bit a weight. Metadata: the topology's, `state` (JSON) and `sha256`, over all the rest.
+`pruning.<parameter>`, the mask, packed in bits. Metadata: the topology's, `state` (JSON) and `sha256`, over all
+the rest.
 """
 
 from __future__ import annotations

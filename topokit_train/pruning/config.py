@@ -87,7 +87,7 @@ class PruneConfig(TrainConfig):
         for name in ("to", "scope"):
             if getattr(self, name) is not None:
                 raise InvalidSpecError(
-                    f"{flag(name)} has no use with --threshold, which is one magnitude over everything: give one of them"
+                    f"{flag(name)} has no use with --threshold, one magnitude over everything: leave one of them out"
                 )
         self._set("threshold", float(_number(self.threshold, "--threshold")))
         if not self.threshold > 0:  # type: ignore[operator]
@@ -96,8 +96,8 @@ class PruneConfig(TrainConfig):
     def _require_sparsities(self) -> None:
         self._set("scope", self.scope or SCOPES[0])
         _require_one_of(self.scope, "--scope", SCOPES)
-        values = TO if self.to is None else self.to
-        values = [values] if isinstance(values, float | int | str | Fraction) else list(values)
+        given: Any = TO if self.to is None else self.to
+        values = [given] if isinstance(given, float | int | str | Fraction) else list(given)
         wanted = [_number(value, "--to") for value in values]
         if not wanted:
             raise InvalidSpecError("--to needs at least one sparsity, such as .9")

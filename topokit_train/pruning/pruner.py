@@ -150,8 +150,8 @@ class Pruner:
 
     def _require_no_empty(self, magnitudes: Rows, kept: Rows) -> None:
         for name, rows in kept.items():
-            for k, some in enumerate(rows.any(1).tolist()):
-                if not some:
+            for k, left in enumerate(rows.sum(1).tolist()):
+                if not left:
                     asked = (
                         f"--to {self.config.to[-1]:g}" if self.config.to else f"--threshold {self.config.threshold:g}"
                     )
