@@ -94,16 +94,18 @@ def schedule_of(config: PruneConfig, steps: int) -> OneTime | Gradual:
     targets = tuple(Fraction(str(target)) for target in config.to or ())
     if config.begin is None or config.end is None:
         return OneTime(steps, targets)
-    begin, end = round(config.begin * steps), round(config.end * steps)
+    begin, end = (round(Fraction(str(share)) * steps) for share in (config.begin, config.end))
     if begin >= end:
         raise InvalidSpecError(
-            f"--begin {config.begin:g} and --end {config.end:g} are the same of only {steps} steps: "
-            "give more --epochs, or an interval that is longer"
+            f"--begin {config.begin:g} and --end {config.end:g} are the same step of {steps}: "
+            "give more --epochs, or a longer interval"
         )
-    every = max(1, round(EVERY * steps)) if config.every is None else round(config.every * steps)
+    every = (
+        max(Fraction(1), Fraction(str(EVERY)) * steps) if config.every is None else Fraction(str(config.every)) * steps
+    )
     if every < 1:
         raise InvalidSpecError(
             f"--every {config.every:g} is more often than once a step, of which there are {steps}: "
-            f"give at least {1 / steps:.2g}"
+            "give a larger one, or leave it out"
         )
-    return Gradual(begin, end, every, targets)
+    return Gradual(begin, end, round(every), targets)
