@@ -45,6 +45,7 @@ class TrainConfig:
         model: a name in MODELS.
         dataset: a name in DATASETS, or idx:FOLDER.
         data_dir: where the dataset's files are looked for first.
+        weights: a safetensors file of a dense model's weights, to start from in place of random ones.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
         optimizer: "adam", or "sgd" (momentum .9).
@@ -64,6 +65,7 @@ class TrainConfig:
     model: str = setting("What to train.", kind="text", default="lenet-300-100")
     dataset: str = setting("What to train it on.", kind="text", default="digits")
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
+    weights: str | None = setting("Start from the weights in this safetensors file.", kind="path", default=None)
     epochs: int = setting("Times that each image is used [40 for digits, else 10].", kind="int", default=None)
     batch_size: int = setting("Images in one step.", kind="int", default=100)
     optimizer: str = setting("adam or sgd.", kind="text", default="adam")
@@ -96,8 +98,9 @@ class TrainConfig:
             self._set("epochs", DEFAULT_EPOCHS.get(kind, 10))
         if self.lr is None:
             self._set("lr", DEFAULT_LR[self.optimizer])
-        if self.data_dir is not None:
-            self._set("data_dir", os.fspath(self.data_dir))
+        for name in ("data_dir", "weights"):
+            if getattr(self, name) is not None:
+                self._set(name, os.fspath(getattr(self, name)))
         self._set("lr", _positive("--lr", self.lr))
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("validation", 0), ("seed", 0)):
             self._set(name, integer(getattr(self, name), flag(name), minimum))

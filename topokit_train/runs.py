@@ -21,6 +21,7 @@ from topokit.transforms import crop
 from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
 from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset, load_dataset
+from topokit_train.given_weights import start_from
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
 from topokit_train.progress import Progress
 from topokit_train.pruning.config import PruneConfig
@@ -184,6 +185,8 @@ def _train_together(
             _require_same_data(origin, dataset, folders[0].path)
             restore(checkpoints, trainer, pruner)
         else:
+            if config.weights is not None:
+                start_from(config.weights, trainer, topology, dataset)
             origin = replace(origin, kernels=trainer.kernels)
             for folder in folders:
                 if resume:

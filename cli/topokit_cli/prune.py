@@ -47,6 +47,12 @@ def command(
     topokit prune --to .5,.9,.95 --run pruned
     topokit train --topology pruned/topology-0.95.safetensors
     topokit prune --method one-time --scope global --dataset mnist --seeds 0-4
+
+    A lottery ticket is trained again from the weights that it began with:
+
+    \b
+    topokit prune --to .9 --rewind initial --run ticket
+    topokit train --topology ticket/topology-0.9.safetensors --weights ticket/rewind.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs import train, train_seeds
 

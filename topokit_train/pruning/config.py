@@ -35,8 +35,9 @@ class PruneConfig(TrainConfig):
         every: how often it prunes, a fraction of the steps; by default .01, or after each step where these are few.
         threshold: one-time pruning takes all weights below this magnitude instead, whatever sparsity that gives.
         biases: whether biases below the threshold go too.
-        rewind: "initial", or a number of epochs: the weights of that time are saved, to train the surviving wiring
-            from them (Frankle & Carbin 2019, arXiv:1803.03635).
+        rewind: "initial", or a number of epochs: the weights of that time are saved in rewind.safetensors, and a run
+            on a saved topology that starts from them, with `weights`, trains the lottery ticket (Frankle & Carbin
+            2019, arXiv:1803.03635).
 
     Raises:
         InvalidSpecError: names the flags, what was given and what is allowed.
@@ -55,7 +56,11 @@ class PruneConfig(TrainConfig):
     every: float | None = setting("Gradual: how often it prunes, of the steps [.01].", kind="number", default=None)
     threshold: float | None = setting("One-time: prune all weights below this magnitude.", kind="number", default=None)
     biases: bool = setting("Prune biases below the threshold too [no].", kind="switch", default=False)
-    rewind: str | None = setting("Save the weights of initial, or after EPOCH epochs.", kind="text", default=None)
+    rewind: str | None = setting(
+        "Save the weights of initial, or after so many epochs, to train the wiring from them: train --weights.",
+        kind="text",
+        default=None,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
