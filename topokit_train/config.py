@@ -102,6 +102,9 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 self._set(name, os.fspath(getattr(self, name)))
         self._set("lr", _positive("--lr", self.lr))
+        self._require_integers()
+
+    def _require_integers(self) -> None:
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("validation", 0), ("seed", 0)):
             self._set(name, integer(getattr(self, name), flag(name), minimum))
         if self.order_seed is not None:
