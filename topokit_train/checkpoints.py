@@ -72,7 +72,7 @@ class Checkpoint:
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
         tensors: the weights, the optimizer's state and masks.
-        topologies: those that a pruning run has saved so far, as `Pruner.told` says.
+        pruned: the topologies that a pruning run has saved so far, as `Pruner.told` says.
     """
 
     origin: Origin
@@ -80,7 +80,7 @@ class Checkpoint:
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
-    topologies: tuple[dict[str, Any], ...] = ()
+    pruned: tuple[dict[str, Any], ...] = ()
 
 
 def save(
@@ -119,7 +119,7 @@ def save(
         }
         if pruner and masks:
             tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
-            state["topologies"] = pruner.told()[k]
+            state["pruned"] = pruner.told()[k]
         metadata = described | {"state": json.dumps(state, allow_nan=False)}
         metadata["sha256"] = _digest(tensors, metadata)
         with replacing(path, force=True) as temporary:
@@ -157,7 +157,7 @@ def load(path: Path) -> Checkpoint:
             metrics=tuple(Metrics(**metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
             tensors={name: tensor for name, tensor in tensors.items() if not name.startswith("layer.")},
-            topologies=tuple(state.get("topologies", ())),
+            pruned=tuple(state.get("pruned", ())),
         )
     except FileFormatError:
         raise
@@ -190,7 +190,7 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner 
             {n.removeprefix(PRUNING): array for n, array in taken.tensors.items() if n.startswith(PRUNING)}
             for taken in checkpoints
         ]
-        pruner.restore(masks, [taken.topologies for taken in checkpoints])
+        pruner.restore(masks, [taken.pruned for taken in checkpoints])
 
 
 def _topology_tensors(topology: Layered | None) -> tuple[Arrays, dict[str, str]]:
