@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
-from topokit_train.layers import SparseLinear
 from topokit_train.pruning.magnitude import Rows
 from topokit_train.stacks import copies_in, parameters_of, split
 
@@ -32,7 +31,7 @@ class Masks:
     """
 
     def __init__(self, model: nn.Module, dense: Sequence[str] = ()):
-        if any(isinstance(part, SparseLinear) for part in model.modules()):
+        if any(name.endswith("values") for name, _ in model.named_parameters()):  # as sparse layers call their weights
             raise InvalidSpecError("pruning begins with a dense model: leave out the topology")
         self.networks = copies_in(model)
         self._model = model
