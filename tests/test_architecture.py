@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = [  # each may import what stands after it
-    *("drawing", "fitting", "challenge", "formats", "masking", "compare", "profiles", "checks", "measures"),
+    *(
+        "drawing",
+        "fitting",
+        "challenge",
+        "formats",
+        "masking",
+        "convolutions",
+        "compare",
+        "profiles",
+        "checks",
+        "measures",
+    ),
     *("recipes", "families"),
     *("allocation", "transforms", "spec", "topology", "layered", "csr", "errors"),
 ]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from topokit.families.regular import Regular
     from topokit.families.small_world import SmallWorld
     from topokit.fitting import fit
-    from topokit.formats import from_networkx, load, save, save_masks, to_networkx
+    from topokit.formats import from_networkx, load, load_masks, save, save_masks, to_networkx
     from topokit.layered import Layer, Layered, Promises
     from topokit.masking import from_masks, masks
     from topokit.measures.degrees import degrees
@@ -76,6 +76,7 @@ _PLACES = {
     "from_recipe": "topokit.recipes",
     "kron": "topokit.transforms",
     "load": "topokit.formats",
+    "load_masks": "topokit.formats",
     "masks": "topokit.masking",
     "path_counts": "topokit.measures.paths",
     "permute": "topokit.transforms",
@@ -119,6 +120,7 @@ __all__ = [
     "from_recipe",
     "kron",
     "load",
+    "load_masks",
     "masks",
     "path_counts",
     "permute",

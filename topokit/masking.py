@@ -1,34 +1,42 @@
 """Topologies as masks of weight matrices, and back: the only place that transposes.
 
-A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets).
+A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets). The masks of convolutions are
+(out, in, rows, columns), as in torch.nn.Conv2d; topokit.convolutions says how they are layers too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import Topology
 
+MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
+BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 
-def masks(net: Layered, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+
+def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:
     """One bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
         net: any layered graph.
         names: a parameter's name for each edge layer, in order ("fc1.weight").
+        shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
+            one by channel or by weight, whichever its number of sources fits.
 
     Raises:
-        InvalidSpecError: too few, too many or equal names.
+        InvalidSpecError: too few, too many or equal names; a layer that does not fit its parameter's shape.
         TooLargeError: not enough free memory.
 
-    Cost: one byte for each pair of neighbouring nodes.
+    Cost: one byte for each pair of neighbouring nodes, or for each weight.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> masks(RadixNet(radices=[(2,)]), ["fc1.weight"])
@@ -39,52 +47,60 @@ def masks(net: Layered, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
         raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
-    require_memory(sum(a * b for a, b in pairwise(net.widths)), "masks")
-    made = {}
-    for name, layer in zip(names, net.stream(), strict=True):
-        made[name] = np.zeros(layer.shape[::-1], np.bool_)
-        made[name][layer.indices, layer.sources] = True
+    if shapes is not None and len(shapes) != len(names):
+        raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
+    cells = sum(a * b for a, b in pairwise(net.widths))
+    require_memory(cells + sum(math.prod(shape) for shape in shapes or ()), "masks")
+    made: dict[str, NDArray[np.bool_]] = {}
+    for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
+        edges = np.zeros(layer.shape[::-1], np.bool_)
+        edges[layer.indices, layer.sources] = True
+        mask = edges if shapes is None else as_mask(edges, shapes[i], shapes[i - 1] if i else None)
+        if mask is None:
+            raise InvalidSpecError(
+                f"layer {i} joins {layer.shape[0]} to {layer.shape[1]} nodes, and {name} has the shape "
+                f"{shown(shapes[i]) if shapes else ''}: give the parameters that the topology is for, in order"
+            )
+        made[name] = mask
     return made
 
 
-def from_masks(masks: Mapping[str, ArrayLike]) -> Topology:
+def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
     """The topology whose edges are the ones of `masks`.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in), bool or any number type, the layers in order.
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
+            any number type, the layers in order.
+        conv: how convolutions are read. By "channel" an edge stands for a filter of which any weight is kept,
+            and the topology has a note that says so; by "weight" it stands for one weight.
 
     Raises:
-        InvalidGraphError: see `checked_masks`.
+        InvalidGraphError: see `checked_masks`; or the layers are no chain.
         TooLargeError: not enough free memory.
     """
-    arrays = checked_masks(masks)
-    require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in arrays.values()), "a topology of these masks")
-    return Topology.from_dense(mask.T for mask in arrays.values())
+    matrices = as_matrices(checked_masks(masks), conv)
+    require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
+    filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
+    return Topology.from_dense((mask.T for mask in matrices.values()), notes=(BY_CHANNEL,) if filters else ())
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
-    """The masks as bool arrays, of which each has as many inputs as the one before has outputs.
+    """The masks as bool arrays, each by itself: whether they are a chain is for `as_matrices` to say.
 
     Raises:
-        InvalidGraphError: names the mask that is empty, not two-dimensional, holds other values than 0 and
-            1, or does not fit the one before.
+        InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or holds other
+            values than 0 and 1.
     """
     checked: dict[str, NDArray[np.bool_]] = {}
     for name, values in masks.items():
         array = np.asarray(values)
-        if array.ndim != 2 or 0 in array.shape:
-            raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be (out, in)")
+        if array.ndim not in (2, 4) or 0 in array.shape:
+            raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be {MASK_SHAPES}")
         if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
             raise InvalidGraphError(f"the mask of {name} holds other values than 0 and 1")
         checked[name] = array.astype(np.bool_)
     if not checked:
         raise InvalidGraphError("no masks: a topology needs at least one")
-    for (one, a), (two, b) in pairwise(checked.items()):
-        if a.shape[0] != b.shape[1]:
-            raise InvalidGraphError(
-                f"the mask of {one} has {a.shape[0]} outputs, but that of {two} has {b.shape[1]} inputs: "
-                "the masks must be a chain, in order"
-            )
     return checked
 
 

@@ -14,7 +14,7 @@ from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError,
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._format import Format
 from topokit.formats._graphml import from_networkx, to_networkx
-from topokit.formats._masks import save_masks
+from topokit.formats._masks import load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
@@ -25,6 +25,7 @@ __all__ = [
     "as_tensors",
     "from_networkx",
     "load",
+    "load_masks",
     "read_categories",
     "read_images",
     "replacing",
@@ -47,6 +48,8 @@ FORMATS = Registry(
 
 def load(path: str | Path) -> Topology:
     """Read a topology from a file or folder of any of the FORMATS, or from a file of masks.
+
+    Masks of convolutions are read by channel, as topokit.from_masks reads them.
 
     Everything is validated. Whether the edges are those that the file's fingerprint and recipe say is
     left to the soundness check.

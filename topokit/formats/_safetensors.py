@@ -15,6 +15,7 @@ from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.layered import Layered, Promises, Recipe
+from topokit.masking import from_masks
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
 
@@ -90,7 +91,7 @@ def read(path: Path) -> Topology:
         if kind == "topology" or (kind == "checkpoint" and "widths" in metadata):
             return _read_topology(path, file, metadata, alone=kind == "topology")
         if holds_masks(file):
-            return read_masks(path, file, metadata)
+            return from_masks(read_masks(path, file, metadata))
     raise FileFormatError(
         f"{path} holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask)"
     )

@@ -1,0 +1,121 @@
+"""Convolutions as layers of nodes, and back: by channel or by weight.
+
+A convolution's weights have the shape (out, in, rows, columns), as in torch.nn.Conv2d. Read by channel they are a
+layer from `in` to `out` nodes, in which an edge stands for a whole filter of rows x columns weights. Read by weight
+they are a layer from in * rows * columns to `out` nodes, whose sources have the order of torch's
+`weight.reshape(out, -1)`: by input channel, then row, then column.
+
+A linear layer that reads a convolution's flattened features has all features of one channel side by side, so by
+channel its sources are the channels too: 1 -> 20 -> 50 -> 384 -> 10 for a LeNet-5 whose fc1 has 2450 inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topokit.errors import InvalidGraphError, InvalidSpecError
+
+Shape = tuple[int, ...]
+"""(out, in) of a linear layer, (out, in, rows, columns) of a convolution."""
+
+Mask = NDArray[np.bool_]
+
+READINGS = ("channel", "weight")
+
+
+def sources_after(before: Shape | None, shape: Shape, conv: str = "channel") -> int | None:
+    """How many source nodes the layer of a weight has where it follows that of another; None where it cannot.
+
+    Args:
+        before: the shape of the weight whose outputs are read; None where it is the first.
+        shape: the weight's own shape.
+        conv: "channel" or "weight".
+
+    >>> sources_after((50, 20, 5, 5), (384, 2450))
+    50
+    """
+    own = math.prod(shape[1:]) if conv == "weight" else shape[1]
+    if before is None or before[0] == own:
+        return own
+    flattened = conv == "channel" and len(before) == 4 and len(shape) == 2
+    return before[0] if flattened and shape[1] % before[0] == 0 else None
+
+
+def break_in(shapes: Sequence[Shape], conv: str = "channel") -> int | None:
+    """The first weight that does not follow the one before it, by its place; None where all are a chain."""
+    for i in range(1, len(shapes)):
+        if sources_after(shapes[i - 1], shapes[i], conv) is None:
+            return i
+    return None
+
+
+def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, Mask]:
+    """Each mask as that of a layer, shape (targets, sources); each layer's targets are the next one's sources.
+
+    Args:
+        masks: parameter name -> mask of shape (out, in) or (out, in, rows, columns), in the order of the layers.
+        conv: "channel" or "weight".
+
+    Raises:
+        InvalidSpecError: another word for `conv`.
+        InvalidGraphError: names the two neighbours that do not chain.
+    """
+    require_reading(conv)
+    names, shapes = list(masks), [mask.shape for mask in masks.values()]
+    at = break_in(shapes, conv)
+    if at is not None:
+        own = sources_after(None, shapes[at], conv)
+        raise InvalidGraphError(
+            f"the mask of {names[at - 1]} has {shapes[at - 1][0]} outputs, but that of {names[at]} has {own} inputs: "
+            "the masks must be a chain, in order"
+        )
+    matrices: dict[str, Mask] = {}
+    for i, (name, mask) in enumerate(masks.items()):
+        sources = sources_after(shapes[i - 1] if i else None, mask.shape, conv)
+        if sources == math.prod(mask.shape[1:]):
+            matrices[name] = mask.reshape(mask.shape[0], -1)
+        else:  # the filters of a convolution, or the features of a channel
+            matrices[name] = np.any(mask.reshape(mask.shape[0], sources or 0, -1), axis=2)
+    return matrices
+
+
+def as_mask(edges: Mask, shape: Shape, before: Shape | None = None) -> Mask | None:
+    """The mask of a weight that has the edges of a layer; None where the layer does not fit the weight.
+
+    Whether a convolution is read by channel or by weight is told from the number of sources.
+
+    Args:
+        edges: shape (targets, sources).
+        shape: of the weight, (out, in) or (out, in, rows, columns).
+        before: shape of the weight whose outputs this one reads, if it has a layer too: where that is a
+            convolution, a source of a linear layer may be a channel.
+    """
+    targets, sources = edges.shape
+    if targets != shape[0]:
+        return None
+    if sources == math.prod(shape[1:]):
+        return edges.reshape(shape)
+    if len(shape) == 4 and sources == shape[1]:
+        return np.broadcast_to(edges[:, :, None, None], shape).copy()
+    if len(shape) == 2 and before is not None and sources == sources_after(before, shape):
+        return edges.repeat(shape[1] // sources, axis=1)
+    return None
+
+
+def shown(shape: Shape) -> str:
+    """A shape in a message: 20 x 1 x 5 x 5."""
+    return " x ".join(map(str, shape))
+
+
+def require_reading(conv: str) -> None:
+    """Refuse a reading that does not exist.
+
+    Raises:
+        InvalidSpecError: names the two that do.
+    """
+    if conv not in READINGS:
+        raise InvalidSpecError(f"convolutions are read by {' or by '.join(READINGS)}, not by {conv}")
