@@ -3,8 +3,9 @@
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
 the topology as in a topology file, so that `topokit.load` reads it out of here. Several topologies have their tensors
-behind `topology.<number>.`, and `topokit.formats.load_all` reads them. Metadata: the topology's, or `topologies` (JSON,
-what each one's would be), `state` (JSON) and `sha256`, over all the rest.
+behind `topology.<number>.`, and `topokit.formats.load_all` reads them. A pruning run also has `pruning.<parameter>`,
+each mask packed in bits. Metadata: the topology's, or `topologies` (JSON, what each one's would be), `state` (JSON)
+and `sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -29,12 +30,17 @@ from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.metrics import Metrics
+from topokit_train.pruning.config import config_from_json
+from topokit_train.pruning.metrics import metrics_from_json
 from topokit_train.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.training import Trainer
 
+if TYPE_CHECKING:
+    from topokit_train.pruning.pruner import Pruner
+
 Arrays = dict[str, NDArray[Any]]
 
-OPTIMIZER = "optimizer."
+OPTIMIZER, PRUNING = "optimizer.", "pruning."
 TOPOLOGY = ("layer.", "topology.")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
@@ -69,7 +75,8 @@ class Checkpoint:
         fingerprints: of the topologies; none for a dense model.
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
-        tensors: the weights and the optimizer's state.
+        tensors: the weights, the optimizer's state and masks.
+        pruned: the topologies that a pruning run has saved so far, as `Pruner.told` says.
     """
 
     origin: Origin
@@ -77,9 +84,16 @@ class Checkpoint:
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
+    pruned: tuple[dict[str, Any], ...] = ()
 
 
-def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Sequence[Layered]) -> None:
+def save(
+    paths: Sequence[Path],
+    trainer: Trainer,
+    origin: Origin,
+    topologies: Sequence[Layered],
+    pruner: Pruner | None = None,
+) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
     What stood at a path is replaced when all of the new file is on the disk.
@@ -89,6 +103,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Se
         trainer: the networks and their optimizer.
         origin: what they were started with, whatever its seed.
         topologies: of all of them.
+        pruner: of a pruning run.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
@@ -96,8 +111,9 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Se
     pattern, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
     moments = _optimizer_states(trainer)
     states = network_states(trainer.model)
-    for path, seed, history, weights, moment in zip(
-        paths, trainer.seeds, trainer.histories, states, moments, strict=True
+    masks = pruner.masks.packed() if pruner else None
+    for k, (path, seed, history, weights, moment) in enumerate(
+        zip(paths, trainer.seeds, trainer.histories, states, moments, strict=True)
     ):
         tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
         state = {
@@ -105,6 +121,9 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, topologies: Se
             "metrics": [dataclasses.asdict(metrics) for metrics in history],
             "scheduler": trainer.scheduler.state_dict(),
         }
+        if pruner and masks:
+            tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
+            state["pruned"] = pruner.told()[k]
         metadata = described | {"state": json.dumps(state, allow_nan=False)}
         metadata["sha256"] = _digest(tensors, metadata)
         with replacing(path, force=True) as temporary:
@@ -137,11 +156,12 @@ def load(path: Path) -> Checkpoint:
         state = json.loads(metadata["state"])
         origin = state["origin"]
         return Checkpoint(
-            origin=Origin(**{**origin, "config": TrainConfig.from_json(origin["config"])}),
+            origin=Origin(**{**origin, "config": config_from_json(origin["config"])}),
             fingerprints=_fingerprints(metadata),
-            metrics=tuple(Metrics(**metrics) for metrics in state["metrics"]),
+            metrics=tuple(metrics_from_json(metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
             tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(TOPOLOGY)},
+            pruned=tuple(state.get("pruned", ())),
         )
     except FileFormatError:
         raise
@@ -151,11 +171,11 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
-def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
+def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner | None = None) -> None:
     """Put a fresh trainer of the same origin and topology where the checkpoints of its networks were taken."""
     tensors = [{name: torch.from_numpy(array) for name, array in taken.tensors.items()} for taken in checkpoints]
     load_network_states(
-        trainer.model, [{n: t for n, t in one.items() if not n.startswith(OPTIMIZER)} for one in tensors]
+        trainer.model, [{n: t for n, t in one.items() if not n.startswith((OPTIMIZER, PRUNING))} for one in tensors]
     )
     state = {}
     members = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
@@ -172,6 +192,12 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
         group["lr"] = lr
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
     trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
+    if pruner:
+        masks = [
+            {n.removeprefix(PRUNING): array for n, array in taken.tensors.items() if n.startswith(PRUNING)}
+            for taken in checkpoints
+        ]
+        pruner.restore(masks, [taken.pruned for taken in checkpoints])
 
 
 def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:

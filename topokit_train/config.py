@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
@@ -35,7 +35,7 @@ def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the fl
 
     Args:
         help: one line for `--help`.
-        kind: "text", "int", "number", "switch" or "path".
+        kind: "text", "int", "number", "switch", "path", "numbers" (.5,.9) or "names" (repeatable).
         default: what it is where the flag is left out.
     """
     return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
@@ -50,6 +50,7 @@ class TrainConfig:
         dataset: a name in DATASETS, or idx:FOLDER.
         recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
+        weights: a safetensors file of a dense model's weights, to start from in place of random ones.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
         optimizer: "adam" or "sgd".
@@ -85,6 +86,7 @@ class TrainConfig:
         default="modern",
     )
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
+    weights: str | None = setting("Start from the weights in this safetensors file.", kind="path", default=None)
     epochs: int = setting(
         "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
         kind="int",
@@ -139,8 +141,9 @@ class TrainConfig:
         for name in ("relu_logits", "shuffle"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidSpecError(f"{flag(name)} must be true or false, not {getattr(self, name)!r}")
-        if self.data_dir is not None:
-            self._set("data_dir", os.fspath(self.data_dir))
+        for name in ("data_dir", "weights"):
+            if getattr(self, name) is not None:
+                self._set(name, os.fspath(getattr(self, name)))
         self._require_numbers()
 
     def _fill_in(self) -> None:
@@ -174,7 +177,7 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """What `to_json` gave; settings that are left out have their defaults.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -63,6 +64,7 @@ class Trainer:
         self.classes = dataset.classes
         self.seeds = tuple(seeds or (config.seed,))
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
+        self._paused = 0.0
         self._load(dataset)
         drawn = config.shuffle or self.inputs.augmented
         self.shared = config.order_seed is not None or len(self.seeds) == 1 or not drawn
@@ -140,7 +142,7 @@ class Trainer:
             TopokitError: a loss is no longer a finite number.
         """
         total = torch.zeros(len(self.seeds), device=self.device)
-        lr = 0.0
+        lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
         for images, labels in self.batches():
@@ -148,7 +150,7 @@ class Trainer:
             losses = self.step(images, labels)
             total.add_(losses, alpha=len(labels))  # stays on the device: reading it would wait for the step
             after_step()
-        seconds = (self._clock() - started) / len(self.seeds)
+        seconds = (self._clock() - started - self._paused) / len(self.seeds)
         losses = total / len(self.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
@@ -180,6 +182,14 @@ class Trainer:
             these = slice(start, start + self.config.batch_size)
             images, labels = (_taken(data, order[these]) for data in (self.images, self.labels))
             yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Between two steps: do what is no optimisation step, such as a test; it is not in the metrics' seconds."""
+        started = self._clock()
+        yield
+        self.model.train()
+        self._paused += self._clock() - started
 
     def order(self) -> Tensor:
         """The images in the order of this epoch: shape (images,), or (images, networks) if each has its own."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "mask": "Write a topology as masks for a model.",
     "extract": "Take the topology out of a model's weights.",
     "train": "Train a network on a topology.",
+    "prune": "Train a network and prune it; save the wiring that is left.",
     "challenge": "Run the Graph Challenge's inference.",
 }
 """Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""

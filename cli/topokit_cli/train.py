@@ -11,7 +11,7 @@ import click
 
 from topokit.layered import Layered
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, SEEDS, force_option, json_option, topology_options
+from topokit_cli.options import NUMBERS, OUTPUT, SEEDS, force_option, json_option, topology_options
 from topokit_cli.source import TopologySource
 from topokit_train.config import TrainConfig, flag
 
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from topokit_train.results import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+C = TypeVar("C", bound=TrainConfig)
 _TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "switch": bool, "path": click.Path()}
+_TYPES |= {"numbers": NUMBERS, "names": str}
 
 
-def setting_options(command: Command) -> Command:
-    """Add every setting of a run; TrainConfig's fields are the options."""
-    for field in reversed(dataclasses.fields(TrainConfig)):
+def setting_options(command: Command, config: type[TrainConfig] = TrainConfig) -> Command:
+    """Add every setting of a run; the fields of its configuration are the options."""
+    for field in reversed(dataclasses.fields(config)):
         name = flag(field.name)
         option = click.option(
             f"{name}/--no-{name[2:]}" if field.metadata["kind"] == "switch" else name,
             field.name,
             type=_TYPES[field.metadata["kind"]],
             default=field.default,
+            multiple=field.metadata["kind"] == "names",
             help=field.metadata["help"],
-            show_default=field.default is not None,
-            metavar=None if field.metadata["kind"] != "text" else "NAME",
+            show_default=field.default not in (None, False, ()),
+            metavar="NAME" if field.metadata["kind"] in ("text", "names") else None,
         )
         command = option(command)
     return command
@@ -84,35 +87,51 @@ def command(
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs import SEED, recorded, recorded_seeds, train, train_seeds
+    from topokit_train.runs import train, train_seeds
 
-    if seeds is not None and _was_given(ctx, "seed"):
-        raise click.UsageError("give --seed or --seeds, not both")
     if tune:
         if _was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
-    if resume and run and not seeds:
-        seeds = tuple(recorded_seeds(run)) or None
-    before = recorded(run / f"{SEED}{seeds[0]}" if seeds else run) if resume and run else None
-    if before:  # what was not said again is as it was
-        config, nets = before
-        given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
-        config = dataclasses.replace(config, **given)
-        if topologies or source.given:
-            nets = _wiring(source, topologies, config.model)
-    else:
-        config = TrainConfig(**settings)
-        nets = _wiring(source, topologies, config.model)
+    config, seeds, before = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
+    nets = before[1] if before and not (topologies or source.given) else _wiring(source, topologies, config.model)
     if seeds is None:
-        _show(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        show_one(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
     else:
-        _show_all(
-            train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json
-        )
+        show_all(train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
 
 
-def _show(result: Result, as_json: bool) -> None:
+def what_to_do(
+    ctx: click.Context,
+    kind: type[C],
+    settings: dict[str, Any],
+    seeds: tuple[int, ...] | None,
+    resumed: Path | None,
+) -> tuple[C, tuple[int, ...] | None, tuple[TrainConfig, tuple[Layered, ...]] | None]:
+    """The settings and seeds of a run, and what is recorded where it goes on: what is not said again is as it was.
+
+    Args:
+        ctx: knows which settings were given.
+        kind: of the settings.
+        settings: their values.
+        seeds: of several networks, None where there is one.
+        resumed: the folder of a run that goes on.
+    """
+    from topokit_train.runs import SEED, recorded, recorded_seeds
+
+    if seeds is not None and _was_given(ctx, "seed"):
+        raise click.UsageError("give --seed or --seeds, not both")
+    if resumed and not seeds:
+        seeds = tuple(recorded_seeds(resumed)) or None
+    before = recorded(resumed / f"{SEED}{seeds[0]}" if seeds else resumed) if resumed else None
+    if before and type(before[0]) is kind:
+        given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
+        return dataclasses.replace(before[0], **given), seeds, before
+    return kind(**settings), seeds, before
+
+
+def show_one(result: Result, as_json: bool) -> None:
+    """Print what a run came to."""
     if as_json:
         render.as_json(result.to_json())
         return
@@ -121,7 +140,8 @@ def _show(result: Result, as_json: bool) -> None:
     render.table([*rows, ("dead classes", dead), ("run", result.run)])
 
 
-def _show_all(results: list[Result], as_json: bool) -> None:
+def show_all(results: list[Result], as_json: bool) -> None:
+    """Print what the runs of several seeds came to, each and together."""
     from topokit_train.results import mean_and_ci95
 
     mean, half = mean_and_ci95(results)

@@ -40,7 +40,7 @@ def straight(short, tmp_path_factory):
 def threads(monkeypatch):
     """The thread counts that runs ask for; they stay with the one there is, as more are slow on a busy machine."""
     asked = []
-    monkeypatch.setattr("topokit_train.runs.cpu_threads", lambda count: nullcontext(asked.append(count)))
+    monkeypatch.setattr("topokit_train.jobs.cpu_threads", lambda count: nullcontext(asked.append(count)))
     return asked
 
 

@@ -14,6 +14,7 @@ def test_defaults_depend_on_the_other_settings():
         "model": "lenet-300-100",
         "dataset": "digits",
         "data_dir": None,
+        "weights": None,
         "epochs": 40,
         "batch_size": 100,
         "recipe": "modern",

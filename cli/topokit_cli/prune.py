@@ -1,0 +1,83 @@
+"""`topokit prune`: train a dense network and prune it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import OUTPUT, SEEDS, force_option, json_option
+from topokit_cli.train import setting_options, show_all, show_one, what_to_do
+from topokit_train.pruning.config import PruneConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from topokit_train.pruning.results import PruneResult
+
+
+@click.command("prune")
+@partial(setting_options, config=PruneConfig)
+@click.option("--seeds", type=SEEDS, help="Prune one network for each of these seeds, all at once.")
+@click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
+@force_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    seeds: tuple[int, ...] | None,
+    run: Path | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a dense network, prune its smallest weights, and save the wiring that is left as topologies.
+
+    The run's folder gets a file for each wanted sparsity, such as topology-0.9.safetensors: a topology where the
+    model's layers chain, else masks. Every command reads it. Biases are left alone.
+
+    \b
+    topokit prune --to .5,.9,.95 --run pruned
+    topokit train --topology pruned/topology-0.95.safetensors
+    topokit prune --method one-time --scope global --dataset mnist --seeds 0-4
+
+    A lottery ticket is trained again from the weights that it began with:
+
+    \b
+    topokit prune --to .9 --rewind initial --run ticket
+    topokit train --topology ticket/topology-0.9.safetensors --weights ticket/rewind.safetensors
+    """  # noqa: D301 (click wants the control character)
+    from topokit_train.runs import train, train_seeds
+
+    config, seeds, _ = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
+    if seeds is None:
+        results = [train(config, run=run, resume=resume, force=force)]
+        show_one(results[0], as_json)
+    else:
+        results = train_seeds(config, None, seeds, run=run, resume=resume, force=force)
+        show_all(results, as_json)
+    if not as_json:
+        _show_topologies(results)  # type: ignore[arg-type]  # a PruneConfig has PruneResults
+
+
+def _show_topologies(results: Sequence[PruneResult]) -> None:
+    """One row for each file, of several seeds with their means."""
+    rows = []
+    for networks in zip(*(result.topologies for result in results), strict=True):
+        before, after, sparsity = (
+            fmean(one[key] for one in networks) for key in ("accuracy_before", "test_accuracy", "sparsity")
+        )
+        edges = fmean(one["edges"] for one in networks)
+        name = Path(networks[0]["file"]).name
+        rows.append(
+            (name, f"{sparsity:.2%}", render.number(edges), str(networks[0]["step"]), f"{before:.2%}", f"{after:.2%}")
+        )
+    click.echo()
+    render.grid(("saved", "sparsity", "edges", "step", "test before", "after"), rows, left=("saved",))

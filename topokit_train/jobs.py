@@ -1,0 +1,229 @@
+"""Jobs: runs on their way. Which are trained together, and how they start or go on, epoch after epoch, to results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.topology import fingerprint
+from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
+from topokit_train.config import TrainConfig, flag
+from topokit_train.datasets import Dataset
+from topokit_train.given_weights import start_from
+from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
+from topokit_train.models import slots_for
+from topokit_train.progress import Progress
+from topokit_train.pruning.config import PruneConfig
+from topokit_train.pruning.pruner import Pruner
+from topokit_train.pruning.results import pruned_results
+from topokit_train.results import Result, results_of
+from topokit_train.run_folder import CONFIG, RESULT, RunFolder
+from topokit_train.training import Trainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run on its way: its settings, its folder and where it stood."""
+
+    config: TrainConfig
+    folder: RunFolder
+    checkpoint: Checkpoint | None
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Runs are trained together only from the same place: after so many epochs, in the same way."""
+        if self.checkpoint is None:
+            return ()
+        origin = self.checkpoint.origin
+        return len(self.checkpoint.metrics), origin.device, str(origin.kernels), origin.threads
+
+
+def groups(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> Iterable[Sequence[Job]]:
+    """The runs that are trained together: stacked seeds that stand at the same place, or one at a time.
+
+    Raises:
+        InvalidSpecError: the topologies do not fit the model.
+    """
+    model = jobs[0].config.model
+    table = slots_for(model, topologies, image=dataset.input_shape, classes=dataset.classes)
+    if len(jobs) > 1 and any(len(shape) == 4 for shape in table.values()):
+        say(f"{model}: convolutions of several seeds are no faster together, so the seeds are trained in turn")
+        return [[job] for job in jobs]
+    together: dict[tuple[object, ...], list[Job]] = {}
+    for job in jobs:
+        together.setdefault(job.place, []).append(job)
+    return together.values()
+
+
+def job_of(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder, resume: bool, force: bool) -> Job:
+    """The run that a folder holds or gets.
+
+    Raises:
+        InvalidSpecError: the run to resume was started with other settings or another topology.
+        OutputExistsError: the folder holds a run, and neither resume nor force is set.
+        FileFormatError: a damaged checkpoint.
+    """
+    checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
+    if checkpoint:
+        _require_same(checkpoint, config, topologies, folder.path)
+    elif not force:
+        folder.require_free()
+    return Job(config, folder, checkpoint)
+
+
+def train_together(
+    jobs: Sequence[Job],
+    topologies: Sequence[Layered],
+    dataset: Dataset,
+    again: str,
+    resume: bool,
+    explain: bool,
+) -> list[Result]:
+    """Train the networks of one group, from the start or from their checkpoints, and write all files of their runs.
+
+    Args:
+        jobs: a group, as `groups` gives them.
+        topologies: of all of them; none for dense models.
+        dataset: what they are trained on.
+        again: the flags that go on with them, for the message after Ctrl-C.
+        resume: whether the user wants to go on with runs.
+        explain: say on stderr which kernel each sparse layer has, and why.
+    """
+    config, folders = jobs[0].config, [job.folder for job in jobs]
+    checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
+    origin = (
+        replace(checkpoints[0].origin, config=config)
+        if checkpoints
+        else _origin(config, topologies, dataset, len(jobs))
+    )
+    with cpu_threads(origin.threads):
+        trainer = Trainer(
+            config,
+            topologies,
+            dataset,
+            device=resolve_device(origin.device),
+            kernel=origin.kernels,
+            seeds=[job.config.seed for job in jobs],
+        )
+        pruner = Pruner(config, trainer, [f.path for f in folders]) if isinstance(config, PruneConfig) else None
+        for layer, choice in trainer.choices.items() if explain else ():
+            reason = "the run was started with it" if checkpoints else choice.reason
+            say(f"{layer}: kernel {choice.kernel}, {reason}")
+        origin = replace(origin, kernels=trainer.kernels)
+        if checkpoints:
+            _require_same_data(origin, dataset, folders[0].path)
+            restore(checkpoints, trainer, pruner)
+        else:
+            if config.weights is not None:
+                start_from(config.weights, trainer, topologies, dataset)
+            _start(folders, trainer, origin, topologies, pruner, resume)
+        for job, history in zip(jobs, trainer.histories, strict=True):
+            job.folder.write_json(CONFIG, job.config.to_json())
+            job.folder.write_metrics(history)
+        _run_epochs(trainer, folders, origin, topologies, pruner, again)
+        results = results_of(trainer, [str(folder.path) for folder in folders])
+        results = pruned_results(results, pruner) if pruner else results
+    for folder, result in zip(folders, results, strict=True):
+        folder.write_json(RESULT, result.to_json())
+    return results
+
+
+def _start(
+    folders: Sequence[RunFolder],
+    trainer: Trainer,
+    origin: Origin,
+    topologies: Sequence[Layered],
+    pruner: Pruner | None,
+    resume: bool,
+) -> None:
+    """Put the first checkpoints in place of what the folders held."""
+    for folder in folders:
+        if resume:
+            say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
+        folder.remove_result()
+    if pruner:
+        pruner.start()
+    save([folder.checkpoint for folder in folders], trainer, origin, topologies, pruner)
+
+
+def _origin(config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset, networks: int) -> Origin:
+    return Origin(
+        config=config,
+        data=dataset.checksum(),
+        device=str(resolve_device(config.device)),
+        kernels=config.kernel,
+        threads=config.threads or suitable_threads(config, topologies, dataset, networks),
+        torch=torch.__version__,
+    )
+
+
+def _run_epochs(
+    trainer: Trainer,
+    folders: Sequence[RunFolder],
+    origin: Origin,
+    topologies: Sequence[Layered],
+    pruner: Pruner | None,
+    again: str,
+) -> None:
+    epochs = trainer.config.epochs
+    checkpoints = [folder.checkpoint for folder in folders]
+    done = trainer.epochs_done
+    try:
+        with Progress(epochs, done, trainer.steps_per_epoch) as progress:
+
+            def after_step() -> None:
+                if pruner:
+                    pruner.after_step()
+                progress.step()
+
+            while done < epochs:
+                metrics = trainer.run_epoch(after_step)
+                metrics = pruner.after_epoch(metrics) if pruner else metrics
+                save(checkpoints, trainer, origin, topologies, pruner)
+                done = trainer.epochs_done
+                for folder, entry in zip(folders, metrics, strict=True):
+                    folder.add_metrics(entry)
+                progress.epoch(metrics)
+    except KeyboardInterrupt:
+        say(f"stopped after {done} of {epochs} epochs: go on with {again}")
+        raise
+
+
+def _require_same(checkpoint: Checkpoint, config: TrainConfig, topologies: Sequence[Layered], path: Path) -> None:
+    given, started = config.to_json(), checkpoint.origin.config.to_json()
+    if given.keys() != started.keys():
+        kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
+        raise InvalidSpecError(
+            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
+        )
+    for name in given:  # in their order: what others depend on comes before them
+        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
+            raise InvalidSpecError(
+                f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
+                "give the same, or choose another --run"
+            )
+    if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
+        raise InvalidSpecError(
+            f"the run in {path} was started with another topology: give the same, or choose another --run"
+        )
+
+
+def _require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
+    if dataset.checksum() != origin.data:
+        raise InvalidSpecError(
+            f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
+            "bring that back, or choose another --run"
+        )
+    if origin.torch != torch.__version__:
+        say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,49 @@
+"""PruneResult: what a finished pruning run came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from topokit_train.pruning.pruner import Pruner
+from topokit_train.results import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneResult(Result):
+    """What a finished pruning run came to.
+
+    Args:
+        sparsity: of the weights in slots that are pruned, at the end.
+        topologies: what was saved on the way: the fields of a SavedTopology, `file` with the run's folder. A later
+            one has more pruned; only the last one's network has been trained to the end.
+    """
+
+    sparsity: float
+    topologies: list[dict[str, Any]]
+
+
+def pruned_results(results: Sequence[Result], pruner: Pruner) -> list[Result]:
+    """What each of a pruner's networks came to; `parameters` counts the weights that are left.
+
+    Args:
+        results: of the training.
+        pruner: has pruned all that it was to prune.
+    """
+    made: list[Result] = []
+    left, zeros = pruner.masks.left(), pruner.masks.zero_biases()
+    weights = sum(rows.shape[1] for rows in pruner.masks.kept.values())
+    sparsities = pruner.masks.sparsities()
+    for k, (result, sparsity, saved) in enumerate(zip(results, sparsities, pruner.told(), strict=True)):
+        gone = weights - sum(left[k].values())
+        about = vars(result) | {
+            "parameters": {
+                "total": result.parameters["total"],
+                "nonzero": result.parameters["nonzero"] - gone - (zeros[k] if pruner.config.biases else 0),
+            },
+            "sparsity": sparsity,
+            "topologies": [one | {"file": f"{result.run}/{one['file']}"} for one in saved],
+        }
+        made.append(PruneResult(**about))
+    return made
