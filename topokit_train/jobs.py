@@ -18,6 +18,7 @@ from topokit_train.datasets import Dataset
 from topokit_train.given_weights import start_from
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
 from topokit_train.models import slots_for
+from topokit_train.memory import explained_shortage
 from topokit_train.progress import Progress
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.pruner import Pruner
@@ -175,7 +176,7 @@ def _run_epochs(
     checkpoints = [folder.checkpoint for folder in folders]
     done = trainer.epochs_done
     try:
-        with Progress(epochs, done, trainer.steps_per_epoch) as progress:
+        with explained_shortage(trainer), Progress(epochs, done, trainer.steps_per_epoch) as progress:
 
             def after_step() -> None:
                 if pruner:
