@@ -17,8 +17,8 @@ from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset
 from topokit_train.given_weights import start_from
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
-from topokit_train.models import slots_for
 from topokit_train.memory import explained_shortage
+from topokit_train.models import slots_for
 from topokit_train.progress import Progress
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.pruner import Pruner
