@@ -221,24 +221,24 @@ def test_networks_see_crops_of_24(folder):
     assert dataset.pixels == 1728
     made = trainer(dataset)
     assert made.config.pixels == "per-image"
-    assert made.images.dtype == made.test[0].dtype == torch.uint8
+    assert made.feed.images.dtype == made.feed.test[0].dtype == torch.uint8
     images, labels = collected(made)
     assert images.shape == (100, 3, 24, 24)
     assert images.mean((1, 2, 3)).abs().max() < 1e-5
     assert (images.square().mean((1, 2, 3)) - 1).abs().max() < 1e-4
-    assert torch.equal(labels, made.labels[made.order()])
+    assert torch.equal(labels, made.feed.labels[made.feed.order(made.epochs_done)])
 
 
 def test_tests_see_the_middle(folder):
     dataset = load_dataset("cifar10", folder)
     made = trainer(dataset, validation=10)
-    seen = made.inputs.of_tests(made.test[0])
+    seen = made.feed.inputs.of_tests(made.feed.test[0])
     for image, found in zip(dataset.test_images, seen, strict=True):
         middle = image[:, 4:28, 4:28].astype(float)
         np.testing.assert_allclose(found, (middle - middle.mean()) / middle.std(), atol=1e-5)
     (metrics,) = made.run_epoch()
     with torch.no_grad():
-        right = (made.model(seen).argmax(1) == made.test[1]).float().mean().item()
+        right = (made.model(seen).argmax(1) == made.feed.test[1]).float().mean().item()
     assert metrics.test_accuracy == pytest.approx(right)
     assert metrics.validation_accuracy is not None
 
@@ -246,7 +246,7 @@ def test_tests_see_the_middle(folder):
 def test_without_augmentation_training_sees_the_middle_too(folder):
     made = trainer(load_dataset("cifar10", folder), augment="none", shuffle=False)
     images, _ = collected(made)
-    torch.testing.assert_close(images, made.inputs.of_tests(made.images))
+    torch.testing.assert_close(images, made.feed.inputs.of_tests(made.feed.images))
 
 
 @pytest.mark.parametrize("pixels", ["unit", "standardised"])
@@ -278,12 +278,12 @@ def test_stacked_networks_see_what_they_would_alone(folder, shuffle, order_seed)
     dataset = load_dataset("cifar10", folder)
     settings = {"shuffle": shuffle, "order_seed": order_seed}
     stack = trainer(dataset, seeds=(3, 4), **settings)
-    assert stack.shared == (order_seed is not None)
+    assert stack.feed.shared == (order_seed is not None)
     images, labels = collected(stack)
     for k, seed in enumerate((3, 4)):
         seen, wanted = collected(trainer(dataset, seed=seed, **settings))
-        assert torch.equal(images if stack.shared else images[:, k], seen)
-        assert torch.equal(labels if stack.shared else labels[:, k], wanted)
+        assert torch.equal(images if stack.feed.shared else images[:, k], seen)
+        assert torch.equal(labels if stack.feed.shared else labels[:, k], wanted)
 
 
 def test_a_run_goes_on_bit_for_bit(folder, tmp_path, assert_same_run):
@@ -336,4 +336,4 @@ def test_published_images_train(cifar10_dir):
     made = Trainer(TrainConfig(dataset="cifar10", epochs=2), None, few, device=CPU, kernel="auto")
     made.run_epoch()
     assert made.run_epoch()[0].test_accuracy > 0.2
-    assert central_crop(made.images, (24, 24)).shape == (5000, 3, 24, 24)
+    assert central_crop(made.feed.images, (24, 24)).shape == (5000, 3, 24, 24)

@@ -197,8 +197,8 @@ def test_every_kernel_trains_the_same_network(small):
     for kernel in sorted({*KERNELS} - {"band"}):
         made = Trainer(TrainConfig(**QUICK), nets, small, device=torch.device("cpu"), kernel=kernel)
         made.model.double()
-        images = made.images.double()
-        losses[kernel] = [made.step(images[:50], made.labels[:50]).item() for _ in range(6)]
+        images = made.feed.images.double()
+        losses[kernel] = [made.step(images[:50], made.feed.labels[:50]).item() for _ in range(6)]
     for found in losses.values():
         assert found == pytest.approx(losses["masked"], rel=1e-6)
     assert losses["masked"][-1] < losses["masked"][0]

@@ -103,7 +103,7 @@ def test_the_paper_is_replayed(digits, topology, relu):
 def test_stacked_networks_train_as_they_would_alone(digits, topology, settings, order_seed):
     settings = {**settings, "batch_size": 300, "order_seed": order_seed}
     stack = in_float64(trainer(digits, topology, seeds=(3, 8), **settings))
-    assert stack.shared == (order_seed is not None or "recipe" in settings)
+    assert stack.feed.shared == (order_seed is not None or "recipe" in settings)
     together = [stack.run_epoch() for _ in range(2)]
     for k, seed in enumerate((3, 8)):
         alone = in_float64(trainer(digits, topology, seed=seed, **settings))
@@ -117,8 +117,8 @@ def test_stacked_networks_train_as_they_would_alone(digits, topology, settings, 
 
 def in_float64(made):
     made.model.double()
-    made.images = made.images.double()
-    made.test = made.test[0].double(), made.test[1]
+    made.feed.images = made.feed.images.double()
+    made.feed.test = made.feed.test[0].double(), made.feed.test[1]
     return made
 
 
@@ -230,37 +230,37 @@ def test_the_rate_is_halved_at_steps_10000_and_20000():
 
 def test_relu_logits_are_never_negative(digits):
     made = trainer(digits, relu_logits=True)
-    linear = made.model(made.test[0])
+    linear = made.model(made.feed.test[0])
     assert linear.min() < 0
-    assert torch.equal(made.logits(made.test[0]), linear.clamp(min=0))
-    assert torch.equal(trainer(digits).logits(made.test[0]), linear)
+    assert torch.equal(made.logits(made.feed.test[0]), linear.clamp(min=0))
+    assert torch.equal(trainer(digits).logits(made.feed.test[0]), linear)
     with torch.no_grad():
         made.model.fc3.bias -= 1000
     assert made.dead_classes() == [list(range(1, 10))]
-    loss = made.step(made.images[:50], made.labels[:50])
+    loss = made.step(made.feed.images[:50], made.feed.labels[:50])
     assert loss.item() == pytest.approx(math.log(10))
     assert all(parameter.grad.abs().max() == 0 for parameter in made.model.parameters())
 
 
 def test_without_shuffling_images_come_as_they_are(digits):
     made = trainer(digits, shuffle=False)
-    assert made.order().tolist() == list(range(1437))
+    assert made.feed.order(made.epochs_done).tolist() == list(range(1437))
     made.run_epoch()
-    assert made.order().tolist() == list(range(1437))
-    assert trainer(digits, seeds=(1, 2), shuffle=False).order().shape == (1437,)
+    assert made.feed.order(made.epochs_done).tolist() == list(range(1437))
+    assert trainer(digits, seeds=(1, 2), shuffle=False).feed.order(0).shape == (1437,)
 
 
 def test_pixels_from_0_to_1(digits):
     made = trainer(digits, pixels="unit", validation=30)
-    np.testing.assert_allclose(made.images, digits.train_images[:-30] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.held_out[0], digits.train_images[-30:] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.test[0], digits.test_images / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.images, digits.train_images[:-30] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.held_out[0], digits.train_images[-30:] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.test[0], digits.test_images / 255, atol=1e-6)
 
 
 def test_pixels_by_image(digits):
     made = trainer(digits, pixels="per-image")
     wanted = [(image - image.mean()) / image.std() for image in digits.test_images.astype(float)]
-    np.testing.assert_allclose(made.test[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"recipe": "paper"}, {"recipe": "paper", "optimizer": "adam"}, {"l2": 0.01}])

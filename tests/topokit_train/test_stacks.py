@@ -123,8 +123,10 @@ def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer)
 def in_float64(made):
     """The same trainer in float64, where rounding puts no unit on the other side of its ReLU."""
     made.model.double()
-    made.images = made.images.double()
-    made.test, made.held_out = ((images.double(), labels) for images, labels in (made.test, made.held_out))
+    made.feed.images = made.feed.images.double()
+    made.feed.test, made.feed.held_out = (
+        (images.double(), labels) for images, labels in (made.feed.test, made.feed.held_out)
+    )
     return made
 
 
@@ -146,10 +148,10 @@ def test_without_rounding_each_seed_is_what_it_would_be_alone(digits, topology, 
 
 def test_only_a_common_order_seed_gives_common_batches(digits):
     own, common = (trainer(digits, None, (1, 2), order_seed=seed) for seed in (None, 4))
-    assert own.order().shape == (1437, 2)
-    assert not torch.equal(*own.order().unbind(1))
-    assert torch.equal(common.order(), trainer(digits, None, (9,), order_seed=4).order())
-    assert torch.equal(own.order()[:, 1], trainer(digits, None, (2,)).order())
+    assert own.feed.order(0).shape == (1437, 2)
+    assert not torch.equal(*own.feed.order(0).unbind(1))
+    assert torch.equal(common.feed.order(0), trainer(digits, None, (9,), order_seed=4).feed.order(0))
+    assert torch.equal(own.feed.order(0)[:, 1], trainer(digits, None, (2,)).feed.order(0))
 
 
 def test_dead_classes_are_those_of_each_network(digits):

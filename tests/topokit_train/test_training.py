@@ -60,7 +60,7 @@ def test_csr_and_masked_give_the_same_losses(digits, seed):
         made = trainer(digits, default_topology(), kernel=kernel, epochs=5, seed=seed)
         assert set(made.kernels.values()) == {kernel}
         order = torch.arange(1437).repeat(5).split(100)[:50]
-        losses[kernel] = torch.stack([made.step(made.images[batch], made.labels[batch]) for batch in order])
+        losses[kernel] = torch.stack([made.step(made.feed.images[batch], made.feed.labels[batch]) for batch in order])
     torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-5)
     assert losses["csr"][-1] < losses["csr"][0] / 4
 
@@ -71,7 +71,9 @@ def test_csr_and_masked_give_the_same_losses_where_rounding_tips_nothing(digits)
         made = trainer(digits, default_topology(), kernel=kernel, epochs=5)
         made.model.double()
         order = torch.arange(1437).repeat(5).split(100)[:50]
-        losses[kernel] = torch.stack([made.step(made.images[batch].double(), made.labels[batch]) for batch in order])
+        losses[kernel] = torch.stack(
+            [made.step(made.feed.images[batch].double(), made.feed.labels[batch]) for batch in order]
+        )
     torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-9)
 
 
@@ -85,19 +87,19 @@ def test_an_epoch_uses_every_image_once_in_an_order_of_its_own(digits, monkeypat
     epochs = [torch.cat(seen[:2]).flatten(1), torch.cat(seen[2:]).flatten(1)]
     assert not torch.equal(*epochs)
     key = torch.randn(784, dtype=torch.float64)
-    sums = [(epoch.double() @ key).sort().values for epoch in (*epochs, made.images.flatten(1))]
+    sums = [(epoch.double() @ key).sort().values for epoch in (*epochs, made.feed.images.flatten(1))]
     torch.testing.assert_close(sums[0], sums[2])
     torch.testing.assert_close(sums[1], sums[2])
 
 
 def test_images_are_scaled_by_those_that_are_trained_on(digits):
     made = trainer(digits, validation=400)
-    assert made.images.shape == (1037, 1, 28, 28)
-    assert made.images.mean().item() == pytest.approx(0, abs=1e-5)
-    assert made.images.std().item() == pytest.approx(1, rel=1e-4)
+    assert made.feed.images.shape == (1037, 1, 28, 28)
+    assert made.feed.images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert made.feed.images.std().item() == pytest.approx(1, rel=1e-4)
     pixels = digits.train_images[:1037].astype(np.float64)
     wanted = (digits.test_images - pixels.mean()) / pixels.std()
-    np.testing.assert_allclose(made.test[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 
 
 def test_images_without_any_contrast_are_no_division_by_zero(digits):
@@ -124,13 +126,13 @@ def test_validation_accuracy_is_that_of_the_last_images(digits):
     made = trainer(digits, validation=300, epochs=1)
     metrics = run_epoch(made)
     with torch.no_grad():
-        guesses = made.model(made.held_out[0]).argmax(1).numpy()
+        guesses = made.model(made.feed.held_out[0]).argmax(1).numpy()
     assert metrics.validation_accuracy == np.mean(guesses == digits.train_labels[-300:])
     assert run_epoch(trainer(digits, epochs=1)).validation_accuracy is None
 
 
 def test_something_must_be_left_to_train_on(digits):
-    assert len(trainer(digits, validation=1436).labels) == 1
+    assert len(trainer(digits, validation=1436).feed.labels) == 1
     with pytest.raises(InvalidSpecError, match="--validation 1437 holds out all 1437 training images"):
         trainer(digits, validation=1437)
 
@@ -144,7 +146,7 @@ def test_metrics_say_what_happened(digits):
     assert first.epoch == 1
     assert first.train_loss == pytest.approx(sum(float(loss) * n for loss, n in losses) / 1437, rel=1e-5)
     with torch.no_grad():
-        right = (made.model(made.test[0]).argmax(1) == made.test[1]).sum().item()
+        right = (made.model(made.feed.test[0]).argmax(1) == made.feed.test[1]).sum().item()
     assert first.test_accuracy == right / 360
     assert first.seconds > 0
     assert [first, run_epoch(made)] == made.histories[0]

@@ -140,7 +140,7 @@ class Pruner:
         self._require_no_empty(magnitudes, kept)  # the last one holds the fewest
         if any(stage.wanted for stage in stages):
             with self.trainer.pause():
-                before = self.trainer.accuracies(*self.trainer.test)
+                before = self.trainer.accuracies(*self.trainer.feed.test)
         for stage, chosen in zip(stages, choices, strict=True):
             self.masks.set(chosen)
             if self.config.threshold is not None and self.config.biases:
@@ -176,7 +176,7 @@ class Pruner:
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:
         target = None if stage.sparsity is None else float(stage.sparsity)
         weights = {name: self.masks.kept[name].shape[1] for name in self.masks.names}
-        accuracies = self.trainer.accuracies(*self.trainer.test)
+        accuracies = self.trainer.accuracies(*self.trainer.feed.test)
         wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
         for k, folder in enumerate(self.folders):
             save_wiring(wirings[k], folder / file_name(target))

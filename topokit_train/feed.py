@@ -1,0 +1,91 @@
+"""Feed: the data of a training run on their device, and the batches of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from topokit.errors import InvalidSpecError
+from topokit_train.augmentation import Draws, stacked
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.inputs import Inputs
+from topokit_train.streams import AUGMENTATION, ORDER, numpy_stream, torch_stream
+
+
+class Feed:
+    """The data of a run, and their order and augmentation in each epoch, which depend on (seed, epoch) only.
+
+    Args:
+        config: the settings.
+        dataset: what to train on.
+        seeds: of the networks that are trained together.
+        device: where they are trained.
+
+    Raises:
+        InvalidSpecError: nothing is left to train on.
+
+    Attributes:
+        images, labels: to train on.
+        held_out: images and labels for validation.
+        test: images and labels.
+        inputs: what networks see of the images.
+        shared: whether all networks see the same batches.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, seeds: tuple[int, ...], device: torch.device):
+        kept = len(dataset.train_labels) - config.validation
+        if kept < 1:
+            raise InvalidSpecError(
+                f"--validation {config.validation} holds out all {len(dataset.train_labels)} training images: "
+                "hold out fewer"
+            )
+        self.config, self.device, self.networks = config, device, len(seeds)
+        train, held_out = dataset.train_images[:kept], dataset.train_images[kept:]
+        self.inputs = Inputs(config, dataset, train, device)
+        self.images, self.labels = self.inputs.load(train), self._labels(dataset.train_labels[:kept])
+        self.held_out = self.inputs.load(held_out), self._labels(dataset.train_labels[kept:])
+        self.test = self.inputs.load(dataset.test_images), self._labels(dataset.test_labels)
+        drawn = config.shuffle or self.inputs.augmented
+        self.shared = config.order_seed is not None or len(seeds) == 1 or not drawn
+        one = seeds[0] if config.order_seed is None else config.order_seed
+        self._seeds = (one,) if self.shared else seeds
+
+    def _labels(self, labels: UInt8Array) -> Tensor:
+        return torch.from_numpy(labels.astype(np.int64)).to(self.device)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """An epoch's images as networks see them, and their labels; the first epoch is number 0.
+
+        Of shapes (batch, ...) and (batch,), or (batch, networks, ...) and (batch, networks) if each has its own.
+        """
+        order, draws = self.order(epoch), self.draws(epoch)
+        for start in range(0, len(order), self.config.batch_size):
+            these = slice(start, start + self.config.batch_size)
+            images, labels = (_taken(data, order[these]) for data in (self.images, self.labels))
+            yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
+
+    def order(self, epoch: int) -> Tensor:
+        """The images in the order of an epoch: shape (images,), or (images, networks) if each has its own."""
+        if not self.config.shuffle:
+            order = torch.arange(len(self.labels), device=self.device)
+            return order if self.shared else order[:, None].expand(-1, self.networks)
+        draws = (numpy_stream(seed, ORDER, epoch) for seed in self._seeds)
+        orders = np.stack([draw.permutation(len(self.labels)) for draw in draws], axis=1)
+        return torch.from_numpy(orders[:, 0] if self.shared else orders).to(self.device)
+
+    def draws(self, epoch: int) -> Draws | None:
+        """How the images of an epoch are augmented, in their order: of shape (images,) or (images, networks)."""
+        if not self.inputs.augmented:
+            return None
+        streams = (torch_stream(seed, AUGMENTATION, epoch) for seed in self._seeds)
+        each = [self.inputs.draw(len(self.labels), stream) for stream in streams]
+        return each[0] if self.shared else stacked(each)
+
+
+def _taken(data: Tensor, numbers: Tensor) -> Tensor:
+    """data[numbers], in a third of its time."""
+    return data.index_select(0, numbers.flatten()).view(*numbers.shape, *data.shape[1:])
