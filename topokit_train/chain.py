@@ -131,9 +131,9 @@ class _Chain(torch.autograd.Function):
         nodes, laid_out = [x], []
         with _as_given(x):
             for link in _links(form, parameters):
-                y, own = link.matrix.product(nodes[-1].detach(), link.values.detach())
+                y, own = link.matrix.product(nodes[-1], link.values)
                 if link.bias is not None:
-                    y.add_(link.bias.detach()[:, None])
+                    y.add_(link.bias[:, None])
                 nodes.append(y.relu_() if link.relu else y)
                 laid_out.append(own)
         ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, laid_out))
@@ -157,7 +157,7 @@ class _Chain(torch.autograd.Function):
             deeper = for_x or any(wanted[: 2 * i])
             assert along is not None
             if relu:
-                along = torch.ops.aten.threshold_backward(along, nodes[i + 1], 0)
+                along = torch.ops.aten.threshold_backward.default(along, nodes[i + 1], 0)
             bias_grad = along.sum(1) if for_bias else None
             along, values_grad = compute(along, nodes[i], parameters[2 * i], laid_out[i], matrix, deeper, for_values)
             found = [values_grad, bias_grad, *found]
@@ -182,7 +182,7 @@ class _Gradients(torch.autograd.Function):
     ) -> Gradients:
         ctx.matrix = matrix
         ctx.save_for_backward(grad, x, values)
-        return _compute(grad.detach(), x, values, laid_out, matrix, for_x, for_values)
+        return _compute(grad, x, values, laid_out, matrix, for_x, for_values)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -211,7 +211,7 @@ def _compute(
     for_values: bool,
 ) -> Gradients:
     with _as_given(x):
-        return matrix.gradients(grad, x.detach(), values.detach(), laid_out, for_x, for_values)
+        return matrix.gradients(grad, x, values, laid_out, for_x, for_values)
 
 
 def _as_given(x: Tensor) -> AbstractContextManager[object]:
