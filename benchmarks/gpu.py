@@ -1,10 +1,10 @@
 """Correctness and step times on an accelerator, in one run: prints one table and writes JSON.
 
-First the numbers: every kernel's product and gradients, and thirty steps of LeNet-300-100, on the device against
+First the numbers: every kernel's product and gradients, and steps of LeNet-300-100 and LeNet-5, on the device against
 float64 on the CPU; and stacked seeds on the device against each seed alone on the CPU. Then the times, forward and
 backward with input gradient: every kernel beside a dense layer and beside the masked one (dense weight times mask), for
-LeNet-300-100's layers and wide RadiX layers, in float32 and bfloat16; training steps of 1 to 64 stacked networks; the
-Graph Challenge's inference; and one whole MNIST training where TOPOKIT_DATA_DIR holds it.
+LeNet-300-100's layers and wide RadiX layers, in float32 and bfloat16; training steps of 1 to 64 stacked networks and of
+LeNet-5; the Graph Challenge's inference; and one whole MNIST training where TOPOKIT_DATA_DIR holds it.
 
     python benchmarks/gpu.py [--device cuda] [--quick] [--json FILE]
 
@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _lenet5_on
 import torch
 from torch import Tensor, nn
 
@@ -174,7 +175,7 @@ def time_stacks(device: str, sizes: list[int], repeat: int) -> list[dict[str, An
     rows = []
     for size in sizes:
         made = trainer(device, range(size))
-        batch = made.images[:100], made.labels[:100]
+        batch = made.feed.images[:100], made.feed.labels[:100]
         step = milliseconds(partial(made.step, *batch), device, repeat)
         rows.append({"networks": size, "ms": step, "network-steps per second": 1e3 * size / step})
     return rows
@@ -221,7 +222,7 @@ def main() -> None:
     }
     batches = [128] if args.quick else [128, 512]
     repeat = 3 if args.quick else 30
-    stacks = check_stacks(args.device)
+    stacks, convolutions = check_stacks(args.device), _lenet5_on.check(args.device)
     timed = [
         row
         for dtype in (torch.float32, torch.bfloat16)
@@ -240,15 +241,17 @@ def main() -> None:
         "checked": checked,
         "largest loss difference over 30 steps": drift,
         "stacked seeds": stacks,
+        "lenet-5": convolutions,
         "timed": timed,
         "stacks": time_stacks(args.device, [1, 2] if args.quick else [1, 8, 16, 64], repeat),
+        "lenet-5 ms": _lenet5_on.time(args.device, partial(milliseconds, device=args.device, repeat=repeat)),
         "challenge": run_challenge(args.device, args.quick),
         "mnist": {"skipped": "--quick"} if args.quick else train_mnist(args.device),
     }
     show(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
-    wrong = [row for row in [*checked, *stacks] if not row["right"]]
+    wrong = [row for row in [*checked, *stacks, *convolutions] if not row["right"]]
     wrong += [kernel for kernel, apart in drift.items() if apart > 1e-3]
     if wrong:
         raise SystemExit(f"wrong on {args.device}: {wrong}")
@@ -267,6 +270,11 @@ def show(report: dict[str, Any]) -> None:
         print(
             f"{'stack of 4':<30}seed {row['seed']:<5}relative loss difference to the seed alone on the CPU: {apart:.1e}"
         )
+    for row in report["lenet-5"]:
+        kind = "sparse" if row["sparse"] else "dense"
+        print(
+            f"{'lenet-5':<30}{kind:<10}relative loss difference over ten steps: {row['relative loss difference']:.1e}"
+        )
     print(f"{'forward + backward':<30}{'batch':>6}  ms and times faster than dense")
     for row in report["timed"]:
         dense = row["ms"]["dense"]
@@ -275,6 +283,7 @@ def show(report: dict[str, Any]) -> None:
     for row in report["stacks"]:
         rate = row["network-steps per second"]
         print(f"{'training lenet-300-100':<30}{row['networks']:>6} networks  {row['ms']:.2f} ms, {rate:.0f} steps/s")
+    print(f"training lenet-5, ms a step: {report['lenet-5 ms']}")
     print(f"challenge: {report['challenge']}")
     print(f"MNIST: {report['mnist']}")
 

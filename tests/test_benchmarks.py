@@ -39,6 +39,8 @@ def test_the_accelerator_script_on_the_cpu(tmp_path):
     assert {row["kernel"] for row in report["checked"]} >= {"masked", "csr"}
     assert all(row["right"] for row in report["checked"])
     assert [row["seed"] for row in report["stacked seeds"] if row["right"]] == [0, 1, 2, 3]
+    assert [row["sparse"] for row in report["lenet-5"] if row["right"]] == [False, True]
+    assert all(ms > 0 for ms in report["lenet-5 ms"].values())
     assert {row["dtype"] for row in report["timed"]} == {"float32", "bfloat16"}
     assert all(ms > 0 for row in report["timed"] for ms in row["ms"].values())
     assert [row["networks"] for row in report["stacks"]] == [1, 2]
