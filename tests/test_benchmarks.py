@@ -70,7 +70,7 @@ def test_the_plain_lenet_5_is_the_same_network(monkeypatch):
 
     monkeypatch.setattr(lenet5, "noise", partial(lenet5.noise, 20))
     for name in lenet5.WAYS:
-        assert lenet5.trainer_of(name).images.shape[0] == 20
+        assert lenet5.trainer_of(name).feed.images.shape[0] == 20
     monkeypatch.setitem(lenet5.WAYS, "wrong", ("lenet-5", True, False, "1"))
     monkeypatch.setattr(lenet5, "plain", lambda model, _: lambda images: model(images) + 0.01)
     with pytest.raises(SystemExit, match="wrong does not give the logits of lenet-5"):

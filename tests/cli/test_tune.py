@@ -19,7 +19,7 @@ def test_kernels_are_explained(topokit):
     assert done.json["kernel"] == "csr"
     assert done.err.splitlines()[:2] == ["fc1: kernel csr, asked for", "fc2: kernel csr, asked for"]
     said = topokit(*SHORT, "--explain-kernel").err.splitlines()
-    assert all("estimated cost of a step, over the dense product's: " in line for line in said[:2])
+    assert all("estimated cost of a step at batch 500, over the dense product's: " in line for line in said[:2])
     assert "kernel" not in topokit(*SHORT).err
 
 
@@ -27,7 +27,7 @@ def test_kernels_are_explained(topokit):
 def test_tuning_takes_what_is_fastest_here_and_resuming_keeps_it(topokit):
     done = topokit(*SHORT, "--tune", "--explain-kernel", "--run", "run", "--json")
     assert done.json["kernel"] == "band"
-    assert "fc1: kernel band, measured time of a step at batch 128: band 0.1 ms" in done.err
+    assert "fc1: kernel band, measured time of a step at batch 500: band 0.1 ms" in done.err
     again = topokit("train", "--run", "run", "--resume", "--explain-kernel", "--json")
     assert again.json["kernel"] == "band"
     assert "fc1: kernel band, the run was started with it" in again.err
