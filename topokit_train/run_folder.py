@@ -23,6 +23,22 @@ RESULT = "result.json"
 LOCK = ".lock"
 
 
+class RunBusyError(TopokitError):
+    """Another process trains in a run's folder."""
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the folder of this lock file."""
+    if not lock.exists():
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 class RunFolder:
     """A folder with config.json, metrics.jsonl (a line per epoch), checkpoint.safetensors and result.json.
 
@@ -75,7 +91,8 @@ class RunFolder:
             os.close(self._lock)
             busy = isinstance(error, BlockingIOError)
             reason = "another process trains in it: wait for it" if busy else f"no lock ({error.strerror})"
-            raise TopokitError(f"cannot use {self.path} as a run's folder: {reason}, or choose another --run") from None
+            kind = RunBusyError if busy else TopokitError
+            raise kind(f"cannot use {self.path} as a run's folder: {reason}, or choose another --run") from None
         for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
             part.unlink()
 

@@ -56,7 +56,7 @@ def train(
         TopokitError: data that is not to be had, a full disk, a folder in use.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    return _train([config], as_sequence(wiring), [None if run is None else Path(run)], resume, force, explain)[0]
+    return train_all([config], wiring, [run], resume=resume, force=force, explain=explain)[0]
 
 
 def train_seeds(
@@ -88,26 +88,39 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
-    configs, nets = [replace(config, seed=seed) for seed in seeds], as_sequence(wiring)
+    configs = [replace(config, seed=seed) for seed in seeds]
     if run is None:
-        return _train(configs, nets, [None] * len(seeds), resume, force, explain)
+        return train_all(configs, wiring, [None] * len(seeds), resume=resume, force=force, explain=explain)
     parent = Path(run)
     parent.mkdir(exist_ok=True)
     try:
-        return _train(configs, nets, [parent / f"{SEED}{seed}" for seed in seeds], resume, force, explain)
+        folders = [parent / f"{SEED}{seed}" for seed in seeds]
+        return train_all(configs, wiring, folders, resume=resume, force=force, explain=explain)
     finally:
         with suppress(OSError):  # it stays if anything is in it
             parent.rmdir()
 
 
-def _train(
+def train_all(
     configs: Sequence[TrainConfig],
-    topologies: Sequence[Layered],
-    paths: Sequence[Path | None],
-    resume: bool,
-    force: bool,
-    explain: bool,
+    wiring: Wiring,
+    runs: Sequence[Path | str | None],
+    *,
+    resume: bool = False,
+    force: bool = False,
+    explain: bool = False,
 ) -> list[Result]:
+    """Train networks that differ in their seeds, each with a folder that is given; else as `train_seeds`.
+
+    Args:
+        configs: the settings of each, equal but for their seeds.
+        wiring: as for `train`; the same for all.
+        runs: the folder of each; None for a new one in runs/.
+        resume: go on with the runs in these folders.
+        force: replace runs that are there.
+        explain: say on stderr which kernel each sparse layer has, and why.
+    """
+    topologies, paths = as_sequence(wiring), [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
     with ExitStack() as held:

@@ -1,0 +1,143 @@
+"""SweepFolder: the folder of a sweep's runs, and what became of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from topokit.errors import FileFormatError, TopokitError
+from topokit.formats import replacing
+from topokit_train.run_folder import LOCK, RESULT, is_held
+
+KIND = "topokit.sweep"
+SCHEMA = 1
+ABOUT = "sweep.json"
+RUNS = "runs"
+TABLES = "tables"
+RUN = "run.json"
+ERROR = "error.json"
+STARTS = "starts"
+MOST_STARTS = 4  # of a run whose process died each time: killed, or out of memory
+
+
+class State(StrEnum):
+    """What became of a run."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class SweepFolder:
+    """A folder with sweep.json, a folder runs/<hash> for each run, and tables/.
+
+    A run's folder holds what `topokit train` writes there, run.json (what it is a run of), log.txt, and error.json
+    if it failed. All that is known of a sweep is in these files, so any number of programs can work on one folder,
+    and one that starts later goes on where others ended, however they ended.
+
+    Args:
+        path: the folder; made if missing, but not the folders above it.
+
+    Raises:
+        FileFormatError: it holds something else, or a sweep of another version of this program.
+        TopokitError: it cannot be made.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        about = path / ABOUT
+        try:
+            path.mkdir(exist_ok=True)
+            if about.exists():
+                self._require_ours(about)
+                return
+            others = [one.name for one in path.iterdir() if not one.name.startswith(".topokit-")]
+            if others:
+                raise FileFormatError(f"{path} is no sweep's folder: it holds {others[0]}. Choose another --out")
+            self.runs.mkdir(exist_ok=True)
+            write_json(about, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
+        except OSError as error:
+            raise TopokitError(
+                f"cannot use {path} as a sweep's folder ({error.strerror}): choose another --out"
+            ) from None
+
+    @staticmethod
+    def _require_ours(about: Path) -> None:
+        found = read_json(about)
+        if found.get("kind") != KIND:
+            raise FileFormatError(f"{about} is not of a sweep: choose another --out")
+        if found.get("schema") != SCHEMA:
+            raise FileFormatError(
+                f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this is "
+                f"format {SCHEMA}: choose another --out, or go on with that version"
+            )
+
+    @property
+    def runs(self) -> Path:
+        """Where the runs' folders are."""
+        return self.path / RUNS
+
+    @property
+    def tables(self) -> Path:
+        """Where the tables are."""
+        return self.path / TABLES
+
+    def run(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.runs / name
+
+    def state(self, name: str) -> State:
+        """What became of a run. O(1)."""
+        folder = self.run(name)
+        if (folder / RESULT).exists():
+            return State.FINISHED
+        if (folder / ERROR).exists():
+            return State.FAILED
+        return State.RUNNING if is_held(folder / LOCK) else State.WAITING
+
+    def result(self, name: str) -> dict[str, Any]:
+        """What a finished run came to."""
+        return read_json(self.run(name) / RESULT)
+
+    def error(self, name: str) -> str:
+        """Why a run failed."""
+        return str(read_json(self.run(name) / ERROR).get("message"))
+
+    def forget_failure(self, name: str) -> None:
+        """Let a failed run be tried again, from its last checkpoint."""
+        for file in (ERROR, STARTS):
+            (self.run(name) / file).unlink(missing_ok=True)
+
+
+def count_start(folder: Path) -> int:
+    """Note that a run is begun or gone on with, and how often that has been."""
+    starts = folder / STARTS
+    with starts.open("ab") as file:
+        file.write(b".")
+    return starts.stat().st_size
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a file, all of it or nothing."""
+    with replacing(path, force=True) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        FileFormatError: it is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise FileFormatError(f"{path} holds no JSON object")
+    return found

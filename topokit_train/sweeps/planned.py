@@ -1,0 +1,74 @@
+"""Planned: one run of a sweep, named by a hash of all that its result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from topokit_train.config import TrainConfig
+from topokit_train.models import MODELS
+from topokit_train.pruning.config import PruneConfig
+from topokit_train.sweeps.wirings import Wiring
+
+SCHEMA = 1
+NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
+WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A run that a grid asks for.
+
+    Args:
+        label: of the grid's entry that asks for it.
+        config: its settings; a PruneConfig for a pruning run.
+        wirings: what its topologies are; none for a dense model.
+        tags: of the grid's entry; they go into the tables and change nothing.
+    """
+
+    label: str
+    config: TrainConfig
+    wirings: tuple[Wiring, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The command that would do it: train or prune."""
+        return "prune" if isinstance(self.config, PruneConfig) else "train"
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
+        settings = {name: value for name, value in self.config.to_json().items() if name not in WHERE}
+        if self.config.weights is not None:
+            settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
+        return {
+            "schema": SCHEMA,
+            "command": self.command,
+            "settings": settings,
+            "topologies": [wiring.identity for wiring in self.wirings],
+        }
+
+    @cached_property
+    def name(self) -> str:
+        """The run's name: the beginning of the SHA-256 of its identity."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:NAME]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the runs that must have ended before it can begin."""
+        return tuple(wiring.needs for wiring in self.wirings if wiring.needs)
+
+    @cached_property
+    def stack(self) -> str:
+        """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
+        if MODELS[self.config.model].convolutions:
+            return self.name
+        identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
+        return json.dumps(identity, sort_keys=True)

@@ -1,0 +1,134 @@
+"""What a planned run's topologies are: described in the grid, in a file, or left by a run of the same sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from topokit.errors import InvalidSpecError
+from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.formats import load_all
+from topokit.layered import Layered
+from topokit.recipes import from_recipe
+from topokit.topology import fingerprint
+from topokit.transforms import crop
+from topokit_train.pruning.wiring import file_name
+from topokit_train.sweeps._keys import require_known
+
+DENSE = "dense"
+FAMILY = "radix-net"  # where none is named, as on the command line
+AROUND = ("family", "crop", "crop_keep", "random_equivalent", "seed")
+PRUNED = ("pruned", "sparsity", "seed")
+
+
+class Wiring(ABC):
+    """Topologies that a run is going to be wired with."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What a run's hash is made of: JSON-able, equal for equal edges."""
+
+    @property
+    def needs(self) -> str | None:
+        """The hash of the run that makes it, where one does."""
+        return None
+
+    @abstractmethod
+    def open(self, runs: Path) -> tuple[Layered, ...]:
+        """The topologies; `runs` is the folder in which the sweep's runs have theirs."""
+
+
+@dataclass(frozen=True)
+class Described(Wiring):
+    """A topology that a recipe describes."""
+
+    recipe: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"recipe": dict(self.recipe)}
+
+    def open(self, _runs: Path) -> tuple[Layered, ...]:
+        return (from_recipe(self.recipe),)
+
+
+@dataclass(frozen=True)
+class Saved(Wiring):
+    """The topologies in a file, which must not change while the sweep is under way."""
+
+    path: Path
+    fingerprints: tuple[str, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"fingerprints": list(self.fingerprints)}
+
+    def open(self, _runs: Path) -> tuple[Layered, ...]:
+        nets = load_all(self.path)
+        if tuple(map(fingerprint, nets)) != self.fingerprints:
+            raise InvalidSpecError(f"{self.path} is no longer the topology that the sweep began with: bring that back")
+        return nets
+
+
+@dataclass(frozen=True)
+class Pruned(Wiring):
+    """The wiring that a pruning run of the same sweep left at one of its sparsities."""
+
+    run: str
+    sparsity: float
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"pruned": self.run, "sparsity": self.sparsity}
+
+    @property
+    def needs(self) -> str:
+        return self.run
+
+    def open(self, runs: Path) -> tuple[Layered, ...]:
+        return load_all(runs / self.run / file_name(self.sparsity))
+
+
+def described(table: Mapping[str, Any], seed: int) -> Described:
+    """The topology that a table of a grid describes, by the options of `topokit build`.
+
+    Args:
+        table: the options of one family; "family" names it; "crop", "crop_keep" and "random_equivalent" as there.
+        seed: of what is drawn at random, where the table has no "seed" of its own.
+
+    Raises:
+        InvalidSpecError: what does not fit, by its key.
+    """
+    name = table.get("family", FAMILY)
+    fields = [field.name for field in dataclasses.fields(FAMILIES[name])]
+    require_known(table, (*AROUND, *fields), f"of a {name} topology")
+    draw = table.get("seed", seed)
+    options = {key: value for key, value in table.items() if key not in AROUND}
+    net: Layered = from_recipe({"family": name, "options": options | ({"seed": draw} if "seed" in fields else {})})
+    if "crop" in table:
+        net = crop(net, table["crop"], keep=table.get("crop_keep", "first"))
+    elif "crop_keep" in table:
+        raise InvalidSpecError("crop_keep needs crop")
+    twin = table.get("random_equivalent")
+    if twin is not None:
+        if twin not in RANDOM_EQUIVALENTS:
+            raise InvalidSpecError(f"random_equivalent must be one of {', '.join(RANDOM_EQUIVALENTS)}, not {twin!r}")
+        net = FAMILIES[twin].twin_of(net, draw)
+    elif "seed" in table and "seed" not in fields:
+        raise InvalidSpecError(f"seed has no use here: {name} is not random")
+    assert net.recipe is not None  # nothing above comes from a file
+    return Described(net.recipe)
+
+
+def saved(path: Path) -> Saved:
+    """The topologies in a file. Reads it.
+
+    Raises:
+        FileFormatError: it holds none.
+    """
+    return Saved(path, tuple(map(fingerprint, load_all(path))))
