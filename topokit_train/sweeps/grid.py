@@ -13,6 +13,7 @@ each.recipe = ["modern", "paper"]
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -22,6 +23,7 @@ from typing import Any
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.pruning.config import PruneConfig
+from topokit_train.seeds import parse_seeds
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.planned import WHERE, Planned
 from topokit_train.sweeps.wirings import DENSE, PRUNED, Pruned, Wiring, described, saved
@@ -67,7 +69,7 @@ def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tu
         try:
             if label in by_label:
                 raise InvalidSpecError("another entry has this label: give each its own")
-            made = list(_runs(label, table.get("defaults", {}), entry, by_label, path.parent, where))
+            made = list(_runs(label, table.get("defaults", {}), entry, by_label, path.parent.resolve(), where))
         except TopokitError as error:
             raise type(error)(f"{path}, {label}: {error}") from None
         by_label[label] = made
@@ -95,10 +97,11 @@ def _runs(
     for values in _combinations(entry.get("each", {}), names):
         settings = _with(given | ({"topology": entry["topology"]} if "topology" in entry else {}), values)
         topology = settings.pop("topology", DENSE)
+        if settings.get("weights") is not None:
+            settings["weights"] = str(folder / settings["weights"])
         config = kind(**settings, **where)
-        yield Planned(
-            label=label, config=config, tags=tags, wirings=tuple(_wirings(topology, config.seed, before, folder))
-        )
+        wirings = tuple(_wirings(topology, config.seed, before, folder))
+        yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=_axes_text(values))
 
 
 def _combinations(axes: Mapping[str, Any], names: Iterable[str]) -> Iterator[dict[tuple[str, ...], Any]]:
@@ -123,7 +126,7 @@ def _axes(table: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[Axis]:
         if isinstance(value, Mapping):
             yield from _axes(value, here)
         elif isinstance(value, str) and key == "seed":
-            yield here, seeds(value)
+            yield here, parse_seeds(value)
         elif isinstance(value, list):
             yield here, value
         else:
@@ -142,6 +145,15 @@ def _with(settings: Mapping[str, Any], values: Mapping[tuple[str, ...], Any]) ->
             raise InvalidSpecError(f"each.{'.'.join((first, *rest))} needs a table {first} to put its values into")
         made[first] = _with(table, {tuple(rest): value})
     return made
+
+
+def _axes_text(values: Mapping[tuple[str, ...], Any]) -> str:
+    """The values of all axes but the seed, for people."""
+    return ", ".join(f"{'.'.join(place)}={_text(value)}" for place, value in values.items() if place != ("seed",))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _wirings(topology: Any, seed: int, before: Mapping[str, Sequence[Planned]], folder: Path) -> Iterator[Wiring]:
@@ -177,21 +189,3 @@ def _pruned(table: Mapping[str, Any], seed: int, before: Mapping[str, Sequence[P
         there = ", ".join(map(str, config.to or ())) or "none"
         raise InvalidSpecError(f"sparsity must be one that {label} saves ({there}), not {table.get('sparsity')!r}")
     return Pruned(found[0].name, float(table["sparsity"]))
-
-
-def seeds(text: str) -> list[int]:
-    """The seeds of a text such as "0-4" or "0-3,7", as `--seeds` takes it.
-
-    Raises:
-        InvalidSpecError: it is no such text.
-
-    >>> seeds("0-2,7")
-    [0, 1, 2, 7]
-    """
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-            raise InvalidSpecError(f'seeds must be numbers and ranges such as "0-4,7", not {text!r}')
-        found += range(int(first), int(last or first) + 1)
-    return found
