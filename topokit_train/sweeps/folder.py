@@ -89,8 +89,8 @@ class SweepFolder:
             raise FileFormatError(f"{about} is not of a sweep: choose another --out")
         if found.get("schema") != SCHEMA:
             raise FileFormatError(
-                f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this is "
-                f"format {SCHEMA}: choose another --out, or go on with that version"
+                f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this "
+                f"topokit writes format {SCHEMA}: choose another --out, or go on with that version"
             )
 
     @property

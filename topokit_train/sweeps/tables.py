@@ -66,7 +66,7 @@ def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
             wirings[wired] = _wiring_row(run.wirings, folder)
         rows.append(
             {"run": run.name, "label": run.label, "state": state.value, "command": run.command}
-            | run.tags
+            | dict(run.tags)
             | {name: settings.get(name) for name in SETTINGS}
             | wirings[wired]
             | dict.fromkeys(RESULTS)

@@ -121,7 +121,7 @@ def described(table: Mapping[str, Any], seed: int) -> Described:
     Raises:
         InvalidSpecError: what does not fit, by its key.
     """
-    name = table.get("family", FAMILY)
+    name = str(table.get("family", FAMILY))
     fields = [field.name for field in dataclasses.fields(FAMILIES[name])]
     require_known(table, (*AROUND, *fields), f"of a {name} topology")
     draw = table.get("seed", seed)
