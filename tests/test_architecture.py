@@ -25,7 +25,7 @@ ROOMS = [  # each may import what stands after it
     *("recipes", "families"),
     *("allocation", "transforms", "spec", "topology", "layered", "csr", "errors"),
 ]
-BESIDE_ERRORS = {"_registry", "executors"}
+BESIDE_ERRORS = {"_registry", "_workers", "executors"}
 
 
 def imports(path):

@@ -1,19 +1,20 @@
 """Executors: where work that can be done in parts is done: here, in worker processes, or on a Dask cluster.
 
-All are `concurrent.futures.Executor`, so what uses one knows nothing of the others.
+All are `concurrent.futures.Executor`, so what uses one knows nothing of the others. A worker that dies takes its own
+task with it and no other: that task's future has an exception that `lost_worker` knows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
+import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import Any
 
+from topokit._workers import Workers
 from topokit.errors import InvalidSpecError, MissingDependencyError, UnreachableError
 
 PATIENCE = 10  # seconds to wait for a scheduler
@@ -22,6 +23,9 @@ PATIENCE = 10  # seconds to wait for a scheduler
 @contextmanager
 def opened(workers: int = 1, scheduler: str | None = None) -> Iterator[Executor | None]:
     """An executor for a `with` block; None where the work is to be done in this process.
+
+    Where the block is left by an exception, Ctrl-C included, what is under way is given up: worker processes end at
+    once, as they do when this process is killed. What a cluster's workers have begun they bring to its end.
 
     Args:
         workers: number of processes on this machine; with 1 there is no executor.
@@ -42,17 +46,21 @@ def opened(workers: int = 1, scheduler: str | None = None) -> Iterator[Executor 
     elif workers == 1:
         yield None
     else:
-        # spawned and not forked: GraphBLAS and BLAS have threads, which a fork would lose
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_interrupts)
-        try:
+        with Workers(workers) as pool:
             yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def lost_worker(error: BaseException) -> bool:
+    """Whether a task failed because the process that did it died."""
+    if isinstance(error, BrokenExecutor):
+        return True
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("distributed")}
+    return "KilledWorker" in kinds
 
 
 @contextmanager
@@ -67,8 +75,14 @@ def _cluster(address: str) -> Iterator[Executor]:
         client: Any = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise UnreachableError(f"no Dask scheduler answers at {address}: {error or 'silence'}") from None
-    with client, client.get_executor() as executor:
-        yield executor
+    with client:
+        executor: Executor = client.get_executor(pure=False)  # equal tasks are none the less two
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False)
+            raise
+        executor.shutdown()
 
 
 async def _knock(address: str) -> None:

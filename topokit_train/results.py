@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
+from topokit_train.intervals import mean_and_ci95 as interval
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
 from topokit_train.vitality import dead_units, effective_sparsities
@@ -101,9 +101,4 @@ def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
 
     The interval is Student's t; None for a single seed.
     """
-    from scipy.stats import sem, t
-
-    accuracies = [result.test_accuracy for result in results]
-    if len(accuracies) < 2:
-        return fmean(accuracies), None
-    return fmean(accuracies), float(t.ppf(0.975, len(accuracies) - 1) * sem(accuracies))
+    return interval([result.test_accuracy for result in results])

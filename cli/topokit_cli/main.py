@@ -27,6 +27,7 @@ COMMANDS = {
     "extract": "Take the topology out of a model's weights.",
     "train": "Train a network on a topology.",
     "prune": "Train a network and prune it; save the wiring that is left.",
+    "sweep": "Train many networks: a grid of runs, in a file.",
     "challenge": "Run the Graph Challenge's inference.",
 }
 """Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""

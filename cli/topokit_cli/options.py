@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
+from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit_cli.source import TopologySource
+from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,16 +45,10 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        seeds: list[int] = []
-        for part in value.split(","):
-            found = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
-            if not found:
-                self.fail(f"{value!r} is not a list of numbers or ranges such as 0-7 separated by commas", param, ctx)
-            first, last = int(found[1]), int(found[2] or found[1])
-            if not first <= last < first + MOST_SEEDS:
-                self.fail(f"{part.strip()} is not a range of 1 to {MOST_SEEDS} seeds", param, ctx)
-            seeds += range(first, last + 1)
-        return tuple(seeds)
+        try:
+            return parse_seeds(value)
+        except InvalidSpecError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -66,7 +62,6 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
         return tuple(map(int, value.split("x"))) if isinstance(value, str) else value
 
 
-MOST_SEEDS = 10_000
 SEEDS = Seeds()
 IMAGE = ImageSize()
 INTS = ListOf(int, "N,N,...", "integers")

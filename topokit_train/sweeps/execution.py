@@ -1,137 +1,119 @@
 """Carrying out a sweep: runs that are not finished are given to an executor until none is left.
 
 All that is known is on disk (see `SweepFolder`), so nothing has to be told between processes: whoever takes a run locks
-its folder, goes on from its last checkpoint, and leaves result.json or error.json. If the executor breaks, because a
-worker process was killed, what is unfinished goes to a new one.
+its folder, goes on from its last checkpoint, and leaves result.json or error.json. A run whose process dies is given
+out again; so is one that somebody else had begun and did not end.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, redirect_stderr
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import AbstractContextManager
 
 from topokit.errors import TopokitError, UnreachableError
+from topokit.executors import lost_worker
 from topokit_train.run_folder import RunBusyError
-from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, State, SweepFolder, count_start, write_json
+from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
+from topokit_train.sweeps.task import Task, tasks_of
 
-LARGEST_STACK = 16  # networks in one program; more are slower, by network, than so many
-LOG = "log.txt"
-OPENED = Callable[[], AbstractContextManager[Executor | None]]
+PAUSE = 1.0  # seconds between two looks at runs that another program does
 
-
-@dataclass(frozen=True)
-class Task:
-    """Runs that one process does at once: a stack of seeds, or a single run."""
-
-    runs: tuple[Planned, ...]
-    folder: Path  # of the sweep's runs
-
-    def __call__(self) -> None:
-        """Do them, or go on with them; what goes wrong with a run is written into its folder.
-
-        Raises:
-            OSError: a full disk: no run's fault.
-            RunBusyError: another process does one of them.
-        """
-        from topokit_train.runs import train_all
-
-        folders = [self.folder / run.name for run in self.runs]
-        for run, folder in zip(self.runs, folders, strict=True):
-            folder.mkdir(exist_ok=True)
-            write_json(folder / RUN, run.identity)
-        starts = max(map(count_start, folders))
-        try:
-            if starts > MOST_STARTS:
-                raise TopokitError(f"its process died {MOST_STARTS} times: killed, or out of memory")
-            with (folders[0] / LOG).open("a") as log, redirect_stderr(log):
-                nets = [net for wiring in self.runs[0].wirings for net in wiring.open(self.folder)]
-                train_all([run.config for run in self.runs], nets, folders, resume=True)
-        except (RunBusyError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            if _disk_is_full(error):
-                raise
-            for folder in folders:
-                write_json(folder / ERROR, {"type": type(error).__name__, "message": str(error)})
+Opened = Callable[[], AbstractContextManager[Executor | None]]
+Told = Callable[[Planned, State], object]
 
 
-def carry_out(
-    runs: Sequence[Planned], folder: SweepFolder, opened: OPENED, told: Callable[[str, State], object]
-) -> None:
-    """Do all runs that have not ended; those that another program does at the moment are left to it.
+def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told: Told) -> None:
+    """Do all runs that have not ended; where another program does some of them, wait until it has.
 
     Args:
         runs: of a grid.
         folder: where they go.
         opened: opens an executor; where that gives None, this process does the work.
-        told: called with the name and state of each run that ends.
+        told: called with each run that ends, and with those that another program begins to be waited for.
 
     Raises:
         UnreachableError: the executor's scheduler is gone; what it did is kept.
-        TopokitError: the workers die before they begin, or the disk is full; a later call goes on.
+        TopokitError: workers die before they begin, or the disk is full; a later call goes on.
+        KeyboardInterrupt: Ctrl-C; what is under way keeps the checkpoint of its last epoch.
     """
-    while waiting := due(runs, folder):
-        before = _starts(waiting, folder)
-        with opened() as executor:
-            try:
-                for task in _done(executor, _tasks(waiting, folder)):
-                    for run in task.runs:
-                        told(run.name, folder.state(run.name))
-            except BrokenProcessPool:
-                if _starts(waiting, folder) == before:
-                    raise TopokitError(
-                        "the worker processes died before they began a run: see that memory is free"
-                    ) from None
-            except CancelledError:
-                raise UnreachableError(
-                    "the scheduler is gone; nothing is lost: run the same command again to go on"
-                ) from None
+    unique = list({run.name: run for run in runs}.values())
+    awaited: set[str] = set()
+    while left := [run for run in unique if not folder.state(run.name).ended]:
+        ready = due(left, folder)
+        busy = [run for run in left if folder.state(run.name) is State.RUNNING]
+        if ready:
+            starts = folder.starts(left)
+            with opened() as executor:
+                lost = _work(executor, left, folder, told)
+            if lost and folder.starts(left) == starts:
+                raise TopokitError("worker processes died before they began a run: see that memory is free")
+        elif busy:
+            for run in busy:
+                if run.name not in awaited:
+                    told(run, State.RUNNING)
+            awaited |= {run.name for run in busy}
+            time.sleep(PAUSE)
+        else:
+            return  # what is left waits for runs that failed
 
 
 def due(runs: Iterable[Planned], folder: SweepFolder) -> list[Planned]:
     """The runs that can be begun: not ended, nobody does them, and the runs that they need are finished."""
-    unique = {run.name: run for run in runs}
     return [
         run
-        for run in unique.values()
+        for run in runs
         if folder.state(run.name) is State.WAITING and all(folder.state(name) is State.FINISHED for name in run.needs)
     ]
 
 
-def _tasks(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
-    stacks: dict[str, list[Planned]] = {}
-    for run in runs:
-        stacks.setdefault(run.stack, []).append(run)
-    return [
-        Task(tuple(stack[start : start + LARGEST_STACK]), folder.runs)
-        for stack in stacks.values()
-        for start in range(0, len(stack), LARGEST_STACK)
-    ]
+def _work(executor: Executor | None, runs: Sequence[Planned], folder: SweepFolder, told: Told) -> bool:
+    """Do the runs that can be done, those included that wait for one of them; returns whether workers were lost."""
+    blocked, tasks = list(runs), list[Task]()
+    under_way: dict[Future[None], Task] = {}
+    lost = False
+    while True:
+        ready = due(blocked, folder)
+        tasks += tasks_of(ready, folder)
+        names = {run.name for run in ready}
+        blocked = [run for run in blocked if run.name not in names]
+        if executor is None:
+            under_way = {_done_here(task): task for task in tasks[:1]}
+        else:
+            under_way |= {executor.submit(task): task for task in tasks}
+        tasks = tasks[1:] if executor is None else []
+        if not under_way:
+            return lost
+        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+            task = under_way.pop(future)
+            lost |= _outcome(future)
+            for run in task.runs:
+                if folder.state(run.name).ended:
+                    told(run, folder.state(run.name))
 
 
-def _done(executor: Executor | None, tasks: Sequence[Task]) -> Iterator[Task]:
-    if executor is None:
-        for task in tasks:
-            task()
-            yield task
-        return
-    futures: dict[Future[None], Task] = {executor.submit(task): task for task in tasks}
-    for future in as_completed(futures):
+def _done_here(task: Task) -> Future[None]:
+    future: Future[None] = Future()
+    try:
+        task()
+        future.set_result(None)
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _outcome(future: Future[None]) -> bool:
+    """Whether the worker was lost that did a task; what else went wrong, and is no run's fault, is raised."""
+    try:
         future.result()
-        yield futures[future]
-
-
-def _starts(runs: Iterable[Planned], folder: SweepFolder) -> int:
-    places = (folder.run(run.name) / "starts" for run in runs)
-    return sum(place.stat().st_size for place in places if place.exists())
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except RunBusyError:
+        return False  # another program was faster
+    except CancelledError:
+        raise UnreachableError("the scheduler is gone; nothing is lost: run the same command again") from None
+    except Exception as error:
+        if not lost_worker(error):
+            raise
+        return True
+    return False

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats import replacing
-from topokit_train.run_folder import LOCK, RESULT, is_held
+from topokit_train.run_folder import LOCK, METRICS, RESULT, is_held
+from topokit_train.sweeps.planned import Planned
 
 KIND = "topokit.sweep"
 SCHEMA = 1
@@ -21,7 +23,7 @@ TABLES = "tables"
 RUN = "run.json"
 ERROR = "error.json"
 STARTS = "starts"
-MOST_STARTS = 4  # of a run whose process died each time: killed, or out of memory
+MOST_STARTS = 4  # of a run that gets no epoch further: each time its process is killed, or out of memory
 
 
 class State(StrEnum):
@@ -32,6 +34,11 @@ class State(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will become of it by itself."""
+        return self in (State.FINISHED, State.FAILED)
+
 
 class SweepFolder:
     """A folder with sweep.json, a folder runs/<hash> for each run, and tables/.
@@ -41,30 +48,39 @@ class SweepFolder:
     and one that starts later goes on where others ended, however they ended.
 
     Args:
-        path: the folder; made if missing, but not the folders above it.
+        path: the folder.
+        make: make it if it is missing, but not the folders above it; else a missing one is as one without runs.
 
     Raises:
         FileFormatError: it holds something else, or a sweep of another version of this program.
         TopokitError: it cannot be made.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, make: bool = True):
         self.path = path
-        about = path / ABOUT
         try:
-            path.mkdir(exist_ok=True)
-            if about.exists():
-                self._require_ours(about)
-                return
-            others = [one.name for one in path.iterdir() if not one.name.startswith(".topokit-")]
-            if others:
-                raise FileFormatError(f"{path} is no sweep's folder: it holds {others[0]}. Choose another --out")
-            self.runs.mkdir(exist_ok=True)
-            write_json(about, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
+            if (path / ABOUT).exists():
+                self._require_ours(path / ABOUT)
+            else:
+                self._require_empty()
+            if make:
+                self._make()
         except OSError as error:
             raise TopokitError(
                 f"cannot use {path} as a sweep's folder ({error.strerror}): choose another --out"
             ) from None
+
+    def _require_empty(self) -> None:
+        found = [one.name for one in self.path.iterdir()] if self.path.exists() else []
+        others = [name for name in found if not name.startswith(".topokit-")]  # left by a process that was killed
+        if others:
+            raise FileFormatError(f"{self.path} is no sweep's folder: it holds {min(others)}. Choose another --out")
+
+    def _make(self) -> None:
+        self.path.mkdir(exist_ok=True)
+        if not (self.path / ABOUT).exists():
+            write_json(self.path / ABOUT, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
+        self.runs.mkdir(exist_ok=True)
 
     @staticmethod
     def _require_ours(about: Path) -> None:
@@ -73,8 +89,8 @@ class SweepFolder:
             raise FileFormatError(f"{about} is not of a sweep: choose another --out")
         if found.get("schema") != SCHEMA:
             raise FileFormatError(
-                f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this is "
-                f"format {SCHEMA}: choose another --out, or go on with that version"
+                f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this "
+                f"topokit writes format {SCHEMA}: choose another --out, or go on with that version"
             )
 
     @property
@@ -108,6 +124,11 @@ class SweepFolder:
         """Why a run failed."""
         return str(read_json(self.run(name) / ERROR).get("message"))
 
+    def starts(self, runs: Iterable[Planned]) -> int:
+        """How often any of these runs was begun or gone on with."""
+        places = (self.run(run.name) / STARTS for run in runs)
+        return sum(place.stat().st_size for place in places if place.exists())
+
     def forget_failure(self, name: str) -> None:
         """Let a failed run be tried again, from its last checkpoint."""
         for file in (ERROR, STARTS):
@@ -115,11 +136,14 @@ class SweepFolder:
 
 
 def count_start(folder: Path) -> int:
-    """Note that a run is begun or gone on with, and how often that has been."""
-    starts = folder / STARTS
-    with starts.open("ab") as file:
-        file.write(b".")
-    return starts.stat().st_size
+    """Note that a run is begun or gone on with; returns how often since its last whole epoch, this time included."""
+    metrics = folder / METRICS
+    epochs = metrics.read_text().count("\n") if metrics.exists() else 0
+    with (folder / STARTS).open("a+") as file:
+        file.write(f"{epochs}\n")
+        file.seek(0)
+        before = file.read().splitlines()
+    return sum(1 for _ in takewhile(lambda line: line == str(epochs), reversed(before)))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

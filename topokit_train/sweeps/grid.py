@@ -1,4 +1,4 @@
-"""A grid: a TOML file that says which runs there are to be.
+"""A grid: a TOML file that says which runs there are to be. docs/sweeps.md explains it.
 
 [defaults]                      # of all entries; any setting of `topokit train` (or of `topokit prune`)
 dataset = "mnist"
@@ -15,23 +15,20 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit_train.config import TrainConfig
+from topokit_train.config import TrainConfig, flag
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
+from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
+from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import WHERE, Planned
 from topokit_train.sweeps.wirings import DENSE, PRUNED, Pruned, Wiring, described, saved
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
-ENTRY = ("label", "command", "tags", "topology", "each")
-MOST_RUNS = 1_000_000
-
-Axis = tuple[tuple[str, ...], Sequence[Any]]
-"""Where the values of an axis go, such as ("topology", "density"), and the values."""
+ENTRY = ("label", "command", "tags", "topology", EACH)
 
 
 def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Planned, ...]:
@@ -57,141 +54,136 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
 def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tuple[Planned, ...]:
     """The runs of a grid that is read already; else as `read_grid`."""
     require_known(table, ("defaults", "runs"), f"of {path}")
-    entries = table.get("runs")
-    if not isinstance(entries, list) or not entries:
+    entries, defaults = table.get("runs"), table.get("defaults", {})
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
         raise FileFormatError(f"{path} holds no runs: write [[runs]], and below it what is to be run")
-    planned: dict[tuple[str, str], Planned] = {}
-    by_label: dict[str, list[Planned]] = {}
+    reader = _Reader(defaults, path.parent.resolve(), where)
     for number, entry in enumerate(entries, start=1):
         label = entry.get("label", f"runs-{number}")
         try:
-            if label in by_label:
-                raise InvalidSpecError("another entry has this label: give each its own")
-            made = list(_runs(label, table.get("defaults", {}), entry, by_label, path.parent, where))
+            reader.add(label, entry)
         except TopokitError as error:
             raise type(error)(f"{path}, {label}: {error}") from None
-        by_label[label] = made
-        planned |= {(label, run.name): run for run in made}
-    return tuple(planned.values())
+    try:
+        reader.require_useful_defaults()
+    except TopokitError as error:
+        raise type(error)(f"{path}, defaults: {error}") from None
+    return tuple(run for runs in reader.runs.values() for run in runs)
 
 
-def _runs(
-    label: str,
-    defaults: Mapping[str, Any],
-    entry: Mapping[str, Any],
-    before: Mapping[str, Sequence[Planned]],
-    folder: Path,
-    where: Mapping[str, Any],
-) -> Iterator[Planned]:
-    command = entry.get("command", "train")
-    if command not in COMMANDS:
-        raise InvalidSpecError(f"command must be one of {', '.join(COMMANDS)}, not {command!r}")
-    kind = COMMANDS[command]
-    names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]
-    require_known(entry, (*ENTRY, *names), "of a run")
-    require_known(defaults, [field.name for field in dataclasses.fields(PruneConfig)], "of the defaults")
-    given = {name: value for name, value in (defaults | entry).items() if name in names}
-    tags = {str(key): str(value) for key, value in entry.get("tags", {}).items()}
-    for values in _combinations(entry.get("each", {}), names):
-        settings = _with(given | ({"topology": entry["topology"]} if "topology" in entry else {}), values)
-        topology = settings.pop("topology", DENSE)
-        config = kind(**settings, **where)
-        yield Planned(
-            label=label, config=config, tags=tags, wirings=tuple(_wirings(topology, config.seed, before, folder))
-        )
+class _Reader:
+    """Turns entries into runs, each by the defaults and the entries before it.
 
-
-def _combinations(axes: Mapping[str, Any], names: Iterable[str]) -> Iterator[dict[tuple[str, ...], Any]]:
-    """One value of each axis, in all combinations; the last axis changes fastest."""
-    found = list(_axes(axes, ()))
-    require_known((place[0] for place, _ in found), ("topology", *names), "of `each`")
-    total = 1
-    for place, values in found:
-        total *= len(values)
-        if not values:
-            raise InvalidSpecError(f"each.{'.'.join(place)} has no values: give at least one")
-    if total > MOST_RUNS:
-        raise InvalidSpecError(f"`each` asks for {total:,} runs; the most is {MOST_RUNS:,}")
-    places = [place for place, _ in found]
-    for combination in product(*(values for _, values in found)):
-        yield dict(zip(places, combination, strict=True))
-
-
-def _axes(table: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[Axis]:
-    for key, value in table.items():
-        here = (*place, key)
-        if isinstance(value, Mapping):
-            yield from _axes(value, here)
-        elif isinstance(value, str) and key == "seed":
-            yield here, seeds(value)
-        elif isinstance(value, list):
-            yield here, value
-        else:
-            raise InvalidSpecError(f"each.{'.'.join(here)} must be a list of values, not {value!r}")
-
-
-def _with(settings: Mapping[str, Any], values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Settings with the values of axes put in their places; nothing that was given is changed."""
-    made = dict(settings)
-    for (first, *rest), value in values.items():
-        if not rest:
-            made[first] = value
-            continue
-        table = made.get(first)
-        if not isinstance(table, Mapping):
-            raise InvalidSpecError(f"each.{'.'.join((first, *rest))} needs a table {first} to put its values into")
-        made[first] = _with(table, {tuple(rest): value})
-    return made
-
-
-def _wirings(topology: Any, seed: int, before: Mapping[str, Sequence[Planned]], folder: Path) -> Iterator[Wiring]:
-    parts = topology if isinstance(topology, list) else [topology]
-    if DENSE in parts:
-        if len(parts) > 1:
-            raise InvalidSpecError('topology "dense" is a model without topologies: name no other')
-        return
-    for part in parts:
-        if isinstance(part, str):
-            yield saved(folder / part)
-        elif not isinstance(part, Mapping):
-            raise InvalidSpecError(f'topology must be a table, the name of a file or "dense", not {part!r}')
-        elif "pruned" in part:
-            yield _pruned(part, seed, before)
-        else:
-            yield described(part, seed)
-
-
-def _pruned(table: Mapping[str, Any], seed: int, before: Mapping[str, Sequence[Planned]]) -> Pruned:
-    """The wiring that the run with this seed, of an entry further up, will leave."""
-    require_known(table, PRUNED, "of a pruned topology")
-    label, wanted = table["pruned"], table.get("seed", seed)
-    pruning = {name for name, runs in before.items() if any(run.command == "prune" for run in runs)}
-    if label not in pruning:
-        raise InvalidSpecError(f"pruned must be the label of a pruning entry further up, not {label!r}")
-    found = [run for run in before[label] if run.config.seed == wanted]
-    if len(found) != 1:
-        raise InvalidSpecError(f"{label} has {len(found)} runs of seed {wanted}; a pruned topology needs exactly one")
-    config = found[0].config
-    assert isinstance(config, PruneConfig)
-    if table.get("sparsity") not in (config.to or ()):
-        there = ", ".join(map(str, config.to or ())) or "none"
-        raise InvalidSpecError(f"sparsity must be one that {label} saves ({there}), not {table.get('sparsity')!r}")
-    return Pruned(found[0].name, float(table["sparsity"]))
-
-
-def seeds(text: str) -> list[int]:
-    """The seeds of a text such as "0-4" or "0-3,7", as `--seeds` takes it.
-
-    Raises:
-        InvalidSpecError: it is no such text.
-
-    >>> seeds("0-2,7")
-    [0, 1, 2, 7]
+    Args:
+        defaults: settings of all entries.
+        folder: where files are looked for.
+        where: settings that say where runs are done.
     """
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-            raise InvalidSpecError(f'seeds must be numbers and ranges such as "0-4,7", not {text!r}')
-        found += range(int(first), int(last or first) + 1)
-    return found
+
+    def __init__(self, defaults: Any, folder: Path, where: Mapping[str, Any]):
+        self.defaults = _table(defaults, "defaults")
+        self.folder, self.where = folder, where
+        self.runs: dict[str, list[Planned]] = {}
+        self._used: list[str] = []
+
+    def add(self, label: Any, entry: Mapping[str, Any]) -> None:
+        """The runs of one more entry."""
+        if not isinstance(label, str):
+            raise InvalidSpecError(f"a label must be a text, not {label!r}")
+        if label in self.runs:
+            raise InvalidSpecError("another entry has this label: give each its own")
+        self.runs[label] = list({run.name: run for run in self._planned(label, entry)}.values())
+
+    def require_useful_defaults(self) -> None:
+        """Refuse a default that no entry can use."""
+        _require_settings(self.defaults, self._used, "of the defaults")
+
+    def _planned(self, label: str, entry: Mapping[str, Any]) -> Iterator[Planned]:
+        command = entry.get("command", "train")
+        if command not in COMMANDS:
+            raise InvalidSpecError(f"command must be one of {', '.join(COMMANDS)}, not {command!r}")
+        kind = COMMANDS[command]
+        names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]
+        self._used += names
+        _require_settings(entry, (*ENTRY, *names), f"of runs to {command}")
+        axes = list(axes_of(_table(entry.get(EACH, {}), EACH)))
+        _require_settings((place[0] for place, _ in axes), ("topology", *names), f"of {EACH}")
+        given = {name: value for name, value in (*self.defaults.items(), *entry.items()) if name in names}
+        given["topology"] = entry.get("topology", DENSE)
+        tags = _tags(_table(entry.get("tags", {}), "tags"))
+        for values in combinations(axes):
+            settings = put(given, values)
+            topology = settings.pop("topology")
+            if kind is PruneConfig and topology != DENSE:
+                raise InvalidSpecError("what is pruned is a dense model: leave topology out")
+            config = self._config(kind, settings)
+            wirings = tuple(self._wirings(topology, config.seed))
+            yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values))
+
+    def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
+        if isinstance(settings.get("weights"), str):
+            settings["weights"] = str(self.folder / settings["weights"])
+            if not Path(settings["weights"]).is_file():
+                raise InvalidSpecError(f"there is no file of weights {settings['weights']}")
+        try:
+            return kind(**settings, **self.where)
+        except TypeError as error:
+            raise InvalidSpecError(f"a setting has a value of the wrong kind: {error}") from None
+
+    def _wirings(self, topology: Any, seed: int) -> Iterator[Wiring]:
+        parts = topology if isinstance(topology, list) else [topology]
+        if DENSE in parts:
+            if len(parts) > 1:
+                raise InvalidSpecError(f'topology "{DENSE}" is a model without topologies: name no other')
+            return
+        for part in parts:
+            if isinstance(part, str):
+                yield saved(self.folder / part)
+            elif not isinstance(part, Mapping):
+                raise InvalidSpecError(f'topology must be a table, the name of a file or "{DENSE}", not {part!r}')
+            elif "pruned" in part:
+                yield self._pruned(part, seed)
+            else:
+                yield described(part, seed)
+
+    def _pruned(self, table: Mapping[str, Any], seed: int) -> Pruned:
+        """The wiring that the run with this seed, of an entry further up, will leave."""
+        require_known(table, PRUNED, "of a pruned topology")
+        label, wanted = table["pruned"], table.get("seed", seed)
+        pruning = [name for name, runs in self.runs.items() if runs[0].command == "prune"]
+        if label not in pruning:
+            known = f"there are {', '.join(pruning)}" if pruning else "there is none"
+            raise InvalidSpecError(f"pruned must be the label of a pruning entry further up ({known}), not {label!r}")
+        found = [run for run in self.runs[label] if run.config.seed == wanted]
+        if len(found) != 1:
+            raise InvalidSpecError(
+                f"a pruned topology needs exactly one run of {label} with seed {wanted}, but there are {len(found)}: "
+                "give the entry other seeds, or divide it"
+            )
+        config = found[0].config
+        assert isinstance(config, PruneConfig)  # as `pruning` says
+        if table.get("sparsity") not in (config.to or ()):
+            there = ", ".join(map(str, config.to or ())) or "none"
+            raise InvalidSpecError(f"sparsity must be one that {label} saves ({there}), not {table.get('sparsity')!r}")
+        return Pruned(found[0].name, float(table["sparsity"]))
+
+
+def _require_settings(given: Iterable[str], known: Sequence[str], whose: str) -> None:
+    given = list(given)
+    for name in WHERE:
+        if name in given:
+            raise InvalidSpecError(f"{name} says where runs are done, and not what they are: give {flag(name)} instead")
+    require_known(given, known, whose)
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidSpecError(f"{name} must be a table, not {value!r}")
+    return value
+
+
+def _tags(table: Mapping[str, Any]) -> dict[str, str]:
+    for name in table:
+        if name in COLUMNS:
+            raise InvalidSpecError(f"the tables have a column {name} already: give the tag another name")
+    return {name: plain(value) for name, value in table.items()}

@@ -29,12 +29,14 @@ class Planned:
         config: its settings; a PruneConfig for a pruning run.
         wirings: what its topologies are; none for a dense model.
         tags: of the grid's entry; they go into the tables and change nothing.
+        axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
     """
 
     label: str
     config: TrainConfig
     wirings: tuple[Wiring, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    axes: str = ""
 
     @property
     def command(self) -> str:

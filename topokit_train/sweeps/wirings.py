@@ -34,6 +34,11 @@ class Wiring(ABC):
         """What a run's hash is made of: JSON-able, equal for equal edges."""
 
     @property
+    @abstractmethod
+    def title(self) -> str:
+        """A few characters for people."""
+
+    @property
     def needs(self) -> str | None:
         """The hash of the run that makes it, where one does."""
         return None
@@ -53,6 +58,10 @@ class Described(Wiring):
     def identity(self) -> dict[str, Any]:
         return {"recipe": dict(self.recipe)}
 
+    @property
+    def title(self) -> str:
+        return from_recipe(self.recipe).slug
+
     def open(self, _runs: Path) -> tuple[Layered, ...]:
         return (from_recipe(self.recipe),)
 
@@ -67,6 +76,10 @@ class Saved(Wiring):
     @property
     def identity(self) -> dict[str, Any]:
         return {"fingerprints": list(self.fingerprints)}
+
+    @property
+    def title(self) -> str:
+        return self.path.name
 
     def open(self, _runs: Path) -> tuple[Layered, ...]:
         nets = load_all(self.path)
@@ -87,6 +100,10 @@ class Pruned(Wiring):
         return {"pruned": self.run, "sparsity": self.sparsity}
 
     @property
+    def title(self) -> str:
+        return f"pruned-{self.sparsity}"
+
+    @property
     def needs(self) -> str:
         return self.run
 
@@ -104,7 +121,7 @@ def described(table: Mapping[str, Any], seed: int) -> Described:
     Raises:
         InvalidSpecError: what does not fit, by its key.
     """
-    name = table.get("family", FAMILY)
+    name = str(table.get("family", FAMILY))
     fields = [field.name for field in dataclasses.fields(FAMILIES[name])]
     require_known(table, (*AROUND, *fields), f"of a {name} topology")
     draw = table.get("seed", seed)

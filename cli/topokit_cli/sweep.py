@@ -1,0 +1,103 @@
+"""`topokit sweep`: train a grid of networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import FILE, OUTPUT, json_option
+
+if TYPE_CHECKING:
+    from topokit_train.sweeps.summary import Summary, Trouble
+
+
+@click.command("sweep")
+@click.argument("grid", type=FILE)
+@click.option("--out", type=OUTPUT, help="Folder of the runs and tables; here, named after the grid, where left out.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that train [one for each core].")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead, such as tcp://host:8786."
+)
+@click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch.")
+@click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
+@click.option("--data-dir", type=click.Path(), help="Folder of the datasets' files [TOPOKIT_DATA_DIR].")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of each process [1 of several processes].")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    grid: Path,
+    out: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    retry: bool,
+    status: bool,
+    data_dir: str | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Train many networks: all runs that a grid asks for, and their tables.
+
+    A grid is a TOML file; docs/sweeps.md explains it. Each run has a folder that is named after what it computes, so
+    it is done once. Stop it whenever you like, and call it again: it goes on. Exit 0 if all runs are finished, 1 if
+    some are not.
+
+    \b
+    [[runs]]
+    label = "radix"
+    topology = { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100] }
+    each.seed = "0-4"
+
+    \b
+    topokit sweep grid.toml
+    topokit sweep grid.toml --status
+    """  # noqa: D301 (click wants the control character)
+    from topokit.executors import cores
+    from topokit_train.sweeps.folder import SweepFolder
+    from topokit_train.sweeps.grid import read_grid
+    from topokit_train.sweeps.summary import summary_of
+    from topokit_train.sweeps.sweep import sweep
+
+    if workers and scheduler:
+        raise click.UsageError("give --workers or --scheduler, not both")
+    processes = 1 if scheduler else workers or cores()
+    threads = threads or (1 if scheduler or processes > 1 else None)
+    runs = read_grid(grid, {"data_dir": data_dir, "device": device, "threads": threads})
+    place = out or Path(grid.stem)
+    if status:
+        found = summary_of(runs, SweepFolder(place, make=False))
+    else:
+        found = sweep(runs, place, workers=processes, scheduler=scheduler, retry=retry)
+    if as_json:
+        render.as_json({"out": str(place), **found.to_json()})
+    else:
+        _show(found, place)
+    ctx.exit(0 if found.complete else 1)
+
+
+def _show(found: Summary, place: Path) -> None:
+    """One row for each group of runs that differ in their seeds, then what went wrong."""
+    states = ("finished", "failed", "running", "waiting")
+    head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, "test accuracy")
+    rows = []
+    for group in found.groups:
+        counts = (str(getattr(group, state)) for state in states)
+        mean = "-" if group.mean is None else f"{group.mean:.2%}"
+        spread = "" if group.ci95 is None else f" ± {group.ci95:.2%}"
+        rows.append((group.label, *((group.axes,) if "axes" in head else ()), *counts, mean + spread))
+    render.grid(head, rows, left=("label", "axes", "test accuracy"))
+    click.echo()
+    for trouble in found.troubles:
+        click.echo(_told(trouble))
+    total = sum(found.states.values())
+    click.echo(f"{found.states['finished']} of {total} runs finished; {place}/tables has them all")
+
+
+def _told(trouble: Trouble) -> str:
+    why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
+    return f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}"

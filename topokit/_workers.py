@@ -1,0 +1,88 @@
+"""Workers: processes that do tasks, each by itself: one that dies takes its own task with it and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers(Executor):
+    """Processes, each behind a thread that gives it one task after another.
+
+    One `ProcessPoolExecutor` of many processes is broken as a whole when one of them dies, and cannot tell whose task
+    killed it. Here the task's own future raises BrokenProcessPool, the others go on, and a new process follows.
+
+    Each process holds the end of a pipe whose other end is here. When that end is closed, which the operating system
+    does however this process ends, the processes leave at once, whatever they are doing.
+
+    Args:
+        count: of processes; each is started when it is first needed.
+    """
+
+    def __init__(self, count: int):
+        # spawned and not forked: GraphBLAS and BLAS have threads, which a fork would lose
+        self._context = get_context("spawn")
+        self._watched, self._held = self._context.Pipe(duplex=False)
+        self._threads = ThreadPoolExecutor(count)
+        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        for _ in range(count):
+            self._idle.put(self._process())
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return self._threads.submit(self._elsewhere, fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End; with `wait` not before all tasks are done, else at once."""
+        self._threads.shutdown(wait=wait, cancel_futures=cancel_futures or not wait)
+        if not wait:
+            self._held.close()
+            self._threads.shutdown()
+        while not self._idle.empty():
+            self._idle.get().shutdown()
+        self._held.close()
+        self._watched.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.shutdown(wait=kind is None)
+
+    def _process(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=(self._watched,))
+
+    def _elsewhere(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        process = self._idle.get()
+        try:
+            return process.submit(fn, *args, **kwargs).result()
+        except BrokenProcessPool:
+            process.shutdown()
+            process = self._process()
+            raise
+        finally:
+            self._idle.put(process)
+
+
+def _begin(watched: Connection) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process of a terminal; the first ends the others
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy, GraphBLAS or torch are there: one core a process
+    Thread(target=_leave_with, args=(watched,), daemon=True).start()
+
+
+def _leave_with(watched: Connection) -> None:
+    """Wait until the other end of the pipe is closed, and leave."""
+    watched.poll(None)
+    os._exit(1)

@@ -1,0 +1,24 @@
+"""The columns of runs.csv, which the tags of a grid must leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from topokit_train.sweeps.planned import Planned
+
+BEFORE_TAGS = ("run", "label", "state", "command")
+SETTINGS = (
+    *("model", "dataset", "recipe", "epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init"),
+    *("seed", "validation", "to", "method"),
+)
+WIRING = ("topology", "widths", "edges", "topology_density", "pruned_from", "pruned_sparsity")
+RESULTS = (
+    *("total_parameters", "nonzero_parameters", "test_accuracy", "validation_accuracy", "dead_classes", "dead_units"),
+    *("effective_sparsity_before", "effective_sparsity_after", "train_seconds", "error"),
+)
+COLUMNS = (*BEFORE_TAGS, *SETTINGS, *WIRING, *RESULTS)
+
+
+def tags_of(runs: Iterable[Planned]) -> tuple[str, ...]:
+    """The names of all tags, in the order in which the grid has them."""
+    return tuple(dict.fromkeys(tag for run in runs for tag in run.tags))

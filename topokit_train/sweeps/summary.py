@@ -1,0 +1,111 @@
+"""How far a sweep is: what became of the runs of each of its entries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from topokit_train.intervals import mean_and_ci95
+from topokit_train.sweeps.folder import State, SweepFolder
+from topokit_train.sweeps.planned import Planned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The runs of a grid's entry that differ in their seeds only.
+
+    Args:
+        label: of the entry.
+        axes: the values of the entry's other axes, such as "recipe=paper"; empty where it has none.
+        runs: how many there are.
+        finished, failed, running, waiting: how many of them are.
+        mean: test accuracy of the finished ones, a fraction; None where there are none.
+        ci95: half the width of its 95 % confidence interval; None for fewer than two.
+    """
+
+    label: str
+    axes: str
+    runs: int
+    finished: int
+    failed: int
+    running: int
+    waiting: int
+    mean: float | None
+    ci95: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """A run that failed, or that cannot begin because of one that did.
+
+    Args:
+        run: its name.
+        label: of the entry that asks for it.
+        seed: of the run.
+        error: why it failed; None for one that waits.
+        needs: the name of the failed run that it waits for; None for one that failed itself.
+    """
+
+    run: str
+    label: str
+    seed: int
+    error: str | None
+    needs: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of a sweep's runs; one that two entries ask for counts once in `states`.
+
+    Args:
+        states: number of runs in each state.
+        groups: in the grid's order.
+        troubles: the failed runs, and those that wait for one.
+    """
+
+    states: dict[str, int]
+    groups: tuple[Group, ...]
+    troubles: tuple[Trouble, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all runs are finished."""
+        return sum(self.states.values()) == self.states[State.FINISHED]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON-able values."""
+        return dataclasses.asdict(self)
+
+
+def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:
+    """What became of a grid's runs. Reads a few small files of each."""
+    states = {run.name: folder.state(run.name) for run in runs}
+    groups: dict[tuple[str, str], list[Planned]] = {}
+    for run in runs:
+        groups.setdefault((run.label, run.axes), []).append(run)
+    found = list(states.values())
+    return Summary(
+        states={str(state): found.count(state) for state in State},
+        groups=tuple(_group(label, axes, members, states, folder) for (label, axes), members in groups.items()),
+        troubles=tuple(trouble for run in runs for trouble in _troubles(run, states, folder)),
+    )
+
+
+def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, State], folder: SweepFolder) -> Group:
+    found = [states[run.name] for run in members]
+    accuracies = [folder.result(run.name)["test_accuracy"] for run in members if states[run.name] is State.FINISHED]
+    mean, ci95 = mean_and_ci95(accuracies) if accuracies else (None, None)
+    counts = {str(state): found.count(state) for state in State}
+    return Group(label=label, axes=axes, runs=len(members), mean=mean, ci95=ci95, **counts)
+
+
+def _troubles(run: Planned, states: dict[str, State], folder: SweepFolder) -> list[Trouble]:
+    about: dict[str, Any] = {"run": run.name, "label": run.label, "seed": run.config.seed}
+    if states[run.name] is State.FAILED:
+        return [Trouble(**about, error=folder.error(run.name), needs=None)]
+    if states[run.name] is not State.WAITING:
+        return []
+    lost = [name for name in run.needs if folder.state(name) is State.FAILED]
+    return [Trouble(**about, error=None, needs=lost[0])] if lost else []

@@ -1,0 +1,62 @@
+"""sweep: all runs of a grid, done or gone on with, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from topokit.errors import TopokitError
+from topokit.executors import opened
+from topokit_train.sweeps.execution import carry_out
+from topokit_train.sweeps.folder import State, SweepFolder
+from topokit_train.sweeps.planned import Planned
+from topokit_train.sweeps.progress import Progress
+from topokit_train.sweeps.summary import Summary, summary_of
+from topokit_train.sweeps.tables import write_tables
+
+
+def sweep(
+    runs: Sequence[Planned],
+    out: Path | str,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    retry: bool = False,
+    quiet: bool = False,
+) -> Summary:
+    """Do all runs of a grid that have not ended, and write the tables.
+
+    It can be stopped at any moment, in any way, and called again: runs that are finished are not done again, and the
+    others go on from their last epoch. Several programs may do so in one folder; each run is done by one.
+
+    Args:
+        runs: as `read_grid` gives them.
+        out: the sweep's folder; made if missing, but not the folders above it.
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler instead; its workers must see the same folders.
+        retry: do the failed runs again, from their last epoch.
+        quiet: say nothing on stderr.
+
+    Returns:
+        What became of all runs.
+
+    Raises:
+        FileFormatError: the folder holds something else, or a sweep of another version of this program.
+        UnreachableError: the scheduler does not answer, or is gone.
+        TopokitError: a full disk, or workers that die before they begin. A later call goes on.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    folder = SweepFolder(Path(out))
+    for run in runs if retry else ():
+        if folder.state(run.name) is State.FAILED:
+            folder.forget_failure(run.name)
+    try:
+        with Progress(runs, folder, quiet) as progress:
+            carry_out(runs, folder, lambda: opened(workers, scheduler), progress.told)
+    except BaseException:
+        with suppress(TopokitError):  # what went wrong before is what the user is told
+            write_tables(runs, folder)
+        raise
+    write_tables(runs, folder)
+    return summary_of(runs, folder)

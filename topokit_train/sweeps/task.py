@@ -1,0 +1,117 @@
+"""Task: runs that one process does at once, and what is written of them whatever happens."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import current_thread, main_thread
+
+from topokit.errors import TopokitError
+from topokit_train.config import TrainConfig
+from topokit_train.run_folder import CHECKPOINT, LOCK, RunBusyError, is_held
+from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start, write_json
+from topokit_train.sweeps.planned import Planned
+
+LARGEST_STACK = 16  # networks in one program; more are slower, by network, than so many
+LOG = "log.txt"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+class DiskError(TopokitError):
+    """Nothing can be written; no fault of any run."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs that one process does at once: a stack of seeds, or a single run."""
+
+    runs: tuple[Planned, ...]
+    folder: SweepFolder
+
+    def __call__(self) -> None:
+        """Do them, or go on with them; what goes wrong with a run is written into its folder.
+
+        Raises:
+            DiskError: a full disk.
+            RunBusyError: another process does one of them.
+        """
+        runs = [run for run in self.runs if not self.folder.state(run.name).ended]
+        if not runs:
+            return
+        folders = [self.folder.run(run.name) for run in runs]
+        try:
+            self._begin(runs, folders)
+            with _told_to(folders[0] / LOG):
+                self._do(runs, folders)
+        except (RunBusyError, DiskError):
+            raise
+        except Exception as error:
+            _require_disk(error)
+            for folder in folders:
+                write_json(folder / ERROR, {"type": type(error).__name__, "message": str(error)})
+
+    @staticmethod
+    def _begin(runs: Sequence[Planned], folders: Sequence[Path]) -> None:
+        for run, folder in zip(runs, folders, strict=True):
+            if is_held(folder / LOCK):
+                raise RunBusyError(f"another process does the run in {folder}")
+            folder.mkdir(exist_ok=True)
+            if not (folder / RUN).exists():
+                write_json(folder / RUN, run.identity)
+        if max(map(count_start, folders)) > MOST_STARTS:
+            raise TopokitError(
+                f"its process died {MOST_STARTS} times without an epoch's progress: killed, or out of memory"
+            )
+
+    def _do(self, runs: Sequence[Planned], folders: Sequence[Path]) -> None:
+        from topokit_train.runs import train_all
+
+        nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
+        configs = [_as_begun(run.config, folder) for run, folder in zip(runs, folders, strict=True)]
+        train_all(configs, nets, folders, resume=True)
+
+
+def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
+    """The tasks that do these runs: those that differ in their seeds only go together."""
+    stacks: dict[str, list[Planned]] = {}
+    place = SweepFolder(folder.path.resolve(), make=False)  # a worker may stand in another folder
+    for run in runs:
+        stacks.setdefault(run.stack, []).append(run)
+    return [
+        Task(tuple(stack[start : start + LARGEST_STACK]), place)
+        for stack in stacks.values()
+        for start in range(0, len(stack), LARGEST_STACK)
+    ]
+
+
+def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings with the device, threads and names of files that a run was begun with, as it goes on with these."""
+    from topokit_train.checkpoints import load
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return config
+    begun = load(path).origin.config
+    return replace(config, device=begun.device, threads=begun.threads, weights=begun.weights)
+
+
+@contextmanager
+def _told_to(log: Path) -> Iterator[None]:
+    """Send what a run says to its log; where threads share a process (Dask), stderr is not one run's alone."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    with log.open("a", encoding="utf-8") as file, redirect_stderr(file):
+        yield
+
+
+def _require_disk(error: BaseException) -> None:
+    """Pass on that a disk is full, as what it is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            raise DiskError(f"{error}: nothing is lost, free some space and run the same command again") from None
+        cause = cause.__cause__
