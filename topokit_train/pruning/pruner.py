@@ -122,7 +122,7 @@ class Pruner:
                 self._save_weights()
 
     def after_epoch(self, metrics: Sequence[Metrics]) -> list[Metrics]:
-        """What an epoch of the trainer came to, with sparsity and threshold after it; so they are in the trainer's histories too."""
+        """What an epoch of the trainer came to, with the sparsity and the threshold; its histories have them too."""
         told: list[Metrics] = [
             PruneMetrics(**vars(one), sparsity=sparsity, threshold=level)
             for one, sparsity, level in zip(metrics, self.masks.sparsities(), self.thresholds, strict=True)

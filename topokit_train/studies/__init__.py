@@ -1,0 +1,1 @@
+"""Studies: experiments as grids of runs, and the report that their tables are turned into."""
