@@ -44,7 +44,7 @@ _BY_SPARSITY = {
     ("retrained", *_L5, "iterative"): (99.25, 98.78, 69.92, 88.67, 98.54, 77.96),
     ("iterative", *_L5_CIFAR, ""): (80.14, 79.59, 79.08, 74.90),
 }
-_BY_DENSITY = {
+_BY_DENSITY: dict[tuple[str, str, str], dict[float, float]] = {
     (*_L300, "random"): {0.01: 74.1, 0.05: 91.49, 0.1: 93.42, 0.5: 96.28},
     (*_L300, "radix"): {0.1: 93.57},
     (*_L300, "dense"): {1: 97.03},
@@ -53,7 +53,7 @@ _BY_DENSITY = {
     (*_L5_CIFAR, "random"): {0.01: 9.99, 0.05: 71.34, 0.1: 74.61, 0.5: 79.22},
     (*_L5_CIFAR, "dense"): {1: 80.14},
 }
-_BY_TIMES = {
+_BY_TIMES: dict[tuple[str, str, str], dict[float, float]] = {
     (*_L300, "random"): {2: 96.65, 10: 94.45, 100: 94.3},
     (*_L300, "radix"): {10: 93.98},
     (*_L300, "dense"): {1: 97.03},

@@ -69,7 +69,7 @@ class Samples:
         return sorted({x for arm, x in self.arms if not arms or arm in arms}, reverse=True)
 
     def seeds(self, arm: str, x: float) -> Seeds:
-        """seed -> test accuracy of an arm; `radix` takes radix-split where there is no RadiX-Net."""
+        """Seed -> test accuracy of an arm; `radix` takes radix-split where there is no RadiX-Net."""
         for name in RADIX if arm == "radix" else (arm,):
             if (name, x) in self.arms:
                 return {seed: run.test_accuracy or 0.0 for seed, run in self.arms[name, x].items()}
@@ -80,7 +80,7 @@ class Samples:
         return "radix-split" if arm == "radix" and ("radix", x) not in self.arms else arm
 
     def dense(self) -> Seeds:
-        """seed -> test accuracy of the dense network."""
+        """Seed -> test accuracy of the dense network."""
         return self.seeds("dense", 1.0)
 
     def means(self) -> dict[tuple[str, float], Mean]:
