@@ -149,8 +149,8 @@ def _plateaus(tables: Tables) -> list[Finding]:
 
 UNSTABLE = Claim(
     sentence="Training on extremely sparse structures is unstable.",
-    test=f"Spread over seeds of networks trained on masks of density {EXTREME:g} and less, against the dense one. Holds: "
-    "larger for some mask (Brown-Forsythe, Holm). Fails: smaller for some. Shown: the largest standard deviation, "
+    test=f"Spread over seeds of networks trained on masks of density {EXTREME:g} and less, against the dense one. "
+    "Holds: larger for some mask (Brown-Forsythe, Holm). Fails: smaller for some. Shown: the largest standard deviation, "
     "less that of dense networks.",
     find=_unstable,
     needs=f"no two seeds of networks trained on masks of density {EXTREME:g} or less and of the dense one",
@@ -164,8 +164,8 @@ KILLS = Claim(
 )
 PLATEAUS = Claim(
     sentence="The plateaus of Figure 8 are dead classes.",
-    test="Of the retrained runs that end with dead classes or below 95 %: the share in which k classes are dead and the "
-    "accuracy is nearest to 1 − k/10. Holds: more than half (exact binomial test). Fails: less than half.",
+    test="Of the retrained runs that end with dead classes or below 95 %: the share in which k classes are dead and "
+    "the accuracy is nearest to 1 − k/10. Holds: more than half (exact binomial test). Fails: less than half.",
     find=_plateaus,
     needs="no retrained run that ends on a plateau, in a case where others do well",
 )

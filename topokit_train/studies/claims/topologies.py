@@ -57,7 +57,7 @@ def _same(tables: Tables) -> list[Finding]:
             )
             whole = pooled(found, "radix", "random", [x for x, _ in pairs])
             where = f"mean of {len(pairs)}"
-            headline = whole and effect_of(where, "RadiX-Net − random", whole, "within", "beyond")
+            headline = effect_of(where, "RadiX-Net − random", whole, "within", "beyond") if whole else None
             findings.append(
                 Finding(
                     where=f"{found.case}, {way.replace('-', ' ')}",
