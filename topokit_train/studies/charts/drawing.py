@@ -15,9 +15,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
-from topokit.drawing._style import INK, PALE, SMALL, house_style
+from topokit.drawing._style import PALE, SMALL, house_style
 from topokit_train.studies.charts.model import Axis, Panel, Series
-from topokit_train.studies.charts.style import STYLES
+from topokit_train.studies.charts.style import style_of
 
 WIDTH, HEIGHT = 3.7, 2.75  # inches: a telephone shows it in full size
 LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.98, 0.12, 0.45
@@ -119,53 +119,54 @@ def _draw(axes: Axes, series: Sequence[Series]) -> None:
     beside = [one for one in series if one.look == "points"]
     labels: list[tuple[float, str, str]] = []
     for order, one in enumerate(series):
-        style = STYLES[one.style]
-        shift = _DODGE * (beside.index(one) - (len(beside) - 1) / 2) / 72 if one.look == "points" else 0.0
-        place = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
-        x, y = [value.x for value in one.values], [value.y for value in one.values]
-        half = [value.half or 0.0 for value in one.values]
-        look: dict[str, Any] = {"color": style.light, "zorder": 3 + 0.1 * order}
-        if one.look == "paper":
-            marks = {"facecolor": "#ffffff", "edgecolor": style.light, "linewidth": 0.9}
-            axes.scatter(x, y, s=26, marker="D", **marks, zorder=2.5, clip_on=False)
-        elif one.look == "points":
-            axes.errorbar(
-                x,
-                y,
-                yerr=half,
-                marker=style.marker,
-                markersize=3.4,
-                linewidth=1.1,
-                elinewidth=1.4,
-                transform=place,
-                **look,
-            )
+        colour = style_of(one.style).hex
+        if one.look == "points":
+            _points(axes, one, _DODGE * (beside.index(one) - (len(beside) - 1) / 2), 3 + 0.1 * order)
+        elif one.look == "paper":
+            x, y = [value.x for value in one.values], [value.y for value in one.values]
+            axes.plot(x, y, "D", markersize=4.6, markerfacecolor="#ffffff", markeredgecolor=colour, zorder=2.5)
         else:
-            thin = one.look == "thin"
-            axes.plot(
-                x,
-                y,
-                linewidth=0.7 if thin else 1.4,
-                alpha=0.75 if thin else 1,
-                marker=style.marker if len(x) == 1 else "",
-                **look,
-            )
-            low, high = np.subtract(y, half), np.add(y, half)
-            if not thin:
-                axes.fill_between(x, low, high, color=style.light, alpha=0.2, linewidth=0, zorder=1)
+            _line(axes, one)
         if one.name:
-            labels.append((float(axes.transData.transform((x[-1], y[-1]))[1]), one.name, style.light))
+            last = one.values[-1]
+            labels.append((float(axes.transData.transform((last.x, last.y))[1]), one.name, colour))
     if any(one.look == "paper" for one in series):
-        axes.text(
-            1, 1.0, "◇ paper, single runs", transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom", color=INK
-        )
+        axes.text(1, 1, "◇ paper, single runs", transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom")
     _name(axes, labels)
+
+
+def _points(axes: Axes, series: Series, shift: float, order: float) -> None:
+    style = style_of(series.style)
+    beside = ScaledTranslation(shift / 72, 0, axes.get_figure(root=True).dpi_scale_trans)  # type: ignore[union-attr]
+    axes.errorbar(
+        [value.x for value in series.values],
+        [value.y for value in series.values],
+        yerr=[value.half or 0.0 for value in series.values],
+        marker=style.marker,
+        markersize=3.4,
+        linewidth=1.1,
+        elinewidth=1.4,
+        color=style.hex,
+        transform=axes.transData + beside,
+        zorder=order,
+    )
+
+
+def _line(axes: Axes, series: Series) -> None:
+    thin, colour = series.look == "thin", style_of(series.style).hex
+    x, y = [value.x for value in series.values], [value.y for value in series.values]
+    marker = "o" if len(x) == 1 else ""
+    axes.plot(
+        x, y, linewidth=0.7 if thin else 1.4, alpha=0.75 if thin else 1, marker=marker, markersize=3, color=colour
+    )
+    if not thin:
+        half = [value.half or 0.0 for value in series.values]
+        axes.fill_between(x, np.subtract(y, half), np.add(y, half), color=colour, alpha=0.2, linewidth=0, zorder=1)
 
 
 def _name(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
     """Names beside the right ends of the lines, in their colours, moved apart where they would overlap."""
-    figure = axes.figure
-    apart = _LINE * figure.dpi / 72  # type: ignore[union-attr]
+    apart = _LINE * axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
     heights: list[float] = []
     labels = sorted(labels)
     for height, _, _ in labels:

@@ -1,4 +1,4 @@
-"""Colours and markers: an arm has the same ones in all charts. Told apart by colour-blind readers, on white and black."""
+"""Colours and markers: an arm has the same ones in all charts, told apart by colour-blind readers, on white and black."""
 
 from __future__ import annotations
 
@@ -6,45 +6,61 @@ from dataclasses import dataclass
 
 from topokit.drawing._style import INK, PALE
 
+COLOURS = {  # of Okabe and Ito; the light ones darker on white, the dark ones lighter on black
+    "ink": (INK, "#e3e8ee"),
+    "pale": (PALE, "#56616d"),
+    "page": ("#ffffff", "#12161b"),
+    "blue": ("#0072b2", "#5ab4f0"),
+    "sky": ("#3a9bd1", "#8fd0ff"),
+    "orange": ("#d55e00", "#ff9248"),
+    "green": ("#008a65", "#35d3a4"),
+    "purple": ("#b0568f", "#e79cc9"),
+    "ochre": ("#b27a00", "#ecb73c"),
+}
+"""Name -> (on white, on black)."""
+
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks: its colour on white and on black, and its marker."""
+    """How a series looks, and what it is called in the key."""
 
     name: str
-    light: str
-    dark: str
-    marker: str
+    colour: str
+    marker: str = ""
+
+    @property
+    def hex(self) -> str:
+        """Its colour on white."""
+        return COLOURS[self.colour][0]
 
 
-STYLES = {  # of Okabe and Ito, the lighter ones a little darker on white
-    "radix": Style("RadiX-Net", "#0072b2", "#5ab4f0", "o"),
-    "radix-split": Style("RadiX-Net, split", "#3a9bd1", "#8fd0ff", "p"),
-    "random": Style("random", "#d55e00", "#ff9248", "s"),
-    "regular": Style("regular", "#009e73", "#35d3a4", "^"),
-    "dense": Style("dense", "#2b3a4b", "#d5dbe2", "D"),
-    "iterative": Style("iterative", "#b0568f", "#e79cc9", "o"),
-    "one-time": Style("one-time", "#b27a00", "#ecb73c", "s"),
-    "paper": Style("paper's recipe", "#d55f00", "#ff9249", "s"),
-    "modern": Style("modern recipe", "#0073b2", "#5ab5f0", "o"),
-    "dead": Style("classes died", "#d45e00", "#ff9247", ""),
-    "alive": Style("all classes alive", "#0071b2", "#5ab3f0", ""),
+STYLES = {
+    "radix": Style("RadiX-Net", "blue", "o"),
+    "radix-split": Style("split RadiX-Net", "sky", "p"),
+    "random": Style("random", "orange", "s"),
+    "regular": Style("regular", "green", "^"),
+    "dense": Style("dense", "ink", "D"),
+    "iterative": Style("iterative", "purple", "o"),
+    "one-time": Style("one-time", "ochre", "s"),
+    "paper": Style("paper recipe", "orange", "s"),
+    "modern": Style("modern recipe", "blue", "o"),
+    "dead": Style("classes died", "orange"),
+    "alive": Style("all classes alive", "blue"),
 }
-PAGE = {INK: ("ink", "#e3e8ee"), PALE: ("pale", "#56616d"), "#ffffff": ("page", "#12161b")}
-"""Colours of no arm -> (variable of the page, the colour on black)."""
+
+
+def style_of(name: str) -> Style:
+    """The style of an arm or a recipe; one that is not known is drawn in ink."""
+    return STYLES.get(name, Style(name, "ink", "v"))
 
 
 def variables(*, dark: bool) -> str:
     """The declarations of all colours, as variables of a style sheet."""
-    page = [(name, black if dark else white) for white, (name, black) in PAGE.items()]
-    arms = [(key, style.dark if dark else style.light) for key, style in STYLES.items()]
-    return " ".join(f"--{name}: {colour};" for name, colour in [*page, *arms])
+    return " ".join(f"--{name}: {both[dark]};" for name, both in COLOURS.items())
 
 
 def with_variables(svg: str) -> str:
     """An SVG whose colours are those that the page around it declares."""
-    for key, style in STYLES.items():
-        svg = svg.replace(style.light, f"var(--{key})")
-    for colour, (name, _) in PAGE.items():
-        svg = svg.replace(colour, f"var(--{name})")
+    for name, (white, _) in COLOURS.items():
+        svg = svg.replace(white, f"var(--{name})")
     return svg

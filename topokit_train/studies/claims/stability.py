@@ -150,8 +150,8 @@ def _plateaus(tables: Tables) -> list[Finding]:
 UNSTABLE = Claim(
     sentence="Training on extremely sparse structures is unstable.",
     test=f"Spread over seeds of networks trained on masks of density {EXTREME:g} and less, against the dense one. "
-    "Holds: larger for some mask (Brown-Forsythe, Holm). Fails: smaller for some. Shown: the largest standard deviation, "
-    "less that of dense networks.",
+    "Holds: larger for some mask (Brown-Forsythe, Holm). Fails: smaller for some. Shown: the largest standard "
+    "deviation, less that of dense networks.",
     find=_unstable,
     needs=f"no two seeds of networks trained on masks of density {EXTREME:g} or less and of the dense one",
 )
