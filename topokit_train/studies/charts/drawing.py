@@ -61,19 +61,23 @@ def _error(accuracy: ArrayLike) -> NDArray[np.float64]:
 
 
 def _accuracy(error: ArrayLike) -> NDArray[np.float64]:
-    return 1 - 10 ** -np.asarray(error, dtype=float)
+    return np.asarray(1 - 10 ** -np.asarray(error, dtype=float))
 
 
 def _same(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=float)
 
 
+_SCALES: dict[str, tuple[Any, Any]] = {  # to where a value stands on paper, and back
+    "linear": (_same, _same),
+    "error": (_error, _accuracy),
+    "log": (np.log10, lambda x: 10 ** _same(x)),
+    "sparsity": (lambda x: -np.log10(x), lambda x: 10 ** -_same(x)),
+}
+
+
 def _scale(axis: Any, about: Axis, values: Sequence[float]) -> None:
-    forward, back = {
-        "error": (_error, _accuracy),
-        "log": (np.log10, lambda x: 10 ** _same(x)),
-        "sparsity": (lambda x: -np.log10(x), lambda x: 10 ** -_same(x)),
-    }.get(about.scale, (_same, _same))
+    forward, back = _SCALES[about.scale]
     axis.axes.set(**{f"{axis.axis_name}label": about.label})
     lowest, highest = about.limits or (
         min(values),

@@ -61,8 +61,8 @@ def iterative(tables: Tables) -> Chart:
     """Accuracy against the sparsity that iterative pruning reaches."""
     return Chart(
         title="Iterative pruning: accuracy against sparsity",
-        about="The best that each run has at a sparsity: right before it prunes further, or at its end. The paper's runs "
-        "were trained on at each sparsity to the end.",
+        about="Test accuracy right after the pruning that reaches a sparsity; at the last sparsity of a run, when it has "
+        "been trained to its end.",
         panels=_by_network(tables, "iterative", _at_sparsity, sparsities=True),
         missing="runs of the experiment iterative, with their prunings",
     )
@@ -71,14 +71,14 @@ def iterative(tables: Tables) -> Chart:
 def _over_time(
     tables: Tables, label: str, read: Callable[[Epoch], float | None], *, percent: bool
 ) -> tuple[Panel, ...]:
-    def of_run(run: Run) -> Iterable[tuple[float, float]]:
+    def of_run(tables: Tables, run: Run) -> Iterable[tuple[float, float]]:
         for epoch in tables.epochs.get(run.run, ()):
             found = read(epoch)
             if found is not None:
                 yield epoch.epoch, found
 
     axis = ACCURACY if "accuracy" in label else Axis(label=label, percent=percent)
-    return _by_network(tables, "iterative", lambda tables, run: of_run(run), y=axis)
+    return _by_network(tables, "iterative", of_run, y=axis)
 
 
 def _after_pruning(tables: Tables, run: Run) -> Iterable[tuple[float, float]]:
@@ -95,6 +95,11 @@ def _at_sparsity(tables: Tables, run: Run) -> Iterable[tuple[float, float]]:
         accuracy = run.test_accuracy if last else one.test_accuracy
         if accuracy is not None:
             yield _density(one), accuracy
+
+
+def _last(tables: Tables, run: Run) -> float:
+    """The density that a run ends with; below that of all other runs first, so that a run's own end comes last."""
+    return min((_density(one) for one in tables.prunings.get(run.run, ())), default=1.0)
 
 
 def _density(pruning: Pruning) -> float:
@@ -147,7 +152,7 @@ def _means(
     """The mean over seeds at each x; of several runs of one seed, as one to each sparsity, the last has the word."""
     by_x: dict[float, dict[int, float]] = {}
     for seed, of_seed in runs.items():
-        for run in sorted(of_seed, key=lambda run: (run.pruned_sparsity or 0, run.run), reverse=True):
+        for run in sorted(of_seed, key=lambda run: (_last(tables, run), run.run)):
             for x, found in read(tables, run):
                 by_x.setdefault(x, {})[seed] = found
     return {x: mean_of([of_x[seed] for seed in sorted(of_x)]) for x, of_x in by_x.items()}

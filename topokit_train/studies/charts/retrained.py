@@ -29,8 +29,8 @@ def retrained(tables: Tables) -> Chart:
     random = {found.case: found for found in samples(tables, "same-size")}
     return Chart(
         title="Trained on pruned structures: accuracy against sparsity",
-        about="Fresh weights on the structures that one-time and iterative pruning left, beside random ones of the same "
-        "density where these were run. Sparsity 0 is the dense network.",
+        about="Fresh weights on the structures that one-time and iterative pruning left, beside random ones of the "
+        "same density where these were run. Sparsity 0 is the dense network.",
         panels=tuple(_panel(found, random.get(found.case)) for found in samples(tables, "retrained")),
         missing="runs of the experiment retrained",
     )

@@ -1,4 +1,4 @@
-"""Colours and markers: an arm has the same ones in all charts, told apart by colour-blind readers, on white and black."""
+"""Colours and markers: an arm has the same ones in all charts, and colour-blind readers tell them apart."""
 
 from __future__ import annotations
 

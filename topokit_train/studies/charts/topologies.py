@@ -15,8 +15,8 @@ def same_size(tables: Tables) -> Chart:
     """Accuracy against density, of networks of the dense network's widths."""
     return Chart(
         title="Same size: accuracy against density",
-        about="All networks have the widths of the dense one, and fewer edges. Regular networks have the degrees of the "
-        "RadiX-Net and are random otherwise; random ones have each edge by chance, as in the paper. A split RadiX-Net "
+        about="All networks have the widths of the dense one, and fewer edges. Regular networks have the degrees of "
+        "the RadiX-Net and are random otherwise; random ones have each edge by chance, as in the paper. A split RadiX-Net "
         "stands where none reaches the density: some of its pairs of nodes are without a path.",
         panels=tuple(_panel(found, "density") for found in samples(tables, "same-size")),
         missing="runs of the experiment same-size",
@@ -27,8 +27,8 @@ def same_edges(tables: Tables) -> Chart:
     """Accuracy against the number of times that a larger network has the dense one's weights."""
     return Chart(
         title="Same number of edges: accuracy of larger, sparser networks",
-        about="At ×10 a network has the widths of a dense one of ten times the weights, and a tenth of its edges: as many "
-        "as the dense network at ×1.",
+        about="At ×10 a network has the widths of a dense one of ten times the weights, and a tenth of its edges: as "
+        "many as the dense network at ×1.",
         panels=tuple(
             _panel(found, "size: times the weights of the dense network") for found in samples(tables, "same-edges")
         ),
