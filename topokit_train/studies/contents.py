@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topokit_train.studies import numbers, paper, words
+from topokit_train.studies import numbers, words
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.charts.model import Chart
 from topokit_train.studies.claims import CLAIMS
 from topokit_train.studies.findings import Judged, Verdict, judge, within
 from topokit_train.studies.gaps import gaps
+from topokit_train.studies.prose import introduction, methods
 from topokit_train.studies.samples import samples
-from topokit_train.studies.statistics import MARGIN
 from topokit_train.studies.tables import Tables
 
 
@@ -66,8 +66,8 @@ def contents(tables: Tables) -> Contents:
     return Contents(
         title=_title(tables),
         facts=tuple(_facts(tables)),
-        introduction=_introduction(tables),
-        methods=_methods(tables, tested),
+        introduction=introduction(tables),
+        methods=methods(tables, tested),
         claims=tuple(_group(name, judged) for name in CLAIMS),
         charts=drawn,
         missing=tuple(gaps(tables, charts, judged)),
@@ -107,51 +107,6 @@ def _counted(tables: Tables) -> str:
     states = Counter({run.run: run.state for run in tables.runs}.values())
     return (
         ", ".join(f"{states[state]} {state}" for state in ("finished", "failed", "waiting") if states[state]) or "none"
-    )
-
-
-def _introduction(tables: Tables) -> tuple[str, ...]:
-    finished = {run.run: run for run in tables.finished}.values()
-    networks = sorted({found.case.network for e in numbers.TRAINED for found in samples(tables, e)})
-    seeds = sorted({run.seed for run in finished})
-    first = (
-        f"This report repeats the experiments of “Training Behavior of Sparse Neural Network Topologies” ({paper.SOURCE}), "
-        "whose results are single runs, with several seeds, and asks of each of its claims whether it stands. All that it "
-        "says is computed from the tables beside it; hollow diamonds in the figures are the paper's points."
-    )
-    if not finished:
-        return (first, "No run has finished: there is nothing to report yet.")
-    validation = sorted({run.validation for run in finished if run.validation})
-    second = (
-        f"{len(finished)} runs have finished, with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-        + (f", of {', '.join(networks)}" if networks else "")
-        + "."
-        + (f" {validation[0]:,} training images were held out for validation." if validation else "")
-    )
-    return (first, second)
-
-
-def _methods(tables: Tables, tested: int) -> tuple[str, ...]:
-    held_out = any(run.validation for run in tables.finished)
-    margin = f"{100 * MARGIN:g} percentage points"
-    return (
-        "Accuracies are of the test set, after the last epoch. "
-        + (
-            "What was chosen by its accuracy was chosen on held-out training images, never on the test set. "
-            if held_out
-            else ""
-        )
-        + "Means are over seeds, and ± is half the width of Student's 95 % interval; a single seed has none.",
-        "Arms are compared seed by seed within a case, which is a model, a dataset, a recipe and a number of epochs: the "
-        "runs of a pair begin with the same seed, and see the images in the same order. Tests are t-tests of these paired "
-        f"differences. Two arms are the same where their difference is within a margin of {margin}, shown by two one-sided "
-        "tests; they differ where it is shown to be outside of the margin. In between nothing is decided, which more seeds "
-        "can change.",
-        "A finding says of one case what became of a claim. p (holds) is the p-value of what the claim says, p (fails) that "
-        "of its contrary; where a finding rests on several densities, their p-values are corrected by Holm's method first. "
-        f"Then the p-values of all {tested} findings of this report are corrected together, once for “holds” and once for "
-        "“fails”: the chance of any false “holds” in the whole report is at most 5 %, and so is that of any false “fails”. "
-        "The p-values shown are the corrected ones.",
     )
 
 

@@ -33,7 +33,7 @@ def page(said: Contents, drawn: dict[str, str]) -> str:
         drawn: the panels, as `figures` gave them.
     """
     environment = _environment(escape=True)
-    inline = {name: Markup(_inline(text)) for name, text in drawn.items()}  # noqa: S704 (drawn here, not given)
+    inline = {name: Markup(_inline(text)) for name, text in drawn.items()}  # drawn here, and not given
     colours = {"light": variables(dark=False), "dark": variables(dark=True)}
     return environment.get_template("report.html").render(said=said, drawn=inline, colours=colours)
 

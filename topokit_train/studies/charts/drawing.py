@@ -56,23 +56,27 @@ def _edges(series: Series) -> list[float]:
     return [value.y + sign * (value.half or 0) for value in series.values for sign in (-1, 1)]
 
 
+def _same(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=float)
+
+
 def _error(accuracy: ArrayLike) -> NDArray[np.float64]:
-    return -np.log10(np.clip(1 - np.asarray(accuracy, dtype=float), _LEAST_ERROR, None))
+    return _same(-np.log10(np.clip(1 - _same(accuracy), _LEAST_ERROR, None)))
 
 
 def _accuracy(error: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(1 - 10 ** -np.asarray(error, dtype=float))
+    return _same(1 - 10 ** -_same(error))
 
 
-def _same(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=float)
+def _log10(values: ArrayLike) -> NDArray[np.float64]:
+    return _same(np.log10(np.maximum(_same(values), 1e-9)))  # matplotlib tries a scale at 0
 
 
 _SCALES: dict[str, tuple[Any, Any]] = {  # to where a value stands on paper, and back
     "linear": (_same, _same),
     "error": (_error, _accuracy),
-    "log": (np.log10, lambda x: 10 ** _same(x)),
-    "sparsity": (lambda x: -np.log10(x), lambda x: 10 ** -_same(x)),
+    "log": (_log10, lambda x: 10 ** _same(x)),
+    "sparsity": (lambda x: -_log10(x), lambda x: 10 ** -_same(x)),
 }
 
 

@@ -61,8 +61,8 @@ def iterative(tables: Tables) -> Chart:
     """Accuracy against the sparsity that iterative pruning reaches."""
     return Chart(
         title="Iterative pruning: accuracy against sparsity",
-        about="Test accuracy right after the pruning that reaches a sparsity; at the last sparsity of a run, when it has "
-        "been trained to its end.",
+        about="Test accuracy right after the pruning that reaches a sparsity; at the last sparsity of a run, when it "
+        "has been trained to its end.",
         panels=_by_network(tables, "iterative", _at_sparsity, sparsities=True),
         missing="runs of the experiment iterative, with their prunings",
     )

@@ -16,8 +16,8 @@ def same_size(tables: Tables) -> Chart:
     return Chart(
         title="Same size: accuracy against density",
         about="All networks have the widths of the dense one, and fewer edges. Regular networks have the degrees of "
-        "the RadiX-Net and are random otherwise; random ones have each edge by chance, as in the paper. A split RadiX-Net "
-        "stands where none reaches the density: some of its pairs of nodes are without a path.",
+        "the RadiX-Net and are random otherwise; random ones have each edge by chance, as in the paper. A split "
+        "RadiX-Net stands where none reaches the density: some of its pairs of nodes are without a path.",
         panels=tuple(_panel(found, "density") for found in samples(tables, "same-size")),
         missing="runs of the experiment same-size",
     )
