@@ -43,8 +43,8 @@ def methods(tables: Tables, findings: int) -> tuple[str, ...]:
         "Arms are compared seed by seed within a case: a model, a dataset, a recipe and a number of epochs. The runs "
         "of a pair have the same seed, and see the images in the same order. The tests are t-tests of these paired "
         f"differences. Two arms are the same where their difference is within {100 * MARGIN:g} percentage points, "
-        "shown by two one-sided tests; they differ where it is shown to be more. In between nothing is decided, which more "
-        "seeds can change.",
+        "shown by two one-sided tests; they differ where it is shown to be more. In between nothing is decided, which "
+        "more seeds can change.",
         "A finding is what became of a claim in one case: p (holds) is the p-value of what the claim says, p (fails) "
         "that of its contrary. Where a finding rests on several densities, their p-values are first corrected by "
         "Holm's method, or all of them must be small, as the claim says. Then those of all "

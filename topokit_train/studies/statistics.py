@@ -6,6 +6,7 @@ p-value of 0 or 1.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,7 +133,13 @@ def _one_sided(sample: Sequence[float], value: float, alternative: str) -> float
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction of all p-values together; None stays None and counts for nothing."""
     given = [p for p in p_values if p is not None]
-    adjusted = iter(multipletests(given, method="holm")[1] if given else ())
+    if len(given) < 2:
+        return list(p_values)
+    gc.freeze()  # multipletests collects garbage at each call, which takes a while where there are many objects
+    try:
+        adjusted = iter(multipletests(given, method="holm")[1])
+    finally:
+        gc.unfreeze()
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
