@@ -15,7 +15,7 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import replacing
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import INITIAL, PruneConfig
-from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned
+from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.metrics import PruneMetrics
 from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
@@ -73,6 +73,7 @@ class Pruner:
         self.masks = Masks(trainer.model, config.keep)
         self.schedule = schedule_of(config, config.epochs * trainer.steps_per_epoch)
         self.topologies: tuple[list[SavedTopology], ...] = tuple([] for _ in trainer.seeds)
+        self.thresholds: list[float | None] = [None for _ in trainer.seeds]
         self.step = 0
         self._rewind_step = self._step_of_rewind()
         self._require_possible()
@@ -121,10 +122,10 @@ class Pruner:
                 self._save_weights()
 
     def after_epoch(self, metrics: Sequence[Metrics]) -> list[Metrics]:
-        """What an epoch of the trainer came to, with the sparsity after it; so it is in the trainer's histories too."""
-        sparsities = self.masks.sparsities()
+        """What an epoch of the trainer came to, with the sparsity and the threshold; its histories have them too."""
         told: list[Metrics] = [
-            PruneMetrics(**vars(one), sparsity=sparsity) for one, sparsity in zip(metrics, sparsities, strict=True)
+            PruneMetrics(**vars(one), sparsity=sparsity, threshold=level)
+            for one, sparsity, level in zip(metrics, self.masks.sparsities(), self.thresholds, strict=True)
         ]
         for history, one in zip(self.trainer.histories, told, strict=True):
             history[-1] = one
@@ -138,6 +139,8 @@ class Pruner:
             kept = self._left(stage, magnitudes, kept)
             choices.append(kept)
         self._require_no_empty(magnitudes, kept)  # the last one holds the fewest
+        levels = threshold(magnitudes, self.masks.kept, kept)
+        self.thresholds = [level or old for level, old in zip(levels, self.thresholds, strict=True)]
         if any(stage.wanted for stage in stages):
             with self.trainer.pause():
                 before = self.trainer.accuracies(*self.trainer.feed.test)
@@ -203,7 +206,7 @@ class Pruner:
         return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
 
     def restore(self, masks: Sequence[Mapping[str, Any]], told: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Go on with networks that a checkpoint has put where they were.
+        """Go on with networks that a checkpoint has put where they were, with the trainer's histories.
 
         Args:
             masks: of each network, as `Masks.packed` gave them.
@@ -212,3 +215,5 @@ class Pruner:
         self.step = self.trainer.epochs_done * self.trainer.steps_per_epoch
         self.masks.restore(masks)
         self.topologies = tuple([SavedTopology(**saved) for saved in network] for network in told)
+        latest = [history[-1] if history else None for history in self.trainer.histories]
+        self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]
