@@ -29,7 +29,7 @@ Seeds = dict[int, float]
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """What arms share: they are compared within a case only."""
+    """What arms share: they are compared within a case only. Bigger networks count as the one that they enlarge."""
 
     model: str
     dataset: str
@@ -47,7 +47,7 @@ class Case:
 
 def case_of(run: Run) -> Case:
     """The case that a run belongs to."""
-    return Case(run.model, run.dataset, run.recipe, run.epochs)
+    return Case(run.network or run.model, run.dataset, run.recipe, run.epochs)
 
 
 @dataclass(frozen=True)

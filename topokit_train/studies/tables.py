@@ -32,6 +32,7 @@ class Run:
     arm: str
     density: float | None
     times: float | None
+    network: str
     model: str
     dataset: str
     recipe: str
