@@ -1,0 +1,86 @@
+"""Data parallel training: how the processes that torchrun starts find each other, and what they must have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from textwrap import shorten
+
+import torch
+
+from topokit.errors import InvalidSpecError, UnreachableError
+from topokit.layered import Layered
+from topokit.topology import fingerprint
+from topokit_train.config import flag
+from topokit_train.datasets import Dataset
+from topokit_train.jobs import Job
+from topokit_train.machine import resolve_device
+from topokit_train.ranks import Ranks, answered, this_rank
+
+TIMEOUT = timedelta(minutes=10)  # that processes wait for each other, such as for the first one's checkpoint
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Inside, the processes that torchrun started can talk to each other; without torchrun there is nothing to do.
+
+    Raises:
+        UnreachableError: others did not come.
+    """
+    ranks = this_rank()
+    if not ranks.several:
+        yield ranks
+        return
+    from torch import distributed
+
+    if distributed.is_initialized():  # by the program that calls us
+        yield ranks
+        return
+    if torch.cuda.is_available() and ranks.local < torch.cuda.device_count():
+        torch.cuda.set_device(ranks.local)  # else all would also take memory on the first
+    with answered():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=TIMEOUT)
+    lost = False
+    try:
+        yield ranks
+    except (UnreachableError, KeyboardInterrupt):
+        lost = True  # parting in good order would wait for those who are gone
+        raise
+    finally:
+        if not lost:
+            distributed.destroy_process_group()
+
+
+def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> None:
+    """Refuse to train where the processes of a run were not given the same.
+
+    Raises:
+        InvalidSpecError: names what differs, and the first process in which it does.
+    """
+
+    def facts() -> dict[str, str]:
+        settings = {flag(name): value for name, value in jobs[0].config.to_json().items() if name != "data_dir"}
+        found = settings | {
+            "--seeds": [job.config.seed for job in jobs],
+            "the topology": list(map(fingerprint, topologies)),
+            "the dataset": dataset.checksum(),
+            "the device": resolve_device(jobs[0].config.device).type,
+            "the checkpoint": [job.place for job in jobs],
+        }
+        return {name: json.dumps(value) for name, value in found.items()}
+
+    def compared() -> None:
+        for rank, other in enumerate(everyone):
+            for name, value in everyone[0].items():
+                if other[name] != value:
+                    raise InvalidSpecError(
+                        f"{name} differs: {shorten(other[name], 80)} in rank {rank}, {shorten(value, 80)} in rank 0: "
+                        "give all processes of a run the same files and options"
+                    )
+
+    if ranks.several:
+        everyone = ranks.gathered(ranks.agreed(facts))
+        ranks.agreed(compared)
