@@ -101,9 +101,7 @@ def train_together(
     origin = ranks.agreed(lambda: _origin(jobs, topologies, dataset, ranks))
     with cpu_threads(origin.threads):
         if ranks.several and origin.kernels == "tuned":  # each has a stopwatch, and the first one's counts
-            timed = ranks.agreed(
-                lambda: _trainer(jobs, topologies, dataset, origin, ranks).kernels if ranks.first else {}
-            )
+            timed = ranks.agreed(lambda: _trainer(jobs, topologies, dataset, origin, ranks).kernels)
             origin = replace(origin, kernels=ranks.shared(timed))
         trainer, pruner = ranks.agreed(lambda: _prepared(jobs, topologies, dataset, origin, explain, ranks))
         ranks.align(trainer.parameters)

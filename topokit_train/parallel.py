@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from textwrap import shorten
 
 import torch
+from torch import distributed
 
-from topokit.errors import InvalidSpecError, UnreachableError
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
 from topokit_train.config import flag
@@ -22,36 +23,21 @@ from topokit_train.ranks import Ranks, answered, this_rank
 TIMEOUT = timedelta(minutes=10)  # that processes wait for each other, such as for the first one's checkpoint
 
 
-@contextmanager
-def joined() -> Iterator[Ranks]:
-    """Inside, the processes that torchrun started can talk to each other; without torchrun there is nothing to do.
+def join() -> Ranks:
+    """Let the processes that torchrun started talk to each other, to the end of the program; alone, nothing is done.
 
     Raises:
         UnreachableError: others did not come.
     """
     ranks = this_rank()
-    if not ranks.several:
-        yield ranks
-        return
-    from torch import distributed
-
-    if distributed.is_initialized():  # by the program that calls us
-        yield ranks
-        return
-    if torch.cuda.is_available() and ranks.local < torch.cuda.device_count():
-        torch.cuda.set_device(ranks.local)  # else all would also take memory on the first
-    with answered():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=TIMEOUT)
-    lost = False
-    try:
-        yield ranks
-    except (UnreachableError, KeyboardInterrupt):
-        lost = True  # parting in good order would wait for those who are gone
-        raise
-    finally:
-        if not lost:
-            distributed.destroy_process_group()
+    if ranks.several and not distributed.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda and ranks.local < torch.cuda.device_count():
+            torch.cuda.set_device(ranks.local)  # else all would also take memory on the first
+        with answered():
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+        atexit.register(distributed.destroy_process_group)
+    return ranks
 
 
 def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> None:

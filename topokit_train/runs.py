@@ -19,7 +19,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 from topokit_train.jobs import groups, job_of, train_together
 from topokit_train.models import MODELS, Wiring, as_sequence, slots_for
-from topokit_train.parallel import joined, require_same
+from topokit_train.parallel import join, require_same
 from topokit_train.progress import say
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.notes import notes
@@ -117,7 +117,8 @@ def _train(
 ) -> list[Result]:
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
-    with joined() as ranks, ExitStack() as held:
+    ranks = join()
+    with ExitStack() as held:
         names = [_name(config, topologies) for config in configs]
         opened = map(RunFolder, paths, names) if ranks.first else ()
         folders = ranks.agreed(lambda: [held.enter_context(folder) for folder in opened])
