@@ -87,7 +87,7 @@ def command(
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
-    torchrun --nproc-per-node 2 --no-python topokit train    one run, each process a share of every batch
+    torchrun --nproc-per-node 2 --no-python -- topokit train     one run, each batch shared by 2 processes
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs import train, train_seeds
 

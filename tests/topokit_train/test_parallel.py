@@ -1,7 +1,7 @@
 """torchrun: two processes train the run that one would, and only one of them writes and speaks."""
 
 import json
-import os
+import re
 import runpy
 import signal
 import subprocess
@@ -113,8 +113,7 @@ def test_what_is_refused_is_refused_in_all_processes_said_by_one_and_nothing_is_
     folder, *ranks = together
     kind, said, quiet = ranks[speaker][case]
     assert (kind != "SaidByAnotherError", quiet) == (True, False)
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(said)
+    assert re.search(message, said)
     assert ranks[1 - speaker][case] == ["SaidByAnotherError", f"rank {speaker}: {said}", True]
     assert case == "taken" or not (folder / case).exists()
 
@@ -127,13 +126,10 @@ def test_one_process_prints_the_result(together):
 
 
 def test_a_killed_process_ends_all_and_the_checkpoint_is_whole(tmp_path):
-    """As the documentation spells it."""
     folder = tmp_path / "run"
-    command = ["--no-python", "--", sys.executable, "-m", "topokit_cli.main", "train", "--epochs", "5000"]
-    env = os.environ | {"COLUMNS": "200"}
-    with subprocess.Popen(
-        [*TORCHRUN, *command, "--run", str(folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    ) as torchrun:
+    topokit = [sys.executable, "-c", "from topokit_cli.main import main; main()"]
+    command = [*TORCHRUN, "--no-python", "--", *topokit, "train", "--epochs", "5000", "--run", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as torchrun:
         try:
             while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text():
                 assert torchrun.poll() is None, torchrun.stderr.read()
