@@ -16,13 +16,15 @@ import psutil
 import pytest
 import torch
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, UnreachableError
 from topokit.formats import load_all
 from topokit.topology import fingerprint
 from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.feed import Feed
-from topokit_train.ranks import ALONE, VARIABLES, Ranks, this_rank
+from topokit_train.ranks import ALONE, VARIABLES, Ranks, answered, this_rank
+from topokit_train.runs import train
+from topokit_train.training import Trainer
 
 WORK = Path(__file__).with_name("_ranks.py")
 FILES = {".lock", "checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"}
@@ -139,11 +141,26 @@ def test_a_killed_process_ends_all_and_the_checkpoint_is_whole(tmp_path):
             out, told = torchrun.communicate(timeout=60)
         finally:
             torchrun.kill()
-    assert (torchrun.returncode, out) == (1, "")
-    assert "topokit: another process of this run has ended" in told
-    assert f"go on with --run {folder} --resume" in told
+    assert (torchrun.returncode, out) == (1, ""), told
     assert 1 <= len(load(folder / "checkpoint.safetensors").metrics) < 5000
     assert not list(folder.glob(".topokit-*"))
+
+
+def test_a_process_that_loses_another_says_how_to_go_on(short, tmp_path, monkeypatch, capsys):
+    def lost(*_):
+        with answered():
+            raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(Trainer, "step", lost)
+    with pytest.raises(UnreachableError, match="has ended or does not answer .Connection closed") as failure:
+        train(short, None, run=tmp_path)
+    assert not failure.value.quiet
+    assert f"stopped after 0 of 3 epochs: go on with --run {tmp_path} --resume" in capsys.readouterr().err
+    for name, value in zip(VARIABLES, ("1", "2", "1", "localhost", "29500"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UnreachableError) as failure:
+        lost()
+    assert failure.value.quiet
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
