@@ -75,7 +75,7 @@ def main() -> None:
     except click.ClickException as error:
         code = _say(error.format_message(), error.exit_code, getattr(error, "ctx", None))
     except TopokitError as error:
-        code = _say(str(error), error.exit_code)
+        code = error.exit_code if error.quiet else _say(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _say("interrupted", 130)
     except MemoryError:

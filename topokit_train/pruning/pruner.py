@@ -60,7 +60,7 @@ class Pruner:
     Args:
         config: the settings.
         trainer: dense networks, before their first step.
-        folders: the run's folder of each network.
+        folders: the run's folder of each network; None where another process writes into it.
 
     Raises:
         InvalidSpecError: slots to keep that the model lacks, too few steps, or a sparsity that leaves a layer empty.
@@ -68,7 +68,7 @@ class Pruner:
     Cost: a product per weight in each step; a selection among the weights that are left in each pruning.
     """
 
-    def __init__(self, config: PruneConfig, trainer: Trainer, folders: Sequence[Path]):
+    def __init__(self, config: PruneConfig, trainer: Trainer, folders: Sequence[Path | None]):
         self.config, self.trainer, self.folders = config, trainer, folders
         self.masks = Masks(trainer.model, config.keep)
         self.schedule = schedule_of(config, config.epochs * trainer.steps_per_epoch)
@@ -104,7 +104,7 @@ class Pruner:
 
     def start(self) -> None:
         """Begin a new run: what an earlier one left in the folders goes."""
-        for folder in self.folders:
+        for folder in filter(None, self.folders):
             for path in [*folder.glob(FILES), folder / REWIND]:
                 path.unlink(missing_ok=True)
         if self._rewind_step == 0:
@@ -132,6 +132,7 @@ class Pruner:
         return told
 
     def _prune(self, stages: Sequence[Stage]) -> None:
+        self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
         magnitudes, kept, choices = self.masks.magnitudes(), self.masks.kept, []
         for name, rows in magnitudes.items():
             self._require_each(rows.sum(1).isfinite(), f"{name} holds a weight that is no finite number")
@@ -182,7 +183,8 @@ class Pruner:
         accuracies = self.trainer.accuracies(*self.trainer.feed.test)
         wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
         for k, folder in enumerate(self.folders):
-            save_wiring(wirings[k], folder / file_name(target))
+            if folder:
+                save_wiring(wirings[k], folder / file_name(target))
             saved = SavedTopology(
                 target=target,
                 sparsity=sparsities[k],
@@ -197,6 +199,8 @@ class Pruner:
 
     def _save_weights(self) -> None:
         for folder, state in zip(self.folders, network_states(self.trainer.model), strict=True):
+            if folder is None:
+                continue
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
             with replacing(folder / REWIND, force=True) as temporary:
                 temporary.write_bytes(safetensors.numpy.save(arrays))
