@@ -29,13 +29,13 @@ def effect(found: Effect) -> str:
     """The size of an effect, in percentage points or as a share.
 
     >>> effect(Effect(where="", what="", seeds=5, value=-0.0012, half=0.0004))
-    '−0.12 ± 0.04'
+    '−0.12 ± 0.04 pp'
     """
     if found.is_share:
         return f"{100 * found.value:.0f} %".replace("-", "−")
     sign = "+" if found.value > 0 else "−" if found.value < 0 else ""
     half = f" ± {100 * found.half:.2f}" if found.half is not None else ""
-    return f"{sign}{abs(100 * found.value):.2f}{half}"
+    return f"{sign}{abs(100 * found.value):.2f}{half} pp"
 
 
 def p_value(p: float | None) -> str:

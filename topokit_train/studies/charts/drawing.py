@@ -42,7 +42,7 @@ def svg(panel: Panel, salt: str) -> str:
         _scale(axes.xaxis, panel.x, [value.x for series in panel.series for value in series.values])
         _scale(axes.yaxis, panel.y, [edge for series in panel.series for edge in _edges(series)])
         for height, label in panel.references:
-            axes.axhline(height, color=PALE, linewidth=0.6, zorder=0)
+            axes.axhline(height, color=PALE, linewidth=0.5, alpha=0.7, zorder=0)
             axes.text(0.01, height, label, transform=axes.get_yaxis_transform(), fontsize=6, va="bottom")
         _draw(axes, panel.series)
         file = StringIO()
@@ -53,7 +53,12 @@ def svg(panel: Panel, salt: str) -> str:
 
 
 def _edges(series: Series) -> list[float]:
-    return [value.y + sign * (value.half or 0) for value in series.values for sign in (-1, 1)]
+    """Where the values and their intervals end; of wide ones not all, which would make all others small."""
+    ends = []
+    for value in series.values:
+        half = value.half or 0.0
+        ends += [value.y - half, value.y + half if value.y > 1 else min(value.y + half, 1 - 0.4 * (1 - value.y))]
+    return ends
 
 
 def _same(values: ArrayLike) -> NDArray[np.float64]:
@@ -92,8 +97,9 @@ def _scale(axis: Any, about: Axis, values: Sequence[float]) -> None:
     limits = (ends[0] - room, ends[1] + room) if about.limits is None else ends
     if about.scale != "linear":
         axis._set_axes_scale("function", functions=(forward, back))
-    axis.axes.set(**{f"{axis.axis_name}lim": [float(back(end)) for end in limits]})
-    ticks = about.ticks or _ticks(about, *sorted(float(back(end)) for end in limits))
+    shown = sorted(float(back(end)) for end in limits)  # ascending also where the scale itself turns it round
+    axis.axes.set(**{f"{axis.axis_name}lim": shown})
+    ticks = about.ticks or _ticks(about, *shown)
     axis.set_major_locator(FixedLocator(_apart(ticks, forward, limits)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: _label(x, about)))
