@@ -165,7 +165,8 @@ KILLS = Claim(
 PLATEAUS = Claim(
     sentence="The plateaus of Figure 8 are dead classes.",
     test="Of the retrained runs of LeNet-5 that end with dead classes or below 95 %: the share in which k "
-    "classes are dead and the accuracy is nearest to 1 − k/10. Holds: more than half (exact binomial test). Fails: less than half.",
+    "classes are dead and the accuracy is nearest to 1 − k/10. Holds: more than half (exact binomial test). "
+    "Fails: less than half.",
     find=_plateaus,
     needs="no retrained run of LeNet-5 that ends on a plateau, in a case where others do well",
 )
