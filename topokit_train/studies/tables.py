@@ -161,10 +161,10 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
 def _values(
     path: Path, line: int, row: Mapping[str, str | None], kinds: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
+    if None in row or None in row.values():  # as csv tells cells without a column, and columns without a cell
+        raise FileFormatError(f"{path}, row {line}: not as many cells as columns; write the tables again")
     for name, kind in kinds.items():
-        text = row[name]
-        if text is None:
-            raise FileFormatError(f"{path}, row {line}: too few cells; write the tables again")
+        text = row[name] or ""
         if text == "" and kind is not str:
             if "None" not in str(kind):
                 raise FileFormatError(f"{path}, row {line}: {name} is empty, and must be given")

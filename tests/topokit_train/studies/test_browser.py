@@ -1,0 +1,57 @@
+"""The report in a browser without a network: every figure has a size, and nothing is asked of anybody."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from topokit_train.studies.report import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
+PROBE = """<script>addEventListener("load", () => {
+  const sizes = [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect());
+  const spills = [...document.querySelectorAll("figure svg text")].filter(text => {
+    const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
+    return inner.left < outer.left - 1 || inner.right > outer.right + 1; });
+  document.title = JSON.stringify({
+    sizes: sizes.map(size => [size.width, size.height]), width: document.documentElement.scrollWidth,
+    window: innerWidth, fetched: performance.getEntriesByType("resource").map(one => one.name),
+    spills: spills.map(text => text.textContent), colour: getComputedStyle(document.body).color });
+});</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def page(whole, tmp_path_factory):
+    """A report whose title will say what the browser made of it."""
+    path = write_report(whole, tmp_path_factory.mktemp("report") / "out")
+    path.write_text(path.read_text().replace("</body>", PROBE))
+    return path
+
+
+def opened(page, tmp_path, *options):
+    """(what the probe found, the addresses that the browser asked for)."""
+    log = tmp_path / "net.json"
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"),
+        *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=2000"),
+        *(*options, page.as_uri()),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(re.search(r"<title>(.*?)</title>", run.stdout, re.DOTALL)[1].replace("&amp;", "&"))
+    asked = set(re.findall(r'"url":"([^"]+)"', log.read_text()))
+    return found, asked
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_every_figure_is_drawn_and_no_request_goes_out(page, tmp_path, width):
+    found, asked = opened(page, tmp_path, f"--window-size={width},900")
+    assert len(found["sizes"]) == page.read_text().count("<figure>") > 30
+    assert all(200 < across <= width and 150 < up for across, up in found["sizes"])
+    assert found["fetched"] == []
+    assert {address for address in asked if not address.startswith(("file:", "data:", "chrome"))} == set()
+    assert found["width"] <= found["window"], "the page is wider than the window"
+    assert found["spills"] == []
