@@ -120,7 +120,7 @@ def read_tables(folder: Path) -> Tables:
 
 def _by_run(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
     grouped: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in dict.fromkeys(rows):  # a run of two entries of the grid may be told twice
         grouped.setdefault(row.run, []).append(row)
     return {run: tuple(members) for run, members in grouped.items()}
 

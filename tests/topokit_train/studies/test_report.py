@@ -187,3 +187,26 @@ def test_nothing_is_written_when_tables_are_refused(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(whole, tmp_path):
     with pytest.raises(TopokitError, match="no-parent/out cannot be written to"):
         write_report(whole, tmp_path / "no-parent" / "out")
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.1, 0.9731, 1.0])
+def test_runs_that_are_all_alike_can_be_drawn(study, tmp_path, accuracy):
+    for experiment, x in (("same-size", 0.1), ("same-edges", 2), ("retrained", 0.05)):
+        arms = {(arm, x): [accuracy] * 2 for arm in ("radix", "random", "iterative")}
+        study.arms(experiment, arms | {("dense", 1): [accuracy] * 2}, model="lenet-5", dataset="digits")
+    curve, saved = [(accuracy, 0, ""), (accuracy, 0.5, 0.1)], [(0.5, accuracy, accuracy)]
+    for seed in range(2):
+        study.add(accuracy, seed, curve[:1], experiment="retrained", arm="iterative", density=0.5, model="lenet-5")
+        for experiment in ("iterative", "one-time"):
+            study.add(accuracy, seed, curve, saved, experiment=experiment, command="prune")
+    out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
+    assert {path.name.rpartition("-")[0] for path in (out / "figures").iterdir()} == set(CHARTS)
+
+
+def test_a_run_of_two_entries_counts_once(study, tmp_path):
+    study.arms("same-size", {("radix", 0.1): [0.97, 0.98], ("random", 0.1): [0.97, 0.98]})
+    study.runs += [row | {"label": "another entry"} for row in study.runs]
+    out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
+    assert [row["seeds"] for row in rows(out / "numbers" / "means.csv")] == ["2", "2"]
+    assert "2 finished" not in Page(out / "report.html").text
+    assert "4 finished" in Page(out / "report.html").text
