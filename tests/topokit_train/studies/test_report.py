@@ -114,6 +114,35 @@ def test_means_are_those_of_the_runs(report, whole):
         assert f"{100 * np.mean(values):.2f} ± {100 * float(row['half_width']):.2f} %" in page
 
 
+def test_the_points_of_a_figure_are_the_means(report):
+    means = {
+        (f"{row['recipe']} recipe", row["model"], row["dataset"], row["arm"], float(row["density_or_times"])): row
+        for row in rows(report / "numbers" / "means.csv")
+        if row["experiment"] == "same-size"
+    }
+    points = [row for row in rows(report / "numbers" / "figure-same-size.csv") if row["from_the_paper"] == "False"]
+    assert len(points) == len(means)
+    for point in points:
+        network, recipe, _ = point["panel"].split(", ")
+        model, dataset = network.lower().split(" on ")
+        row = means[recipe, model, dataset.replace("cifar-10", "cifar10"), point["series"], float(point["x"])]
+        assert (row["mean"], row["half_width"], row["seeds"]) == (point["y"], point["half_width"], point["runs"])
+
+
+def test_sparser_is_to_the_right_and_better_is_above(report):
+    labels = [*ElementTree.parse(report / "figures" / "retrained-1.svg").iter("{http://www.w3.org/2000/svg}text")]
+    x = {label.text: float(label.get("x")) for label in labels if "text-anchor: middle" in label.get("style")}
+    y = {label.text: float(label.get("y")) for label in labels if "text-anchor: end" in label.get("style")}
+    step = x["50"] - x["0"]  # a halving of what is left
+    assert step > 0
+    assert x["95"] - x["90"] == pytest.approx(step, abs=0.01)
+    assert x["99"] - x["95"] == pytest.approx(step * np.log2(5), abs=0.01)
+    step = y["90"] - y["95"]  # a halving of the error; an SVG counts downwards
+    assert step > 0
+    assert y["70"] - y["85"] == pytest.approx(step, abs=0.01)
+    assert y["50"] - y["90"] == pytest.approx(step * np.log2(5), abs=0.01)
+
+
 def test_the_papers_points_are_in_its_figures(report):
     table = rows(report / "numbers" / "figure-retrained.csv")
     points = {
