@@ -2,13 +2,14 @@
 
 import csv
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from topokit.errors import FileFormatError, OutputExistsError, TopokitError
+from topokit.errors import FileFormatError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.claims import CLAIMS
 from topokit_train.studies.report import write_report
@@ -210,6 +211,17 @@ def test_a_report_is_not_replaced_without_being_asked(study, whole, tmp_path):
 def test_nothing_is_written_when_tables_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="is missing"):
         write_report(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("package", ["jinja2", "statsmodels", "matplotlib"])
+def test_a_missing_package_is_named_before_anything_is_written(whole, tmp_path, monkeypatch, package):
+    for module in [name for name in sys.modules if name.startswith(("topokit_train.studies.", f"{package}."))]:
+        if module not in ("topokit_train.studies.report", "topokit_train.studies.tables"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=rf"a report needs {package}.*: pip install 'topokit\[study\]'"):
+        write_report(whole, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

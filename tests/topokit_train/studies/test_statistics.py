@@ -108,3 +108,5 @@ def test_spreads():
     distances = [np.abs(np.subtract(values, np.median(values))) for values in (wide, narrow)]
     assert spreads_differ(wide, narrow) == pytest.approx(stats.f_oneway(*distances).pvalue)
     assert spreads_differ([0.5], narrow) is spreads_differ([1, 1], [2, 2]) is None
+    assert spreads_differ([0.1, 0.2], [0.5, 0.5]) is None or 0 <= spreads_differ([0.1, 0.2], [0.5, 0.5]) <= 1
+    assert spreads_differ([0.1, 0.2, 0.3], [0.5, 0.5, 0.5]) > 0.05
