@@ -7,8 +7,6 @@ import subprocess
 
 import pytest
 
-from topokit_train.studies.report import write_report
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
 PROBE = """<script>addEventListener("load", () => {
@@ -24,10 +22,10 @@ PROBE = """<script>addEventListener("load", () => {
 
 
 @pytest.fixture(scope="module")
-def page(whole, tmp_path_factory):
-    """A report whose title will say what the browser made of it."""
-    path = write_report(whole, tmp_path_factory.mktemp("report") / "out")
-    path.write_text(path.read_text().replace("</body>", PROBE))
+def page(report, tmp_path_factory):
+    """A report's page, alone, whose title will say what the browser made of it."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text((report / "report.html").read_text().replace("</body>", PROBE))
     return path
 
 

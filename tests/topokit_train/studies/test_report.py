@@ -33,12 +33,6 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture(scope="module")
-def report(whole, tmp_path_factory):
-    """The folder of a report of everything."""
-    return write_report(whole, tmp_path_factory.mktemp("report") / "out").parent
-
-
 def rows(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -197,9 +191,12 @@ def test_an_arm_that_is_not_known_is_drawn_too(study, tmp_path):
     assert "butterfly" in (out / "figures" / "same-size-1.svg").read_text()
 
 
-def test_a_report_is_not_replaced_without_being_asked(study, whole, tmp_path):
-    out = write_report(whole, tmp_path / "out").parent
+def test_a_report_is_not_replaced_without_being_asked(study, tmp_path):
+    study.arms("same-edges", {("radix", 2): [0.97, 0.98]})
+    out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
+    assert (out / "figures" / "same-edges-1.svg").exists()
     (out / "figures" / "mine.svg").write_text("mine")
+    study.runs.clear()
     study.arms("same-size", {("radix", 0.1): [0.97, 0.98]})
     tables = study.write(tmp_path / "tables")
     with pytest.raises(OutputExistsError, match="holds a report already: give --force"):
@@ -225,9 +222,9 @@ def test_a_missing_package_is_named_before_anything_is_written(whole, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(whole, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(study, tmp_path):
     with pytest.raises(TopokitError, match="no-parent/out cannot be written to"):
-        write_report(whole, tmp_path / "no-parent" / "out")
+        write_report(study.write(tmp_path / "tables"), tmp_path / "no-parent" / "out")
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.1, 0.9731, 1.0])
