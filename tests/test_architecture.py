@@ -92,6 +92,8 @@ def test_help_loads_neither_torch_nor_graphblas():
         ("topokit_train/datasets", "topokit_train.datasets:DATASETS"),
         ("topokit_train/kernels", "topokit_train.kernels:KERNELS"),
         ("topokit_train/models", "topokit_train.models:MODELS"),
+        ("topokit_train/studies/claims", "topokit_train.studies.claims:CLAIMS"),
+        ("topokit_train/studies/charts", "topokit_train.studies.charts:CHARTS"),
         ("topokit_train/weights", "topokit_train.weights:READERS"),
     ],
 )

@@ -135,6 +135,8 @@ def test_the_docs_table_names_every_registry():
         "DATASETS",
         "MODELS",
         "READERS",
+        "CLAIMS",
+        "CHARTS",
         "COMMANDS",
     ):
         assert f"`{registry}`" in text

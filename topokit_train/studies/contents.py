@@ -13,7 +13,7 @@ from topokit_train.studies.charts.model import Chart
 from topokit_train.studies.claims import CLAIMS
 from topokit_train.studies.findings import Judged, Verdict, judge, within
 from topokit_train.studies.gaps import gaps
-from topokit_train.studies.prose import introduction, methods
+from topokit_train.studies.prose import FIGURES, introduction, methods
 from topokit_train.studies.samples import samples
 from topokit_train.studies.tables import Tables
 
@@ -38,6 +38,7 @@ class Contents:
         introduction: paragraphs on what was run.
         methods: paragraphs on how it was judged.
         claims: with their verdicts.
+        figures: a paragraph on how they are to be read.
         charts: those that are drawn.
         missing: sentences on what was not run.
         means: the appendix's table of arms.
@@ -50,6 +51,7 @@ class Contents:
     introduction: tuple[str, ...]
     methods: tuple[str, ...]
     claims: tuple[Group, ...]
+    figures: str
     charts: Mapping[str, Chart]
     missing: tuple[str, ...]
     means: tuple[Sequence[str], list[Sequence[str]]]
@@ -69,6 +71,7 @@ def contents(tables: Tables) -> Contents:
         introduction=introduction(tables),
         methods=methods(tables, tested),
         claims=tuple(_group(name, judged) for name in CLAIMS),
+        figures=FIGURES,
         charts=drawn,
         missing=tuple(gaps(tables, charts, judged)),
         means=_means(tables),

@@ -86,7 +86,17 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A finding with p-values that are corrected over all findings of the report, and its verdict."""
+    """A finding, judged among all findings of the report.
+
+    Args:
+        key: the claim's name.
+        claim: what is claimed.
+        finding: what became of it in one case.
+        holds: p_holds, corrected over all findings.
+        fails: p_fails, corrected over all findings.
+        verdict: by these.
+        alone: the verdict that the finding would have if it were the only one of the report.
+    """
 
     key: str
     claim: Claim
@@ -94,6 +104,7 @@ class Judged:
     holds: float | None
     fails: float | None
     verdict: Verdict
+    alone: Verdict
 
 
 def effect_of(where: str, what: str, found: Difference, p_holds: str | None, p_fails: str | None) -> Effect:
@@ -126,6 +137,7 @@ def judge(claims: dict[str, Claim], tables: Tables) -> list[Judged]:
             holds=p_holds,
             fails=p_fails,
             verdict=_verdict(bool(finding.missing), p_holds, p_fails),
+            alone=_verdict(bool(finding.missing), finding.p_holds, finding.p_fails),
         )
         for (key, finding), p_holds, p_fails in zip(found, holds, fails, strict=True)
     ]

@@ -33,14 +33,14 @@ def gaps(tables: Tables, charts: dict[str, Chart], judged: list[Judged]) -> list
 
 def _unfinished(tables: Tables) -> list[str]:
     told = []
-    for state, words in (("failed", "failed"), ("waiting", "have not been run")):
+    for state, words in (("failed", "failed"), ("waiting", "not yet run")):
         runs = {run.run: run for run in tables.runs if run.state == state}.values()
         for label, count in sorted(Counter(run.label for run in runs).items()):
             errors = sorted({run.error for run in runs if run.label == label and run.error})
             why = (
                 f": {errors[0]}" + (f" (and {len(errors) - 1} other messages)" if errors[1:] else "") if errors else ""
             )
-            told.append(f"{count} runs of {label} {words}{why}".rstrip(".") + ".")
+            told.append(f"{label}: {count} run{'' if count == 1 else 's'} {words}{why}".rstrip(".") + ".")
     return told
 
 

@@ -49,8 +49,10 @@ def claims(judged: Iterable[Judged]) -> Table:
     rows: list[Sequence[object]] = []
     for one in judged:
         found, p = one.finding, (one.finding.p_holds, one.finding.p_fails, one.holds, one.fails)
-        rows.append((one.key, found.where, *_headline(found.headline), *p, one.verdict.value, found.missing))
-    return (*columns, "p_holds_holm", "p_fails_holm", "verdict", "missing"), rows
+        rows.append(
+            (one.key, found.where, *_headline(found.headline), *p, one.verdict.value, one.alone.value, found.missing)
+        )
+    return (*columns, "p_holds_holm", "p_fails_holm", "verdict", "verdict_alone", "missing"), rows
 
 
 def effects(judged: Iterable[Judged]) -> Table:

@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from topokit_train.studies import words
-from topokit_train.studies.charts.drawing import svg
 from topokit_train.studies.charts.style import variables, with_variables
 from topokit_train.studies.contents import Contents
+from topokit_train.studies.drawing import svg
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

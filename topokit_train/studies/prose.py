@@ -7,6 +7,13 @@ from topokit_train.studies.samples import case_of
 from topokit_train.studies.statistics import MARGIN
 from topokit_train.studies.tables import Tables
 
+FIGURES = (
+    "Marks are means over seeds. Bars and shades are 95 % intervals, cut where they leave the axes; a mark without a "
+    "bar is of one seed, or its interval is smaller than the mark. Where accuracies do not go from 0 to 100, their "
+    "axis is logarithmic in the error, so that 99 stands as far above 98 as 98 above 96. Marks of different arms stand "
+    "a little beside one another."
+)
+
 
 def introduction(tables: Tables) -> tuple[str, ...]:
     """What was run, and what for."""
@@ -42,15 +49,15 @@ def methods(tables: Tables, findings: int) -> tuple[str, ...]:
         "width of Student's 95 % interval; a single seed has none.",
         "Arms are compared seed by seed within a case: a model, a dataset, a recipe and a number of epochs. The runs "
         "of a pair have the same seed, and see the images in the same order. The tests are t-tests of these paired "
-        f"differences. Two arms are the same where their difference is within {100 * MARGIN:g} percentage points, "
-        "shown by two one-sided tests; they differ where it is shown to be more. In between nothing is decided, which "
-        "more seeds can change.",
+        "differences, which are given in percentage points (pp). Two arms are the same where their difference is "
+        f"within {100 * MARGIN:g} pp, shown by two one-sided tests; they differ where it is shown to be more. In "
+        "between nothing is decided, which more seeds can change.",
         "A finding is what became of a claim in one case: p (holds) is the p-value of what the claim says, p (fails) "
         "that of its contrary. Where a finding rests on several densities, their p-values are first corrected by "
         "Holm's method, or all of them must be small, as the claim says. Then those of all "
         f"{findings} findings of this report are corrected together by Holm's method, once for “holds” and once for "
         "“fails”: the chance of any false “holds” in the report is at most 5 %, and so is that of any false “fails”. "
-        "The p-values shown are the corrected ones.",
+        "The p-values shown are the corrected ones; “alone” is the verdict that a finding would have had without that.",
     )
 
 

@@ -27,7 +27,7 @@ Seeds = dict[int, float]
 """seed -> test accuracy."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Case:
     """What arms share: they are compared within a case only. Bigger networks count as the one that they enlarge."""
 
@@ -40,6 +40,13 @@ class Case:
     def network(self) -> str:
         """Such as "LeNet-5 on MNIST"."""
         return f"{NAMES.get(self.model, self.model)} on {NAMES.get(self.dataset, self.dataset)}"
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """The paper's networks in its order and then all others; its recipe first."""
+        network = (self.model, self.dataset)
+        place = PAPERS_CASES.index(network) if network in PAPERS_CASES else len(PAPERS_CASES)
+        return (place, *network, self.recipe != "paper", self.recipe, self.epochs)
 
     def __str__(self) -> str:
         return f"{self.network}, {self.recipe} recipe, {self.epochs} epochs"
@@ -107,7 +114,11 @@ def samples(tables: Tables, experiment: str) -> list[Samples]:
                     f"runs {other.run} and {run.run} are both {experiment}, {run.arm} {place:g}, seed {run.seed} of "
                     f"{case_of(run)}: tell them apart by a tag of the grid"
                 )
-    return [Samples(experiment, case, arms) for case, arms in sorted(cases.items())]
+    return [Samples(experiment, case, arms) for case, arms in sorted(cases.items(), key=_order)]
+
+
+def _order(item: tuple[Case, object]) -> tuple[object, ...]:
+    return item[0].order
 
 
 def _place(run: Run) -> float:
@@ -121,7 +132,7 @@ def cases_of(tables: Tables, experiment: str) -> dict[Case, dict[int, list[Run]]
     found: dict[Case, dict[int, list[Run]]] = {}
     for run in _distinct(run for run in tables.finished if run.experiment == experiment):
         found.setdefault(case_of(run), {}).setdefault(run.seed, []).append(run)
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=_order))
 
 
 def _distinct(runs: Iterable[Run]) -> list[Run]:

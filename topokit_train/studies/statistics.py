@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
@@ -81,7 +82,7 @@ def mean_of(values: Sequence[float]) -> Mean:
     """
     sample = np.asarray(values, dtype=float)
     n, mean = len(sample), float(sample.mean())
-    spread = float(sample.std(ddof=1)) if n > 1 else None
+    spread = (0.0 if _equal(sample) else float(sample.std(ddof=1))) if n > 1 else None
     half = None if spread is None else float(stats.t.ppf(1 - LEVEL / 2, n - 1) * spread / np.sqrt(n))
     return Mean(n, mean, half, spread, float(sample.min()), float(sample.max()))
 
@@ -122,12 +123,16 @@ def difference(differences: Sequence[float], margin: float = MARGIN) -> Differen
 
 def _one_sided(sample: Sequence[float], value: float, alternative: str) -> float:
     values = np.asarray(sample, dtype=float)
-    if np.ptp(values) < 1e-12:  # fractions of some thousand images: less is rounding
+    if _equal(values):
         mean = float(values.mean())
         near = abs(mean - value) < 1e-12
         true = {"two-sided": not near, "larger": mean > value and not near, "smaller": mean < value and not near}
         return 0.0 if true[alternative] else 1.0
     return float(DescrStatsW(values).ttest_mean(value, alternative)[1])
+
+
+def _equal(values: NDArray[np.float64]) -> bool:
+    return bool(np.ptp(values) < 1e-12)  # fractions of some thousand images: less is rounding
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -121,7 +121,7 @@ def read_tables(folder: Path) -> Tables:
 
 def _by_run(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
     grouped: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in dict.fromkeys(rows):  # a run of two entries of the grid may be told twice
         grouped.setdefault(row.run, []).append(row)
     return {run: tuple(members) for run, members in grouped.items()}
 
@@ -162,10 +162,10 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
 def _values(
     path: Path, line: int, row: Mapping[str, str | None], kinds: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
+    if None in row or None in row.values():  # as csv tells cells without a column, and columns without a cell
+        raise FileFormatError(f"{path}, row {line}: not as many cells as columns; write the tables again")
     for name, kind in kinds.items():
-        text = row[name]
-        if text is None:
-            raise FileFormatError(f"{path}, row {line}: too few cells; write the tables again")
+        text = row[name] or ""
         if text == "" and kind is not str:
             if "None" not in str(kind):
                 raise FileFormatError(f"{path}, row {line}: {name} is empty, and must be given")

@@ -15,6 +15,15 @@ def percent(value: float, half: float | None = None) -> str:
     return f"{100 * value:.2f} %" if half is None else f"{100 * value:.2f} ± {100 * half:.2f} %"
 
 
+def sentence(text: str) -> str:
+    """Text that begins with a capital letter and ends with a full stop.
+
+    >>> sentence("one-time pruning"), sentence("RadiX-Nets")
+    ('One-time pruning.', 'RadiX-Nets.')
+    """
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def mean(found: Mean) -> str:
     """A mean of seeds, and of how many.
 
@@ -29,13 +38,14 @@ def effect(found: Effect) -> str:
     """The size of an effect, in percentage points or as a share.
 
     >>> effect(Effect(where="", what="", seeds=5, value=-0.0012, half=0.0004))
-    '−0.12 ± 0.04'
+    '−0.12 ± 0.04 pp'
     """
     if found.is_share:
         return f"{100 * found.value:.0f} %".replace("-", "−")
-    sign = "+" if found.value > 0 else "−" if found.value < 0 else ""
+    size = f"{abs(100 * found.value):.2f}"
+    sign = "" if size == "0.00" else "+" if found.value > 0 else "−"
     half = f" ± {100 * found.half:.2f}" if found.half is not None else ""
-    return f"{sign}{abs(100 * found.value):.2f}{half}"
+    return f"{sign}{size}{half} pp"
 
 
 def p_value(p: float | None) -> str:

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from topokit_train.studies.report import write_report
+
 RUN_COLUMNS = (
     *("run", "label", "state", "command", "experiment", "arm", "density", "times", "model", "dataset", "recipe"),
     *("epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init", "seed", "validation"),
@@ -151,3 +153,9 @@ def _pruned(made, about, seed, near, level, cost, rng):
 def whole(tmp_path_factory):
     """The folder of tables with everything that a report draws."""
     return whole_study().write(tmp_path_factory.mktemp("whole") / "tables")
+
+
+@pytest.fixture(scope="session")
+def report(whole, tmp_path_factory):
+    """The folder of a report of everything; to be read only."""
+    return write_report(whole, tmp_path_factory.mktemp("report") / "out").parent

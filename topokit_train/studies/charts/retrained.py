@@ -62,7 +62,7 @@ def _panel(found: Samples, random: Samples | None) -> Panel:
     ]
     return Panel(
         title=str(case),
-        note=f"{'; '.join(note)}." if note else "Only dense networks were run.",
+        note=words.sentence("; ".join(note)) if note else "Only dense networks were run.",
         x=sparsity_axis({point.x for one in drawn for point in one.values}),
         y=ACCURACY,
         series=drawn,

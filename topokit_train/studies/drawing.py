@@ -22,9 +22,12 @@ from topokit_train.studies.charts.style import style_of
 WIDTH, HEIGHT = 3.7, 2.75  # inches: a telephone shows it in full size
 LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.98, 0.12, 0.45
 _LEAST_ERROR = 1e-4
-_ACCURACIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
+_ACCURACIES = (
+    *(0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95),
+    *(0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999),
+)
 _LINE = 10.0  # points from one label to the next
-_DODGE = 3.0  # points between the marks of neighbours
+_DODGE = 2.4  # points between the marks of neighbours
 
 
 def svg(panel: Panel, salt: str) -> str:
@@ -42,7 +45,7 @@ def svg(panel: Panel, salt: str) -> str:
         _scale(axes.xaxis, panel.x, [value.x for series in panel.series for value in series.values])
         _scale(axes.yaxis, panel.y, [edge for series in panel.series for edge in _edges(series)])
         for height, label in panel.references:
-            axes.axhline(height, color=PALE, linewidth=0.6, zorder=0)
+            axes.axhline(height, color=PALE, linewidth=0.5, alpha=0.7, zorder=0)
             axes.text(0.01, height, label, transform=axes.get_yaxis_transform(), fontsize=6, va="bottom")
         _draw(axes, panel.series)
         file = StringIO()
@@ -53,7 +56,12 @@ def svg(panel: Panel, salt: str) -> str:
 
 
 def _edges(series: Series) -> list[float]:
-    return [value.y + sign * (value.half or 0) for value in series.values for sign in (-1, 1)]
+    """Where the values and their intervals end; of wide ones not all, which would make all others small."""
+    ends = []
+    for value in series.values:
+        half = value.half or 0.0
+        ends += [value.y - half, value.y + half if value.y > 1 else min(value.y + half, 1 - 0.4 * (1 - value.y))]
+    return ends
 
 
 def _same(values: ArrayLike) -> NDArray[np.float64]:
@@ -92,8 +100,9 @@ def _scale(axis: Any, about: Axis, values: Sequence[float]) -> None:
     limits = (ends[0] - room, ends[1] + room) if about.limits is None else ends
     if about.scale != "linear":
         axis._set_axes_scale("function", functions=(forward, back))
-    axis.axes.set(**{f"{axis.axis_name}lim": [float(back(end)) for end in limits]})
-    ticks = about.ticks or _ticks(about, *sorted(float(back(end)) for end in limits))
+    shown = sorted(float(back(end)) for end in limits)  # ascending also where the scale itself turns it round
+    axis.axes.set(**{f"{axis.axis_name}lim": shown})
+    ticks = about.ticks or _ticks(about, *shown)
     axis.set_major_locator(FixedLocator(_apart(ticks, forward, limits)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: _label(x, about)))
@@ -124,12 +133,12 @@ def _label(x: float, about: Axis) -> str:
 
 
 def _draw(axes: Axes, series: Sequence[Series]) -> None:
-    beside = [one for one in series if one.look == "points"]
+    shifts = _shifts([one for one in series if one.look == "points"])
     labels: list[tuple[float, str, str]] = []
     for order, one in enumerate(series):
         colour = style_of(one.style).hex
         if one.look == "points":
-            _points(axes, one, _DODGE * (beside.index(one) - (len(beside) - 1) / 2), 3 + 0.1 * order)
+            _points(axes, one, shifts[id(one)], 3 + 0.1 * order)
         elif one.look == "paper":
             x, y = [value.x for value in one.values], [value.y for value in one.values]
             axes.plot(x, y, "D", markersize=4.6, markerfacecolor="#ffffff", markeredgecolor=colour, zorder=2.5)
@@ -141,6 +150,19 @@ def _draw(axes: Axes, series: Sequence[Series]) -> None:
     if any(one.look == "paper" for one in series):
         axes.text(1, 1, "◇ paper, single runs", transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom")
     _name(axes, labels)
+
+
+def _shifts(series: Sequence[Series]) -> dict[int, float]:
+    """How far each series stands beside the places of its values, in points, so that intervals do not hide each other.
+
+    One of a single value stands where it is, or to the right of all others where they have values too.
+    """
+    lines = [one for one in series if len(one.values) > 1] or list(series)
+    shifts = {id(one): _DODGE * (number - (len(lines) - 1) / 2) for number, one in enumerate(lines)}
+    taken = {value.x for one in lines for value in one.values}
+    for one in series:
+        shifts.setdefault(id(one), _DODGE * (len(lines) + 1) / 2 if one.values[0].x in taken else 0.0)
+    return shifts
 
 
 def _points(axes: Axes, series: Series, shift: float, order: float) -> None:

@@ -1,0 +1,184 @@
+"""Verdicts on runs whose truth is known."""
+
+import pytest
+
+from topokit.errors import FileFormatError
+from topokit_train.studies.claims import CLAIMS
+from topokit_train.studies.claims.stability import plateau
+from topokit_train.studies.findings import Verdict, judge, within
+from topokit_train.studies.tables import read_tables
+
+BASE = (0.970, 0.972, 0.969, 0.974, 0.971)
+NOISE = (0.0004, -0.0003, 0.0001, -0.0005, 0.0002)
+
+
+def arm(shift=0.0, noise=NOISE, base=BASE):
+    return [round(value + shift + off, 6) for value, off in zip(base, noise, strict=True)]
+
+
+@pytest.fixture
+def verdict(study, tmp_path):
+    """A function that judges one claim alone, on the study's runs: its only finding."""
+
+    def of(name):
+        (judged,) = judge({name: CLAIMS[name]}, read_tables(study.write(tmp_path / "tables")))
+        return judged
+
+    return of
+
+
+@pytest.mark.parametrize("experiment", ["same-size", "same-edges"])
+@pytest.mark.parametrize(
+    ("shift", "noise", "expected"),
+    [
+        (0.0, NOISE, "holds"),
+        (0.002, NOISE, "holds"),
+        (0.02, NOISE, "fails"),
+        (-0.02, NOISE, "fails"),
+        (0.005, NOISE, "undecided"),
+        (0.0, (0.03, -0.02, 0.01, -0.03, 0.01), "undecided"),
+    ],
+)
+def test_whether_radix_nets_and_random_ones_are_the_same(study, verdict, experiment, shift, noise, expected):
+    places = (0.5, 0.1) if experiment == "same-size" else (2, 10)
+    study.arms(experiment, {("radix", x): arm(shift, noise) for x in places})
+    study.arms(experiment, {("random", x): BASE for x in places})
+    judged = verdict("same")
+    assert judged.verdict.value == expected
+    head = judged.finding.headline
+    assert (head.seeds, head.where) == (5, "mean of 2")
+    assert head.value == pytest.approx(shift + sum(noise) / 5)
+    assert [effect.where for effect in judged.finding.effects] == (
+        ["density 0.5", "density 0.1"] if experiment == "same-size" else ["×10", "×2"]
+    )
+
+
+def test_equal_runs_are_the_same(study, verdict):
+    study.arms("same-size", {("radix", 0.1): BASE, ("random", 0.1): BASE})
+    assert verdict("same").verdict is Verdict.HOLDS
+
+
+def test_one_density_that_differs_is_enough_to_fail(study, verdict):
+    study.arms("same-size", {("radix", x): arm() for x in (0.5, 0.25, 0.1)} | {("radix-split", 0.01): arm(0.1)})
+    study.arms("same-size", {("random", x): BASE for x in (0.5, 0.25, 0.1, 0.01)})
+    judged = verdict("same")
+    assert judged.verdict is Verdict.FAILS
+    assert judged.finding.effects[-1].what == "split RadiX-Net − random"
+    assert [found.value for _, _, found in within(judged.finding.effects)] == ["holds"] * 3 + ["fails"]
+    matters = verdict("topology-matters")
+    assert (matters.verdict, matters.finding.headline.where) == (Verdict.HOLDS, "density 0.01")
+
+
+def test_opposite_differences_do_not_cancel(study, verdict):
+    study.arms("same-size", {("radix", 0.5): arm(0.02), ("radix", 0.1): arm(-0.02)})
+    study.arms("same-size", {("random", 0.5): BASE, ("random", 0.1): BASE})
+    assert verdict("same").verdict is Verdict.FAILS
+
+
+def test_topology_does_not_matter_where_all_are_within_the_margin(study, verdict):
+    arms = {("radix", 0.1): BASE, ("random", 0.1): arm(), ("regular", 0.1): arm(0.001), ("dense", 1): arm(0.1)}
+    study.arms("same-size", arms)
+    judged = verdict("topology-matters")
+    assert judged.verdict is Verdict.FAILS
+    assert [effect.what for effect in judged.finding.effects] == ["RadiX-Net − random", "RadiX-Net − regular"]
+
+
+def test_one_seed_decides_nothing(study, verdict):
+    study.arms("same-size", {("radix", 0.1): [0.97], ("random", 0.1): [0.5]})
+    judged = verdict("same")
+    assert (judged.verdict, judged.holds, judged.fails) == (Verdict.UNDECIDED, None, None)
+    assert (judged.finding.headline.seeds, judged.finding.headline.half) == (1, None)
+
+
+def test_seeds_without_a_partner_are_left_out(study, verdict):
+    study.arms("same-size", {("radix", 0.1): arm(), ("random", 0.1): BASE[:4]})
+    assert verdict("same").finding.headline.seeds == 4
+
+
+def test_two_runs_of_one_place_are_refused(study, verdict):
+    study.arms("same-size", {("radix", 0.1): [0.97], ("random", 0.1): [0.97]})
+    study.add(0.5, 0, experiment="same-size", arm="radix", density=0.1)
+    with pytest.raises(FileFormatError, match=r"runs r00000 and r00002 are both same-size, radix 0\.1, seed 0"):
+        verdict("same")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_nothing_is_claimed_without_runs(verdict, name):
+    judged = verdict(name)
+    assert judged.verdict is judged.alone is Verdict.NOT_RUN
+    assert judged.finding.missing == judged.claim.needs
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"), [(-0.02, "holds"), (0.0, "fails"), (-0.002, "fails"), (-0.005, "undecided")]
+)
+def test_whether_a_radix_net_is_worse_than_dense(study, verdict, best, expected):
+    study.arms("same-size", {("dense", 1): BASE, ("radix", 0.5): arm(best), ("radix", 0.1): arm(-0.1)})
+    judged = verdict("below-dense")
+    assert (judged.verdict.value, judged.finding.headline.where) == (expected, "density 0.5")
+
+
+@pytest.mark.parametrize(("best", "expected"), [(0.004, "holds"), (-0.004, "fails"), (0.0, "undecided")])
+def test_whether_larger_beats_dense(study, verdict, best, expected):
+    study.arms("same-edges", {("dense", 1): BASE, ("random", 2): arm(best), ("radix", 10): arm(-0.1)})
+    judged = verdict("larger-beats-dense")
+    assert (judged.verdict.value, judged.finding.headline.what) == (expected, "random − dense")
+
+
+@pytest.mark.parametrize(
+    ("to_dense", "to_random", "expected"),
+    [(0, 0.1, "holds"), (-0.1, 0, "holds"), (0, -0.1, "holds"), (-0.1, -0.02, "fails"), (-0.1, None, "fails")],
+)
+def test_whether_masks_suit(study, verdict, to_dense, to_random, expected):
+    study.arms("retrained", {("iterative", 0.05): BASE, ("dense", 1): arm(-to_dense)})
+    if to_random is not None:
+        study.arms("same-size", {("random", 0.05): arm(-to_random)})
+    assert verdict("pruned-masks-suit").verdict.value == expected
+
+
+def test_spread_over_seeds(study, verdict):
+    dense, wild = [0.97 + 0.0001 * k for k in range(10)], [0.5 + 0.04 * k for k in range(10)]
+    study.arms("retrained", {("dense", 1): dense, ("iterative", 0.01): wild, ("one-time", 0.5): wild})
+    judged = verdict("extreme-is-unstable")
+    assert judged.verdict is Verdict.HOLDS
+    assert [effect.where for effect in judged.finding.effects] == ["iterative, 0.99"]
+
+
+@pytest.mark.parametrize(
+    ("paper", "modern", "expected"), [(6, 0, "holds"), (0, 6, "fails"), (2, 1, "undecided"), (0, 0, "undecided")]
+)
+def test_whether_the_recipe_kills_classes(study, verdict, paper, modern, expected):
+    for recipe, dead in (("paper", paper), ("modern", modern)):
+        for seed in range(6):
+            about = {"experiment": "retrained", "arm": "iterative", "recipe": recipe, "model": "lenet-5"}
+            study.add(0.8, seed, density=0.05, dead_classes=int(seed < dead), **about)
+            study.add(0.8, seed, density=0.5, dead_classes=3, **about)  # not extremely sparse
+    judged = verdict("recipe-kills-classes")
+    assert judged.verdict.value == expected
+    assert judged.finding.headline.value == pytest.approx((paper - modern) / 6)
+
+
+@pytest.mark.parametrize(("off", "expected"), [(0, "holds"), (1, "fails")])
+def test_whether_plateaus_are_dead_classes(study, verdict, off, expected):
+    for seed in range(8):
+        about = {"experiment": "retrained", "arm": "iterative", "model": "lenet-5"}
+        study.add(0.79, seed, density=0.05, dead_classes=2 - off, **about)
+        study.add(0.985, seed, density=0.5, dead_classes=0, **about)
+    judged = verdict("plateaus-are-dead-classes")
+    assert judged.verdict.value == expected
+    assert judged.finding.headline.value == 1 - off
+
+
+def test_the_papers_plateaus():
+    accuracies = (0.98, 0.88, 0.79, 0.70, 0.60, 0.50, 0.1135)
+    assert [plateau(accuracy) for accuracy in accuracies] == [0, 1, 2, 3, 4, 5, 9]
+
+
+def test_more_findings_need_smaller_p_values(study, tmp_path):
+    for epochs in range(1, 31):
+        study.arms("same-size", {("radix", 0.1): arm(0.0042), ("random", 0.1): BASE}, epochs=epochs)
+    judged = judge({"same": CLAIMS["same"]}, read_tables(study.write(tmp_path)))
+    assert len(judged) == 30
+    assert {one.alone for one in judged} == {Verdict.HOLDS}
+    assert {one.verdict for one in judged} == {Verdict.UNDECIDED}
+    assert judged[0].holds == pytest.approx(min(1, 30 * judged[0].finding.p_holds))
