@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,8 @@ import psutil
 
 from topokit.errors import InvalidSpecError
 from topokit_train.machine import processor
-from topokit_train.sweeps.folder import State, SweepFolder, write_json
+from topokit_train.run_folder import RESULT
+from topokit_train.sweeps.folder import RUN, State, SweepFolder, write_json
 from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.summary import Summary
@@ -109,14 +111,26 @@ class Study:
         """What study.json says: which study this is, and where its runs were done."""
         finished = [name for name in {run.name for run in runs} if folder.state(name) is State.FINISHED]
         return {
+            "format": 1,
             "study": self.name,
             "budget": budget,
             "machine": {
                 "processor": processor(),
                 "cores": psutil.cpu_count(),
-                "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+                "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
                 "system": platform.platform(terse=True),
             },
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "seconds": round(sum(folder.result(name)["train_seconds"] for name in finished), 1),
+            **_days(folder, finished),
         }
+
+
+def _days(folder: SweepFolder, finished: Sequence[str]) -> dict[str, str]:
+    """The days on which the first run was begun and the last one ended, as the files say."""
+    times = [(folder.run(name) / file).stat().st_mtime for name in finished for file in (RUN, RESULT)]
+    if not times:
+        return {}
+    return {
+        name: date.fromtimestamp(time).isoformat() for name, time in (("started", min(times)), ("ended", max(times)))
+    }

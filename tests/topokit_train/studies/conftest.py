@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import pytest
 from topokit_train.studies.report import write_report
 
 RUN_COLUMNS = (
-    *("run", "label", "state", "command", "experiment", "arm", "density", "times", "model", "dataset", "recipe"),
+    *("run", "label", "state", "command", "experiment", "arm", "density", "times", "network"),
+    *("model", "dataset", "recipe"),
     *("epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init", "seed", "validation"),
     *("to", "method", "topology", "widths", "edges", "topology_density", "pruned_from", "pruned_sparsity"),
     *("total_parameters", "nonzero_parameters", "test_accuracy", "validation_accuracy", "dead_classes", "dead_units"),
@@ -38,6 +42,17 @@ STUDY = {
     "ended": "2026-01-03",
     "commit": "0123abc",
 }
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+PROBE = """<script>addEventListener("load", () => {
+  const sizes = [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect());
+  const spills = [...document.querySelectorAll("figure svg text")].filter(text => {
+    const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
+    return inner.left < outer.left - 1 || inner.right > outer.right + 1; });
+  document.title = JSON.stringify({
+    sizes: sizes.map(size => [size.width, size.height]), width: document.documentElement.scrollWidth,
+    window: innerWidth, fetched: performance.getEntriesByType("resource").map(one => one.name),
+    spills: spills.map(text => text.textContent), colour: getComputedStyle(document.body).color });
+});</script></body>"""
 
 
 class Study:
@@ -159,3 +174,31 @@ def whole(tmp_path_factory):
 def report(whole, tmp_path_factory):
     """The folder of a report of everything; to be read only."""
     return write_report(whole, tmp_path_factory.mktemp("report") / "out").parent
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """A function that opens a page in a browser without a network, as wide as it is told.
+
+    It gives what the browser made of it (sizes of the figures, texts that leave them, ...), and the addresses that the
+    page asked for: the browser's own are told by their initiator.
+    """
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the path")
+
+    def opened(page, width):
+        log, probed = tmp_path / "net.json", tmp_path / "probed.html"
+        probed.write_text(page.read_text().replace("</body>", PROBE))
+        command = [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=2000"),
+            *(f"--window-size={width},900", "--dump-dom", probed.as_uri()),
+        ]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        found = json.loads(re.search(r"<title>(.*?)</title>", run.stdout, re.DOTALL)[1].replace("&amp;", "&"))
+        events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+        asked = {told["url"] for told in events if told.get("initiator", "not an origin") != "not an origin"}
+        return found, {address for address in asked if not address.startswith(("file:", "data:"))}
+
+    return opened

@@ -53,6 +53,14 @@ def test_whether_radix_nets_and_random_ones_are_the_same(study, verdict, experim
     )
 
 
+def test_a_bigger_network_is_compared_with_the_one_that_it_enlarges(study, verdict):
+    for seed in range(3):
+        study.add(0.9 + seed / 1000, seed, experiment="same-edges", arm="dense", times=1)
+        enlarged = {"model": "mlp", "network": "lenet-300-100"}
+        study.add(0.95 + seed / 900, seed, experiment="same-edges", arm="random", times=10, **enlarged)
+    assert verdict("larger-beats-dense").verdict.value == "holds"
+
+
 def test_equal_runs_are_the_same(study, verdict):
     study.arms("same-size", {("radix", 0.1): BASE, ("random", 0.1): BASE})
     assert verdict("same").verdict is Verdict.HOLDS

@@ -57,7 +57,7 @@ def replaced(path, old, new):
     [
         ("runs.csv", "recipe,", "recipes,", "runs.csv has no column recipe: write the tables again"),
         ("epochs.csv", ",threshold", ",level", "epochs.csv has no column threshold"),
-        ("runs.csv", "finished", "done", "run r00000 is 'done', not finished, failed, waiting"),
+        ("runs.csv", "finished", "done", "run r00000 is 'done', not finished, failed, running, waiting"),
         ("runs.csv", "0.97", "high", "row 2: test_accuracy is 'high', which is no number"),
         ("runs.csv", ",10,", ",,", "row 2: epochs is empty, and must be given"),
         ("runs.csv", "r00000,", "", "row 2: not as many cells as columns"),

@@ -1,0 +1,151 @@
+"""Studies: their grids, the smallest one from the command to a report, and the report of the committed tables."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from topokit.errors import InvalidSpecError, OutputExistsError
+from topokit.masking import fill_all
+from topokit_train.models import slots_for
+from topokit_train.studies import STUDIES
+
+STUDY = STUDIES["training-behavior"]
+BOUND = 180  # seconds, of the whole command, on two cores that have nothing else to do
+TOPOKIT = Path(sys.executable).with_name("topokit")
+DENSE = {  # weights of the layers that become sparse, of the dense network that bigger ones are compared with
+    ("mlp", "mnist"): 784 * 300 + 300 * 100,
+    ("mlp", "digits"): 784 * 300 + 300 * 100,
+    **{(f"lenet-5-x{times}", "mnist"): 500 * 50 + 2450 * 384 for times in (2, 10)},
+    **{(f"lenet-5-x{times}", "cifar10"): 500 * 50 + 1800 * 384 for times in (2, 10)},
+}
+COMMITTED = Path(__file__).parents[3] / "docs" / "study"
+
+
+def study(*arguments, **options):
+    command = [TOPOKIT, "study", "training-behavior", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The folder of the smallest budget's study, what the command said, and how many seconds it took."""
+    out = tmp_path_factory.mktemp("study") / "smoke"
+    nowhere = {name: value for name, value in os.environ.items() if name != "TOPOKIT_DATA_DIR"}
+    start = time.monotonic()
+    run = study("--out", out, "--json", env=nowhere | {"XDG_CACHE_HOME": str(out)})
+    assert run.returncode == 0, run.stderr
+    return out, json.loads(run.stdout), time.monotonic() - start
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.timeout(2 * BOUND)
+def test_the_smallest_budget_is_done_in_three_minutes_and_needs_no_data(smoke):
+    out, told, seconds = smoke
+    assert told["states"] == {"finished": len({run.name for run in STUDY.plan("smoke")})} | dict.fromkeys(
+        ("failed", "running", "waiting"), 0
+    )
+    assert {row["dataset"] for row in rows(out / "tables" / "runs.csv")} == {"digits"}
+    assert {row["state"] for row in rows(out / "tables" / "runs.csv")} == {"finished"}
+    assert seconds < BOUND
+
+
+def test_its_report_is_drawn_by_a_browser_that_asks_nobody(smoke, browse):
+    page = smoke[0] / "report.html"
+    found, asked = browse(page, 1280)
+    assert len(found["sizes"]) == page.read_text().count("<figure>") > 8
+    assert all(200 < across and up > 150 for across, up in found["sizes"])
+    assert (found["fetched"], asked, found["spills"]) == ([], set(), [])
+
+
+def test_every_experiment_of_it_is_in_the_report(smoke):
+    experiments = {"one-time", "iterative", "retrained", "same-size", "same-edges"}
+    assert {row["experiment"] for row in rows(smoke[0] / "tables" / "runs.csv")} == experiments
+    assert {row["experiment"] for row in rows(smoke[0] / "numbers" / "means.csv")} >= experiments - {
+        "one-time",
+        "iterative",
+    }
+
+
+def test_a_second_call_has_nothing_to_do(smoke):
+    out, told, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
+    run = study("--out", out, "--json")
+    assert run.returncode == 0
+    assert json.loads(run.stdout) == told
+    assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
+
+
+def test_the_tables_alone_give_the_same_report(smoke, tmp_path):
+    out = smoke[0]
+    run = study("--tables", out / "tables", "--out", tmp_path / "again")
+    assert run.returncode == 0, run.stderr
+    assert same_files(tmp_path / "again", out)
+
+
+def same_files(one, other):
+    names = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
+    assert "report.html" in names
+    assert [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()] == []
+    return names
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="no study is committed")
+def test_the_committed_report_is_that_of_the_committed_tables(tmp_path):
+    shutil.copytree(COMMITTED / "tables", tmp_path / "tables")
+    STUDY.write_report(tmp_path / "tables", tmp_path / "out")
+    same_files(tmp_path / "out", COMMITTED)
+
+
+@pytest.mark.parametrize("budget", STUDY.grids)
+def test_every_budget_has_runs_whose_topologies_fit(budget):
+    images = {"mnist": (1, 28, 28), "digits": (1, 28, 28), "cifar10": (3, 24, 24)}
+    for run in {run.stack: run for run in STUDY.plan(budget)}.values():
+        nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
+        table = slots_for(run.config.model, nets, image=images[run.config.dataset], classes=10)
+        assert len(fill_all(nets, table)) == sum(map(len, nets)), run.label
+
+
+@pytest.mark.parametrize("budget", STUDY.grids)
+def test_every_arm_has_as_many_edges_as_the_one_that_it_is_compared_with(budget):
+    """Regular twins to the edge, random ones to five standard deviations, bigger networks to two per cent."""
+    edges = {}
+    for run in STUDY.plan(budget):
+        if run.wirings and not run.needs and run.config.seed == 0:
+            nets = [net for wiring in run.wirings for net in wiring.open(Path())]
+            place = (run.tags["experiment"], run.config.model, run.config.dataset, run.config.recipe)
+            key = (*place, run.tags.get("density"), run.tags.get("times"))
+            edges.setdefault(key, {})[run.tags["arm"]] = sum(net.edges for net in nets)
+    assert edges
+    for (experiment, model, dataset, *_, times), arms in edges.items():
+        radix = arms.get("radix", arms.get("radix-split"))
+        if radix:
+            assert arms.get("regular", radix) == radix
+            assert abs(arms["random"] - radix) < 5 * radix**0.5
+        if experiment == "same-edges" and times:
+            assert abs(arms["random"] / DENSE[model, dataset] - 1) < 0.02
+
+
+def test_an_unknown_budget_is_refused_with_those_that_there_are(tmp_path):
+    with pytest.raises(InvalidSpecError, match=r"--budget must be one of smoke, small, full, not 'huge'"):
+        STUDY.plan("huge")
+    run = study("--budget", "huge", cwd=tmp_path)
+    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
+
+
+def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
+    run = study("--tables", smoke[0] / "tables", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "--tables needs --out" in run.stderr
+    with pytest.raises(OutputExistsError, match="--force"):
+        STUDY.write_report(smoke[0] / "tables", smoke[0])
