@@ -112,6 +112,7 @@ def _require_disk(error: BaseException, place: Path) -> None:
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in FULL:
             raise DiskError(
-                f"cannot write into {place} ({cause.strerror}): nothing is lost; make room, and the same command goes on"
+                f"cannot write into {place} ({cause.strerror}); nothing is lost: make room, and run the same command "
+                "again"
             ) from None
         cause = cause.__cause__
