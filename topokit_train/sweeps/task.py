@@ -45,9 +45,9 @@ class Task:
         if not runs:
             return
         try:
-            nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
             for run, folder in zip(runs, folders, strict=True):
                 _begin(run, folder)
+            nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
             configs = [_as_begun(run.config, folder) for run, folder in zip(runs, folders, strict=True)]
             with _told_to(folders[0] / LOG):
                 train_all(configs, nets, folders, resume=True)

@@ -98,11 +98,11 @@ def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
         topology = ["net.safetensors", "other.safetensors"]
     """
     runs = runs_of(text)
-    assert [tk.fingerprint(one.open(tmp_path)[0]) for one in runs[0].wirings][0] == tk.fingerprint(net)
-    assert len(runs[0].wirings) == 2
+    first, _ = runs[0].wirings
+    assert tk.fingerprint(first.open(tmp_path)[0]) == tk.fingerprint(net)
     tk.save(tk.reverse(net), tmp_path / "net.safetensors", force=True)
     with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
-        runs[0].wirings[0].open(tmp_path)
+        first.open(tmp_path)
 
 
 def test_a_pruned_topology_is_that_of_the_run_with_the_same_seed(runs_of):
@@ -186,7 +186,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ncommand = 'prune'\nkeep = 3", "a setting has a value of the wrong kind"),
         ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "what is pruned is a dense model"),
         ("[[runs]]\nweights = 'none.safetensors'", "there is no file of weights .*none.safetensors"),
-        ("[[runs]]\ntopology = 3", "topology must be a table, the name of a file or \"dense\", not 3"),
+        ("[[runs]]\ntopology = 3", 'topology must be a table, the name of a file or "dense", not 3'),
         ("[[runs]]\ntopology = ['dense', 'dense']", "name no other"),
         ("[[runs]]\ntopology = { radixes = [[2]] }", "no key of a radix-net topology is named 'radixes': .*radices"),
         ("[[runs]]\ntopology = { family = 'bernouli' }", "did you mean bernoulli"),
@@ -194,7 +194,10 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ntopology = { radices = [[2]], crop_keep = 'last' }", "crop_keep needs crop"),
         ("[[runs]]\ntopology = { radices = [[2]], seed = 1 }", "seed has no use here: radix-net is not random"),
         ("[[runs]]\ntopology = { radices = [[2]], random_equivalent = 'twin' }", "random_equivalent must be one of"),
-        ("[[runs]]\ntopology = { pruned = 'a', sparsity = 0.5 }", r"pruning entry further up \(there is none\), not 'a'"),
+        (
+            "[[runs]]\ntopology = { pruned = 'a', sparsity = 0.5 }",
+            r"further up \(there is none\), not 'a'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(runs_of, text, message):
@@ -224,7 +227,7 @@ def test_too_many_runs_are_refused_before_they_are_made(runs_of):
 
 
 def test_files_that_are_not_there_are_named(runs_of, tmp_path):
-    with pytest.raises(TopokitError, match="cannot read .*net.safetensors"):
+    with pytest.raises(TopokitError, match=r"cannot read .*net.safetensors"):
         runs_of("[[runs]]\ntopology = 'net.safetensors'")
-    with pytest.raises(TopokitError, match="cannot read .*none.toml"):
+    with pytest.raises(TopokitError, match=r"cannot read .*none.toml"):
         read_grid(tmp_path / "none.toml")
