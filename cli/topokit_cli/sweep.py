@@ -11,7 +11,9 @@ from topokit_cli import render
 from topokit_cli.options import FILE, OUTPUT, json_option
 
 if TYPE_CHECKING:
-    from topokit_train.sweeps.summary import Summary, Trouble
+    from topokit_train.sweeps.summary import Summary
+
+FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
 @click.command("sweep")
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch.")
 @click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
-@click.option("--data-dir", type=click.Path(), help="Folder of the datasets' files [TOPOKIT_DATA_DIR].")
+@click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR].")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of each process [1 of several processes].")
 @json_option
@@ -65,6 +67,8 @@ def command(
 
     if workers and scheduler:
         raise click.UsageError("give --workers or --scheduler, not both")
+    if status and retry:
+        raise click.UsageError("--status does nothing: leave out --retry")
     processes = 1 if scheduler else workers or cores()
     threads = threads or (1 if scheduler or processes > 1 else None)
     runs = read_grid(grid, {"data_dir": data_dir, "device": device, "threads": threads})
@@ -74,7 +78,8 @@ def command(
     else:
         found = sweep(runs, place, workers=processes, scheduler=scheduler, retry=retry)
     if as_json:
-        render.as_json({"out": str(place), **found.to_json()})
+        tables = str(place / "tables") if (place / "tables").exists() else None
+        render.as_json({"out": str(place), "tables": tables, **found.to_json()})
     else:
         _show(found, place)
     ctx.exit(0 if found.complete else 1)
@@ -93,11 +98,11 @@ def _show(found: Summary, place: Path) -> None:
     render.grid(head, rows, left=("label", "axes", "test accuracy"))
     click.echo()
     for trouble in found.troubles:
-        click.echo(_told(trouble))
-    total = sum(found.states.values())
-    click.echo(f"{found.states['finished']} of {total} runs finished; {place}/tables has them all")
-
-
-def _told(trouble: Trouble) -> str:
-    why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
-    return f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}"
+        about = f"{trouble.run}  {trouble.label}, seed {trouble.seed}"
+        click.echo(
+            f"{about}: " + (f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}")
+        )
+    if found.troubles:
+        click.echo("--retry does the failed runs once more\n")
+    tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""
+    click.echo(f"{found.states['finished']} of {sum(found.states.values())} runs are finished{tables}")
