@@ -18,8 +18,8 @@ FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 @click.command("sweep")
 @click.argument("grid", type=FILE)
-@click.option("--out", type=OUTPUT, help="Folder of the runs and tables; here, named after the grid, where left out.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that train [one for each core].")
+@click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that train [one for each core].")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead, such as tcp://host:8786."
 )
@@ -27,7 +27,9 @@ FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 @click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
 @click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR].")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of each process [1 of several processes].")
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="CPU threads of each process [1 where there are several]."
+)
 @json_option
 @click.pass_context
 def command(
