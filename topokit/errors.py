@@ -1,7 +1,8 @@
 """What can go wrong, said so that the user knows what to do next.
 
 Every message holds three things: what was given, what is allowed, what to do.
-The command line prints the message as one line and exits with `exit_code`.
+The command line prints the message as one line, unless it is `quiet` because another process of the same run prints it,
+and exits with `exit_code`.
 """
 
 
@@ -9,6 +10,7 @@ class TopokitError(Exception):
     """Base of every error that topokit raises on purpose."""
 
     exit_code = 1
+    quiet = False
 
 
 class InvalidSpecError(TopokitError, ValueError):

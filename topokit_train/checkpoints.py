@@ -57,6 +57,7 @@ class Origin:
         kernels: of each sparse layer; "auto" or one for all of them before the model is made.
         threads: of the CPU; another number adds in another order and gives other last bits.
         torch: torch's version.
+        processes: that trained it together; another number, too, adds in another order.
     """
 
     config: TrainConfig
@@ -65,6 +66,7 @@ class Origin:
     kernels: str | dict[str, str]
     threads: int
     torch: str
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

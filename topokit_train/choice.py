@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from topokit.measures.structure import Structure, structure
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import BATCH, Kernel
+from topokit_train.machine import processor
 
 CACHE = "kernel-times-2.json"
 """The file of times, in the user's cache folder; its number is that of the format. It may be deleted at any time."""
@@ -175,16 +175,8 @@ def _remembered(
 
 def _machine(device: torch.device) -> str:
     """What the times depend on: the processor or accelerator, and torch's version."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {_processor()}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {processor()}"
     return f"{name} torch {torch.__version__}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _cache_folder() -> Path:

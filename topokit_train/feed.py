@@ -13,6 +13,7 @@ from topokit_train.augmentation import Draws, stacked
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.inputs import Inputs
+from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import AUGMENTATION, ORDER, numpy_stream, torch_stream
 
 
@@ -24,6 +25,7 @@ class Feed:
         dataset: what to train on.
         seeds: of the networks that are trained together.
         device: where they are trained.
+        ranks: the processes that each get a share of every batch.
 
     Raises:
         InvalidSpecError: nothing is left to train on.
@@ -36,14 +38,21 @@ class Feed:
         shared: whether all networks see the same batches.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, seeds: tuple[int, ...], device: torch.device):
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        seeds: tuple[int, ...],
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ):
         kept = len(dataset.train_labels) - config.validation
         if kept < 1:
             raise InvalidSpecError(
                 f"--validation {config.validation} holds out all {len(dataset.train_labels)} training images: "
                 "hold out fewer"
             )
-        self.config, self.device, self.networks = config, device, len(seeds)
+        self.config, self.device, self.networks, self.ranks = config, device, len(seeds), ranks
         train, held_out = dataset.train_images[:kept], dataset.train_images[kept:]
         self.inputs = Inputs(config, dataset, train, device)
         self.images, self.labels = self.inputs.load(train), self._labels(dataset.train_labels[:kept])
@@ -57,14 +66,22 @@ class Feed:
     def _labels(self, labels: UInt8Array) -> Tensor:
         return torch.from_numpy(labels.astype(np.int64)).to(self.device)
 
+    @property
+    def batch_sizes(self) -> list[int]:
+        """How many images each batch of an epoch has, the shares of all processes together."""
+        images, most = len(self.labels), self.config.batch_size
+        return [min(most, images - start) for start in range(0, images, most)]
+
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch's images as networks see them, and their labels; the first epoch is number 0.
 
+        Of several processes each gets its share of every batch, which may be empty.
         Of shapes (batch, ...) and (batch,), or (batch, networks, ...) and (batch, networks) if each has its own.
         """
         order, draws = self.order(epoch), self.draws(epoch)
-        for start in range(0, len(order), self.config.batch_size):
-            these = slice(start, start + self.config.batch_size)
+        for number, size in enumerate(self.batch_sizes):
+            start = number * self.config.batch_size
+            these = self.ranks.share(start, start + size)
             images, labels = (_taken(data, order[these]) for data in (self.images, self.labels))
             yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import UnreachableError
 from topokit.layered import Layered
-from topokit.topology import fingerprint
 from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
-from topokit_train.config import TrainConfig, flag
+from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.given_weights import start_from
 from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
 from topokit_train.memory import explained_shortage
 from topokit_train.models import slots_for
-from topokit_train.progress import Progress
+from topokit_train.progress import Progress, say
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.pruner import Pruner
 from topokit_train.pruning.results import pruned_results
+from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
+from topokit_train.resuming import require_same_data, require_same_settings
 from topokit_train.run_folder import CONFIG, RESULT, RunFolder
 from topokit_train.training import Trainer
 
@@ -72,7 +71,7 @@ def job_of(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder
     """
     checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
     if checkpoint:
-        _require_same(checkpoint, config, topologies, folder.path)
+        require_same_settings(checkpoint, config, topologies, folder.path)
     elif not force:
         folder.require_free()
     return Job(config, folder, checkpoint)
@@ -85,6 +84,7 @@ def train_together(
     again: str,
     resume: bool,
     explain: bool,
+    ranks: Ranks = ALONE,
 ) -> list[Result]:
     """Train the networks of one group, from the start or from their checkpoints, and write all files of their runs.
 
@@ -95,34 +95,18 @@ def train_together(
         again: the flags that go on with them, for the message after Ctrl-C.
         resume: whether the user wants to go on with runs.
         explain: say on stderr which kernel each sparse layer has, and why.
+        ranks: the processes that train them; only the first one writes files.
     """
-    config, folders = jobs[0].config, [job.folder for job in jobs]
-    checkpoints = [job.checkpoint for job in jobs if job.checkpoint]
-    origin = (
-        replace(checkpoints[0].origin, config=config)
-        if checkpoints
-        else _origin(config, topologies, dataset, len(jobs))
-    )
+    folders = [job.folder for job in jobs]
+    origin = ranks.agreed(lambda: _origin(jobs, topologies, dataset, ranks))
     with cpu_threads(origin.threads):
-        trainer = Trainer(
-            config,
-            topologies,
-            dataset,
-            device=resolve_device(origin.device),
-            kernel=origin.kernels,
-            seeds=[job.config.seed for job in jobs],
-        )
-        pruner = Pruner(config, trainer, [f.path for f in folders]) if isinstance(config, PruneConfig) else None
-        for layer, choice in trainer.choices.items() if explain else ():
-            reason = "the run was started with it" if checkpoints else choice.reason
-            say(f"{layer}: kernel {choice.kernel}, {reason}")
-        origin = replace(origin, kernels=trainer.kernels)
-        if checkpoints:
-            _require_same_data(origin, dataset, folders[0].path)
-            restore(checkpoints, trainer, pruner)
-        else:
-            if config.weights is not None:
-                start_from(config.weights, trainer, topologies, dataset)
+        if ranks.several and origin.kernels == "tuned":  # each has a stopwatch, and the first one's counts
+            timed = ranks.agreed(lambda: _trainer(jobs, topologies, dataset, origin, ranks).kernels)
+            origin = replace(origin, kernels=ranks.shared(timed))
+        trainer, pruner = ranks.agreed(lambda: _prepared(jobs, topologies, dataset, origin, explain, ranks))
+        ranks.align(trainer.parameters)
+        origin = replace(origin, kernels=trainer.kernels, processes=ranks.size)
+        if jobs[0].checkpoint is None:
             _start(folders, trainer, origin, topologies, pruner, resume)
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
@@ -150,17 +134,72 @@ def _start(
         folder.remove_result()
     if pruner:
         pruner.start()
-    save([folder.checkpoint for folder in folders], trainer, origin, topologies, pruner)
+    _save(folders, trainer, origin, topologies, pruner)
 
 
-def _origin(config: TrainConfig, topologies: Sequence[Layered], dataset: Dataset, networks: int) -> Origin:
+def _save(
+    folders: Sequence[RunFolder],
+    trainer: Trainer,
+    origin: Origin,
+    topologies: Sequence[Layered],
+    pruner: Pruner | None,
+) -> None:
+    if folders[0].writes:
+        save([folder.checkpoint for folder in folders], trainer, origin, topologies, pruner)
+
+
+def _prepared(
+    jobs: Sequence[Job],
+    topologies: Sequence[Layered],
+    dataset: Dataset,
+    origin: Origin,
+    explain: bool,
+    ranks: Ranks,
+) -> tuple[Trainer, Pruner | None]:
+    """The networks of a group, before their first step or where their checkpoints were taken. Writes nothing."""
+    trainer = _trainer(jobs, topologies, dataset, origin, ranks)
+    config, checkpoints = origin.config, [job.checkpoint for job in jobs if job.checkpoint]
+    folders = [job.folder.path if job.folder.writes else None for job in jobs]
+    pruner = Pruner(config, trainer, folders) if isinstance(config, PruneConfig) else None
+    for layer, choice in trainer.choices.items() if explain else ():
+        reason = "the run was started with it" if checkpoints else choice.reason
+        say(f"{layer}: kernel {choice.kernel}, {reason}")
+    if checkpoints:
+        require_same_data(origin, dataset, jobs[0].folder.path)
+        restore(checkpoints, trainer, pruner)
+        if origin.processes != ranks.size:
+            say(f"started in {origin.processes} processes, going on in {ranks.size}: the last bits may differ")
+    elif config.weights is not None:
+        start_from(config.weights, trainer, topologies, dataset)
+    return trainer, pruner
+
+
+def _trainer(
+    jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset, origin: Origin, ranks: Ranks
+) -> Trainer:
+    return Trainer(
+        origin.config,
+        topologies,
+        dataset,
+        device=ranks.device(resolve_device(origin.device)),
+        kernel=origin.kernels,
+        seeds=[job.config.seed for job in jobs],
+        ranks=ranks,
+    )
+
+
+def _origin(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset, ranks: Ranks) -> Origin:
+    config = jobs[0].config
+    if jobs[0].checkpoint:
+        return replace(jobs[0].checkpoint.origin, config=config)
     return Origin(
         config=config,
         data=dataset.checksum(),
         device=str(resolve_device(config.device)),
         kernels=config.kernel,
-        threads=config.threads or suitable_threads(config, topologies, dataset, networks),
+        threads=config.threads or suitable_threads(config, topologies, dataset, len(jobs)),
         torch=torch.__version__,
+        processes=ranks.size,
     )
 
 
@@ -173,7 +212,6 @@ def _run_epochs(
     again: str,
 ) -> None:
     epochs = trainer.config.epochs
-    checkpoints = [folder.checkpoint for folder in folders]
     done = trainer.epochs_done
     try:
         with explained_shortage(trainer), Progress(epochs, done, trainer.steps_per_epoch) as progress:
@@ -186,45 +224,11 @@ def _run_epochs(
             while done < epochs:
                 metrics = trainer.run_epoch(after_step)
                 metrics = pruner.after_epoch(metrics) if pruner else metrics
-                save(checkpoints, trainer, origin, topologies, pruner)
+                _save(folders, trainer, origin, topologies, pruner)
                 done = trainer.epochs_done
                 for folder, entry in zip(folders, metrics, strict=True):
                     folder.add_metrics(entry)
                 progress.epoch(metrics)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnreachableError):
         say(f"stopped after {done} of {epochs} epochs: go on with {again}")
         raise
-
-
-def _require_same(checkpoint: Checkpoint, config: TrainConfig, topologies: Sequence[Layered], path: Path) -> None:
-    given, started = config.to_json(), checkpoint.origin.config.to_json()
-    if given.keys() != started.keys():
-        kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
-        raise InvalidSpecError(
-            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
-        )
-    for name in given:  # in their order: what others depend on comes before them
-        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
-            raise InvalidSpecError(
-                f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
-                "give the same, or choose another --run"
-            )
-    if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
-        raise InvalidSpecError(
-            f"the run in {path} was started with another topology: give the same, or choose another --run"
-        )
-
-
-def _require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
-    if dataset.checksum() != origin.data:
-        raise InvalidSpecError(
-            f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
-            "bring that back, or choose another --run"
-        )
-    if origin.torch != torch.__version__:
-        say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr)

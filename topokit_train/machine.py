@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
+from pathlib import Path
 
 import torch
 
@@ -52,6 +54,15 @@ def suitable_threads(config: TrainConfig, wiring: Wiring, dataset: Dataset, netw
     weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
     products = networks * config.batch_size * weights
     return 1 if products < SMALL_STEP else torch.get_num_threads()
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 @contextmanager

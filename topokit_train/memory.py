@@ -26,7 +26,7 @@ def explained_shortage(trainer: Trainer) -> Iterator[None]:
     else:
         return
     size, networks = trainer.config.batch_size, len(trainer.seeds)
-    fits = _fitting(trainer)  # only here, as the error holds on to what the step had made
+    fits = _fitting(trainer) * trainer.ranks.size  # only here, as the error holds on to what the step had made
     advice = f"--batch-size {fits} fits" if fits else "not even a batch of 1 fits: take a smaller model or topology"
     fewer = f", or train fewer than {networks} --seeds at once" if networks > 1 else ""
     raise TooLargeError(
@@ -40,12 +40,12 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def _fitting(trainer: Trainer) -> int:
-    """The largest batch, of halves of what was asked for, whose gradients can be computed; 0 for none."""
-    size = trainer.config.batch_size // 2
+    """The largest batch, of halves of a process's share, whose gradients can be computed; 0 for none."""
+    size = trainer.config.batch_size // trainer.ranks.size // 2
     images, labels = next(trainer.batches())
     while size:
         try:
-            trainer.gradients(images[:size], labels[:size])
+            trainer.own_gradients(images[:size], labels[:size])
             return size
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):

@@ -10,6 +10,7 @@ from statistics import fmean
 from tqdm import tqdm
 
 from topokit_train.metrics import Metrics
+from topokit_train.ranks import this_rank
 
 SECONDS = 10  # between two lines
 
@@ -26,7 +27,8 @@ class Progress:
     def __init__(self, epochs: int, done: int, steps: int):
         self.epochs = epochs
         # disable=None is tqdm's way of saying: not unless stderr is a terminal
-        self.bar = tqdm(total=epochs * steps, initial=done * steps, unit="step", disable=None, dynamic_ncols=True)
+        disable = None if this_rank().first else True
+        self.bar = tqdm(total=epochs * steps, initial=done * steps, unit="step", disable=disable, dynamic_ncols=True)
         self.said = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -49,4 +51,10 @@ class Progress:
             self.bar.set_postfix_str(text)
         elif time.monotonic() - self.said >= SECONDS or metrics.epoch == self.epochs:
             self.said = time.monotonic()
-            print(text, file=sys.stderr)
+            say(text)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr; of several processes of a run only the first speaks."""
+    if this_rank().first:
+        print(text, file=sys.stderr)

@@ -55,6 +55,8 @@ class RunFolder:
         TopokitError: another process uses the folder, or it cannot be made.
     """
 
+    writes = True
+
     def __init__(self, path: Path | None, name: str):
         self._made: list[Path] = []
         try:
@@ -145,6 +147,34 @@ class RunFolder:
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name, force=True) as temporary:
             temporary.write_text(text)
+
+
+class FolderElsewhere(RunFolder):
+    """The folder of a run that another process holds: what it writes is not written here again.
+
+    Args:
+        path: the folder.
+    """
+
+    writes = False
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to the other process."""
+
+    def require_free(self) -> None:
+        pass
+
+    def add_metrics(self, metrics: Metrics) -> None:
+        pass
+
+    def remove_result(self) -> None:
+        pass
+
+    def _write(self, name: str, text: str) -> None:
+        pass
 
 
 def _line(metrics: Metrics) -> str:

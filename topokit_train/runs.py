@@ -17,12 +17,15 @@ from topokit.transforms import crop
 from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
-from topokit_train.jobs import groups, job_of, say, train_together
+from topokit_train.jobs import groups, job_of, train_together
 from topokit_train.models import MODELS, Wiring, as_sequence, slots_for
+from topokit_train.parallel import join, require_same
+from topokit_train.progress import say
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.notes import notes
+from topokit_train.ranks import this_rank
 from topokit_train.results import Result
-from topokit_train.run_folder import CHECKPOINT, RunFolder
+from topokit_train.run_folder import CHECKPOINT, FolderElsewhere, RunFolder
 
 SEED = "seed"  # and its number: the folder of one of several runs
 
@@ -40,6 +43,8 @@ def train(
 
     On the CPU one seed gives one network, bit for bit, with the same number of threads; a run that was
     interrupted at any moment and resumed gives the same as one that was not. Progress goes to stderr.
+    In processes that torchrun started it is one run, which all of them call and whose result all of them get: see
+    `topokit_train.ranks`.
 
     Args:
         config: the settings; with a PruneConfig the run prunes, and the result is a PruneResult.
@@ -92,13 +97,15 @@ def train_seeds(
     if run is None:
         return train_all(configs, wiring, [None] * len(seeds), resume=resume, force=force, explain=explain)
     parent = Path(run)
-    parent.mkdir(exist_ok=True)
+    if this_rank().first:
+        parent.mkdir(exist_ok=True)
     try:
         folders = [parent / f"{SEED}{seed}" for seed in seeds]
         return train_all(configs, wiring, folders, resume=resume, force=force, explain=explain)
     finally:
         with suppress(OSError):  # it stays if anything is in it
-            parent.rmdir()
+            if this_rank().first:
+                parent.rmdir()
 
 
 def train_all(
@@ -131,12 +138,17 @@ def train_all(
     topologies, paths = as_sequence(wiring), [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
+    ranks = join()
     with ExitStack() as held:
-        jobs = []
-        for config, path in zip(configs, paths, strict=True):
-            folder = held.enter_context(RunFolder(path, _name(config, topologies)))
-            jobs.append(job_of(config, topologies, folder, resume, force))
-        dataset = load_dataset(configs[0].dataset, configs[0].data_dir)
+        names = [_name(config, topologies) for config in configs]
+        opened = map(RunFolder, paths, names) if ranks.first else ()
+        folders = ranks.agreed(lambda: [held.enter_context(folder) for folder in opened])
+        where = ranks.shared([folder.path for folder in folders])
+        folders = folders or [FolderElsewhere(path) for path in where]
+        begun = (job_of(one, topologies, at, resume, force) for one, at in zip(configs, folders, strict=True))
+        jobs = ranks.agreed(lambda: list(begun))
+        dataset = ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
+        require_same(ranks, jobs, topologies, dataset)
         if isinstance(configs[0], PruneConfig) and not all(job.checkpoint for job in jobs):
             table = slots_for(configs[0].model, topologies, image=dataset.input_shape, classes=dataset.classes)
             for note in notes(configs[0], table):
@@ -144,8 +156,8 @@ def train_all(
         again = _resumed_with([job.folder.path for job in jobs], configs)
         results = [
             result
-            for group in groups(jobs, topologies, dataset)
-            for result in train_together(group, topologies, dataset, again, resume, explain)
+            for group in ranks.agreed(lambda: groups(jobs, topologies, dataset))
+            for result in train_together(group, topologies, dataset, again, resume, explain, ranks)
         ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
 

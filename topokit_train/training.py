@@ -22,6 +22,7 @@ from topokit_train.metrics import Metrics
 from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
+from topokit_train.ranks import ALONE, Ranks
 from topokit_train.sparse import SparseModule
 from topokit_train.stacks import load_network_states
 from topokit_train.streams import WEIGHTS, torch_stream
@@ -42,6 +43,7 @@ class Trainer:
         device: where to train.
         kernel: as for `build_model`.
         seeds: of the networks to stack; the one of `config` where left out.
+        ranks: the processes that train the same networks, each with its share of every batch.
 
     Raises:
         InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
@@ -56,14 +58,16 @@ class Trainer:
         device: torch.device,
         kernel: str | dict[str, str],
         seeds: Sequence[int] | None = None,
+        ranks: Ranks = ALONE,
     ):
         self.config = config
         self.device = device
+        self.ranks = ranks
         self.classes = dataset.classes
         self.seeds = tuple(seeds or (config.seed,))
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self._paused = 0.0
-        self.feed = Feed(config, dataset, self.seeds, device)
+        self.feed = Feed(config, dataset, self.seeds, device, ranks)
         self.model = self._built(wiring, dataset, kernel)
         self.parameters = tuple(self.model.parameters())
         self.optimizer = make_optimizer(config, self.model)
@@ -76,7 +80,7 @@ class Trainer:
             wiring,
             image=dataset.input_shape,
             classes=dataset.classes,
-            batch=self.config.batch_size,
+            batch=-(-self.config.batch_size // self.ranks.size),
         )
         draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
         if len(draws) == 1:
@@ -99,7 +103,7 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch, of which the last one may be smaller."""
-        return -(-len(self.feed.labels) // self.config.batch_size)
+        return len(self.feed.batch_sizes)
 
     @property
     def kernels(self) -> dict[str, str]:
@@ -127,12 +131,13 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        for images, labels in self.batches():
+        for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
             lr = self.optimizer.param_groups[0]["lr"]
             losses = self.step(images, labels)
-            total.add_(losses, alpha=len(labels))  # stays on the device: reading it would wait for the step
+            total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
             after_step()
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
+        self.ranks.align(self.parameters)
         losses = total / len(self.feed.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
@@ -186,8 +191,15 @@ class Trainer:
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
+        losses = self.own_gradients(images, labels)
+        return self.ranks.average(self.parameters, losses, len(labels)) if self.ranks.several else losses
+
+    def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The same, of this process's share of a batch alone."""
         for parameter in self.parameters:
             parameter.grad = None  # as zero_grad does, which takes ten times as long over it
+        if not len(labels):  # a small batch for many processes
+            return torch.zeros(len(self.seeds), device=self.device)
         loss, losses = self._losses(self.logits(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         return losses.detach()

@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Train a network on a topology.",
     "prune": "Train a network and prune it; save the wiring that is left.",
     "sweep": "Train many networks: a grid of runs, in a file.",
+    "study": "Run a study: experiments, their tables and a report.",
     "challenge": "Run the Graph Challenge's inference.",
 }
 """Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""
@@ -74,7 +75,7 @@ def main() -> None:
     except click.ClickException as error:
         code = _say(error.format_message(), error.exit_code, getattr(error, "ctx", None))
     except TopokitError as error:
-        code = _say(str(error), error.exit_code)
+        code = error.exit_code if error.quiet else _say(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _say("interrupted", 130)
     except MemoryError:

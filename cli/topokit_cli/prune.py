@@ -13,6 +13,7 @@ from topokit_cli import render
 from topokit_cli.options import OUTPUT, SEEDS, force_option, json_option
 from topokit_cli.train import setting_options, show_all, show_one, what_to_do
 from topokit_train.pruning.config import PruneConfig
+from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ def command(
     else:
         results = train_seeds(config, None, seeds, run=run, resume=resume, force=force)
         show_all(results, as_json)
-    if not as_json:
+    if not as_json and this_rank().first:
         _show_topologies(results)  # type: ignore[arg-type]  # a PruneConfig has PruneResults
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, json_option
+from topokit_cli.options import FILE, OUTPUT, Command, json_option
 
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
@@ -16,34 +16,60 @@ if TYPE_CHECKING:
 FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
+def running_options(command: Command) -> Command:
+    """Add the options that say where runs are done; `how_to_run` takes them."""
+    options = (
+        click.option(
+            "--workers", type=click.IntRange(1), metavar="N", help="Processes that train [one for each core]."
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers do it instead, such as tcp://host:8786.",
+        ),
+        click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch."),
+        click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto."),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            metavar="N",
+            help="CPU threads of each process [1 where there are several].",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the settings of each run, the arguments of `sweep`) that the options of `running_options` say."""
+    from topokit.executors import cores
+
+    workers, scheduler, threads = values["workers"], values["scheduler"], values["threads"]
+    if workers and scheduler:
+        raise click.UsageError("give --workers or --scheduler, not both")
+    processes = 1 if scheduler else workers or cores()
+    threads = threads or (1 if scheduler or processes > 1 else None)
+    where = {"data_dir": values["data_dir"], "device": values["device"], "threads": threads}
+    return where, {"workers": processes, "scheduler": scheduler, "retry": values["retry"]}
+
+
 @click.command("sweep")
 @click.argument("grid", type=FILE)
 @click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that train [one for each core].")
-@click.option(
-    "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead, such as tcp://host:8786."
-)
-@click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch.")
+@running_options
 @click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
-@click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR].")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto.")
-@click.option(
-    "--threads", type=click.IntRange(1), metavar="N", help="CPU threads of each process [1 where there are several]."
-)
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     grid: Path,
     out: Path | None,
-    workers: int | None,
-    scheduler: str | None,
-    retry: bool,
     status: bool,
-    data_dir: str | None,
-    device: str,
-    threads: int | None,
     as_json: bool,
+    **running: Any,
 ) -> None:
     """Train many networks: all runs that a grid asks for, and their tables.
 
@@ -61,33 +87,26 @@ def command(
     topokit sweep grid.toml
     topokit sweep grid.toml --status
     """  # noqa: D301 (click wants the control character)
-    from topokit.executors import cores
     from topokit_train.sweeps.folder import SweepFolder
     from topokit_train.sweeps.grid import read_grid
     from topokit_train.sweeps.summary import summary_of
     from topokit_train.sweeps.sweep import sweep
 
-    if workers and scheduler:
-        raise click.UsageError("give --workers or --scheduler, not both")
-    if status and retry:
+    if status and running["retry"]:
         raise click.UsageError("--status does nothing: leave out --retry")
-    processes = 1 if scheduler else workers or cores()
-    threads = threads or (1 if scheduler or processes > 1 else None)
-    runs = read_grid(grid, {"data_dir": data_dir, "device": device, "threads": threads})
+    where, how = how_to_run(running)
+    runs = read_grid(grid, where)
     place = out or Path(grid.stem)
-    if status:
-        found = summary_of(runs, SweepFolder(place, make=False))
-    else:
-        found = sweep(runs, place, workers=processes, scheduler=scheduler, retry=retry)
+    found = summary_of(runs, SweepFolder(place, make=False)) if status else sweep(runs, place, **how)
     if as_json:
         tables = str(place / "tables") if (place / "tables").exists() else None
         render.as_json({"out": str(place), "tables": tables, **found.to_json()})
     else:
-        _show(found, place)
+        show(found, place)
     ctx.exit(0 if found.complete else 1)
 
 
-def _show(found: Summary, place: Path) -> None:
+def show(found: Summary, place: Path) -> None:
     """One row for each group of runs that differ in their seeds, then what went wrong."""
     states = ("finished", "failed", "running", "waiting")
     head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, "test accuracy")
@@ -100,10 +119,8 @@ def _show(found: Summary, place: Path) -> None:
     render.grid(head, rows, left=("label", "axes", "test accuracy"))
     click.echo()
     for trouble in found.troubles:
-        about = f"{trouble.run}  {trouble.label}, seed {trouble.seed}"
-        click.echo(
-            f"{about}: " + (f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}")
-        )
+        why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
+        click.echo(f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}")
     if found.troubles:
         click.echo("--retry does the failed runs once more\n")
     tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""

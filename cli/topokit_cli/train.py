@@ -14,6 +14,7 @@ from topokit_cli import render
 from topokit_cli.options import NUMBERS, OUTPUT, SEEDS, force_option, json_option, topology_options
 from topokit_cli.source import TopologySource
 from topokit_train.config import TrainConfig, flag
+from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
     from topokit_train.results import Result
@@ -86,6 +87,7 @@ def command(
     topokit train --topology dense
     topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
+    torchrun --nproc-per-node 2 --no-python -- topokit train     one run, each batch shared by 2 processes
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs import train, train_seeds
 
@@ -131,7 +133,9 @@ def what_to_do(
 
 
 def show_one(result: Result, as_json: bool) -> None:
-    """Print what a run came to."""
+    """Print what a run came to; of several processes of a run, the first does."""
+    if not this_rank().first:
+        return
     if as_json:
         render.as_json(result.to_json())
         return
@@ -141,7 +145,9 @@ def show_one(result: Result, as_json: bool) -> None:
 
 
 def show_all(results: list[Result], as_json: bool) -> None:
-    """Print what the runs of several seeds came to, each and together."""
+    """Print what the runs of several seeds came to, each and together; of several processes, the first does."""
+    if not this_rank().first:
+        return
     from topokit_train.results import mean_and_ci95
 
     mean, half = mean_and_ci95(results)
@@ -199,7 +205,7 @@ def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple
         if not files
         else [net for file in files for net in dataclasses.replace(source, file=Path(file)).open_all()]
     )
-    for net in nets:
+    for net in nets if this_rank().first else ():
         render.notes(net)
     return tuple(nets)
 

@@ -44,6 +44,16 @@ def test_auto_ranks_all_kernels_that_can_multiply():
     assert "masked 1.00" in found.reason
 
 
+@pytest.mark.parametrize("name", ["masked", "csr", "block", "band"])
+def test_ten_times_the_images_cost_nearly_ten_times_as_much_once_there_are_many(name):
+    layer = tk.RadixNet(radices=[(16, 16)], kron=(16, 16, 16)).layer(0)
+    one, few, many = (
+        choice.estimated(layer, CPU, torch.float32, choice.Product(batch))[name] for batch in (1, 10_000, 100_000)
+    )
+    assert one < few / 50
+    assert 8 < many / few <= 10
+
+
 def test_a_named_kernel_is_taken_because_it_was_asked_for():
     assert choose(LAYER, CPU, torch.float32, "csr") == choice.Choice("csr", "asked for")
     with pytest.raises(InvalidSpecError, match="does not run on cpu with float16"):

@@ -16,14 +16,14 @@ def room(monkeypatch):
     """A function that leaves room for a batch of so many images."""
 
     def leave(most, error=torch.OutOfMemoryError):
-        own = Trainer.gradients
+        own = Trainer.own_gradients
 
         def gradients(self, images, labels):
             if len(images) > most:
                 raise error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
             return own(self, images, labels)
 
-        monkeypatch.setattr(Trainer, "gradients", gradients)
+        monkeypatch.setattr(Trainer, "own_gradients", gradients)
 
     return leave
 
@@ -46,7 +46,7 @@ def test_other_errors_stay_as_they_are(monkeypatch, tmp_path):
     def wrong(*_):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(Trainer, "gradients", wrong)
+    monkeypatch.setattr(Trainer, "own_gradients", wrong)
     with pytest.raises(RuntimeError, match="shapes cannot"):
         train(TrainConfig(epochs=1), default_topology(), run=tmp_path / "run")
 

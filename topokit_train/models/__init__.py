@@ -28,6 +28,8 @@ MODELS = Registry(
     {
         "lenet-300-100": "topokit_train.models.perceptron:LENET_300_100",
         "lenet-5": "topokit_train.models.convolutional:LENET_5",
+        "lenet-5-x2": "topokit_train.models.convolutional:LENET_5_X2",
+        "lenet-5-x10": "topokit_train.models.convolutional:LENET_5_X10",
         "lenet-5-classic": "topokit_train.models.convolutional:LENET_5_CLASSIC",
         "mlp": "topokit_train.models.perceptron:MLP",
     },

@@ -94,6 +94,12 @@ LENET_5 = LeNet5("lenet-5", filters=(20, 50), paddings=(2, 2), hidden=(384,), no
 """As in Alford, Robinett, Milechin, Kepner, "Training Behavior of Sparse Neural Network Topologies", 2018,
 arXiv:1810.00299: fc1 has 2,450 inputs for MNIST, and 1,800 for crops of CIFAR-10, 24 x 24 pixels of 3 channels."""
 
+LENET_5_X2 = LeNet5("lenet-5-x2", filters=(28, 71), paddings=(2, 2), hidden=(543,), normalised=True)
+"""LeNet-5 with twice as many weights in conv2 and fc1: 2.007 times for MNIST and CIFAR-10."""
+
+LENET_5_X10 = LeNet5("lenet-5-x10", filters=(63, 158), paddings=(2, 2), hidden=(1214,), normalised=True)
+"""LeNet-5 with ten times as many weights in conv2 and fc1: 9.989 times for MNIST and CIFAR-10."""
+
 LENET_5_CLASSIC = LeNet5("lenet-5-classic", filters=(6, 16), paddings=(2, 0), hidden=(120, 84), normalised=False)
 """LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", with ReLU, max
 pooling and every filter on every channel, as it is mostly built today."""

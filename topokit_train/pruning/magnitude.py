@@ -79,6 +79,20 @@ def below(magnitudes: Mapping[str, Tensor], kept: Mapping[str, Tensor], threshol
     return {name: kept[name] & (values >= threshold) for name, values in magnitudes.items()}
 
 
+def threshold(
+    magnitudes: Mapping[str, Tensor], before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> list[float]:
+    """The largest magnitude that a pruning set to zero, of each network; 0 where it set nothing to zero.
+
+    Args:
+        magnitudes: of the weights that were pruned.
+        before: what was kept before it.
+        after: what is kept after it.
+    """
+    gone = [(values * (before[name] & ~after[name])).amax(1) for name, values in magnitudes.items()]
+    return [float(value) for value in torch.stack(gone).amax(0)]
+
+
 def pruned(weights: int, sparsity: Fraction) -> int:
     """How many of so many weights are pruned at this sparsity: the nearest number, of two the even one.
 

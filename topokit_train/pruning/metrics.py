@@ -15,9 +15,12 @@ class PruneMetrics(Metrics):
 
     Args:
         sparsity: of the weights in slots that are pruned.
+        threshold: the largest magnitude that the latest pruning set to zero; None while nothing is pruned, and in runs
+            of releases that did not tell it.
     """
 
     sparsity: float
+    threshold: float | None = None
 
 
 def metrics_from_json(values: Mapping[str, Any]) -> Metrics:

@@ -15,7 +15,7 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import replacing
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import INITIAL, PruneConfig
-from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned
+from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.metrics import PruneMetrics
 from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
@@ -60,7 +60,7 @@ class Pruner:
     Args:
         config: the settings.
         trainer: dense networks, before their first step.
-        folders: the run's folder of each network.
+        folders: the run's folder of each network; None where another process writes into it.
 
     Raises:
         InvalidSpecError: slots to keep that the model lacks, too few steps, or a sparsity that leaves a layer empty.
@@ -68,11 +68,12 @@ class Pruner:
     Cost: a product per weight in each step; a selection among the weights that are left in each pruning.
     """
 
-    def __init__(self, config: PruneConfig, trainer: Trainer, folders: Sequence[Path]):
+    def __init__(self, config: PruneConfig, trainer: Trainer, folders: Sequence[Path | None]):
         self.config, self.trainer, self.folders = config, trainer, folders
         self.masks = Masks(trainer.model, config.keep)
         self.schedule = schedule_of(config, config.epochs * trainer.steps_per_epoch)
         self.topologies: tuple[list[SavedTopology], ...] = tuple([] for _ in trainer.seeds)
+        self.thresholds: list[float | None] = [None for _ in trainer.seeds]
         self.step = 0
         self._rewind_step = self._step_of_rewind()
         self._require_possible()
@@ -103,7 +104,7 @@ class Pruner:
 
     def start(self) -> None:
         """Begin a new run: what an earlier one left in the folders goes."""
-        for folder in self.folders:
+        for folder in filter(None, self.folders):
             for path in [*folder.glob(FILES), folder / REWIND]:
                 path.unlink(missing_ok=True)
         if self._rewind_step == 0:
@@ -121,16 +122,17 @@ class Pruner:
                 self._save_weights()
 
     def after_epoch(self, metrics: Sequence[Metrics]) -> list[Metrics]:
-        """What an epoch of the trainer came to, with the sparsity after it; so it is in the trainer's histories too."""
-        sparsities = self.masks.sparsities()
+        """What an epoch of the trainer came to, with the sparsity and the threshold; its histories have them too."""
         told: list[Metrics] = [
-            PruneMetrics(**vars(one), sparsity=sparsity) for one, sparsity in zip(metrics, sparsities, strict=True)
+            PruneMetrics(**vars(one), sparsity=sparsity, threshold=level)
+            for one, sparsity, level in zip(metrics, self.masks.sparsities(), self.thresholds, strict=True)
         ]
         for history, one in zip(self.trainer.histories, told, strict=True):
             history[-1] = one
         return told
 
     def _prune(self, stages: Sequence[Stage]) -> None:
+        self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
         magnitudes, kept, choices = self.masks.magnitudes(), self.masks.kept, []
         for name, rows in magnitudes.items():
             self._require_each(rows.sum(1).isfinite(), f"{name} holds a weight that is no finite number")
@@ -138,6 +140,8 @@ class Pruner:
             kept = self._left(stage, magnitudes, kept)
             choices.append(kept)
         self._require_no_empty(magnitudes, kept)  # the last one holds the fewest
+        levels = threshold(magnitudes, self.masks.kept, kept)
+        self.thresholds = [level or old for level, old in zip(levels, self.thresholds, strict=True)]
         if any(stage.wanted for stage in stages):
             with self.trainer.pause():
                 before = self.trainer.accuracies(*self.trainer.feed.test)
@@ -179,7 +183,8 @@ class Pruner:
         accuracies = self.trainer.accuracies(*self.trainer.feed.test)
         wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
         for k, folder in enumerate(self.folders):
-            save_wiring(wirings[k], folder / file_name(target))
+            if folder:
+                save_wiring(wirings[k], folder / file_name(target))
             saved = SavedTopology(
                 target=target,
                 sparsity=sparsities[k],
@@ -194,6 +199,8 @@ class Pruner:
 
     def _save_weights(self) -> None:
         for folder, state in zip(self.folders, network_states(self.trainer.model), strict=True):
+            if folder is None:
+                continue
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
             with replacing(folder / REWIND, force=True) as temporary:
                 temporary.write_bytes(safetensors.numpy.save(arrays))
@@ -203,7 +210,7 @@ class Pruner:
         return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
 
     def restore(self, masks: Sequence[Mapping[str, Any]], told: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Go on with networks that a checkpoint has put where they were.
+        """Go on with networks that a checkpoint has put where they were, with the trainer's histories.
 
         Args:
             masks: of each network, as `Masks.packed` gave them.
@@ -212,3 +219,5 @@ class Pruner:
         self.step = self.trainer.epochs_done * self.trainer.steps_per_epoch
         self.masks.restore(masks)
         self.topologies = tuple([SavedTopology(**saved) for saved in network] for network in told)
+        latest = [history[-1] if history else None for history in self.trainer.histories]
+        self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]

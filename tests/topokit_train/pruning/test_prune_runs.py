@@ -81,6 +81,19 @@ def test_metrics_say_how_sparse_the_network_is_after_each_epoch(straight):
     ]
 
 
+def test_a_run_that_goes_on_remembers_the_threshold_of_the_last_pruning(gradual, straight, tmp_path, monkeypatch):
+    def levels(folder):
+        return [json.loads(line)["threshold"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+    interrupt_in(monkeypatch, 3)  # after the last pruning
+    with pytest.raises(KeyboardInterrupt):
+        train(gradual, run=tmp_path)
+    monkeypatch.undo()
+    train(gradual, run=tmp_path, resume=True)
+    assert levels(tmp_path) == levels(straight[0])
+    assert 0 < levels(tmp_path)[0] < levels(tmp_path)[1] == levels(tmp_path)[2]
+
+
 def test_the_papers_recipe_keeps_exact_zeros(tmp_path):
     config = PruneConfig(recipe="paper", epochs=3, batch_size=100, to=(0.5, 0.8))
     assert (config.optimizer, config.momentum, config.l2, config.relu_logits) == ("sgd", 0, 0.004, True)

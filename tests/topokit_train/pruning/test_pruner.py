@@ -45,6 +45,34 @@ def test_after_each_step_exactly_the_scheduled_weights_are_zero(pruning, optimiz
     assert pruner.step == 15
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_each_epoch_tells_the_largest_magnitude_that_its_last_pruning_took(pruning, scope):
+    trainer, pruner = pruning(3, 8, to=(0.5, 0.97), scope=scope, begin=0.4, end=0.8)  # after steps 7 to 12 of 15
+    expected, weights = [None, None], {}
+    step = trainer.step
+
+    def spy(images, labels):
+        losses = step(images, labels)
+        states = network_states(trainer.model)
+        weights["now"] = [{name: state[name].clone() for name in SLOTS} for state in states]
+        return losses
+
+    def look():
+        for k, state in enumerate(network_states(trainer.model)):
+            gone = [weights["now"][k][name][state[name] == 0].abs() for name in SLOTS]
+            if 6 < pruner.step <= 12:  # weights pruned before were held at zero, and moved by one step at most
+                expected[k] = max(float(values.max()) for values in gone)
+
+    trainer.step = spy
+    told = []
+    for _ in range(3):
+        trainer.run_epoch(lambda: (pruner.after_step(), look()))
+        told.append(pruner.after_epoch([history[-1] for history in trainer.histories]))
+        assert [one.threshold for one in told[-1]] == expected
+    assert [one.threshold for one in told[0]] == [None, None]
+    assert told[1] != told[2]
+
+
 def test_one_time_trains_dense_and_prunes_after_the_last_step(pruning, digits):
     trainer, pruner = pruning(1, method="one-time", to=(0.5, 0.9))
     dense = Trainer(trainer.config, None, digits, device=torch.device("cpu"), kernel="auto", seeds=(1,))

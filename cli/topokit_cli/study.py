@@ -1,0 +1,67 @@
+"""`topokit study`: a whole study, from its runs to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from topokit_cli import render
+from topokit_cli.options import OUTPUT, force_option, json_option
+from topokit_cli.sweep import how_to_run, running_options, show
+from topokit_train.studies import STUDIES
+
+TABLES = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("study")
+@click.argument("name", type=click.Choice(list(STUDIES)))
+@click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="smoke, small or full.")
+@click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report; here, NAME-BUDGET, where left out.")
+@click.option("--tables", type=TABLES, help="Run nothing: write the report on these tables into --out.")
+@running_options
+@force_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    name: str,
+    budget: str,
+    out: Path | None,
+    tables: Path | None,
+    force: bool,
+    as_json: bool,
+    **running: Any,
+) -> None:
+    """Run a study's experiments, and write the report on them.
+
+    Stop it whenever you like, and call it again: it goes on. The report tells of the runs that are finished, and says
+    what is missing. Exit 0 if all runs are finished, 1 if some are not.
+
+    \b
+    topokit study training-behavior                      two minutes, on the digits that come along
+    topokit study training-behavior --budget small       some hours on two cores, with MNIST and CIFAR-10
+    topokit study training-behavior --tables docs/study/tables --out report
+    """  # noqa: D301 (click wants the control character)
+    study = STUDIES[name]
+    if tables:
+        if out is None:
+            raise click.UsageError("--tables needs --out, the folder of the report")
+        report = study.write_report(tables, out, force=force)
+        if as_json:
+            render.as_json({"report": str(report)})
+        else:
+            click.echo(report)
+        return
+    where, how = how_to_run(running)
+    place = out or Path(f"{name}-{budget}")
+    found = study.run(budget, place, where=where, **how)
+    report = study.write_report(place / "tables", place, force=True)  # of this folder's runs, as its tables are
+    if as_json:
+        render.as_json({"out": str(place), "report": str(report), **found.to_json()})
+    else:
+        show(found, place)
+        click.echo(report)
+    ctx.exit(0 if found.complete else 1)

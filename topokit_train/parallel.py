@@ -1,0 +1,72 @@
+"""Data parallel training: how the processes that torchrun starts find each other, and what they must have in common."""
+
+from __future__ import annotations
+
+import atexit
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from textwrap import shorten
+
+import torch
+from torch import distributed
+
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.topology import fingerprint
+from topokit_train.config import flag
+from topokit_train.datasets import Dataset
+from topokit_train.jobs import Job
+from topokit_train.machine import resolve_device
+from topokit_train.ranks import Ranks, answered, this_rank
+
+TIMEOUT = timedelta(minutes=10)  # that processes wait for each other, such as for the first one's checkpoint
+
+
+def join() -> Ranks:
+    """Let the processes that torchrun started talk to each other, to the end of the program; alone, nothing is done.
+
+    Raises:
+        UnreachableError: others did not come.
+    """
+    ranks = this_rank()
+    if ranks.several and not distributed.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda and ranks.local < torch.cuda.device_count():
+            torch.cuda.set_device(ranks.local)  # else all would also take memory on the first
+        with answered():
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+        atexit.register(distributed.destroy_process_group)
+    return ranks
+
+
+def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> None:
+    """Refuse to train where the processes of a run were not given the same.
+
+    Raises:
+        InvalidSpecError: names what differs, and the first process in which it does.
+    """
+
+    def facts() -> dict[str, str]:
+        settings = {flag(name): value for name, value in jobs[0].config.to_json().items() if name != "data_dir"}
+        found = settings | {
+            "--seeds": [job.config.seed for job in jobs],
+            "the topology": list(map(fingerprint, topologies)),
+            "the dataset": dataset.checksum(),
+            "the device": resolve_device(jobs[0].config.device).type,
+            "the checkpoint": [job.place for job in jobs],
+        }
+        return {name: json.dumps(value) for name, value in found.items()}
+
+    def compared() -> None:
+        for rank, other in enumerate(everyone):
+            for name, value in everyone[0].items():
+                if other[name] != value:
+                    raise InvalidSpecError(
+                        f"{name} differs: {shorten(other[name], 80)} in rank {rank}, {shorten(value, 80)} in rank 0: "
+                        "give all processes of a run the same files and options"
+                    )
+
+    if ranks.several:
+        everyone = ranks.gathered(ranks.agreed(facts))
+        ranks.agreed(compared)

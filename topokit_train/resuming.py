@@ -1,0 +1,58 @@
+"""What must be as it was where a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.topology import fingerprint
+from topokit_train.checkpoints import Checkpoint, Origin
+from topokit_train.config import TrainConfig, flag
+from topokit_train.datasets import Dataset
+from topokit_train.progress import say
+from topokit_train.pruning.config import PruneConfig
+
+
+def require_same_settings(
+    checkpoint: Checkpoint, config: TrainConfig, topologies: Sequence[Layered], path: Path
+) -> None:
+    """Refuse to go on with other settings or topologies than a run was started with.
+
+    Raises:
+        InvalidSpecError: names what differs.
+    """
+    given, started = config.to_json(), checkpoint.origin.config.to_json()
+    if given.keys() != started.keys():
+        kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
+        raise InvalidSpecError(
+            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
+        )
+    for name in given:  # in their order: what others depend on comes before them
+        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
+            raise InvalidSpecError(
+                f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
+                "give the same, or choose another --run"
+            )
+    if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
+        raise InvalidSpecError(
+            f"the run in {path} was started with another topology: give the same, or choose another --run"
+        )
+
+
+def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
+    """Refuse to go on with other data; another torch is only told.
+
+    Raises:
+        InvalidSpecError: the data differ.
+    """
+    if dataset.checksum() != origin.data:
+        raise InvalidSpecError(
+            f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
+            "bring that back, or choose another --run"
+        )
+    if origin.torch != torch.__version__:
+        say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")

@@ -1,0 +1,166 @@
+"""What a report says, as plain text and tables: the page and the Markdown file show the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from topokit_train.studies import numbers, words
+from topokit_train.studies.charts import CHARTS
+from topokit_train.studies.charts.model import Chart
+from topokit_train.studies.claims import CLAIMS
+from topokit_train.studies.findings import Judged, Verdict, judge, within
+from topokit_train.studies.gaps import gaps
+from topokit_train.studies.prose import introduction, methods
+from topokit_train.studies.samples import samples
+from topokit_train.studies.tables import Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A claim, its findings in all cases, and how often it has which verdict."""
+
+    sentence: str
+    test: str
+    summary: str
+    findings: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that a report says; its templates only set it.
+
+    Args:
+        title: of the report.
+        facts: (what, value): where, when and by what it was made.
+        introduction: paragraphs on what was run.
+        methods: paragraphs on how it was judged.
+        claims: with their verdicts.
+        charts: those that are drawn.
+        missing: sentences on what was not run.
+        means: the appendix's table of arms.
+        effects: the appendix's table of comparisons.
+        csv: name -> the text of a table of numbers.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    introduction: tuple[str, ...]
+    methods: tuple[str, ...]
+    claims: tuple[Group, ...]
+    charts: Mapping[str, Chart]
+    missing: tuple[str, ...]
+    means: tuple[Sequence[str], list[Sequence[str]]]
+    effects: tuple[Sequence[str], list[Sequence[str]]]
+    csv: Mapping[str, str]
+
+
+def contents(tables: Tables) -> Contents:
+    """Everything that the report of some tables says."""
+    charts = {name: CHARTS[name](tables) for name in CHARTS}
+    judged = judge({name: CLAIMS[name] for name in CLAIMS}, tables)
+    tested = sum(one.verdict is not Verdict.NOT_RUN for one in judged)
+    drawn = {name: chart for name, chart in charts.items() if chart.panels}
+    return Contents(
+        title=_title(tables),
+        facts=tuple(_facts(tables)),
+        introduction=introduction(tables),
+        methods=methods(tables, tested),
+        claims=tuple(_group(name, judged) for name in CLAIMS),
+        charts=drawn,
+        missing=tuple(gaps(tables, charts, judged)),
+        means=_means(tables),
+        effects=_effects(judged),
+        csv={
+            "claims": numbers.as_csv(numbers.claims(judged)),
+            "effects": numbers.as_csv(numbers.effects(judged)),
+            "means": numbers.as_csv(numbers.means(tables)),
+            **{f"figure-{name.removeprefix('figure-')}": numbers.as_csv(numbers.chart(c)) for name, c in drawn.items()},
+        },
+    )
+
+
+def _title(tables: Tables) -> str:
+    study = str(tables.study.get("study", "study")).replace("-", " ")
+    return f"{study[:1].upper()}{study[1:]} of sparse neural network topologies"
+
+
+def _facts(tables: Tables) -> list[tuple[str, str]]:
+    study = tables.study
+    machine: dict[str, Any] = study.get("machine") or {}
+    versions: dict[str, Any] = study.get("versions") or {}
+    told = [
+        ("Budget", str(study.get("budget", ""))),
+        ("Runs", _counted(tables)),
+        ("Training time", words.duration(float(study["seconds"])) if study.get("seconds") is not None else ""),
+        ("Machine", ", ".join(f"{name} {machine[name]}" for name in machine)),
+        ("Versions", ", ".join(f"{name} {versions[name]}" for name in versions)),
+        ("Commit", str(study.get("commit", ""))),
+        ("From, to", " to ".join(str(study[key]) for key in ("started", "ended") if study.get(key))),
+    ]
+    return [(what, value) for what, value in told if value]
+
+
+def _counted(tables: Tables) -> str:
+    states = Counter({run.run: run.state for run in tables.runs}.values())
+    return (
+        ", ".join(f"{states[state]} {state}" for state in ("finished", "failed", "waiting") if states[state]) or "none"
+    )
+
+
+def _group(name: str, judged: Sequence[Judged]) -> Group:
+    members = tuple(one for one in judged if one.key == name)
+    counts = Counter(one.verdict for one in members)
+    told = [
+        f"{verdict.value} in {counts[verdict]}"
+        for verdict in Verdict
+        if counts[verdict] and verdict is not Verdict.NOT_RUN
+    ]
+    summary = f"{', '.join(told)} of {len(members)} cases" if told and len(members) > 1 else members[0].verdict.value
+    return Group(sentence=members[0].claim.sentence, test=members[0].claim.test, summary=summary, findings=members)
+
+
+def _means(tables: Tables) -> tuple[Sequence[str], list[Sequence[str]]]:
+    rows: list[Sequence[str]] = []
+    for experiment in numbers.TRAINED:
+        for found in samples(tables, experiment):
+            for (arm, x), mean in found.means().items():
+                dead = [run.dead_classes for run in found.arms[arm, x].values() if run.dead_classes is not None]
+                rows.append(
+                    (
+                        *(experiment, str(found.case), arm, f"{x:g}", str(mean.n), words.percent(mean.mean, mean.half)),
+                        f"{100 * mean.least:.2f} to {100 * mean.most:.2f}",
+                        f"{sum(map(bool, dead))} of {len(dead)}" if dead else "–",
+                    )
+                )
+    return ("Experiment", "Case", "Arm", "Density or ×", "Seeds", "Test accuracy", "Range, %", "Dead classes in"), rows
+
+
+def _effects(judged: Sequence[Judged]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    rows: list[Sequence[str]] = []
+    for one in judged:
+        corrected = within(one.finding.effects)
+        for effect, (holds, fails, verdict) in zip(one.finding.effects, corrected, strict=True):
+            decides = holds is not None or fails is not None
+            rows.append(
+                (
+                    *(one.claim.sentence, one.finding.where, effect.where, effect.what, str(effect.seeds)),
+                    *(words.effect(effect), words.p_value(effect.zero), words.p_value(holds), words.p_value(fails)),
+                    verdict.value if decides else "–",
+                )
+            )
+    columns = (
+        "Claim",
+        "Case",
+        "At",
+        "Compared",
+        "Pairs",
+        "Effect",
+        "p (no difference)",
+        "p (holds)",
+        "p (fails)",
+        "Verdict",
+    )
+    return columns, rows

@@ -1,0 +1,173 @@
+"""The statistics of a report: intervals, paired differences, equivalence, and Holm's correction. By scipy, statsmodels.
+
+Accuracies are fractions. Where all values are equal a t-test has no spread to go by; its limit is then taken, a
+p-value of 0 or 1.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
+
+LEVEL = 0.05
+MARGIN = 0.005
+"""Half a percentage point: what is closer is called the same."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of one value per seed.
+
+    Args:
+        n: number of values.
+        mean: theirs.
+        half: half the width of Student's 95 % interval of the mean; None of a single value.
+        deviation: the sample's standard deviation; None of a single value.
+        least: of all values.
+        most: of all values.
+    """
+
+    n: int
+    mean: float
+    half: float | None
+    deviation: float | None
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two arms compared seed by seed, with p-values of one-sample t-tests of the differences.
+
+    Args:
+        n: number of pairs.
+        mean: of the differences.
+        half: half the width of its 95 % interval; None of a single pair, as are all p-values.
+        zero: against a true mean of 0, two-sided.
+        within: for a true mean within the margin, by two one-sided tests.
+        beyond: for a true mean outside of the margin, two-sided.
+        above: for a true mean above +margin.
+        below: for a true mean below -margin.
+        not_below: for a true mean above -margin.
+        positive: for a true mean above 0.
+        negative: for a true mean below 0.
+    """
+
+    n: int
+    mean: float
+    half: float | None
+    zero: float | None = None
+    within: float | None = None
+    beyond: float | None = None
+    above: float | None = None
+    below: float | None = None
+    not_below: float | None = None
+    positive: float | None = None
+    negative: float | None = None
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """The mean of some values, and its Student interval from two values on.
+
+    >>> found = mean_of([0.1, 0.2, 0.3])
+    >>> round(found.mean, 6), round(found.half, 6)
+    (0.2, 0.248414)
+    """
+    sample = np.asarray(values, dtype=float)
+    n, mean = len(sample), float(sample.mean())
+    spread = float(sample.std(ddof=1)) if n > 1 else None
+    half = None if spread is None else float(stats.t.ppf(1 - LEVEL / 2, n - 1) * spread / np.sqrt(n))
+    return Mean(n, mean, half, spread, float(sample.min()), float(sample.max()))
+
+
+def paired(one: Mapping[int, float], other: Mapping[int, float], margin: float = MARGIN) -> Difference | None:
+    """Compare two arms by the seeds that both have; None where they share no seed.
+
+    Args:
+        one: seed -> value.
+        other: the same of the arm that is subtracted.
+        margin: of equivalence.
+    """
+    seeds = sorted(one.keys() & other.keys())
+    return difference([one[seed] - other[seed] for seed in seeds], margin) if seeds else None
+
+
+def difference(differences: Sequence[float], margin: float = MARGIN) -> Difference:
+    """What some paired differences come to: see Difference."""
+    about = mean_of(differences)
+    if about.n < 2:
+        return Difference(about.n, about.mean, None)
+    above, below = _one_sided(differences, margin, "larger"), _one_sided(differences, -margin, "smaller")
+    lower, upper = _one_sided(differences, -margin, "larger"), _one_sided(differences, margin, "smaller")
+    return Difference(
+        about.n,
+        about.mean,
+        about.half,
+        zero=_one_sided(differences, 0, "two-sided"),
+        within=max(lower, upper),
+        beyond=min(1.0, 2 * min(above, below)),
+        above=above,
+        below=below,
+        not_below=lower,
+        positive=_one_sided(differences, 0, "larger"),
+        negative=_one_sided(differences, 0, "smaller"),
+    )
+
+
+def _one_sided(sample: Sequence[float], value: float, alternative: str) -> float:
+    values = np.asarray(sample, dtype=float)
+    if np.ptp(values) < 1e-12:  # fractions of some thousand images: less is rounding
+        mean = float(values.mean())
+        near = abs(mean - value) < 1e-12
+        true = {"two-sided": not near, "larger": mean > value and not near, "smaller": mean < value and not near}
+        return 0.0 if true[alternative] else 1.0
+    return float(DescrStatsW(values).ttest_mean(value, alternative)[1])
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of all p-values together; None stays None and counts for nothing."""
+    given = [p for p in p_values if p is not None]
+    if len(given) < 2:
+        return list(p_values)
+    gc.freeze()  # multipletests collects garbage at each call, which takes a while where there are many objects
+    try:
+        adjusted = iter(multipletests(given, method="holm")[1])
+    finally:
+        gc.unfreeze()
+    return [None if p is None else float(next(adjusted)) for p in p_values]
+
+
+def smallest(p_values: Sequence[float | None]) -> float | None:
+    """A p-value for "at least one of them is true": the smallest after Holm's correction."""
+    return min((p for p in holm(p_values) if p is not None), default=None)
+
+
+def largest(p_values: Sequence[float | None]) -> float | None:
+    """A p-value for "all of them are true", an intersection-union test; None where one of them has none."""
+    known = [p for p in p_values if p is not None]
+    return max(known) if known and len(known) == len(p_values) else None
+
+
+def more_often(hits: int, of: int, others: int, of_others: int) -> float:
+    """The p-value for a larger share of the first than of the second, by Fisher's exact test."""
+    return float(stats.fisher_exact([[hits, of - hits], [others, of_others - others]], alternative="greater").pvalue)
+
+
+def mostly(hits: int, of: int, alternative: str = "greater") -> float:
+    """The p-value for a share above one half (`greater`) or below (`less`), by the exact binomial test."""
+    return float(stats.binomtest(hits, of, 0.5, alternative=alternative).pvalue)
+
+
+def spreads_differ(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """The p-value for two different spreads, by Brown and Forsythe's test around medians; None below two values."""
+    if min(len(one), len(other)) < 2 or np.ptp([*one]) + np.ptp([*other]) == 0:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):  # all distances from the medians may be equal
+        p = float(stats.levene(one, other, center="median").pvalue)
+    return None if np.isnan(p) else p

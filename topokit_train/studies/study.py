@@ -1,0 +1,122 @@
+"""Study: experiments that are run as a sweep and told as a report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from topokit.errors import InvalidSpecError
+from topokit_train.machine import processor
+from topokit_train.sweeps.folder import State, SweepFolder, write_json
+from topokit_train.sweeps.grid import read_grid
+from topokit_train.sweeps.planned import Planned
+from topokit_train.sweeps.summary import Summary
+from topokit_train.sweeps.sweep import sweep
+
+ABOUT = "study.json"
+PACKAGES = ("topokit", "torch", "numpy", "scipy", "python-graphblas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Experiments, in several sizes, and the report on them.
+
+    Args:
+        name: in STUDIES.
+        grids: budget -> the TOML file of its runs.
+        report: "module:function" of write_report(tables, out, *, force) -> the report's file.
+    """
+
+    name: str
+    grids: Mapping[str, Path]
+    report: str
+
+    def plan(self, budget: str, where: Mapping[str, Any] | None = None) -> tuple[Planned, ...]:
+        """The runs of a budget.
+
+        Args:
+            budget: a key of `grids`.
+            where: settings that say where runs are done: "data_dir", "device" and "threads".
+
+        Raises:
+            InvalidSpecError: no such budget.
+        """
+        if budget not in self.grids:
+            raise InvalidSpecError(f"--budget must be one of {', '.join(self.grids)}, not {budget!r}")
+        return read_grid(self.grids[budget], where)
+
+    def run(
+        self,
+        budget: str,
+        out: Path,
+        *,
+        where: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        scheduler: str | None = None,
+        retry: bool = False,
+    ) -> Summary:
+        """Do all runs of a budget that have not ended, write their tables, and the report on what there is by then.
+
+        Args:
+            budget: a key of `grids`.
+            out: the study's folder, which is a sweep's; made if missing, but not the folders above it.
+            where: as for `plan`.
+            workers: processes on this machine.
+            scheduler: address of a Dask scheduler instead.
+            retry: do the failed runs again.
+
+        Returns:
+            What became of all runs.
+
+        Raises:
+            TopokitError: as `sweep` does; a later call goes on.
+        """
+        runs = self.plan(budget, where)
+        try:
+            return sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry)
+        finally:
+            folder = SweepFolder(out)
+            if folder.tables.exists():
+                write_json(folder.tables / ABOUT, self._about(budget, runs, folder))
+
+    def write_report(self, tables: Path, out: Path, *, force: bool = False) -> Path:
+        """Write the report on the tables of a study, and nothing else: no run is done or looked at.
+
+        Args:
+            tables: the folder of runs.csv, epochs.csv, prunings.csv and study.json.
+            out: the folder that gets report.html, report.md and what they show.
+            force: replace a report that is there.
+
+        Returns:
+            The HTML file.
+
+        Raises:
+            FileFormatError: tables that are missing, damaged or of another version.
+            OutputExistsError: there is a report, and force is not set.
+        """
+        module, _, function = self.report.partition(":")
+        written: Path = getattr(import_module(module), function)(tables, out, force=force)
+        return written
+
+    def _about(self, budget: str, runs: Sequence[Planned], folder: SweepFolder) -> dict[str, Any]:
+        """What study.json says: which study this is, and where its runs were done."""
+        finished = [name for name in {run.name for run in runs} if folder.state(name) is State.FINISHED]
+        return {
+            "study": self.name,
+            "budget": budget,
+            "machine": {
+                "processor": processor(),
+                "cores": psutil.cpu_count(),
+                "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+                "system": platform.platform(terse=True),
+            },
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "seconds": round(sum(folder.result(name)["train_seconds"] for name in finished), 1),
+        }

@@ -1,0 +1,178 @@
+"""The tables that the runs of a study leave, read and checked: all that its report is made of.
+
+runs.csv has a row for each run of each entry of the grid, epochs.csv one for each epoch of each finished run, and
+prunings.csv one for each topology that a pruning run saved. An empty cell is a value that there is none of; accuracies
+are fractions. study.json says where and when they were made.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from topokit.errors import FileFormatError
+
+FORMAT = 1
+STATES = ("finished", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A row of runs.csv: the columns that the report reads."""
+
+    run: str
+    label: str
+    state: str
+    command: str
+    experiment: str
+    arm: str
+    density: float | None
+    times: float | None
+    network: str
+    model: str
+    dataset: str
+    recipe: str
+    epochs: int
+    seed: int
+    validation: int | None
+    method: str
+    edges: int | None
+    topology_density: float | None
+    pruned_sparsity: float | None
+    nonzero_parameters: int | None
+    test_accuracy: float | None
+    validation_accuracy: float | None
+    dead_classes: int | None
+    dead_units: int | None
+    train_seconds: float | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A row of epochs.csv."""
+
+    run: str
+    epoch: int
+    test_accuracy: float | None
+    sparsity: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """A row of prunings.csv."""
+
+    run: str
+    target: float | None
+    sparsity: float
+    accuracy_before: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """All tables of a study.
+
+    Args:
+        study: study.json.
+        runs: all of them, whatever became of them.
+        epochs: run -> its epochs, in order.
+        prunings: run -> the topologies that it saved, in order.
+    """
+
+    study: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    epochs: Mapping[str, tuple[Epoch, ...]]
+    prunings: Mapping[str, tuple[Pruning, ...]]
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that have come to an end."""
+        return tuple(run for run in self.runs if run.state == "finished" and run.test_accuracy is not None)
+
+
+Row = TypeVar("Row", Run, Epoch, Pruning)
+
+
+def read_tables(folder: Path) -> Tables:
+    """Read a study's tables; prunings.csv may be missing where nothing was pruned.
+
+    Raises:
+        FileFormatError: a file or a column is missing, a cell is no such value, or the tables are of a later release.
+    """
+    study = _study(folder / "study.json")
+    runs = _rows(folder / "runs.csv", Run)
+    for run in runs:
+        if run.state not in STATES:
+            raise FileFormatError(f"{folder / 'runs.csv'}: run {run.run} is {run.state!r}, not {', '.join(STATES)}")
+    pruned = folder / "prunings.csv"
+    return Tables(
+        study=study,
+        runs=tuple(runs),
+        epochs=_by_run(sorted(_rows(folder / "epochs.csv", Epoch), key=lambda row: (row.run, row.epoch))),
+        prunings=_by_run(_rows(pruned, Pruning) if pruned.exists() else []),
+    )
+
+
+def _by_run(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row.run, []).append(row)
+    return {run: tuple(members) for run, members in grouped.items()}
+
+
+def _study(path: Path) -> dict[str, Any]:
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileFormatError(f"{path} is missing: give the folder that a study's tables were written to") from None
+    except ValueError as error:
+        raise FileFormatError(f"{path} is no JSON ({error}): write the study's tables again") from None
+    if not isinstance(study, dict):
+        raise FileFormatError(f"{path} must hold one JSON object: write the study's tables again")
+    if study.get("format", FORMAT) != FORMAT:
+        raise FileFormatError(
+            f"{path} is of format {study['format']}, and this release reads {FORMAT}: take the release that wrote it"
+        )
+    return study
+
+
+def _rows(path: Path, kind: type[Row]) -> list[Row]:
+    kinds = get_type_hints(kind)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [field.name for field in fields(kind) if field.name not in (reader.fieldnames or ())]
+            if missing:
+                raise FileFormatError(
+                    f"{path} has no column {', '.join(missing)}: write the tables again with this release"
+                )
+            return [kind(**dict(_values(path, line, row, kinds))) for line, row in enumerate(reader, 2)]
+    except FileNotFoundError:
+        raise FileFormatError(f"{path} is missing: give the folder that a study's tables were written to") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is no table ({error}): write the tables again") from None
+
+
+def _values(
+    path: Path, line: int, row: Mapping[str, str | None], kinds: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    for name, kind in kinds.items():
+        text = row[name]
+        if text is None:
+            raise FileFormatError(f"{path}, row {line}: too few cells; write the tables again")
+        if text == "" and kind is not str:
+            if "None" not in str(kind):
+                raise FileFormatError(f"{path}, row {line}: {name} is empty, and must be given")
+            yield name, None
+            continue
+        convert: Callable[[str], Any] = str if kind is str else int if "int" in str(kind) else float
+        try:
+            yield name, convert(text)
+        except ValueError:
+            raise FileFormatError(f"{path}, row {line}: {name} is {text!r}, which is no number") from None
