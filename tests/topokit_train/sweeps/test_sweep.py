@@ -138,7 +138,7 @@ def test_the_epoch_of_a_pruning_is_the_one_that_its_step_is_in(runs_of, rows_of,
         command = "prune"
         epochs = 3
         batch_size = 500
-        validation = 437  # 1,000 images, 2 steps an epoch
+        validation = 500  # 937 images, 2 steps an epoch
         to = [0.1, 0.9]
         begin = 0.0
         end = 0.6
