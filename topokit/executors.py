@@ -69,7 +69,8 @@ def _cluster(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise MissingDependencyError("a scheduler needs dask: pip install 'topokit[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception too
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong comes as an exception too
     try:
         asyncio.run(_knock(address))
         client: Any = Client(address, timeout=PATIENCE)

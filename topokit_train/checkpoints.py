@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,8 @@ def save(
 ) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
-    What stood at a path is replaced when all of the new file is on the disk.
+    What stood at the paths is replaced when all new files are written, so that stacked networks stay together: if the
+    process is killed meanwhile, they go on from the same epoch.
 
     Args:
         paths: one for each of the trainer's seeds.
@@ -114,21 +116,22 @@ def save(
     moments = _optimizer_states(trainer)
     states = network_states(trainer.model)
     masks = pruner.masks.packed() if pruner else None
-    for k, (path, seed, history, weights, moment) in enumerate(
-        zip(paths, trainer.seeds, trainer.histories, states, moments, strict=True)
-    ):
-        tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
-        state = {
-            "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
-            "metrics": [dataclasses.asdict(metrics) for metrics in history],
-            "scheduler": trainer.scheduler.state_dict(),
-        }
-        if pruner and masks:
-            tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
-            state["pruned"] = pruner.told()[k]
-        metadata = described | {"state": json.dumps(state, allow_nan=False)}
-        metadata["sha256"] = _digest(tensors, metadata)
-        with replacing(path, force=True) as temporary:
+    with ExitStack() as replaced:
+        for k, (path, seed, history, weights, moment) in enumerate(
+            zip(paths, trainer.seeds, trainer.histories, states, moments, strict=True)
+        ):
+            tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
+            state = {
+                "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
+                "metrics": [dataclasses.asdict(metrics) for metrics in history],
+                "scheduler": trainer.scheduler.state_dict(),
+            }
+            if pruner and masks:
+                tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
+                state["pruned"] = pruner.told()[k]
+            metadata = described | {"state": json.dumps(state, allow_nan=False)}
+            metadata["sha256"] = _digest(tensors, metadata)
+            temporary = replaced.enter_context(replacing(path, force=True))
             temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
 
 

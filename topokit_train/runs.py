@@ -120,13 +120,21 @@ def train_all(
     """Train networks that differ in their seeds, each with a folder that is given; else as `train_seeds`.
 
     Args:
-        configs: the settings of each, equal but for their seeds.
+        configs: the settings of each, equal but for their seeds; device, threads and data_dir may differ too.
         wiring: as for `train`; the same for all.
         runs: the folder of each; None for a new one in runs/.
         resume: go on with the runs in these folders.
         force: replace runs that are there.
         explain: say on stderr which kernel each sparse layer has, and why.
+
+    Returns:
+        Their results, in the order of `configs`.
+
+    Raises:
+        InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed is there
+            twice; else as `train`.
     """
+    _require_stack(configs)
     topologies, paths = as_sequence(wiring), [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
@@ -152,6 +160,16 @@ def train_all(
             for result in train_together(group, topologies, dataset, again, resume, explain, ranks)
         ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
+
+
+def _require_stack(configs: Sequence[TrainConfig]) -> None:
+    kinds = {replace(config, seed=0, device="auto", threads=None, data_dir=None) for config in configs}
+    seeds = [config.seed for config in configs]
+    if len(kinds) != 1 or len(set(seeds)) != len(seeds):
+        raise InvalidSpecError(
+            f"what is trained together must differ in its seeds and in nothing else; there are {len(kinds)} kinds of "
+            f"settings, and the seeds {','.join(map(str, seeds))}"
+        )
 
 
 def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:

@@ -11,22 +11,31 @@ from topokit_cli import render
 from topokit_cli.options import FILE, OUTPUT, Command, json_option
 
 if TYPE_CHECKING:
-    from topokit_train.sweeps.summary import Summary, Trouble
+    from topokit_train.sweeps.summary import Summary
+
+FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
 def running_options(command: Command) -> Command:
     """Add the options that say where runs are done; `how_to_run` takes them."""
     options = (
-        click.option("--workers", type=click.IntRange(1), help="Processes that train [one for each core]."),
+        click.option(
+            "--workers", type=click.IntRange(1), metavar="N", help="Processes that train [one for each core]."
+        ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
             help="Dask scheduler whose workers do it instead, such as tcp://host:8786.",
         ),
         click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch."),
-        click.option("--data-dir", type=click.Path(), help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
+        click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
         click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto."),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads of each process [1 of several processes]."),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            metavar="N",
+            help="CPU threads of each process [1 where there are several].",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -48,7 +57,7 @@ def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @click.command("sweep")
 @click.argument("grid", type=FILE)
-@click.option("--out", type=OUTPUT, help="Folder of the runs and tables; here, named after the grid, where left out.")
+@click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
 @running_options
 @click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
 @json_option
@@ -83,15 +92,15 @@ def command(
     from topokit_train.sweeps.summary import summary_of
     from topokit_train.sweeps.sweep import sweep
 
+    if status and running["retry"]:
+        raise click.UsageError("--status does nothing: leave out --retry")
     where, how = how_to_run(running)
     runs = read_grid(grid, where)
     place = out or Path(grid.stem)
-    if status:
-        found = summary_of(runs, SweepFolder(place, make=False))
-    else:
-        found = sweep(runs, place, **how)
+    found = summary_of(runs, SweepFolder(place, make=False)) if status else sweep(runs, place, **how)
     if as_json:
-        render.as_json({"out": str(place), **found.to_json()})
+        tables = str(place / "tables") if (place / "tables").exists() else None
+        render.as_json({"out": str(place), "tables": tables, **found.to_json()})
     else:
         show(found, place)
     ctx.exit(0 if found.complete else 1)
@@ -110,11 +119,9 @@ def show(found: Summary, place: Path) -> None:
     render.grid(head, rows, left=("label", "axes", "test accuracy"))
     click.echo()
     for trouble in found.troubles:
-        click.echo(_told(trouble))
-    total = sum(found.states.values())
-    click.echo(f"{found.states['finished']} of {total} runs finished; {place}/tables has them all")
-
-
-def _told(trouble: Trouble) -> str:
-    why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
-    return f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}"
+        why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
+        click.echo(f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}")
+    if found.troubles:
+        click.echo("--retry does the failed runs once more\n")
+    tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""
+    click.echo(f"{found.states['finished']} of {sum(found.states.values())} runs are finished{tables}")

@@ -14,14 +14,19 @@ VARIES = r"\d+\.\d+%|\d+\.\d+ s|\d\.\d{3}|(?<=fc\d )\d+(?: to \d+)?"
 
 
 def run(document, topokit):
-    """Run every console, python and pycon block; returns how many, and the names that the Python ones made."""
+    """Run every console, python and pycon block, and write every toml block into the file that its first line names.
+
+    Returns how many blocks there are, and the names that the Python ones made.
+    """
     blocks = re.findall(
-        r"^```(console|python|pycon)\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE
+        r"^```(console|python|pycon|toml)\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE
     )
     names = {}
     for language, block in blocks:
         if language == "console":
             run_console(block, topokit)
+        elif language == "toml":
+            Path(block.splitlines()[0].removeprefix("# ")).write_text(block)
         elif language == "python":
             exec(block, names)
         else:
@@ -74,6 +79,14 @@ def test_the_tutorial_on_pruned_models(topokit):
     assert blocks >= 12
     assert Path("masked.safetensors").exists()
     assert names["retrained"].fc1.weight_mask.sum() == 1280
+
+
+def test_the_tutorial_on_sweeps(topokit):
+    blocks, names = run("docs/sweeps.md", topokit)
+    assert blocks >= 7
+    assert len(names["rows"]) == 25
+    assert len(names["radix"]) == 5
+    assert [run.name for run in names["runs"]] == [row["run"] for row in names["rows"]]
 
 
 @pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])

@@ -1,12 +1,17 @@
 """Executors of all three kinds do the same work; what does not answer is an error."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from topokit.errors import InvalidSpecError, UnreachableError
-from topokit.executors import opened
+from topokit.executors import lost_worker, opened
 
 
 def test_one_worker_is_this_process():
@@ -17,6 +22,57 @@ def test_one_worker_is_this_process():
 def test_workers_are_other_processes():
     with opened(2) as executor:
         assert os.getpid() not in {executor.submit(os.getpid).result() for _ in range(4)}
+
+
+def test_a_worker_that_dies_takes_its_own_task_and_no_other():
+    with opened(2) as executor:
+        assert executor.submit(abs, -1).result() == 1
+        long = executor.submit(time.sleep, 1)
+        doomed = executor.submit(signal.raise_signal, signal.SIGKILL)
+        assert lost_worker(doomed.exception())
+        assert long.running()
+        assert [one.result() for one in [executor.submit(abs, -k) for k in range(4)]] == [0, 1, 2, 3]
+        assert long.result() is None
+        wrong = executor.submit(int, "x").exception()
+        assert isinstance(wrong, ValueError)
+        assert not lost_worker(wrong)
+
+
+def test_workers_end_at_once_where_the_block_is_left_by_an_exception():
+    pids, futures = [], []
+
+    def leave():
+        with opened(2) as executor:
+            pids.extend(executor.submit(os.getpid).result() for _ in range(4))
+            futures.extend(executor.submit(time.sleep, 60) for _ in range(4))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert all(future.cancelled() or lost_worker(future.exception(0)) for future in futures)
+    assert not any(map(psutil.pid_exists, pids))
+
+
+PARENT = """
+import os, time
+from topokit.executors import opened
+if __name__ == "__main__":
+    with opened(2) as executor:
+        print(executor.submit(os.getpid).result(), flush=True)
+        executor.submit(time.sleep, 600)
+        executor.submit(time.sleep, 600)
+"""
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert worker.wait(60) is None  # another's child has no exit code, and no exception says that it is gone
 
 
 def test_a_cluster_is_an_executor(cluster):

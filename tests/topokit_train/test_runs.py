@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, what they are called, and what they leave alone."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
 from topokit_train.run_folder import RunFolder
-from topokit_train.runs import default_topology, recorded, train
+from topokit_train.runs import default_topology, recorded, train, train_all
 
 
 def test_what_a_run_leaves_behind(short, straight):
@@ -146,6 +147,25 @@ def test_a_folder_is_used_by_one_at_a_time(short, straight):
     with RunFolder(folder, ""), pytest.raises(TopokitError, match="another process trains in it: wait for it"):
         train(short, default_topology(), run=folder, resume=True)
     assert train(short, default_topology(), run=folder, resume=True) == result
+
+
+def test_seeds_with_folders_anywhere_are_trained_together(tmp_path):
+    config = TrainConfig(epochs=1, batch_size=500)
+    configs = [replace(config, seed=seed) for seed in (5, 2)]
+    results = train_all(configs, default_topology(), [tmp_path / "five", tmp_path / "two"])
+    assert [(result.seed, result.run, result.stacked) for result in results] == [
+        (5, str(tmp_path / "five"), 2),
+        (2, str(tmp_path / "two"), 2),
+    ]
+    assert train_all(configs, default_topology(), [tmp_path / "five", tmp_path / "two"], resume=True) == results
+
+
+@pytest.mark.parametrize("change", [{}, {"seed": 1, "lr": 0.5}, {"seed": 1, "epochs": 2}])
+def test_what_differs_in_more_than_its_seed_is_not_trained_together(tmp_path, change):
+    config = TrainConfig(epochs=1)
+    with pytest.raises(InvalidSpecError, match="must differ in its seeds and in nothing else"):
+        train_all([config, replace(config, **change)], None, [tmp_path / "a", tmp_path / "b"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_topology_is_the_paper_s():

@@ -39,22 +39,16 @@ def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told
         TopokitError: workers die before they begin, or the disk is full; a later call goes on.
         KeyboardInterrupt: Ctrl-C; what is under way keeps the checkpoint of its last epoch.
     """
-    unique = list({run.name: run for run in runs}.values())
-    awaited: set[str] = set()
-    while left := [run for run in unique if not folder.state(run.name).ended]:
-        ready = due(left, folder)
-        busy = [run for run in left if folder.state(run.name) is State.RUNNING]
-        if ready:
+    execution = _Execution(runs, folder, told)
+    while left := execution.left():
+        if due(left, folder):
             starts = folder.starts(left)
             with opened() as executor:
-                lost = _work(executor, left, folder, told)
+                lost = execution.work(executor, left)
             if lost and folder.starts(left) == starts:
                 raise TopokitError("worker processes died before they began a run: see that memory is free")
-        elif busy:
-            for run in busy:
-                if run.name not in awaited:
-                    told(run, State.RUNNING)
-            awaited |= {run.name for run in busy}
+        elif any(folder.state(run.name) is State.RUNNING for run in left):
+            execution.tell(left, State.RUNNING)
             time.sleep(PAUSE)
         else:
             return  # what is left waits for runs that failed
@@ -69,29 +63,55 @@ def due(runs: Iterable[Planned], folder: SweepFolder) -> list[Planned]:
     ]
 
 
-def _work(executor: Executor | None, runs: Sequence[Planned], folder: SweepFolder, told: Told) -> bool:
-    """Do the runs that can be done, those included that wait for one of them; returns whether workers were lost."""
-    blocked, tasks = list(runs), list[Task]()
-    under_way: dict[Future[None], Task] = {}
-    lost = False
-    while True:
-        ready = due(blocked, folder)
-        tasks += tasks_of(ready, folder)
-        names = {run.name for run in ready}
-        blocked = [run for run in blocked if run.name not in names]
-        if executor is None:
-            under_way = {_done_here(task): task for task in tasks[:1]}
-        else:
-            under_way |= {executor.submit(task): task for task in tasks}
-        tasks = tasks[1:] if executor is None else []
-        if not under_way:
-            return lost
-        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-            task = under_way.pop(future)
-            lost |= _outcome(future)
-            for run in task.runs:
-                if folder.state(run.name).ended:
-                    told(run, folder.state(run.name))
+class _Execution:
+    """The runs of a sweep, and what has been told of them. The arguments are those of `carry_out`."""
+
+    def __init__(self, runs: Iterable[Planned], folder: SweepFolder, told: Told):
+        self.runs = {run.name: run for run in runs}
+        self.folder, self.told = folder, told
+        states = {name: folder.state(name) for name in self.runs}
+        self.known = {name: state if state.ended else State.WAITING for name, state in states.items()}
+
+    def left(self) -> list[Planned]:
+        """The runs that have not ended; those that have are told."""
+        self.tell(self.runs.values(), State.FINISHED, State.FAILED)
+        return [run for name, run in self.runs.items() if not self.known[name].ended]
+
+    def tell(self, runs: Iterable[Planned], *states: State) -> None:
+        """Tell of the runs that have come into one of these states."""
+        for run in runs:
+            state = self.folder.state(run.name)
+            if state in states and state is not self.known[run.name]:
+                self.known[run.name] = state
+                self.told(run, state)
+
+    def work(self, executor: Executor | None, runs: Sequence[Planned]) -> bool:
+        """Do the runs that can be done, those included that wait for one of them.
+
+        Returns:
+            Whether there is a task whose worker died before it began; all others are given out again.
+        """
+        blocked, tasks = list(runs), list[Task]()
+        under_way: dict[Future[None], tuple[Task, int]] = {}
+        lost = False
+        while True:
+            ready = due(blocked, self.folder)
+            names = {run.name for run in ready}
+            blocked = [run for run in blocked if run.name not in names]
+            tasks += tasks_of(ready, self.folder)
+            given, tasks = (tasks[:1], tasks[1:]) if executor is None else (tasks, [])
+            for task in given:
+                starts = self.folder.starts(task.runs)
+                under_way[executor.submit(task) if executor else _done_here(task)] = task, starts
+            if not under_way:
+                return lost
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                task, starts = under_way.pop(future)
+                if _is_lost(future):
+                    begun = self.folder.starts(task.runs) > starts
+                    blocked += task.runs if begun else ()
+                    lost = lost or not begun
+                self.tell(task.runs, State.FINISHED, State.FAILED)
 
 
 def _done_here(task: Task) -> Future[None]:
@@ -104,7 +124,7 @@ def _done_here(task: Task) -> Future[None]:
     return future
 
 
-def _outcome(future: Future[None]) -> bool:
+def _is_lost(future: Future[None]) -> bool:
     """Whether the worker was lost that did a task; what else went wrong, and is no run's fault, is raised."""
     try:
         future.result()

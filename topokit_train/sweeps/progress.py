@@ -33,8 +33,10 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.close()
+        if kind is KeyboardInterrupt:
+            self._say(f"stopped after {self.done} of {self.runs} runs: the same command goes on")
 
     def told(self, run: Planned, state: State) -> None:
         """Say what became of a run."""

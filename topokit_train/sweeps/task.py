@@ -38,40 +38,26 @@ class Task:
             DiskError: a full disk.
             RunBusyError: another process does one of them.
         """
+        from topokit_train.runs import train_all  # takes seconds, in which another program may take a run
+
         runs = [run for run in self.runs if not self.folder.state(run.name).ended]
+        folders = [self.folder.run(run.name) for run in runs]
         if not runs:
             return
-        folders = [self.folder.run(run.name) for run in runs]
         try:
-            self._begin(runs, folders)
+            for run, folder in zip(runs, folders, strict=True):
+                _begin(run, folder)
+            nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
+            configs = [_as_begun(run.config, folder) for run, folder in zip(runs, folders, strict=True)]
             with _told_to(folders[0] / LOG):
-                self._do(runs, folders)
+                train_all(configs, nets, folders, resume=True)
         except (RunBusyError, DiskError):
             raise
         except Exception as error:
-            _require_disk(error)
+            _require_disk(error, self.folder.path)
             for folder in folders:
+                folder.mkdir(exist_ok=True)
                 write_json(folder / ERROR, {"type": type(error).__name__, "message": str(error)})
-
-    @staticmethod
-    def _begin(runs: Sequence[Planned], folders: Sequence[Path]) -> None:
-        for run, folder in zip(runs, folders, strict=True):
-            if is_held(folder / LOCK):
-                raise RunBusyError(f"another process does the run in {folder}")
-            folder.mkdir(exist_ok=True)
-            if not (folder / RUN).exists():
-                write_json(folder / RUN, run.identity)
-        if max(map(count_start, folders)) > MOST_STARTS:
-            raise TopokitError(
-                f"its process died {MOST_STARTS} times without an epoch's progress: killed, or out of memory"
-            )
-
-    def _do(self, runs: Sequence[Planned], folders: Sequence[Path]) -> None:
-        from topokit_train.runs import train_all
-
-        nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
-        configs = [_as_begun(run.config, folder) for run, folder in zip(runs, folders, strict=True)]
-        train_all(configs, nets, folders, resume=True)
 
 
 def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
@@ -85,6 +71,18 @@ def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
         for stack in stacks.values()
         for start in range(0, len(stack), LARGEST_STACK)
     ]
+
+
+def _begin(run: Planned, folder: Path) -> None:
+    if is_held(folder / LOCK):
+        raise RunBusyError(f"another process does the run in {folder}")
+    folder.mkdir(exist_ok=True)
+    if not (folder / RUN).exists():
+        write_json(folder / RUN, run.identity)
+    if count_start(folder) > MOST_STARTS:
+        raise TopokitError(
+            f"its process died {MOST_STARTS} times without an epoch's progress: killed, or out of memory"
+        )
 
 
 def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -108,10 +106,13 @@ def _told_to(log: Path) -> Iterator[None]:
         yield
 
 
-def _require_disk(error: BaseException) -> None:
+def _require_disk(error: BaseException, place: Path) -> None:
     """Pass on that a disk is full, as what it is."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in FULL:
-            raise DiskError(f"{error}: nothing is lost, free some space and run the same command again") from None
+            raise DiskError(
+                f"cannot write into {place} ({cause.strerror}); nothing is lost: make room, and run the same command "
+                "again"
+            ) from None
         cause = cause.__cause__

@@ -1,0 +1,233 @@
+"""Grids: which runs they ask for, and what is refused."""
+
+import pytest
+
+import topokit as tk
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit_train.pruning.config import PruneConfig
+from topokit_train.sweeps.grid import read_grid
+
+NET = {"radices": [[2, 2]], "kron": [196, 4, 4]}
+
+
+def test_axes_are_combined_and_the_last_changes_fastest(runs_of):
+    runs = runs_of("""
+        [[runs]]
+        each.recipe = ["modern", "paper"]
+        each.seed = "0-1,7"
+    """)
+    assert [(run.config.recipe, run.config.seed) for run in runs] == [
+        (recipe, seed) for recipe in ("modern", "paper") for seed in (0, 1, 7)
+    ]
+    assert [run.axes for run in runs] == ["recipe=modern"] * 3 + ["recipe=paper"] * 3
+    assert {run.label for run in runs} == {"runs-1"}
+
+
+def test_an_entry_prevails_over_the_defaults_and_an_axis_over_both(runs_of):
+    runs = runs_of("""
+        [defaults]
+        epochs = 3
+        lr = 0.5
+        to = [0.5]
+        [[runs]]
+        epochs = 4
+        each.lr = [0.1, 0.2]
+        [[runs]]
+        command = "prune"
+    """)
+    assert [(run.config.epochs, run.config.lr) for run in runs] == [(4, 0.1), (4, 0.2), (3, 0.5)]
+    assert isinstance(runs[2].config, PruneConfig)
+    assert runs[2].config.to == (0.5,)
+
+
+def test_axes_reach_into_a_topology(runs_of, tmp_path):
+    runs = runs_of("""
+        [[runs]]
+        topology = { family = "bernoulli", widths = [784, 10] }
+        each.topology.density = [0.1, 0.2]
+        each.topology.seed = [5, 6]
+    """)
+    nets = [run.wirings[0].open(tmp_path)[0] for run in runs]
+    expected = [tk.Bernoulli(widths=(784, 10), density=d, seed=s) for d in ("0.1", "0.2") for s in (5, 6)]
+    assert list(map(tk.fingerprint, nets)) == list(map(tk.fingerprint, expected))
+    assert runs[3].axes == "topology.density=0.2, topology.seed=6"
+
+
+def test_whole_topologies_can_be_an_axis(runs_of):
+    runs = runs_of("""
+        [[runs]]
+        each.topology = ["dense", { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100] }]
+    """)
+    assert [len(run.wirings) for run in runs] == [0, 1]
+
+
+def test_what_is_random_is_drawn_by_the_runs_seed_unless_it_has_one(runs_of, tmp_path):
+    table = "{ radices = [[2, 2]], kron = [196, 4, 4], random_equivalent = 'regular' "
+    runs = runs_of(f"""
+        [[runs]]
+        label = "drawn"
+        topology = {table}}}
+        each.seed = "3-4"
+        [[runs]]
+        label = "one"
+        topology = {table}, seed = 4 }}
+        each.seed = "3-4"
+    """)
+    found = [tk.fingerprint(run.wirings[0].open(tmp_path)[0]) for run in runs]
+    net = tk.RadixNet(**NET)
+    three, four = (tk.fingerprint(tk.Regular.twin_of(net, seed)) for seed in (3, 4))
+    assert found == [three, four, four, four]
+
+
+def test_crops_keep_the_end_that_is_asked_for(runs_of, tmp_path):
+    runs = runs_of("""
+        [[runs]]
+        topology = { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100], crop_keep = "last" }
+    """)
+    expected = tk.crop(tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100), keep="last")
+    assert tk.fingerprint(runs[0].wirings[0].open(tmp_path)[0]) == tk.fingerprint(expected)
+
+
+def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
+    net = tk.RadixNet(**NET)
+    tk.save(net, tmp_path / "net.safetensors")
+    tk.save(tk.RadixNet(radices=[(2,)], kron=(2, 5)), tmp_path / "other.safetensors")
+    monkeypatch.chdir(tmp_path.parent)
+    text = """
+        [[runs]]
+        topology = ["net.safetensors", "other.safetensors"]
+    """
+    runs = runs_of(text)
+    first, _ = runs[0].wirings
+    assert tk.fingerprint(first.open(tmp_path)[0]) == tk.fingerprint(net)
+    tk.save(tk.reverse(net), tmp_path / "net.safetensors", force=True)
+    with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
+        first.open(tmp_path)
+
+
+def test_a_pruned_topology_is_that_of_the_run_with_the_same_seed(runs_of):
+    runs = runs_of("""
+        [[runs]]
+        label = "pruned"
+        command = "prune"
+        to = [0.5, 0.9]
+        each.seed = "0-1"
+        [[runs]]
+        topology = { pruned = "pruned" }
+        each.seed = "0-1"
+        each.topology.sparsity = [0.5, 0.9]
+        [[runs]]
+        topology = { pruned = "pruned", sparsity = 0.9, seed = 1 }
+        seed = 7
+    """)
+    zero, one = (run.name for run in runs[:2])
+    assert [(run.needs, run.wirings[0].sparsity) for run in runs[2:]] == [
+        ((zero,), 0.5),
+        ((zero,), 0.9),
+        ((one,), 0.5),
+        ((one,), 0.9),
+        ((one,), 0.9),
+    ]
+
+
+def test_a_run_that_is_asked_for_twice_is_there_once_in_each_entry(runs_of):
+    runs = runs_of("""
+        [[runs]]
+        tags = { arm = "a", density = 0.05 }
+        each.seed = [1, 1, 2]
+        [[runs]]
+        each.seed = "2-2"
+    """)
+    assert [(run.label, run.config.seed) for run in runs] == [("runs-1", 1), ("runs-1", 2), ("runs-2", 2)]
+    assert runs[1].name == runs[2].name
+    assert runs[0].tags == {"arm": "a", "density": "0.05"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no runs: write"),
+        ("runs = []", "holds no runs"),
+        ("runs = 3", "holds no runs"),
+        ("runs = [3]", "holds no runs"),
+        ("[[runs]]\nlabel =", "is no TOML"),
+    ],
+)
+def test_what_holds_no_runs_is_refused(runs_of, text, message):
+    with pytest.raises(FileFormatError, match=message):
+        runs_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[default]\n[[runs]]", "no key of .*grid.toml is named 'default': did you mean defaults"),
+        ("[[runs]]\nlable = 'a'", "grid.toml, runs-1: no key of runs to train is named 'lable': did you mean label"),
+        ("[[runs]]\nepoch = 3", "did you mean epochs"),
+        ("[[runs]]\nto = [0.9]", "no key of runs to train is named 'to'"),
+        ("[defaults]\nbatchsize = 3\n[[runs]]", "defaults: .*'batchsize': did you mean batch_size"),
+        ("[defaults]\nto = [0.9]\n[[runs]]", "defaults: no key of the defaults is named 'to'"),
+        ("defaults = 3\n[[runs]]", "defaults must be a table, not 3"),
+        ("[[runs]]\neach.sede = [1]", "no key of each is named 'sede': did you mean seed"),
+        ("[[runs]]\neach = 3", "each must be a table"),
+        ("[[runs]]\neach.lr = 0.1", "each.lr must be a list of values, not 0.1"),
+        ("[[runs]]\neach.lr = []", "each.lr has no values: give at least one"),
+        ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
+        ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
+        ("[[runs]]\nseed = '0-4'", "--seed must be integers"),
+        ("[[runs]]\nepochs = 'x'", "--epochs must be integers"),
+        ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
+        ("[[runs]]\ndevice = 'cpu'", "device says where runs are done, and not what they are: give --device instead"),
+        ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads says where"),
+        ("[[runs]]\nlabel = 'a'\n[[runs]]\nlabel = 'a'", "a: another entry has this label"),
+        ("[[runs]]\nlabel = 3", "a label must be a text, not 3"),
+        ("[[runs]]\ntags = 'a'", "tags must be a table"),
+        ("[[runs]]\ntags = { seed = 1 }", "the tables have a column seed already"),
+        ("[[runs]]\ncommand = 'prune'\nkeep = 3", "a setting has a value of the wrong kind"),
+        ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "what is pruned is a dense model"),
+        ("[[runs]]\nweights = 'none.safetensors'", "there is no file of weights .*none.safetensors"),
+        ("[[runs]]\ntopology = 3", 'topology must be a table, the name of a file or "dense", not 3'),
+        ("[[runs]]\ntopology = ['dense', 'dense']", "name no other"),
+        ("[[runs]]\ntopology = { radixes = [[2]] }", "no key of a radix-net topology is named 'radixes': .*radices"),
+        ("[[runs]]\ntopology = { family = 'bernouli' }", "did you mean bernoulli"),
+        ("[[runs]]\ntopology = { family = ['a'] }", "no family named"),
+        ("[[runs]]\ntopology = { radices = [[2]], crop_keep = 'last' }", "crop_keep needs crop"),
+        ("[[runs]]\ntopology = { radices = [[2]], seed = 1 }", "seed has no use here: radix-net is not random"),
+        ("[[runs]]\ntopology = { radices = [[2]], random_equivalent = 'twin' }", "random_equivalent must be one of"),
+        (
+            "[[runs]]\ntopology = { pruned = 'a', sparsity = 0.5 }",
+            r"further up \(there is none\), not 'a'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(runs_of, text, message):
+    with pytest.raises(InvalidSpecError, match=message):
+        runs_of(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("topology = { pruned = 'b', sparsity = 0.5 }", r"there are p\), not 'b'"),
+        ("topology = { pruned = 'p', sparsity = 0.7 }", r"must be one that p saves \(0.5, 0.9\), not 0.7"),
+        ("topology = { pruned = 'p' }", "not None"),
+        ("topology = { pruned = 'p', sparsity = 0.5 }\nseed = 9", "exactly one run of p with seed 9, but there are 0"),
+        ("topology = { pruned = 'p', spasity = 0.5 }", "did you mean sparsity"),
+    ],
+)
+def test_a_pruned_topology_that_will_not_be_is_refused(runs_of, entry, message):
+    with pytest.raises(InvalidSpecError, match=message):
+        runs_of(f"[[runs]]\nlabel = 'p'\ncommand = 'prune'\nto = [0.5, 0.9]\n[[runs]]\n{entry}")
+
+
+def test_too_many_runs_are_refused_before_they_are_made(runs_of):
+    many = list(range(1100))
+    with pytest.raises(InvalidSpecError, match="each asks for 1,210,000 runs; the most is 1,000,000"):
+        runs_of(f"[[runs]]\neach.seed = {many}\neach.epochs = {many}")
+
+
+def test_files_that_are_not_there_are_named(runs_of, tmp_path):
+    with pytest.raises(TopokitError, match=r"cannot read .*net.safetensors"):
+        runs_of("[[runs]]\ntopology = 'net.safetensors'")
+    with pytest.raises(TopokitError, match=r"cannot read .*none.toml"):
+        read_grid(tmp_path / "none.toml")

@@ -1,0 +1,90 @@
+"""Runs' names: equal for equal work, the same for ever, and unlike for unlike work."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import topokit as tk
+
+GRID = """
+    [defaults]
+    epochs = 1
+    [[runs]]
+    label = "dense"
+    each.recipe = ["modern", "paper"]
+    [[runs]]
+    label = "radix"
+    topology = { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100] }
+    [[runs]]
+    label = "twin"
+    topology = { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100], random_equivalent = "bernoulli" }
+    seed = 1
+    [[runs]]
+    label = "pruned"
+    command = "prune"
+    to = [0.5, 0.9]
+    [[runs]]
+    label = "retrained"
+    topology = { pruned = "pruned", sparsity = 0.9 }
+"""
+NAMES = [
+    "05b4d9975e9d2975",
+    "0befe9b9f790a358",
+    "0ba4badcaee73be9",
+    "f1e6fe749286c4b6",
+    "27119d09db579418",
+    "679fc92d020ef6df",
+]
+
+
+def test_names_stay_what_they_are(runs_of):
+    assert [run.name for run in runs_of(GRID)] == NAMES, "sweeps that are under way would begin anew"
+
+
+def test_where_a_run_is_done_is_not_in_its_name(runs_of):
+    there = runs_of(GRID, data_dir="data", device="cpu", threads=3)
+    assert {run.config.threads for run in there} == {3}
+    assert [run.name for run in there] == NAMES
+
+
+@pytest.mark.parametrize("change", ["epochs = 2", "seed = 1", "lr = 0.1", "kernel = 'csr'", "topology = 'net'"])
+def test_whatever_changes_the_result_changes_the_name(runs_of, tmp_path, change):
+    tk.save(tk.RadixNet(radices=[(2,)]), tmp_path / "net")
+    one, two = runs_of(f"[[runs]]\n[[runs]]\n{change}")
+    assert one.name != two.name
+
+
+def test_labels_and_tags_are_not_in_the_name(runs_of):
+    one, two = runs_of("[[runs]]\nlabel = 'a'\ntags = { arm = 'x' }\n[[runs]]")
+    assert one.name == two.name
+
+
+def test_a_file_counts_by_what_is_in_it(runs_of, tmp_path):
+    net = tk.RadixNet(radices=[(2, 3)])
+    tk.save(net, tmp_path / "one.safetensors")
+    tk.save(net, tmp_path / "two.npz", to="npz")
+    tk.save(tk.reverse(net), tmp_path / "three.safetensors")
+    for name, value in (("w1", 1), ("w2", 1), ("w3", 2)):
+        (tmp_path / name).write_bytes(safetensors.numpy.save({"fc1.weight": np.full((2, 2), value, np.float32)}))
+    files = ("one.safetensors", "two.npz", "three.safetensors")
+    runs = runs_of("".join(f"[[runs]]\ntopology = '{name}'\n" for name in files))
+    assert runs[0].name == runs[1].name != runs[2].name
+    runs = runs_of("[[runs]]\neach.weights = ['w1', 'w2', 'w3']")
+    assert len(runs) == 2
+    assert len({run.name for run in runs}) == 2
+
+
+def test_seeds_of_one_wiring_are_a_stack(runs_of):
+    runs = runs_of("""
+        [[runs]]
+        each.lr = [0.1, 0.2]
+        each.seed = "0-1"
+        [[runs]]
+        model = "lenet-5"
+        each.seed = "0-1"
+        [[runs]]
+        topology = { family = "bernoulli", widths = [784, 300, 100], density = 0.1 }
+        each.seed = "0-1"
+    """)
+    assert runs[0].stack == runs[1].stack
+    assert len({run.stack for run in runs}) == 2 + 2 + 2
