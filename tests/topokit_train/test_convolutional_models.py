@@ -1,6 +1,7 @@
 """LeNet-5: its slots for any image, its function as it is mostly written, and what fills it."""
 
 import json
+from math import prod
 
 import numpy as np
 import pytest
@@ -69,6 +70,15 @@ def test_the_published_shapes():
         "fc2": (84, 120),
         "fc3": (10, 84),
     }
+
+
+@pytest.mark.parametrize(("times", "image"), [(2, (1, 28, 28)), (2, (3, 24, 24)), (10, (1, 28, 28)), (10, (3, 24, 24))])
+def test_bigger_ones_have_so_many_times_the_weights_in_the_layers_that_become_sparse(times, image):
+    small, big = (
+        sum(prod(shapes(model, image)[layer]) for layer in ("conv2", "fc1"))
+        for model in ("lenet-5", f"lenet-5-x{times}")
+    )
+    assert big / small == pytest.approx(times, rel=0.005)
 
 
 @pytest.mark.parametrize("image", [(1, 1, 1), (3, 1, 1), (1, 8, 8), (1, 5, 28), (2, 7, 9), (3, 25, 24)], ids=str)

@@ -19,6 +19,8 @@ NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
 
 
 CONVOLUTIONAL = {
+    "lenet-5-x2": [tk.Bernoulli(widths=widths, density=".05", seed=0) for widths in ((700, 71), (3479, 543))],
+    "lenet-5-x10": [tk.Bernoulli(widths=widths, density=".01", seed=0) for widths in ((1575, 158), (7742, 1214))],
     "lenet-5": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((500, 50), (2450, 384))],
     "lenet-5-classic": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((150, 16), (400, 120, 84))],
 }
