@@ -75,9 +75,8 @@ class Workers(Executor):
 
 
 def _begin(watched: Connection) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches every process of a terminal; the first ends the others
+    # Ctrl-C reaches every process of a terminal; the first ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy, GraphBLAS or torch are there: one core a process
     Thread(target=_leave_with, args=(watched,), daemon=True).start()
 
