@@ -13,6 +13,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import load_all
 from topokit.layered import Layered
+from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
@@ -135,7 +136,9 @@ def train_all(
             twice; else as `train`.
     """
     _require_stack(configs)
-    topologies, paths = as_sequence(wiring), [None if run is None else Path(run) for run in runs]
+    # a spec would draw its edges anew for every checkpoint
+    topologies = tuple(net.build() if isinstance(net, Spec) else net for net in as_sequence(wiring))
+    paths = [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
     ranks = join()

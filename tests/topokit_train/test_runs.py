@@ -180,3 +180,10 @@ def test_digits_reach_their_target_with_default_settings(tmp_path):
         train(TrainConfig(seed=seed), default_topology(), run=tmp_path / str(seed)).test_accuracy for seed in range(3)
     ]
     assert sum(accuracies) / 3 >= 0.89
+
+
+def test_a_topology_that_is_only_described_is_drawn_once_for_all_epochs(short, tmp_path, monkeypatch):
+    drawn, arrays = [], tk.Regular.arrays
+    monkeypatch.setattr(tk.Regular, "arrays", lambda self, i, buffers: drawn.append(i) or arrays(self, i, buffers))
+    train(short, tk.Regular(like=default_topology(), seed=0), run=tmp_path / "run")
+    assert sorted(drawn) == [0, 1]
