@@ -41,7 +41,7 @@ def command(
     what is missing. Exit 0 if all runs are finished, 1 if some are not.
 
     \b
-    topokit study training-behavior                      two minutes, on the digits that come along
+    topokit study training-behavior                      about a minute, on the digits that come along
     topokit study training-behavior --budget small       some hours on two cores, with MNIST and CIFAR-10
     topokit study training-behavior --tables docs/study/tables --out report
     """  # noqa: D301 (click wants the control character)

@@ -165,9 +165,15 @@ def _shifts(series: Sequence[Series]) -> dict[int, float]:
     return shifts
 
 
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # these axes were made by one
+    return figure
+
+
 def _points(axes: Axes, series: Series, shift: float, order: float) -> None:
     style = style_of(series.style)
-    beside = ScaledTranslation(shift / 72, 0, axes.get_figure(root=True).dpi_scale_trans)  # type: ignore[union-attr]
+    beside = ScaledTranslation(shift / 72, 0, _figure(axes).dpi_scale_trans)
     axes.errorbar(
         [value.x for value in series.values],
         [value.y for value in series.values],
@@ -196,7 +202,7 @@ def _line(axes: Axes, series: Series) -> None:
 
 def _name(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
     """Names beside the right ends of the lines, in their colours, moved apart where they would overlap."""
-    apart = _LINE * axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    apart = _LINE * _figure(axes).dpi / 72
     heights: list[float] = []
     labels = sorted(labels)
     for height, _, _ in labels:

@@ -67,6 +67,31 @@ class Finding:
     missing: str = ""
 
 
+Combine = Callable[[Sequence[float | None]], float | None]
+"""From the p-values of effects to that of the finding that rests on them: their smallest or largest."""
+
+
+def of_greatest(where: str, effects: Sequence[Effect], holds: Combine, fails: Combine) -> list[Finding]:
+    """The finding that some effects make, told by the greatest of them; none without effects.
+
+    Args:
+        where: the case.
+        effects: the comparisons that it rests on.
+        holds: combines their p-values for the claim.
+        fails: combines those for its contrary.
+    """
+    if not effects:
+        return []
+    finding = Finding(
+        where=where,
+        effects=tuple(effects),
+        headline=max(effects, key=lambda effect: effect.value),
+        p_holds=holds([effect.p_holds for effect in effects]),
+        p_fails=fails([effect.p_fails for effect in effects]),
+    )
+    return [finding]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A sentence that the runs can show to be right or wrong.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.machine import processor
 from topokit_train.run_folder import RESULT
 from topokit_train.sweeps.folder import RUN, State, SweepFolder, write_json
@@ -64,7 +65,7 @@ class Study:
         scheduler: str | None = None,
         retry: bool = False,
     ) -> Summary:
-        """Do all runs of a budget that have not ended, write their tables, and the report on what there is by then.
+        """Do all runs of a budget that have not ended, and write the tables that a report is made of.
 
         Args:
             budget: a key of `grids`.
@@ -82,11 +83,19 @@ class Study:
         """
         runs = self.plan(budget, where)
         try:
-            return sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry)
-        finally:
-            folder = SweepFolder(out)
-            if folder.tables.exists():
-                write_json(folder.tables / ABOUT, self._about(budget, runs, folder))
+            found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry)
+        except BaseException:
+            with suppress(TopokitError):  # what went wrong before is what the user is told
+                self._tell(budget, runs, out)
+            raise
+        self._tell(budget, runs, out)
+        return found
+
+    def _tell(self, budget: str, runs: Sequence[Planned], out: Path) -> None:
+        """Write study.json beside the tables, where there are any."""
+        folder = SweepFolder(out, make=False)
+        if folder.tables.exists():
+            write_json(folder.tables / ABOUT, self._about(budget, runs, folder))
 
     def write_report(self, tables: Path, out: Path, *, force: bool = False) -> Path:
         """Write the report on the tables of a study, and nothing else: no run is done or looked at.

@@ -115,6 +115,7 @@ class _Execution:
 
 
 def _done_here(task: Task) -> Future[None]:
+    """What an executor would give: errors of any kind are kept for whoever asks for the result."""
     future: Future[None] = Future()
     try:
         task()

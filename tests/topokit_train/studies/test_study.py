@@ -100,7 +100,6 @@ def same_files(one, other):
     return names
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="no study is committed")
 def test_the_committed_report_is_that_of_the_committed_tables(tmp_path):
     shutil.copytree(COMMITTED / "tables", tmp_path / "tables")
     STUDY.write_report(tmp_path / "tables", tmp_path / "out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topokit_train.studies.claims.topologies import place_name, radix_name, sparse_places
-from topokit_train.studies.findings import Claim, Effect, Finding, effect_of
+from topokit_train.studies.findings import Claim, Effect, Finding, effect_of, of_greatest
 from topokit_train.studies.samples import Samples, samples
 from topokit_train.studies.statistics import largest, paired, smallest
 from topokit_train.studies.tables import Tables
@@ -22,36 +22,20 @@ def _against_dense(found: Samples, arm: str, holds: str, fails: str) -> list[Eff
 
 
 def _below_dense(tables: Tables) -> list[Finding]:
-    findings = []
-    for found in samples(tables, "same-size"):
-        effects = _against_dense(found, "radix", "below", "not_below")
-        if effects:
-            findings.append(
-                Finding(
-                    where=str(found.case),
-                    effects=tuple(effects),
-                    headline=max(effects, key=lambda effect: effect.value),
-                    p_holds=largest([effect.p_holds for effect in effects]),
-                    p_fails=smallest([effect.p_fails for effect in effects]),
-                )
-            )
-    return findings
+    return [
+        finding
+        for found in samples(tables, "same-size")
+        for finding in of_greatest(
+            str(found.case), _against_dense(found, "radix", "below", "not_below"), largest, smallest
+        )
+    ]
 
 
 def _larger(tables: Tables) -> list[Finding]:
     findings = []
     for found in samples(tables, "same-edges"):
         effects = [e for arm in ("radix", "random") for e in _against_dense(found, arm, "positive", "negative")]
-        if effects:
-            findings.append(
-                Finding(
-                    where=str(found.case),
-                    effects=tuple(effects),
-                    headline=max(effects, key=lambda effect: effect.value),
-                    p_holds=smallest([effect.p_holds for effect in effects]),
-                    p_fails=largest([effect.p_fails for effect in effects]),
-                )
-            )
+        findings += of_greatest(str(found.case), effects, smallest, largest)
     return findings
 
 

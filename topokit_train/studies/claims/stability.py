@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import stdev
 
-from topokit_train.studies.findings import Claim, Effect, Finding
+from topokit_train.studies.findings import Claim, Effect, Finding, of_greatest
 from topokit_train.studies.samples import NAMES, Samples, samples
 from topokit_train.studies.statistics import more_often, mostly, smallest, spreads_differ
 from topokit_train.studies.tables import Run, Tables
@@ -29,16 +29,7 @@ def _unstable(tables: Tables) -> list[Finding]:
             for arm, x in places
             for effect in _spread([*found.seeds(arm, x).values()], dense, f"{arm}, {1 - x:g}")
         ]
-        if effects:
-            findings.append(
-                Finding(
-                    where=str(found.case),
-                    effects=tuple(effects),
-                    headline=max(effects, key=lambda effect: effect.value),
-                    p_holds=smallest([effect.p_holds for effect in effects]),
-                    p_fails=smallest([effect.p_fails for effect in effects]),
-                )
-            )
+        findings += of_greatest(str(found.case), effects, smallest, smallest)
     return findings
 
 

@@ -1,8 +1,8 @@
-"""The study of "Training Behavior of Sparse Neural Network Topologies" (Alford, Robinett, Milechin, Kepner 2018,
-arXiv:1810.00299): its experiments with several seeds.
+"""The study of arXiv:1810.00299: its experiments, with several seeds.
 
-Each budget is a grid: TOML files that `topokit sweep` reads too.
-"""  # noqa: D205 (the title is long)
+"Training Behavior of Sparse Neural Network Topologies", Alford, Robinett, Milechin, Kepner 2018. Each budget is a grid,
+a TOML file that `topokit sweep` reads too.
+"""
 
 from __future__ import annotations
 
