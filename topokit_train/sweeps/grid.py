@@ -106,8 +106,9 @@ class _Reader:
         names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]
         self._used += names
         _require_settings(entry, (*ENTRY, *names), f"of runs to {command}")
-        axes = list(axes_of(_table(entry.get(EACH, {}), EACH)))
-        _require_settings((place[0] for place, _ in axes), ("topology", *names), f"of {EACH}")
+        each = _table(entry.get(EACH, {}), EACH)
+        _require_settings(each, ("topology", *names), f"of {EACH}")
+        axes = list(axes_of(each))
         given = {name: value for name, value in (*self.defaults.items(), *entry.items()) if name in names}
         given["topology"] = entry.get("topology", DENSE)
         tags = _tags(_table(entry.get("tags", {}), "tags"))

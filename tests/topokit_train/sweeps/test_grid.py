@@ -169,6 +169,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[defaults]\nto = [0.9]\n[[runs]]", "defaults: no key of the defaults is named 'to'"),
         ("defaults = 3\n[[runs]]", "defaults must be a table, not 3"),
         ("[[runs]]\neach.sede = [1]", "no key of each is named 'sede': did you mean seed"),
+        ("[[runs]]\neach.sede = '0-4'", "no key of each is named 'sede': did you mean seed"),
         ("[[runs]]\neach = 3", "each must be a table"),
         ("[[runs]]\neach.lr = 0.1", "each.lr must be a list of values, not 0.1"),
         ("[[runs]]\neach.lr = []", "each.lr has no values: give at least one"),
