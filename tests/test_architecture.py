@@ -25,6 +25,10 @@ ROOMS = [  # each may import what stands after it
     *("recipes", "families"),
     *("allocation", "transforms", "spec", "topology", "layered", "csr", "errors"),
 ]
+TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
+    *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
+    *("feeding", "optimisation", "config", "models", "initialisation", "layers", "kernels"),
+]
 BESIDE_ERRORS = {"_registry", "_workers", "executors"}
 
 
@@ -61,6 +65,19 @@ def test_topokit_imports_only_to_the_right(path):
 )
 def test_topokit_train_does_not_import_the_command_line(path):
     assert not [module for module, _ in imports(path) if module.split(".")[0] in ("topokit_cli", "click")]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "topokit_train").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_topokit_train_imports_only_to_the_right(path):
+    here = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if here == "__init__":
+        return
+    for module, line in imports(path):
+        if module.startswith("topokit_train.") and (there := room(module)) != here and there in TRAINING_ROOMS:
+            assert here in TRAINING_ROOMS, f"{path}:{line}: {here} stands on the ground and imports {module}"
+            assert TRAINING_ROOMS.index(there) > TRAINING_ROOMS.index(here), f"{path}:{line} imports {module}"
 
 
 def loaded_after(code):

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topokit_train.config import TrainConfig
-    from topokit_train.convolution import SparseConv2d
     from topokit_train.custom_masks import apply_masks
-    from topokit_train.layers import SparseLinear, sparsify
-    from topokit_train.runs import train
+    from topokit_train.layers.convolution import SparseConv2d
+    from topokit_train.layers.linear import SparseLinear, sparsify
+    from topokit_train.runs.train import train
     from topokit_train.weights import read_weights
 
 __all__ = ["SparseConv2d", "SparseLinear", "TrainConfig", "apply_masks", "read_weights", "sparsify", "train"]
 
 _PLACES = {
-    "SparseConv2d": "topokit_train.convolution",
-    "SparseLinear": "topokit_train.layers",
+    "SparseConv2d": "topokit_train.layers.convolution",
+    "SparseLinear": "topokit_train.layers.linear",
     "TrainConfig": "topokit_train.config",
     "apply_masks": "topokit_train.custom_masks",
     "read_weights": "topokit_train.weights",
-    "sparsify": "topokit_train.layers",
-    "train": "topokit_train.runs",
+    "sparsify": "topokit_train.layers.linear",
+    "train": "topokit_train.runs.train",
 }
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from topokit_train.sparse import SparseModule
-from topokit_train.stacks import parameters_of
+from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.stacks import parameters_of
 
 DEVIATION = {"linear": 0.04, "convolution": 0.05}
 BIAS = {"linear": 0.1, "convolution": 0.0}

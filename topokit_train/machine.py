@@ -1,21 +1,15 @@
-"""The machine a run uses: its device, and how many CPU threads."""
+"""The machine: its devices, its processor, and how many of its threads torch uses."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 
 import torch
 
 from topokit.errors import InvalidSpecError
-from topokit_train.config import TrainConfig
-from topokit_train.datasets import Dataset
-from topokit_train.models import Wiring, slots_for
-
-SMALL_STEP = 10**8  # products of a weight and a number, in one step forward
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,25 +29,6 @@ def resolve_device(name: str) -> torch.device:
     if wanted not in there:
         raise InvalidSpecError(f"--device {name} is not there: this machine has {', '.join(there)}")
     return torch.device(wanted)
-
-
-def suitable_threads(config: TrainConfig, wiring: Wiring, dataset: Dataset, networks: int = 1) -> int:
-    """How many CPU threads to train with: one for a small model, torch's own choice for others.
-
-    Sharing out a millisecond's work gains nothing, and where other programs use the cores as well, waiting
-    for the slowest thread makes a step ten times as long.
-
-    Args:
-        config: the settings.
-        wiring: topologies that fill the model's slots; none for a dense model.
-        dataset: what to train on.
-        networks: how many are stacked.
-    """
-    table = slots_for(config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
-    _, rows, columns = dataset.input_shape
-    weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
-    products = networks * config.batch_size * weights
-    return 1 if products < SMALL_STEP else torch.get_num_threads()
 
 
 def processor() -> str:

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from topokit.errors import TopokitError
-from topokit_train.choice import Choice
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.feed import Feed
+from topokit_train.feeding.feed import Feed
 from topokit_train.initialisation import draw_truncated_normal
+from topokit_train.layers.choice import Choice
+from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.stacks import load_network_states
 from topokit_train.metrics import Metrics
 from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
-from topokit_train.sparse import SparseModule
-from topokit_train.stacks import load_network_states
 from topokit_train.streams import WEIGHTS, torch_stream
 
 TEST_BATCH = 4096

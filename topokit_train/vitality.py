@@ -17,8 +17,8 @@ from topokit.layered import Layer
 from topokit.measures.effective import effective
 from topokit.topology import Topology
 from topokit_train.initialisation import weights_of
-from topokit_train.sparse import SparseModule
-from topokit_train.stacks import StackedLinear, StackedSparse, network_states
+from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states
 from topokit_train.training import Trainer
 
 Nodes = NDArray[np.int64]

@@ -55,7 +55,7 @@ def command(
     topokit prune --to .9 --rewind initial --run ticket
     topokit train --topology ticket/topology-0.9.safetensors --weights ticket/rewind.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs import train, train_seeds
+    from topokit_train.runs.train import train, train_seeds
 
     config, seeds, _ = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
     if seeds is None:

@@ -89,7 +89,7 @@ def command(
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train     one run, each batch shared by 2 processes
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs import train, train_seeds
+    from topokit_train.runs.train import train, train_seeds
 
     if tune:
         if _was_given(ctx, "kernel"):
@@ -119,7 +119,7 @@ def what_to_do(
         seeds: of several networks, None where there is one.
         resumed: the folder of a run that goes on.
     """
-    from topokit_train.runs import SEED, recorded, recorded_seeds
+    from topokit_train.runs.train import SEED, recorded, recorded_seeds
 
     if seeds is not None and _was_given(ctx, "seed"):
         raise click.UsageError("give --seed or --seeds, not both")
@@ -197,7 +197,7 @@ def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple
     if len(files) > 1 and source.given:
         raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")
     if not files and not source.given:
-        from topokit_train.runs import default_wiring
+        from topokit_train.runs.train import default_wiring
 
         return default_wiring(model)
     nets = (

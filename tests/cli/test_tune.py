@@ -2,7 +2,7 @@
 
 import pytest
 
-from topokit_train import choice
+from topokit_train.layers import choice
 
 SHORT = ("train", "--epochs", 1, "--batch-size", 500)
 

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 from topokit_train.machine import cpu_threads
-from topokit_train.runs import default_topology, train
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import default_topology, train
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def straight(short, tmp_path_factory):
 def threads(monkeypatch):
     """The thread counts that runs ask for; they stay with the one there is, as more are slow on a busy machine."""
     asked = []
-    monkeypatch.setattr("topokit_train.jobs.cpu_threads", lambda count: nullcontext(asked.append(count)))
+    monkeypatch.setattr("topokit_train.runs.jobs.cpu_threads", lambda count: nullcontext(asked.append(count)))
     return asked
 
 

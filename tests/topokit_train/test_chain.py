@@ -8,7 +8,7 @@ from topokit import RadixNet, Topology, permute
 from topokit.layered import Layer
 from topokit_train.chain import Dense, Link, chain
 from topokit_train.kernels import KERNELS
-from topokit_train.stacks import SideBySide
+from topokit_train.layers.stacks import SideBySide
 
 WIDTHS = (12, 12, 12, 5)
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit_train.augmentation import central_crop
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import cifar10, load_dataset
 from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER, load
-from topokit_train.runs import train, train_seeds
+from topokit_train.feeding.augmentation import central_crop
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

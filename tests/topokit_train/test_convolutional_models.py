@@ -14,16 +14,17 @@ import topokit as tk
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import load_all
 from topokit.masking import fill_all, wirings
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
-from topokit_train.convolution import SparseConv2d
 from topokit_train.datasets import Dataset
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
-from topokit_train.machine import cpu_threads, suitable_threads
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.machine import cpu_threads
 from topokit_train.models import slots
 from topokit_train.models.networks import build_model
-from topokit_train.runs import default_wiring, recorded, recorded_seeds, train, train_seeds
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.train import default_wiring, recorded, recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,7 +51,7 @@ def small(monkeypatch):
         test_labels=labels[100:140],
         classes=10,
     )
-    monkeypatch.setattr("topokit_train.runs.load_dataset", lambda *_: data)
+    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: data)
     return data
 
 

@@ -10,10 +10,10 @@ from torch import nn
 import topokit as tk
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.linear import SparseLinear
 from topokit_train.models import MODELS, slots, slots_for
 from topokit_train.models.networks import build_model, count_parameters
-from topokit_train.runs import default_topology
+from topokit_train.runs.train import default_topology
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
 

@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import topokit as tk
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.initialisation import draw_truncated_normal
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.stacks import network_states
 from topokit_train.models.networks import build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
-from topokit_train.runs import default_topology, train, train_seeds
-from topokit_train.stacks import network_states
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import default_topology, train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,9 +11,9 @@ from torch.nn.utils import prune
 
 from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidSpecError
-from topokit_train.convolution import SparseConv2d
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear, sparsify
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.linear import SparseLinear, sparsify
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
 WEIGHTS = ("0.weight", "2.weight")
@@ -194,8 +194,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from topokit import RadixNet
-from topokit_train.convolution import SparseConv2d
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.linear import SparseLinear
 
 def steps(model, x):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -9,8 +9,9 @@ import torch
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
-from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
-from topokit_train.runs import default_topology
+from topokit_train.machine import cpu_threads, resolve_device
+from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ from torch import nn
 
 import topokit as tk
 from topokit_train.config import TrainConfig
+from topokit_train.layers.stacks import load_network_states, network_states
 from topokit_train.models.networks import build_model
 from topokit_train.results import results_of
-from topokit_train.runs import default_topology
-from topokit_train.stacks import load_network_states, network_states
+from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
 from topokit_train.vitality import dead_units, effective_sparsities
 

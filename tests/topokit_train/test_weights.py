@@ -19,7 +19,7 @@ from topokit.formats import as_tensors
 from topokit.topology import layer_digest
 from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
-from topokit_train.runs import default_topology
+from topokit_train.runs.train import default_topology
 from topokit_train.weights import READERS
 
 
@@ -80,7 +80,7 @@ def test_extraction_from_a_trained_topology_is_the_topology(kernel, tmp_path):
 
 
 def test_the_numbers_of_a_sparse_layer_lie_where_its_edges_are(tmp_path):
-    from topokit_train.checkpoints import load
+    from topokit_train.runs.checkpoints import load
 
     net = Bernoulli(widths=(784, 12, 10), density=".05", seed=3)
     train(TrainConfig(model="mlp", epochs=1, batch_size=500), net, run=tmp_path / "run")

@@ -47,7 +47,7 @@ class Dataset:
         test_labels: shape (M,).
         classes: number of classes.
         crop: (rows, columns) of the part that a network sees of an image: in training a random one, mirrored and
-            recoloured at random, see `topokit_train.augmentation`; in tests the middle. None: all of each image.
+            recoloured at random, see `topokit_train.feeding.augmentation`; in tests the middle. None: all of an image.
     """
 
     name: str

@@ -14,13 +14,13 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.masking import fill_all
 from topokit_train.chain import Dense, Link, chain
-from topokit_train.convolution import SparseConv2d
 from topokit_train.kernels.base import BATCH
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.normalisation import LocalResponseNorm
+from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
 from topokit_train.models import MODELS, Image, Wiring, as_sequence, slots_for
-from topokit_train.normalisation import LocalResponseNorm
-from topokit_train.sparse import SparseModule
-from topokit_train.stacks import StackedLinear, StackedSparse, copies_in
 
 
 class MultilayerPerceptron(nn.Module):
@@ -128,7 +128,7 @@ def build_model(
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
         device: where it lives.
         generator: a CPU generator; torch's global one where left out.
-        copies: how many networks to stack in one, see `topokit_train.stacks`; the weights of more than one are
+        copies: how many networks to stack in one, see `topokit_train.layers.stacks`; the weights of more than one are
             left for `load_network_states`.
         shared: whether stacked networks read the same images.
         batch: images in one step, for the choice of kernels.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
+from topokit_train.layers.stacks import copies_in, parameters_of, split
 from topokit_train.pruning.magnitude import Rows
-from topokit_train.stacks import copies_in, parameters_of, split
 
 BoolArray = NDArray[np.bool_]
 

@@ -13,6 +13,7 @@ import torch
 
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import replacing
+from topokit_train.layers.stacks import network_states
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import INITIAL, PruneConfig
 from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
@@ -20,7 +21,6 @@ from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.metrics import PruneMetrics
 from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
 from topokit_train.pruning.wiring import FILES, file_name, save_wiring
-from topokit_train.stacks import network_states
 from topokit_train.training import Trainer
 
 REWIND = "rewind.safetensors"

@@ -16,7 +16,7 @@ import psutil
 
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.machine import processor
-from topokit_train.run_folder import RESULT
+from topokit_train.runs.folder import RESULT
 from topokit_train.sweeps.folder import RUN, State, SweepFolder, write_json
 from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.planned import Planned

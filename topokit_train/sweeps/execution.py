@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 
 from topokit.errors import TopokitError, UnreachableError
 from topokit.executors import lost_worker
-from topokit_train.run_folder import RunBusyError
+from topokit_train.runs.folder import RunBusyError
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.task import Task, tasks_of

@@ -12,7 +12,7 @@ from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats import replacing
-from topokit_train.run_folder import LOCK, METRICS, RESULT, is_held
+from topokit_train.runs.folder import LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.planned import Planned
 
 KIND = "topokit.sweep"

@@ -12,7 +12,7 @@ from typing import Any
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit_train.datasets import load_dataset
-from topokit_train.run_folder import METRICS
+from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, RESULTS, SETTINGS, WIRING, tags_of
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned

@@ -11,7 +11,7 @@ from threading import current_thread, main_thread
 
 from topokit.errors import TopokitError
 from topokit_train.config import TrainConfig
-from topokit_train.run_folder import CHECKPOINT, LOCK, RunBusyError, is_held
+from topokit_train.runs.folder import CHECKPOINT, LOCK, RunBusyError, is_held
 from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start, write_json
 from topokit_train.sweeps.planned import Planned
 
@@ -38,7 +38,7 @@ class Task:
             DiskError: a full disk.
             RunBusyError: another process does one of them.
         """
-        from topokit_train.runs import train_all  # takes seconds, in which another program may take a run
+        from topokit_train.runs.train import train_all  # takes seconds, in which another program may take a run
 
         runs = [run for run in self.runs if not self.folder.state(run.name).ended]
         folders = [self.folder.run(run.name) for run in runs]
@@ -87,7 +87,7 @@ def _begin(run: Planned, folder: Path) -> None:
 
 def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
     """The settings with the device, threads and names of files that a run was begun with, as it goes on with these."""
-    from topokit_train.checkpoints import load
+    from topokit_train.runs.checkpoints import load
 
     path = folder / CHECKPOINT
     if not path.exists():

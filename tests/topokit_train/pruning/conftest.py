@@ -5,7 +5,7 @@ import torch
 
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.pruner import Pruner
-from topokit_train.runs import train
+from topokit_train.runs.train import train
 from topokit_train.training import Trainer
 
 

@@ -5,7 +5,7 @@ import pytest
 from topokit_train.models import slots
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.notes import notes
-from topokit_train.runs import train, train_seeds
+from topokit_train.runs.train import train, train_seeds
 
 NOTE = (
     "--to 0.99 leaves 10 of 1,000 weights of fc3, fewer than 3 for each class, and classes may be lost: "

@@ -12,10 +12,10 @@ import pytest
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.runs import default_topology, recorded, train, train_seeds
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import default_topology, recorded, train, train_seeds
 from topokit_train.training import Trainer
 
 SLOTS = ("fc1.weight", "fc2.weight", "fc3.weight")
@@ -140,7 +140,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.runs import train
+from topokit_train.runs.train import train
 train(PruneConfig(epochs=30, batch_size=300, to=(.5, .9)), run=Path(sys.argv[1]), resume=True)
 """
 

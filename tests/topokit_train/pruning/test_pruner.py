@@ -7,9 +7,9 @@ from safetensors.numpy import load_file
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit_train.layers.stacks import network_states
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.pruner import Pruner
-from topokit_train.stacks import network_states
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -272,7 +272,7 @@ def test_a_weight_that_is_no_number_is_named(pruning):
 
 def test_a_sparse_model_is_refused():
     net = tk.RadixNet(radices=[(2, 2)]).build()
-    from topokit_train.layers import sparsify
+    from topokit_train.layers.linear import sparsify
 
     model = sparsify(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)), net)
     with pytest.raises(InvalidSpecError, match="pruning begins with a dense model"):

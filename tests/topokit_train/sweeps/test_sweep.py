@@ -9,7 +9,7 @@ import time
 import pytest
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit_train.runs import train
+from topokit_train.runs.train import train, train_all
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.summary import summary_of
 from topokit_train.sweeps.sweep import sweep
@@ -52,17 +52,15 @@ def quick(monkeypatch):
 @pytest.fixture
 def broken(monkeypatch):
     """Lets every run of these models fail: a set to add to and to remove from."""
-    from topokit_train import runs
 
     models = set()
-    real = runs.train_all
 
-    def train_all(configs, *args, **more):
+    def breaking(configs, *args, **more):
         if configs[0].model in models:
             raise ValueError("broken on purpose")
-        return real(configs, *args, **more)
+        return train_all(configs, *args, **more)
 
-    monkeypatch.setattr(runs, "train_all", train_all)
+    monkeypatch.setattr("topokit_train.runs.train.train_all", breaking)
     return models
 
 
@@ -170,7 +168,7 @@ def test_a_run_of_a_sweep_is_the_run_that_train_does(runs_of, tmp_path, assert_s
 
 
 def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(runs_of, tmp_path, monkeypatch):
-    from topokit_train import jobs
+    from topokit_train.runs import jobs
 
     monkeypatch.setattr(jobs, "results_of", interrupted)
     text = ONE.replace("epochs = 1", "epochs = 2")
@@ -207,7 +205,7 @@ def test_a_failed_run_is_told_of_and_done_again_on_request(runs_of, rows_of, tmp
 @pytest.fixture
 def deadly(monkeypatch):
     """Ends the process of every run, as far as a test can."""
-    monkeypatch.setattr("topokit_train.runs.train_all", interrupted)
+    monkeypatch.setattr("topokit_train.runs.train.train_all", interrupted)
 
 
 @pytest.mark.usefixtures("deadly")
@@ -240,7 +238,7 @@ def test_stacks_hold_seeds_and_are_no_larger_than_they_should_be(runs_of, tmp_pa
 
 
 def test_a_full_disk_is_no_runs_fault(runs_of, tmp_path, monkeypatch):
-    from topokit_train import checkpoints
+    from topokit_train.runs import checkpoints
 
     def full(*_, **__):
         try:

@@ -15,11 +15,11 @@ import topokit as tk
 from topokit import Topology
 from topokit.errors import InvalidSpecError
 from topokit.topology import layer_digest
-from topokit_train import patches
-from topokit_train.choice import choose, measured
-from topokit_train.convolution import SparseConv2d
 from topokit_train.kernels import KERNELS
-from topokit_train.patches import Convolution, Window
+from topokit_train.layers import patches
+from topokit_train.layers.choice import choose, measured
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.patches import Convolution, Window
 
 CHANNELS, SIZE, OUT = 6, (3, 2), 10
 READINGS = {"channel": CHANNELS, "weight": CHANNELS * 6}
@@ -233,15 +233,15 @@ def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size
 
 @pytest.mark.parametrize("name", ["masked", "csr"])
 def test_a_step_is_timed(monkeypatch, name):
-    monkeypatch.setattr("topokit_train.choice.SECONDS", 0)
+    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 0)
     work = Convolution(CHANNELS, Window(SIZE, (2, 1), (1, 2)), (1, 1, 2, 2), "zeros")
     assert 0 < measured(work, layer_of("weight"), CPU, torch.float32, name) < 60
 
 
 def test_tuned_is_remembered_for_this_convolution_alone(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("topokit_train.choice._cache_folder", lambda: tmp_path)
-    monkeypatch.setattr("topokit_train.choice.measured", lambda *what: asked.append(what[-1]) or len(asked))
+    monkeypatch.setattr("topokit_train.layers.choice._cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("topokit_train.layers.choice.measured", lambda *what: asked.append(what[-1]) or len(asked))
     first = conv("weight", "tuned")
     assert "of a 3x2 convolution, stride 1x1, dilation 1x1, of 32 images" in first.choice.reason
     count = len(asked)

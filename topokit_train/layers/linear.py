@@ -14,10 +14,10 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import fill_all
 from topokit_train.chain import Link
-from topokit_train.choice import Product, choose
-from topokit_train.convolution import SparseConv2d
 from topokit_train.kernels.base import BATCH
-from topokit_train.sparse import SparseModule
+from topokit_train.layers.choice import Product, choose
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -32,7 +32,7 @@ class SparseLinear(SparseModule):
     Args:
         layer: the edges, from in_features sources to out_features targets.
         bias: whether to add a bias to each output.
-        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.choice.choose`; the attribute
+        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; the attribute
             `choice` says what was taken, and why.
         device: where it lives.
         dtype: its type, torch's default where left out.

@@ -9,14 +9,10 @@ import torch
 import topokit as tk
 from topokit.csr import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
-from topokit_train.models.networks import build_model, count_parameters
-from topokit_train.results import mean_and_ci95
-from topokit_train.runs import default_topology, recorded_seeds, train, train_seeds
-from topokit_train.stacks import (
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.stacks import (
     StackedLinear,
     StackedSparse,
     joined,
@@ -26,6 +22,10 @@ from topokit_train.stacks import (
     split,
     stacked_layer,
 )
+from topokit_train.models.networks import build_model, count_parameters
+from topokit_train.results import mean_and_ci95
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import default_topology, recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from topokit.errors import InvalidSpecError
-from topokit_train.augmentation import Draws, stacked
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
-from topokit_train.inputs import Inputs
+from topokit_train.feeding.augmentation import Draws, stacked
+from topokit_train.feeding.inputs import Inputs
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import AUGMENTATION, ORDER, numpy_stream, torch_stream
 

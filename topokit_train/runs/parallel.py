@@ -16,9 +16,9 @@ from topokit.layered import Layered
 from topokit.topology import fingerprint
 from topokit_train.config import flag
 from topokit_train.datasets import Dataset
-from topokit_train.jobs import Job
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank
+from topokit_train.runs.jobs import Job
 
 TIMEOUT = timedelta(minutes=10)  # that processes wait for each other, such as for the first one's checkpoint
 

@@ -10,11 +10,11 @@ import torch
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
-from topokit_train.checkpoints import Checkpoint, Origin
 from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import Dataset
-from topokit_train.progress import say
 from topokit_train.pruning.config import PruneConfig
+from topokit_train.runs.checkpoints import Checkpoint, Origin
+from topokit_train.runs.progress import say
 
 
 def require_same_settings(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from topokit_train.augmentation import (
+from topokit_train.feeding.augmentation import (
     Draws,
     augmented,
     brightened,

@@ -16,11 +16,12 @@ from topokit_cli.main import topokit
 
 from topokit import Bernoulli
 from topokit.errors import TopokitError
-from topokit_train import choice, jobs
 from topokit_train.config import TrainConfig
+from topokit_train.layers import choice
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
-from topokit_train.runs import default_topology, train, train_seeds
+from topokit_train.runs import jobs
+from topokit_train.runs.train import default_topology, train, train_seeds
 from topokit_train.training import Trainer
 
 # 1,197 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing

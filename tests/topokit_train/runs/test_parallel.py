@@ -19,11 +19,11 @@ import torch
 from topokit.errors import InvalidSpecError, UnreachableError
 from topokit.formats import load_all
 from topokit.topology import fingerprint
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
-from topokit_train.feed import Feed
+from topokit_train.feeding.feed import Feed
 from topokit_train.ranks import ALONE, VARIABLES, Ranks, answered, this_rank
-from topokit_train.runs import train
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import train
 from topokit_train.training import Trainer
 
 WORK = Path(__file__).with_name("_ranks.py")

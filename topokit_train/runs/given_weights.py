@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.datasets import Dataset
-from topokit_train.layers import sparsify
+from topokit_train.layers.linear import sparsify
+from topokit_train.layers.stacks import load_network_states
 from topokit_train.models import Wiring, as_sequence
 from topokit_train.models.networks import build_model
-from topokit_train.stacks import load_network_states
 from topokit_train.training import Trainer
 
 

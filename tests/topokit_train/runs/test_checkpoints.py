@@ -9,10 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 import topokit as tk
 from topokit.errors import FileFormatError
-from topokit_train.checkpoints import Origin, load, restore, save
 from topokit_train.config import TrainConfig
 from topokit_train.models import as_sequence
-from topokit_train.runs import default_topology
+from topokit_train.runs.checkpoints import Origin, load, restore, save
+from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -156,7 +156,7 @@ def test_other_files_are_no_checkpoints(tmp_path):
 
 
 def test_a_checkpoint_of_a_later_release_says_so(tmp_path, digits, monkeypatch):
-    monkeypatch.setattr("topokit_train.checkpoints.KIND", {"topokit.kind": "checkpoint", "topokit.schema": "2"})
+    monkeypatch.setattr("topokit_train.runs.checkpoints.KIND", {"topokit.kind": "checkpoint", "topokit.schema": "2"})
     saved(tmp_path / "c", trainer(digits, None), None)
     monkeypatch.undo()
     with pytest.raises(FileFormatError, match="later release"):

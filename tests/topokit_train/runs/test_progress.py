@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from topokit_train.progress import Progress
+from topokit_train.runs.progress import Progress
 from topokit_train.training import Metrics
 
 

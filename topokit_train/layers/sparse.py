@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from topokit.layered import Layer
 from topokit.topology import layer_digest
-from topokit_train.choice import Choice
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.layers.choice import Choice
 
 
 class SparseModule(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from topokit_train.normalisation import LocalResponseNorm
+from topokit_train.layers.normalisation import LocalResponseNorm
 
 
 def tensorflows(x):

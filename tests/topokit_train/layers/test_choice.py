@@ -7,10 +7,10 @@ import torch
 
 import topokit as tk
 from topokit.errors import InvalidSpecError
-from topokit_train import choice
-from topokit_train.choice import CACHE, choose
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
+from topokit_train.layers import choice
+from topokit_train.layers.choice import CACHE, choose
+from topokit_train.layers.linear import SparseLinear
 
 CPU = torch.device("cpu")
 LAYER = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)).layer(0)

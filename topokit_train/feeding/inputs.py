@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from topokit.csr import require_memory
-from topokit_train.augmentation import Draws, augmented, central_crop, draw, standardised
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.feeding.augmentation import Draws, augmented, central_crop, draw, standardised
 
 
 class Inputs:

@@ -6,9 +6,9 @@ import torch
 
 from topokit import Bernoulli, Block, RadixNet, Topology, crop, kron, permute
 from topokit.errors import InvalidSpecError
-from topokit_train.choice import Product, choose
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.choice import Product, choose
+from topokit_train.layers.linear import SparseLinear
 
 CPU = torch.device("cpu")
 

@@ -21,8 +21,8 @@ from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
 from topokit_train.kernels.base import BATCH
-from topokit_train.layers import SparseLinear
-from topokit_train.sparse import SparseModule
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.sparse import SparseModule
 
 
 class StackedLinear(nn.Module):

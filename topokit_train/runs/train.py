@@ -15,18 +15,18 @@ from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.spec import Spec
 from topokit.transforms import crop
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
-from topokit_train.jobs import groups, job_of, train_together
 from topokit_train.models import MODELS, Wiring, as_sequence, slots_for
-from topokit_train.parallel import join, require_same
-from topokit_train.progress import say
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.notes import notes
 from topokit_train.ranks import this_rank
 from topokit_train.results import Result
-from topokit_train.run_folder import CHECKPOINT, FolderElsewhere, RunFolder
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder
+from topokit_train.runs.jobs import groups, job_of, train_together
+from topokit_train.runs.parallel import join, require_same
+from topokit_train.runs.progress import say
 
 SEED = "seed"  # and its number: the folder of one of several runs
 
@@ -75,7 +75,7 @@ def train_seeds(
     force: bool = False,
     explain: bool = False,
 ) -> list[Result]:
-    """Train a model once for each seed, all in one program; see `topokit_train.stacks`.
+    """Train a model once for each seed, all in one program; see `topokit_train.layers.stacks`.
 
     Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. Where
     `config.order_seed` is set, all use the same batches, and the first layers are one product.

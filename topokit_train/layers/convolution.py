@@ -12,9 +12,9 @@ from torch import Tensor
 from topokit.csr import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit_train.choice import choose
-from topokit_train.patches import Convolution, Window
-from topokit_train.sparse import SparseModule
+from topokit_train.layers.choice import choose
+from topokit_train.layers.patches import Convolution, Window
+from topokit_train.layers.sparse import SparseModule
 
 Pair = int | Sequence[int]
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -37,7 +37,7 @@ class SparseConv2d(SparseModule):
         kernel_size: a filter's rows and columns, or one number for both.
         stride, padding, dilation, padding_mode: as nn.Conv2d has them.
         bias: whether to add a bias to each output channel.
-        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.choice.choose`; the attribute
+        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; the attribute
             `choice` says what was taken, and why.
         device: where it lives.
         dtype: its type, torch's default where left out.

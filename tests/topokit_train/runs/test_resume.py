@@ -13,10 +13,10 @@ import torch
 
 import topokit as tk
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.datasets.idx import FILES
-from topokit_train.runs import default_topology, recorded, train
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.train import default_topology, recorded, train
 from topokit_train.training import Trainer
 
 
@@ -73,7 +73,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from topokit_train.config import TrainConfig
-from topokit_train.runs import default_topology, train
+from topokit_train.runs.train import default_topology, train
 train(TrainConfig(epochs=40, batch_size=300), default_topology(), run=Path(sys.argv[1]), resume=True)
 """
 
@@ -173,10 +173,10 @@ def test_resume_with_other_data_is_refused(tmp_path):
 
 
 def test_resume_keeps_the_kernels_and_threads_it_was_started_with(short, tmp_path, monkeypatch, threads):
-    monkeypatch.setattr("topokit_train.jobs.suitable_threads", lambda *_: 7)
+    monkeypatch.setattr("topokit_train.runs.jobs.suitable_threads", lambda *_: 7)
     result = train(short, default_topology(), run=tmp_path)
     assert load(tmp_path / "checkpoint.safetensors").origin.kernels == {"fc1": "csr", "fc2": "csr"}
-    monkeypatch.setattr("topokit_train.jobs.suitable_threads", lambda *_: 8)
+    monkeypatch.setattr("topokit_train.runs.jobs.suitable_threads", lambda *_: 8)
     monkeypatch.setattr("topokit_train.kernels.csr._COST", {"cpu": (10**9, 0)})  # auto would take others now
     assert train(short, default_topology(), run=tmp_path, resume=True) == result
     assert threads == [7, 7]

@@ -15,7 +15,7 @@ from topokit import Topology
 from topokit.errors import InvalidSpecError
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
-from topokit_train.layers import SparseLinear
+from topokit_train.layers.linear import SparseLinear
 
 PAIRS = list(itertools.product(sorted(KERNELS), repeat=2))
 

@@ -9,21 +9,22 @@ import torch
 
 from topokit.errors import UnreachableError
 from topokit.layered import Layered
-from topokit_train.checkpoints import Checkpoint, Origin, load, restore, save
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.given_weights import start_from
-from topokit_train.machine import cpu_threads, resolve_device, suitable_threads
-from topokit_train.memory import explained_shortage
+from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models import slots_for
-from topokit_train.progress import Progress, say
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.pruner import Pruner
 from topokit_train.pruning.results import pruned_results
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
-from topokit_train.resuming import require_same_data, require_same_settings
-from topokit_train.run_folder import CONFIG, RESULT, RunFolder
+from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save
+from topokit_train.runs.folder import CONFIG, RESULT, RunFolder
+from topokit_train.runs.given_weights import start_from
+from topokit_train.runs.memory import explained_shortage
+from topokit_train.runs.progress import Progress, say
+from topokit_train.runs.resuming import require_same_data, require_same_settings
+from topokit_train.runs.threads import suitable_threads
 from topokit_train.training import Trainer
 
 

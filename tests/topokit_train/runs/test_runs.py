@@ -7,11 +7,11 @@ import pytest
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
-from topokit_train.checkpoints import load
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
-from topokit_train.run_folder import RunFolder
-from topokit_train.runs import default_topology, recorded, train, train_all
+from topokit_train.runs.checkpoints import load
+from topokit_train.runs.folder import RunFolder
+from topokit_train.runs.train import default_topology, recorded, train, train_all
 
 
 def test_what_a_run_leaves_behind(short, straight):

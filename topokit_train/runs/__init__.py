@@ -1,0 +1,1 @@
+"""Whole runs: how they start, go on and end, and the files they leave."""
