@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ def opened(workers: int = 1, scheduler: str | None = None) -> Iterator[Executor 
         InvalidSpecError: fewer than one worker, or both workers and a scheduler.
         MissingDependencyError: a scheduler is given, and dask.distributed is not installed.
         UnreachableError: nothing answers at the scheduler's address within ten seconds.
+
+    Warns:
+        RuntimeWarning: the scheduler has no workers yet.
     """
     if workers < 1:
         raise InvalidSpecError(f"workers must be at least 1, not {workers}")
@@ -77,6 +81,9 @@ def _cluster(address: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise UnreachableError(f"no Dask scheduler answers at {address}: {error or 'silence'}") from None
     with client:
+        if not client.scheduler_info()["workers"]:
+            said = f"the Dask scheduler at {address} has no workers yet: the work waits until one joins it"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
         executor: Executor = client.get_executor(pure=False)  # equal tasks are none the less two
         try:
             yield executor

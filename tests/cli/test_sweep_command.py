@@ -68,6 +68,14 @@ def test_json(topokit):
     assert topokit("sweep", "grid.toml", "--out", "here", "--status", "--json").json == found
 
 
+def test_a_dataset_that_is_not_there_is_told_of_before_anything_is_done(topokit, grid, tmp_path):
+    grid(GRID + "    dataset = 'idx:nowhere'\n")
+    refused = topokit("sweep", "grid.toml", "--workers", 1)
+    assert (refused.code, refused.out) == (1, "")
+    assert "nowhere" in refused.err
+    assert not (tmp_path / "grid").exists()
+
+
 def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     grid(ONE_FAILS)
     done = topokit("sweep", "grid.toml", "--workers", 1)

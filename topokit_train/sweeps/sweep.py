@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from topokit.errors import TopokitError
 from topokit.executors import opened
+from topokit_train.datasets import load_dataset
 from topokit_train.sweeps.execution import carry_out
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
@@ -42,11 +43,14 @@ def sweep(
         What became of all runs.
 
     Raises:
-        FileFormatError: the folder holds something else, or a sweep of another version of this program.
+        FileFormatError: the folder holds something else, or a sweep of another version of this program; or a file of
+            a dataset is damaged.
         UnreachableError: the scheduler does not answer, or is gone.
-        TopokitError: a full disk, or workers that die before they begin. A later call goes on.
+        TopokitError: a full disk, or workers that die before they begin. A later call goes on. Or a dataset is not to
+            be had, which is seen before a run begins.
         KeyboardInterrupt: Ctrl-C.
     """
+    _require_datasets(runs, SweepFolder(Path(out), make=False), retry)
     folder = SweepFolder(Path(out))
     for run in runs if retry else ():
         if folder.state(run.name) is State.FAILED:
@@ -60,3 +64,11 @@ def sweep(
         raise
     write_tables(runs, folder)
     return summary_of(runs, folder)
+
+
+def _require_datasets(runs: Iterable[Planned], folder: SweepFolder, retry: bool) -> None:
+    """Load every dataset that is needed once: better that one call fails than all runs, one after another."""
+    ended = {State.FINISHED} if retry else {State.FINISHED, State.FAILED}
+    left = (run.config for run in runs if folder.state(run.name) not in ended)
+    for name, data_dir in dict.fromkeys((config.dataset, config.data_dir) for config in left):
+        load_dataset(name, data_dir)
