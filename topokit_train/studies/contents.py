@@ -11,11 +11,11 @@ from topokit_train.studies import numbers, words
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.charts.model import Chart
 from topokit_train.studies.claims import CLAIMS
-from topokit_train.studies.findings import Judged, Verdict, judge, within
+from topokit_train.studies.findings import Judged, Verdict, judge
 from topokit_train.studies.gaps import gaps
 from topokit_train.studies.prose import FIGURES, introduction, methods
-from topokit_train.studies.samples import samples
-from topokit_train.studies.tables import Tables
+from topokit_train.studies.samples import Case
+from topokit_train.studies.tables import STATES, Tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def contents(tables: Tables) -> Contents:
     """Everything that the report of some tables says."""
     charts = {name: CHARTS[name](tables) for name in CHARTS}
     judged = judge({name: CLAIMS[name] for name in CLAIMS}, tables)
-    tested = sum(one.verdict is not Verdict.NOT_RUN for one in judged)
+    tested = sum(one.holds is not None or one.fails is not None for one in judged)
     drawn = {name: chart for name, chart in charts.items() if chart.panels}
     return Contents(
         title=_title(tables),
@@ -100,7 +100,6 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
         ("Training time", words.duration(float(study["seconds"])) if study.get("seconds") is not None else ""),
         ("Machine", ", ".join(f"{name} {machine[name]}" for name in machine)),
         ("Versions", ", ".join(f"{name} {versions[name]}" for name in versions)),
-        ("Commit", str(study.get("commit", ""))),
         ("From, to", " to ".join(str(study[key]) for key in ("started", "ended") if study.get(key))),
     ]
     return [(what, value) for what, value in told if value]
@@ -108,9 +107,7 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
 
 def _counted(tables: Tables) -> str:
     states = Counter({run.run: run.state for run in tables.runs}.values())
-    return (
-        ", ".join(f"{states[state]} {state}" for state in ("finished", "failed", "waiting") if states[state]) or "none"
-    )
+    return ", ".join(f"{states[state]} {state}" for state in STATES if states[state]) or "none"
 
 
 def _group(name: str, judged: Sequence[Judged]) -> Group:
@@ -127,33 +124,41 @@ def _group(name: str, judged: Sequence[Judged]) -> Group:
 
 def _means(tables: Tables) -> tuple[Sequence[str], list[Sequence[str]]]:
     rows: list[Sequence[str]] = []
-    for experiment in numbers.TRAINED:
-        for found in samples(tables, experiment):
-            for (arm, x), mean in found.means().items():
-                dead = [run.dead_classes for run in found.arms[arm, x].values() if run.dead_classes is not None]
-                rows.append(
-                    (
-                        *(experiment, str(found.case), arm, f"{x:g}", str(mean.n), words.percent(mean.mean, mean.half)),
-                        f"{100 * mean.least:.2f} to {100 * mean.most:.2f}",
-                        f"{sum(map(bool, dead))} of {len(dead)}" if dead else "–",
-                    )
-                )
+    for experiment, model, dataset, recipe, epochs, arm, x, n, mean, half, _, least, most, dead in numbers.means(
+        tables
+    )[1]:
+        rows.append(
+            (
+                *(
+                    experiment,
+                    str(Case(model, dataset, recipe, epochs)),
+                    arm,
+                    f"{x:g}",
+                    str(n),
+                    words.percent(mean, half),
+                ),
+                f"{100 * least:.2f} to {100 * most:.2f}",
+                "–" if dead is None else f"{dead} of {n}",
+            )
+        )
     return ("Experiment", "Case", "Arm", "Density or ×", "Seeds", "Test accuracy", "Range, %", "Dead classes in"), rows
 
 
 def _effects(judged: Sequence[Judged]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    rows: list[Sequence[str]] = []
-    for one in judged:
-        corrected = within(one.finding.effects)
-        for effect, (holds, fails, verdict) in zip(one.finding.effects, corrected, strict=True):
-            decides = holds is not None or fails is not None
-            rows.append(
-                (
-                    *(one.claim.sentence, one.finding.where, effect.where, effect.what, str(effect.seeds)),
-                    *(words.effect(effect), words.p_value(effect.zero), words.p_value(holds), words.p_value(fails)),
-                    verdict.value if decides else "–",
-                )
-            )
+    rows: list[Sequence[str]] = [
+        (
+            *(
+                one.claim.sentence,
+                one.finding.where,
+                effect.where,
+                effect.what,
+                str(effect.seeds),
+                words.effect(effect),
+            ),
+            *(words.p_value(effect.zero), words.p_value(holds), words.p_value(fails), verdict or "–"),
+        )
+        for one, effect, holds, fails, verdict in numbers.comparisons(judged)
+    ]
     columns = (
         "Claim",
         "Case",

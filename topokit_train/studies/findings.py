@@ -183,6 +183,5 @@ def within(effects: Sequence[Effect]) -> list[tuple[float | None, float | None, 
 def _verdict(missing: bool, holds: float | None, fails: float | None) -> Verdict:
     if missing:
         return Verdict.NOT_RUN
-    if fails is not None and fails < LEVEL:
-        return Verdict.FAILS
-    return Verdict.HOLDS if holds is not None and holds < LEVEL else Verdict.UNDECIDED
+    shown = [verdict for verdict, p in ((Verdict.HOLDS, holds), (Verdict.FAILS, fails)) if p is not None and p < LEVEL]
+    return shown[0] if len(shown) == 1 else Verdict.UNDECIDED

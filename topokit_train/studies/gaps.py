@@ -8,10 +8,11 @@ from topokit_train.studies import paper
 from topokit_train.studies.charts.model import Chart
 from topokit_train.studies.claims.topologies import place_name
 from topokit_train.studies.findings import Judged, Verdict
+from topokit_train.studies.numbers import TRAINED
 from topokit_train.studies.samples import NAMES, PAPERS_CASES, samples
 from topokit_train.studies.tables import Tables
 
-EXPERIMENTS = ("one-time", "iterative", "retrained", "same-size", "same-edges")
+EXPERIMENTS = ("one-time", "iterative", *TRAINED)
 RECIPES = ("paper", "modern")
 
 
@@ -33,7 +34,7 @@ def gaps(tables: Tables, charts: dict[str, Chart], judged: list[Judged]) -> list
 
 def _unfinished(tables: Tables) -> list[str]:
     told = []
-    for state, words in (("failed", "failed"), ("waiting", "not yet run")):
+    for state, words in (("failed", "failed"), ("running", "under way"), ("waiting", "not yet run")):
         runs = {run.run: run for run in tables.runs if run.state == state}.values()
         for label, count in sorted(Counter(run.label for run in runs).items()):
             errors = sorted({run.error for run in runs if run.label == label and run.error})
@@ -78,7 +79,7 @@ def _places(tables: Tables) -> list[str]:
 def _single_seeds(tables: Tables) -> list[str]:
     count = sum(
         len(of_arm) == 1
-        for experiment in ("retrained", "same-size", "same-edges")
+        for experiment in TRAINED
         for found in samples(tables, experiment)
         for of_arm in found.arms.values()
     )

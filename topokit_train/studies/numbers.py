@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
+from typing import Any
 
 from topokit_train.studies.charts.model import Chart
 from topokit_train.studies.findings import Effect, Judged, within
 from topokit_train.studies.samples import samples
 from topokit_train.studies.tables import Tables
 
-Table = tuple[Sequence[str], list[Sequence[object]]]
+Table = tuple[Sequence[str], list[Sequence[Any]]]
 """(names of the columns, rows)."""
 
 TRAINED = ("retrained", "same-size", "same-edges")
@@ -58,18 +59,19 @@ def claims(judged: Iterable[Judged]) -> Table:
 def effects(judged: Iterable[Judged]) -> Table:
     """Each comparison that a finding rests on, with p-values corrected within the finding."""
     columns = ("claim", "case", "at", "compared", "seeds", "effect", "half_width", "unit", "p_no_difference")
-    rows: list[Sequence[object]] = []
+    rows: list[Sequence[object]] = [
+        (one.key, one.finding.where, *_headline(effect), effect.zero, holds, fails, verdict)
+        for one, effect, holds, fails, verdict in comparisons(judged)
+    ]
+    return (*columns, "p_holds_holm", "p_fails_holm", "verdict"), rows
+
+
+def comparisons(judged: Iterable[Judged]) -> Iterator[tuple[Judged, Effect, float | None, float | None, str | None]]:
+    """(finding, effect, p_holds, p_fails, verdict) of each comparison; no verdict on one that decides nothing."""
     for one in judged:
         corrected = within(one.finding.effects)
         for effect, (holds, fails, verdict) in zip(one.finding.effects, corrected, strict=True):
-            decides = holds is not None or fails is not None
-            rows.append(
-                (
-                    *(one.key, one.finding.where, *_headline(effect), effect.zero, holds, fails),
-                    verdict.value if decides else None,
-                )
-            )
-    return (*columns, "p_holds_holm", "p_fails_holm", "verdict"), rows
+            yield one, effect, holds, fails, None if holds is None and fails is None else verdict.value
 
 
 def _headline(effect: Effect | None) -> tuple[object, ...]:

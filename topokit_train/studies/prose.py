@@ -55,8 +55,10 @@ def methods(tables: Tables, findings: int) -> tuple[str, ...]:
         "A finding is what became of a claim in one case: p (holds) is the p-value of what the claim says, p (fails) "
         "that of its contrary. Where a finding rests on several densities, their p-values are first corrected by "
         "Holm's method, or all of them must be small, as the claim says. Then those of all "
-        f"{findings} findings of this report are corrected together by Holm's method, once for “holds” and once for "
-        "“fails”: the chance of any false “holds” in the report is at most 5 %, and so is that of any false “fails”. "
+        f"{findings} findings with p-values are corrected together by Holm's method, once for “holds” and once for "
+        "“fails”: the chance of any false “holds” in the report is at most 5 %, and so is that of any false “fails”, "
+        "as long as runs of different seeds are independent. Runs on the mask of one pruning run are so for this "
+        "mask, and say nothing of others. "
         "The p-values shown are the corrected ones; “alone” is the verdict that a finding would have had without that.",
     )
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from topokit.errors import MissingDependencyError, OutputExistsError, TopokitError
 from topokit.formats import replacing
 from topokit_train.studies.tables import read_tables
 
-if TYPE_CHECKING:
-    from topokit_train.studies.contents import Contents
-
 PAGE, MARKDOWN, FIGURES, NUMBERS = "report.html", "report.md", "figures", "numbers"
+PACKAGES = ("jinja2", "matplotlib", "statsmodels")
 _OURS = re.compile(r"[a-z0-9-]+-\d+\.svg")
 
 
@@ -34,21 +32,32 @@ def write_report(tables: Path, out: Path, *, force: bool = False) -> Path:
         OutputExistsError: there is a report already, and `force` is not set.
         TopokitError: the folder cannot be made or written to.
     """
+    require_packages()
     if not force and any((out / name).exists() for name in (PAGE, MARKDOWN)):
         raise OutputExistsError(f"{out} holds a report already: give --force to replace it, or another folder")
-    read = read_tables(tables)
-    try:
-        from topokit_train.studies.contents import contents
-        from topokit_train.studies.pages import figures, markdown, page
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"a report needs {error.name}: pip install 'topokit[study]'") from None
-    said: Contents = contents(read)
+    from topokit_train.studies.contents import contents
+    from topokit_train.studies.pages import figures, markdown, page
+
+    said = contents(read_tables(tables))
     drawn = figures(said)
     files = {f"{FIGURES}/{name}.svg": svg for name, svg in drawn.items()}
     files |= {f"{NUMBERS}/{name}.csv": text for name, text in said.csv.items()}
     files |= {MARKDOWN: markdown(said, FIGURES, NUMBERS), PAGE: page(said, drawn)}
     _write(out, files)
     return out / PAGE
+
+
+def require_packages() -> None:
+    """See that what a report needs beside topokit is installed.
+
+    Raises:
+        MissingDependencyError: a package is not.
+    """
+    for name in PACKAGES:
+        try:
+            import_module(name)
+        except ModuleNotFoundError:
+            raise MissingDependencyError(f"a report needs {name}: pip install 'topokit[study]'") from None
 
 
 def _write(out: Path, files: dict[str, str]) -> None:

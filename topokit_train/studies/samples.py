@@ -20,6 +20,10 @@ NAMES = {
 }
 PAPERS_CASES = (("lenet-300-100", "mnist"), ("lenet-5", "mnist"), ("lenet-5", "cifar10"))
 """(model, dataset) of the paper."""
+MASKS = ("one-time", "iterative")
+"""The arms of networks that are trained anew on what pruning left."""
+CLASSES = 10
+"""Of all datasets of the study."""
 RADIX = ("radix", "radix-split")
 """What stands for a RadiX-Net: where none reaches a density, one whose pairs are partly without a path."""
 

@@ -1,7 +1,6 @@
 """The statistics of a report: intervals, paired differences, equivalence, and Holm's correction. By scipy, statsmodels.
 
-Accuracies are fractions. Where all values are equal a t-test has no spread to go by; its limit is then taken, a
-p-value of 0 or 1.
+Accuracies are fractions. Where all values are equal a t-test has no spread to go by, and there is no p-value.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ class Difference:
     Args:
         n: number of pairs.
         mean: of the differences.
-        half: half the width of its 95 % interval; None of a single pair, as are all p-values.
+        half: half the width of its 95 % interval; None of a single pair. All p-values are None of a single pair, and
+            where all differences are equal.
         zero: against a true mean of 0, two-sided.
         within: for a true mean within the margin, by two one-sided tests.
         beyond: for a true mean outside of the margin, two-sided.
@@ -102,8 +102,8 @@ def paired(one: Mapping[int, float], other: Mapping[int, float], margin: float =
 def difference(differences: Sequence[float], margin: float = MARGIN) -> Difference:
     """What some paired differences come to: see Difference."""
     about = mean_of(differences)
-    if about.n < 2:
-        return Difference(about.n, about.mean, None)
+    if about.n < 2 or not about.deviation:
+        return Difference(about.n, about.mean, about.half)
     above, below = _one_sided(differences, margin, "larger"), _one_sided(differences, -margin, "smaller")
     lower, upper = _one_sided(differences, -margin, "larger"), _one_sided(differences, margin, "smaller")
     return Difference(
@@ -122,13 +122,7 @@ def difference(differences: Sequence[float], margin: float = MARGIN) -> Differen
 
 
 def _one_sided(sample: Sequence[float], value: float, alternative: str) -> float:
-    values = np.asarray(sample, dtype=float)
-    if _equal(values):
-        mean = float(values.mean())
-        near = abs(mean - value) < 1e-12
-        true = {"two-sided": not near, "larger": mean > value and not near, "smaller": mean < value and not near}
-        return 0.0 if true[alternative] else 1.0
-    return float(DescrStatsW(values).ttest_mean(value, alternative)[1])
+    return float(DescrStatsW(np.asarray(sample, dtype=float)).ttest_mean(value, alternative)[1])
 
 
 def _equal(values: NDArray[np.float64]) -> bool:
@@ -159,19 +153,20 @@ def largest(p_values: Sequence[float | None]) -> float | None:
     return max(known) if known and len(known) == len(p_values) else None
 
 
-def more_often(hits: int, of: int, others: int, of_others: int) -> float:
-    """The p-value for a larger share of the first than of the second, by Fisher's exact test."""
-    return float(stats.fisher_exact([[hits, of - hits], [others, of_others - others]], alternative="greater").pvalue)
+def mostly(hits: int, of: int, alternative: str = "greater") -> float | None:
+    """The p-value for a share above one half (`greater`) or below (`less`), by the exact binomial test; None of none.
 
-
-def mostly(hits: int, of: int, alternative: str = "greater") -> float:
-    """The p-value for a share above one half (`greater`) or below (`less`), by the exact binomial test."""
-    return float(stats.binomtest(hits, of, 0.5, alternative=alternative).pvalue)
+    Of pairs that differ, and of those in which the first has what the second lacks, it is McNemar's exact test.
+    """
+    return float(stats.binomtest(hits, of, 0.5, alternative=alternative).pvalue) if of else None
 
 
 def spreads_differ(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """The p-value for two different spreads, by Brown and Forsythe's test around medians; None below two values."""
-    if min(len(one), len(other)) < 2 or np.ptp([*one]) + np.ptp([*other]) == 0:
+    """The p-value for two different spreads, by Brown and Forsythe's test around medians; None below three values.
+
+    Two values are equally far from their median, so that their spread seems to be known without error.
+    """
+    if min(len(one), len(other)) < 3 or np.ptp([*one]) + np.ptp([*other]) == 0:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):  # all distances from the medians may be equal
         p = float(stats.levene(one, other, center="median").pvalue)

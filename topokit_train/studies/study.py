@@ -34,7 +34,7 @@ class Study:
     Args:
         name: in STUDIES.
         grids: budget -> the TOML file of its runs.
-        report: "module:function" of write_report(tables, out, *, force) -> the report's file.
+        report: the module of write_report(tables, out, *, force) -> the report's file, and of require_packages().
     """
 
     name: str
@@ -79,8 +79,10 @@ class Study:
             What became of all runs.
 
         Raises:
+            MissingDependencyError: a package that the report needs is not installed.
             TopokitError: as `sweep` does; a later call goes on.
         """
+        import_module(self.report).require_packages()  # better now than after days of runs
         runs = self.plan(budget, where)
         try:
             found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry)
@@ -112,8 +114,7 @@ class Study:
             FileFormatError: tables that are missing, damaged or of another version.
             OutputExistsError: there is a report, and force is not set.
         """
-        module, _, function = self.report.partition(":")
-        written: Path = getattr(import_module(module), function)(tables, out, force=force)
+        written: Path = import_module(self.report).write_report(tables, out, force=force)
         return written
 
     def _about(self, budget: str, runs: Sequence[Planned], folder: SweepFolder) -> dict[str, Any]:

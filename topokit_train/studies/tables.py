@@ -27,7 +27,6 @@ class Run:
     run: str
     label: str
     state: str
-    command: str
     experiment: str
     arm: str
     density: float | None
@@ -39,16 +38,8 @@ class Run:
     epochs: int
     seed: int
     validation: int | None
-    method: str
-    edges: int | None
-    topology_density: float | None
-    pruned_sparsity: float | None
-    nonzero_parameters: int | None
     test_accuracy: float | None
-    validation_accuracy: float | None
     dead_classes: int | None
-    dead_units: int | None
-    train_seconds: float | None
     error: str
 
 

@@ -35,12 +35,11 @@ DEFAULTS = {
 STUDY = {
     "study": "training-behavior",
     "budget": "smoke",
-    "machine": {"cpu": "a processor", "cores": 2, "memory": "24 GiB", "system": "Linux"},
+    "machine": {"processor": "a processor", "cores": 2, "memory": "24 GiB", "system": "Linux"},
     "versions": {"python": "3.11.9", "torch": "2.13.0"},
     "seconds": 5400,
     "started": "2026-01-02",
     "ended": "2026-01-03",
-    "commit": "0123abc",
 }
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PROBE = """<script>addEventListener("load", () => {

@@ -61,26 +61,34 @@ def test_a_bigger_network_is_compared_with_the_one_that_it_enlarges(study, verdi
     assert verdict("larger-beats-dense").verdict.value == "holds"
 
 
-def test_equal_runs_are_the_same(study, verdict):
-    study.arms("same-size", {("radix", 0.1): BASE, ("random", 0.1): BASE})
-    assert verdict("same").verdict is Verdict.HOLDS
+def test_equal_runs_show_nothing(study, verdict):
+    study.arms("same-size", {("radix", 0.1): [0.1] * 5, ("random", 0.1): [0.1] * 5})  # nothing is learned by either
+    assert verdict("same").verdict is Verdict.UNDECIDED
 
 
 def test_one_density_that_differs_is_enough_to_fail(study, verdict):
-    study.arms("same-size", {("radix", x): arm() for x in (0.5, 0.25, 0.1)} | {("radix-split", 0.01): arm(0.1)})
-    study.arms("same-size", {("random", x): BASE for x in (0.5, 0.25, 0.1, 0.01)})
+    study.arms("same-size", {("radix", x): arm() for x in (0.5, 0.25, 0.1)} | {("radix", 0.05): arm(0.1)})
+    study.arms("same-size", {("random", x): BASE for x in (0.5, 0.25, 0.1, 0.05)})
     judged = verdict("same")
     assert judged.verdict is Verdict.FAILS
-    assert judged.finding.effects[-1].what == "split RadiX-Net − random"
     assert [found.value for _, _, found in within(judged.finding.effects)] == ["holds"] * 3 + ["fails"]
+
+
+def test_a_split_radix_net_counts_where_topology_may_matter_only(study, verdict):
+    study.arms("same-size", {("radix", 0.1): arm(), ("radix-split", 0.01): arm(0.1)})
+    study.arms("same-size", {("random", x): BASE for x in (0.1, 0.01)})
+    same = verdict("same")
+    assert (same.verdict, len(same.finding.effects)) == (Verdict.HOLDS, 1)
     matters = verdict("topology-matters")
     assert (matters.verdict, matters.finding.headline.where) == (Verdict.HOLDS, "density 0.01")
+    assert matters.finding.effects[-1].what == "split RadiX-Net − random"
 
 
-def test_opposite_differences_do_not_cancel(study, verdict):
-    study.arms("same-size", {("radix", 0.5): arm(0.02), ("radix", 0.1): arm(-0.02)})
+@pytest.mark.parametrize(("shift", "expected"), [(0.02, "fails"), (0.005, "undecided")])
+def test_opposite_differences_do_not_cancel(study, verdict, shift, expected):
+    study.arms("same-size", {("radix", 0.5): arm(shift), ("radix", 0.1): arm(-shift)})
     study.arms("same-size", {("random", 0.5): BASE, ("random", 0.1): BASE})
-    assert verdict("same").verdict is Verdict.FAILS
+    assert verdict("same").verdict.value == expected
 
 
 def test_topology_does_not_matter_where_all_are_within_the_margin(study, verdict):
@@ -135,7 +143,7 @@ def test_whether_larger_beats_dense(study, verdict, best, expected):
 
 @pytest.mark.parametrize(
     ("to_dense", "to_random", "expected"),
-    [(0, 0.1, "holds"), (-0.1, 0, "holds"), (0, -0.1, "holds"), (-0.1, -0.02, "fails"), (-0.1, None, "fails")],
+    [(0, 0.1, "holds"), (-0.1, 0, "holds"), (0, -0.1, "holds"), (-0.1, -0.02, "fails"), (-0.1, None, "undecided")],
 )
 def test_whether_masks_suit(study, verdict, to_dense, to_random, expected):
     study.arms("retrained", {("iterative", 0.05): BASE, ("dense", 1): arm(-to_dense)})
@@ -152,6 +160,19 @@ def test_spread_over_seeds(study, verdict):
     assert [effect.where for effect in judged.finding.effects] == ["iterative, 0.99"]
 
 
+def test_one_mask_with_a_smaller_spread_does_not_make_training_stable(study, verdict):
+    dense, wild, calm = ([0.97 + scale * k for k in range(10)] for scale in (0.001, -0.05, 0.00001))
+    arms = {("dense", 1): dense, ("iterative", 0.05): wild, ("iterative", 0.01): calm}
+    study.arms("retrained", arms)
+    assert verdict("extreme-is-unstable").verdict is Verdict.HOLDS
+
+
+def test_a_mask_on_which_nothing_is_learned_has_no_spread(study, verdict):
+    study.arms("retrained", {("dense", 1): [0.97 + 0.001 * k for k in range(10)]})
+    study.arms("retrained", {("iterative", 0.01): [0.1028] * 10}, dead_classes=9)
+    assert verdict("extreme-is-unstable").verdict is Verdict.NOT_RUN
+
+
 @pytest.mark.parametrize(
     ("paper", "modern", "expected"), [(6, 0, "holds"), (0, 6, "fails"), (2, 1, "undecided"), (0, 0, "undecided")]
 )
@@ -166,6 +187,15 @@ def test_whether_the_recipe_kills_classes(study, verdict, paper, modern, expecte
     assert judged.finding.headline.value == pytest.approx((paper - modern) / 6)
 
 
+@pytest.mark.parametrize("differs", [{"epochs": 25}, {"density": 0.01}, {"arm": "one-time"}])
+def test_recipes_are_compared_on_the_same_masks_for_as_many_epochs(study, verdict, differs):
+    about = {"experiment": "retrained", "arm": "iterative", "model": "lenet-5", "density": 0.05}
+    for seed in range(6):
+        study.add(0.8, seed, dead_classes=3, recipe="paper", **about)
+        study.add(0.8, seed, dead_classes=0, recipe="modern", **(about | differs))
+    assert verdict("recipe-kills-classes").verdict is Verdict.NOT_RUN
+
+
 @pytest.mark.parametrize(("off", "expected"), [(0, "holds"), (1, "fails")])
 def test_whether_plateaus_are_dead_classes(study, verdict, off, expected):
     for seed in range(8):
@@ -178,8 +208,8 @@ def test_whether_plateaus_are_dead_classes(study, verdict, off, expected):
 
 
 def test_the_papers_plateaus():
-    accuracies = (0.98, 0.88, 0.79, 0.70, 0.60, 0.50, 0.1135)
-    assert [plateau(accuracy) for accuracy in accuracies] == [0, 1, 2, 3, 4, 5, 9]
+    accuracies = (0.98, 0.93, 0.88, 0.79, 0.70, 0.65, 0.60, 0.50, 0.1135)
+    assert [plateau(accuracy) for accuracy in accuracies] == [0, 0, 1, 2, 3, 0, 4, 5, 9]
 
 
 def test_more_findings_need_smaller_p_values(study, tmp_path):

@@ -174,21 +174,24 @@ def test_one_seed_has_no_interval_and_this_is_said(study, tmp_path):
 
 def test_what_is_missing_is_said(study, tmp_path):
     study.arms("same-size", {("random", 0.1): [0.9, 0.9], ("dense", 1): [0.98, 0.98]})
-    for state, error in (("failed", "<b>no memory</b> | none"), ("waiting", "")):
+    for state, error in (("failed", "<b>no memory</b> | none"), ("waiting", ""), ("running", "")):
         study.add("", 1, experiment="same-size", label="the label", state=state, error=error)
     out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
     raw, text = (out / "report.html").read_text(), Page(out / "report.html").text
     assert "the label: 1 run failed: <b>no memory</b> | none." in text
     assert "<b>no memory" not in raw
     assert "the label: 1 run not yet run." in text
+    assert "the label: 1 run under way." in text
+    assert "4 finished, 1 failed, 1 running, 1 waiting" in text
     assert "same size: the paper's density 0.01, density 0.05, density 0.5 was not run." in text
     assert "same size: no RadiX-Net at density 0.1." in text
 
 
-def test_an_arm_that_is_not_known_is_drawn_too(study, tmp_path):
-    study.arms("same-size", {("butterfly", 0.1): [0.9, 0.91], ("dense", 1): [0.98, 0.98]}, recipe="own", model="mlp")
+@pytest.mark.parametrize("experiment", ["same-size", "retrained"])
+def test_an_arm_that_is_not_known_is_drawn_too(study, tmp_path, experiment):
+    study.arms(experiment, {("butterfly", 0.1): [0.9, 0.91], ("dense", 1): [0.98, 0.98]}, recipe="own", model="mlp")
     out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
-    assert "butterfly" in (out / "figures" / "same-size-1.svg").read_text()
+    assert "butterfly" in (out / "figures" / f"{experiment}-1.svg").read_text()
 
 
 def test_a_report_is_not_replaced_without_being_asked(study, tmp_path):
@@ -213,9 +216,6 @@ def test_nothing_is_written_when_tables_are_refused(tmp_path):
 
 @pytest.mark.parametrize("package", ["jinja2", "statsmodels", "matplotlib"])
 def test_a_missing_package_is_named_before_anything_is_written(whole, tmp_path, monkeypatch, package):
-    for module in [name for name in sys.modules if name.startswith(("topokit_train.studies.", f"{package}."))]:
-        if module not in ("topokit_train.studies.report", "topokit_train.studies.tables"):
-            monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=rf"a report needs {package}.*: pip install 'topokit\[study\]'"):
         write_report(whole, tmp_path / "out")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from topokit.errors import InvalidSpecError, OutputExistsError
+from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
 from topokit.masking import fill_all
 from topokit_train.models import slots_for
 from topokit_train.studies import STUDIES
@@ -104,6 +104,20 @@ def test_the_committed_report_is_that_of_the_committed_tables(tmp_path):
     shutil.copytree(COMMITTED / "tables", tmp_path / "tables")
     STUDY.write_report(tmp_path / "tables", tmp_path / "out")
     same_files(tmp_path / "out", COMMITTED)
+
+
+def test_no_committed_run_has_left_its_grid():
+    committed = {row["run"] for row in rows(COMMITTED / "tables" / "runs.csv")}
+    budget = json.loads((COMMITTED / "tables" / "study.json").read_text())["budget"]
+    assert committed <= {run.name for run in STUDY.plan(budget)}
+
+
+@pytest.mark.parametrize("package", ["jinja2", "statsmodels"])
+def test_what_the_report_needs_is_asked_for_before_a_run(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=package):
+        STUDY.run("smoke", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("budget", STUDY.grids)

@@ -22,7 +22,7 @@ def test_values_come_back_with_their_types(study, tmp_path):
     tables = read_tables(study.write(tmp_path))
     (row,) = tables.runs
     assert (row.run, row.seed, row.test_accuracy, row.density, row.times) == (run, 3, 0.9712, 0.05, None)
-    assert (row.error, row.edges, row.dead_classes) == ("a, b\nc", None, 0)
+    assert (row.error, row.validation, row.dead_classes) == ("a, b\nc", 5000, 0)
     assert [(e.epoch, e.test_accuracy, e.threshold) for e in tables.epochs[run]] == [(1, 0.5, None), (2, 0.75, 0.125)]
     assert [(p.target, p.accuracy_before, p.test_accuracy) for p in tables.prunings[run]] == [(0.5, 0.9, 0.8)]
     assert tables.finished == tables.runs

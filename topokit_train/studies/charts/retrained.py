@@ -17,11 +17,8 @@ from topokit_train.studies.charts.model import (
     value,
 )
 from topokit_train.studies.charts.style import style_of
-from topokit_train.studies.samples import Samples, samples
+from topokit_train.studies.samples import CLASSES, MASKS, Samples, samples
 from topokit_train.studies.tables import Run, Tables
-
-MASKS = ("one-time", "iterative")
-CLASSES = 10
 
 
 def retrained(tables: Tables) -> Chart:
@@ -30,7 +27,8 @@ def retrained(tables: Tables) -> Chart:
     return Chart(
         title="Trained on pruned structures: accuracy against sparsity",
         about="Fresh weights on the structures that one-time and iterative pruning left, beside random ones of the "
-        "same density where these were run. Sparsity 0 is the dense network.",
+        "same density where these were run: a mask thins all layers, and they those that are sparse, so they have more "
+        "edges. Sparsity 0 is the dense network.",
         panels=tuple(_panel(found, random.get(found.case)) for found in samples(tables, "retrained")),
         missing="runs of the experiment retrained",
     )
@@ -41,8 +39,7 @@ def _panel(found: Samples, random: Samples | None) -> Panel:
     dense = [(1.0, means["dense", 1.0])] if ("dense", 1.0) in means else []
     arms = [
         (arm, [*dense, *sorted(((x, mean) for (name, x), mean in means.items() if name == arm), reverse=True)])
-        for arm in MASKS
-        if any(name == arm for name, _ in means)
+        for arm in sorted({name for name, _ in means} - {"dense"}, reverse=True)
     ]
     places = {x for _, of_arm in arms for x, _ in of_arm}
     if random:

@@ -13,5 +13,5 @@ from topokit_train.studies.study import Study
 TRAINING_BEHAVIOR = Study(
     name="training-behavior",
     grids={budget: Path(__file__).with_name(f"{budget}.toml") for budget in ("smoke", "small", "full")},
-    report="topokit_train.studies.report:write_report",
+    report="topokit_train.studies.report",
 )
