@@ -9,7 +9,8 @@ import time
 import pytest
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit_train.runs.train import train, train_all
+from topokit_train.runs.held import train_held
+from topokit_train.runs.train import train
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.summary import summary_of
 from topokit_train.sweeps.sweep import sweep
@@ -58,9 +59,9 @@ def broken(monkeypatch):
     def breaking(configs, *args, **more):
         if configs[0].model in models:
             raise ValueError("broken on purpose")
-        return train_all(configs, *args, **more)
+        return train_held(configs, *args, **more)
 
-    monkeypatch.setattr("topokit_train.runs.train.train_all", breaking)
+    monkeypatch.setattr("topokit_train.runs.held.train_held", breaking)
     return models
 
 
@@ -205,7 +206,7 @@ def test_a_failed_run_is_told_of_and_done_again_on_request(runs_of, rows_of, tmp
 @pytest.fixture
 def deadly(monkeypatch):
     """Ends the process of every run, as far as a test can."""
-    monkeypatch.setattr("topokit_train.runs.train.train_all", interrupted)
+    monkeypatch.setattr("topokit_train.runs.held.train_held", interrupted)
 
 
 @pytest.mark.usefixtures("deadly")
