@@ -81,14 +81,15 @@ class Task:
     def _train(self, held: Sequence[Held]) -> None:
         from topokit_train.runs.held import common, train_held
 
-        kinds: dict[TrainConfig, list[tuple[TrainConfig, RunFolder]]] = {}
+        kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
         for run, folder in held:
             config = _as_begun(run.config, folder.path)
-            kinds.setdefault(common(config), []).append((config, folder))
+            kinds.setdefault(common(config), []).append((run, config, folder))
         for together in kinds.values():  # one, unless files of one content have several names
-            configs, folders = zip(*together, strict=True)
+            runs, configs, folders = zip(*together, strict=True)
             with _told_to(folders[0].path / LOG):
-                nets = [net for wiring in held[0][0].wirings for net in wiring.open(self.folder.runs)]
+                runs[0].require_data()
+                nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
                 train_held(configs, nets, folders, resume=True)
 
 

@@ -75,20 +75,26 @@ def test_a_seed_that_died_too_often_leaves_the_others_a_stack(runs_of, tmp_path)
     assert [folder.result(run.name)["stacked"] for run in runs[1:]] == [2, 2]
 
 
-def test_a_grid_that_was_moved_goes_on_with_seeds_of_which_some_are_begun(tmp_path, monkeypatch):
-    from topokit_train.runs import jobs
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ends runs after their last epoch, until `monkeypatch` is undone."""
 
-    def interrupted(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("topokit_train.runs.jobs.results_of", interrupt)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_grid_that_was_moved_goes_on_with_seeds_of_which_some_are_begun(tmp_path, monkeypatch, make_idx):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
+    make_idx(one / "data", 1)
     state = build_model("lenet-300-100", None, image=(1, 28, 28), classes=10).state_dict()
     arrays = {name: np.full(tensor.shape, 0.01, np.float32) for name, tensor in state.items()}
     (one / "weights").write_bytes(safetensors.numpy.save(arrays))
-    grid = "[[runs]]\nepochs = 1\nbatch_size = 500\nweights = 'weights'\neach.seed = "
+    grid = "[[runs]]\nepochs = 1\ndataset = 'idx:data'\nweights = 'weights'\neach.seed = "
     (one / "grid.toml").write_text(f"{grid} [0, 1]")
-    monkeypatch.setattr(jobs, "results_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(read_grid(one / "grid.toml"), one / "out", quiet=True)
     monkeypatch.undo()
@@ -97,6 +103,22 @@ def test_a_grid_that_was_moved_goes_on_with_seeds_of_which_some_are_begun(tmp_pa
     runs = read_grid(two / "grid.toml")
     assert sweep(runs, two / "out", quiet=True).complete
     assert [SweepFolder(two / "out").result(run.name)["stacked"] for run in runs] == [2, 2, 2, 2]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_images_that_change_while_a_sweep_is_under_way_fail_its_runs(runs_of, tmp_path, monkeypatch, make_idx):
+    make_idx(tmp_path / "data", 1)
+    runs = runs_of("[[runs]]\nepochs = 1\ndataset = 'idx:data'\neach.seed = [0, 1]")
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runs[:1], tmp_path / "out", quiet=True)
+    monkeypatch.undo()
+    make_idx(tmp_path / "data", 2)
+    found = sweep(runs, tmp_path / "out", quiet=True)
+    assert [one.error.partition("/data ")[2] for one in found.troubles] == [
+        "is no longer the dataset that the sweep began with: bring that back"
+    ] * 2
+    make_idx(tmp_path / "data", 1)
+    assert sweep(runs, tmp_path / "out", quiet=True, retry=True).complete
 
 
 def test_programs_that_begin_at_once_count_one_start(runs_of, tmp_path):
