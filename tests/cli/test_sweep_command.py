@@ -5,6 +5,8 @@ import textwrap
 
 import pytest
 
+from topokit.errors import TopokitError
+
 GRID = """
     [defaults]
     epochs = 1
@@ -68,11 +70,25 @@ def test_json(topokit):
     assert topokit("sweep", "grid.toml", "--out", "here", "--status", "--json").json == found
 
 
-def test_a_dataset_that_is_not_there_is_told_of_before_anything_is_done(topokit, grid, tmp_path):
-    grid(GRID + "    dataset = 'idx:nowhere'\n")
+def test_a_dataset_that_is_not_there_is_told_of_before_anything_is_done(topokit, grid, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise TopokitError("no network")
+
+    monkeypatch.setattr("topokit_train.datasets.published.retrieve", unreachable)
+    monkeypatch.delenv("TOPOKIT_DATA_DIR", raising=False)
+    grid(GRID + "    dataset = 'fashion-mnist'\n")
     refused = topokit("sweep", "grid.toml", "--workers", 1)
     assert (refused.code, refused.out) == (1, "")
-    assert "nowhere" in refused.err
+    assert "no network" in refused.err
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_grid_whose_images_are_not_there_cannot_be_read(topokit, grid, tmp_path):
+    grid(GRID + "    dataset = 'idx:nowhere'\n")
+    for options in (("--workers", 1), ("--status",)):
+        refused = topokit("sweep", "grid.toml", *options)
+        assert (refused.code, refused.out) == (1, "")
+        assert f"grid.toml, dense: {tmp_path / 'nowhere'} holds no train-images-idx3-ubyte" in refused.err
     assert not (tmp_path / "grid").exists()
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
 LOCK = ".lock"
+TRIES, PAUSE = 10, 0.01  # to get a lock, and the seconds between them
 
 
 class RunBusyError(TopokitError):
@@ -37,6 +39,19 @@ def is_held(lock: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def _lock(file: int) -> None:
+    """Lock an open file; who only looks (`is_held`) has it for an instant too, so one try is not enough."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not tries_left:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 class RunFolder:
@@ -88,7 +103,7 @@ class RunFolder:
 
     def _hold(self) -> None:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock)
         except OSError as error:
             os.close(self._lock)
             busy = isinstance(error, BlockingIOError)

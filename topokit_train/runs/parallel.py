@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from textwrap import shorten
 
 import torch
 from torch import distributed
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
 from topokit_train.config import flag
@@ -41,20 +43,26 @@ def join() -> Ranks:
 
 
 def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> None:
-    """Refuse to train where the processes of a run were not given the same.
+    """Refuse to train where the processes of a run were not given the same; files are the same if their contents are.
 
     Raises:
         InvalidSpecError: names what differs, and the first process in which it does.
+        TopokitError: the file of weights cannot be read.
     """
 
     def facts() -> dict[str, str]:
-        settings = {flag(name): value for name, value in jobs[0].config.to_json().items() if name != "data_dir"}
+        config, begun = jobs[0].config, all(job.checkpoint for job in jobs)
+        settings = {
+            flag(name): value for name, value in config.to_json().items() if name not in ("data_dir", "weights")
+        }
+        weights = config.weights if config.weights is None or begun else _digest(Path(config.weights))
         found = settings | {
             "--seeds": [job.config.seed for job in jobs],
             "the topology": list(map(fingerprint, topologies)),
             "the dataset": dataset.checksum(),
-            "the device": resolve_device(jobs[0].config.device).type,
-            "the checkpoint": [job.place for job in jobs],
+            "the device": resolve_device(config.device).type,
+            "the checkpoint": [job.checkpoint and _digest(job.folder.checkpoint) for job in jobs],
+            "--weights": weights,  # where all runs are begun, nobody reads them
         }
         return {name: json.dumps(value) for name, value in found.items()}
 
@@ -70,3 +78,11 @@ def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered
     if ranks.several:
         everyone = ranks.gathered(ranks.agreed(facts))
         ranks.agreed(compared)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TopokitError(f"cannot read {path}: {error.strerror}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
 from topokit_train.config import TrainConfig, flag
-from topokit_train.datasets import Dataset
+from topokit_train.datasets import Dataset, split_name
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import Checkpoint, Origin
 from topokit_train.runs.progress import say
@@ -25,14 +26,14 @@ def require_same_settings(
     Raises:
         InvalidSpecError: names what differs.
     """
-    given, started = config.to_json(), checkpoint.origin.config.to_json()
+    given, started = (_placeless(one) for one in (config, checkpoint.origin.config))
     if given.keys() != started.keys():
         kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
         raise InvalidSpecError(
             f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
         )
     for name in given:  # in their order: what others depend on comes before them
-        if name != "data_dir" and given[name] != started[name]:  # where the data lie does not change them
+        if given[name] != started[name]:
             raise InvalidSpecError(
                 f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
                 "give the same, or choose another --run"
@@ -41,6 +42,13 @@ def require_same_settings(
         raise InvalidSpecError(
             f"the run in {path} was started with another topology: give the same, or choose another --run"
         )
+
+
+def _placeless(config: TrainConfig) -> dict[str, Any]:
+    """The settings without where the data lie, which does not change them: `require_same_data` compares those."""
+    settings = config.to_json() | {"dataset": split_name(config.dataset)[0]}
+    del settings["data_dir"]
+    return settings
 
 
 def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:

@@ -13,20 +13,16 @@ from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import TrainConfig
-from topokit_train.datasets import load_dataset
-from topokit_train.models import MODELS, Wiring, as_sequence, slots_for
+from topokit_train.models import MODELS, Wiring, as_sequence
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.pruning.notes import notes
 from topokit_train.ranks import this_rank
 from topokit_train.results import Result
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder
-from topokit_train.runs.jobs import groups, job_of, train_together
-from topokit_train.runs.parallel import join, require_same
-from topokit_train.runs.progress import say
+from topokit_train.runs.held import train_held
+from topokit_train.runs.parallel import join
 
 SEED = "seed"  # and its number: the folder of one of several runs
 
@@ -135,51 +131,17 @@ def train_all(
         InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed is there
             twice; else as `train`.
     """
-    _require_stack(configs)
-    # a spec would draw its edges anew for every checkpoint
-    topologies = tuple(net.build() if isinstance(net, Spec) else net for net in as_sequence(wiring))
     paths = [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
     ranks = join()
     with ExitStack() as held:
-        names = [_name(config, topologies) for config in configs]
+        names = [_name(config, as_sequence(wiring)) for config in configs]
         opened = map(RunFolder, paths, names) if ranks.first else ()
         folders = ranks.agreed(lambda: [held.enter_context(folder) for folder in opened])
         where = ranks.shared([folder.path for folder in folders])
         folders = folders or [FolderElsewhere(path) for path in where]
-        begun = (job_of(one, topologies, at, resume, force) for one, at in zip(configs, folders, strict=True))
-        jobs = ranks.agreed(lambda: list(begun))
-        dataset = ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
-        require_same(ranks, jobs, topologies, dataset)
-        if isinstance(configs[0], PruneConfig) and not all(job.checkpoint for job in jobs):
-            table = slots_for(configs[0].model, topologies, image=dataset.input_shape, classes=dataset.classes)
-            for note in notes(configs[0], table):
-                say(f"note: {note}")
-        again = _resumed_with([job.folder.path for job in jobs], configs)
-        results = [
-            result
-            for group in ranks.agreed(lambda: groups(jobs, topologies, dataset))
-            for result in train_together(group, topologies, dataset, again, resume, explain, ranks)
-        ]
-    return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
-
-
-def _require_stack(configs: Sequence[TrainConfig]) -> None:
-    kinds = {replace(config, seed=0, device="auto", threads=None, data_dir=None) for config in configs}
-    seeds = [config.seed for config in configs]
-    if len(kinds) != 1 or len(set(seeds)) != len(seeds):
-        raise InvalidSpecError(
-            f"what is trained together must differ in its seeds and in nothing else; there are {len(kinds)} kinds of "
-            f"settings, and the seeds {','.join(map(str, seeds))}"
-        )
-
-
-def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
-    """The flags that go on with runs, those that have not yet begun included."""
-    if len(paths) == 1:
-        return f"--run {paths[0]} --resume"
-    return f"--run {paths[0].parent} --seeds {','.join(str(config.seed) for config in configs)} --resume"
+        return train_held(configs, wiring, folders, resume=resume, force=force, explain=explain, ranks=ranks)
 
 
 def default_topology() -> Layered:

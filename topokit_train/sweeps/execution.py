@@ -45,8 +45,11 @@ def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told
             starts = folder.starts(left)
             with opened() as executor:
                 lost = execution.work(executor, left)
-            if lost and folder.starts(left) == starts:
+            if folder.starts(left) > starts:
+                continue
+            if lost:
                 raise TopokitError("worker processes died before they began a run: see that memory is free")
+            time.sleep(PAUSE)  # another program was faster
         elif any(folder.state(run.name) is State.RUNNING for run in left):
             execution.tell(left, State.RUNNING)
             time.sleep(PAUSE)

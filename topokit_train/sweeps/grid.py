@@ -20,6 +20,7 @@ from typing import Any
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig, flag
+from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
@@ -35,12 +36,13 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
     """The runs that a grid asks for, in its order; those that it asks for twice under one label once.
 
     Args:
-        path: the TOML file; files that it names are looked for beside it.
+        path: the TOML file; files that it names are looked for beside it, and read: runs are named by what they hold.
         where: settings that say where runs are done: "data_dir", "device" and "threads".
 
     Raises:
         FileFormatError: it is no TOML, or holds no runs.
         InvalidSpecError: names the entry, the key and the nearest one that is known.
+        TopokitError: a file is not there.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -85,6 +87,7 @@ class _Reader:
         self.folder, self.where = folder, where
         self.runs: dict[str, list[Planned]] = {}
         self._used: list[str] = []
+        self._checksums: dict[str, str] = {}
 
     def add(self, label: Any, entry: Mapping[str, Any]) -> None:
         """The runs of one more entry."""
@@ -119,9 +122,22 @@ class _Reader:
                 raise InvalidSpecError("what is pruned is a dense model: leave topology out")
             config = self._config(kind, settings)
             wirings = tuple(self._wirings(topology, config.seed))
-            yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values))
+            data = self._checksum(config.dataset)
+            yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values), data=data)
+
+    def _checksum(self, dataset: str) -> str | None:
+        """Of a dataset whose name says where it lies, and not what it is; read once."""
+        if split_name(dataset)[0] not in NEED_FOLDER:
+            return None
+        if dataset not in self._checksums:
+            self._checksums[dataset] = load_dataset(dataset, self.where.get("data_dir")).checksum()
+        return self._checksums[dataset]
 
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
+        if isinstance(settings.get("dataset"), str):
+            name, place = split_name(settings["dataset"])
+            if name in NEED_FOLDER:
+                settings["dataset"] = f"{name}:{self.folder / place}"
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
             if not Path(settings["weights"]).is_file():

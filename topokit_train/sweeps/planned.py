@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from topokit.errors import InvalidSpecError
 from topokit_train.config import TrainConfig
+from topokit_train.datasets import load_dataset, split_name
 from topokit_train.models import MODELS
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
@@ -30,6 +32,7 @@ class Planned:
         wirings: what its topologies are; none for a dense model.
         tags: of the grid's entry; they go into the tables and change nothing.
         axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
+        data: checksum of the dataset, where that is a folder of one's own files.
     """
 
     label: str
@@ -37,6 +40,7 @@ class Planned:
     wirings: tuple[Wiring, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     axes: str = ""
+    data: str | None = None
 
     @property
     def command(self) -> str:
@@ -49,6 +53,8 @@ class Planned:
         settings = {name: value for name, value in self.config.to_json().items() if name not in WHERE}
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
+        if self.data is not None:
+            settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {
             "schema": SCHEMA,
             "command": self.command,
@@ -61,6 +67,16 @@ class Planned:
         """The run's name: the beginning of the SHA-256 of its identity."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:NAME]
+
+    def require_data(self) -> None:
+        """Refuse to be done on other data than the name says.
+
+        Raises:
+            InvalidSpecError: the dataset's files have changed.
+        """
+        name = self.config.dataset
+        if self.data is not None and load_dataset(name, self.config.data_dir).checksum() != self.data:
+            raise InvalidSpecError(f"{name} is no longer the dataset that the sweep began with: bring that back")
 
     @property
     def needs(self) -> tuple[str, ...]:

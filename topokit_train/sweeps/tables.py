@@ -126,17 +126,19 @@ def _pruning_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[
 def _epoch_of(step: int, run: Planned) -> int | None:
     """The epoch, counted from 1, that a step belongs to; None where the dataset is not at hand to be counted."""
     config = run.config
-    try:
-        images = _training_images(config.dataset, config.data_dir) - config.validation
-    except TopokitError:
+    images = _training_images(config.dataset, config.data_dir)
+    if images is None:
         return None
-    steps_per_epoch = -(-images // config.batch_size)
+    steps_per_epoch = -(-(images - config.validation) // config.batch_size)
     return -(-step // steps_per_epoch)
 
 
 @cache
-def _training_images(dataset: str, data_dir: str | None) -> int:
-    return len(load_dataset(dataset, data_dir).train_labels)
+def _training_images(dataset: str, data_dir: str | None) -> int | None:
+    try:
+        return len(load_dataset(dataset, data_dir).train_labels)
+    except TopokitError:
+        return None  # remembered, too: each try is one to download them
 
 
 def _everything(run: Planned, row: Row, folder: SweepFolder) -> Row:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import current_thread, main_thread
 
 from topokit.errors import TopokitError
 from topokit_train.config import TrainConfig
-from topokit_train.runs.folder import CHECKPOINT, LOCK, RunBusyError, is_held
+from topokit_train.runs.folder import CHECKPOINT, RunFolder
 from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start, write_json
 from topokit_train.sweeps.planned import Planned
 
 LARGEST_STACK = 16  # networks in one program; more are slower, by network, than so many
 LOG = "log.txt"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+Held = tuple[Planned, RunFolder]
 
 
 class DiskError(TopokitError):
@@ -38,26 +40,57 @@ class Task:
             DiskError: a full disk.
             RunBusyError: another process does one of them.
         """
-        from topokit_train.runs.train import train_all  # takes seconds, in which another program may take a run
+        import topokit_train.runs.held  # noqa: F401  # a process that dies of loading torch has begun no run
 
-        runs = [run for run in self.runs if not self.folder.state(run.name).ended]
-        folders = [self.folder.run(run.name) for run in runs]
-        if not runs:
-            return
         try:
-            for run, folder in zip(runs, folders, strict=True):
-                _begin(run, folder)
-            nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
-            configs = [_as_begun(run.config, folder) for run, folder in zip(runs, folders, strict=True)]
-            with _told_to(folders[0] / LOG):
-                train_all(configs, nets, folders, resume=True)
-        except (RunBusyError, DiskError):
-            raise
+            with ExitStack() as held:
+                self._do([(run, folder) for run, folder in self._hold(held) if _begin(run, folder.path)])
         except Exception as error:
             _require_disk(error, self.folder.path)
-            for folder in folders:
-                folder.mkdir(exist_ok=True)
-                write_json(folder / ERROR, {"type": type(error).__name__, "message": str(error)})
+            raise
+
+    def _hold(self, held: ExitStack) -> list[Held]:
+        """The runs that have not ended, with their folders, which nobody else can use until `held` is closed."""
+        folders: dict[str, RunFolder] = {}
+        for name in sorted(run.name for run in self.runs):  # in one order, so that two programs cannot stop each other
+            if not self.folder.state(name).ended:
+                self.folder.run(name).mkdir(exist_ok=True)
+                folders[name] = held.enter_context(RunFolder(self.folder.run(name), name))
+        left = [run for run in self.runs if run.name in folders]
+        return [(run, folders[run.name]) for run in left if not self.folder.state(run.name).ended]
+
+    def _do(self, held: Sequence[Held]) -> None:
+        """Do runs together; where that goes wrong, each that has not ended alone: so it is seen which are to blame."""
+        failure = self._failure(held)
+        if failure and len(held) > 1:
+            for run, folder in held:
+                if not self.folder.state(run.name).ended:
+                    self._do([(run, folder)])
+        elif failure:
+            write_json(held[0][1].path / ERROR, failure)
+
+    def _failure(self, held: Sequence[Held]) -> dict[str, str] | None:
+        """Do runs together, and say what went wrong; not by the exception, which would keep networks in memory."""
+        try:
+            self._train(held)
+        except Exception as error:
+            _require_disk(error, self.folder.path)
+            return _failure(error)
+        return None
+
+    def _train(self, held: Sequence[Held]) -> None:
+        from topokit_train.runs.held import common, train_held
+
+        kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
+        for run, folder in held:
+            config = _as_begun(run.config, folder.path)
+            kinds.setdefault(common(config), []).append((run, config, folder))
+        for together in kinds.values():  # one, unless files of one content have several names
+            runs, configs, folders = zip(*together, strict=True)
+            with _told_to(folders[0].path / LOG):
+                runs[0].require_data()
+                nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
+                train_held(configs, nets, folders, resume=True)
 
 
 def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
@@ -73,16 +106,20 @@ def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
     ]
 
 
-def _begin(run: Planned, folder: Path) -> None:
-    if is_held(folder / LOCK):
-        raise RunBusyError(f"another process does the run in {folder}")
-    folder.mkdir(exist_ok=True)
+def _begin(run: Planned, folder: Path) -> bool:
+    """Count the start of a run that this process holds; false where there were too many."""
     if not (folder / RUN).exists():
         write_json(folder / RUN, run.identity)
-    if count_start(folder) > MOST_STARTS:
-        raise TopokitError(
-            f"its process died {MOST_STARTS} times without an epoch's progress: killed, or out of memory"
-        )
+    if count_start(folder) <= MOST_STARTS:
+        return True
+    died = f"its process died {MOST_STARTS} times without an epoch's progress: killed, or out of memory"
+    write_json(folder / ERROR, _failure(TopokitError(died)))
+    return False
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """What error.json holds."""
+    return {"type": type(error).__name__, "message": str(error)}
 
 
 def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -115,4 +152,4 @@ def _require_disk(error: BaseException, place: Path) -> None:
                 f"cannot write into {place} ({cause.strerror}); nothing is lost: make room, and run the same command "
                 "again"
             ) from None
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__  # some errors are told without their cause

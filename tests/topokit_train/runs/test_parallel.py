@@ -10,19 +10,23 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from topokit.errors import InvalidSpecError, UnreachableError
+from topokit.errors import InvalidSpecError, TopokitError, UnreachableError
 from topokit.formats import load_all
 from topokit.topology import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.feeding.feed import Feed
 from topokit_train.ranks import ALONE, VARIABLES, Ranks, answered, this_rank
 from topokit_train.runs.checkpoints import load
+from topokit_train.runs.folder import FolderElsewhere
+from topokit_train.runs.jobs import job_of
+from topokit_train.runs.parallel import require_same
 from topokit_train.runs.train import train
 from topokit_train.training import Trainer
 
@@ -161,6 +165,64 @@ def test_a_process_that_loses_another_says_how_to_go_on(short, tmp_path, monkeyp
     with pytest.raises(UnreachableError) as failure:
         lost()
     assert failure.value.quiet
+
+
+@pytest.fixture
+def compared(digits, tmp_path):
+    """Compare what two processes are given, the second after `change` was done; both use the same folder."""
+
+    def compare(config, change, resume=False):
+        said = []
+
+        class InTurn(Ranks):
+            def agreed(self, make):
+                return make()
+
+            def gathered(self, value):
+                said.append(value)
+                return said
+
+        for ranks in (InTurn(0, 2), InTurn(1, 2)):
+            require_same(ranks, [job_of(config, (), FolderElsewhere(tmp_path), resume, False)], (), digits)
+            if ranks.first:
+                change()
+
+    return compare
+
+
+def test_a_checkpoint_of_as_many_epochs_that_is_another_is_refused(compared, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=500, threads=1)
+    train(config, None, run=tmp_path)
+    compared(config, lambda: None, resume=True)
+
+    def change():
+        checkpoint = load(tmp_path / "checkpoint.safetensors")
+        with patch.object(Trainer, "run_epoch", twisted):
+            train(config, None, run=tmp_path, force=True)
+        assert load(tmp_path / "checkpoint.safetensors").origin == checkpoint.origin
+
+    with pytest.raises(InvalidSpecError, match=r'the checkpoint differs: \["[0-9a-f]{64}"\] in rank 1, '):
+        compared(config, change, resume=True)
+
+
+def twisted(self, *arguments, run_epoch=Trainer.run_epoch):
+    """An epoch that ends in other weights."""
+    metrics = run_epoch(self, *arguments)
+    with torch.no_grad():
+        self.parameters[0].add_(1)
+    return metrics
+
+
+def test_weights_are_compared_by_what_they_are(compared, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"one")
+    config = TrainConfig(epochs=1, weights=weights)
+    compared(config, lambda: None)
+    with pytest.raises(InvalidSpecError, match="--weights differs: "):
+        compared(config, lambda: weights.write_bytes(b"two"))
+    weights.write_bytes(b"one")
+    with pytest.raises(TopokitError, match=r"cannot read .*weights.safetensors: No such file"):
+        compared(config, weights.unlink)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_resume_with_another_topology_is_refused(short, straight, topology):
         train(short, topology, run=straight[0], resume=True)
 
 
-def test_resume_with_other_data_is_refused(tmp_path):
+def test_resume_with_other_data_is_refused_and_with_the_same_in_another_place_is_not(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     for name, shape in zip(FILES, [(8, 28, 28), (8,), (3, 28, 28), (3,)], strict=True):
@@ -166,6 +167,11 @@ def test_resume_with_other_data_is_refused(tmp_path):
         (folder / name).write_bytes(header + bytes(i % 5 for i in range(int(np.prod(shape)))))
     config = TrainConfig(dataset=f"idx:{folder}", epochs=1)
     train(config, None, run=tmp_path / "run")
+    folder = folder.rename(tmp_path / "moved")
+    config = replace(config, dataset=f"idx:{folder}")
+    train(config, None, run=tmp_path / "run", resume=True)
+    with pytest.raises(InvalidSpecError, match=r"--dataset is digits, but the run in .* was started with idx"):
+        train(replace(config, dataset="digits"), None, run=tmp_path / "run", resume=True)
     content = (folder / FILES[0]).read_bytes()
     (folder / FILES[0]).write_bytes(content[:-1] + b"\x09")
     with pytest.raises(InvalidSpecError, match=r"is no longer the one that the run in .* was started with"):

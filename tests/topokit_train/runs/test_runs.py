@@ -1,6 +1,8 @@
 """Whole runs: what they leave behind, what they are called, and what they leave alone."""
 
+import fcntl
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.folder import RunFolder
+from topokit_train.runs.folder import RunFolder, is_held
 from topokit_train.runs.train import default_topology, recorded, train, train_all
 
 
@@ -147,6 +149,18 @@ def test_a_folder_is_used_by_one_at_a_time(short, straight):
     with RunFolder(folder, ""), pytest.raises(TopokitError, match="another process trains in it: wait for it"):
         train(short, default_topology(), run=folder, resume=True)
     assert train(short, default_topology(), run=folder, resume=True) == result
+
+
+def test_who_only_looks_at_a_lock_keeps_nobody_out(tmp_path):
+    (tmp_path / ".lock").touch()
+    with (tmp_path / ".lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as is_held has it for an instant
+        leaving = threading.Timer(0.03, fcntl.flock, (lock, fcntl.LOCK_UN))
+        leaving.start()
+        with RunFolder(tmp_path, ""):
+            assert is_held(tmp_path / ".lock")
+        leaving.join()
+    assert not is_held(tmp_path / ".lock")
 
 
 def test_seeds_with_folders_anywhere_are_trained_together(tmp_path):

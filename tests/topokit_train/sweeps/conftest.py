@@ -2,9 +2,11 @@
 
 import csv
 import textwrap
+from math import prod
 
 import pytest
 
+from topokit_train.datasets.idx import FILES
 from topokit_train.sweeps.grid import read_grid
 
 
@@ -18,6 +20,20 @@ def runs_of(tmp_path):
         return read_grid(path, where)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def make_idx():
+    """Write an IDX folder of a few images, all as bright as is said."""
+
+    def make(folder, brightness):
+        folder.mkdir(exist_ok=True)
+        for name, shape in zip(FILES, [(40, 28, 28), (40,), (20, 28, 28), (20,)], strict=True):
+            header = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
+            values = [brightness] * prod(shape) if len(shape) > 1 else [i % 10 for i in range(*shape)]
+            (folder / name).write_bytes(header + bytes(values))
+
+    return make
 
 
 @pytest.fixture(scope="session")

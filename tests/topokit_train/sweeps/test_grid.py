@@ -105,6 +105,16 @@ def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
         first.open(tmp_path)
 
 
+def test_images_are_looked_for_beside_the_grid_and_must_be_there(runs_of, tmp_path, make_idx, monkeypatch):
+    text = "[[runs]]\ndataset = 'idx:data'"
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(FileFormatError, match=r"grid.toml, runs-1: .*/data holds no train-images-idx3-ubyte, "):
+        runs_of(text)
+    make_idx(tmp_path / "data", 1)
+    assert runs_of(text)[0].config.dataset == f"idx:{tmp_path / 'data'}"
+    assert runs_of(f"[[runs]]\ndataset = 'idx:{tmp_path}/data'")[0].config.dataset == f"idx:{tmp_path / 'data'}"
+
+
 def test_a_pruned_topology_is_that_of_the_run_with_the_same_seed(runs_of):
     runs = runs_of("""
         [[runs]]
@@ -176,6 +186,9 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "--seed must be integers"),
+        ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the folder of its files"),
+        ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
+        ("[[runs]]\ndataset = 3", "--dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "--epochs must be integers"),
         ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
         ("[[runs]]\ndevice = 'cpu'", "device says where runs are done, and not what they are: give --device instead"),

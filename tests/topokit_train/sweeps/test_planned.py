@@ -74,6 +74,18 @@ def test_a_file_counts_by_what_is_in_it(runs_of, tmp_path):
     assert len({run.name for run in runs}) == 2
 
 
+def test_images_of_ones_own_count_by_what_they_are(runs_of, tmp_path, make_idx):
+    for name, brightness in (("one", 1), ("two", 1), ("three", 3)):
+        make_idx(tmp_path / name, brightness)
+    runs = runs_of("[[runs]]\neach.dataset = ['idx:one', 'idx:two', 'idx:three']")
+    assert len(runs) == 2
+    (run,) = runs_of("[[runs]]\ndataset = 'idx:one'")
+    assert run.name == runs[0].name
+    make_idx(tmp_path / "one", 3)
+    (run,) = runs_of("[[runs]]\ndataset = 'idx:one'")
+    assert run.name == runs[1].name
+
+
 def test_seeds_of_one_wiring_are_a_stack(runs_of):
     runs = runs_of("""
         [[runs]]

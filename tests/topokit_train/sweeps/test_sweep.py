@@ -9,10 +9,12 @@ import time
 import pytest
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit_train.runs.train import train, train_all
+from topokit_train.runs.held import train_held
+from topokit_train.runs.train import train
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.summary import summary_of
 from topokit_train.sweeps.sweep import sweep
+from topokit_train.sweeps.tables import write_tables
 from topokit_train.sweeps.task import LARGEST_STACK, DiskError, Task, tasks_of
 
 GRID = """
@@ -58,9 +60,9 @@ def broken(monkeypatch):
     def breaking(configs, *args, **more):
         if configs[0].model in models:
             raise ValueError("broken on purpose")
-        return train_all(configs, *args, **more)
+        return train_held(configs, *args, **more)
 
-    monkeypatch.setattr("topokit_train.runs.train.train_all", breaking)
+    monkeypatch.setattr("topokit_train.runs.held.train_held", breaking)
     return models
 
 
@@ -146,6 +148,31 @@ def test_the_epoch_of_a_pruning_is_the_one_that_its_step_is_in(runs_of, rows_of,
     assert [(row["step"], row["epoch"]) for row in rows_of(tmp_path / "out", "prunings")] == [("1", "1"), ("4", "2")]
 
 
+def test_images_that_are_not_at_hand_are_asked_for_once(runs_of, rows_of, tmp_path, monkeypatch):
+    asked = []
+
+    def unreachable(name, *_, **__):
+        asked.append(name)
+        raise TopokitError("no network")
+
+    monkeypatch.setattr("topokit_train.datasets.published.retrieve", unreachable)
+    (run,) = runs_of("[[runs]]\ncommand = 'prune'\ndataset = 'mnist'", data_dir=str(tmp_path))
+    folder = SweepFolder(tmp_path / "out")
+    folder.run(run.name).mkdir()
+    result = dict.fromkeys(("test_accuracy", "train_seconds", "effective_sparsity"))
+    result |= {"parameters": {"total": 2, "nonzero": 1}, "dead_classes": [], "dead_units": {}}
+    result |= {"topologies": [{"target": target, "step": 1} for target in (0.5, 0.9)]}
+    (folder.run(run.name) / "result.json").write_text(json.dumps(result))
+    (folder.run(run.name) / "metrics.jsonl").write_text('{"validation_accuracy": null}\n')
+    for _ in range(2):
+        write_tables([run], folder)
+    assert [(row["target"], row["epoch"]) for row in rows_of(tmp_path / "out", "prunings")] == [
+        ("0.5", ""),
+        ("0.9", ""),
+    ]
+    assert asked == ["mnist"]
+
+
 def test_a_finished_run_is_not_done_again(runs_of, tmp_path):
     runs = runs_of(ONE)
     sweep(runs, tmp_path / "out", quiet=True)
@@ -205,7 +232,7 @@ def test_a_failed_run_is_told_of_and_done_again_on_request(runs_of, rows_of, tmp
 @pytest.fixture
 def deadly(monkeypatch):
     """Ends the process of every run, as far as a test can."""
-    monkeypatch.setattr("topokit_train.runs.train.train_all", interrupted)
+    monkeypatch.setattr("topokit_train.runs.held.train_held", interrupted)
 
 
 @pytest.mark.usefixtures("deadly")
