@@ -13,7 +13,7 @@ from typing import Any, Self
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
 from topokit.spec import integer
-from topokit_train.datasets import split_name
+from topokit_train.datasets import DATASETS, NEED_FOLDER, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.kernels import KERNELS
 from topokit_train.models import MODELS
@@ -28,6 +28,7 @@ ALLOWED = {
 }
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+_DATASETS = [f"{name}:FOLDER" if name in NEED_FOLDER else name for name in DATASETS]
 
 
 def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the flag's help text)
@@ -78,8 +79,8 @@ class TrainConfig:
         InvalidSpecError: names the flag, what was given and what is allowed.
     """
 
-    model: str = setting("What to train.", kind="text", default="lenet-300-100")
-    dataset: str = setting("What to train it on.", kind="text", default="digits")
+    model: str = setting(f"What to train: {', '.join(MODELS)}.", kind="text", default="lenet-300-100")
+    dataset: str = setting(f"What to train it on: {', '.join(_DATASETS)}.", kind="text", default="digits")
     recipe: str = setting(
         "modern or paper (arXiv:1810.00299): the defaults in [] below; each can still be given.",
         kind="text",
@@ -123,7 +124,9 @@ class TrainConfig:
     validation: int = setting("Hold out the last N training images.", kind="int", default=0)
     seed: int = setting("Seed of the weights, of the images' order and of augmentation.", kind="int", default=0)
     order_seed: int | None = setting("Seed of the order and augmentation alone [--seed].", kind="int", default=None)
-    kernel: str = setting("How to multiply by a sparse layer.", kind="text", default="auto")
+    kernel: str = setting(
+        f"How to multiply by a sparse layer: auto, {', '.join(KERNELS)}.", kind="text", default="auto"
+    )
     device: str = setting("cpu, cuda, mps, or auto.", kind="text", default="auto")
     threads: int | None = setting("CPU threads [1 for a small model].", kind="int", default=None)
 

@@ -135,3 +135,8 @@ def topology_options(*, seed_flags: tuple[str, ...] = ("--topology-seed",)) -> C
 def topology_argument(command: Command) -> Command:
     """Add an optional FILE and all options that describe a topology, as one `source` argument."""
     return click.argument("file", type=FILE, required=False)(topology_options()(command))
+
+
+def was_given(ctx: click.Context, name: str) -> bool:
+    """Whether the user gave an option, and did not leave it to its default."""
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, force_option, json_option
+from topokit_cli.options import OUTPUT, force_option, json_option, was_given
 from topokit_cli.sweep import how_to_run, running_options, show
 from topokit_train.studies import STUDIES
 
@@ -49,6 +49,9 @@ def command(
     if tables:
         if out is None:
             raise click.UsageError("--tables needs --out, the folder of the report")
+        for given in ("budget", *running):
+            if was_given(ctx, given):
+                raise click.UsageError(f"--tables runs nothing: leave out --{given.replace('_', '-')}")
         report = study.write_report(tables, out, force=force)
         if as_json:
             render.as_json({"report": str(report)})

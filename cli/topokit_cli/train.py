@@ -11,7 +11,7 @@ import click
 
 from topokit.layered import Layered
 from topokit_cli import render
-from topokit_cli.options import NUMBERS, OUTPUT, SEEDS, force_option, json_option, topology_options
+from topokit_cli.options import NUMBERS, OUTPUT, SEEDS, force_option, json_option, topology_options, was_given
 from topokit_cli.source import TopologySource
 from topokit_train.config import TrainConfig, flag
 from topokit_train.ranks import this_rank
@@ -92,7 +92,7 @@ def command(
     from topokit_train.runs.train import train, train_seeds
 
     if tune:
-        if _was_given(ctx, "kernel"):
+        if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
     config, seeds, before = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
@@ -119,15 +119,24 @@ def what_to_do(
         seeds: of several networks, None where there is one.
         resumed: the folder of a run that goes on.
     """
+    from topokit_train.runs.folder import CHECKPOINT
     from topokit_train.runs.train import SEED, recorded, recorded_seeds
 
-    if seeds is not None and _was_given(ctx, "seed"):
+    if seeds is not None and was_given(ctx, "seed"):
         raise click.UsageError("give --seed or --seeds, not both")
-    if resumed and not seeds:
-        seeds = tuple(recorded_seeds(resumed)) or None
-    before = recorded(resumed / f"{SEED}{seeds[0]}" if seeds else resumed) if resumed else None
+    if ctx.params["resume"] and ctx.params["force"]:
+        raise click.UsageError("give --resume, which goes on with a run, or --force, which replaces it")
+    before = None
+    if resumed:
+        there = recorded_seeds(resumed)
+        if not resumed.is_dir():
+            raise click.UsageError(f"there is no run {resumed} to go on with: leave out --resume to start one")
+        if (seeds or there) and (resumed / CHECKPOINT).exists():
+            raise click.UsageError(f"{resumed} is the run of one network: leave out --seeds, or take another --run")
+        seeds = seeds or tuple(there) or None
+        before = recorded(resumed / f"{SEED}{there[0]}" if there else resumed)
     if before and type(before[0]) is kind:
-        given = {name: value for name, value in settings.items() if _was_given(ctx, name)}
+        given = {name: value for name, value in settings.items() if was_given(ctx, name)}
         return dataclasses.replace(before[0], **given), seeds, before
     return kind(**settings), seeds, before
 
@@ -208,7 +217,3 @@ def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple
     for net in nets if this_rank().first else ():
         render.notes(net)
     return tuple(nets)
-
-
-def _was_given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT

@@ -41,6 +41,13 @@ def test_several_seeds_in_one_report(topokit):
     assert shown[-1].split()[:4] == ["topology-0.9.safetensors", "90.00%", "26,620", "10"]
 
 
+def test_a_run_that_replaces_one_leaves_none_of_its_files(topokit, tmp_path):
+    assert topokit(*SHORT, "--to", ".5,.9", "--rewind", "initial", "--run", "run").code == 0
+    assert topokit("train", "--epochs", 1, "--run", "run", "--force").code == 0
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json", ".lock"}
+
+
 def test_one_threshold_saves_one_topology(topokit):
     options = ("--method", "one-time", "--threshold", ".05", "--biases", "--epochs", 1, "--json")
     report = topokit("prune", *options).json
@@ -52,7 +59,7 @@ def test_one_threshold_saves_one_topology(topokit):
 def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tmp_path, monkeypatch):
     digits = load_dataset("digits")
     few = dataclasses.replace(digits, train_images=digits.train_images[:200], train_labels=digits.train_labels[:200])
-    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: few)
+    monkeypatch.setattr("topokit_train.runs.held.load_dataset", lambda *_: few)
     short = ("--model", "lenet-5", "--epochs", 1, "--batch-size", 50, "--json")
     report = topokit("prune", *short, "--to", ".5,.9", "--begin", 0, "--end", 1, "--rewind", "initial").json
     file, run = report["topologies"][1]["file"], tmp_path / report["run"]

@@ -30,6 +30,35 @@ def test_seeds_are_found_again_when_a_run_goes_on(topokit):
     assert [run["test_accuracy"] for run in again["runs"]] == [run["test_accuracy"] for run in first["runs"]]
 
 
+def test_seeds_without_a_folder_have_one_that_a_run_goes_on_in(topokit):
+    folders = [[run["run"] for run in topokit(*SHORT, "--seeds", "0,1", "--json").json["runs"]] for _ in range(2)]
+    place = "runs/lenet-300-100-digits-radix-net-seeds"
+    assert folders == [[f"{place}{again}/seed{seed}" for seed in (0, 1)] for again in ("", "-2")]
+    again = topokit("train", "--run", place, "--resume", "--seeds", "1,2", "--json").json
+    assert [run["epochs"] for run in again["runs"]] == [2, 2]  # what is not said again is as it was, for new seeds too
+
+
+def test_nothing_is_left_of_seeds_that_cannot_be_trained(topokit, tmp_path):
+    assert topokit(*SHORT, "--seeds", "0,1", "--model", "lenet-5").code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--run", "nowhere", "--resume"), "there is no run nowhere to go on with: leave out --resume to start one"),
+        (("--run", "run", "--resume", "--seeds", "0-1"), "run is the run of one network: leave out --seeds"),
+        (("--run", "run", "--resume", "--force"), "give --resume, which goes on with a run, or --force"),
+    ],
+)
+def test_what_cannot_go_on_is_refused(topokit, tmp_path, given, message):
+    assert topokit(*SHORT, "--run", "run").code == 0
+    before = sorted(tmp_path.rglob("*"))
+    refused = topokit("train", *given)
+    assert (refused.code, sorted(tmp_path.rglob("*"))) == (2, before)
+    assert message in refused.err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

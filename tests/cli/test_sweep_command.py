@@ -92,6 +92,14 @@ def test_a_grid_whose_images_are_not_there_cannot_be_read(topokit, grid, tmp_pat
     assert not (tmp_path / "grid").exists()
 
 
+def test_a_device_that_is_not_there_is_told_of_before_anything_is_done(topokit, grid, tmp_path):
+    grid()
+    refused = topokit("sweep", "grid.toml", "--workers", 1, "--device", "cuda:99")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--device cuda:99 is not there: this machine has" in refused.err
+    assert not (tmp_path / "grid").exists()
+
+
 def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     grid(ONE_FAILS)
     done = topokit("sweep", "grid.toml", "--workers", 1)

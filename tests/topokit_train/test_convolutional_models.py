@@ -51,7 +51,7 @@ def small(monkeypatch):
         test_labels=labels[100:140],
         classes=10,
     )
-    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: data)
+    monkeypatch.setattr("topokit_train.runs.held.load_dataset", lambda *_: data)
     return data
 
 

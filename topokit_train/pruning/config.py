@@ -50,7 +50,7 @@ class PruneConfig(TrainConfig):
     scope: str | None = setting(
         "Make each layer so sparse, or all together: global [layer].", kind="text", default=None
     )
-    keep: tuple[str, ...] = setting("Leave this slot dense (repeatable).", kind="names", default=())
+    keep: tuple[str, ...] = setting("Leave this slot dense, such as fc3 (repeatable).", kind="names", default=())
     begin: float | None = setting("Gradual: where it begins, of the steps [.2].", kind="number", default=None)
     end: float | None = setting("Gradual: where it ends, of the steps [.7].", kind="number", default=None)
     every: float | None = setting("Gradual: how often it prunes, of the steps [.01].", kind="number", default=None)

@@ -24,6 +24,8 @@ from topokit_train.pruning.wiring import FILES, file_name, save_wiring
 from topokit_train.training import Trainer
 
 REWIND = "rewind.safetensors"
+LEFT = (FILES, REWIND)
+"""Patterns of the files that pruning leaves in a run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +105,7 @@ class Pruner:
                     )
 
     def start(self) -> None:
-        """Begin a new run: what an earlier one left in the folders goes."""
-        for folder in filter(None, self.folders):
-            for path in [*folder.glob(FILES), folder / REWIND]:
-                path.unlink(missing_ok=True)
+        """Begin a new run."""
         if self._rewind_step == 0:
             self._save_weights()
 

@@ -7,8 +7,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -73,33 +74,12 @@ class RunFolder:
     writes = True
 
     def __init__(self, path: Path | None, name: str):
-        self._made: list[Path] = []
+        self.path, self._made = made_folder(path, name)
         try:
-            self.path = self._fresh(name) if path is None else self._folder(path)
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            where = RUNS / name if path is None else path
-            raise TopokitError(
-                f"cannot use {where} as a run's folder ({error.strerror}): choose another --run"
-            ) from None
+            raise _unusable(self.path, error) from None
         self._hold()
-
-    def _fresh(self, name: str) -> Path:
-        self._folder(RUNS)
-        number = 1
-        while True:
-            path = RUNS / (name if number == 1 else f"{name}-{number}")
-            number += 1
-            with suppress(FileExistsError):
-                path.mkdir()
-                self._made.append(path)
-                return path
-
-    def _folder(self, path: Path) -> Path:
-        if not path.is_dir():
-            path.mkdir(exist_ok=True)
-            self._made.append(path)
-        return path
 
     def _hold(self) -> None:
         try:
@@ -117,11 +97,9 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.checkpoint.exists():  # nothing came of it: leave no empty folders
-            for folder in reversed(self._made):
-                (folder / LOCK).unlink(missing_ok=True)
-                with suppress(OSError):
-                    folder.rmdir()
+        if self._made and not self.checkpoint.exists():  # nothing came of it
+            (self.path / LOCK).unlink(missing_ok=True)
+            remove_empty(self._made)
         os.close(self._lock)
 
     @property
@@ -155,13 +133,63 @@ class RunFolder:
         with (self.path / METRICS).open("a") as file:
             file.write(_line(metrics))
 
-    def remove_result(self) -> None:
-        """Remove result.json: the run that it is of is about to be replaced."""
-        (self.path / RESULT).unlink(missing_ok=True)
+    def remove(self, *patterns: str) -> None:
+        """Remove the files of a run that is about to be replaced."""
+        for path in (path for pattern in patterns for path in self.path.glob(pattern)):
+            path.unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name, force=True) as temporary:
             temporary.write_text(text)
+
+
+def made_folder(path: Path | None, name: str) -> tuple[Path, list[Path]]:
+    """A folder for a run or for runs, and what was made for it.
+
+    Args:
+        path: the folder, made if missing, but not the folders above it; None makes runs/<name>, or runs/<name>-2 and
+            so on where that exists.
+        name: for a folder in runs/.
+
+    Raises:
+        TopokitError: it cannot be made.
+    """
+    try:
+        if path is not None:
+            return path, _make(path)
+        made = _make(RUNS)
+        numbered = (RUNS / f"{name}-{number}" for number in count(2))
+        path = next(folder for folder in chain([RUNS / name], numbered) if _is_new(folder))
+        return path, [*made, path]
+    except OSError as error:
+        raise _unusable(path or RUNS, error) from None
+
+
+def _make(folder: Path) -> list[Path]:
+    if folder.is_dir():
+        return []
+    folder.mkdir(exist_ok=True)
+    return [folder]
+
+
+def _is_new(folder: Path) -> bool:
+    with suppress(FileExistsError):
+        folder.mkdir()
+        return True
+    return False
+
+
+def remove_empty(made: Sequence[Path]) -> None:
+    """Remove the folders that `made_folder` made, as far as there is nothing in them."""
+    for folder in reversed(made):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _unusable(path: Path, error: OSError) -> TopokitError:
+    if isinstance(error, FileNotFoundError):
+        return TopokitError(f"cannot make {path} for a run: there is no folder {path.parent}: create it first")
+    return TopokitError(f"cannot use {path} as a run's folder ({error.strerror}): choose another --run")
 
 
 class FolderElsewhere(RunFolder):
@@ -185,7 +213,7 @@ class FolderElsewhere(RunFolder):
     def add_metrics(self, metrics: Metrics) -> None:
         pass
 
-    def remove_result(self) -> None:
+    def remove(self, *patterns: str) -> None:
         pass
 
     def _write(self, name: str, text: str) -> None:

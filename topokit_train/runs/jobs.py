@@ -14,7 +14,7 @@ from topokit_train.datasets import Dataset
 from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models import slots_for
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.pruning.pruner import Pruner
+from topokit_train.pruning.pruner import LEFT, Pruner
 from topokit_train.pruning.results import pruned_results
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
@@ -132,7 +132,7 @@ def _start(
     for folder in folders:
         if resume:
             say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
-        folder.remove_result()
+        folder.remove(RESULT, *LEFT)
     if pruner:
         pruner.start()
     _save(folders, trainer, origin, topologies, pruner)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from statistics import fmean
+from threading import RLock
 
 from tqdm import tqdm
 
@@ -13,6 +14,7 @@ from topokit_train.metrics import Metrics
 from topokit_train.ranks import this_rank
 
 SECONDS = 10  # between two lines
+tqdm.set_lock(RLock())  # tqdm's own is a semaphore too, which outlives a process that is killed
 
 
 class Progress:

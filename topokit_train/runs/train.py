@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
 from topokit_train.results import Result
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder
+from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder, made_folder, remove_empty
 from topokit_train.runs.held import train_held
 from topokit_train.runs.parallel import join
 
 SEED = "seed"  # and its number: the folder of one of several runs
+NEEDS_RUN = "--resume needs the folder of the run to go on with: --run DIR"
 
 
 def train(
@@ -80,7 +81,7 @@ def train_seeds(
         config: the settings; `config.seed` does not matter.
         wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
         seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
-        run: a folder that holds, or gets, a folder seed<N> for each; new ones in runs/ where left out.
+        run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ where left out.
         resume: go on with the runs in these folders.
         force: replace runs that are there.
         explain: say on stderr which kernel each sparse layer has, and why.
@@ -90,19 +91,18 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
+    if resume and run is None:
+        raise InvalidSpecError(NEEDS_RUN)
     configs = [replace(config, seed=seed) for seed in seeds]
-    if run is None:
-        return train_all(configs, wiring, [None] * len(seeds), resume=resume, force=force, explain=explain)
-    parent = Path(run)
+    parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
-        parent.mkdir(exist_ok=True)
+        name = f"{_name(config, as_sequence(wiring))}-{SEED}s"
+        parent, made = made_folder(None if run is None else parent, name)
     try:
         folders = [parent / f"{SEED}{seed}" for seed in seeds]
         return train_all(configs, wiring, folders, resume=resume, force=force, explain=explain)
     finally:
-        with suppress(OSError):  # it stays if anything is in it
-            if this_rank().first:
-                parent.rmdir()
+        remove_empty(made)
 
 
 def train_all(
@@ -133,10 +133,10 @@ def train_all(
     """
     paths = [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
-        raise InvalidSpecError("--resume needs the folder of the run to go on with: --run DIR")
+        raise InvalidSpecError(NEEDS_RUN)
     ranks = join()
     with ExitStack() as held:
-        names = [_name(config, as_sequence(wiring)) for config in configs]
+        names = [f"{_name(config, as_sequence(wiring))}-{SEED}{config.seed}" for config in configs]
         opened = map(RunFolder, paths, names) if ranks.first else ()
         folders = ranks.agreed(lambda: [held.enter_context(folder) for folder in opened])
         where = ranks.shared([folder.path for folder in folders])
@@ -186,7 +186,7 @@ def recorded(run: Path | str) -> tuple[TrainConfig, tuple[Layered, ...]] | None:
 def _name(config: TrainConfig, topologies: Sequence[Layered]) -> str:
     dataset = config.dataset.replace(":", "-").rpartition("/")[2]
     wiring = config.method if isinstance(config, PruneConfig) else _wiring(topologies)
-    name = f"{config.model}-{dataset}-{wiring}-seed{config.seed}"
+    name = f"{config.model}-{dataset}-{wiring}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 

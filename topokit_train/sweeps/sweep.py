@@ -46,11 +46,12 @@ def sweep(
         FileFormatError: the folder holds something else, or a sweep of another version of this program; or a file of
             a dataset is damaged.
         UnreachableError: the scheduler does not answer, or is gone.
+        InvalidSpecError: this machine has no such device, and there is no scheduler.
         TopokitError: a full disk, or workers that die before they begin. A later call goes on. Or a dataset is not to
             be had, which is seen before a run begins.
         KeyboardInterrupt: Ctrl-C.
     """
-    _require_datasets(runs, SweepFolder(Path(out), make=False), retry)
+    _require_what_is_needed(runs, SweepFolder(Path(out), make=False), retry, here=scheduler is None)
     folder = SweepFolder(Path(out))
     for run in runs if retry else ():
         if folder.state(run.name) is State.FAILED:
@@ -66,9 +67,13 @@ def sweep(
     return summary_of(runs, folder)
 
 
-def _require_datasets(runs: Iterable[Planned], folder: SweepFolder, retry: bool) -> None:
-    """Load every dataset that is needed once: better that one call fails than all runs, one after another."""
+def _require_what_is_needed(runs: Iterable[Planned], folder: SweepFolder, retry: bool, here: bool) -> None:
+    """See that the devices and all datasets are there: better that one call fails than all runs, one after another."""
     ended = {State.FINISHED} if retry else {State.FINISHED, State.FAILED}
-    left = (run.config for run in runs if folder.state(run.name) not in ended)
+    left = [run.config for run in runs if folder.state(run.name) not in ended]
+    for device in {config.device for config in left} - {"auto", "cpu"} if here else ():
+        from topokit_train.machine import resolve_device  # which loads torch
+
+        resolve_device(device)
     for name, data_dir in dict.fromkeys((config.dataset, config.data_dir) for config in left):
         load_dataset(name, data_dir)

@@ -160,5 +160,8 @@ def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
     run = study("--tables", smoke[0] / "tables", cwd=tmp_path)
     assert run.returncode == 2
     assert "--tables needs --out" in run.stderr
+    run = study("--tables", smoke[0] / "tables", "--out", "out", "--data-dir", ".", cwd=tmp_path)
+    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "--tables runs nothing: leave out --data-dir" in run.stderr
     with pytest.raises(OutputExistsError, match="--force"):
         STUDY.write_report(smoke[0] / "tables", smoke[0])
