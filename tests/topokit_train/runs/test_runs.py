@@ -137,7 +137,7 @@ def test_a_run_that_never_starts_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_folders_above_are_not_made(short, tmp_path):
-    with pytest.raises(TopokitError, match="there is no folder .*a: create it first"):
+    with pytest.raises(TopokitError, match=r"there is no folder .*a: create it first"):
         train(short, None, run=tmp_path / "a" / "b")
     (tmp_path / "file").touch()
     with pytest.raises(TopokitError, match=r"cannot use .*file as a run's folder \(File exists\)"):
