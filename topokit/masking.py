@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.layered import Layered
+from topokit.layered import BY_CHANNEL, Layered
 from topokit.topology import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
-BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 
 
 def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
-from topokit.layered import Layered, Promises, Recipe
+from topokit.layered import BY_CHANNEL, Layered, Promises, Recipe
 from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
@@ -169,6 +169,7 @@ def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone:
         widths,
         recipe=recipe,
         promises=_promises(recipe, widths),
+        notes=_notes(recipe),
         recorded_fingerprint=recorded,
         names=_names(metadata, path, len(layers)),
     )
@@ -211,6 +212,12 @@ def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
     if not isinstance(names, list) or len(names) != layers or not all(isinstance(name, str) for name in names):
         raise FileFormatError(f"{path}: names must be a JSON list of {layers} names, one for each layer")
     return names
+
+
+def _notes(recipe: Recipe | None) -> tuple[str, ...]:
+    """What its user should be told: the recipe of a topology that was extracted says how convolutions were read."""
+    options = recipe.get("options") if recipe and "extraction" in recipe else None
+    return (BY_CHANNEL,) if isinstance(options, dict) and options.get("conv") == "channel" else ()
 
 
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:
