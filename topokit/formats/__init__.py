@@ -14,7 +14,7 @@ from typing import Any
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
 from topokit.formats._challenge import read_categories, read_images
-from topokit.formats._format import Format
+from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import load_masks, save_masks
@@ -127,7 +127,7 @@ def _format_of(path: Path) -> Format:
             return kind
     raise FileFormatError(
         f"{path} {'is none of the formats' if start else 'is empty: give a file of one of the formats'} "
-        f"that topokit reads ({', '.join(FORMATS)})"
+        f"that topokit reads ({', '.join(FORMATS)}){f'; if it is of weights, {EXTRACT}' if start else ''}"
     )
 
 

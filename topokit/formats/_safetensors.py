@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit.formats._format import Format, damaged, parse_widths, require_room
+from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.layered import BY_CHANNEL, Layered, Promises, Recipe
@@ -125,8 +125,10 @@ def read_all(path: Path) -> tuple[Topology, ...]:
 def _masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     if holds_masks(file):
         return read_masks(path, file, metadata)
+    is_of = "is a file of weights and " if file.keys() else ""
     raise FileFormatError(
-        f"{path} holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask)"
+        f"{path} {is_of}holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask): "
+        + (EXTRACT if is_of else "give another file")
     )
 
 
