@@ -208,11 +208,15 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
         f"{name} {' or '.join(f'{into} to {out}' for into, out in readings(shape))}" for name, shape in slots.items()
     )
     crop = _fitting_crop(net.widths, list(slots.values()))
-    advice = (
-        f"--crop {','.join(map(str, crop))} fits"
-        if crop
-        else "no crop of it fits: choose other widths, such as `topokit fit` proposes"
-    )
+    if crop:
+        advice = f"--crop {','.join(map(str, crop))} fits"
+    elif net.by_channel:
+        advice = (
+            "its edges are filters, which do not say what a linear layer behind them reads: put the masks of its file "
+            "on a model as they are (`topokit mask FILE --apply MODEL`), or `topokit extract --conv weight --layers`"
+        )
+    else:
+        advice = "no crop of it fits: choose other widths, such as `topokit fit` proposes"
     return (
         f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it "
         f"({shapes or 'all are filled'}): {advice}"

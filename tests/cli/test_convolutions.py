@@ -125,6 +125,15 @@ def test_an_edge_that_is_a_filter_is_not_said_to_cost_one_weight(topokit, pruned
     assert "multiply-adds" in topokit("info", "weights.safetensors").out
 
 
+def test_a_topology_by_channel_that_fills_no_model_says_what_does(topokit):
+    random = np.random.default_rng(0)
+    shapes = {"conv1.weight": (20, 1, 5, 5), "conv2.weight": (50, 20, 5, 5), "fc1.weight": (384, 2450)}
+    tk.save_masks({name: random.random(shape) < 0.1 for name, shape in shapes.items()}, "masks.safetensors")
+    run = topokit("mask", "masks.safetensors", "--model", "lenet-5", "-o", "x")
+    assert run.code == 2
+    assert "put the masks of its file on a model as they are (`topokit mask FILE --apply MODEL`)" in run.err
+
+
 def test_an_image_belongs_to_a_model(topokit, files):
     for args in (["--names", "a", "--image", "1,2,3"], ["--model", "lenet-5", "--image", "28,28"]):
         run = topokit("mask", files[0], *args, "-o", "masks.safetensors")
