@@ -147,6 +147,7 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("mask", "model.safetensors", "--crop", "1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
         (("mask", "--radices", "2,2", "--names", "a,b", "--apply", "half", "-o", "x"), 1, "damaged"),
+        (("mask", "--radices", "2", "--names", "a.weight", "--apply", "nan", "-o", "x"), 1, "not a number (NaN)"),
         (
             ("mask", "--radices", "2,2", "--names", "fc1.weight,fc2.weight", "--apply", "model.safetensors", "-o", "x"),
             2,
@@ -155,7 +156,7 @@ def test_mask_with_a_model(topokit, tmp_path):
     ],
 )
 def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, args, code, said):
-    save_file({"a.weight": torch.tensor([[1.0, float("nan")]])}, tmp_path / "nan")
+    save_file({"a.weight": torch.tensor([[1.0, float("nan")], [0.0, 1.0]])}, tmp_path / "nan")
     save_file({"a.weight": torch.ones(3, 2), "a.weight_mask": torch.ones(2, 3)}, tmp_path / "shape")
     (tmp_path / "half").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-9])
     torch.save(lenet[0], tmp_path / "payload")
