@@ -79,7 +79,8 @@ def _cluster(address: str) -> Iterator[Executor]:
         asyncio.run(_knock(address))
         client: Any = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise UnreachableError(f"no Dask scheduler answers at {address}: {error or 'silence'}") from None
+        why = str(error) or f"silence for {PATIENCE} seconds"
+        raise UnreachableError(f"no Dask scheduler answers at {address}: {why}: start one there") from None
     with client:
         if not client.scheduler_info()["workers"]:
             said = f"the Dask scheduler at {address} has no workers yet: the work waits until one joins it"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Recipe = Mapping[str, Any]
 
+BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
+"""The note of a topology whose edges are not all weights."""
+
 
 class Layer:
     """The edges between two neighbouring node layers: a biadjacency matrix, shape (sources, targets).
@@ -196,6 +199,11 @@ class Layered(ABC):
     def notes(self) -> tuple[str, ...]:
         """What a user should be told about it, a sentence each."""
         return ()
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether it is of convolutions read by channel, so that an edge stands for a whole filter."""
+        return BY_CHANNEL in self.notes
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.layered import Layered
+from topokit.layered import BY_CHANNEL, Layered
 from topokit.topology import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
-BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 
 
 def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:
@@ -209,11 +208,15 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
         f"{name} {' or '.join(f'{into} to {out}' for into, out in readings(shape))}" for name, shape in slots.items()
     )
     crop = _fitting_crop(net.widths, list(slots.values()))
-    advice = (
-        f"--crop {','.join(map(str, crop))} fits"
-        if crop
-        else "no crop of it fits: choose other widths, such as `topokit fit` proposes"
-    )
+    if crop:
+        advice = f"--crop {','.join(map(str, crop))} fits"
+    elif net.by_channel:
+        advice = (
+            "its edges are filters, which do not say what a linear layer behind them reads: put the masks of its file "
+            "on a model as they are (`topokit mask FILE --apply MODEL`), or `topokit extract --conv weight --layers`"
+        )
+    else:
+        advice = "no crop of it fits: choose other widths, such as `topokit fit` proposes"
     return (
         f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it "
         f"({shapes or 'all are filled'}): {advice}"

@@ -28,7 +28,8 @@ Flags = NDArray[np.bool_]
 def dead_units(trainer: Trainer) -> list[dict[str, int]]:
     """For each network, how many units of each hidden layer are 0 for every test image, by the layer's name.
 
-    A unit is 0 behind its ReLU where its layer's output is never above 0; a unit of a convolution is a channel.
+    docs/measures.md calls them silent: unlike the dead units of a topology they may have paths. A unit is 0 behind its
+    ReLU where its layer's output is never above 0; a unit of a convolution is a channel.
 
     Cost: a pass over the test images.
     """

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from topokit.layered import Layer, Layered
 
 SHOWN = 5000
-"""How many categories are printed, at most."""
+"""How many categories --json prints, at most."""
+
+LINE = 20
+"""How many of them stand in the table for people, at most."""
 
 
 @click.command("challenge")
@@ -29,7 +32,7 @@ SHOWN = 5000
 @click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")
 @click.option("--categories", type=FILE, help="The rows that must come out: .tsv or .mtx.")
 @click.option("--engine", type=click.Choice(["graphblas", "fast"]), default="graphblas", help="fast needs torch.")
-@click.option("--device", default="cpu", show_default=True, help="Where the fast engine runs: cpu, cuda, cuda:1...")
+@click.option("--device", help="Where the fast engine runs: cpu (if left out), cuda, cuda:1...")
 @click.option("--bias", type=float, help="Of every neuron; the official one for this size where left out.")
 @json_option
 @click.pass_context
@@ -40,7 +43,7 @@ def command(
     data_dir: Path | None,
     categories: Path | None,
     engine: str,
-    device: str,
+    device: str | None,
     bias: float | None,
     as_json: bool,
 ) -> None:
@@ -51,11 +54,13 @@ def command(
     from topokit.challenge import official_bias
     from topokit.formats import read_categories
 
+    if device and engine != "fast":
+        raise click.UsageError(f"--device is for --engine fast: {engine} runs on the CPU alone")
     net = source.open()
     bias = official_bias(net.widths[0]) if bias is None else bias
     layer = _images(images, net.widths[0], data_dir)
     expected = None if categories is None else read_categories(categories, layer.shape[0])
-    found = _engine(engine, device)(net, layer, bias)
+    found = _engine(engine, device or "cpu")(net, layer, bias)
     survivors = found.categories.tolist()
     matches = None if expected is None else survivors == expected.tolist()
     about = {
@@ -71,7 +76,7 @@ def command(
     if as_json:
         render.as_json(about)
     else:
-        render.table([(name.replace("_", " "), _shown(value)) for name, value in about.items()])
+        _print(about, survivors)
     ctx.exit(3 if matches is False else 0)
 
 
@@ -103,9 +108,17 @@ def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inferen
     return partial(fast_infer, device=resolve_device(device))
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "(none)"
-    if value is None:
-        return "(not given)"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _print(about: dict[str, Any], survivors: list[int]) -> None:
+    more = f" and {len(survivors) - LINE:,} more, which --json names up to {SHOWN:,}" if len(survivors) > LINE else ""
+    matches = {True: "yes", False: "no", None: "not compared: give --categories"}[about["categories_match"]]
+    shown = {
+        "categories": (" ".join(map(str, survivors[:LINE])) or "(none)") + more,
+        "categories_match": matches,
+    }
+    render.table([(name.replace("_", " "), shown.get(name) or _shown(value)) for name, value in about.items()])
+
+
+def _shown(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -58,6 +58,7 @@ def command(files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as
     networks, widths = [], []
     for file in files:
         net = load(file)
+        render.notes(net, file if len(files) > 1 else None)
         found = measured(net)
         about = {
             **render.describe(net, file, None),

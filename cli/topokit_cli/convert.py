@@ -26,7 +26,10 @@ def command(source: Path, target: Path, to: str | None, force: bool, as_json: bo
     from topokit.formats import load, save
 
     net = load(source)
+    render.notes(net)
     fingerprint = save(net, target, to=to, force=force)
+    if net.by_channel:
+        click.echo(f"note: {target} holds these edges, and not which weights of a filter are kept", err=True)
     if as_json:
         render.as_json(render.describe(net, target, fingerprint))
     else:

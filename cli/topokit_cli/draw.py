@@ -63,12 +63,16 @@ def command(
     if sum(ways.values()) > 1 and (steps or kron_steps):
         raise click.UsageError(f"{' and '.join(way for way, given in ways.items() if given)} cannot go together")
     net = source.open()
+    render.notes(net)
+    others = [load(other) for other in beside]
+    for other, file in zip(others, beside, strict=True):
+        render.notes(other, file)
     if steps:
         figure = draw_steps(net)
     elif kron_steps:
         figure = draw_kron_steps(net)
     else:
-        figure = draw(net, style=style, beside=[load(other) for other in beside], trace=trace, rows=rows, image=image)
+        figure = draw(net, style=style, beside=others, trace=trace, rows=rows, image=image)
     save_figure(figure, output, force=force)
     if as_json:
         render.as_json({"figure": str(output), **render.describe(net, source.file, None)})

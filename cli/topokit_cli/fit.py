@@ -44,7 +44,7 @@ def command(
     and an output without a path, units that are dead, the edges that enter an output. A candidate is strange if
     a pair has no path or an output has two edges or fewer: trained, such models often fail.
     """  # noqa: D301 (click wants the control character)
-    from topokit.fitting import fit, parse_target
+    from topokit.fitting import candidates, chosen, parse_target
 
     wanted: object = density
     if target:
@@ -53,22 +53,30 @@ def command(
         widths, wanted = parse_target(" ".join(target))
     if widths is None or wanted is None:
         raise click.UsageError("give --widths and --density, or a target such as '784-300-100 at 95 %'")
-    found = fit(widths, wanted, tolerance=tolerance, limit=limit)
-    if all(candidate.outside for candidate in found):
-        nearest = [
-            f"{float(min(group, key=lambda candidate: candidate.error).density):.4g}{remark}"
-            for group, remark in (
-                (found, ""),
-                ([candidate for candidate in found if not candidate.strange], " without strange models"),
-            )
-            if group
-        ]
-        click.echo(f"note: nothing is within the tolerance; the nearest density is {', '.join(nearest)}", err=True)
+    ranked = candidates(widths, wanted, tolerance=tolerance, limit=limit)
+    _note(ranked)
+    found = chosen(ranked, limit)
     if as_json:
-        candidates = [{**candidate.to_json(), "build": _build(candidate)} for candidate in found]
-        render.as_json({"widths": list(widths), "density": float(found[0].wanted), "candidates": candidates})
+        shown = [{**candidate.to_json(), "build": _build(candidate)} for candidate in found]
+        render.as_json({"widths": list(widths), "density": float(found[0].wanted), "candidates": shown})
     else:
         _print(found)
+
+
+def _note(ranked: list[Candidate]) -> None:
+    """Say on stderr, of all that was looked at, that nothing is within the tolerance, or only strange models are."""
+    sound = [candidate for candidate in ranked if not candidate.strange]
+    if not all(candidate.outside for candidate in sound):
+        return
+    only_strange = not all(candidate.outside for candidate in ranked)
+    nearest = [
+        f"{float(min(group, key=lambda candidate: candidate.error).density):.4g}{remark}"
+        for group, remark in (([] if only_strange else ranked, ""), (sound, " without strange models"))
+        if group
+    ]
+    what = "only strange models are" if only_strange else "nothing is"
+    density = f"; the nearest density is {', '.join(nearest)}" if nearest else ""
+    click.echo(f"note: {what} within the tolerance{density}", err=True)
 
 
 def _print(found: tuple[Candidate, ...]) -> None:
@@ -100,11 +108,10 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     layers = candidate.layer_densities
     ends = {0, len(layers)}
     cropped = {*candidate.cropped_layers}
-    off = round(float(candidate.density / candidate.wanted - 1), 3) + 0.0  # no -0.0
     remarks = ["outside the tolerance"] * candidate.outside + [f"STRANGE: {reason}" for reason in candidate.reasons]
     return (
         f"{float(candidate.density):.4g}",
-        f"{off:+.1%}",
+        _off(float(candidate.density / candidate.wanted - 1)),
         _span([f"{float(density):.3g}" for density in (min(layers), max(layers))]),
         "no" if not cropped else "ends" if cropped <= ends else "inside",
         _span([_known(None if n is None else in_words(n)) for n in (candidate.min_paths, candidate.max_paths)]),
@@ -113,6 +120,11 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
         _span([_known(degree) for degree, _ in candidate.output_in_degrees or [(None, 0)]]),
         "; ".join(remarks),
     )
+
+
+def _off(share: float) -> str:
+    """How far a density is off, in tenths of a percent; the first digit of what is less than that, but not 0."""
+    return f"{share:+.1%}" if round(share, 3) or not share else f"{100 * share:+.1g}%"
 
 
 def _build(candidate: Candidate) -> str:

@@ -62,7 +62,7 @@ def topokit() -> None:
     topokit draw radix-net-*.safetensors -o net.svg
     topokit train                                  LeNet-300-100, 90 % sparse, on embedded digits
 
-    Every command that reads a topology takes a file, or the options of `build`.
+    verify, info, draw, mask and challenge take a file, or the options of `build`; so does train, with --topology.
     """  # noqa: D301 (click wants the control character)
 
 

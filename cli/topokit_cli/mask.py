@@ -67,6 +67,7 @@ def command(
         made = load_masks(source.file)
     else:
         net = source.open()
+        render.notes(net)
         shapes = None
         if model:
             table = _slots(net, model, image)

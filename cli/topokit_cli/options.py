@@ -132,8 +132,14 @@ def topology_options(*, seed_flags: tuple[str, ...] = ("--topology-seed",)) -> C
     return decorate
 
 
+def _say_topology_seed(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError(f"--seed is for build and train: here it is --topology-seed {value}")
+
+
 def topology_argument(command: Command) -> Command:
     """Add an optional FILE and all options that describe a topology, as one `source` argument."""
+    command = click.option("--seed", hidden=True, expose_value=False, callback=_say_topology_seed)(command)
     return click.argument("file", type=FILE, required=False)(topology_options()(command))
 
 

@@ -29,10 +29,10 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
-def notes(net: Layered) -> None:
-    """Tell the user, on stderr, what the topology's maker wants said."""
+def notes(net: Layered, file: Path | None = None) -> None:
+    """Tell the user, on stderr, what the topology's maker wants said; and of which file, if there are several."""
     for note in net.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {f'{file}: ' if file else ''}{note}", err=True)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class TopologySource:
         random_equivalent: the kind of random twin to take instead, or None.
         seed: seed of a random topology, or None.
         seed_flag: the flag that gives it, for messages.
+        takes_file: whether the command takes a FILE at all, for messages.
     """
 
     file: Path | None
@@ -38,6 +39,7 @@ class TopologySource:
     random_equivalent: str | None
     seed: int | None
     seed_flag: str
+    takes_file: bool
 
     @classmethod
     def take_from(cls, values: dict[str, Any], seed_flag: str) -> TopologySource:
@@ -49,7 +51,9 @@ class TopologySource:
         known = {name: values.pop(name) for name in TRANSFORM_OPTIONS}
         seed = known.pop("topology_seed")
         fields = {name: value for name, value in taken.items() if value not in (None, ())}
-        return cls(file=values.pop("file", None), fields=fields, seed=seed, seed_flag=seed_flag, **known)
+        takes_file = "file" in values
+        file = values.pop("file", None)
+        return cls(file=file, fields=fields, seed=seed, seed_flag=seed_flag, takes_file=takes_file, **known)
 
     @property
     def given(self) -> bool:
@@ -105,8 +109,12 @@ class TopologySource:
     def _family(self) -> Layered:
         from topokit.families import FAMILIES
 
+        if self.random_equivalent and not self.family and not self.fields:
+            where = "a file, --like FILE" if self.takes_file else "--like FILE"
+            raise click.UsageError(f"--random-equivalent is of what network? give {where} or the options of a family")
         if not self.family and not self.fields:
-            raise click.UsageError("no topology: give a file, or --radices and the other options of a family")
+            where = "a file, or " if self.takes_file else ""
+            raise click.UsageError(f"no topology: give {where}--radices and the other options of a family")
         name = self.family or "radix-net"
         own = {field.name: field for field in dataclasses.fields(FAMILIES[name])}
         options = dict(self.fields)

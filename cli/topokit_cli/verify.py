@@ -48,6 +48,7 @@ def command(
     from topokit.executors import opened
 
     net = source.open()
+    render.notes(net)
     with opened(workers, scheduler) as executor, render.progress(len(net)) as progress, render.warnings():
         report = run_checks(
             net, names or None, require=require or None, method=method, executor=executor, progress=progress

@@ -64,4 +64,29 @@ def test_mistakes_are_one_line(topokit, args, code, said):
 def test_a_table_for_people(topokit):
     shown = topokit("challenge", *RADIX, "--images", "images.tsv").out
     assert "categories        1 3\n" in shown
-    assert "categories match  (not given)\n" in shown
+    assert "categories match  not compared: give --categories\n" in shown
+    shown = topokit("challenge", *RADIX, "--images", "images.tsv", "--categories", "wrong.tsv").out
+    assert "categories match  no\n" in shown
+
+
+@pytest.mark.parametrize("images", [25, 6000])
+def test_many_survivors_are_not_all_printed(topokit, tmp_path, images):
+    lines = [f"{image}\t{pixel}\t1\n" for image in range(1, images + 1) for pixel in range(1, 65)]
+    (tmp_path / "images.tsv").write_text("".join(lines))
+    (tmp_path / "all.tsv").write_text("".join(f"{image}\n" for image in range(1, images + 1)))
+    run = ("challenge", *RADIX, "--images", "images.tsv", "--categories", "all.tsv")
+    shown = dict(line.split("  ", 1) for line in topokit(*run).out.splitlines())
+    shown = {name: value.strip() for name, value in shown.items()}
+    first = " ".join(map(str, range(1, 21)))
+    assert shown["categories"] == f"{first} and {images - 20:,} more, which --json names up to 5,000"
+    assert shown["categories match"] == "yes"
+    assert shown["rows"] == shown["survivors"] == f"{images:,}"
+    named = topokit(*run, "--json").json["categories"]
+    assert (named is None) == (images > 5000)
+
+
+@pytest.mark.usefixtures("files")
+def test_a_device_is_for_the_fast_engine(topokit):
+    run = topokit("challenge", *RADIX, "--images", "images.tsv", "--device", "cuda")
+    assert (run.code, run.out) == (2, "")
+    assert "--device is for --engine fast: graphblas runs on the CPU alone" in run.err

@@ -87,6 +87,53 @@ def test_masks_of_convolutions(topokit, tmp_path, widths, image, name, shape):
     np.testing.assert_array_equal(mask, wanted.reshape(shape))
 
 
+@pytest.fixture
+def pruned(topokit):
+    """Masks by weight of two convolutions and a linear layer; a topology by channel of them, and a copy of it."""
+    random = np.random.default_rng(0)
+    shapes = {"conv1.weight": (4, 1, 3, 3), "conv2.weight": (6, 4, 3, 3), "fc.weight": (5, 6 * 4)}
+    tk.save_masks({name: random.random(shape) < 0.3 for name, shape in shapes.items()}, "masks.safetensors")
+    assert topokit("extract", "masks.safetensors", "-o", "channels.safetensors").code == 0
+    assert topokit("convert", "channels.safetensors", "copy.safetensors").code == 0
+    return "masks.safetensors", "channels.safetensors", "copy.safetensors"
+
+
+def test_every_command_says_that_an_edge_is_a_filter(topokit, pruned):
+    note = "note: convolutions are read by channel: an edge is a filter of which at least one weight is kept\n"
+    for file in pruned:
+        assert topokit("info", file).err == note
+        assert topokit("verify", file).err == note
+        assert note in topokit("compare", file, "--twins", "2").err
+        assert topokit("draw", file, "-o", "net.svg", "--force").err == note
+        converted = topokit("convert", file, "net.npz", "--force").err
+        assert converted == f"{note}note: net.npz holds these edges, and not which weights of a filter are kept\n"
+        assert topokit("mask", file, "--names", "a.weight,b.weight,c.weight", "-o", "m", "--force").err == note
+    both = topokit("draw", "net.npz", "--beside", pruned[0], "-o", "net.svg", "--force").err
+    assert both == note.replace("note: ", f"note: {pruned[0]}: ")
+
+
+def test_an_edge_that_is_a_filter_is_not_said_to_cost_one_weight(topokit, pruned):
+    shown = topokit("info", pruned[0]).out
+    assert "multiply-adds" not in shown
+    assert "KiB" not in shown
+    assert "cost: an edge stands for a whole filter" in shown
+    told = topokit("info", pruned[1], "--json").json
+    assert "cost" not in told["measures"]
+    assert "cost" in told["skipped"]
+    assert "cost" in topokit("info", pruned[0], "--measure", "cost", "--json").json["measures"]
+    assert topokit("extract", pruned[0], "--conv", "weight", "--layers", "conv2", "-o", "weights.safetensors").err == ""
+    assert "multiply-adds" in topokit("info", "weights.safetensors").out
+
+
+def test_a_topology_by_channel_that_fills_no_model_says_what_does(topokit):
+    random = np.random.default_rng(0)
+    shapes = {"conv1.weight": (20, 1, 5, 5), "conv2.weight": (50, 20, 5, 5), "fc1.weight": (384, 2450)}
+    tk.save_masks({name: random.random(shape) < 0.1 for name, shape in shapes.items()}, "masks.safetensors")
+    run = topokit("mask", "masks.safetensors", "--model", "lenet-5", "-o", "x")
+    assert run.code == 2
+    assert "put the masks of its file on a model as they are (`topokit mask FILE --apply MODEL`)" in run.err
+
+
 def test_an_image_belongs_to_a_model(topokit, files):
     for args in (["--names", "a", "--image", "1,2,3"], ["--model", "lenet-5", "--image", "28,28"]):
         run = topokit("mask", files[0], *args, "-o", "masks.safetensors")

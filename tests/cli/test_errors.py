@@ -7,6 +7,7 @@ import pytest
 
 import topokit as tk
 
+BERNOULLI = ("--family", "bernoulli", "--widths", "3,3", "--density", ".5")
 ERK = ("--allocation", "erk", "--seed", "1")
 RADIX = ("--radices", "2,2", "-o", "x")
 
@@ -41,8 +42,12 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", "--family", "lps", "--p", "7", "--q", "13"), 2, "p must be a prime that is 1 modulo 4"),
         (("build", "--family", "nonsense"), 2, "radix-net"),
         (("build", "--random-equivalent", "regular", "--radices", "2,2"), 2, "needs --seed"),
-        (("build",), 2, "no topology"),
-        (("verify",), 2, "no topology"),
+        (("build",), 2, "no topology: give --radices"),
+        (("build", "--random-equivalent", "regular"), 2, "is of what network? give --like FILE or the options"),
+        (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or convert a file: `topokit convert --to FORMAT`"),
+        (("verify",), 2, "no topology: give a file, or --radices"),
+        (("info", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
+        (("verify", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
         (("verify", "missing.safetensors"), 2, "missing.safetensors"),
         (("verify", "--radices", "2,2", "--check", "nonsense"), 2, "connectivity"),
         (("draw", "--radices", "2,2", "-o", "x.jpg"), 2, ".png"),
@@ -165,3 +170,13 @@ def test_a_reader_that_leaves_early_is_no_traceback():
     command = f"{sys.executable} -c 'from topokit_cli.main import main; main()' info --radices 2,2 | head -c 5"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(("to", "layer"), [("tsv", "n4-l1.tsv"), ("matrix-market", "layer-1.mtx")])
+def test_one_layer_of_a_folder(topokit, to, layer):
+    topokit("build", "--radices", "2,2", "-o", "net.safetensors")
+    topokit("convert", "net.safetensors", "folder", "--to", to)
+    run = topokit("info", f"folder/{layer}")
+    if to == "tsv":  # the other kind of file says its widths itself
+        assert "give the folder of all, folder" in run.err
+    assert (run.code == 0) == (to != "tsv")

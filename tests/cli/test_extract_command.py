@@ -147,6 +147,7 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("mask", "model.safetensors", "--crop", "1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
         (("mask", "--radices", "2,2", "--names", "a,b", "--apply", "half", "-o", "x"), 1, "damaged"),
+        (("mask", "--radices", "2", "--names", "a.weight", "--apply", "nan", "-o", "x"), 1, "not a number (NaN)"),
         (
             ("mask", "--radices", "2,2", "--names", "fc1.weight,fc2.weight", "--apply", "model.safetensors", "-o", "x"),
             2,
@@ -155,7 +156,7 @@ def test_mask_with_a_model(topokit, tmp_path):
     ],
 )
 def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, args, code, said):
-    save_file({"a.weight": torch.tensor([[1.0, float("nan")]])}, tmp_path / "nan")
+    save_file({"a.weight": torch.tensor([[1.0, float("nan")], [0.0, 1.0]])}, tmp_path / "nan")
     save_file({"a.weight": torch.ones(3, 2), "a.weight_mask": torch.ones(2, 3)}, tmp_path / "shape")
     (tmp_path / "half").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-9])
     torch.save(lenet[0], tmp_path / "payload")
@@ -179,3 +180,28 @@ def test_nothing_is_overwritten_without_force(topokit, tmp_path):
         assert "--force" in run.err
         assert (tmp_path / args[-1]).read_bytes() == before
         assert topokit(*args, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ("info", "model.pt"),
+            "is a file of weights, which torch.save wrote, and no topology: take",
+        ),
+        (("info", "old.pt"), "if it is of weights, take a topology out of it with `topokit extract`"),
+        (("info", "weights.safetensors"), "is a file of weights and holds neither a topology"),
+        (("verify", "arrays.npz"), "arrays.npz holds no sparse matrix"),
+        (("mask", "--radices", "2,2", "--names", "a,b", "--apply", "model.pt", "-o", "x"), "is no safetensors file"),
+        (("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"), "model.pt is no safetensors file"),
+    ],
+)
+def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, args, said):
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "model.pt")
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file({"fc.weight": torch.ones(2, 2)}, tmp_path / "weights.safetensors")
+    np.savez(tmp_path / "arrays.npz", a=np.ones(3))
+    run = topokit(*args)
+    assert (run.code, run.out) == (1, "")
+    assert said in run.err
+    assert "damaged" not in run.err

@@ -81,7 +81,26 @@ def test_what_does_not_fit_is_flagged(topokit):
     rows = run.out.splitlines()[1:5]
     assert all("outside the tolerance" in row for row in rows)
     assert ["STRANGE: no path from input" in row for row in rows] == [False, False, True, True]
-    assert "?" in topokit("fit", "--widths", "4294967294,2147483647,5", "--density", ".001", "--limit", 1).out
+    assert "?" in topokit("fit", "--widths", "4294967294,2147483647,5", "--density", ".001", "--limit", 2).out
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("99 % --tolerance .3", "only strange models are within the tolerance; the nearest density is 0.03659 without"),
+        ("95 % --tolerance 0", "only strange models are within the tolerance; the nearest density is 0.04998 without"),
+        ("99 % --tolerance .01", "nothing is within the tolerance; the nearest density is 0.01157, 0.03659 without"),
+        ("95 %", ""),
+    ],
+)
+def test_the_note_is_the_same_for_every_limit(topokit, wanted, said):
+    notes = {topokit("fit", "784-300-100", "at", *wanted.split(), "--limit", limit).err for limit in (1, 3, 10)}
+    assert notes == {f"note: {said} strange models\n" if said else ""}
+
+
+def test_a_density_that_is_just_below_is_not_said_to_be_the_wanted_one(topokit):
+    rows = topokit("fit", "784-300-100 at 95 %", "--tolerance", 0, "--limit", 3).out.splitlines()[1:4]
+    assert [row.split()[1:3] for row in rows] == [["0.04998", "-0.03%"], ["0.04996", "-0.1%"], ["0.05", "+0.0%"]]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,10 @@ def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch):
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"), opened(1, address):
+        with (
+            pytest.raises(UnreachableError, match=f"answers at {address}: silence for 1 seconds: start"),
+            opened(1, address),
+        ):
             pass
 
 

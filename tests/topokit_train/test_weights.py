@@ -195,7 +195,6 @@ def test_the_recipe_says_where_it_comes_from_and_cannot_be_rebuilt(tmp_path):
             "keep": "1/2",
             "scope": "layer",
             "layers": ["fc2.weight"],
-            "conv": "channel",
         },
     }
     tk.save(net, tmp_path / "net")

@@ -74,7 +74,9 @@ class Extraction:
         made = from_masks(self.masks, conv)
         recipe = None
         if self.record:
-            options = {**self.record, "layers": list(self.masks), "conv": conv}
+            options = {**self.record, "layers": list(self.masks)}
+            if any(mask.ndim == 4 for mask in self.masks.values()):
+                options["conv"] = conv
             recipe = {"extraction": options.pop("kind"), "options": options}
         layers = [made.layer(i) for i in range(len(made))]
         return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes))

@@ -125,15 +125,25 @@ def _magnitudes(name: str, part: Part) -> NDArray[np.float64]:
     if weight.dtype.kind not in "biuf":
         raise InvalidGraphError(f"{name} holds {weight.dtype} values; weights must be real numbers")
     magnitudes: NDArray[np.float64] = np.abs(weight.astype(np.float64))
-    if np.isnan(magnitudes).any():
-        at = ", ".join(str(place) for place in np.argwhere(np.isnan(magnitudes))[0])
-        count = int(np.isnan(magnitudes).sum())
+    require_numbers(name, magnitudes)
+    return magnitudes
+
+
+def require_numbers(name: str, weights: NDArray[Any]) -> None:
+    """Refuse weights of which some are not a number.
+
+    Raises:
+        InvalidGraphError: names the first of them.
+    """
+    missing = np.isnan(weights)
+    if missing.any():
+        at = ", ".join(str(place) for place in np.argwhere(missing)[0])
+        count = int(missing.sum())
         are = "a weight that is" if count == 1 else f"{count:,} weights that are"
         raise InvalidGraphError(
             f"{name} holds {are} not a number (NaN), the first at [{at}]: take a checkpoint from before the training "
             "went wrong"
         )
-    return magnitudes
 
 
 def _largest(layers: Mapping[str, NDArray[np.float64]], share: Fraction) -> dict[str, Mask]:

@@ -32,6 +32,9 @@ BUDGET = 2**20
 TOTAL = 2**26
 """Edges that are read to count what crops destroyed, in all candidates together, about."""
 
+LEAST = 10
+"""Candidates that are looked for where fewer are wanted, so that what is said to be the nearest is."""
+
 
 def fit(
     widths: Sequence[int], density: object, *, tolerance: object = Fraction(1, 10), limit: int = 10
@@ -65,12 +68,22 @@ def fit(
             covers the widths.
 
     Cost: seconds, whatever the widths: BUDGET partial networks are looked at, about, and at most 8 `limit`
-    networks are read, TOTAL edges, about.
+    (80 for a smaller one) networks are read, TOTAL edges, about.
     Source: Robinett & Kepner 2019, arXiv:1905.00416; strange models: Kwak, West, Jananthan & Kepner 2023,
     "Testing RadiX-Nets", arXiv:2311.03609.
 
     >>> [(str(found.density), found.strange) for found in fit((8, 80, 80, 8), "1/4", limit=2)]
     [('1/4', False), ('1/4', False)]
+    """
+    return chosen(candidates(widths, density, tolerance=tolerance, limit=limit), limit)
+
+
+def candidates(
+    widths: Sequence[int], density: object, *, tolerance: object = Fraction(1, 10), limit: int = 10
+) -> list[Candidate]:
+    """All that `fit` looked at on the way, in its order: what it says of them does not depend on a small `limit`.
+
+    Args and errors: those of `fit`. It takes `chosen` of these.
     """
     widths = _widths(widths)
     wanted = _share(density, widths)
@@ -85,13 +98,13 @@ def fit(
         raise InvalidSpecError(f"no RadiX-Net below 2^32 nodes covers the widths {shortened(list(widths))}")
     found: list[Candidate] = []
     edges = good = 0
-    for plan in chain.from_iterable(islice(groups[key], 2 * limit) for key in sorted(groups)):
+    for plan in chain.from_iterable(islice(groups[key], 2 * max(limit, LEAST)) for key in sorted(groups)):
         if good == limit or (found and edges > TOTAL):
             break
         found.append(examined(plan, wanted, allowed))
         good += not (found[-1].strange or found[-1].outside or found[-1].dead_units)
         edges += plan.edges_before if found[-1].counted else 0
-    return _chosen(sorted(found, key=_rank), limit)
+    return sorted(found, key=_rank)
 
 
 _WIDTHS = r"\d{1,20}(?:\s*-\s*\d{1,20})+"
@@ -185,8 +198,8 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     )
 
 
-def _chosen(ranked: list[Candidate], limit: int) -> tuple[Candidate, ...]:
-    """The best ones; where they are few, as many outside the tolerance as strange ones beside them."""
+def chosen(ranked: list[Candidate], limit: int) -> tuple[Candidate, ...]:
+    """The best of `candidates`; where those are few, as many outside the tolerance as strange ones beside them."""
     good = [found for found in ranked if not (found.strange or found.outside)]
     outside = [found for found in ranked if found.outside and not found.strange]
     strange = [found for found in ranked if found.strange]

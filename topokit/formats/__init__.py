@@ -14,7 +14,7 @@ from typing import Any
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
 from topokit.formats._challenge import read_categories, read_images
-from topokit.formats._format import Format
+from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import load_masks, save_masks
@@ -125,9 +125,11 @@ def _format_of(path: Path) -> Format:
     for kind in formats:
         if kind.begins(start):
             return kind
+    if path.suffix in (FORMATS[name].suffix for name in _names(folder=True)):
+        raise FileFormatError(f"{path} is at most one layer of a network: give the folder of all, {path.parent}")
     raise FileFormatError(
         f"{path} {'is none of the formats' if start else 'is empty: give a file of one of the formats'} "
-        f"that topokit reads ({', '.join(FORMATS)})"
+        f"that topokit reads ({', '.join(FORMATS)}){f'; if it is of weights, {EXTRACT}' if start else ''}"
     )
 
 
@@ -163,14 +165,17 @@ def save(
 
 def _named_by(path: Path) -> str:
     if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where a name is too long)
-        raise InvalidSpecError(f"{path} is a folder: give a file's name, or --to {' or '.join(_names(folder=True))}")
+        folders = " or ".join(_names(folder=True))
+        raise InvalidSpecError(f"{path} is a folder: give a file's name, or `topokit convert --to {folders}`")
     if not path.suffix:
         return "safetensors"
     for name in _names(folder=False):
         if FORMATS[name].suffix == path.suffix:
             return name
     suffixes = ", ".join(FORMATS[name].suffix for name in _names(folder=False))
-    raise InvalidSpecError(f"{path}: {path.suffix} says no format: end it in {suffixes}, or say --to FORMAT")
+    raise InvalidSpecError(
+        f"{path}: {path.suffix} says no format: end it in {suffixes}, or convert a file: `topokit convert --to FORMAT`"
+    )
 
 
 def _names(*, folder: bool) -> list[str]:

@@ -12,6 +12,9 @@ from topokit.csr import MAX_WIDTH, require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
 from topokit.topology import Topology
 
+EXTRACT = "take a topology out of it with `topokit extract`"
+"""What to do with a file of weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:

@@ -13,10 +13,14 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import shown
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.extraction.rules import require_numbers
 from topokit.formats._stored import stored
 from topokit.formats._tensors import places
 from topokit.formats._writing import replacing
 from topokit.masking import checked_masks
+
+_WITH_NAN = {"F16", "BF16", "F32", "F64"}
+"""Types of which NumPy can say what is not a number."""
 
 
 def parameter_shapes(path: str | Path, names: list[str]) -> list[tuple[int, ...]]:
@@ -57,7 +61,7 @@ def save_masked(
 
     Raises:
         InvalidSpecError: no such parameter, or a mask of another shape.
-        InvalidGraphError: masks that are not of 0 and 1.
+        InvalidGraphError: masks that are not of 0 and 1, or weights that are not a number.
         FileFormatError: the source is damaged, or no state dict.
         OutputExistsError: the file exists, and `force` is not set.
         TopokitError: it cannot be read or written.
@@ -71,8 +75,11 @@ def save_masked(
             )
     held = places(Path(source))
     for name in checked:
-        if _bits(held[name if name in held else f"{name}_orig"][0]) % 8:
+        key = name if name in held else f"{name}_orig"
+        if _bits(held[key][0]) % 8:
             raise InvalidSpecError(f"{name} in {source} has several numbers in a byte: save it as F32")
+        if held[key][0] in _WITH_NAN:
+            require_numbers(f"{source}: {name}", stored(source).read(key))
     with replacing(path, force=force) as temporary:
         try:
             shutil.copyfile(source, temporary)

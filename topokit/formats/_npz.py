@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from topokit.errors import FileFormatError, InvalidGraphError
-from topokit.formats._format import Format, damaged, require_room
+from topokit.formats._format import EXTRACT, Format, damaged, require_room
 from topokit.layered import Layered
 from topokit.topology import Topology, fingerprint
 
@@ -84,6 +84,7 @@ def read(path: Path) -> Topology:
         TooLargeError: not enough free memory.
     """
     with damaged(path, *_ERRORS), zipfile.ZipFile(path) as archive:
+        _require_matrix(archive, path)
         held = sum(info.file_size for info in archive.infolist())
         require_room(path, (), 6 * held)
         matrix = _matrix(archive, path)
@@ -93,6 +94,18 @@ def read(path: Path) -> Topology:
     if len(widths) < 2 or min(widths) < 1 or matrix.shape != (sum(widths), sum(widths)):
         raise FileFormatError(f"{path}: the widths {widths!s:.80} do not add up to the matrix's shape {matrix.shape}")
     return Topology.from_csr(_blocks(matrix, widths), widths)
+
+
+def _require_matrix(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse what is a zip archive too, and of another kind: a checkpoint of torch, other arrays."""
+    names = [name.rpartition("/")[2] for name in archive.namelist()]
+    if "data.pkl" in names:
+        raise FileFormatError(f"{path} is a file of weights, which torch.save wrote, and no topology: {EXTRACT}")
+    if "format.npy" not in names:
+        raise FileFormatError(
+            f"{path} holds no sparse matrix (an array named format, as scipy.sparse.save_npz writes it): "
+            "give a file of a topology"
+        )
 
 
 def _matrix(archive: zipfile.ZipFile, path: Path) -> Any:

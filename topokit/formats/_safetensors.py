@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit.formats._format import Format, damaged, parse_widths, require_room
+from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
-from topokit.layered import Layered, Promises, Recipe
+from topokit.layered import BY_CHANNEL, Layered, Promises, Recipe
 from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
@@ -125,8 +125,10 @@ def read_all(path: Path) -> tuple[Topology, ...]:
 def _masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     if holds_masks(file):
         return read_masks(path, file, metadata)
+    is_of = "is a file of weights and " if file.keys() else ""
     raise FileFormatError(
-        f"{path} holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask)"
+        f"{path} {is_of}holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask): "
+        + (EXTRACT if is_of else "give another file")
     )
 
 
@@ -169,6 +171,7 @@ def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone:
         widths,
         recipe=recipe,
         promises=_promises(recipe, widths),
+        notes=_notes(recipe),
         recorded_fingerprint=recorded,
         names=_names(metadata, path, len(layers)),
     )
@@ -211,6 +214,12 @@ def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
     if not isinstance(names, list) or len(names) != layers or not all(isinstance(name, str) for name in names):
         raise FileFormatError(f"{path}: names must be a JSON list of {layers} names, one for each layer")
     return names
+
+
+def _notes(recipe: Recipe | None) -> tuple[str, ...]:
+    """What its user should be told: the recipe of a topology that was extracted says how convolutions were read."""
+    options = recipe.get("options") if recipe and "extraction" in recipe else None
+    return (BY_CHANNEL,) if isinstance(options, dict) and options.get("conv") == "channel" else ()
 
 
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:

@@ -49,8 +49,15 @@ def opened(path: Path) -> Iterator[Any]:
     """The file as the safetensors library sees it, tensors as NumPy arrays.
 
     Raises:
-        FileFormatError: the library refuses the header or a tensor.
+        FileFormatError: it begins like another kind of file, or the library refuses the header or a tensor.
     """
+    with path.open("rb") as file:
+        start = file.read(9)
+    if len(start) == 9 and start[8:] != b"{":
+        raise FileFormatError(
+            f"{path} is no safetensors file, as is needed here: write one with "
+            "safetensors.torch.save_file(model.state_dict(), ...)"
+        )
     with damaged(path, SafetensorError), safe_open(path, framework="numpy") as file:
         yield file
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EROFS
 from pathlib import Path
 
 from topokit.errors import OutputExistsError, TopokitError
@@ -41,9 +42,8 @@ def replacing(path: str | Path, *, force: bool, folder_of: str | None = None) ->
     except TopokitError:
         raise
     except OSError as error:
-        raise TopokitError(
-            f"cannot write {path}: {error.strerror or error}: free some space there, or choose another place"
-        ) from error
+        free = "" if isinstance(error, PermissionError) or error.errno == EROFS else "free some space there, or "
+        raise TopokitError(f"cannot write {path}: {error.strerror or error}: {free}choose another place") from error
     finally:
         _remove(temporary)
 

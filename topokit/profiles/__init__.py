@@ -51,7 +51,8 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
 
     Args:
         net: any network.
-        names: the measures to take, of PARTS; where left out all but `paths` and `sampled-paths`.
+        names: the measures to take, of PARTS; where left out all but `paths` and `sampled-paths`, and without `cost`
+            where an edge stands for a filter.
         seconds: leave out a measure that, as an estimate on the safe side says, may take longer.
 
     Raises:
@@ -74,6 +75,9 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
     measures: dict[str, Values] = {}
     skipped: dict[str, str] = {}
     for name in (name for name in PARTS if name in wanted):
+        if name == "cost" and net.by_channel and names is None:
+            skipped[name] = "an edge stands for a whole filter, which is several weights"
+            continue
         describe, edge, edge_and_input = PARTS[name]
         estimate = 1e-9 * net.edges * (edge + edge_and_input * net.widths[0])
         if estimate > seconds:

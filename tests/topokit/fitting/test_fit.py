@@ -211,8 +211,8 @@ def test_the_widest_and_the_deepest():
     assert (wide.counted, wide.min_paths, wide.disconnected_pairs, wide.dead_units) == (False, 1, 0, 0)
     assert wide.outside
     assert not wide.strange
-    (cropped,) = fit((2**32 - 2, 2**31 - 1, 5), "1e-3", limit=1)
-    assert cropped.strange
+    whole, cropped = fit((2**32 - 2, 2**31 - 1, 5), "1e-3", limit=2)
+    assert (whole.density, whole.strange, cropped.strange) == (1, False, True)
     assert cropped.disconnected_pairs is None
     (deep,) = fit((65536,) * 121, "1/2048", limit=1)
     assert deep.options == {"radices": [[2] * 12] * 10, "kron": [16] * 121}

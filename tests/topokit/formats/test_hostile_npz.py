@@ -59,7 +59,7 @@ def test_the_archive_that_the_others_are_made_of_is_fine(path):
         ({"data": np.ones(4, complex)}, "data is complex128"),
         ({"data": np.array([1, 2, 3, None])}, "no plain NumPy header"),
         ({"data": None}, "no item named 'data.npy'"),
-        ({"format": None}, "no item named 'format.npy'"),
+        ({"format": None}, "no sparse matrix"),
         ({"format": b"dia"}, "format 'dia'"),
         ({"format": 3}, "format is int64"),
         ({"shape": [4, 4, 4]}, "damaged"),

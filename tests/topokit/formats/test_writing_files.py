@@ -43,6 +43,8 @@ class Broken(Layered):
     [
         (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
         (OSError(28, "No space left on device"), TopokitError, "No space left on device: free some space"),
+        (OSError(13, "Permission denied"), TopokitError, "Permission denied: choose another place"),
+        (OSError(30, "Read-only file system"), TopokitError, "Read-only file system: choose another place"),
         (ZeroDivisionError("mistake"), ZeroDivisionError, "mistake"),
     ],
 )
@@ -191,7 +193,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
         ("net.mtx", {}, "end it in .safetensors, .npz, .graphml"),
         ("net.tsv", {}, "--to FORMAT"),
         ("net.v2", {}, r"\.v2 says no format"),
-        ("", {}, "is a folder: give a file's name, or --to matrix-market or tsv"),
+        ("", {}, "is a folder: give a file's name, or `topokit convert --to matrix-market or tsv"),
         ("net", {"to": "nzp"}, "did you mean npz"),
         ("net.npz", {"weight": 1.0}, "npz holds no weights"),
         ("net", {"to": "tsv", "weight": 0.0}, "other than 0"),
