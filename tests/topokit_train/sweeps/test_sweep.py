@@ -155,7 +155,7 @@ def test_images_that_are_not_at_hand_are_asked_for_once(runs_of, rows_of, tmp_pa
         asked.append(name)
         raise TopokitError("no network")
 
-    monkeypatch.setattr("topokit_train.datasets.published.retrieve", unreachable)
+    monkeypatch.setattr("topokit_train.datasets.mnist.retrieve", unreachable)
     (run,) = runs_of("[[runs]]\ncommand = 'prune'\ndataset = 'mnist'", data_dir=str(tmp_path))
     folder = SweepFolder(tmp_path / "out")
     folder.run(run.name).mkdir()
