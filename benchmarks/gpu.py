@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -37,6 +36,7 @@ from topokit_train import SparseLinear, TrainConfig, train
 from topokit_train.challenge import infer
 from topokit_train.datasets import load_dataset
 from topokit_train.kernels import KERNELS
+from topokit_train.machine import processor
 from topokit_train.training import Trainer
 
 LENET = topokit.crop(topokit.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100))
@@ -203,6 +203,49 @@ def train_mnist(device: str) -> dict[str, Any]:
         return train(config, LENET.build(), run=Path(folder) / "run").to_json()
 
 
+def differences(device: str, kernels: list[str]) -> dict[str, float]:
+    """How far each kernel's losses are from those of `masked` in float64 on the CPU, at most, over thirty steps."""
+    exact = losses("masked", "cpu", torch.float64)
+    found = {kernel: losses(kernel, device, torch.float32) for kernel in kernels}
+    return {kernel: max(abs(a - b) for a, b in zip(seen, exact, strict=True)) for kernel, seen in found.items()}
+
+
+def measured(device: str, quick: bool) -> dict[str, Any]:
+    """All numbers and times; `quick` takes small layers, few repeats and no MNIST."""
+    layers = dict(zip(("784x300", "300x100"), LENET.build().stream(), strict=True))
+    for width, kron, density in WIDE[:1] if quick else WIDE:
+        layers[f"{width}x{width}, kron {kron}, {density:.3g}"] = radix_layer(width, kron, density)
+    there, missing = kernels_on(device)
+    repeat = 3 if quick else 30
+    return {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else processor(),
+        "date": time.strftime("%Y-%m-%d"),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "not on this device": missing,
+        "checked": check_kernels(device, {name: layers[name] for name in list(layers)[:4]}),
+        "largest loss difference over 30 steps": differences(device, there),
+        "stacked seeds": check_stacks(device),
+        "lenet-5": _lenet5_on.check(device),
+        "timed": [
+            row
+            for dtype in (torch.float32, torch.bfloat16)
+            for batch in ([128] if quick else [128, 512])
+            for row in time_layers(device, layers, batch, repeat, dtype)
+        ],
+        "stacks": time_stacks(device, [1, 2] if quick else [1, 8, 16, 64], repeat),
+        "lenet-5 ms": _lenet5_on.time(device, partial(milliseconds, device=device, repeat=repeat)),
+        "challenge": run_challenge(device, quick),
+        "mnist": {"skipped": "--quick"} if quick else train_mnist(device),
+    }
+
+
+def wrong(report: dict[str, Any]) -> list[Any]:
+    """What is not as on the CPU."""
+    rows = [row for part in ("checked", "stacked seeds", "lenet-5") for row in report[part] if not row["right"]]
+    return rows + [kernel for kernel, apart in report["largest loss difference over 30 steps"].items() if apart > 1e-3]
+
+
 def main() -> None:
     """Run everything, print the table, and fail where a number is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,52 +253,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small layers, few repeats, no MNIST: to test this script")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    hidden = list(LENET.build().stream())
-    layers = {"784x300": hidden[0], "300x100": hidden[1]}
-    for width, kron, density in WIDE[:1] if args.quick else WIDE:
-        layers[f"{width}x{width}, kron {kron}, {density:.3g}"] = radix_layer(width, kron, density)
-    checked = check_kernels(args.device, {name: layers[name] for name in list(layers)[:4]})
-    exact = losses("masked", "cpu", torch.float64)
-    there, missing = kernels_on(args.device)
-    drift = {
-        kernel: max(abs(a - b) for a, b in zip(losses(kernel, args.device, torch.float32), exact, strict=True))
-        for kernel in there
-    }
-    batches = [128] if args.quick else [128, 512]
-    repeat = 3 if args.quick else 30
-    stacks, convolutions = check_stacks(args.device), _lenet5_on.check(args.device)
-    timed = [
-        row
-        for dtype in (torch.float32, torch.bfloat16)
-        for batch in batches
-        for row in time_layers(args.device, layers, batch, repeat, dtype)
-    ]
-    name = (
-        torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or platform.machine()
-    )
-    report = {
-        "device": name,
-        "date": time.strftime("%Y-%m-%d"),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "not on this device": missing,
-        "checked": checked,
-        "largest loss difference over 30 steps": drift,
-        "stacked seeds": stacks,
-        "lenet-5": convolutions,
-        "timed": timed,
-        "stacks": time_stacks(args.device, [1, 2] if args.quick else [1, 8, 16, 64], repeat),
-        "lenet-5 ms": _lenet5_on.time(args.device, partial(milliseconds, device=args.device, repeat=repeat)),
-        "challenge": run_challenge(args.device, args.quick),
-        "mnist": {"skipped": "--quick"} if args.quick else train_mnist(args.device),
-    }
+    report = measured(args.device, args.quick)
     _gpu_table.show(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
-    wrong = [row for row in [*checked, *stacks, *convolutions] if not row["right"]]
-    wrong += [kernel for kernel, apart in drift.items() if apart > 1e-3]
-    if wrong:
-        raise SystemExit(f"wrong on {args.device}: {wrong}")
+    if found := wrong(report):
+        raise SystemExit(f"wrong on {args.device}: {found}")
 
 
 if __name__ == "__main__":
