@@ -128,9 +128,9 @@ def what_to_do(
         raise click.UsageError("give --resume, which goes on with a run, or --force, which replaces it")
     before = None
     if resumed:
-        there = recorded_seeds(resumed)
         if not resumed.is_dir():
             raise click.UsageError(f"there is no run {resumed} to go on with: leave out --resume to start one")
+        there = recorded_seeds(resumed)
         if (seeds or there) and (resumed / CHECKPOINT).exists():
             raise click.UsageError(f"{resumed} is the run of one network: leave out --seeds, or take another --run")
         seeds = seeds or tuple(there) or None

@@ -47,7 +47,7 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is no TOML: {error}") from None
+        raise FileFormatError(f"{path} is no TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
     except OSError as error:
         raise TopokitError(f"cannot read {path}: {error.strerror}") from None
     return expand(table, path, where or {})

@@ -161,6 +161,7 @@ def test_a_run_that_is_asked_for_twice_is_there_once_in_each_entry(runs_of):
         ("runs = 3", "holds no runs"),
         ("runs = [3]", "holds no runs"),
         ("[[runs]]\nlabel =", "is no TOML"),
+        ("[[runs]]\nlabel = 'a'\nlr = .5", r"is no TOML: .*line 3.*; numbers are like 0\.5, not \.5"),
     ],
 )
 def test_what_holds_no_runs_is_refused(runs_of, text, message):
