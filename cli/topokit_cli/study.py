@@ -9,10 +9,8 @@ import click
 
 from topokit_cli import render
 from topokit_cli.options import OUTPUT, force_option, json_option, was_given
-from topokit_cli.sweep import how_to_run, running_options, show
+from topokit_cli.sweep import TABLES, how_to_run, running_options, show
 from topokit_train.studies import STUDIES
-
-TABLES = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command("study")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
 
 FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
+TABLES = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def running_options(command: Command) -> Command:
@@ -28,6 +29,12 @@ def running_options(command: Command) -> Command:
             help="Dask scheduler whose workers do it instead, such as tcp://host:8786.",
         ),
         click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch."),
+        click.option(
+            "--known",
+            type=TABLES,
+            multiple=True,
+            help="Tables of another folder: what is finished there is not done again. Repeatable.",
+        ),
         click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
         click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto."),
         click.option(
@@ -52,7 +59,7 @@ def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     processes = 1 if scheduler else workers or cores()
     threads = threads or (1 if scheduler or processes > 1 else None)
     where = {"data_dir": values["data_dir"], "device": values["device"], "threads": threads}
-    return where, {"workers": processes, "scheduler": scheduler, "retry": values["retry"]}
+    return where, {"workers": processes, "scheduler": scheduler, "retry": values["retry"], "known": values["known"]}
 
 
 @click.command("sweep")
@@ -87,9 +94,9 @@ def command(
     topokit sweep grid.toml
     topokit sweep grid.toml --status
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.sweeps.folder import SweepFolder
     from topokit_train.sweeps.grid import read_grid
-    from topokit_train.sweeps.summary import summary_of
+    from topokit_train.sweeps.known import read_known
+    from topokit_train.sweeps.sweep import status as status_of
     from topokit_train.sweeps.sweep import sweep
 
     if status and running["retry"]:
@@ -97,7 +104,8 @@ def command(
     where, how = how_to_run(running)
     runs = read_grid(grid, where)
     place = out or Path(grid.stem)
-    found = summary_of(runs, SweepFolder(place, make=False)) if status else sweep(runs, place, **how)
+    how["known"] = read_known(how["known"])
+    found = status_of(runs, place, how["known"]) if status else sweep(runs, place, **how)
     if as_json:
         tables = str(place / "tables") if (place / "tables").exists() else None
         render.as_json({"out": str(place), "tables": tables, **found.to_json()})

@@ -91,18 +91,24 @@ def _title(tables: Tables) -> str:
 
 
 def _facts(tables: Tables) -> list[tuple[str, str]]:
-    study = tables.study
-    machine: dict[str, Any] = study.get("machine") or {}
-    versions: dict[str, Any] = study.get("versions") or {}
+    parts = [*tables.study.get("earlier", ()), tables.study]  # runs may come from tables that were there before
+    seconds = [float(part["seconds"]) for part in parts if part.get("seconds") is not None]
+    days = [str(part[key]) for part in parts for key in ("started", "ended") if part.get(key)]
     told = [
-        ("Budget", str(study.get("budget", ""))),
+        ("Budget", str(tables.study.get("budget", ""))),
         ("Runs", _counted(tables)),
-        ("Training time", words.duration(float(study["seconds"])) if study.get("seconds") is not None else ""),
-        ("Machine", ", ".join(f"{name} {machine[name]}" for name in machine)),
-        ("Versions", ", ".join(f"{name} {versions[name]}" for name in versions)),
-        ("From, to", " to ".join(str(study[key]) for key in ("started", "ended") if study.get(key))),
+        ("Training time", words.duration(sum(seconds)) if seconds else ""),
+        ("Machine", _each_once(parts, "machine")),
+        ("Versions", _each_once(parts, "versions")),
+        ("From, to", f"{min(days)} to {max(days)}" if days else ""),
     ]
     return [(what, value) for what, value in told if value]
+
+
+def _each_once(parts: Sequence[Mapping[str, Any]], key: str) -> str:
+    """What the parts of a study say under a key, each that is different once."""
+    told = (", ".join(f"{name} {value}" for name, value in (part.get(key) or {}).items()) for part in parts)
+    return "; ".join(dict.fromkeys(filter(None, told)))
 
 
 def _counted(tables: Tables) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -17,13 +17,14 @@ import psutil
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.machine import processor
 from topokit_train.runs.folder import RESULT
+from topokit_train.studies.tables import ABOUT, read_about
 from topokit_train.sweeps.folder import RUN, State, SweepFolder, write_json
 from topokit_train.sweeps.grid import read_grid
+from topokit_train.sweeps.known import read_known
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.summary import Summary
 from topokit_train.sweeps.sweep import sweep
 
-ABOUT = "study.json"
 PACKAGES = ("topokit", "torch", "numpy", "scipy", "python-graphblas")
 
 
@@ -64,6 +65,7 @@ class Study:
         workers: int = 1,
         scheduler: str | None = None,
         retry: bool = False,
+        known: Sequence[Path] = (),
     ) -> Summary:
         """Do all runs of a budget that have not ended, and write the tables that a report is made of.
 
@@ -74,30 +76,35 @@ class Study:
             workers: processes on this machine.
             scheduler: address of a Dask scheduler instead.
             retry: do the failed runs again.
+            known: folders of tables of this study, whose finished runs are not done again; the tables have them too.
 
         Returns:
             What became of all runs.
 
         Raises:
             MissingDependencyError: a package that the report needs is not installed.
+            FileFormatError: `known` are no tables of this study.
             TopokitError: as `sweep` does; a later call goes on.
         """
         import_module(self.report).require_packages()  # better now than after days of runs
         runs = self.plan(budget, where)
+        earlier = _earlier(known)
+        told = read_known(known)
         try:
-            found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry)
+            found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry, known=told)
         except BaseException:
             with suppress(TopokitError):  # what went wrong before is what the user is told
-                self._tell(budget, runs, out)
+                self._tell(budget, runs, out, earlier)
             raise
-        self._tell(budget, runs, out)
+        self._tell(budget, runs, out, earlier)
         return found
 
-    def _tell(self, budget: str, runs: Sequence[Planned], out: Path) -> None:
+    def _tell(self, budget: str, runs: Sequence[Planned], out: Path, earlier: Sequence[Mapping[str, Any]]) -> None:
         """Write study.json beside the tables, where there are any."""
         folder = SweepFolder(out, make=False)
         if folder.tables.exists():
-            write_json(folder.tables / ABOUT, self._about(budget, runs, folder))
+            about = self._about(budget, runs, folder)
+            write_json(folder.tables / ABOUT, about | ({"earlier": earlier} if earlier else {}))
 
     def write_report(self, tables: Path, out: Path, *, force: bool = False) -> Path:
         """Write the report on the tables of a study, and nothing else: no run is done or looked at.
@@ -134,6 +141,15 @@ class Study:
             "seconds": round(sum(folder.result(name)["train_seconds"] for name in finished), 1),
             **_days(folder, finished),
         }
+
+
+def _earlier(known: Iterable[Path]) -> list[dict[str, Any]]:
+    """The "earlier" of study.json: what each study.json beside known tables says, and what that calls earlier."""
+    found: list[dict[str, Any]] = []
+    for folder in known:
+        about = read_about(folder)
+        found += (*about.pop("earlier", ()), about)
+    return found
 
 
 def _days(folder: SweepFolder, finished: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ are fractions. study.json says where and when they were made.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from topokit.errors import FileFormatError
+from topokit_train.sweeps.reading import read_rows
 
+ABOUT = "study.json"
 FORMAT = 1
 STATES = ("finished", "failed", "running", "waiting")
 
@@ -96,7 +97,7 @@ def read_tables(folder: Path) -> Tables:
     Raises:
         FileFormatError: a file or a column is missing, a cell is no such value, or the tables are of a later release.
     """
-    study = _study(folder / "study.json")
+    study = read_about(folder)
     runs = _rows(folder / "runs.csv", Run)
     for run in runs:
         if run.state not in STATES:
@@ -117,7 +118,13 @@ def _by_run(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
     return {run: tuple(members) for run, members in grouped.items()}
 
 
-def _study(path: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a study's study.json says, beside its tables.
+
+    Raises:
+        FileFormatError: it is missing or damaged, or of a later release.
+    """
+    path = folder / ABOUT
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -135,28 +142,13 @@ def _study(path: Path) -> dict[str, Any]:
 
 def _rows(path: Path, kind: type[Row]) -> list[Row]:
     kinds = get_type_hints(kind)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [field.name for field in fields(kind) if field.name not in (reader.fieldnames or ())]
-            if missing:
-                raise FileFormatError(
-                    f"{path} has no column {', '.join(missing)}: write the tables again with this release"
-                )
-            return [kind(**dict(_values(path, line, row, kinds))) for line, row in enumerate(reader, 2)]
-    except FileNotFoundError:
-        raise FileFormatError(f"{path} is missing: give the folder that a study's tables were written to") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is no table ({error}): write the tables again") from None
+    rows = read_rows(path, [field.name for field in fields(kind)])
+    return [kind(**dict(_values(path, line, row, kinds))) for line, row in enumerate(rows, 2)]
 
 
-def _values(
-    path: Path, line: int, row: Mapping[str, str | None], kinds: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    if None in row or None in row.values():  # as csv tells cells without a column, and columns without a cell
-        raise FileFormatError(f"{path}, row {line}: not as many cells as columns; write the tables again")
+def _values(path: Path, line: int, row: Mapping[str, str], kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, kind in kinds.items():
-        text = row[name] or ""
+        text = row[name]
         if text == "" and kind is not str:
             if "None" not in str(kind):
                 raise FileFormatError(f"{path}, row {line}: {name} is empty, and must be given")

@@ -1,4 +1,4 @@
-"""The columns of runs.csv, which the tags of a grid must leave alone."""
+"""The columns of a sweep's tables; the tags of a grid must leave those of runs.csv alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ RESULTS = (
     *("effective_sparsity_before", "effective_sparsity_after", "train_seconds", "error"),
 )
 COLUMNS = (*BEFORE_TAGS, *SETTINGS, *WIRING, *RESULTS)
+EPOCHS = ("run", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "lr", "sparsity", "threshold")
+PRUNINGS = ("run", "target", "sparsity", "edges", "step", "epoch", "accuracy_before", "test_accuracy")
 
 
 def tags_of(runs: Iterable[Planned]) -> tuple[str, ...]:

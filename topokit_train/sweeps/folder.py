@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import takewhile
@@ -13,6 +13,7 @@ from typing import Any
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats import replacing
 from topokit_train.runs.folder import LOCK, METRICS, RESULT, is_held
+from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
 
 KIND = "topokit.sweep"
@@ -58,6 +59,7 @@ class SweepFolder:
 
     def __init__(self, path: Path, *, make: bool = True):
         self.path = path
+        self.known: Known = {}
         try:
             if (path / ABOUT).exists():
                 self._require_ours(path / ABOUT)
@@ -107,8 +109,20 @@ class SweepFolder:
         """The folder of a run."""
         return self.runs / name
 
+    def know(self, known: Known, runs: Sequence[Planned]) -> None:
+        """Let the runs that other tables tell of count as finished, but for those whose topologies are needed here.
+
+        Args:
+            known: as `read_known` gives them.
+            runs: of the grid.
+        """
+        self.known = {}
+        self.known = spared(known, runs, {run.name for run in runs if self.state(run.name) is State.FINISHED})
+
     def state(self, name: str) -> State:
         """What became of a run. O(1)."""
+        if name in self.known:
+            return State.FINISHED
         folder = self.run(name)
         if (folder / RESULT).exists():
             return State.FINISHED
@@ -117,8 +131,14 @@ class SweepFolder:
         return State.RUNNING if is_held(folder / LOCK) else State.WAITING
 
     def result(self, name: str) -> dict[str, Any]:
-        """What a finished run came to."""
+        """What a run came to that was finished here."""
         return read_json(self.run(name) / RESULT)
+
+    def test_accuracy(self, name: str) -> float:
+        """Of a finished run, wherever that was: a fraction."""
+        if name in self.known:
+            return self.known[name].test_accuracy
+        return float(self.result(name)["test_accuracy"])
 
     def error(self, name: str) -> str:
         """Why a run failed."""

@@ -28,7 +28,8 @@ class Progress:
         self.bar = tqdm(total=self.runs, initial=self.done, unit="run", disable=quiet or None, dynamic_ncols=True)
         if self.done:
             failed = list(states.values()).count(State.FAILED)
-            self._say(f"{self.done} of {self.runs} runs are there already, {failed} of them failed")
+            known = f", {len(folder.known)} in other tables" if folder.known else ""
+            self._say(f"{self.done} of {self.runs} runs are there already, {failed} of them failed{known}")
 
     def __enter__(self) -> Progress:
         return self
@@ -47,7 +48,7 @@ class Progress:
         self.done += 1
         self.bar.update()
         if state is State.FINISHED:
-            self._say(f"{self._count()} {about}: {self.folder.result(run.name)['test_accuracy']:.2%}")
+            self._say(f"{self._count()} {about}: {self.folder.test_accuracy(run.name):.2%}")
         else:
             self._say(f"{self._count()} {about}: failed: {self.folder.error(run.name)} ({run.name})")
 

@@ -95,7 +95,7 @@ def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:
 
 def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, State], folder: SweepFolder) -> Group:
     found = [states[run.name] for run in members]
-    accuracies = [folder.result(run.name)["test_accuracy"] for run in members if states[run.name] is State.FINISHED]
+    accuracies = [folder.test_accuracy(run.name) for run in members if states[run.name] is State.FINISHED]
     mean, ci95 = mean_and_ci95(accuracies) if accuracies else (None, None)
     counts = {str(state): found.count(state) for state in State}
     return Group(label=label, axes=axes, runs=len(members), mean=mean, ci95=ci95, **counts)

@@ -11,6 +11,7 @@ from topokit.executors import opened
 from topokit_train.datasets import load_dataset
 from topokit_train.sweeps.execution import carry_out
 from topokit_train.sweeps.folder import State, SweepFolder
+from topokit_train.sweeps.known import Known
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.progress import Progress
 from topokit_train.sweeps.summary import Summary, summary_of
@@ -24,6 +25,7 @@ def sweep(
     workers: int = 1,
     scheduler: str | None = None,
     retry: bool = False,
+    known: Known | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Do all runs of a grid that have not ended, and write the tables.
@@ -37,6 +39,8 @@ def sweep(
         workers: processes on this machine.
         scheduler: address of a Dask scheduler instead; its workers must see the same folders.
         retry: do the failed runs again, from their last epoch.
+        known: runs that other tables tell of (`read_known`); they are not done again, unless a run that is left
+            needs their topologies, and the tables have their rows.
         quiet: say nothing on stderr.
 
     Returns:
@@ -51,8 +55,8 @@ def sweep(
             be had, which is seen before a run begins.
         KeyboardInterrupt: Ctrl-C.
     """
-    _require_what_is_needed(runs, SweepFolder(Path(out), make=False), retry, here=scheduler is None)
-    folder = SweepFolder(Path(out))
+    _require_what_is_needed(runs, _opened(runs, out, known, make=False), retry, here=scheduler is None)
+    folder = _opened(runs, out, known)
     for run in runs if retry else ():
         if folder.state(run.name) is State.FAILED:
             folder.forget_failure(run.name)
@@ -65,6 +69,26 @@ def sweep(
         raise
     write_tables(runs, folder)
     return summary_of(runs, folder)
+
+
+def status(runs: Sequence[Planned], out: Path | str, known: Known | None = None) -> Summary:
+    """What became of a grid's runs by now. Reads a few small files of each, and writes nothing.
+
+    Args:
+        runs: as `read_grid` gives them.
+        out: the sweep's folder; a missing one is as one without runs.
+        known: runs that other tables tell of.
+
+    Raises:
+        FileFormatError: the folder holds something else, or a sweep of another version of this program.
+    """
+    return summary_of(runs, _opened(runs, out, known, make=False))
+
+
+def _opened(runs: Sequence[Planned], out: Path | str, known: Known | None, *, make: bool = True) -> SweepFolder:
+    folder = SweepFolder(Path(out), make=make)
+    folder.know(known or {}, runs)
+    return folder
 
 
 def _require_what_is_needed(runs: Iterable[Planned], folder: SweepFolder, retry: bool, here: bool) -> None:

@@ -13,13 +13,10 @@ from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit_train.datasets import load_dataset
 from topokit_train.runs.folder import METRICS
-from topokit_train.sweeps.columns import BEFORE_TAGS, RESULTS, SETTINGS, WIRING, tags_of
+from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.wirings import DENSE, Pruned, Wiring
-
-EPOCHS = ("run", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "lr", "sparsity", "threshold")
-PRUNINGS = ("run", "target", "sparsity", "edges", "step", "epoch", "accuracy_before", "test_accuracy")
 
 Row = dict[str, Any]
 
@@ -29,7 +26,7 @@ def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
 
     Args:
         runs: of a grid; the rows are in their order, and a run that two entries ask for has a row in each.
-        folder: of the sweep.
+        folder: of the sweep; what it knows from other tables is copied from them, and is not in runs.jsonl.
 
     Returns:
         The folder of the tables.
@@ -49,7 +46,11 @@ def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
     _write_csv(folder.tables / "runs.csv", columns, table)
     _write_csv(folder.tables / "epochs.csv", EPOCHS, _epoch_rows(finished, folder))
     _write_csv(folder.tables / "prunings.csv", PRUNINGS, _pruning_rows(finished, folder))
-    lines = (json.dumps(_everything(run, row, folder)) + "\n" for run, row in zip(runs, table, strict=True))
+    lines = (
+        json.dumps(_everything(run, row, folder)) + "\n"
+        for run, row in zip(runs, table, strict=True)
+        if run.name not in folder.known
+    )
     _write(folder.tables / "runs.jsonl", lines)
     return folder.tables
 
@@ -61,13 +62,17 @@ def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
     for run in runs:
         state = folder.state(run.name)
         settings = run.config.to_json()
+        about: Row = {"run": run.name, "label": run.label, "state": state.value, "command": run.command}
+        about |= dict(run.tags) | {name: settings.get(name) for name in SETTINGS}
+        if run.name in folder.known:
+            told = folder.known[run.name].row
+            rows.append(about | {name: told[name] for name in (*WIRING, *RESULTS)})
+            continue
         wired = json.dumps([wiring.identity for wiring in run.wirings])
         if wired not in wirings:
             wirings[wired] = _wiring_row(run.wirings, folder)
         rows.append(
-            {"run": run.name, "label": run.label, "state": state.value, "command": run.command}
-            | dict(run.tags)
-            | {name: settings.get(name) for name in SETTINGS}
+            about
             | wirings[wired]
             | dict.fromkeys(RESULTS)
             | (_result_row(run, folder) if state is State.FINISHED else {})
@@ -113,12 +118,18 @@ def _result_row(run: Planned, folder: SweepFolder) -> Row:
 
 def _epoch_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Row]:
     for run in finished:
+        if run.name in folder.known:
+            yield from folder.known[run.name].epochs
+            continue
         for metrics in _metrics(folder.run(run.name)):
             yield {"run": run.name} | metrics
 
 
 def _pruning_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Row]:
     for run in finished:
+        if run.name in folder.known:
+            yield from folder.known[run.name].prunings
+            continue
         for saved in folder.result(run.name).get("topologies", ()):
             yield {"run": run.name, "epoch": _epoch_of(saved["step"], run)} | saved
 

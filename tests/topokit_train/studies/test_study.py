@@ -93,6 +93,32 @@ def test_the_tables_alone_give_the_same_report(smoke, tmp_path):
     assert same_files(tmp_path / "again", out)
 
 
+def test_known_tables_spare_all_runs_and_say_where_they_were_done(smoke, tmp_path):
+    tables, out = smoke[0] / "tables", tmp_path / "out"
+    for known in (tables, out / "tables"):  # the second time from those that the first time gave
+        run = study("--known", known, "--out", out, "--json")
+        assert run.returncode == 0, run.stderr
+        assert list((out / "runs").iterdir()) == []
+        for name in ("runs.csv", "epochs.csv", "prunings.csv"):
+            assert (out / "tables" / name).read_bytes() == (tables / name).read_bytes()
+    about, first = (json.loads((folder / "study.json").read_text()) for folder in (out / "tables", tables))
+    assert (about["seconds"], "started" in about) == (0, False)
+    assert about["earlier"][0] == first
+    told = [line for line in (smoke[0] / "report.md").read_text().splitlines() if line.startswith("| ")]
+    assert told == [line for line in (out / "report.md").read_text().splitlines() if line.startswith("| ")]
+
+
+def test_a_damaged_known_table_stops_a_study_before_a_run(smoke, tmp_path):
+    known = shutil.copytree(smoke[0] / "tables", tmp_path / "known")
+    (known / "study.json").write_text("{")
+    run = study("--known", known, "--out", tmp_path / "out")
+    assert (run.returncode, (tmp_path / "out").exists()) == (1, False)
+    assert "study.json is no JSON" in run.stderr
+    run = study("--tables", known, "--known", known, "--out", tmp_path / "out")
+    assert (run.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert "--tables runs nothing: leave out --known" in run.stderr
+
+
 def same_files(one, other):
     names = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
     assert "report.html" in names
