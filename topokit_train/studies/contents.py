@@ -63,13 +63,12 @@ def contents(tables: Tables) -> Contents:
     """Everything that the report of some tables says."""
     charts = {name: CHARTS[name](tables) for name in CHARTS}
     judged = judge({name: CLAIMS[name] for name in CLAIMS}, tables)
-    tested = sum(one.holds is not None or one.fails is not None for one in judged)
     drawn = {name: chart for name, chart in charts.items() if chart.panels}
     return Contents(
         title=_title(tables),
         facts=tuple(_facts(tables)),
         introduction=introduction(tables),
-        methods=methods(tables, tested),
+        methods=methods(tables),
         claims=tuple(_group(name, judged) for name in CLAIMS),
         figures=FIGURES,
         charts=drawn,

@@ -1,4 +1,4 @@
-"""Findings: what a claim comes to in one case, and the verdict once all p-values of a report are corrected together."""
+"""Findings: what a claim comes to in one case, and the verdict once all p-values of a claim are corrected together."""
 
 from __future__ import annotations
 
@@ -111,16 +111,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A finding, judged among all findings of the report.
+    """A finding, judged among all findings of its claim.
 
     Args:
         key: the claim's name.
         claim: what is claimed.
         finding: what became of it in one case.
-        holds: p_holds, corrected over all findings.
-        fails: p_fails, corrected over all findings.
+        holds: p_holds, corrected over the claim's findings.
+        fails: p_fails, corrected over the claim's findings.
         verdict: by these.
-        alone: the verdict that the finding would have if it were the only one of the report.
+        alone: the verdict that the finding would have if it were the only one of its claim.
     """
 
     key: str
@@ -147,24 +147,28 @@ def effect_of(where: str, what: str, found: Difference, p_holds: str | None, p_f
 
 
 def judge(claims: dict[str, Claim], tables: Tables) -> list[Judged]:
-    """The findings of all claims, with Holm's correction over them: once for what holds, once for what fails.
+    """The findings of all claims, with Holm's correction over those of each: once for what holds, once for what fails.
 
-    So the chance that the report says `holds` anywhere where it is not so is at most 5 %, and so it is for `fails`.
+    So the chance that a claim is said to hold in any case where it does not is at most 5 %, and so it is for `fails`.
+    Not over all claims: what is found of one would then depend on how many other experiments were run.
     """
-    found = [(key, finding) for key, claim in claims.items() for finding in _findings(claim, tables)]
-    holds = holm([finding.p_holds for _, finding in found])
-    fails = holm([finding.p_fails for _, finding in found])
+    return [one for key, claim in claims.items() for one in _judge(key, claim, _findings(claim, tables))]
+
+
+def _judge(key: str, claim: Claim, found: Sequence[Finding]) -> list[Judged]:
+    holds = holm([finding.p_holds for finding in found])
+    fails = holm([finding.p_fails for finding in found])
     return [
         Judged(
             key=key,
-            claim=claims[key],
+            claim=claim,
             finding=finding,
             holds=p_holds,
             fails=p_fails,
             verdict=_verdict(bool(finding.missing), p_holds, p_fails),
             alone=_verdict(bool(finding.missing), finding.p_holds, finding.p_fails),
         )
-        for (key, finding), p_holds, p_fails in zip(found, holds, fails, strict=True)
+        for finding, p_holds, p_fails in zip(found, holds, fails, strict=True)
     ]
 
 

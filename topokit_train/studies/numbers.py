@@ -45,7 +45,7 @@ def means(tables: Tables) -> Table:
 
 
 def claims(judged: Iterable[Judged]) -> Table:
-    """Each finding: its effect, p-values as found and as corrected over the report, and the verdict."""
+    """Each finding: its effect, p-values as found and as corrected over its claim, and the verdict."""
     columns = ("claim", "case", "at", "compared", "seeds", "effect", "half_width", "unit", "p_holds", "p_fails")
     rows: list[Sequence[object]] = []
     for one in judged:

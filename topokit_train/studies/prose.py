@@ -35,13 +35,8 @@ def introduction(tables: Tables) -> tuple[str, ...]:
     return (what_for, told)
 
 
-def methods(tables: Tables, findings: int) -> tuple[str, ...]:
-    """How the runs were judged.
-
-    Args:
-        tables: of the study.
-        findings: how many have p-values that are corrected together.
-    """
+def methods(tables: Tables) -> tuple[str, ...]:
+    """How the runs of a study were judged."""
     held_out = any(run.validation for run in tables.finished)
     chosen = "What was chosen by its accuracy was chosen on held-out training images. " if held_out else ""
     return (
@@ -54,12 +49,12 @@ def methods(tables: Tables, findings: int) -> tuple[str, ...]:
         "between nothing is decided, which more seeds can change.",
         "A finding is what became of a claim in one case: p (holds) is the p-value of what the claim says, p (fails) "
         "that of its contrary. Where a finding rests on several densities, their p-values are first corrected by "
-        "Holm's method, or all of them must be small, as the claim says. Then those of all "
-        f"{findings} findings with p-values are corrected together by Holm's method, once for “holds” and once for "
-        "“fails”: the chance of any false “holds” in the report is at most 5 %, and so is that of any false “fails”, "
-        "as long as runs of different seeds are independent. Runs on the mask of one pruning run are so for this "
-        "mask, and say nothing of others. "
-        "The p-values shown are the corrected ones; “alone” is the verdict that a finding would have had without that.",
+        "Holm's method, or all of them must be small, as the claim says. Then those of all cases of a claim are "
+        "corrected together by Holm's method, once for “holds” and once for “fails”: the chance of any false “holds” "
+        "among a claim's cases is at most 5 %, and so is that of any false “fails”, as long as runs of different "
+        "seeds are independent. Each claim is a question of its own: over all of them the chances add up. Runs on the "
+        "mask of one pruning run are independent for this mask, and say nothing of others. The p-values shown are the "
+        "corrected ones; “alone” is the verdict that a finding would have had without that.",
     )
 
 

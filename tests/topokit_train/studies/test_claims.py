@@ -220,3 +220,10 @@ def test_more_findings_need_smaller_p_values(study, tmp_path):
     assert {one.alone for one in judged} == {Verdict.HOLDS}
     assert {one.verdict for one in judged} == {Verdict.UNDECIDED}
     assert judged[0].holds == pytest.approx(min(1, 30 * judged[0].finding.p_holds))
+
+
+def test_findings_of_other_claims_change_nothing(study, tmp_path):
+    study.arms("same-size", {("radix", 0.1): arm(0.0042), ("random", 0.1): BASE})
+    tables = read_tables(study.write(tmp_path))
+    (alone,) = judge({"same": CLAIMS["same"]}, tables)
+    assert [one for one in judge(dict(CLAIMS.items()), tables) if one.key == "same"] == [alone]
