@@ -207,9 +207,16 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     shapes = ", ".join(
         f"{name} {' or '.join(f'{into} to {out}' for into, out in readings(shape))}" for name, shape in slots.items()
     )
-    crop = _fitting_crop(net.widths, list(slots.values()))
-    if crop:
-        advice = f"--crop {','.join(map(str, crop))} fits"
+    chains = _chains(len(net), list(slots.values()))
+    wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
+    crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
+    if wider:
+        density = net.edges / sum(map(prod, pairwise(net.widths)))
+        wanted = f"--widths {','.join(map(str, wider[0]))} --density {density:.3g}"
+        advice = f"it needs {wider[0][0]} inputs; `topokit fit {wanted}` proposes such networks"
+    elif crops:
+        widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
+        advice = f"--crop {','.join(map(str, widest))} fits"
     elif net.by_channel:
         advice = (
             "its edges are filters, which do not say what a linear layer behind them reads: put the masks of its file "
@@ -223,14 +230,11 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     )
 
 
-def _fitting_crop(widths: tuple[int, ...], shapes: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
-    """The widths of consecutive slots, as many as there are layers, that the network can be cropped to: the widest."""
-    layers = len(widths) - 1
+def _chains(layers: int, shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The widths that as many consecutive slots as there are layers can be read as."""
     runs = (
         run
         for start in range(len(shapes) - layers + 1)
         for run in product(*map(readings, shapes[start : start + layers]))
     )
-    crops = [(run[0][0], *(out for _, out in run)) for run in runs if all(a[1] == b[0] for a, b in pairwise(run))]
-    fitting = [crop for crop in crops if all(new <= old for new, old in zip(crop, widths, strict=True))]
-    return max(fitting, key=lambda crop: sum(map(prod, pairwise(crop))), default=None)
+    return [(run[0][0], *(out for _, out in run)) for run in runs if all(a[1] == b[0] for a, b in pairwise(run))]
