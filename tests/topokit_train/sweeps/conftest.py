@@ -2,6 +2,7 @@
 
 import csv
 import textwrap
+from functools import partial
 from math import prod
 
 import pytest
@@ -10,16 +11,22 @@ from topokit_train.datasets.idx import FILES
 from topokit_train.sweeps.grid import read_grid
 
 
-@pytest.fixture
-def runs_of(tmp_path):
-    """The runs of a grid that is given as text."""
+@pytest.fixture(scope="session")
+def runs_in():
+    """The runs of a grid that is given as text, and written into a folder."""
 
-    def read(text, **where):
-        path = tmp_path / "grid.toml"
+    def read(folder, text, **where):
+        path = folder / "grid.toml"
         path.write_text(textwrap.dedent(text))
         return read_grid(path, where)
 
     return read
+
+
+@pytest.fixture
+def runs_of(tmp_path, runs_in):
+    """The runs of a grid that is given as text."""
+    return partial(runs_in, tmp_path)
 
 
 @pytest.fixture(scope="session")

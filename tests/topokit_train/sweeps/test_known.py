@@ -2,12 +2,10 @@
 
 import csv
 import json
-import textwrap
 
 import pytest
 
 from topokit.errors import FileFormatError
-from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.known import read_known
 from topokit_train.sweeps.sweep import status, sweep
 
@@ -37,24 +35,12 @@ NAMES = ("runs", "epochs", "prunings")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, read):
+def undisturbed(tmp_path_factory, runs_in):
     """(the runs of the whole grid, the folder in which one sweep did them)."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    runs = read(out.parent, SPARSE + PRUNED + RETRAINED)
+    runs = runs_in(out.parent, SPARSE + PRUNED + RETRAINED, threads=1)
     assert sweep(runs, out, quiet=True).complete
     return runs, out
-
-
-@pytest.fixture(scope="module")
-def read():
-    """The runs of a grid that is given as text."""
-
-    def runs(folder, text):
-        path = folder / "grid.toml"
-        path.write_text(textwrap.dedent(text))
-        return read_grid(path, {"threads": 1})
-
-    return runs
 
 
 def rows_without_times(out, name, rows_of):
@@ -66,9 +52,10 @@ def folders_of_runs(out):
 
 
 @pytest.mark.parametrize("first", [SPARSE, SPARSE + PRUNED, PRUNED + RETRAINED], ids=["no wiring", "wiring", "both"])
-def test_two_sweeps_that_share_the_work_give_the_tables_of_one(undisturbed, read, rows_of, tmp_path, first):
+def test_two_sweeps_that_share_the_work_give_the_tables_of_one(undisturbed, runs_of, rows_of, tmp_path, first):
     runs, out = undisturbed
-    done = read(tmp_path, first if first.startswith(SPARSE) else "[defaults]\nepochs = 1\nbatch_size = 500\n" + first)
+    defaults = "" if first.startswith(SPARSE) else "[defaults]\nepochs = 1\nbatch_size = 500\n"
+    done = runs_of(defaults + first, threads=1)
     sweep(done, tmp_path / "one", quiet=True)
     known = read_known([tmp_path / "one" / "tables"])
     found = sweep(runs, tmp_path / "two", known=known, quiet=True)
@@ -96,9 +83,9 @@ def test_where_all_is_known_nothing_is_done_and_the_tables_are_the_same(undistur
         assert (tmp_path / "copy" / table).read_bytes() == (out / table).read_bytes()
 
 
-def test_what_is_known_and_not_asked_for_is_left_out(undisturbed, read, rows_of, tmp_path):
+def test_what_is_known_and_not_asked_for_is_left_out(undisturbed, runs_of, rows_of, tmp_path):
     known = read_known([undisturbed[1] / "tables"])
-    assert sweep(read(tmp_path, SPARSE), tmp_path / "out", known=known, quiet=True).complete
+    assert sweep(runs_of(SPARSE, threads=1), tmp_path / "out", known=known, quiet=True).complete
     assert {row["label"] for row in rows_of(tmp_path / "out", "runs")} == {"sparse"}
 
 
