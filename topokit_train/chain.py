@@ -136,9 +136,12 @@ class _Chain(torch.autograd.Function):
                     y.add_(link.bias[:, None])
                 nodes.append(y.relu_() if link.relu else y)
                 laid_out.append(own)
+        y = nodes[-1]
+        if not form[-1][1]:  # backward asks for it only where ReLU was; else it may be changed in place, as nn.Linear's
+            nodes = nodes[:-1]
         ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, laid_out))
         ctx.save_for_backward(*nodes, *parameters, *(tensor for own in laid_out for tensor in own))
-        return nodes[-1]
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

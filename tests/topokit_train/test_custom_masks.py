@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 import topokit as tk
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit_train import apply_masks
+from topokit_train.models.networks import build_model
 
 BY_CHANNEL = tk.Bernoulli(widths=(2, 4, 6, 5, 3), density=".5", seed=1)
 BY_WEIGHT = tk.Bernoulli(widths=(36, 6), density=".5", seed=2)
@@ -86,6 +87,16 @@ def test_the_masks_last_through_training_and_copies(tmp_path):
     assert torch.equal(fresh(images(9)), logits)
     found = tk.extract({name: tensor.numpy() for name, tensor in masked.state_dict().items()})
     assert tk.fingerprint(found) == tk.fingerprint(BY_CHANNEL)
+
+
+def test_the_models_here_learn_what_is_left_of_them():
+    net = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+    net = tk.crop(net, (784, 300, 100)).build()
+    masked = apply_masks(build_model("lenet-300-100", None, image=(1, 28, 28), classes=10), net)
+    masked(torch.ones(3, 1, 28, 28)).square().sum().backward()
+    for i, layer in enumerate((masked.fc1, masked.fc2)):
+        assert layer.weight_orig.grad.count_nonzero() > 0.1 * net.layer(i).edges
+        assert not layer.weight_orig.grad[layer.weight_mask == 0].any()
 
 
 def test_no_gradient_reaches_what_is_masked():

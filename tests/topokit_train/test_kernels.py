@@ -1,5 +1,7 @@
 """Every kernel against dense float64 arithmetic in NumPy, values and gradients."""
 
+from math import prod
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 
-from topokit import Topology
+from topokit import RadixNet, Topology
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.block import BlockPlan
@@ -118,6 +120,23 @@ def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dty
     np.testing.assert_allclose(x_.grad.cpu(), W.T @ g, **close)
     np.testing.assert_allclose(plan.to_canonical(values.grad).cpu(), canonical(g @ x.T, mask), **close)
     assert y.dtype == values.grad.dtype == x_.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("lie", [strided, lambda array: torch.from_numpy(array[:1, :1]).expand(array.shape)])
+def test_values_may_lie_in_memory_as_they_like(kernel, lie):
+    layer = RadixNet(radices=[(2, 3)], kron=(2, 2, 2)).layer(0)
+    plan = kernel.prepare(layer)
+    _, x, g = operands(layer.to_dense(), 5)
+    shape = plan.from_canonical(torch.zeros(layer.edges)).shape
+    numbers = np.random.default_rng(0).standard_normal((prod(shape), 1))
+    given = lie(numbers).view(shape)
+    found = []
+    for values in (given, given.contiguous()):
+        x_, values_ = torch.from_numpy(x).requires_grad_(), values.detach().requires_grad_()
+        y = kernel.multiply(x_, values_, plan)
+        found.append((y, *torch.autograd.grad(y, (x_, values_), torch.from_numpy(g))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -19,6 +19,7 @@ from topokit.formats import as_tensors
 from topokit.topology import layer_digest
 from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
+from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.runs.train import default_topology
 from topokit_train.weights import READERS
 
@@ -92,23 +93,18 @@ def test_the_numbers_of_a_sparse_layer_lie_where_its_edges_are(tmp_path):
     assert np.count_nonzero(weight) == layer.edges
 
 
-def test_the_filters_of_a_convolution_by_channel_lie_where_its_edges_are(tmp_path):
-    """A checkpoint's numbers are sorted by input channel, then row and column, and then output channel."""
+def test_the_filters_of_a_convolution_by_channel_are_those_that_it_convolves_with(tmp_path):
     from safetensors.numpy import save_file as save_arrays
 
     net = Bernoulli(widths=(3, 5), density=".4", seed=1)
-    layer, edges = net.layer(0), net.layer(0).to_dense()
-    dense, values = np.zeros((5, 3, 2, 2), np.float32), []
-    for source, row, column, target in np.ndindex(3, 2, 2, 5):
-        if edges[source, target]:
-            values.append(len(values) + 1)
-            dense[target, source, row, column] = values[-1]
+    sparse = SparseConv2d(net.layer(0), 3, 2, bias=False)
     tensors, metadata = as_tensors(net)
-    tensors["conv1.values"] = np.array(values, np.float32)
-    tensors["conv1.digest"] = np.frombuffer(layer_digest(layer), np.uint8)
+    tensors |= {f"conv1.{name}": tensor.numpy() for name, tensor in contiguous(sparse.state_dict()).items()}
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
     weights = read_weights(tmp_path / "checkpoint")
-    assert np.array_equal(weights.parts["conv1.weight"].weight(), dense)
+    images = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(1))
+    dense = torch.from_numpy(weights.parts["conv1.weight"].weight())
+    torch.testing.assert_close(torch.nn.functional.conv2d(images, dense), sparse(images))
     assert tk.fingerprint(tk.extract(weights)) == tk.fingerprint(net)
     assert tk.extract(weights, conv="weight").edges == 4 * net.edges
     tensors["conv1.values"] = np.ones(net.edges + 1, np.float32)

@@ -109,7 +109,7 @@ class BandPlan(EdgePlan):
         """
         if self.slots.numel():
             values = values.new_zeros(prod(self.shape)).scatter_(0, self.slots, values)  # twice as fast as index_copy_
-        return self.sources.extended(x), values.view(self.shape)
+        return self.sources.extended(x), values.contiguous().view(self.shape)
 
 
 def _tile(length: int, radix: int, twins: int) -> int:

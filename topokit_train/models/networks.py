@@ -43,12 +43,17 @@ class MultilayerPerceptron(nn.Module):
 def _perceptron(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """What the last of several linear layers makes of x, shape (batch, features), with a ReLU between each two."""
     *hidden, last = layers
-    if torch.is_grad_enabled():  # all in one step of autograd, as a step for each would take longer than small products
+    # all in one step of autograd, as a step for each would take longer than small products; but hooks want to be called
+    if torch.is_grad_enabled() and not any(map(_has_hooks, layers)):
         return chain(x.T, [*(_link(layer, relu=True) for layer in hidden), _link(last, relu=False)]).T
     for layer in hidden:
         x = layer(x).relu()
     logits: Tensor = last(x)
     return logits
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_pre_hooks or layer._backward_hooks)
 
 
 def _link(layer: nn.Module, relu: bool) -> Link:

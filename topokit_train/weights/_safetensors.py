@@ -87,14 +87,10 @@ def _part(file: Stored, values: str, layer: Layer) -> Part:
 
 
 def _filled(numbers: NDArray[Any], layer: Layer, size: int) -> NDArray[Any]:
-    """The dense weights, shape (targets, sources, size), of numbers sorted by source, place in the filter, target."""
+    """The dense weights, shape (targets, sources, size), of numbers in canonical order: one edge's after another's."""
     sources, targets = layer.shape
     dense = np.zeros((targets, sources, max(size, 1)), numbers.dtype)
-    start = 0
-    for source in range(sources):
-        to = layer.indices[int(layer.indptr[source]) : int(layer.indptr[source + 1])].astype(np.intp)
-        dense[to, source] = numbers[start : start + size * to.size].reshape(size, to.size).T
-        start += size * to.size
+    dense[layer.indices.astype(np.intp), layer.sources.astype(np.intp)] = numbers.reshape(layer.edges, max(size, 1))
     return dense
 
 

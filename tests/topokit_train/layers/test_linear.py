@@ -57,6 +57,15 @@ def test_forward_is_that_of_a_dense_layer_with_the_same_weight(kernel, leading, 
     torch.testing.assert_close(linear(x), functional.linear(x, dense_weight(linear), linear.bias))
 
 
+@pytest.mark.parametrize("change", [nn.ReLU(inplace=True), lambda y: y.add_(1), lambda y: y.mul_(y.detach() + 1)])
+def test_what_it_gives_may_be_changed_in_place(kernel, change):
+    linear = SparseLinear(random_layer(0), kernel=kernel, generator=seeded(0))
+    x, x_ = (torch.randn(6, 20, generator=seeded(2)).requires_grad_() for _ in range(2))
+    change(linear(x)).sum().backward()
+    change(functional.linear(x_, dense_weight(linear), linear.bias)).sum().backward()
+    torch.testing.assert_close(x.grad, x_.grad)
+
+
 def test_input_of_another_width_is_refused(kernel):
     linear = SparseLinear(random_layer(0), kernel=kernel)
     for shape in [(), (3, 19), (20, 10)]:  # the last one's numbers would fill 10 rows of 20
