@@ -16,7 +16,6 @@ from topokit import csr
 from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.formats import as_tensors
-from topokit.topology import layer_digest
 from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d

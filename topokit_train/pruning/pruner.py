@@ -20,12 +20,25 @@ from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.metrics import PruneMetrics
 from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
-from topokit_train.pruning.wiring import FILES, file_name, save_wiring
+from topokit_train.pruning.wiring import file_name, save_wiring
 from topokit_train.training import Trainer
 
 REWIND = "rewind.safetensors"
-LEFT = (FILES, REWIND)
-"""Patterns of the files that pruning leaves in a run's folder."""
+
+
+def files_of(settings: Mapping[str, Any]) -> list[str]:
+    """The files that a run leaves in its folder because it prunes; none of one that does not.
+
+    Args:
+        settings: as `TrainConfig.to_json` gives them.
+
+    >>> files_of({"method": "gradual", "to": [0.5, 0.9], "rewind": "initial"})
+    ['topology-0.5.safetensors', 'topology-0.9.safetensors', 'rewind.safetensors']
+    """
+    if "method" not in settings:
+        return []
+    targets = settings.get("to") or [None]
+    return [*map(file_name, targets), *([REWIND] if settings.get("rewind") else [])]
 
 
 @dataclass(frozen=True, kw_only=True)

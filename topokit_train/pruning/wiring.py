@@ -14,7 +14,6 @@ from topokit.formats import save, save_masks
 from topokit.masking import from_masks
 
 NAME = "topology"
-FILES = f"{NAME}*.safetensors"
 
 
 def file_name(target: float | None) -> str:

@@ -172,7 +172,7 @@ def load(path: Path) -> Checkpoint:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise FileFormatError(
-            f"{path} is damaged ({' '.join(str(error).split())}): start the run again with --force"
+            f"{path} is damaged ({' '.join(str(error).split())}): start the run again with --force, or a sweep's with --retry"
         ) from None
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, count
+from os.path import samestat
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +76,33 @@ class RunFolder:
 
     def __init__(self, path: Path | None, name: str):
         self.path, self._made = made_folder(path, name)
+        while (lock := self._held()) is None:  # who held the folder has removed it, as nothing came of its run
+            self._made += made_folder(self.path, name)[1]
+        self._lock = lock
+        for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
+            part.unlink()
+
+    def _held(self) -> int | None:
+        """The lock file, open and locked; None where it is no longer the one in the folder."""
         try:
-            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise _unusable(self.path, error) from None
-        self._hold()
-
-    def _hold(self) -> None:
         try:
-            _lock(self._lock)
+            _lock(lock)
         except OSError as error:
-            os.close(self._lock)
+            os.close(lock)
             busy = isinstance(error, BlockingIOError)
             reason = "another process trains in it: wait for it" if busy else f"no lock ({error.strerror})"
             kind = RunBusyError if busy else TopokitError
             raise kind(f"cannot use {self.path} as a run's folder: {reason}, or choose another --run") from None
-        for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
-            part.unlink()
+        with suppress(FileNotFoundError):
+            if samestat(os.fstat(lock), (self.path / LOCK).stat()):
+                return lock
+        os.close(lock)
+        return None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -107,13 +118,24 @@ class RunFolder:
         """Where the checkpoint is, or will be."""
         return self.path / CHECKPOINT
 
-    def require_free(self) -> None:
-        """Refuse to start a run over another one's files.
+    def settings(self) -> dict[str, Any]:
+        """What config.json says; nothing where it is missing or damaged."""
+        try:
+            found = json.loads((self.path / CONFIG).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def require_free(self, *others: str) -> None:
+        """Refuse to start a run over another one's files, or over what is not of a run.
+
+        Args:
+            others: names of more files that the run will write.
 
         Raises:
             OutputExistsError: names the file.
         """
-        found = [name for name in (CHECKPOINT, CONFIG, METRICS, RESULT) if (self.path / name).exists()]
+        found = [name for name in (CHECKPOINT, CONFIG, METRICS, RESULT, *others) if (self.path / name).exists()]
         if found:
             advice = (
                 "continue that run with --resume, replace it with --force" if CHECKPOINT in found else "use --force"
@@ -133,10 +155,10 @@ class RunFolder:
         with (self.path / METRICS).open("a") as file:
             file.write(_line(metrics))
 
-    def remove(self, *patterns: str) -> None:
+    def remove(self, *names: str) -> None:
         """Remove the files of a run that is about to be replaced."""
-        for path in (path for pattern in patterns for path in self.path.glob(pattern)):
-            path.unlink(missing_ok=True)
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name, force=True) as temporary:
@@ -207,13 +229,16 @@ class FolderElsewhere(RunFolder):
     def __exit__(self, *_: object) -> None:
         """Leave it to the other process."""
 
-    def require_free(self) -> None:
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def require_free(self, *others: str) -> None:
         pass
 
     def add_metrics(self, metrics: Metrics) -> None:
         pass
 
-    def remove(self, *patterns: str) -> None:
+    def remove(self, *names: str) -> None:
         pass
 
     def _write(self, name: str, text: str) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from topokit.errors import UnreachableError
+from topokit.errors import InvalidSpecError, UnreachableError
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models import slots_for
-from topokit_train.pruning.config import PruneConfig
-from topokit_train.pruning.pruner import LEFT, Pruner
+from topokit_train.pruning.config import PruneConfig, config_from_json
+from topokit_train.pruning.pruner import Pruner, files_of
 from topokit_train.pruning.results import pruned_results
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
@@ -30,11 +30,12 @@ from topokit_train.training import Trainer
 
 @dataclass(frozen=True)
 class Job:
-    """A run on its way: its settings, its folder and where it stood."""
+    """A run on its way: its settings, its folder, where it stood, and files of the run that it replaces."""
 
     config: TrainConfig
     folder: RunFolder
     checkpoint: Checkpoint | None
+    replaced: tuple[str, ...] = ()
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -73,9 +74,19 @@ def job_of(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder
     checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
     if checkpoint:
         require_same_settings(checkpoint, config, topologies, folder.path)
-    elif not force:
-        folder.require_free()
-    return Job(config, folder, checkpoint)
+        return Job(config, folder, checkpoint)
+    if force:  # other files in the folder are the user's: a topology to train may be there
+        return Job(config, folder, None, replaced=(RESULT, *_files_of(folder)))
+    folder.require_free(*(() if resume else files_of(config.to_json())))
+    return Job(config, folder, None)
+
+
+def _files_of(folder: RunFolder) -> list[str]:
+    """The files that the pruning run in a folder left; none where its settings are not to be read."""
+    try:
+        return files_of(config_from_json(folder.settings()).to_json())
+    except (InvalidSpecError, TypeError):
+        return []
 
 
 def train_together(
@@ -108,7 +119,7 @@ def train_together(
         ranks.align(trainer.parameters)
         origin = replace(origin, kernels=trainer.kernels, processes=ranks.size)
         if jobs[0].checkpoint is None:
-            _start(folders, trainer, origin, topologies, pruner, resume)
+            _start(jobs, trainer, origin, topologies, pruner, resume)
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
@@ -121,7 +132,7 @@ def train_together(
 
 
 def _start(
-    folders: Sequence[RunFolder],
+    jobs: Sequence[Job],
     trainer: Trainer,
     origin: Origin,
     topologies: Sequence[Layered],
@@ -129,13 +140,13 @@ def _start(
     resume: bool,
 ) -> None:
     """Put the first checkpoints in place of what the folders held."""
-    for folder in folders:
+    for job in jobs:
         if resume:
-            say(f"there is no checkpoint in {folder.path} yet: starting from the beginning")
-        folder.remove(RESULT, *LEFT)
+            say(f"there is no checkpoint in {job.folder.path} yet: starting from the beginning")
+        job.folder.remove(*job.replaced)
     if pruner:
         pruner.start()
-    _save(folders, trainer, origin, topologies, pruner)
+    _save([job.folder for job in jobs], trainer, origin, topologies, pruner)
 
 
 def _save(

@@ -43,8 +43,12 @@ def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told
     while left := execution.left():
         if due(left, folder):
             starts = folder.starts(left)
-            with opened() as executor:
-                lost = execution.work(executor, left)
+            try:
+                with opened() as executor:
+                    lost = execution.work(executor, left)
+            except (KeyboardInterrupt, TopokitError):
+                execution.forget_starts()
+                raise
             if folder.starts(left) > starts:
                 continue
             if lost:
@@ -72,6 +76,7 @@ class _Execution:
     def __init__(self, runs: Iterable[Planned], folder: SweepFolder, told: Told):
         self.runs = {run.name: run for run in runs}
         self.folder, self.told = folder, told
+        self._under_way: list[tuple[Task, dict[str, int]]] = []  # with how often their runs had been begun before
         states = {name: folder.state(name) for name in self.runs}
         self.known = {name: state if state.ended else State.WAITING for name, state in states.items()}
 
@@ -95,26 +100,36 @@ class _Execution:
             Whether there is a task whose worker died before it began; all others are given out again.
         """
         blocked, tasks = list(runs), list[Task]()
-        under_way: dict[Future[None], tuple[Task, int]] = {}
+        under_way: dict[Future[None], tuple[Task, dict[str, int]]] = {}
         lost = False
         while True:
             ready = due(blocked, self.folder)
             names = {run.name for run in ready}
             blocked = [run for run in blocked if run.name not in names]
             tasks += tasks_of(ready, self.folder)
-            given, tasks = (tasks[:1], tasks[1:]) if executor is None else (tasks, [])
-            for task in given:
-                starts = self.folder.starts(task.runs)
-                under_way[executor.submit(task) if executor else _done_here(task)] = task, starts
+            next_ones, tasks = (tasks[:1], tasks[1:]) if executor is None else (tasks, [])
+            for task in next_ones:
+                given = task, {run.name: self.folder.starts([run]) for run in task.runs}
+                self._under_way.append(given)
+                under_way[executor.submit(task) if executor else _done_here(task)] = given
             if not under_way:
                 return lost
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                task, starts = under_way.pop(future)
+                task, starts = given = under_way.pop(future)
                 if _is_lost(future):
-                    begun = self.folder.starts(task.runs) > starts
+                    begun = self.folder.starts(task.runs) > sum(starts.values())
                     blocked += task.runs if begun else ()
                     lost = lost or not begun
+                self._under_way.remove(given)
                 self.tell(task.runs, State.FINISHED, State.FAILED)
+
+    def forget_starts(self) -> None:
+        """Count no start of runs that are ended from outside: by Ctrl-C, a full disk or a scheduler that is gone."""
+        for task, starts in self._under_way:
+            for run in task.runs:
+                if self.folder.state(run.name) is State.WAITING and self.folder.starts([run]) > starts[run.name]:
+                    self.folder.forget_start(run.name)
+        self._under_way.clear()
 
 
 def _done_here(task: Task) -> Future[None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats import replacing
-from topokit_train.runs.folder import LOCK, METRICS, RESULT, is_held
+from topokit_train.runs.folder import CHECKPOINT, LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
 
@@ -149,10 +149,23 @@ class SweepFolder:
         places = (self.run(run.name) / STARTS for run in runs)
         return sum(place.stat().st_size for place in places if place.exists())
 
+    def forget_start(self, name: str) -> None:
+        """Let the latest start of a run count for nothing: what ended it was no fault of the run."""
+        place = self.run(name) / STARTS
+        place.write_text("".join(place.read_text().splitlines(keepends=True)[:-1]))
+
     def forget_failure(self, name: str) -> None:
-        """Let a failed run be tried again, from its last checkpoint."""
+        """Let a failed run be tried again, from its last checkpoint; from the beginning where that is damaged."""
+        from topokit_train.runs.checkpoints import load
+
         for file in (ERROR, STARTS):
             (self.run(name) / file).unlink(missing_ok=True)
+        checkpoint = self.run(name) / CHECKPOINT
+        try:
+            if checkpoint.exists():
+                load(checkpoint)
+        except FileFormatError:
+            checkpoint.unlink()
 
 
 def count_start(folder: Path) -> int:

@@ -194,6 +194,18 @@ def test_what_an_earlier_run_left_is_replaced_whole(gradual, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["topology-0.95.safetensors", "rewind.safetensors"])
+def test_what_is_of_no_run_is_not_overwritten(gradual, tmp_path, name):
+    config = dataclasses.replace(gradual, rewind="initial")
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "topology-mine.safetensors").write_text("mine too")
+    with pytest.raises(OutputExistsError, match=f"holds {name} already: use --force"):
+        train(config, run=tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    train(config, run=tmp_path, force=True)
+    assert (tmp_path / "topology-mine.safetensors").read_text() == "mine too"
+
+
 def test_what_cannot_be_pruned_leaves_nothing(tmp_path):
     with pytest.raises(InvalidSpecError, match=r"leaves nothing of fc3\.weight"):
         train(PruneConfig(to=0.9999), run=tmp_path / "run")

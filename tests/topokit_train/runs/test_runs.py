@@ -3,6 +3,7 @@
 import fcntl
 import json
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,14 @@ def test_a_run_is_continued_or_replaced_or_left_alone(assert_same_run, short, st
     assert_same_run(straight[0], tmp_path)
 
 
+@pytest.mark.parametrize("name", ["topology.safetensors", "topology-of-mine.safetensors", "rewind.safetensors"])
+def test_a_topology_in_the_folder_of_its_run_stays_there(short, tmp_path, name):
+    tk.save(default_topology(), tmp_path / name)
+    for force in (False, True):
+        train(short, tk.load(tmp_path / name), run=tmp_path, force=force)
+        assert tk.fingerprint(tk.load(tmp_path / name)) == tk.fingerprint(default_topology())
+
+
 def test_force_keeps_the_old_run_until_the_new_one_can_start(tmp_path):
     first = train(TrainConfig(epochs=1, batch_size=300), None, run=tmp_path)
     with pytest.raises(InvalidSpecError, match="--validation"):
@@ -161,6 +170,19 @@ def test_who_only_looks_at_a_lock_keeps_nobody_out(tmp_path):
             assert is_held(tmp_path / ".lock")
         leaving.join()
     assert not is_held(tmp_path / ".lock")
+
+
+def test_who_waits_for_a_folder_that_is_removed_makes_it_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("topokit_train.runs.folder.PAUSE", 0.1)
+    path, later = tmp_path / "run", []
+    with RunFolder(path, ""):
+        waiting = threading.Thread(target=lambda: later.append(RunFolder(path, "")))
+        waiting.start()
+        time.sleep(0.05)
+    waiting.join()
+    with later[0], pytest.raises(TopokitError, match="another process trains in it"):
+        RunFolder(path, "")
+    assert not path.exists()
 
 
 def test_seeds_with_folders_anywhere_are_trained_together(tmp_path):

@@ -92,6 +92,18 @@ def test_both_files_say_the_same_of_every_claim(report):
         assert (report / "report.html").read_text().count(f'class="verdict {verdict}"') == count
 
 
+def test_the_summary_gives_the_least_and_the_greatest_effect(report):
+    lines = (report / "report.md").read_text().partition("## In short")[2].partition("## Methods")[0].splitlines()
+    table = rows(report / "numbers" / "claims.csv")
+    for name in CLAIMS:
+        (line,) = (line for line in lines if line.startswith(f"| {CLAIMS[name].sentence} |"))
+        effects = sorted(100 * float(row["effect"]) for row in table if row["claim"] == name and row["effect"])
+        shown = [
+            float(number.replace("−", "-")) for number in re.findall(r"([−+]?[\d.]+)(?: ± [\d.]+)? (?:pp|%)", line)
+        ]
+        assert shown[:1] + shown[-1:] == pytest.approx(effects[:1] + effects[-1:], abs=0.5)
+
+
 def test_means_are_those_of_the_runs(report, whole):
     runs = [row for row in rows(whole / "runs.csv") if row["state"] == "finished"]
     page = Page(report / "report.html").text

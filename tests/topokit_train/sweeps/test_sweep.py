@@ -229,21 +229,29 @@ def test_a_failed_run_is_told_of_and_done_again_on_request(runs_of, rows_of, tmp
     assert sweep(runs, out, retry=True).complete
 
 
+class DeathError(BaseException):
+    """Nothing of this program outlives it, as if its process were killed."""
+
+
 @pytest.fixture
 def deadly(monkeypatch):
     """Ends the process of every run, as far as a test can."""
-    monkeypatch.setattr("topokit_train.runs.held.train_held", interrupted)
+
+    def die(*_, **__):
+        raise DeathError
+
+    monkeypatch.setattr("topokit_train.runs.held.train_held", die)
 
 
 @pytest.mark.usefixtures("deadly")
 def test_a_run_whose_process_dies_again_and_again_is_failed(runs_of, tmp_path):
     runs = runs_of(ONE)
     for _ in range(4):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(DeathError):
             sweep(runs, tmp_path / "out", quiet=True)
     found = sweep(runs, tmp_path / "out", quiet=True)
     assert found.troubles[0].error == "its process died 4 times without an epoch's progress: killed, or out of memory"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(DeathError):
         sweep(runs, tmp_path / "out", retry=True, quiet=True)
 
 
@@ -252,9 +260,25 @@ def test_deaths_with_progress_between_them_are_no_failure(runs_of, tmp_path):
     runs = runs_of(ONE)
     metrics = tmp_path / "out" / "runs" / runs[0].name / "metrics.jsonl"
     for death in range(9):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(DeathError):
             sweep(runs, tmp_path / "out", quiet=True)
         metrics.write_text("{}\n" * (death // 3))
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("end", "error"), [(interrupted, KeyboardInterrupt), (full, DiskError)])
+def test_what_ends_runs_from_outside_is_not_held_against_them(runs_of, tmp_path, monkeypatch, end, error):
+    runs = runs_of(ONE)
+    with monkeypatch.context() as patched:
+        patched.setattr("topokit_train.runs.jobs.save", end)  # the first checkpoint
+        for _ in range(6):
+            with pytest.raises(error):
+                sweep(runs, tmp_path / "out", quiet=True)
+    assert (tmp_path / "out" / "runs" / runs[0].name / "starts").read_text() == ""
+    assert sweep(runs, tmp_path / "out", quiet=True).complete
 
 
 def test_stacks_hold_seeds_and_are_no_larger_than_they_should_be(runs_of, tmp_path):

@@ -63,6 +63,7 @@ def test_a_damaged_checkpoint_fails_its_own_run_alone(runs_of, tmp_path):
     assert found.states["finished"] == 2
     (trouble,) = found.troubles
     assert (trouble.seed, "is damaged" in trouble.error) == (2, True)
+    assert sweep(runs, tmp_path / "out", quiet=True, retry=True).complete
 
 
 def test_a_seed_that_died_too_often_leaves_the_others_a_stack(runs_of, tmp_path):
