@@ -171,8 +171,9 @@ def load(path: Path) -> Checkpoint:
     except FileFormatError:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise FileFormatError(
-            f"{path} is damaged ({' '.join(str(error).split())}): start the run again with --force, or a sweep's with --retry"
+            f"{path} is damaged ({reason}): start the run again with --force, or a sweep's with --retry"
         ) from None
 
 

@@ -20,11 +20,12 @@ from topokit_train.studies.tables import STATES, Tables
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A claim, its findings in all cases, and how often it has which verdict."""
+    """A claim, its findings in all cases, how often it has which verdict, and its least and greatest effect."""
 
     sentence: str
     test: str
     summary: str
+    extremes: tuple[str, ...]
     findings: tuple[Judged, ...]
 
 
@@ -124,7 +125,16 @@ def _group(name: str, judged: Sequence[Judged]) -> Group:
         if counts[verdict] and verdict is not Verdict.NOT_RUN
     ]
     summary = f"{', '.join(told)} of {len(members)} cases" if told and len(members) > 1 else members[0].verdict.value
-    return Group(sentence=members[0].claim.sentence, test=members[0].claim.test, summary=summary, findings=members)
+    claim = members[0].claim
+    return Group(
+        sentence=claim.sentence, test=claim.test, summary=summary, extremes=_extremes(members), findings=members
+    )
+
+
+def _extremes(members: Sequence[Judged]) -> tuple[str, ...]:
+    """The least and the greatest of the effects that stand for the findings of a claim; one where they are the same."""
+    heads = sorted((one.finding.headline for one in members if one.finding.headline), key=lambda head: head.value)
+    return tuple(dict.fromkeys(words.effect(head) for head in (*heads[:1], *heads[-1:])))
 
 
 def _means(tables: Tables) -> tuple[Sequence[str], list[Sequence[str]]]:

@@ -156,7 +156,7 @@ def largest(p_values: Sequence[float | None]) -> float | None:
 def mostly(hits: int, of: int, alternative: str = "greater") -> float | None:
     """The p-value for a share above one half (`greater`) or below (`less`), by the exact binomial test; None of none.
 
-    Of pairs that differ, and of those in which the first has what the second lacks, it is McNemar's exact test.
+    Of all that differ and of those that are above, it is the sign test.
     """
     return float(stats.binomtest(hits, of, 0.5, alternative=alternative).pvalue) if of else None
 

@@ -39,6 +39,7 @@ class Run:
     epochs: int
     seed: int
     validation: int | None
+    pruned_from: str
     test_accuracy: float | None
     dead_classes: int | None
     error: str

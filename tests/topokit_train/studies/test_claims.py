@@ -187,7 +187,19 @@ def test_whether_the_recipe_kills_classes(study, verdict, paper, modern, expecte
     assert judged.finding.headline.value == pytest.approx((paper - modern) / 6)
 
 
-@pytest.mark.parametrize("differs", [{"epochs": 25}, {"density": 0.01}, {"arm": "one-time"}])
+@pytest.mark.parametrize("masks", [1, 8])
+def test_a_seed_has_one_vote_however_many_masks_it_is_trained_on(study, verdict, masks):
+    for seed in range(4):
+        for mask in range(masks):
+            about = {"experiment": "retrained", "arm": "iterative", "model": "lenet-5", "density": 0.05 - mask / 1000}
+            study.add(0.79, seed, dead_classes=2, recipe="paper", **about)
+            study.add(0.985, seed, dead_classes=0, recipe="modern", **about)
+    for name in ("recipe-kills-classes", "plateaus-are-dead-classes"):
+        judged = verdict(name)
+        assert (judged.holds, judged.verdict) == (pytest.approx(1 / 16), Verdict.UNDECIDED)
+
+
+@pytest.mark.parametrize("differs", [{"epochs": 25}, {"density": 0.01}, {"arm": "one-time"}, {"pruned_from": "other"}])
 def test_recipes_are_compared_on_the_same_masks_for_as_many_epochs(study, verdict, differs):
     about = {"experiment": "retrained", "arm": "iterative", "model": "lenet-5", "density": 0.05}
     for seed in range(6):
