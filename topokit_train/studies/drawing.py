@@ -103,7 +103,7 @@ def _scale(axis: Any, about: Axis, values: Sequence[float]) -> None:
     shown = sorted(float(back(end)) for end in limits)  # ascending also where the scale itself turns it round
     axis.axes.set(**{f"{axis.axis_name}lim": shown})
     ticks = about.ticks or _ticks(about, *shown)
-    axis.set_major_locator(FixedLocator(_apart(ticks, forward, limits)))
+    axis.set_major_locator(FixedLocator(_apart(ticks, about, limits, 0.02 if axis.axis_name == "x" else 0)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: _label(x, about)))
 
@@ -118,13 +118,16 @@ def _ticks(about: Axis, lowest: float, highest: float) -> Sequence[float]:
     ]
 
 
-def _apart(ticks: Sequence[float], forward: Any, limits: Sequence[float]) -> list[float]:
-    """The ticks whose labels have room beside one another; the outermost one first."""
-    kept: list[float] = []
+def _apart(ticks: Sequence[float], about: Axis, limits: Sequence[float], digit: float) -> list[float]:
+    """The ticks whose labels have room, where a digit takes so much of the axis; the outermost one first."""
+    forward, _ = _SCALES[about.scale]
+    kept: list[tuple[float, float]] = []  # with the part of the axis at which they stand
     for tick in sorted(ticks, key=lambda x: -float(forward(x))):
-        if all(abs(float(forward(tick)) - float(forward(other))) > 0.07 * (limits[1] - limits[0]) for other in kept):
-            kept.append(tick)
-    return kept
+        place = float(forward(tick)) / (limits[1] - limits[0])
+        room = 0.07 + digit * max(0, len(_label(tick, about)) - 2)
+        if all(abs(place - other) > room for other, _ in kept):
+            kept.append((place, tick))
+    return [tick for _, tick in kept]
 
 
 def _label(x: float, about: Axis) -> str:
