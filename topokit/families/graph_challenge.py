@@ -14,7 +14,7 @@ from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, option
+from topokit.spec import Spec, integer, layer_count, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
@@ -37,10 +37,10 @@ class GraphChallenge(Spec):
 
     Args:
         neurons: nodes in each node layer: 1024, 4096, 16384 or 65536.
-        layers: any number of edge layers; the official networks have 120, 480 or 1920.
+        layers: number of edge layers, at most 65,536; the official networks have 120, 480 or 1920.
 
     Raises:
-        InvalidSpecError: another size, or no layer.
+        InvalidSpecError: another size, no layer, or too many.
 
     Proof: Block 0 is a RadiX-Net of one system, so its layers multiply to c J, where J is all ones and c is the
     product of its interior Kronecker widths, 16 each. A shuffle reorders the rows of a layer, so that rows and
@@ -65,7 +65,7 @@ class GraphChallenge(Spec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neurons", integer(self.neurons, "neurons", 1))
-        object.__setattr__(self, "layers", integer(self.layers, "layers", 1))
+        object.__setattr__(self, "layers", layer_count(self.layers))
         if self.neurons not in SIZES:
             raise InvalidSpecError(
                 f"neurons must be {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, not {self.neurons}"
