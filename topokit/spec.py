@@ -171,7 +171,7 @@ def network(value: object, what: str) -> Layered:
 
 
 MAX_LAYERS = 2**16
-"""Edge layers that a single number may ask for: a recipe in a file could ask for more than even the widths have room."""
+"""Edge layers that one number may ask for: a file could ask for more than even the widths have room."""
 
 
 def layer_count(value: object) -> int:
