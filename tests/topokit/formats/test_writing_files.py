@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
+from topokit.errors import InvalidSpecError, OutputExistsError, TooLargeError, TopokitError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, load, replacing, save, save_masks
 from topokit.layered import Layered
@@ -321,3 +321,15 @@ def test_names_keep_the_order_of_masks_and_others_are_sorted_naturally(tmp_path)
     renamed = {f"fc{i}.weight_mask": tensors[f"fc{12 - i}.weight_mask"].astype(np.float32) for i in range(1, 12)}
     save_file({**renamed, "fc1.weight_orig": np.zeros((2, 1))}, tmp_path / "theirs")
     assert load(tmp_path / "theirs").widths == net.widths
+
+
+def test_a_file_whose_header_nobody_could_read_is_not_written(tmp_path, monkeypatch):
+    net = Topology.from_dense([np.eye(2)], recipe={"family": "mine", "options": {"list": [0] * 1000}})
+    save(net, tmp_path / "net")
+    size = int.from_bytes((tmp_path / "net").read_bytes()[:8], "little")
+    monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size)
+    save(net, tmp_path / "net", force=True)
+    monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size - 1)
+    with pytest.raises(TooLargeError, match=f"takes {size:,}: permute by a seed"):
+        save(net, tmp_path / "more")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
