@@ -29,7 +29,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Fails if a required check fails; undecided if a required one is undecided, or none is required; else holds."""
+        """Fails if a required check fails; undecided if a required one is, or if none is required; else holds."""
         found = {result.verdict for result in self.results if result.check in self.required}
         for verdict in (Verdict.FAILS, Verdict.UNDECIDED):
             if verdict in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ KRON = 16
 DEGREE = 2 * KRON
 CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
 SEED = 5489  # MT19937's own default, which the official generator never changed
+_DRAWING = Lock()  # one for all networks, which can be pickled without it: threads may read the same one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +150,15 @@ class _Shuffles:
 
     def plain_row(self, block: int) -> NDArray[np.intp]:
         """Which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
-        if self._last is None or self._last[0] != block:
-            while len(self._states) <= block:
-                self._run(len(self._states) - 1)
-            shuffled = np.argsort(self._run(block - 1))
-            plain = np.empty_like(shuffled)
-            plain[shuffled] = np.arange(self._neurons)
-            self._last = block, plain
-        return self._last[1]
+        with _DRAWING:
+            if self._last is None or self._last[0] != block:
+                while len(self._states) <= block:
+                    self._run(len(self._states) - 1)
+                shuffled = np.argsort(self._run(block - 1))
+                plain = np.empty_like(shuffled)
+                plain[shuffled] = np.arange(self._neurons)
+                self._last = block, plain
+            return self._last[1]
 
     def _run(self, number: int) -> NDArray[np.float64]:
         self._random.set_state(self._states[number])
