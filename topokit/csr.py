@@ -23,9 +23,8 @@ UInt64Array = NDArray[np.uint64]
 
 INDEX = np.dtype(np.uint64)
 MAX_WIDTH = 2**32  # node numbers are written as uint32
-_HANDOVER = (
-    Lock()
-)  # of memory, to GraphBLAS and back: by one thread at a time; one lock, as it is held for microseconds
+_START = Lock()  # of GraphBLAS, by one thread: two would start it twice
+_HANDOVER = Lock()  # of memory to GraphBLAS and back; one lock for all layers, as it takes microseconds
 
 
 class Storage:
@@ -171,8 +170,10 @@ def _view(array: UInt64Array, owner: _Owner) -> UInt64Array:
 
 def graphblas() -> Any:
     """The graphblas module, initialised; imported here, at first use, because that takes over half a second."""
-    import graphblas
+    with _START:
+        import graphblas
 
+        _ = graphblas.Matrix  # what is asked for first initialises it
     return graphblas
 
 

@@ -159,12 +159,15 @@ class Topology(Layered):
 
 def _names(names: Sequence[str], layers: int) -> tuple[str, ...]:
     """The layers' names, none or one of its own for each: a layer is found by its name."""
-    if len(names) and (len(names) != layers or len(set(names)) < layers):
+    given = tuple(names)
+    if not all(isinstance(name, str) for name in given):
+        raise InvalidGraphError(f"names must be strings, not {shortened(given)}: give each layer a name of its own")
+    if given and (len(given) != layers or len(set(given)) < layers):
         raise InvalidGraphError(
-            f"{len(names)} names, {len(set(names))} of them different, for {layers} layers: "
+            f"{len(given)} names, {len(set(given))} of them different, for {layers} layers: "
             "give each layer a name of its own, or none at all"
         )
-    return tuple(names)
+    return given
 
 
 def _integers(widths: Sequence[int]) -> tuple[int, ...]:

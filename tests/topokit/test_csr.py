@@ -162,9 +162,8 @@ import threading
 
 import numpy as np
 
-from topokit.csr import Storage, graphblas
+from topokit.csr import Storage
 
-graphblas().init("suitesparse")
 sys.setswitchinterval(1e-6)
 for _ in range(300):
     storage = Storage(np.arange(0, 61, 3, dtype=np.uint64), np.tile(np.arange(3, dtype=np.uint64), 20).copy(), (20, 3))
