@@ -10,6 +10,7 @@ A pattern is stored in compressed sparse rows (CSR), both arrays uint64 as Graph
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,16 @@ UInt64Array = NDArray[np.uint64]
 
 INDEX = np.dtype(np.uint64)
 MAX_WIDTH = 2**32  # node numbers are written as uint32
+_START = Lock()  # of GraphBLAS, by one thread: two would start it twice
+_HANDOVER = Lock()  # of memory to GraphBLAS and back; one lock for all layers, as it takes microseconds
 
 
 class Storage:
     """The memory of one CSR pattern, owned by NumPy until a GraphBLAS matrix is asked for.
 
     `indptr` and `indices` are read-only views which keep the memory alive whoever owns it, so a view
-    that outlives its layer is never dangling. Making the matrix moves ownership and copies nothing.
+    that outlives its layer is never dangling. Making the matrix moves ownership and copies nothing. Threads
+    may ask for it at once: it is made by the first of them.
 
     Args:
         indptr: shape (sources + 1,), uint64, owns its data.
@@ -57,36 +61,49 @@ class Storage:
 
     def matrix(self) -> Any:
         """The BOOL, iso-valued True GraphBLAS matrix over this memory; made at the first call, O(1)."""
-        if self._matrix is None:
-            if self._arrays is None:
-                raise RuntimeError(
-                    "this layer was streamed and its buffer is in use again: read it before the next one"
+        with _HANDOVER:  # a second thread would hand over the same memory again, and it would be freed twice
+            if self._matrix is None:
+                indptr, indices = self._held()
+                self._matrix = graphblas().Matrix.ss.import_csr(
+                    nrows=self.shape[0],
+                    ncols=self.shape[1],
+                    indptr=indptr,
+                    col_indices=indices,
+                    values=np.array([True]),
+                    is_iso=True,
+                    sorted_cols=True,
+                    take_ownership=True,
                 )
-            indptr, indices = self._arrays
-            self._matrix = graphblas().Matrix.ss.import_csr(
-                nrows=self.shape[0],
-                ncols=self.shape[1],
-                indptr=indptr,
-                col_indices=indices,
-                values=np.array([True]),
-                is_iso=True,
-                sorted_cols=True,
-                take_ownership=True,
-            )
-            self._owner.holds = self._matrix
-            self._arrays = None
-        return self._matrix
+                self._owner.holds = self._matrix
+                self._arrays = None
+            return self._matrix
+
+    def _held(self) -> tuple[UInt64Array, UInt64Array]:
+        if self._arrays is None:
+            raise RuntimeError("this layer was streamed and its buffer is in use again: read it before the next one")
+        return self._arrays
 
     def reclaim(self) -> tuple[UInt64Array, UInt64Array, _Owner]:
         """Take the arrays back, to be filled again; the storage must not be used afterwards. O(1)."""
-        if self._matrix is not None:
-            raw = self._matrix.ss.export("csr", give_ownership=True, raw=True)
-            self._arrays, self._matrix = (raw["indptr"], raw["col_indices"]), None
-            self._owner.holds = self._arrays
-        if self._arrays is None:
-            raise RuntimeError("the memory of this layer was taken back before")
-        (indptr, indices), self._arrays = self._arrays, None
-        return indptr, indices, self._owner
+        with _HANDOVER:
+            if self._matrix is not None:
+                raw = self._matrix.ss.export("csr", give_ownership=True, raw=True)
+                self._arrays, self._matrix = (raw["indptr"], raw["col_indices"]), None
+                self._owner.holds = self._arrays
+            if self._arrays is None:
+                raise RuntimeError("the memory of this layer was taken back before")
+            (indptr, indices), self._arrays = self._arrays, None
+            return indptr, indices, self._owner
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._matrix is None:
+            self._held()
+        return _anew, (self.indptr, self.indices, self.shape)
+
+
+def _anew(indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int]) -> Storage:
+    """A storage out of a pickle, whose arrays need not own their data, nor have `INDEX` itself as their type."""
+    return Storage(indptr.astype(INDEX), indices.astype(INDEX), shape)
 
 
 class Buffers:
@@ -153,8 +170,10 @@ def _view(array: UInt64Array, owner: _Owner) -> UInt64Array:
 
 def graphblas() -> Any:
     """The graphblas module, initialised; imported here, at first use, because that takes over half a second."""
-    import graphblas
+    with _START:
+        import graphblas
 
+        _ = graphblas.Matrix  # what is asked for first initialises it
     return graphblas
 
 
@@ -189,7 +208,7 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
         InvalidGraphError: says which rule was broken, and where.
     """
     sources, targets = shape
-    _require(0 < sources < MAX_WIDTH and 0 < targets < MAX_WIDTH, f"{where}: widths {shape} must be from 1 to 2^32 - 1")
+    _require_shape(shape, where)
     for name, array in (("indptr", indptr), ("indices", indices)):
         _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
         _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")
@@ -222,6 +241,10 @@ def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str)
     )
 
 
+def _require_shape(shape: tuple[int, int], where: str) -> None:
+    _require(all(0 < width < MAX_WIDTH for width in shape), f"{where}: widths {shape} must be from 1 to 2^32 - 1")
+
+
 def _require(condition: bool | np.bool_, message: str) -> None:
     if not condition:
         raise InvalidGraphError(message)
@@ -237,8 +260,9 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
         where: names the layer in messages.
 
     Raises:
-        InvalidGraphError: an edge out of range, or given twice.
+        InvalidGraphError: an edge out of range, or given twice; widths that no layer can have.
     """
+    _require_shape(shape, where)
     for name, array, width in (("source", sources, shape[0]), ("target", targets, shape[1])):
         _require(
             array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers"

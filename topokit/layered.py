@@ -70,9 +70,11 @@ class Layer:
 
     @property
     def in_degrees(self) -> NDArray[np.int64]:
-        """Number of edges that enter each target, shape (targets,). O(edges) at the first call."""
+        """Number of edges that enter each target, shape (targets,), read-only. O(edges) at the first call."""
         if self._incoming is None:
-            self._incoming = _counts(self.indptr, self.indices, self.shape[1])
+            counts = _counts(self.indptr, self.indices, self.shape[1])
+            counts.flags.writeable = False  # they are kept, and the checks count on them
+            self._incoming = counts
         return self._incoming
 
     def fault(self, name: str) -> str | None:
@@ -105,6 +107,9 @@ class Layer:
         dense = np.zeros(self.shape, np.bool_)
         dense[self.sources, self.indices] = True
         return dense
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layer, (self._storage,)
 
     def __repr__(self) -> str:
         return f"<Layer {self.shape[0]} to {self.shape[1]}, {self.edges:,} edges>"

@@ -170,6 +170,18 @@ def network(value: object, what: str) -> Layered:
     return value
 
 
+MAX_LAYERS = 2**16
+"""Edge layers that one number may ask for: a file could ask for more than even the widths have room."""
+
+
+def layer_count(value: object) -> int:
+    """The field `layers` of a family as an int from 1 to MAX_LAYERS, or InvalidSpecError."""
+    layers = integer(value, "layers", 1)
+    if layers > MAX_LAYERS:
+        raise InvalidSpecError(f"layers must be at most {MAX_LAYERS:,}, not {shortened(layers)}")
+    return layers
+
+
 def require_widths(widths: Sequence[int]) -> None:
     """Refuse node layers of 2**32 or more nodes, which no layer and no file can hold.
 

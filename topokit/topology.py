@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokit.csr import INDEX, MAX_WIDTH, Storage, from_edges, validate
+from topokit.csr import INDEX, Storage, from_edges, validate
 from topokit.errors import InvalidGraphError
 from topokit.layered import Layer, Layered, Promises, Recipe
 
@@ -32,7 +34,7 @@ class Topology(Layered):
         names: of the parameters that the layers are the wiring of, if anybody knows.
 
     Raises:
-        InvalidGraphError: no layers, or shapes that do not chain.
+        InvalidGraphError: no layers, shapes that do not chain, or names that are not one of its own for each layer.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Topology(Layered):
         self._recipe = recipe
         self._promises = promises or Promises()
         self._notes = tuple(notes)
-        self._names = tuple(names)
+        self._names = _names(names, len(self._layers))
         self.recorded_fingerprint = recorded_fingerprint
         first: dict[int, int] = {}
         self._same = tuple(first.setdefault(id(layer), i) for i, layer in enumerate(self._layers))
@@ -74,9 +76,10 @@ class Topology(Layered):
             about: recipe, promises and so on, as for the constructor.
 
         Raises:
-            InvalidGraphError: which layer breaks which rule.
+            InvalidGraphError: which layer breaks which rule, or widths that are no integers.
         """
         layers = []
+        widths = _integers(widths)
         for i, (indptr, indices) in enumerate(arrays):
             if i + 1 >= len(widths):
                 raise InvalidGraphError(f"{len(widths)} widths are too few for more than {i} layers")
@@ -154,6 +157,27 @@ class Topology(Layered):
         return f"<Topology {self.summary()}>"
 
 
+def _names(names: Sequence[str], layers: int) -> tuple[str, ...]:
+    """The layers' names, none or one of its own for each: a layer is found by its name."""
+    given = tuple(names)
+    if not all(isinstance(name, str) for name in given):
+        raise InvalidGraphError(f"names must be strings, not {shortened(given)}: give each layer a name of its own")
+    if given and (len(given) != layers or len(set(given)) < layers):
+        raise InvalidGraphError(
+            f"{len(given)} names, {len(set(given))} of them different, for {layers} layers: "
+            "give each layer a name of its own, or none at all"
+        )
+    return given
+
+
+def _integers(widths: Sequence[int]) -> tuple[int, ...]:
+    """The widths as Python's integers: those of NumPy overflow in a sum, and JSON does not take them."""
+    try:
+        return tuple(map(operator.index, widths))
+    except TypeError:
+        raise InvalidGraphError(f"widths must be integers, not {shortened(widths)}: give 300 and not 300.0") from None
+
+
 def _copied(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str) -> Layer:
     validate(indptr, indices, shape, where)
     return Layer(Storage(np.array(indptr, INDEX), np.array(indices, INDEX), shape))
@@ -184,8 +208,7 @@ def combined_digest(widths: Sequence[int], digests: Iterable[bytes]) -> str:
 def layer_digest(layer: Layer) -> bytes:
     """The SHA-256 of one layer's edges, as `fingerprint` defines it."""
     digest = hashlib.sha256(np.ascontiguousarray(layer.indptr, "<u8").data)
-    narrow = "<u4" if layer.shape[1] <= MAX_WIDTH else "<u8"
     block = 1 << 20  # keeps the narrowed copy small
     for start in range(0, layer.edges, block):
-        digest.update(layer.indices[start : start + block].astype(narrow).data)
+        digest.update(layer.indices[start : start + block].astype("<u4").data)
     return digest.digest()

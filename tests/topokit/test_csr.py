@@ -1,6 +1,9 @@
 """The door to GraphBLAS: what is refused, what is shared, what is taken back."""
 
 import gc
+import pickle
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -87,6 +90,11 @@ def test_edges_given_twice_or_out_of_range_are_refused():
         from_edges(np.array([0]), np.array([-1]), (1, 2))
 
 
+def test_an_edge_list_of_too_many_nodes_is_refused_before_they_are_made():
+    with pytest.raises(InvalidGraphError, match="widths"):
+        from_edges(np.array([0]), np.array([0]), (2**40, 1))
+
+
 def address(array):
     return array.__array_interface__["data"][0]
 
@@ -134,6 +142,52 @@ def test_memory_is_freed_with_the_last_view():
     assert owner() is None
 
 
+def test_a_storage_out_of_a_pickle_is_again_one_memory_that_nobody_writes_to():
+    for made in (False, True):
+        storage = Storage(np.arange(0, 3001, 3, dtype=np.uint64), np.tile(uint(1, 5, 9), 1000).copy(), (1000, 10))
+        if made:
+            storage.matrix()
+        again = pickle.loads(pickle.dumps(storage))
+        assert not again.indptr.flags.writeable
+        assert not again.indices.flags.writeable
+        assert np.array_equal(again.indices, storage.indices)
+        before = address(again.indices)
+        exported = again.matrix().ss.export("csr", give_ownership=True, raw=True)
+        assert address(exported["col_indices"]) == before
+
+
+THREADS = """
+import sys
+import threading
+
+import numpy as np
+
+from topokit.csr import Storage
+
+sys.setswitchinterval(1e-6)
+for _ in range(300):
+    storage = Storage(np.arange(0, 61, 3, dtype=np.uint64), np.tile(np.arange(3, dtype=np.uint64), 20).copy(), (20, 3))
+    barrier, found = threading.Barrier(6), []
+
+    def ask():
+        barrier.wait()
+        found.append(storage.matrix())
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1 and len(found) == 6, found
+    assert found[0].nvals == 60
+"""
+
+
+def test_threads_that_ask_at_once_get_the_same_matrix():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_buffers_hand_the_same_memory_on_and_old_views_stay_valid():
     buffers = Buffers()
     seen, views = set(), []
@@ -163,6 +217,8 @@ def test_a_reclaimed_storage_says_so():
         storage.matrix()
     with pytest.raises(RuntimeError, match="before"):
         storage.reclaim()
+    with pytest.raises(RuntimeError, match="streamed"):
+        pickle.dumps(storage)
 
 
 def test_work_that_cannot_fit_is_refused_before_it_is_tried(monkeypatch):

@@ -20,6 +20,7 @@ from topokit.families.bernoulli import Bernoulli
 from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
+from topokit.families.small_world import SmallWorld
 from topokit.topology import Topology, fingerprint
 from topokit.transforms import crop
 
@@ -203,6 +204,24 @@ def test_numbers_that_make_no_sense_are_refused(make, message):
         make()
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_names_of_files_tell_the_layers_numbers_apart():
+    widths, made = (40, 40, 40), []
+    for numbers in ((30, 20), (20, 30), 20, (20, 20), 30):
+        made += [
+            FixedFanIn(widths=widths, fan_in=numbers, seed=0),
+            SmallWorld(widths=widths, fan_in=numbers, rewire=0, seed=0),
+        ]
+    for shares in ((".3", ".2"), (".2", ".3"), ".2", (".2", ".2"), (".2", ".20001")):
+        made += [
+            Bernoulli(widths=widths, density=shares, seed=0),
+            FixedFanIn(widths=widths, density=shares, seed=0),
+            SmallWorld(widths=widths, fan_in=20, rewire=shares, seed=1),
+        ]
+    assert len({net.slug for net in made}) == len(set(made)) == len(made) - 5
+    assert made[0].slug == "fixed-fan-in-40.40.40-of-30.20-seed-0"
+    assert made[4].slug == "fixed-fan-in-40.40.40-of-20-seed-0"
 
 
 def test_huge_networks_cost_nothing_until_a_layer_is_made():

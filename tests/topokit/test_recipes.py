@@ -79,6 +79,14 @@ def bernoulli(**options):
     return {"family": "bernoulli", "options": {"widths": [3, 2], "density": 0.5, "seed": 0, **options}}
 
 
+def margulis(layers):
+    return {"family": "margulis", "options": {"side": 2, "layers": layers}}
+
+
+def permuted(recipe):
+    return {"transform": "permute", "options": {"of": recipe, "seed": 0}}
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
@@ -113,6 +121,15 @@ def bernoulli(**options):
         (radix(radices=[2, None]), "radices must be integers of at least 2, not None"),
         (radix(radices={}), "radices must be one or more lists"),
         (radix(direction="forward"), "direction must be integers"),
+        (margulis(0), "layers must be at least 1, not 0"),
+        (margulis(65_537), "layers must be at most 65,536, not 65537"),
+        (margulis(10**30), "layers must be at most 65,536, not 1000000000000000000000000000000"),
+        ({"family": "lps", "options": {"p": 5, "q": 13, "layers": 10**8}}, "layers must be at most 65,536"),
+        ({"family": "graph-challenge", "options": {"neurons": 1024, "layers": 10**8}}, "layers must be at most 65,536"),
+        (
+            {"transform": "concatenate", "options": {"of": [permuted(margulis(65_536))] * 10**5}},
+            "concatenate: the networks have more than 65,536 layers",
+        ),
         (bernoulli(widths=[3]), "widths has 1 node layers; a network needs at least 2"),
         (bernoulli(widths=[3, 2**31]), "widths must be below 2^31"),
         (bernoulli(widths=7), "widths must be a list of integers"),

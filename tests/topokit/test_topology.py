@@ -1,6 +1,8 @@
 """Topology, streaming and fingerprints."""
 
 import hashlib
+import json
+import pickle
 
 import numpy as np
 import pytest
@@ -39,6 +41,24 @@ def test_arrays_from_outside_are_copied():
     assert net.layer(0).indices[0] == 0
     with pytest.raises(ValueError, match="read-only"):
         net.layer(0).indices[0] = 1
+
+
+def test_the_degrees_that_a_layer_keeps_are_read_only_and_so_is_a_layer_out_of_a_pickle():
+    net = RadixNet(radices=[(2, 3)]).build()
+    again = pickle.loads(pickle.dumps(net))
+    assert fingerprint(again) == fingerprint(net)
+    for layer in (net.layer(0), again.layer(0)):
+        assert layer.in_degrees is layer.in_degrees
+        for array in (layer.in_degrees, layer.indptr, layer.indices):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+
+def test_widths_of_numpy_become_integers_of_python():
+    n = 50_000
+    net = Topology.from_csr([(np.arange(n + 1), np.arange(n))], np.array([n, n], np.int32))
+    assert json.loads(json.dumps(net.widths)) == [n, n]
+    assert net.summary().endswith("density 2e-05")
 
 
 def test_the_fingerprint_is_what_its_definition_says():
@@ -120,6 +140,11 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_built():
         ),
         (lambda: Topology.from_csr([([0, 1], [0])], (1, 1, 1)), "need 2 layers, but 1"),
         (lambda: Topology.from_csr([([0, 1], [0])] * 2, (1, 1)), "too few"),
+        (lambda: Topology.from_csr([([0, 1], [0])], (1.0, 1.0)), r"must be integers, not \(1.0, 1.0\)"),
+        (lambda: Topology.from_scipy([coo_array(([1], ([0], [0])), shape=(2**40, 1))]), "layer 0: widths"),
+        (lambda: Topology.from_dense(DENSE, names=["a"]), "1 names, 1 of them different, for 2 layers"),
+        (lambda: Topology.from_dense(DENSE, names=["a", 1]), r"names must be strings, not \('a', 1\)"),
+        (lambda: Topology.from_dense(DENSE, names=["a", "a"]), "2 names, 1 of them different, for 2 layers"),
         (lambda: Topology.from_csr([([0, 2], [0, 0])], (1, 1)), "layer 0: source 0 lists target 0 twice"),
         (lambda: Topology.from_dense([np.array([[np.nan]])]), "layer 0: a value is not a number"),
         (lambda: Topology.from_scipy([coo_array(([1, 1], ([0, 0], [0, 0])), shape=(1, 1))]), "twice"),

@@ -8,6 +8,7 @@ import pytest
 
 from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
+from topokit.layered import Promises
 from topokit.topology import Topology
 from topokit.transforms import concatenate, crop, kron, permute, reverse
 
@@ -70,6 +71,14 @@ def test_paths_of_every_transform():
     assert kron(LENET, (5, 7, 2)).promises.paths == 3 * 7
     assert concatenate(LENET, reverse(LENET)).promises.paths == 3 * 3 * 100
     assert permute(reverse(LENET), seed=0).promises.paths == 3
+
+
+def test_a_promise_of_no_path_at_all_is_passed_on():
+    none = Topology.from_dense([np.zeros((2, 3), bool)], promises=Promises(paths=0))
+    some = Topology.from_dense([np.ones((3, 4), bool)], promises=Promises(paths=1))
+    for net in (concatenate(none, some), kron(concatenate(none, some), (2, 3, 2)), reverse(none)):
+        assert net.promises.paths == 0
+        assert_promises_true(net)
 
 
 def test_degrees_where_only_one_side_is_known():

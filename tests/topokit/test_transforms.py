@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from topokit.csr import validate
 from topokit.errors import InvalidSpecError
+from topokit.families.graph_challenge import GraphChallenge
 from topokit.families.radix_net import RadixNet
+from topokit.layered import BY_CHANNEL
 from topokit.recipes import from_recipe
 from topokit.topology import Topology, fingerprint
 from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
@@ -220,3 +222,25 @@ def test_nested_transforms_are_rebuilt_from_their_recipe():
     net = crop(concatenate(kron(block, (1, 2, 1, 1, 1)), permute(reverse(block), seed=3)), (11,) + (6,) * 8, "last")
     assert fingerprint(from_recipe(net.recipe)) == fingerprint(net)
     assert from_recipe(net.recipe) == net
+
+
+def test_what_is_said_of_a_network_is_said_of_what_is_made_of_it():
+    net = Topology.from_dense([np.ones((3, 4)), np.ones((4, 3))], notes=["layer 0 is odd", BY_CHANNEL])
+    for made in (
+        crop(net, (2, 4, 2)),
+        permute(net, seed=0),
+        kron(net, (1, 2, 1)),
+        permute(crop(net, (2, 3, 1)), seed=0),
+    ):
+        assert made.notes == made.build().notes == net.notes
+    assert reverse(net).notes == ("before it was reversed: layer 0 is odd", BY_CHANNEL)
+    assert concatenate(net, net).notes == (
+        "of network 0: layer 0 is odd",
+        BY_CHANNEL,
+        "of network 1: layer 0 is odd",
+    )
+    assert concatenate(Topology.from_dense([np.ones((2, 3))]), net).by_channel
+    predicted = GraphChallenge(neurons=4096, layers=1)
+    assert predicted.notes
+    assert permute(predicted, seed=0).notes == predicted.notes
+    assert crop(RadixNet(radices=(2, 2)), (3, 4, 3)).notes == ()

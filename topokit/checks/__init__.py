@@ -57,8 +57,8 @@ def run_checks(
         progress: called with what is being done and the number of layers done, again and again.
 
     Returns:
-        A report whose `verdict` counts the required checks only. A check that needs more memory than there
-        is free is undecided.
+        A report whose `verdict` counts the required checks only; where none is, it is undecided. So is a check
+        that needs more memory than there is free.
 
     Raises:
         InvalidSpecError: no check or method of such a name.

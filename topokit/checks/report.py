@@ -29,12 +29,12 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Fails if a required check fails, else undecided if a required one is undecided, else holds."""
+        """Fails if a required check fails; undecided if a required one is, or if none is required; else holds."""
         found = {result.verdict for result in self.results if result.check in self.required}
         for verdict in (Verdict.FAILS, Verdict.UNDECIDED):
             if verdict in found:
                 return verdict
-        return Verdict.HOLDS
+        return Verdict.HOLDS if found else Verdict.UNDECIDED
 
     def __getitem__(self, check: str) -> CheckResult:
         """The result of the check of that name."""

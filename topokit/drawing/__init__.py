@@ -105,6 +105,7 @@ def draw_steps(net: Layered) -> Figure:
 def draw_kron_steps(net: Layered) -> Figure:
     """Draw the Kronecker product of each layer of a RadiX-Net, ones (x) W = W*, with the densities of all three.
 
+    Where the network has diagonals, the factor F that they make stands in place of the ones.
     At most six layers are drawn; the heading says how many there are.
 
     Args:
@@ -131,7 +132,7 @@ def _check_trace(trace: int, nets: Sequence[Layered]) -> None:
 
 
 def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
-    """The style to draw in: "edges" or "pattern"."""
+    """The style to draw in: one of STYLES but "auto"."""
     most = max(max(net.edges, *net.widths) for net in nets)
     if style not in STYLES:
         raise InvalidSpecError(f"no style named {style!r}: it must be one of {', '.join(STYLES)}")

@@ -54,8 +54,14 @@ def layer_densities(widths: Sequence[int], density: tuple[Fraction, ...], alloca
 
 def density_slug(density: tuple[Fraction, ...], allocation: str) -> str:
     """The part of a file name that says how dense a network is."""
-    shares = dotted(sorted({f"{float(share):.4g}" for share in density}))
+    shares = numbers_slug(density)
     return f"density-{shares}" if allocation == "uniform" else f"{allocation}-{shares}"
+
+
+def numbers_slug(values: Sequence[Fraction]) -> str:
+    """The part of a file name for a number of each edge layer: one where all are equal, else each in its place."""
+    shown = values[:1] if len(set(values)) == 1 else values
+    return dotted([f"{float(value):.4g}" for value in shown])
 
 
 def require_drawing(rows: int, edges: int) -> None:

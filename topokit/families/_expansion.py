@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_ENOUGH = 180
+"""Layers that do for all widths below 2^32: in all our families d^2 is at least 1.28 s^2, and 1.28^180 > 2^64."""
+
 
 def gap_connects(nodes: int, degree: int, squared: int, layers: int) -> bool:
     """Whether the gap alone proves that every input reaches every output.
@@ -15,5 +18,6 @@ def gap_connects(nodes: int, degree: int, squared: int, layers: int) -> bool:
         squared: s**2, or a bound on it.
         layers: L.
     """
+    layers = min(layers, _ENOUGH)  # the powers would grow with the layers, and the answer stays
     gap: int = degree ** (2 * layers) - (nodes - 1) ** 2 * squared**layers
     return gap > 0

@@ -19,6 +19,7 @@ from topokit.families._draws import (
     density_slug,
     given_density,
     layer_densities,
+    numbers_slug,
     random_widths,
     require_drawing,
     subsets,
@@ -121,7 +122,7 @@ class FixedFanIn(Spec):
     @property
     def slug(self) -> str:
         if self.density is None:
-            share = f"of-{dotted(sorted({f'{float(mean):.4g}' for mean in self.means}))}"
+            share = f"of-{numbers_slug(self.means)}"
         else:
             share = density_slug(self.density, self.allocation)
         return f"{self.name}-{dotted(self.widths)}-{share}-seed-{self.seed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -14,13 +15,14 @@ from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, option
+from topokit.spec import Spec, integer, layer_count, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
 DEGREE = 2 * KRON
 CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
 SEED = 5489  # MT19937's own default, which the official generator never changed
+_DRAWING = Lock()  # one for all networks, which can be pickled without it: threads may read the same one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,10 @@ class GraphChallenge(Spec):
 
     Args:
         neurons: nodes in each node layer: 1024, 4096, 16384 or 65536.
-        layers: any number of edge layers; the official networks have 120, 480 or 1920.
+        layers: number of edge layers, at most 65,536; the official networks have 120, 480 or 1920.
 
     Raises:
-        InvalidSpecError: another size, or no layer.
+        InvalidSpecError: another size, no layer, or too many.
 
     Proof: Block 0 is a RadiX-Net of one system, so its layers multiply to c J, where J is all ones and c is the
     product of its interior Kronecker widths, 16 each. A shuffle reorders the rows of a layer, so that rows and
@@ -65,7 +67,7 @@ class GraphChallenge(Spec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neurons", integer(self.neurons, "neurons", 1))
-        object.__setattr__(self, "layers", integer(self.layers, "layers", 1))
+        object.__setattr__(self, "layers", layer_count(self.layers))
         if self.neurons not in SIZES:
             raise InvalidSpecError(
                 f"neurons must be {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, not {self.neurons}"
@@ -148,14 +150,15 @@ class _Shuffles:
 
     def plain_row(self, block: int) -> NDArray[np.intp]:
         """Which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
-        if self._last is None or self._last[0] != block:
-            while len(self._states) <= block:
-                self._run(len(self._states) - 1)
-            shuffled = np.argsort(self._run(block - 1))
-            plain = np.empty_like(shuffled)
-            plain[shuffled] = np.arange(self._neurons)
-            self._last = block, plain
-        return self._last[1]
+        with _DRAWING:
+            if self._last is None or self._last[0] != block:
+                while len(self._states) <= block:
+                    self._run(len(self._states) - 1)
+                shuffled = np.argsort(self._run(block - 1))
+                plain = np.empty_like(shuffled)
+                plain[shuffled] = np.arange(self._neurons)
+                self._last = block, plain
+            return self._last[1]
 
     def _run(self, number: int) -> NDArray[np.float64]:
         self._random.set_state(self._states[number])

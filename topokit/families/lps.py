@@ -17,7 +17,7 @@ from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.families._expansion import gap_connects
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, option, require_widths
+from topokit.spec import Spec, integer, layer_count, option, require_widths
 
 Ints = NDArray[np.int64]
 Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c, d), for each node
@@ -39,7 +39,7 @@ class LPS(Spec):
     Args:
         p: a prime, 1 modulo 4; the degree is p + 1.
         q: another prime, 1 modulo 4, above 2 sqrt(p). The width is 1092 for 13, 2448 for 17, 12180 for 29.
-        layers: number of edge layers.
+        layers: number of edge layers; at most 65,536.
 
     Raises:
         InvalidSpecError: which number breaks which rule.
@@ -70,8 +70,9 @@ class LPS(Spec):
     layers: int = option("Number of edge layers.", kind="int", default=1)
 
     def __post_init__(self) -> None:
-        for field, minimum in (("p", 5), ("q", 5), ("layers", 1)):
-            object.__setattr__(self, field, integer(getattr(self, field), field, minimum))
+        for field in ("p", "q"):
+            object.__setattr__(self, field, integer(getattr(self, field), field, 5))
+        object.__setattr__(self, "layers", layer_count(self.layers))
         require_widths([self.nodes])
         if self.q**2 <= 4 * self.p:
             raise InvalidSpecError(f"q must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from topokit.csr import Buffers, UInt64Array, require_memory
 from topokit.families._expansion import gap_connects
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, option, require_widths
+from topokit.spec import Spec, integer, layer_count, option, require_widths
 
 DEGREE = 8  # with multiplicity
 
@@ -31,7 +31,7 @@ class Margulis(Spec):
 
     Args:
         side: points on each side of the torus; at least 2.
-        layers: number of edge layers.
+        layers: number of edge layers; at most 65,536.
 
     Raises:
         InvalidSpecError: which number breaks which rule.
@@ -61,7 +61,7 @@ class Margulis(Spec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "side", integer(self.side, "side", 2))
-        object.__setattr__(self, "layers", integer(self.layers, "layers", 1))
+        object.__setattr__(self, "layers", layer_count(self.layers))
         require_widths([self.side**2])
 
     @cached_property

@@ -13,7 +13,7 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import by_source, random_widths, require_drawing, supersets
+from topokit.families._draws import by_source, numbers_slug, random_widths, require_drawing, supersets
 from topokit.layered import Promises
 from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
 
@@ -86,7 +86,7 @@ class SmallWorld(Spec):
 
     @property
     def slug(self) -> str:
-        fan_in, rewire = (dotted(sorted({f"{float(n):.4g}" for n in values})) for values in (self.fan_in, self.rewire))
+        fan_in, rewire = map(numbers_slug, (self.fan_in, self.rewire))
         return f"{self.name}-{dotted(self.widths)}-of-{fan_in}-rewire-{rewire}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:

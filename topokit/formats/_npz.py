@@ -6,6 +6,7 @@ the diagonal. Without widths a file is one layer, of whatever shape.
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -30,7 +31,7 @@ _HEADER = re.compile(
     rb"'shape': \((?P<shape>[0-9, ]{,60})\), } *\n",
     re.DOTALL,
 )
-_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError)
+_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, ValueError, TypeError, RuntimeError)
 """What zipfile, NumPy and scipy raise on damaged files."""
 
 
@@ -113,6 +114,10 @@ def _matrix(archive: zipfile.ZipFile, path: Path) -> Any:
     from scipy.sparse import coo_array, csc_array, csr_array
 
     kind = np.asarray(_array(archive, "format", "SU", 0), "U").item()
+    if kind not in ("csr", "csc", "coo"):
+        raise FileFormatError(
+            f"{path} holds a matrix of format {kind[:20]!r}; topokit reads csr, csc and coo: save it with .tocsr()"
+        )
     shape = tuple(_array(archive, "shape", "iu", 1).tolist())
     if len(shape) != 2:
         raise ValueError(f"a matrix of {len(shape)} dimensions")
@@ -122,12 +127,10 @@ def _matrix(archive: zipfile.ZipFile, path: Path) -> Any:
         raise InvalidGraphError("a value is not a number")
     if kind == "coo":
         matrix = coo_array((values != 0, (_array(archive, "row", "iu", 1), _array(archive, "col", "iu", 1))), shape)
-    elif kind in ("csr", "csc"):
+    else:
         indices, indptr = _array(archive, "indices", "iu", 1), _array(archive, "indptr", "iu", 1)
         matrix = {"csr": csr_array, "csc": csc_array}[kind]((values != 0, indices, indptr), shape)
         _require_safe(indices, indptr, shape if kind == "csr" else shape[::-1])
-    else:
-        raise FileFormatError(f"{path} holds a matrix of format {kind[:20]!r}; topokit reads csr, csc and coo")
     canonical = csr_array(matrix)
     canonical.sum_duplicates()
     if canonical.nnz != values.size:

@@ -217,9 +217,21 @@ def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
 
 
 def _notes(recipe: Recipe | None) -> tuple[str, ...]:
-    """What its user should be told: the recipe of a topology that was extracted says how convolutions were read."""
-    options = recipe.get("options") if recipe and "extraction" in recipe else None
-    return (BY_CHANNEL,) if isinstance(options, dict) and options.get("conv") == "channel" else ()
+    """What its user should be told: the recipe of a topology that was extracted says how convolutions were read.
+
+    It may have been transformed since, any number of times: a file's recipe can be nested deeper than Python recurses.
+    """
+    parts: list[object] = [recipe]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict) and isinstance(options := part.get("options"), dict):
+            if "extraction" in part and options.get("conv") == "channel":
+                return (BY_CHANNEL,)
+            if "transform" in part:
+                parts.append(options.get("of"))
+    return ()
 
 
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:

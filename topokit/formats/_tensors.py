@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, TooLargeError
 from topokit.formats._format import damaged
 
 SCHEMA = 1
 """The newest version of our metadata that this release knows, and the one it writes."""
+
+MAX_HEADER = 100_000_000
+"""Bytes of a header that the library reads; it refuses longer ones."""
 
 _ITEM_SIZES = {"U64": 8, "U32": 4, "BOOL": 1}
 
@@ -33,6 +36,9 @@ def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     Args:
         tensors: (name, safetensors dtype, shape) of each; the widest types first, so that all are aligned.
         metadata: what the file says about itself.
+
+    Raises:
+        TooLargeError: nobody could read the file, as the header would be too long.
     """
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -41,6 +47,11 @@ def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mappin
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise TooLargeError(
+            f"a safetensors file's header holds {MAX_HEADER:,} bytes at most, and what is known of this network takes "
+            f"{len(text):,}: permute by a seed and not by lists, or save it as npz, which keeps no recipe"
+        )
     return len(text).to_bytes(8, "little") + text
 
 

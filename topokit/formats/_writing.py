@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EROFS
+from errno import EEXIST, ENOTEMPTY, EROFS
 from pathlib import Path
 
 from topokit.errors import OutputExistsError, TopokitError
@@ -18,7 +18,8 @@ def replacing(path: str | Path, *, force: bool, folder_of: str | None = None) ->
     """Give a new name to write to; what stands there at the end becomes `path`.
 
     Whatever goes wrong meanwhile, Ctrl-C included, nothing half-written is left and what stood at `path`
-    before is untouched. Folders above `path` are never created.
+    before is untouched. Of several that make `path` at the same time without `force`, one does, wherever the file
+    system has hard links. Folders above `path` are never created.
 
     Args:
         path: the file or folder to make.
@@ -38,7 +39,10 @@ def replacing(path: str | Path, *, force: bool, folder_of: str | None = None) ->
         yield temporary
         _flush_to_disk(temporary)
         _require_free(path, target, force, folder_of)
-        _rename(temporary, target)
+        if force:
+            _replace(temporary, target)
+        else:
+            _place(path, temporary, target)
     except TopokitError:
         raise
     except OSError as error:
@@ -67,7 +71,11 @@ def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | 
     elif folder_of or not target.is_file():
         raise OutputExistsError(f"{path} exists and is no {'folder' if folder_of else 'file'}: choose another name")
     if not force:
-        raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force (force=True)")
+        raise _exists(path)
+
+
+def _exists(path: str | Path) -> OutputExistsError:
+    return OutputExistsError(f"{path} exists: choose another name, or replace it with --force (force=True)")
 
 
 def _flush_to_disk(temporary: Path) -> None:
@@ -76,22 +84,56 @@ def _flush_to_disk(temporary: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _rename(temporary: Path, target: Path) -> None:
+def _place(path: str | Path, temporary: Path, target: Path) -> None:
+    """Put what was written where nothing stands, or an empty folder; others may do the same meanwhile.
+
+    Raises:
+        OutputExistsError: another one was faster.
+    """
+    try:
+        if temporary.is_dir():
+            if target.is_dir():
+                target.rmdir()
+            temporary.rename(target)
+        else:
+            _link(temporary, target)
+    except OSError as error:
+        if error.errno in (EEXIST, ENOTEMPTY):
+            raise _exists(path) from error
+        raise
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless the name is taken: a rename would not ask. The other name is removed later."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # this file system has no hard links, or a rename fails as well and says why
+        temporary.replace(target)
+
+
+def _replace(temporary: Path, target: Path) -> None:
     if not target.is_dir():
         temporary.replace(target)
         return
     old = _beside(target)  # a folder cannot take the place of another one in a single step
-    target.rename(old)
     try:
+        target.rename(old)
         temporary.rename(target)
     except BaseException:
-        old.rename(target)
+        if target.exists():
+            _remove(old)
+        else:
+            old.rename(target)
         raise
-    shutil.rmtree(old)
+    _remove(old)  # where this fails the new folder is in place all the same
 
 
 def _remove(temporary: Path) -> None:
     if temporary.is_dir():
+        with suppress(OSError):
+            temporary.chmod(0o700)  # what was replaced may be read-only
         shutil.rmtree(temporary, ignore_errors=True)
     else:
         with suppress(OSError):  # what went wrong before is what the user is told

@@ -1,4 +1,7 @@
-"""The largest singular values of a matrix or a linear operator, the same ones at every call."""
+"""The largest singular values of a matrix or a linear operator.
+
+Each call starts alike, but where ARPACK finds less than it looks for it goes on at random: calls differ by rounding.
+"""
 
 from __future__ import annotations
 

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import inf
+from reprlib import repr as shortened
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import require_memory
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.measures._limbs import position, to_int
 from topokit.measures._sweep import finished_sweep
+from topokit.spec import integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
         budget: give up before more than this many limb products, of about two nanoseconds each.
 
     Raises:
+        InvalidSpecError: no inputs, the same one twice, or one that is not there.
         TooLargeError: not enough free memory, or too small a budget.
 
     Cost: O(edges) for RadiX-Nets and whatever else folds into few classes of nodes; at worst
@@ -55,10 +59,20 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
     >>> path_range(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).greatest
     100
     """
-    sweep = finished_sweep(net, inputs, budget)
+    sweep = finished_sweep(net, None if inputs is None else _checked(inputs, net.widths[0]), budget)
     ends = [position(sweep.counts, largest=largest) for largest in (False, True)]
     least, greatest = (sweep.factor * to_int(sweep.counts[column, :, row]) for column, row in ends)
     return PathRange(least, greatest, *(sweep.pair(column, row) for column, row in ends))
+
+
+def _checked(inputs: Sequence[int], width: int) -> tuple[int, ...]:
+    """The inputs to count from, where a sweep can: one that stands twice would be taken for another node."""
+    checked = integers(inputs, "inputs", 0)
+    if not checked or len(set(checked)) < len(checked) or max(checked) >= width:
+        raise InvalidSpecError(
+            f"inputs must be one or more different nodes from 0 to {width - 1}, not {shortened(inputs)}"
+        )
+    return checked
 
 
 def path_counts(net: Layered) -> NDArray[np.object_]:

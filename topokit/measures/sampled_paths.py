@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from math import inf
 
 import numpy as np
@@ -13,7 +14,7 @@ from topokit.measures._limbs import to_int
 from topokit.measures._sweep import finished_sweep
 
 FEWEST = 10
-"""Pairs below which the median's interval need not exist."""
+"""Pairs that a sample must have whatever the confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def sampled_paths(
 
     Args:
         net: any network.
-        pairs: size of the sample, at least 10.
+        pairs: size of the sample, at least 10, and so many that all of them lie on one side of the median more
+            rarely than the intervals may be wrong: 2^(1 - pairs) is below 1 - confidence.
         seed: of the draw.
         confidence: of the intervals, above 0 and below 1.
         budget: give up before more than this many limb products, of about two nanoseconds each.
@@ -79,26 +81,27 @@ def sampled_paths(
     >>> sampled_paths(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).median
     (100, 100, 100)
     """
-    if pairs < FEWEST:
-        raise InvalidSpecError(f"pairs must be at least {FEWEST}, not {pairs}")
     if not 0 < confidence < 1:
         raise InvalidSpecError(f"confidence must be above 0 and below 1, not {confidence}")
-    from scipy.stats import binomtest, quantile_test
+    fewest = next(pairs for pairs in count(FEWEST) if 2.0 ** (1 - pairs) < 1 - confidence)
+    if pairs < fewest:
+        raise InvalidSpecError(f"pairs must be at least {fewest} for a confidence of {confidence}, not {pairs}")
+    from scipy.stats import binom, binomtest
 
     rng = np.random.Generator(np.random.PCG64(seed))
     inputs, outputs = (rng.integers(width, size=pairs) for width in (net.widths[0], net.widths[-1]))
     starts, start = np.unique(inputs, return_inverse=True)
     sweep = finished_sweep(net, starts.tolist(), budget)
     found = sweep.counts[sweep.node_class[outputs], :, sweep.start_class[start]]
-    counts = sorted(sweep.factor * to_int(number) for number in found)
-    missing = sum(count == 0 for count in counts)
+    paths = sorted(sweep.factor * to_int(number) for number in found)
+    missing = sum(number == 0 for number in paths)
     share = binomtest(missing, pairs).proportion_ci(confidence, method="exact")
-    places = quantile_test(np.arange(pairs)).confidence_interval(confidence)
+    low = int(binom.ppf((1 - confidence) / 2, pairs, 0.5)) - 1  # fewer lie below the median too rarely to matter
     return SampledPaths(
         pairs=pairs,
         confidence=confidence,
         disconnected=Interval(missing / pairs, float(share.low), float(share.high)),
-        median=(counts[(pairs - 1) // 2], counts[int(places.low)], counts[int(places.high)]),
-        least=counts[0],
-        greatest=counts[-1],
+        median=(paths[(pairs - 1) // 2], paths[low], paths[pairs - 1 - low]),
+        least=paths[0],
+        greatest=paths[-1],
     )

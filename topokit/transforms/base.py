@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
+from topokit.layered import BY_CHANNEL, Layered
 from topokit.spec import Spec
 
 Degrees = Sequence[tuple[int | None, int | None]]
@@ -33,6 +34,11 @@ class Transform(Spec):
 
     def same_layer(self, i: int) -> int:
         return self._first[i]
+
+
+def notes_from(net: Layered, whose: str) -> tuple[str, ...]:
+    """The notes of `net` for a network that numbers its layers otherwise: `whose` says which layers a note means."""
+    return tuple(note if note == BY_CHANNEL else f"{whose}: {note}" for note in net.notes)
 
 
 def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | None:

@@ -13,8 +13,8 @@ from typing import ClassVar
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises
-from topokit.spec import network, option, slug_of
-from topokit.transforms.base import Transform, density_of
+from topokit.spec import MAX_LAYERS, network, option, slug_of
+from topokit.transforms.base import Transform, density_of, notes_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Concatenate(Transform):
         of: two networks or more; the last width of each is the first width of the next.
 
     Raises:
-        InvalidSpecError: fewer than two networks, or widths that do not join.
+        InvalidSpecError: fewer than two networks, more than 65,536 layers, or widths that do not join.
 
     Cost of a layer: O(edges).
 
@@ -43,6 +43,8 @@ class Concatenate(Transform):
         if not isinstance(self.of, Sequence) or len(self.of) < 2:
             raise InvalidSpecError("concatenate needs a list of at least two networks")
         nets = tuple(network(net, f"network {k} to concatenate") for k, net in enumerate(self.of))
+        if any(layers > MAX_LAYERS for layers in accumulate(map(len, nets))):
+            raise InvalidSpecError(f"concatenate: the networks have more than {MAX_LAYERS:,} layers: join fewer")
         for k, (one, two) in enumerate(pairwise(nets)):
             if one.widths[-1] != two.widths[0]:
                 raise InvalidSpecError(
@@ -62,15 +64,20 @@ class Concatenate(Transform):
     @property
     def promises(self) -> Promises:
         old = [net.promises for net in self.of]
-        paths = [promises.paths for promises in old]
+        paths = [promises.paths for promises in old if promises.paths is not None]
         degrees = [promises.degrees for promises in old]
         joined = None if None in degrees else tuple(chain.from_iterable(filter(None, degrees)))
         return Promises(
             connected=all(promises.connected for promises in old),
-            paths=None if None in paths else prod(filter(None, paths)) * prod(net.widths[0] for net in self.of[1:]),
+            paths=prod(paths) * prod(net.widths[0] for net in self.of[1:]) if len(paths) == len(old) else None,
             degrees=joined,
             density=density_of(joined, self.widths),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        notes = (notes_from(net, f"of network {k}") for k, net in enumerate(self.of))
+        return tuple(dict.fromkeys(chain.from_iterable(notes)))  # what is said of all edges is said once
 
     @property
     def slug(self) -> str:

@@ -14,7 +14,7 @@ from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises
 from topokit.spec import from_cells, generator, integer, integers, network, option, slug_of
-from topokit.transforms.base import Transform
+from topokit.transforms.base import Transform, notes_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Permute(Transform):
     keep_ends: bool = option("Leave the first and the last node layer as they are.", kind="flag", default=False)
 
     def __post_init__(self) -> None:
-        widths = network(self.of, "the network to permute").widths
+        network(self.of, "the network to permute")
         if not isinstance(self.keep_ends, bool):
             raise InvalidSpecError(f"keep_ends must be true or false, not {shortened(self.keep_ends)}")
         if (self.seed is None) == (self.permutations is None):
@@ -61,7 +61,7 @@ class Permute(Transform):
         elif self.keep_ends:
             raise InvalidSpecError("keep_ends goes with a seed; give None as the permutation of a layer to keep")
         else:
-            object.__setattr__(self, "permutations", _permutations(self.permutations, widths))
+            object.__setattr__(self, "permutations", _permutations(self.permutations, self.of.widths))
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -74,6 +74,10 @@ class Permute(Transform):
     @property
     def promises(self) -> Promises:
         return self.of.promises
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.of.notes
 
     @property
     def slug(self) -> str:
@@ -130,6 +134,10 @@ class Reverse(Transform):
     def promises(self) -> Promises:
         old = self.of.promises
         return replace(old, degrees=old.degrees and tuple((into, out) for out, into in reversed(old.degrees)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_from(self.of, "before it was reversed")
 
     @property
     def slug(self) -> str:

@@ -37,7 +37,8 @@ def report(verdicts, required):
         ({"a": UNDECIDED, "b": FAILS}, "ab", FAILS),
         ({"a": FAILS, "b": UNDECIDED}, "ab", FAILS),
         ({"a": FAILS, "b": UNDECIDED}, "b", UNDECIDED),
-        ({"a": FAILS, "b": UNDECIDED}, "", HOLDS),
+        ({"a": FAILS, "b": UNDECIDED}, "", UNDECIDED),
+        ({"a": HOLDS}, "", UNDECIDED),
     ],
 )
 def test_a_report_fails_before_it_is_undecided_and_counts_required_checks_only(verdicts, required, expected):
@@ -110,6 +111,9 @@ def test_named_checks_are_required_unless_others_are():
     found = run_checks(plain, ["connectivity"], require=["density"])
     assert [one.check for one in found.results] == ["connectivity", "density"]
     assert found.verdict is UNDECIDED
+    for nothing in (run_checks(plain, []), run_checks(plain, require=[]), run_checks(plain, ["soundness"], require=[])):
+        assert nothing.verdict is Verdict.UNDECIDED
+        assert str(nothing).startswith("verdict: undecided (required: nothing)")
     found = run_checks(plain, require=["soundness", "density"])
     assert len(found.results) == len(CHECKS)
     assert found.verdict is UNDECIDED

@@ -143,6 +143,7 @@ PICTURES = {
     "steps": lambda: draw_steps(RadixNet(radices=[(3, 2), (6,)], kron=(1, 2, 3, 4))),
     "one-step": lambda: draw_steps(RadixNet(radices=[(32,)])),
     "kron": lambda: draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(1, 2, 3))),
+    "kron-diagonals": lambda: draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(2, 4, 2), diagonals=(1, 2))),
     "kron-wide": lambda: draw_kron_steps(RadixNet(radices=[(10, 10)], kron=(8, 3, 100))),
     "pixels": lambda: draw(Bernoulli(widths=(784, 9), density=".1", seed=0), style="pixels", beside=WIDENED_INPUTS),
     "one-pixel": lambda: draw(Topology.from_dense([np.zeros((1, 1))]), style="pixels"),

@@ -94,6 +94,13 @@ def test_other_networks_have_no_such_steps(net):
             steps(net)
 
 
+def test_what_was_extracted_has_no_such_steps_either():
+    about = {"extraction": "weights", "options": {"file": "model.pt", "sha256": "0" * 64}}
+    for recipe in (about, {"transform": "crop", "options": {"of": about, "widths": [3, 3]}}):
+        with pytest.raises(InvalidSpecError, match="take a network that was built from radices"):
+            draw_steps(Topology.from_dense([np.eye(3)], recipe=recipe))
+
+
 def test_too_many_nodes_are_refused():
     assert draw_steps(RadixNet(radices=[(4, 8)])).axes
     with pytest.raises(InvalidSpecError, match="at most 32"):
@@ -114,6 +121,24 @@ def test_the_product_is_the_kronecker_product_of_its_factors(kron):
         np.testing.assert_array_equal(base, sum(np.roll(np.eye(6), k * (1, 2)[i], axis=1) for k in range((2, 3)[i])))
         np.testing.assert_array_equal(product, np.kron(ones, base))
         assert shares[3 * i : 3 * i + 3] == ["100 %", *[("33.3 %", "50 %")[i]] * 2]
+
+
+def test_the_factor_of_diagonals_joins_some_copies_only():
+    net = RadixNet(radices=[(2, 2)], kron=(2, 4, 6), diagonals=(1, 2))
+    figure = draw_kron_steps(net)
+    panels = [panel for panel in figure.axes if panel.images]
+    for i, (factor, base, product) in enumerate(zip(*(iter(panels),) * 3, strict=True)):
+        a, b = net.kron[i : i + 2]
+        joined = [[(u - v) % (2, 1)[i] == 0 for v in range(b)] for u in range(a)]
+        np.testing.assert_array_equal(matrix_of(factor), joined)
+        np.testing.assert_array_equal(np.kron(joined, matrix_of(base)) > 0, net.layer(i).to_dense())
+        assert (matrix_of(product) > 0).tolist() == net.layer(i).to_dense().tolist()
+        assert factor.get_title() == f"F, layer {i}: {(50, 100)[i]} %"
+    said = [text.get_text() for text in figure.texts]
+    assert "copies a and b where a = b modulo 2, 1, layer by layer." in said
+    assert "W* has the density of F times that of W." in said
+    full = draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(2, 4, 2), diagonals=(2, 2)))
+    assert "W* has the density of W." in [text.get_text() for text in full.texts]
 
 
 def matrix_of(panel):

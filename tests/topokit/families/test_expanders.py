@@ -129,3 +129,12 @@ def test_lps_refuses_other_numbers(options, said):
 def test_margulis_refuses_other_numbers(options, said):
     with pytest.raises(InvalidSpecError, match=said):
         tk.Margulis(**options)
+
+
+def test_the_gap_is_judged_alike_however_many_layers_there_are():
+    cases = [(4, 8, 50), (2**32 - 1, 8, 50), (1092, 6, 20), (2**32 - 1, 6, 20), (12180, 18, 68)]
+    for nodes, degree, squared in cases:
+        for layers in range(1, 400):
+            proved = degree ** (2 * layers) > (nodes - 1) ** 2 * squared**layers
+            assert gap_connects(nodes, degree, squared, layers) == proved
+    assert gap_connects(2**32 - 1, 8, 50, 10**30)

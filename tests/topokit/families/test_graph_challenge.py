@@ -1,6 +1,8 @@
 """The Graph Challenge's networks against the official files and against their definition."""
 
 import hashlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,18 @@ def test_streaming_backwards_gives_the_same_layers():
     backwards = [layer.indices.copy() for layer in net.stream(reverse=True)][::-1]
     for layer, indices in zip(net.stream(), backwards, strict=True):
         assert np.array_equal(layer.indices, indices)
+
+
+def test_threads_that_read_one_network_get_its_layers():
+    wanted = tk.fingerprint(tk.GraphChallenge(neurons=1024, layers=40))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(10):
+                assert set(pool.map(tk.fingerprint, [tk.GraphChallenge(neurons=1024, layers=40)] * 4)) == {wanted}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_the_promised_number_of_paths():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, load, save
 from topokit.topology import Topology, fingerprint
+from topokit.transforms import concatenate, crop, permute
 
 
 def random_net(widths, density, seed):
@@ -82,6 +83,18 @@ def test_the_canonical_format_keeps_recipe_promises_and_fingerprint(tmp_path):
     assert back.recorded_fingerprint == fingerprint(net)
     save(back, tmp_path / "again")
     assert content(tmp_path / "again") == content(tmp_path / "net")
+
+
+def test_how_convolutions_were_read_is_known_whatever_was_made_of_them(tmp_path):
+    about = {"file": "model.pt", "sha256": "0" * 64, "conv": "channel"}
+    net = Topology.from_dense([np.ones((2, 3))], recipe={"extraction": "weights", "options": about})
+    widens = RadixNet(radices=[(3,)])
+    for made in (net, crop(net, (2, 2)), permute(crop(concatenate(net, widens), (2, 2, 3)), seed=0)):
+        save(made, tmp_path / "net", force=True)
+        assert load(tmp_path / "net").by_channel
+    for made in (widens, permute(widens, seed=0)):
+        save(made, tmp_path / "net", force=True)
+        assert not load(tmp_path / "net").by_channel
 
 
 def test_what_a_file_is_does_not_follow_from_its_name(tmp_path):

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as serialize
 
-from topokit.errors import TooLargeError
+from topokit.errors import FileFormatError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import as_tensors, from_networkx, load, save, to_networkx
 from topokit.topology import Topology, fingerprint
@@ -115,6 +115,13 @@ def test_the_docs_example_reads_our_file(tmp_path, monkeypatch):
     names = {}
     exec(example, names)
     assert all(np.array_equal(layer.toarray(), dense) for layer, dense in zip(names["layers"], DENSE, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["bsr", "dia"])
+def test_matrices_of_scipy_that_we_do_not_read_are_not_called_damaged(kind, tmp_path):
+    scipy.sparse.save_npz(tmp_path / "layer.npz", scipy.sparse.csr_array(np.eye(4)).asformat(kind))
+    with pytest.raises(FileFormatError, match=f"format '{kind}'; topokit reads csr, csc and coo: save it with"):
+        load(tmp_path / "layer.npz")
 
 
 def test_scipy_reads_our_npz(tmp_path):

@@ -105,6 +105,23 @@ def test_archives_that_are_no_archive(path, refusal):
         assert "damaged" in refusal(path, wrong)
 
 
+def test_a_damaged_member_is_refused_however_it_is_compressed(path, refusal):
+    with zipfile.ZipFile(io.BytesIO(whole())) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", compression) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        content = bytearray(buffer.getvalue())
+        path.write_bytes(content)
+        assert load(path).widths == (1, 2, 1)
+        start = content.find(b"indices.npy") + len("indices.npy")
+        for place in range(start + 12, start + 32):
+            content[place] ^= 0x5A
+        assert "damaged" in refusal(path, bytes(content))
+
+
 def test_a_header_of_another_length_than_it_says_is_refused(path, refusal):
     with zipfile.ZipFile(io.BytesIO(whole())) as archive:
         members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}

@@ -1,14 +1,17 @@
 """All or nothing: whatever goes wrong while writing, what stood there stays and nothing is left behind."""
 
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
+from topokit.errors import InvalidSpecError, OutputExistsError, TooLargeError, TopokitError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, load, replacing, save, save_masks
 from topokit.layered import Layered
@@ -119,6 +122,64 @@ def test_what_appears_while_writing_is_not_overwritten(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("to", ["npz", "tsv"])
+def test_one_of_several_that_write_at_the_same_time_wins(to, linked, tmp_path, monkeypatch):
+    if not linked:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    every = threading.Barrier(4, timeout=30)
+    flush = os.fsync
+
+    def flush_and_wait(descriptor):
+        flush(descriptor)
+        if not waited.get(threading.get_ident()):
+            waited[threading.get_ident()] = True
+            every.wait()
+
+    waited, won, lost = {}, [], []
+    monkeypatch.setattr(os, "fsync", flush_and_wait)
+
+    def attempt(net):
+        try:
+            won.append(save(net, tmp_path / "net", to=to))
+        except OutputExistsError as error:
+            lost.append(str(error))
+
+    nets = [RadixNet(radices=[(2,) * k]) for k in range(1, 5)]
+    threads = [threading.Thread(target=attempt, args=(net,)) for net in nets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) + len(lost) == 4
+    assert fingerprint(load(tmp_path / "net")) in won
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+    if linked or to == "tsv":
+        assert len(won) == 1
+        assert all("net exists" in said for said in lost)
+
+
+def no_links(self, target):  # noqa: ARG001 (pathlib's)
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("to", ["npz", "tsv"])
+def test_what_appears_at_the_last_moment_is_not_overwritten(to, tmp_path, monkeypatch):
+    monkeypatch.setattr("topokit.formats._writing._require_free", lambda *_: None)
+    save(OTHER, tmp_path / "net", to=to)
+    with pytest.raises(OutputExistsError, match="--force"):
+        save(NET, tmp_path / "net", to=to)
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_where_there_are_no_hard_links_files_are_renamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    save(NET, tmp_path / "net")
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(NET)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_of_anything_else_is_never_replaced(name, tmp_path):
     folder = tmp_path / "net"
@@ -149,6 +210,39 @@ def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
         save(NET, tmp_path / "net", to="tsv", force=True)
     assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize(("renamed", "kept"), [(1, OTHER), (2, NET)])
+def test_a_folder_is_the_old_one_or_the_new_one_whenever_it_is_interrupted(renamed, kept, tmp_path, monkeypatch):
+    save(OTHER, tmp_path / "net", to="tsv")
+    rename, calls = Path.rename, []
+
+    def rename_and_stop(self, target):
+        rename(self, target)
+        calls.append(self)
+        if len(calls) == renamed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", rename_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        save(NET, tmp_path / "net", to="tsv", force=True)
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(kept)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_an_old_folder_that_cannot_be_removed_fails_no_save_that_is_in_place(tmp_path, monkeypatch):
+    save(OTHER, tmp_path / "net", to="tsv")
+    (tmp_path / "net").chmod(0o555)
+    save(NET, tmp_path / "net", to="tsv", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+    def fail(folder, ignore_errors=False):  # noqa: ARG001 (shutil's)
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    save(OTHER, tmp_path / "net", to="tsv", force=True)
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
 
 
 def test_files_and_folders_do_not_take_each_others_place(tmp_path):
@@ -227,3 +321,15 @@ def test_names_keep_the_order_of_masks_and_others_are_sorted_naturally(tmp_path)
     renamed = {f"fc{i}.weight_mask": tensors[f"fc{12 - i}.weight_mask"].astype(np.float32) for i in range(1, 12)}
     save_file({**renamed, "fc1.weight_orig": np.zeros((2, 1))}, tmp_path / "theirs")
     assert load(tmp_path / "theirs").widths == net.widths
+
+
+def test_a_file_whose_header_nobody_could_read_is_not_written(tmp_path, monkeypatch):
+    net = Topology.from_dense([np.eye(2)], recipe={"family": "mine", "options": {"list": [0] * 1000}})
+    save(net, tmp_path / "net")
+    size = int.from_bytes((tmp_path / "net").read_bytes()[:8], "little")
+    monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size)
+    save(net, tmp_path / "net", force=True)
+    monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size - 1)
+    with pytest.raises(TooLargeError, match=f"takes {size:,}: permute by a seed"):
+        save(net, tmp_path / "more")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]

@@ -1,11 +1,13 @@
 """Path statistics, paths of each node and samples, beyond what the random networks show."""
 
+from fractions import Fraction
 from functools import reduce
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from scipy.stats import quantile_test
 
 from topokit import Bernoulli, GraphChallenge, RadixNet, Topology
 from topokit.errors import InvalidSpecError, TooLargeError
@@ -110,6 +112,28 @@ def test_intervals_where_nothing_is_disconnected():
     found = sampled_paths(RadixNet(radices=[(2, 2, 2)]), pairs=10)
     assert found.disconnected.low == found.disconnected.estimate == 0
     assert found.disconnected.high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99, 0.999, 1 - 2**-9, 1 - 2**-20, 1 - 2**-53])
+def test_the_least_sample_of_any_confidence_has_intervals(confidence):
+    net = RadixNet(radices=[(2, 2, 2)])
+    fewest = next(pairs for pairs in range(10, 60) if 2 * Fraction(1, 2**pairs) < 1 - Fraction(confidence))
+    found = sampled_paths(net, pairs=fewest, confidence=confidence)
+    assert found.median == (1, 1, 1)
+    assert found.disconnected.low == 0 < found.disconnected.high <= 1
+    with pytest.raises(InvalidSpecError, match=f"pairs must be at least {fewest} for a confidence of"):
+        sampled_paths(net, pairs=fewest - 1, confidence=confidence)
+
+
+@pytest.mark.parametrize("pairs", [10, 11, 40, 101, 500])
+@pytest.mark.parametrize("confidence", [0.6, 0.8, 0.95, 0.99])
+def test_the_interval_of_the_median_is_that_of_scipy(pairs, confidence):
+    net = Topology.from_dense(np.random.default_rng(0).random((8, 30, 30)) < 0.5)
+    counts, random = counts_of(net), np.random.Generator(np.random.PCG64(3))
+    drawn = sorted(counts[random.integers(30, size=pairs), random.integers(30, size=pairs)])
+    places = quantile_test(np.arange(pairs)).confidence_interval(confidence)
+    found = sampled_paths(net, pairs=pairs, seed=3, confidence=confidence)
+    assert found.median[1:] == (drawn[places.low], drawn[places.high])
 
 
 @pytest.mark.parametrize(("options", "said"), [({"pairs": 9}, "at least 10"), ({"confidence": 1}, "below 1, not 1")])

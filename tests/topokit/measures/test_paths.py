@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from topokit.errors import TooLargeError
+from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.measures._sweep import Sweep, finished_sweep
 from topokit.measures.paths import path_counts, path_range
@@ -87,6 +87,12 @@ def test_counts_are_those_of_the_dense_product(net):
     counts = dense_counts(net)
     assert np.array_equal(path_counts(net), counts)
     confirm(path_range(net), counts)
+
+
+@pytest.mark.parametrize("inputs", [[], [0, 0], [-1], [4], [1.0], 3, "3"])
+def test_inputs_that_are_not_there_are_refused(inputs):
+    with pytest.raises(InvalidSpecError, match="inputs must be"):
+        path_range(RadixNet(radices=[(2, 2)]), inputs=inputs)
 
 
 @given(networks(), st.randoms(use_true_random=False))
