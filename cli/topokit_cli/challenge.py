@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, json_option, topology_argument
+from topokit_cli.options import FILE, OnceEach, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LINE = 20
 """How many of them stand in the table for people, at most."""
 
 
-@click.command("challenge")
+@click.command("challenge", cls=OnceEach)
 @topology_argument
 @click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
 @click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")

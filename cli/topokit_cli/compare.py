@@ -11,7 +11,7 @@ import click
 
 from topokit.families import RANDOM_EQUIVALENTS
 from topokit_cli import render
-from topokit_cli.options import FILE, json_option
+from topokit_cli.options import FILE, OnceEach, json_option
 
 if TYPE_CHECKING:
     from topokit.compare import AgainstTwins
@@ -23,7 +23,7 @@ TWINS = 20
 HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "verdict")
 
 
-@click.command("compare")
+@click.command("compare", cls=OnceEach)
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @click.option(
     "--twins",

@@ -6,11 +6,11 @@ import click
 
 from topokit.measures import MEASURES
 from topokit_cli import portrait, render
-from topokit_cli.options import json_option, topology_argument
+from topokit_cli.options import OnceEach, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 
-@click.command("info")
+@click.command("info", cls=OnceEach)
 @topology_argument
 @click.option(
     "--measure",

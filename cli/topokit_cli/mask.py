@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, OnceEach, force_option, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 if TYPE_CHECKING:
     from topokit.layered import Layered
 
 
-@click.command("mask")
+@click.command("mask", cls=OnceEach)
 @topology_argument
 @click.option("--model", help="A model whose layers the topology fills, for instance lenet-300-100.")
 @click.option("--image", type=INTS, help="Channels, rows and columns of the images of that model [1,28,28].")
