@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "applied",
     type=FILE,
     metavar="MODEL",
-    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks.",
+    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks; what masks in it take "
+    "out stays out.",
 )
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option
@@ -47,7 +48,8 @@ def command(
     edge a whole filter, or by weight, each edge a number; how many nodes it starts from says which.
 
     The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. With --apply, FILE
-    may be a file of masks: without --model and --names, its masks belong to the parameters that it names.
+    may be a file of masks: without --model and --names, its masks belong to the parameters that it names; and fc1 is
+    fc1.weight. A MODEL that is pruned already keeps what both its own masks and the new ones keep.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -74,15 +76,17 @@ def command(
             names, shapes = tuple(table), list(table.values())
         made = masks(net, names or (), parameter_shapes(applied, list(names or ())) if applied else shapes)
     if applied:
-        save_masked(applied, made, output, force=force)
+        kept = save_masked(applied, made, output, force=force)
+        made = dict(zip(kept, made.values(), strict=True))  # by their whole names
     else:
         save_masks(made, output, force=force)
+        kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
         return
     for name, mask in made.items():
         shape = " x ".join(map(str, mask.shape))
-        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {int(mask.sum()):,} of {mask.size:,} kept")
+        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:

@@ -107,6 +107,22 @@ def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
     assert "note: convolutions are read by channel" in run.err
 
 
+def test_what_is_left_of_a_model_that_is_pruned_already(topokit, lenet, tmp_path):
+    topokit("build", "--family", "bernoulli", "--widths", "24,8,3", "--density", ".5", "--seed", 0, "-o", "net")
+    run = topokit("mask", "net", "--names", "fc1,fc2", "--apply", "model.safetensors", "-o", "masked")
+    masked = load_file(tmp_path / "masked")
+    for line, layer in zip(run.out.splitlines(), (lenet.fc1, lenet.fc2), strict=True):
+        name, _, rest = line.partition("  ")
+        left = int(masked[f"{name}_mask"].sum())
+        assert rest.endswith(f", {left} of {layer.weight.numel()} kept")
+        assert left < layer.weight_mask.sum()
+    assert line.startswith("fc2.weight  3 x 8,")
+    again = topokit("extract", "masked", "--layers", "fc1,fc2", "--json").json
+    assert [layer["kept"] for layer in again["layers"]] == [
+        int(masked[f"{name}.weight_mask"].sum()) for name in ("fc1", "fc2")
+    ]
+
+
 def test_mask_with_a_model(topokit, tmp_path):
     shapes = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
     save_file({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "dense")
@@ -142,6 +158,9 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "half"), 1, "damaged"),
         (("extract", "payload"), 1, "Python objects"),
         (("extract", "model.pt", "-o", "no/such/folder"), 1, "folder"),
+        (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file is written, and no .npz"),
+        (("mask", "--radices", "2", "--names", "fc1.weight_mask", "-o", "x"), 2, "give its parameter's, fc1.weight"),
+        (("mask", "--radices", "2", "--names", "fc1", "-o", "x.pt"), 2, "end it in .safetensors"),
         (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "model.pt"),
         (("mask", "--radices", "2,2", "--apply", "model.safetensors", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--crop", "1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
@@ -172,7 +191,7 @@ def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, args, code, sa
 def test_nothing_is_overwritten_without_force(topokit, tmp_path):
     for args in (
         ("extract", "model.pt", "-o", "model.safetensors"),
-        ("extract", "model.pt", "--masks", "-o", "model.pt"),
+        ("extract", "model.pt", "--masks", "-o", "model.safetensors"),
     ):
         before = (tmp_path / args[-1]).read_bytes()
         run = topokit(*args)
