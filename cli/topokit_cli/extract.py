@@ -63,6 +63,7 @@ def command(
     path = output or Path(f"{checkpoint.stem}-{'masks' if as_masks else 'topology'}.safetensors")
     if as_masks:
         save_masks(found.masks, path, force=force)
+        render.notes(found)
         _show(found, {"file": str(path)}, [("file", str(path))], as_json)
         return
     found = found.in_order(conv)

@@ -81,6 +81,15 @@ def test_verify_says_that_the_recipe_cannot_be_rebuilt(topokit):
     assert "the recorded fingerprint is right" in soundness["reason"]
 
 
+@pytest.mark.parametrize("form", [(), ("--masks",)])
+def test_what_is_left_out_is_named(topokit, tmp_path, form):
+    model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    run = topokit("extract", "model.pt", "--above", "0", *form)
+    parts = "1.parametrizations.weight.original0 3 x 1, 1.parametrizations.weight.original1 3 x 3"
+    assert run.err == f"note: left out are {parts}: --layers takes them too\n"
+
+
 def test_masks_there_and_back(topokit, lenet, tmp_path):
     topokit("extract", "model.safetensors", "--masks", "-o", "masks")
     dense = {f"{name}.weight": layer.weight_orig.detach() for name, layer in lenet.named_children()}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 import topokit as tk
 from topokit import csr
@@ -180,6 +181,33 @@ def test_layers_that_are_not_there():
         tk.extract({"bias": np.ones(3)})
     with pytest.raises(InvalidSpecError, match=r"the edges of the sparse layers fc1 are not in this file"):
         tk.extract({"fc1.values": np.ones(3), "fc1.digest": np.ones(32), "fc2.weight": np.eye(2)})
+
+
+def test_what_is_left_out_is_named():
+    (note,) = tk.extract(NAMES, above=0.5).notes
+    assert note == "left out are table 9 x 9: --layers takes them too"
+    assert not tk.extract(NAMES, layers=["block.*"], above=0.5).notes
+    assert not tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes  # nothing is called weight, so all are taken
+
+
+@pytest.mark.parametrize("weights", ["model.pt", [np.eye(2)]])
+def test_weights_are_a_dictionary(weights):
+    with pytest.raises(
+        InvalidSpecError, match=rf"not {type(weights).__name__}: topokit_train.read_weights.FILE. gives"
+    ):
+        tk.extract(weights)
+
+
+def test_what_numpy_does_not_read_says_how_to_convert_it():
+    torch = pytest.importorskip("torch")
+    weight = torch.tensor([[1.0, 0.0], [0.5, 2.0]])
+    assert tk.extract({"fc.weight": torch.nn.Parameter(weight)}).edges == 3
+    sparse = csr_array(weight.numpy())
+    for values in (weight.bfloat16(), weight.to_sparse(), weight.to("meta"), sparse, [[1], [1, 2]]):
+        with pytest.raises(InvalidSpecError, match=r"not read fc.weight \(.*\): give a dense array") as raised:
+            tk.extract({"fc.weight": values})
+        assert len(str(raised.value)) < 300
+    assert tk.extract({"fc.weight": weight.bfloat16().cpu().float()}).edges == 3
 
 
 def ones(**shapes):
