@@ -33,7 +33,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
             one by channel or by weight, whichever its number of sources fits.
 
     Raises:
-        InvalidSpecError: too few, too many or equal names; a layer that does not fit its parameter's shape.
+        InvalidSpecError: no topology; too few, too many or equal names; a layer that does not fit its parameter.
         TooLargeError: not enough free memory.
 
     Cost: one byte for each pair of neighbouring nodes, or for each weight.
@@ -43,6 +43,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
     {'fc1.weight': array([[ True,  True],
            [ True,  True]])}
     """
+    _require_topology(net)
     if len(names) != len(net):
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
@@ -66,7 +67,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
-    """The topology whose edges are the ones of `masks`.
+    """The topology whose edges are the ones of `masks`; it knows their names.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
@@ -81,7 +82,9 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     matrices = as_matrices(checked_masks(masks), conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
     filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
-    return Topology.from_dense((mask.T for mask in matrices.values()), notes=(BY_CHANNEL,) if filters else ())
+    return Topology.from_dense(
+        (mask.T for mask in matrices.values()), notes=(BY_CHANNEL,) if filters else (), names=list(map(str, matrices))
+    )
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
@@ -159,12 +162,13 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
         Parameter name -> number of the layer it takes; a name for every layer.
 
     Raises:
-        InvalidSpecError: a layer finds no slot; the message says which crop would fit, if one does.
+        InvalidSpecError: no topology; or a layer finds no slot, and the message says which crop would fit, if one does.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> fill_slots(RadixNet(radices=[(2, 3)]), {"fc1.weight": (6, 6), "fc2.weight": (6, 6), "fc3.weight": (10, 6)})
     {'fc1.weight': 0, 'fc2.weight': 1}
     """
+    _require_topology(net)
     layers = list(pairwise(net.widths))
     if net.names and set(net.names) <= set(slots):
         for i, (name, layer) in enumerate(zip(net.names, layers, strict=True)):
@@ -196,11 +200,18 @@ def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dic
     Raises:
         InvalidSpecError: as `fill_slots`.
     """
+    for net in nets:
+        _require_topology(net)
     filled: dict[str, tuple[int, int]] = {}
     for number, net in sorted(enumerate(nets), key=lambda item: not item[1].names):  # those that say which come first
         left = {name: shape for name, shape in slots.items() if name not in filled}
         filled |= {name: (number, i) for name, i in fill_slots(net, left).items()}
     return filled
+
+
+def _require_topology(net: object) -> None:
+    if not isinstance(net, Layered):
+        raise InvalidSpecError(f"a topology is needed, not {type(net).__name__}: topokit.load reads one from a file")
 
 
 def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
@@ -213,7 +224,9 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     if wider:
         density = net.edges / sum(map(prod, pairwise(net.widths)))
         wanted = f"--widths {','.join(map(str, wider[0]))} --density {density:.3g}"
-        advice = f"it needs {wider[0][0]} inputs; `topokit fit {wanted}` proposes such networks"
+        advice = f"it needs {wider[0][0]} inputs" + (
+            f"; `topokit fit {wanted}` proposes such networks" if density else ""
+        )
     elif crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         advice = f"--crop {','.join(map(str, widest))} fits"

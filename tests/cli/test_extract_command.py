@@ -116,6 +116,25 @@ def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
     assert "note: convolutions are read by channel" in run.err
 
 
+def test_the_parameters_of_a_topology_are_known_through_files(topokit, lenet, tmp_path):
+    topokit("extract", "model.pt", "--layers", "fc1,fc2", "--masks", "-o", "masks")
+    topokit("extract", "model.pt", "--layers", "fc1,fc2", "-o", "extracted")
+    topokit("convert", "masks", "converted")
+    for file in ("extracted", "converted"):
+        run = topokit("mask", file, "-o", f"{file}-masks")
+        assert run.code == 0, run.err
+        assert (tmp_path / f"{file}-masks").read_bytes() == (tmp_path / "masks").read_bytes()
+        assert topokit("mask", file, "--apply", "model.safetensors", "-o", f"{file}-model").code == 0
+        assert torch.equal(load_file(tmp_path / f"{file}-model")["fc1.weight_mask"], lenet.fc1.weight_mask)
+    topokit("extract", "model.pt", "-o", "filters")
+    run = topokit("mask", "filters", "-o", "x")  # which do not say how large they are
+    assert (run.code, run.out) == (2, "")
+    assert "give either --model or --names" in run.err
+    assert topokit("mask", "filters", "--apply", "model.safetensors", "-o", "x").code == 0
+    for name, layer in lenet.named_children():
+        assert torch.equal(load_file(tmp_path / "x")[f"{name}.weight_mask"], layer.weight_mask)
+
+
 def test_what_is_left_of_a_model_that_is_pruned_already(topokit, lenet, tmp_path):
     topokit("build", "--family", "bernoulli", "--widths", "24,8,3", "--density", ".5", "--seed", 0, "-o", "net")
     run = topokit("mask", "net", "--names", "fc1,fc2", "--apply", "model.safetensors", "-o", "masked")

@@ -217,6 +217,7 @@ def ones(**shapes):
 def test_the_order_is_the_only_one_in_which_the_shapes_chain():
     net = tk.extract(ones(hidden=(5, 7), input=(7, 6), out=(3, 5)))
     assert net.widths == (6, 7, 5, 3)
+    assert net.names == ("input", "hidden", "out")
     assert any("input, hidden, out" in note for note in net.notes)
     assert tk.extract(ones(b=(4, 4), a=(4, 4))).widths == (4, 4, 4)  # as given, where that is a chain
     convolutional = ones(classifier=(10, 60), conv2=(20, 8, 3, 3), conv1=(8, 1, 3, 3))

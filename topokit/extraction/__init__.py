@@ -65,7 +65,7 @@ class Extraction:
         )
 
     def topology(self, conv: str = "channel") -> Topology:
-        """The topology of the masks in their order; its recipe says where they come from.
+        """The topology of the masks in their order; its recipe says where they come from, and it knows their names.
 
         Raises:
             InvalidGraphError: they are no chain: see `in_order`.
@@ -79,7 +79,7 @@ class Extraction:
                 options["conv"] = conv
             recipe = {"extraction": options.pop("kind"), "options": options}
         layers = [made.layer(i) for i in range(len(made))]
-        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes))
+        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes), names=made.names)
 
 
 def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extraction:
