@@ -35,7 +35,7 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
 
     net = source.open()
     render.notes(net)
-    about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
+    about = render.describe(net, source.label, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]

@@ -57,8 +57,8 @@ def command(
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
         )
-        render.as_json({"file": str(source.file) if source.file else None, "fingerprint": computed, **report.to_json()})
+        render.as_json({"file": source.label, "fingerprint": computed, **report.to_json()})
     else:
-        click.echo(f"{source.file or 'topology'}: {net.summary()}")
+        click.echo(f"{source.label or 'topology'}: {net.summary()}")
         click.echo(str(report))
     ctx.exit(EXIT_CODES[report.verdict.value])

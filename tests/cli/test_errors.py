@@ -62,6 +62,13 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build",), 2, "no topology: give --radices"),
         (("build", "--random-equivalent", "regular"), 2, "is of what network? give --like FILE or the options"),
         (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or convert a file: `topokit convert --to FORMAT`"),
+        (
+            ("info", __file__, "--topology-seed", "3"),
+            2,
+            "--topology-seed has no use here: nothing is drawn of what a file",
+        ),
+        (("train", "--topology", __file__, "--topology-seed", "3"), 2, "--topology-seed has no use here"),
+        (("train", "--topology-seed", "3"), 2, "no topology: give --radices"),
         (("verify",), 2, "no topology: give a file, or --radices"),
         (("info", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
         (("verify", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
