@@ -152,7 +152,7 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
     Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
-    topology knows the parameters' names, as one of a masks file does, and all are slots, they say which.
+    topology knows the parameters' names, as one of masks or of weights does, and all are slots, they say which.
 
     Args:
         net: any layered graph.

@@ -217,7 +217,9 @@ def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple
     """The topologies that the user described: by options, in files, or not at all."""
     if "dense" in files:
         if len(files) > 1 or source.given:
-            raise click.UsageError("--topology dense is a model without topologies: give no other")
+            raise click.UsageError(
+                "--topology dense is a model without topologies: give no other, and no options of one"
+            )
         return ()
     if len(files) > 1 and source.given:
         raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")
