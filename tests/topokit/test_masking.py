@@ -129,17 +129,18 @@ def test_fit_is_not_asked_for_a_network_without_edges():
         fill_slots(Topology.from_dense([np.zeros((64, 300)), np.zeros((300, 100))]), LENET)
 
 
-def test_a_file_is_no_topology():
-    for call in (
-        lambda: masks("net.safetensors", ["fc1.weight"]),
-        lambda: fill_slots("net.safetensors", LENET),
-        lambda: fill_all(["net.safetensors"], LENET),
-        lambda: fill_all("net.safetensors", LENET),
-    ):
-        with pytest.raises(
-            InvalidSpecError, match=r"a topology is needed, not str: topokit.load reads one from a file"
-        ):
-            call()
+def test_a_files_name_is_no_topology():
+    with pytest.raises(InvalidSpecError, match="what is made masks of must be a topology, not str"):
+        masks("net.safetensors", ["fc1.weight"])
+    for nets in ("net.safetensors", ["net.safetensors"]):
+        with pytest.raises(InvalidSpecError, match="a wiring must be a topology, not str"):
+            fill_all(nets, LENET)
+
+
+@pytest.mark.parametrize("given", ["masks.safetensors", complete(2, 2)])
+def test_masks_are_a_dictionary(given):
+    with pytest.raises(InvalidSpecError, match=r"masks must be a dictionary of arrays, as load_masks gives, not "):
+        from_masks(given)
 
 
 def test_a_topology_of_masks_knows_their_names():
