@@ -6,10 +6,10 @@ A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, target
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from math import prod
+from reprlib import repr as shortened
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.layered import BY_CHANNEL, Layered
+from topokit.spec import network
 from topokit.topology import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
@@ -33,7 +34,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
             one by channel or by weight, whichever its number of sources fits.
 
     Raises:
-        InvalidSpecError: too few, too many or equal names; a layer that does not fit its parameter's shape.
+        InvalidSpecError: no topology; too few, too many or equal names; a layer that does not fit its parameter.
         TooLargeError: not enough free memory.
 
     Cost: one byte for each pair of neighbouring nodes, or for each weight.
@@ -43,6 +44,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
     {'fc1.weight': array([[ True,  True],
            [ True,  True]])}
     """
+    network(net, "what is made masks of")
     if len(names) != len(net):
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
@@ -50,7 +52,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
     if shapes is not None and len(shapes) != len(names):
         raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
     cells = sum(a * b for a, b in pairwise(net.widths))
-    require_memory(cells + sum(math.prod(shape) for shape in shapes or ()), "masks")
+    require_memory(cells + sum(prod(shape) for shape in shapes or ()), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
         edges = np.zeros(layer.shape[::-1], np.bool_)
@@ -66,7 +68,7 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
-    """The topology whose edges are the ones of `masks`.
+    """The topology whose edges are the ones of `masks`; it knows their names.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
@@ -81,16 +83,20 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     matrices = as_matrices(checked_masks(masks), conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
     filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
-    return Topology.from_dense((mask.T for mask in matrices.values()), notes=(BY_CHANNEL,) if filters else ())
+    notes = (BY_CHANNEL,) if filters else ()
+    return Topology.from_dense((mask.T for mask in matrices.values()), notes=notes, names=[*map(str, matrices)])
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
     """The masks as bool arrays, each by itself: whether they are a chain is for `as_matrices` to say.
 
     Raises:
+        InvalidSpecError: no dictionary.
         InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or holds other
             values than 0 and 1.
     """
+    if not isinstance(masks, Mapping):
+        raise InvalidSpecError(f"masks must be a dictionary of arrays, as load_masks gives, not {shortened(masks)}")
     checked: dict[str, NDArray[np.bool_]] = {}
     for name, values in masks.items():
         array = np.asarray(values)
@@ -125,9 +131,8 @@ def wirings(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
             chains.append({})
         chains[-1][name] = matrix
         outputs = matrix.shape[0]
-    require_memory(
-        80 * sum(int(mask.sum()) for chain in chains for mask in chain.values()), "topologies of these masks"
-    )
+    edges = sum(int(mask.sum()) for chain in chains for mask in chain.values())
+    require_memory(80 * edges, "topologies of these masks")
     return tuple(Topology.from_dense((mask.T for mask in chain.values()), names=list(chain)) for chain in chains)
 
 
@@ -149,7 +154,7 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
     Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
-    topology knows the parameters' names, as one of a masks file does, and all are slots, they say which.
+    topology knows the parameters' names, as one of masks or of weights does, and all are slots, they say which.
 
     Args:
         net: any layered graph.
@@ -194,8 +199,10 @@ def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dic
         Parameter name -> (number of the topology, number of the layer) that it takes.
 
     Raises:
-        InvalidSpecError: as `fill_slots`.
+        InvalidSpecError: no topologies; or as `fill_slots`.
     """
+    for net in nets:
+        network(net, "a wiring")
     filled: dict[str, tuple[int, int]] = {}
     for number, net in sorted(enumerate(nets), key=lambda item: not item[1].names):  # those that say which come first
         left = {name: shape for name, shape in slots.items() if name not in filled}
@@ -213,7 +220,9 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     if wider:
         density = net.edges / sum(map(prod, pairwise(net.widths)))
         wanted = f"--widths {','.join(map(str, wider[0]))} --density {density:.3g}"
-        advice = f"it needs {wider[0][0]} inputs; `topokit fit {wanted}` proposes such networks"
+        advice = f"it needs {wider[0][0]} inputs" + (
+            f"; `topokit fit {wanted}` proposes such networks" if density else ""
+        )
     elif crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         advice = f"--crop {','.join(map(str, widest))} fits"

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, force_option, json_option, topology_options
+from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, topology_options
 from topokit_cli.source import TopologySource
 
 
-@click.command("build")
+@click.command("build", cls=OnceEach)
 @topology_options(seed_flags=("--seed", "--topology-seed"))
 @click.option("-o", "--output", type=OUTPUT, help="File to write; named after the topology where left out.")
 @force_option

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, json_option, topology_argument
+from topokit_cli.options import FILE, OnceEach, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ SHOWN = 5000
 LINE = 20
 """How many of them stand in the table for people, at most."""
 
+FEW = 5
+"""How many of the rows that are missing or too many are named, at most."""
 
-@click.command("challenge")
+
+@click.command("challenge", cls=OnceEach)
 @topology_argument
 @click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
 @click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")
@@ -62,7 +65,8 @@ def command(
     expected = None if categories is None else read_categories(categories, layer.shape[0])
     found = _engine(engine, device or "cpu")(net, layer, bias)
     survivors = found.categories.tolist()
-    matches = None if expected is None else survivors == expected.tolist()
+    wanted = None if expected is None else expected.tolist()
+    matches = None if wanted is None else survivors == wanted
     about = {
         "engine": engine,
         "rows": found.rows,
@@ -70,6 +74,8 @@ def command(
         "survivors": len(survivors),
         "categories": survivors if len(survivors) <= SHOWN else None,
         "categories_match": matches,
+        "categories_missing": None if wanted is None else _without(wanted, survivors),
+        "categories_extra": None if wanted is None else _without(survivors, wanted),
         "seconds": found.seconds,
         "edges_per_second": found.edges_per_second,
     }
@@ -108,14 +114,29 @@ def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inferen
     return partial(fast_infer, device=resolve_device(device))
 
 
+def _without(rows: list[int], others: list[int]) -> dict[str, Any]:
+    """How many rows are not among others, and the first of them."""
+    left = sorted({*rows} - {*others})
+    return {"count": len(left), "first": left[:FEW]}
+
+
 def _print(about: dict[str, Any], survivors: list[int]) -> None:
     more = f" and {len(survivors) - LINE:,} more, which --json names up to {SHOWN:,}" if len(survivors) > LINE else ""
-    matches = {True: "yes", False: "no", None: "not compared: give --categories"}[about["categories_match"]]
+    about = dict(about)
+    missing, extra = about.pop("categories_missing"), about.pop("categories_extra")
+    matches = "not compared: give --categories"
+    if about["categories_match"] is not None:
+        matches = "yes" if about["categories_match"] else f"no: {_some('missing', missing)}, {_some('extra', extra)}"
     shown = {
         "categories": (" ".join(map(str, survivors[:LINE])) or "(none)") + more,
         "categories_match": matches,
     }
     render.table([(name.replace("_", " "), shown.get(name) or _shown(value)) for name, value in about.items()])
+
+
+def _some(what: str, rows: dict[str, Any]) -> str:
+    first = " ".join(map(str, rows["first"])) + (" ..." if rows["count"] > FEW else "")
+    return f"{rows['count']:,} {what}" + (f" ({first})" if first else "")
 
 
 def _shown(value: float | str) -> str:

@@ -11,7 +11,7 @@ import click
 
 from topokit.families import RANDOM_EQUIVALENTS
 from topokit_cli import render
-from topokit_cli.options import FILE, json_option
+from topokit_cli.options import FILE, OnceEach, json_option, was_given
 
 if TYPE_CHECKING:
     from topokit.compare import AgainstTwins
@@ -23,7 +23,7 @@ TWINS = 20
 HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "verdict")
 
 
-@click.command("compare")
+@click.command("compare", cls=OnceEach)
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @click.option(
     "--twins",
@@ -40,7 +40,10 @@ HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "v
     "--topology-seed", "seed", type=click.IntRange(min=0), default=0, help="Seed of the first twin; 0 if not given."
 )
 @json_option
-def command(files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as_json: bool) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as_json: bool
+) -> None:
     """Measure the networks in FILES beside each other, and each beside random twins: is it structure, or chance?
 
     \b
@@ -55,6 +58,9 @@ def command(files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as
     from topokit.formats import load
 
     wanted = twins or (TWINS if len(files) == 1 else 0)
+    for name, flag in (("kind", "--kind"), ("seed", "--topology-seed")):
+        if not wanted and was_given(ctx, name):
+            raise click.UsageError(f"{flag} is of twins, and several files have none unless you give --twins")
     networks, widths = [], []
     for file in files:
         net = load(file)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, force_option, json_option
+from topokit_cli.options import FILE, OUTPUT, OnceEach, force_option, json_option
 
 
-@click.command("convert")
+@click.command("convert", cls=OnceEach)
 @click.argument("source", type=FILE)
 @click.argument("target", type=OUTPUT)
 @click.option(

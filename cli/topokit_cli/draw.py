@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, IMAGE, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.options import FILE, IMAGE, OUTPUT, OnceEach, force_option, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 
-@click.command("draw")
+@click.command("draw", cls=OnceEach)
 @topology_argument
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Figure to write: .png, .svg or .pdf.")
 @click.option(
@@ -75,6 +75,6 @@ def command(
         figure = draw(net, style=style, beside=others, trace=trace, rows=rows, image=image)
     save_figure(figure, output, force=force)
     if as_json:
-        render.as_json({"figure": str(output), **render.describe(net, source.file, None)})
+        render.as_json({"figure": str(output), **render.describe(net, source.label, None)})
     else:
         click.echo(f"{output}: {net.summary()}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, NAMES, OUTPUT, force_option, json_option
+from topokit_cli.options import FILE, NAMES, OUTPUT, OnceEach, force_option, json_option
 
 if TYPE_CHECKING:
     from topokit.extraction import Extraction
 
 
-@click.command("extract")
+@click.command("extract", cls=OnceEach)
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=OUTPUT, help="File to write; named after CHECKPOINT where left out.")
 @click.option("--layers", type=NAMES, help="Layers' names or shell patterns, in order; every *.weight where left out.")
@@ -63,6 +63,7 @@ def command(
     path = output or Path(f"{checkpoint.stem}-{'masks' if as_masks else 'topology'}.safetensors")
     if as_masks:
         save_masks(found.masks, path, force=force)
+        render.notes(found)
         _show(found, {"file": str(path)}, [("file", str(path))], as_json)
         return
     found = found.in_order(conv)

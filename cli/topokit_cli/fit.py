@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit_cli import render
-from topokit_cli.options import INTS, json_option
+from topokit_cli.options import INTS, OnceEach, json_option
 
 if TYPE_CHECKING:
     from topokit.fitting.candidate import Candidate
 
 
-@click.command("fit")
+@click.command("fit", cls=OnceEach)
 @click.argument("target", nargs=-1)
 @click.option("--widths", type=INTS, help="Wanted nodes in each node layer.")
 @click.option("--density", metavar="X", help="Wanted density of the whole network, such as 0.05 or 1/20.")

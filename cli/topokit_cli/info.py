@@ -6,11 +6,11 @@ import click
 
 from topokit.measures import MEASURES
 from topokit_cli import portrait, render
-from topokit_cli.options import json_option, topology_argument
+from topokit_cli.options import OnceEach, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 
-@click.command("info")
+@click.command("info", cls=OnceEach)
 @topology_argument
 @click.option(
     "--measure",
@@ -35,7 +35,7 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
 
     net = source.open()
     render.notes(net)
-    about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
+    about = render.describe(net, source.label, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]

@@ -51,9 +51,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="topokit")
-def topokit() -> None:
+@click.pass_context
+def topokit(ctx: click.Context) -> None:
     """Make, prove, look at and train sparse neural-network topologies.
 
     \b
@@ -64,6 +65,9 @@ def topokit() -> None:
 
     verify, info, draw, mask and challenge take a file, or the options of `build`; so does train, with --topology.
     """  # noqa: D301 (click wants the control character)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
 
 
 def main() -> None:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, force_option, json_option, topology_argument
+from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, OnceEach, force_option, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 if TYPE_CHECKING:
     from topokit.layered import Layered
 
+GIVE_NAMES = "give either --model or --names"
 
-@click.command("mask")
+
+@click.command("mask", cls=OnceEach)
 @topology_argument
 @click.option("--model", help="A model whose layers the topology fills, for instance lenet-300-100.")
 @click.option("--image", type=INTS, help="Channels, rows and columns of the images of that model [1,28,28].")
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     "applied",
     type=FILE,
     metavar="MODEL",
-    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks.",
+    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks; what masks in it take "
+    "out stays out.",
 )
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option
@@ -46,8 +49,10 @@ def command(
     An array is (out, in), or (out, in, rows, columns) of a convolution. A layer fills a convolution by channel, each
     edge a whole filter, or by weight, each edge a number; how many nodes it starts from says which.
 
-    The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. With --apply, FILE
-    may be a file of masks: without --model and --names, its masks belong to the parameters that it names.
+    The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. A topology that was
+    pruned, extracted or made of masks knows its parameters, and needs neither --model nor --names. With --apply, FILE
+    may be a file of masks, which belong to the parameters that it names; and fc1 is fc1.weight. A MODEL that is pruned
+    already keeps what both its own masks and the new ones keep.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -57,32 +62,50 @@ def command(
     from topokit.formats import load_masks, parameter_shapes, save_masked, save_masks
     from topokit.masking import masks
 
-    named = model is not None or names is not None
-    only_a_file = bool(source.file) and not dataclasses.replace(source, file=None).given
-    if (model is not None and names is not None) or not (named or (applied and only_a_file)):
-        raise click.UsageError("give either --model or --names")
+    if model is not None and names is not None:
+        raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
-    if source.file and not named:
+    if source.file and applied and not (model or names) and _is_of_masks(source, source.file):
         made = load_masks(source.file)
     else:
         net = source.open()
-        render.notes(net)
         shapes = None
         if model:
             table = _slots(net, model, image)
             names, shapes = tuple(table), list(table.values())
-        made = masks(net, names or (), parameter_shapes(applied, list(names or ())) if applied else shapes)
+        elif names is None:
+            names = _names(net, applied)
+        render.notes(net)
+        made = masks(net, names, parameter_shapes(applied, list(names)) if applied else shapes)
     if applied:
-        save_masked(applied, made, output, force=force)
+        kept = save_masked(applied, made, output, force=force)
+        made = dict(zip(kept, made.values(), strict=True))  # by their whole names
     else:
         save_masks(made, output, force=force)
+        kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
         return
     for name, mask in made.items():
         shape = " x ".join(map(str, mask.shape))
-        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {int(mask.sum()):,} of {mask.size:,} kept")
+        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
+
+
+def _is_of_masks(source: TopologySource, file: Path) -> bool:
+    """Whether the user gave a file alone, and one that is no topology."""
+    from topokit.formats import stored
+
+    if dataclasses.replace(source, file=None).given:
+        return False
+    return stored(file).metadata.get("topokit.kind") not in ("topology", "checkpoint")
+
+
+def _names(net: Layered, applied: Path | None) -> tuple[str, ...]:
+    """The names that a topology knows itself; of filters only where a model says how large they are."""
+    if not net.names or (net.by_channel and not applied):
+        raise click.UsageError(GIVE_NAMES)
+    return net.names
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from fractions import Fraction
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +32,7 @@ class ListOf(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
             return value
         try:
             return tuple(self._convert(part.strip()) for part in value.split(","))
-        except (ValueError, ZeroDivisionError):
+        except ValueError:
             self.fail(f"{value!r} is not a list of {self._wanted} separated by commas", param, ctx)
 
 
@@ -62,10 +61,31 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
         return tuple(map(int, value.split("x"))) if isinstance(value, str) else value
 
 
+class OnceEach(click.Command):
+    """A command that refuses an option given twice, of which click takes the last and says nothing.
+
+    Flags may be given again, and so may options that collect their values.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:  # as it is for the completions of a shell
+            self._require_once(ctx, self.make_parser(ctx).parse_args(list(args))[2])
+        return super().parse_args(ctx, args)
+
+    def _require_once(self, ctx: click.Context, given: list[click.Parameter]) -> None:
+        once = [param for param in given if isinstance(param, click.Option) and not (param.multiple or param.is_flag)]
+        for param in once:
+            if once.count(param) > 1:
+                flag = "/".join(param.opts)
+                is_list = isinstance(param.type, ListOf | Seeds)
+                advice = f"give all in one list: {flag} {param.type.name}" if is_list else "give it once"
+                raise click.UsageError(f"{flag} is given {once.count(param)} times: {advice}", ctx)
+
+
 SEEDS = Seeds()
 IMAGE = ImageSize()
 INTS = ListOf(int, "N,N,...", "integers")
-NUMBERS = ListOf(Fraction, "X,X,...", "numbers")
+NUMBERS = ListOf(str, "X,X,...", "numbers")  # read by who takes them, who know how large a number may be
 NAMES = ListOf(str, "NAME,NAME,...", "names")
 FILE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)

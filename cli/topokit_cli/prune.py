@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, SEEDS, force_option, json_option
+from topokit_cli.options import OUTPUT, SEEDS, OnceEach, force_option, json_option
 from topokit_cli.train import setting_options, show_all, show_one, what_to_do
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from topokit_train.pruning.results import PruneResult
 
 
-@click.command("prune")
+@click.command("prune", cls=OnceEach)
 @partial(setting_options, config=PruneConfig)
 @click.option("--seeds", type=SEEDS, help="Prune one network for each of these seeds, all at once.")
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")

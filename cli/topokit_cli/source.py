@@ -58,7 +58,17 @@ class TopologySource:
     @property
     def given(self) -> bool:
         """Whether the user described a topology at all."""
-        return bool(self.file or self.family or self.fields or self.random_equivalent or self.crop)
+        described = self.file or self.family or self.fields or self.random_equivalent or self.crop or self.crop_keep
+        return bool(described) or self.seed is not None
+
+    @property
+    def label(self) -> str | None:
+        """The file, and what is made of its topology where something is; None without a file."""
+        if self.file is None:
+            return None
+        cropped = f" cropped to {','.join(map(str, self.crop))}" if self.crop else ""
+        twin = f"{self.random_equivalent} twin, seed {self.seed}, of " if self.random_equivalent else ""
+        return f"{twin}{self.file}{cropped}"
 
     def open(self) -> Layered:
         """The topology; a described one is not built, only ready to be read.
@@ -97,6 +107,8 @@ class TopologySource:
         if self.file:
             if self.family or self.fields:
                 raise click.UsageError("give a file or the options of a family, not both")
+            if self.seed is not None and not self.random_equivalent:
+                raise click.UsageError(f"{self.seed_flag} has no use here: nothing is drawn of what a file holds")
             from topokit.formats import load
 
             return load(self.file)

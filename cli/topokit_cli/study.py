@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, force_option, json_option, was_given
+from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, was_given
 from topokit_cli.sweep import TABLES, how_to_run, running_options, show
 from topokit_train.studies import STUDIES
 
 
-@click.command("study")
+@click.command("study", cls=OnceEach)
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="smoke, small or full.")
 @click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report; here, NAME-BUDGET, where left out.")

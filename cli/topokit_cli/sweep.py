@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, Command, json_option
+from topokit_cli.options import FILE, OUTPUT, Command, OnceEach, json_option
 
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
@@ -62,7 +62,7 @@ def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return where, {"workers": processes, "scheduler": scheduler, "retry": values["retry"], "known": values["known"]}
 
 
-@click.command("sweep")
+@click.command("sweep", cls=OnceEach)
 @click.argument("grid", type=FILE)
 @click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
 @running_options

@@ -11,7 +11,17 @@ import click
 
 from topokit.layered import Layered
 from topokit_cli import render
-from topokit_cli.options import NUMBERS, OUTPUT, SEEDS, force_option, json_option, topology_options, was_given
+from topokit_cli.options import (
+    NAMES,
+    NUMBERS,
+    OUTPUT,
+    SEEDS,
+    OnceEach,
+    force_option,
+    json_option,
+    topology_options,
+    was_given,
+)
 from topokit_cli.source import TopologySource
 from topokit_train.config import TrainConfig, flag
 from topokit_train.ranks import this_rank
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 C = TypeVar("C", bound=TrainConfig)
 _TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "switch": bool, "path": click.Path()}
-_TYPES |= {"numbers": NUMBERS, "names": str}
+_TYPES |= {"numbers": NUMBERS, "names": NAMES}
 
 
 def setting_options(command: Command, config: type[TrainConfig] = TrainConfig) -> Command:
@@ -37,13 +47,19 @@ def setting_options(command: Command, config: type[TrainConfig] = TrainConfig) -
             multiple=field.metadata["kind"] == "names",
             help=field.metadata["help"],
             show_default=field.default not in (None, False, ()),
-            metavar="NAME" if field.metadata["kind"] in ("text", "names") else None,
+            metavar="NAME" if field.metadata["kind"] == "text" else None,
+            callback=_joined if field.metadata["kind"] == "names" else None,
         )
         command = option(command)
     return command
 
 
-@click.command("train")
+def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """The names in all lists of an option that may be given again."""
+    return tuple(name for names in lists for name in names)
+
+
+@click.command("train", cls=OnceEach)
 @setting_options
 @click.option(
     "--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once; with convolutions in turn."
@@ -201,7 +217,9 @@ def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple
     """The topologies that the user described: by options, in files, or not at all."""
     if "dense" in files:
         if len(files) > 1 or source.given:
-            raise click.UsageError("--topology dense is a model without topologies: give no other")
+            raise click.UsageError(
+                "--topology dense is a model without topologies: give no other, and no options of one"
+            )
         return ()
     if len(files) > 1 and source.given:
         raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from topokit_cli import render
-from topokit_cli.options import json_option, topology_argument
+from topokit_cli.options import OnceEach, json_option, topology_argument
 from topokit_cli.source import TopologySource
 
 EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
 CHECKS = ("soundness", "connectivity", "path-symmetry", "regularity", "density")
 
 
-@click.command("verify")
+@click.command("verify", cls=OnceEach)
 @topology_argument
 @click.option("--check", "names", multiple=True, type=click.Choice(CHECKS), help="Run only this check; repeatable.")
 @click.option("--require", multiple=True, type=click.Choice(CHECKS), help="This check must hold; repeatable.")
@@ -57,8 +57,8 @@ def command(
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
         )
-        render.as_json({"file": str(source.file) if source.file else None, "fingerprint": computed, **report.to_json()})
+        render.as_json({"file": source.label, "fingerprint": computed, **report.to_json()})
     else:
-        click.echo(f"{source.file or 'topology'}: {net.summary()}")
+        click.echo(f"{source.label or 'topology'}: {net.summary()}")
         click.echo(str(report))
     ctx.exit(EXIT_CODES[report.verdict.value])

@@ -20,13 +20,16 @@ def files(tmp_path):
 def test_categories_are_compared(topokit, engine):
     run = ("challenge", *RADIX, "--images", "images.tsv", "--engine", engine, "--json")
     about = topokit(*run).json
-    assert about["categories_match"] is None
+    assert about["categories_match"] is about["categories_missing"] is about["categories_extra"] is None
     assert (about["engine"], about["rows"], about["categories"], about["survivors"]) == (engine, 3, [1, 3], 2)
     assert about["edges_per_second"] == pytest.approx(3 * about["edges"] / about["seconds"])
     right = topokit(*run, "--categories", "right.tsv")
     assert (right.code, right.json["categories_match"]) == (0, True)
+    assert right.json["categories_missing"] == right.json["categories_extra"] == {"count": 0, "first": []}
     wrong = topokit(*run, "--categories", "wrong.tsv")
     assert (wrong.code, wrong.json["categories_match"]) == (3, False)
+    assert wrong.json["categories_missing"] == {"count": 1, "first": [2]}
+    assert wrong.json["categories_extra"] == {"count": 1, "first": [3]}
 
 
 def test_the_official_network(topokit, golden_dir):
@@ -66,7 +69,7 @@ def test_a_table_for_people(topokit):
     assert "categories        1 3\n" in shown
     assert "categories match  not compared: give --categories\n" in shown
     shown = topokit("challenge", *RADIX, "--images", "images.tsv", "--categories", "wrong.tsv").out
-    assert "categories match  no\n" in shown
+    assert "categories match  no: 1 missing (2), 1 extra (3)\n" in shown
 
 
 @pytest.mark.parametrize("images", [25, 6000])
@@ -81,6 +84,9 @@ def test_many_survivors_are_not_all_printed(topokit, tmp_path, images):
     assert shown["categories"] == f"{first} and {images - 20:,} more, which --json names up to 5,000"
     assert shown["categories match"] == "yes"
     assert shown["rows"] == shown["survivors"] == f"{images:,}"
+    (tmp_path / "few.tsv").write_text("1\n2\n")
+    shown = topokit(*run[:-1], "few.tsv").out
+    assert f"categories match  no: 0 missing, {images - 2:,} extra (3 4 5 6 7 ...)\n" in shown
     named = topokit(*run, "--json").json["categories"]
     assert (named is None) == (images > 5000)
 

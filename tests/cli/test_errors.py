@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from topokit_cli.main import COMMANDS
+from topokit_cli.main import topokit as group
+from topokit_cli.options import OnceEach
 
 import topokit as tk
 
@@ -35,6 +38,20 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", "--family", "bernoulli", "--widths", "3,3", "--seed", "1"), 2, "bernoulli needs --density"),
         (("build", "--family", "bernoulli", "--widths", "3,3", "--density", "1.5", "--seed", "1"), 2, "density"),
         (("build", "--family", "bernoulli", "--widths", "3,3", "--density", "nan", "--seed", "1"), 2, "density"),
+        (
+            ("build", "--family", "bernoulli", "--widths", "3,3", "--density", "1e9999999999", "--seed", "1"),
+            2,
+            "density must be numbers such as 0.1 or 1/10, not '1e9999999999'",
+        ),
+        (
+            ("build", "--radices", "2,2", "--kron", "1,2,1", "--kron", "2,2,2"),
+            2,
+            "--kron is given 2 times: give all in one list: --kron N,N,... (see topokit build --help)",
+        ),
+        (("build", *BERNOULLI, "--seed", "1", "--topology-seed", "1"), 2, "--seed/--topology-seed is given 2 times"),
+        (("train", "--seeds", "0", "--seeds", "1"), 2, "give all in one list: --seeds N-N,N,..."),
+        (("prune", "--to", ".5", "--to", ".9"), 2, "give all in one list: --to X,X,..."),
+        (("extract", __file__, "--layers", "a", "--layers", "b"), 2, "give all in one list: --layers NAME,NAME,..."),
         (("build", "--family", "fixed-fan-in", "--widths", "3,3", "--fan-in", "4", "--seed", "1"), 2, "4"),
         (("build", "--family", "bernoulli", "--widths", "3,3", "--density", ".5", "--allocation", "erg"), 2, "igq"),
         (("build", "--family", "bernoulli", "--widths", "3,3,3", "--density", ".5,.4", *ERK), 2, "give one number"),
@@ -45,6 +62,13 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build",), 2, "no topology: give --radices"),
         (("build", "--random-equivalent", "regular"), 2, "is of what network? give --like FILE or the options"),
         (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or convert a file: `topokit convert --to FORMAT`"),
+        (
+            ("info", __file__, "--topology-seed", "3"),
+            2,
+            "--topology-seed has no use here: nothing is drawn of what a file",
+        ),
+        (("train", "--topology", __file__, "--topology-seed", "3"), 2, "--topology-seed has no use here"),
+        (("train", "--topology-seed", "3"), 2, "no topology: give --radices"),
         (("verify",), 2, "no topology: give a file, or --radices"),
         (("info", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
         (("verify", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
@@ -73,6 +97,21 @@ def test_one_line_that_says_what_to_do(topokit, tmp_path, args, code, said):
     assert len(run.err.splitlines()) == 1, run.err
     assert said in run.err
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_an_option_once(name):
+    assert isinstance(group.get_command(None, name), OnceEach)
+
+
+def test_flags_may_be_given_again(topokit):
+    assert topokit("build", *RADIX, "--force", "--force").code == 0
+
+
+def test_no_command_is_told_which_there_are(topokit):
+    run = topokit()
+    assert (run.code, run.out) == (2, "")
+    assert run.err == topokit("--help").out
 
 
 def test_nothing_is_overwritten_without_force(topokit, tmp_path):

@@ -81,6 +81,15 @@ def test_verify_says_that_the_recipe_cannot_be_rebuilt(topokit):
     assert "the recorded fingerprint is right" in soundness["reason"]
 
 
+@pytest.mark.parametrize("form", [(), ("--masks",)])
+def test_what_is_left_out_is_named(topokit, tmp_path, form):
+    model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    run = topokit("extract", "model.pt", "--above", "0", *form)
+    parts = "1.parametrizations.weight.original0 3 x 1, 1.parametrizations.weight.original1 3 x 3"
+    assert run.err == f"note: left out are {parts}: --layers takes them too\n"
+
+
 def test_masks_there_and_back(topokit, lenet, tmp_path):
     topokit("extract", "model.safetensors", "--masks", "-o", "masks")
     dense = {f"{name}.weight": layer.weight_orig.detach() for name, layer in lenet.named_children()}
@@ -105,6 +114,41 @@ def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
     run = topokit("info", "masks", "--json")
     assert run.json["widths"] == [2, 3]
     assert "note: convolutions are read by channel" in run.err
+
+
+def test_the_parameters_of_a_topology_are_known_through_files(topokit, lenet, tmp_path):
+    topokit("extract", "model.pt", "--layers", "fc1,fc2", "--masks", "-o", "masks")
+    topokit("extract", "model.pt", "--layers", "fc1,fc2", "-o", "extracted")
+    topokit("convert", "masks", "converted")
+    for file in ("extracted", "converted"):
+        run = topokit("mask", file, "-o", f"{file}-masks")
+        assert run.code == 0, run.err
+        assert (tmp_path / f"{file}-masks").read_bytes() == (tmp_path / "masks").read_bytes()
+        assert topokit("mask", file, "--apply", "model.safetensors", "-o", f"{file}-model").code == 0
+        assert torch.equal(load_file(tmp_path / f"{file}-model")["fc1.weight_mask"], lenet.fc1.weight_mask)
+    topokit("extract", "model.pt", "-o", "filters")
+    run = topokit("mask", "filters", "-o", "x")  # which do not say how large they are
+    assert (run.code, run.out) == (2, "")
+    assert "give either --model or --names" in run.err
+    assert topokit("mask", "filters", "--apply", "model.safetensors", "-o", "x").code == 0
+    for name, layer in lenet.named_children():
+        assert torch.equal(load_file(tmp_path / "x")[f"{name}.weight_mask"], layer.weight_mask)
+
+
+def test_what_is_left_of_a_model_that_is_pruned_already(topokit, lenet, tmp_path):
+    topokit("build", "--family", "bernoulli", "--widths", "24,8,3", "--density", ".5", "--seed", 0, "-o", "net")
+    run = topokit("mask", "net", "--names", "fc1,fc2", "--apply", "model.safetensors", "-o", "masked")
+    masked = load_file(tmp_path / "masked")
+    for line, layer in zip(run.out.splitlines(), (lenet.fc1, lenet.fc2), strict=True):
+        name, _, rest = line.partition("  ")
+        left = int(masked[f"{name}_mask"].sum())
+        assert rest.endswith(f", {left} of {layer.weight.numel()} kept")
+        assert left < layer.weight_mask.sum()
+    assert line.startswith("fc2.weight  3 x 8,")
+    again = topokit("extract", "masked", "--layers", "fc1,fc2", "--json").json
+    assert [layer["kept"] for layer in again["layers"]] == [
+        int(masked[f"{name}.weight_mask"].sum()) for name in ("fc1", "fc2")
+    ]
 
 
 def test_mask_with_a_model(topokit, tmp_path):
@@ -142,6 +186,9 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "half"), 1, "damaged"),
         (("extract", "payload"), 1, "Python objects"),
         (("extract", "model.pt", "-o", "no/such/folder"), 1, "folder"),
+        (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file is written, and no .npz"),
+        (("mask", "--radices", "2", "--names", "fc1.weight_mask", "-o", "x"), 2, "give its parameter's, fc1.weight"),
+        (("mask", "--radices", "2", "--names", "fc1", "-o", "x.pt"), 2, "end it in .safetensors"),
         (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "model.pt"),
         (("mask", "--radices", "2,2", "--apply", "model.safetensors", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--crop", "1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
@@ -172,7 +219,7 @@ def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, args, code, sa
 def test_nothing_is_overwritten_without_force(topokit, tmp_path):
     for args in (
         ("extract", "model.pt", "-o", "model.safetensors"),
-        ("extract", "model.pt", "--masks", "-o", "model.pt"),
+        ("extract", "model.pt", "--masks", "-o", "model.safetensors"),
     ):
         before = (tmp_path / args[-1]).read_bytes()
         run = topokit(*args)

@@ -136,6 +136,34 @@ def test_equal_twins_prove_nothing_and_that_is_said(topokit):
     assert "undecided: all twins are equal, and so few of them prove nothing; give more --twins\n" in shown
 
 
+@pytest.mark.parametrize("option", [("--kind", "bernoulli"), ("--topology-seed", 0)])
+def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
+    run = topokit("compare", pruned, pruned, *option)
+    assert (run.code, run.out) == (2, "")
+    assert f"{option[0]} is of twins, and several files have none unless you give --twins" in run.err
+    assert topokit("compare", pruned, pruned, "--twins", 2, *option).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ((), "net"),
+        (("--crop", "3,4,4"), "net cropped to 3,4,4"),
+        (("--random-equivalent", "bernoulli", "--topology-seed", 1), "bernoulli twin, seed 1, of net"),
+        (
+            ("--crop", "3,4,4", "--random-equivalent", "regular", "--topology-seed", 0),
+            "regular twin, seed 0, of net cropped to 3,4,4",
+        ),
+    ],
+)
+def test_what_is_made_of_a_file_is_not_called_by_its_name(topokit, options, label):
+    topokit("build", "--radices", "2,2", "-o", "net")
+    assert topokit("verify", "net", *options).out.splitlines()[0].startswith(f"{label}: ")
+    assert topokit("info", "net", *options).out.splitlines()[0] == f"file           {label}"
+    for command in (("verify", "net"), ("info", "net"), ("draw", "net", "-o", "net.png")):
+        assert topokit(*command, *options, "--json").json["file"] == label
+
+
 def test_each_of_several_against_chance(topokit, pruned):
     topokit("build", "--radices", "2,2", "-o", "net")
     networks = topokit("compare", "net", pruned, "--twins", 3, "--json").json["networks"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 import topokit as tk
 from topokit import csr
@@ -182,6 +183,33 @@ def test_layers_that_are_not_there():
         tk.extract({"fc1.values": np.ones(3), "fc1.digest": np.ones(32), "fc2.weight": np.eye(2)})
 
 
+def test_what_is_left_out_is_named():
+    (note,) = tk.extract(NAMES, above=0.5).notes
+    assert note == "left out are table 9 x 9: --layers takes them too"
+    assert not tk.extract(NAMES, layers=["block.*"], above=0.5).notes
+    assert not tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes  # nothing is called weight, so all are taken
+
+
+@pytest.mark.parametrize("weights", ["model.pt", [np.eye(2)]])
+def test_weights_are_a_dictionary(weights):
+    with pytest.raises(
+        InvalidSpecError, match=rf"not {type(weights).__name__}: topokit_train.read_weights.FILE. gives"
+    ):
+        tk.extract(weights)
+
+
+def test_what_numpy_does_not_read_says_how_to_convert_it():
+    torch = pytest.importorskip("torch")
+    weight = torch.tensor([[1.0, 0.0], [0.5, 2.0]])
+    assert tk.extract({"fc.weight": torch.nn.Parameter(weight)}).edges == 3
+    sparse = csr_array(weight.numpy())
+    for values in (weight.bfloat16(), weight.to_sparse(), weight.to("meta"), sparse, [[1], [1, 2]]):
+        with pytest.raises(InvalidSpecError, match=r"not read fc.weight \(.*\): give a dense array") as raised:
+            tk.extract({"fc.weight": values})
+        assert len(str(raised.value)) < 300
+    assert tk.extract({"fc.weight": weight.bfloat16().cpu().float()}).edges == 3
+
+
 def ones(**shapes):
     return {name: np.ones(shape) for name, shape in shapes.items()}
 
@@ -189,6 +217,7 @@ def ones(**shapes):
 def test_the_order_is_the_only_one_in_which_the_shapes_chain():
     net = tk.extract(ones(hidden=(5, 7), input=(7, 6), out=(3, 5)))
     assert net.widths == (6, 7, 5, 3)
+    assert net.names == ("input", "hidden", "out")
     assert any("input, hidden, out" in note for note in net.notes)
     assert tk.extract(ones(b=(4, 4), a=(4, 4))).widths == (4, 4, 4)  # as given, where that is a chain
     convolutional = ones(classifier=(10, 60), conv2=(20, 8, 3, 3), conv1=(8, 1, 3, 3))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
-from topokit.masking import fill_slots, from_masks, masks
+from topokit.masking import fill_all, fill_slots, from_masks, masks
 from topokit.topology import Topology, fingerprint
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
@@ -122,6 +122,30 @@ def test_a_layer_without_a_slot_says_which_crop_would_fit(widths, layer, advice)
     assert f"layer {layer} joins {widths[layer]} to {widths[layer + 1]} nodes" in message
     assert "fc1.weight 784 to 300, fc2.weight 300 to 100, fc3.weight 100 to 10" in message
     assert message.endswith(advice)
+
+
+def test_fit_is_not_asked_for_a_network_without_edges():
+    with pytest.raises(InvalidSpecError, match=r"it needs 784 inputs$"):
+        fill_slots(Topology.from_dense([np.zeros((64, 300)), np.zeros((300, 100))]), LENET)
+
+
+def test_a_files_name_is_no_topology():
+    with pytest.raises(InvalidSpecError, match="what is made masks of must be a topology, not str"):
+        masks("net.safetensors", ["fc1.weight"])
+    for nets in ("net.safetensors", ["net.safetensors"]):
+        with pytest.raises(InvalidSpecError, match="a wiring must be a topology, not str"):
+            fill_all(nets, LENET)
+
+
+@pytest.mark.parametrize("given", ["masks.safetensors", complete(2, 2)])
+def test_masks_are_a_dictionary(given):
+    with pytest.raises(InvalidSpecError, match=r"masks must be a dictionary of arrays, as load_masks gives, not "):
+        from_masks(given)
+
+
+def test_a_topology_of_masks_knows_their_names():
+    made = {"conv.weight": np.ones((3, 2, 5, 5)), "fc.weight": np.ones((4, 12))}
+    assert from_masks(made).names == ("conv.weight", "fc.weight")
 
 
 def test_a_crop_is_of_slots_that_follow_each_other():

@@ -5,14 +5,14 @@ No file is opened here: `topokit_train.weights` reads files of weights, of any o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from topokit.convolutions import Mask, require_reading
-from topokit.extraction.choosing import are_exact, chained, chosen
+from topokit.extraction.choosing import are_exact, chained, chosen, listed
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.weights import Weights, from_arrays
 from topokit.masking import from_masks
@@ -65,7 +65,7 @@ class Extraction:
         )
 
     def topology(self, conv: str = "channel") -> Topology:
-        """The topology of the masks in their order; its recipe says where they come from.
+        """The topology of the masks in their order; its recipe says where they come from, and it knows their names.
 
         Raises:
             InvalidGraphError: they are no chain: see `in_order`.
@@ -79,7 +79,7 @@ class Extraction:
                 options["conv"] = conv
             recipe = {"extraction": options.pop("kind"), "options": options}
         layers = [made.layer(i) for i in range(len(made))]
-        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes))
+        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes), names=made.names)
 
 
 def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extraction:
@@ -100,11 +100,18 @@ def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extracti
     rules = {name: rule.of(part) for name, part in parts.items()}
     masks = kept(parts, rule)
     full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
-    notes = list(weights.notes) if not layers else []
+    notes = [] if layers else list(weights.notes or _left_out(weights))
     if full:
         notes.append(f"no weight of {', '.join(full)} is 0, so every edge is there: --above or --keep takes fewer")
     record = {**weights.origin, **rule.said()} if weights.origin else {}
     return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
+
+
+def _left_out(weights: Weights) -> Iterator[str]:
+    """What is said of the parameters that could be layers, and are none where the user names none."""
+    others = {name: part.shape for name, part in weights.parts.items() if name not in weights.default}
+    if others:
+        yield f"left out are {listed(others)}: --layers takes them too"
 
 
 def extract(
@@ -121,7 +128,8 @@ def extract(
 
     Args:
         weights: what `topokit_train.read_weights` gives of a file; or parameter name -> array of shape (out, in)
-            or (out, in, rows, columns), in which the pairs of torch.nn.utils.prune are understood.
+            or (out, in, rows, columns), in which the pairs of torch.nn.utils.prune are understood. Tensors of torch
+            are taken as they are, if NumPy reads them.
         layers: names, with or without `.weight`, or shell patterns; all that is called weight where left out.
         rule: "mask" or "nonzero"; where no rule is given, a layer's mask, or else its weights other than 0.
         above: keep |w| > above.
@@ -130,7 +138,7 @@ def extract(
         conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
 
     Raises:
-        InvalidSpecError: numbers out of range, no such layer, or layers that are no chain.
+        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, or layers that are no chain.
         InvalidGraphError: weights that are no numbers, a mask of another shape, a layer of which nothing is kept.
         TooLargeError: not enough free memory.
 

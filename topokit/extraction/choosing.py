@@ -73,12 +73,12 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
         return orders[0]
     if len(orders) > 1:
         raise InvalidSpecError(
-            f"the layers are a chain in more than one order ({_listed(shapes)}): name them in theirs, for instance "
+            f"the layers are a chain in more than one order ({listed(shapes)}): name them in theirs, for instance "
             f"--layers {','.join(orders[0])}"
         )
     raise InvalidSpecError(
         f"the layers are no chain: {names[at]} ({shown(shapes[names[at]])}) cannot read what {names[at - 1]} "
-        f"({shown(shapes[names[at - 1]])}) gives{_by(shapes, conv)}. Shapes: {_listed(shapes)}. {_advice(shapes, conv)}"
+        f"({shown(shapes[names[at - 1]])}) gives{_by(shapes, conv)}. Shapes: {listed(shapes)}. {_advice(shapes, conv)}"
     )
 
 
@@ -117,10 +117,11 @@ def _advice(shapes: Mapping[str, Shape], conv: str) -> str:
 def _held(weights: Weights) -> str:
     if not weights.parts:
         return "nothing here has the two dimensions of a linear layer or the four of a convolution"
-    return f"here are {_listed({name: part.shape for name, part in weights.parts.items()})}"
+    return f"here are {listed({name: part.shape for name, part in weights.parts.items()})}"
 
 
-def _listed(shapes: Mapping[str, Shape]) -> str:
+def listed(shapes: Mapping[str, Shape]) -> str:
+    """Names and shapes in a message: the first ones, and how many more there are."""
     first = [f"{name} {shown(shape)}" for name, shape in list(shapes.items())[:MOST_SHOWN]]
     more = len(shapes) - len(first)
     return ", ".join(first) + (f" and {more} more" if more else "")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Shape, shown
-from topokit.errors import InvalidGraphError
+from topokit.errors import InvalidGraphError, InvalidSpecError
 
 Read = Callable[[], NDArray[Any]]
 
@@ -102,8 +102,30 @@ def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
     """The weights in a dictionary of arrays, such as a state dict; all of its layers where none is called `weight`.
 
     Raises:
+        InvalidSpecError: no dictionary, or something in it that NumPy does not read.
         InvalidGraphError: a mask has another shape than its weight.
     """
-    held = {name: np.asarray(values) for name, values in arrays.items()}
+    if not isinstance(arrays, Mapping):
+        raise InvalidSpecError(
+            f"weights must be a dictionary of arrays, not {type(arrays).__name__}: topokit_train.read_weights(FILE) "
+            "gives those of a file, model.state_dict() those of a model"
+        )
+    held = {name: _array(name, values) for name, values in arrays.items()}
     found = state_dict({name: array.shape for name, array in held.items()}, held.__getitem__)
     return Weights(parts=found.parts, default=found.default or tuple(found.parts), edgeless=found.edgeless)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    """An array, or a tensor of torch, whether it is trained or not."""
+    try:
+        array = np.asarray(values.detach() if hasattr(values, "detach") else values)
+        reason = f"a {type(values).__name__}"
+    except (TypeError, ValueError, RuntimeError) as error:
+        array, reason = None, str(error).partition(". ")[0]
+    # of what it does not know, such as a sparse matrix, NumPy makes an array of one object
+    if array is None or array.shape != getattr(values, "shape", array.shape):
+        raise InvalidSpecError(
+            f"NumPy does not read {name} ({reason}): give a dense array; of a tensor, tensor.cpu().float(), and "
+            ".to_dense() of a sparse one"
+        )
+    return array

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
 from topokit.formats._format import damaged
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.formats._writing import replacing
@@ -29,21 +29,37 @@ def save_masks(masks: Mapping[str, ArrayLike], path: str | Path, *, force: bool 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); the
             layers in order.
-        path: the file to write.
+        path: the file to write, which ends in .safetensors or has no suffix.
         force: overwrite it where it exists.
 
     Raises:
         InvalidGraphError: a mask that is empty, of other dimensions, or not of 0 and 1.
+        InvalidSpecError: a mask's name instead of its parameter's, or a path that is of another format.
         OutputExistsError: the file exists, and `force` is not set.
         TopokitError: it cannot be written.
     """
+    require_safetensors(path)
     arrays = checked_masks(masks)
+    for name in arrays:
+        if name.endswith(_SUFFIX):
+            raise InvalidSpecError(f"{name} is a mask's name: give its parameter's, {name.removesuffix(_SUFFIX)}")
     about = {"topokit.kind": "masks", "topokit.schema": str(SCHEMA), "names": json.dumps(list(arrays))}
     tensors = [(f"{name}{_SUFFIX}", "BOOL", mask.shape) for name, mask in arrays.items()]
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
         file.write(header(tensors, about))
         for mask in arrays.values():
             file.write(mask.tobytes())
+
+
+def require_safetensors(path: str | Path) -> None:
+    """Refuse to write safetensors under the name of another format.
+
+    Raises:
+        InvalidSpecError: the path has another suffix than .safetensors.
+    """
+    suffix = Path(path).suffix
+    if suffix not in ("", ".safetensors"):
+        raise InvalidSpecError(f"{path}: a safetensors file is written, and no {suffix}: end it in .safetensors")
 
 
 def holds_masks(file: Any) -> bool:
@@ -54,8 +70,8 @@ def holds_masks(file: Any) -> bool:
 def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
     """The masks in a safetensors file, by their parameters' names, in the order of the layers.
 
-    Other tensors are passed over, so a state dict with pairs of `_orig` and `_mask` will do. Whether the masks are
-    a chain is not asked: `topokit.from_masks` does that.
+    Other tensors are passed over, and so are the masks of biases in files of others; so a state dict with pairs of
+    `_orig` and `_mask` will do. Whether the masks are a chain is not asked: `topokit.from_masks` does that.
 
     Raises:
         FileFormatError: it holds no masks, or is damaged.
@@ -81,10 +97,12 @@ def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, 
     """The masks of an opened file, as they are in it; its other tensors are left alone.
 
     Raises:
-        FileFormatError: a mask of another type or of other dimensions.
+        FileFormatError: a mask of another type or, in a file of ours, of other dimensions.
         TooLargeError: not enough free memory.
     """
     names = mask_names(path, file, metadata)
+    if metadata.get("topokit.kind") != "masks":  # torch.nn.utils.prune masks biases too
+        names = [name for name in names if len(file.get_slice(name + _SUFFIX).get_shape()) in (2, 4)] or names
     size = 0
     for name in names:
         tensor = file.get_slice(name + _SUFFIX)

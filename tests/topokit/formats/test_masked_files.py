@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from topokit.errors import FileFormatError, InvalidSpecError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
-from topokit.formats import parameter_shapes, save, save_masked, save_masks, stored
+from topokit.formats import load, load_all, load_masks, parameter_shapes, save, save_masked, save_masks, stored
 
 RNG = np.random.default_rng(0)
 
@@ -41,6 +41,59 @@ def test_only_the_masked_numbers_change(model, tmp_path):
     all_of_them = save_masked(path, {name: np.ones_like(mask) for name, mask in masks.items()}, tmp_path / "same")
     assert (tmp_path / "same").read_bytes() == path.read_bytes()
     assert all_of_them["fc10.weight"] == 15
+
+
+def test_a_weight_is_left_where_the_mask_and_the_files_own_one_keep_it(tmp_path):
+    own = np.array([[1, 0, 1], [1, 1, 0]], np.float32)
+    tensors = {"fc.weight_orig": np.ones((2, 3), np.float32), "fc.weight_mask": own}
+    save_file(tensors, tmp_path / "model")
+    mask = np.array([[1, 1, 0], [1, 0, 1]])
+    assert save_masked(tmp_path / "model", {"fc.weight": mask}, tmp_path / "out") == {"fc.weight": 2}
+    assert load_file(tmp_path / "out")["fc.weight_mask"].tolist() == [[1, 0, 0], [1, 0, 0]]
+    save_file({**tensors, "fc.weight_mask": own.T.copy()}, tmp_path / "bad")
+    with pytest.raises(FileFormatError, match=r"fc.weight_mask has the shape 3 x 2, but fc.weight has 2 x 3: they"):
+        save_masked(tmp_path / "bad", {"fc.weight": mask}, tmp_path / "out", force=True)
+
+
+def test_the_name_of_a_module_is_its_weights(model, tmp_path):
+    path, tensors = model
+    mask = RNG.random((3, 4)) < 0.5
+    assert parameter_shapes(path, ["fc2", "conv"]) == [(3, 4), (4, 2, 3, 3)]
+    assert save_masked(path, {"fc2": mask}, tmp_path / "out") == {"fc2.weight": int(mask.sum())}
+    after = load_file(tmp_path / "out")
+    assert np.array_equal(after["fc2.weight_orig"], np.where(mask, tensors["fc2.weight_orig"], 0))
+    assert np.array_equal(after["fc2.weight_mask"], mask)
+    with pytest.raises(InvalidSpecError, match=r"two names mean fc2.weight of .*: give one mask for each"):
+        save_masked(path, {"fc2": mask, "fc2.weight": mask}, tmp_path / "out", force=True)
+
+
+def test_the_name_of_a_mask_is_not_its_parameters(tmp_path):
+    with pytest.raises(InvalidSpecError, match=r"fc1.weight_mask is a mask's name: give its parameter's, fc1.weight$"):
+        save_masks({"fc1.weight_mask": np.ones((2, 2))}, tmp_path / "masks")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt", ".txt"])
+def test_safetensors_have_no_other_suffix(model, tmp_path, suffix):
+    masks, out = {"fc10.weight": np.ones((3, 5))}, tmp_path / f"out{suffix}"
+    for write in (lambda: save_masks(masks, out), lambda: save_masked(model[0], masks, out)):
+        with pytest.raises(
+            InvalidSpecError, match=rf"a safetensors file is written, and no \{suffix}: end it in .safe"
+        ):
+            write()
+    assert not out.exists()
+
+
+def test_masks_of_biases_are_passed_over_in_files_of_others(tmp_path):
+    weight = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+    tensors = {"fc.weight_mask": weight, "fc.bias_mask": np.ones(3, np.float32)}
+    save_file(tensors, tmp_path / "model")
+    assert [*load_masks(tmp_path / "model")] == ["fc.weight"]
+    assert load(tmp_path / "model").edges == load_all(tmp_path / "model")[0].edges == 4
+    about = {"topokit.kind": "masks", "topokit.schema": "1", "names": '["fc.weight", "fc.bias"]'}
+    save_file(tensors, tmp_path / "ours", about)
+    with pytest.raises(FileFormatError, match=r"the mask of fc.bias is F32 of shape \[3\]"):
+        load_masks(tmp_path / "ours")
 
 
 def test_types_that_numpy_lacks(tmp_path):
