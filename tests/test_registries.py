@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.csr import validate
+from topokit.edges import validate
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import FORMATS
 from topokit.recipes import from_recipe

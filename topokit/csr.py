@@ -1,8 +1,8 @@
-"""The one door between NumPy arrays and GraphBLAS matrices: validate, import without a copy, take back.
+"""The one door between NumPy arrays and GraphBLAS matrices: import without a copy, take back.
 
 GraphBLAS validates nothing: a column out of range or an index pointer that runs backwards gives wrong
-answers or ends the process. So arrays from outside pass `validate` first, and nothing else in topokit
-hands memory to GraphBLAS.
+answers or ends the process. So arrays from outside pass `topokit.edges.validate` first, and nothing else in
+topokit hands memory to GraphBLAS.
 
 A pattern is stored in compressed sparse rows (CSR), both arrays uint64 as GraphBLAS 9 wants them:
 `indices[indptr[u]:indptr[u + 1]]` are the targets of source u, strictly increasing.
@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from topokit.errors import InvalidGraphError, TooLargeError
+from topokit.errors import TooLargeError
 
 UInt64Array = NDArray[np.uint64]
 
@@ -193,86 +193,3 @@ def require_memory(size: int, what: str) -> None:
             f"{what} needs {size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free: "
             "use smaller widths, or stream it layer by layer"
         )
-
-
-def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> None:
-    """Refuse arrays that are not a simple bipartite graph in canonical CSR order. O(edges), 1 byte an edge.
-
-    Args:
-        indptr: shape (sources + 1,), integers.
-        indices: shape (edges,), integers.
-        shape: (sources, targets), both at least 1 and below 2**32.
-        where: names the layer in messages.
-
-    Raises:
-        InvalidGraphError: says which rule was broken, and where.
-    """
-    sources, targets = shape
-    _require_shape(shape, where)
-    for name, array in (("indptr", indptr), ("indices", indices)):
-        _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
-        _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")
-        _require(array.size == 0 or array.min() >= 0, f"{where}: {name} holds a negative number")
-    _require(
-        indptr.size == sources + 1, f"{where}: indptr has {indptr.size} entries; {sources} sources need {sources + 1}"
-    )
-    _require(indptr[0] == 0, f"{where}: indptr starts at {indptr[0]} instead of 0")
-    _require(bool((indptr[1:] >= indptr[:-1]).all()), f"{where}: indptr decreases; it must never")
-    _require(indptr[-1] == indices.size, f"{where}: indptr ends at {indptr[-1]}, but there are {indices.size} edges")
-    if indices.size:
-        _require(
-            indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}"
-        )
-        _require_increasing(indptr, indices, where)
-
-
-def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str) -> None:
-    rising = np.empty(indices.size, np.bool_)
-    np.greater(indices[1:], indices[:-1], out=rising[1:])
-    starts = indptr[:-1]
-    rising[starts[starts < indices.size].astype(np.intp)] = True
-    if rising.all():
-        return
-    edge = int(np.argmin(rising))
-    source = int(np.searchsorted(indptr, edge, side="right")) - 1
-    problem = "twice" if indices[edge] == indices[edge - 1] else "out of order"
-    raise InvalidGraphError(
-        f"{where}: source {source} lists target {indices[edge]} {problem}; targets must increase strictly"
-    )
-
-
-def _require_shape(shape: tuple[int, int], where: str) -> None:
-    _require(all(0 < width < MAX_WIDTH for width in shape), f"{where}: widths {shape} must be from 1 to 2^32 - 1")
-
-
-def _require(condition: bool | np.bool_, message: str) -> None:
-    if not condition:
-        raise InvalidGraphError(message)
-
-
-def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> Storage:
-    """The storage of an edge list in any order; validated. O(edges log edges).
-
-    Args:
-        sources: shape (edges,), source of each edge.
-        targets: shape (edges,), target of each edge.
-        shape: (sources, targets).
-        where: names the layer in messages.
-
-    Raises:
-        InvalidGraphError: an edge out of range, or given twice; widths that no layer can have.
-    """
-    _require_shape(shape, where)
-    for name, array, width in (("source", sources, shape[0]), ("target", targets, shape[1])):
-        _require(
-            array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers"
-        )
-        bad = (array < 0) | (array >= width)
-        _require(not bad.any(), f"{where}: an edge has {name} {array[bad][:1]}; {name}s are 0 to {width - 1}")
-    _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {targets.size} targets")
-    order = np.lexsort((targets, sources))
-    indptr = np.zeros(shape[0] + 1, INDEX)
-    np.cumsum(np.bincount(sources.astype(np.intp), minlength=shape[0]), out=indptr[1:])
-    indices = targets[order].astype(INDEX)
-    validate(indptr, indices, shape, where)
-    return Storage(indptr, indices, shape)

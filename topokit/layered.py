@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokit.csr import Storage, validate
+from topokit.csr import Storage
+from topokit.edges import validate
 from topokit.errors import InvalidGraphError
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Layered(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parameter that each edge layer is the wiring of, where a masks file says so; else ()."""
+        """The parameter that each edge layer is the wiring of, where that is known; else ()."""
         return ()
 
     def same_layer(self, i: int) -> int:

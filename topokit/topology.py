@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokit.csr import INDEX, Storage, from_edges, validate
+from topokit.csr import INDEX, Storage
+from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
 from topokit.layered import Layer, Layered, Promises, Recipe
 

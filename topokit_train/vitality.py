@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from topokit.csr import from_edges
+from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.effective import effective
 from topokit.topology import Topology

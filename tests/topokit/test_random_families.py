@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from topokit.csr import validate
+from topokit.edges import validate
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.families._draws import subsets

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from topokit.csr import validate
+from topokit.edges import validate
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
 from topokit.topology import Topology

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit.csr import validate
+from topokit.edges import validate
 from topokit.errors import InvalidSpecError
 from topokit.families.graph_challenge import GraphChallenge
 from topokit.families.radix_net import RadixNet

@@ -11,7 +11,8 @@ from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
-from topokit.csr import from_edges, require_memory
+from topokit.csr import require_memory
+from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.layered import Layer, Layered

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import from_edges, require_memory
+from topokit.csr import require_memory
+from topokit.edges import from_edges
 from topokit.errors import FileFormatError
 from topokit.formats._format import damaged, require_room
 from topokit.layered import Layer

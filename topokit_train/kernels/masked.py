@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.csr import from_edges
+from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
 from topokit_train.chain import Gradients

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.csr import from_edges
+from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit_train.layers.choice import choose

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from topokit.csr import from_edges
+from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import scipy.sparse
 
-from topokit import csr
+from topokit import edges
 from topokit.errors import TopokitError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import load, save, save_masks
@@ -171,5 +171,5 @@ def test_damaged_files_are_refused_or_valid(case, tmp_path, free_memory):
             refused += 1
         else:
             for layer in net.stream():
-                csr.validate(layer.indptr, layer.indices, layer.shape)
+                edges.validate(layer.indptr, layer.indices, layer.shape)
     assert refused > FILES / 3

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import topokit as tk
-from topokit.csr import validate
+from topokit.edges import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
