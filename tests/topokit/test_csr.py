@@ -18,6 +18,10 @@ def uint(*values):
     return np.array(values, np.uint64)
 
 
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
 def test_the_matrix_lies_over_the_same_memory():
     indptr, indices = uint(0, 2, 2, 3), uint(0, 2, 1)
     storage = Storage(indptr, indices, (3, 4))

@@ -86,7 +86,3 @@ def test_edges_given_twice_or_out_of_range_are_refused():
 def test_an_edge_list_of_too_many_nodes_is_refused_before_they_are_made():
     with pytest.raises(InvalidGraphError, match="widths"):
         from_edges(np.array([0]), np.array([0]), (2**40, 1))
-
-
-def address(array):
-    return array.__array_interface__["data"][0]
