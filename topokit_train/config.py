@@ -51,7 +51,8 @@ class TrainConfig:
         dataset: a name in DATASETS, or idx:FOLDER.
         recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
-        weights: a safetensors file of a dense model's weights, to start from in place of random ones.
+        weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
+            layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
         optimizer: "adam" or "sgd".
@@ -87,7 +88,11 @@ class TrainConfig:
         default="modern",
     )
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    weights: str | None = setting("Start from the weights in this safetensors file.", kind="path", default=None)
+    weights: str | None = setting(
+        "Start from the weights in this safetensors file: a dense model's, or of the same topologies.",
+        kind="path",
+        default=None,
+    )
     epochs: int = setting(
         "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
         kind="int",

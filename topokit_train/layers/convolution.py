@@ -121,6 +121,10 @@ class SparseConv2d(SparseModule):
         ordered[self._order] = canonical
         return super().from_canonical(ordered)
 
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels, *self.kernel_size
+
     def topology_layer(self) -> Layer:
         """The edges as they were given, by channel or by weight, copied. O(size of values)."""
         pattern = super().topology_layer()

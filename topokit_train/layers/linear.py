@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -179,10 +178,8 @@ def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
         same = ("stride", "padding", "dilation", "padding_mode")
         about |= {name: getattr(module, name) for name in same}
         sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
-    targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (layer.indices, layer.sources))
+    sparse.take(weight)
     with torch.no_grad():
-        by_source = weight.reshape(layer.shape[1], layer.shape[0], -1)  # several for each where they are whole filters
-        sparse.values.copy_(sparse.from_canonical(by_source[targets, sources].flatten()))
         sparse.values.requires_grad_(weight.requires_grad)
         if sparse.bias is not None:
             sparse.bias.copy_(bias)
