@@ -242,6 +242,28 @@ def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
             rank.kill()
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+def test_torchs_transformers_call_their_sparse_layers(norm_first, padded):
+    def encoder(nested):
+        layer = nn.TransformerEncoderLayer(20, 4, 40, batch_first=True, norm_first=norm_first)
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+
+    model = copy.deepcopy(sparsify(encoder(not norm_first), [NET, NET]))
+    dense = encoder(False)
+    dense.load_state_dict(dense_state_dict(model))
+    x, padding = torch.randn(3, 5, 20), torch.arange(5) >= torch.tensor([[5], [4], [2]])
+    given = {"src_key_padding_mask": padding} if padded else {}
+    for part in (model, dense):
+        part.eval()
+    with torch.no_grad():
+        y, expected = model(x, **given), dense(x, **given)
+        torch.testing.assert_close(y[~padding], expected[~padding])
+        torch.testing.assert_close(model.layers[1](x), dense.layers[1](x))
+    model.train()(x, **given).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("kernel", ["masked", "csr"])
 @pytest.mark.parametrize(("widths", "filters"), [((3, 8), (3, 2)), ((18, 8), (3, 2))], ids=["by channel", "by weight"])
 def test_a_dense_state_dict_makes_the_same_of_plain_modules(kernel, widths, filters):
