@@ -7,7 +7,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Any, Self
 
 from topokit._registry import Registry
@@ -174,8 +176,10 @@ class TrainConfig:
             self._set(name, integer(getattr(self, name), flag(name), minimum))
         if self.order_seed is not None:
             self._set("order_seed", integer(self.order_seed, "--order-seed", 0))
-        if self.threads is not None and integer(self.threads, "--threads", 1) > MAX_THREADS:
-            raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
+        if self.threads is not None:
+            self._set("threads", integer(self.threads, "--threads", 1))
+            if self.threads > MAX_THREADS:
+                raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -221,6 +225,7 @@ def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _number(flag: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not allowed(value):
-        raise InvalidSpecError(f"{flag} must be a number {wanted}, not {value!r}")
-    return float(value)
+    with suppress(OverflowError):  # an int that is larger than all floats is refused as inf is
+        if isinstance(value, int | float) and not isinstance(value, bool) and allowed(float(value)):
+            return float(value)
+    raise InvalidSpecError(f"{flag} must be a number {wanted}, not {shortened(value)}")

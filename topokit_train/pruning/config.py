@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
@@ -65,7 +67,7 @@ class PruneConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_one_of(self.method, "--method", METHODS)
-        self._set("keep", tuple(self.keep))
+        self._set("keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
         if not all(isinstance(name, str) for name in self.keep):
             raise InvalidSpecError(f"--keep must name slots, not {self.keep!r}")
         if not isinstance(self.biases, bool):
@@ -152,7 +154,10 @@ def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _number(value: object, name: str) -> Fraction:
-    return numbers(value, name, 1)[0]
+    number = numbers(value, name, 1)[0]
+    if abs(number) > sys.float_info.max:
+        raise InvalidSpecError(f"{name} must be at most {sys.float_info.max:.2g}, not {shortened(value)}")
+    return number
 
 
 def _require_one_of(value: object, name: str, allowed: tuple[str, ...]) -> None:

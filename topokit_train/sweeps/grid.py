@@ -103,7 +103,7 @@ class _Reader:
 
     def _planned(self, label: str, entry: Mapping[str, Any]) -> Iterator[Planned]:
         command = entry.get("command", "train")
-        if command not in COMMANDS:
+        if not isinstance(command, str) or command not in COMMANDS:
             raise InvalidSpecError(f"command must be one of {', '.join(COMMANDS)}, not {command!r}")
         kind = COMMANDS[command]
         names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]

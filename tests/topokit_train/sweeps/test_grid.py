@@ -40,6 +40,10 @@ def test_an_entry_prevails_over_the_defaults_and_an_axis_over_both(runs_of):
     assert runs[2].config.to == (0.5,)
 
 
+def test_one_slot_to_keep_may_be_given_as_a_text(runs_of):
+    assert runs_of("[[runs]]\ncommand = 'prune'\nkeep = 'fc3'")[0].config.keep == ("fc3",)
+
+
 def test_axes_reach_into_a_topology(runs_of, tmp_path):
     runs = runs_of("""
         [[runs]]
@@ -181,8 +185,10 @@ def test_a_run_that_is_asked_for_twice_is_there_once_in_each_entry(runs_of):
     runs = runs_of("""
         [[runs]]
         tags = { arm = "a", density = 0.05 }
-        each.seed = [1, 1, 2]
+        each.seed = [1, 2]
+        each.lr = [0.1, 0.10]
         [[runs]]
+        lr = 0.1
         each.seed = "2-2"
     """)
     assert [(run.label, run.config.seed) for run in runs] == [("runs-1", 1), ("runs-1", 2), ("runs-2", 2)]
@@ -221,6 +227,8 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach = 3", "each must be a table"),
         ("[[runs]]\neach.lr = 0.1", "each.lr must be a list of values, not 0.1"),
         ("[[runs]]\neach.lr = []", "each.lr has no values: give at least one"),
+        ("[[runs]]\neach.seed = [0, 1, 1]", r"each.seed must be different numbers, not \[0,1,1\]"),
+        ("[[runs]]\neach.seed = '0-3,2'", r"each.seed must be different numbers, not \[0,1,2,3,2\]"),
         ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "--seed must be integers"),
@@ -228,6 +236,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
         ("[[runs]]\ndataset = 3", "--dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "--epochs must be integers"),
+        ("[[runs]]\ncommand = ['x']", r"command must be one of train, prune, not \['x'\]"),
         ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
         ("[[runs]]\ndevice = 'cpu'", "device says where runs are done, and not what they are: give --device instead"),
         ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads says where"),
