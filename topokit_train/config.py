@@ -147,7 +147,7 @@ class TrainConfig:
         _require_known("--model", self.model, MODELS)
         if self.kernel not in ("auto", "tuned"):
             _require_known("--kernel", self.kernel, KERNELS)
-        _require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
+        require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
         for name in ("relu_logits", "shuffle"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidSpecError(f"{flag(name)} must be true or false, not {getattr(self, name)!r}")
@@ -163,7 +163,7 @@ class TrainConfig:
             if getattr(self, field.name) is None:
                 self._set(field.name, default(field.name, vars(self), kind))
             if field.name in ALLOWED:
-                _require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
+                require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
 
     def _require_numbers(self) -> None:
         self._set("lr", _number("--lr", self.lr, "above 0", lambda lr: 0 < lr < math.inf))
@@ -219,7 +219,12 @@ def _require_known(flag: str, value: str, registry: Registry) -> None:
             raise InvalidSpecError(f"{flag}: {error}") from None
 
 
-def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+def require_one_of(flag: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those that are allowed.
+
+    Raises:
+        InvalidSpecError: names the flag and what is allowed.
+    """
     if value not in allowed:
         raise InvalidSpecError(f"{flag} must be one of {', '.join(allowed)}, not {value!r}")
 

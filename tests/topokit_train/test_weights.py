@@ -271,6 +271,12 @@ def test_torch_files_that_hold_no_state_dict(tmp_path):
     assert_refused(tmp_path / "arrays.npz", "is a zip archive, but none of torch.save")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_program_is_told_from_a_damaged_file(tmp_path):
+    torch.jit.save(torch.jit.trace(Perceptron(), torch.ones(1, 12)), tmp_path / "model.pt")
+    assert_refused(tmp_path / "model.pt", "is a TorchScript program, which is not run: load it with torch.jit.load")
+
+
 def test_torch_files_that_are_damaged(tmp_path):
     good, path = tmp_path / "good", tmp_path / "bad"
     torch.save(Perceptron().state_dict(), good)
