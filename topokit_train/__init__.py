@@ -12,16 +12,30 @@ if TYPE_CHECKING:
     from topokit_train.custom_masks import apply_masks
     from topokit_train.layers.convolution import SparseConv2d
     from topokit_train.layers.linear import SparseLinear, sparsify
+    from topokit_train.layers.sparse import dense_state_dict
+    from topokit_train.runs.loading import load_run
     from topokit_train.runs.train import train
     from topokit_train.weights import read_weights
 
-__all__ = ["SparseConv2d", "SparseLinear", "TrainConfig", "apply_masks", "read_weights", "sparsify", "train"]
+__all__ = [
+    "SparseConv2d",
+    "SparseLinear",
+    "TrainConfig",
+    "apply_masks",
+    "dense_state_dict",
+    "load_run",
+    "read_weights",
+    "sparsify",
+    "train",
+]
 
 _PLACES = {
     "SparseConv2d": "topokit_train.layers.convolution",
     "SparseLinear": "topokit_train.layers.linear",
     "TrainConfig": "topokit_train.config",
     "apply_masks": "topokit_train.custom_masks",
+    "dense_state_dict": "topokit_train.layers.sparse",
+    "load_run": "topokit_train.runs.loading",
     "read_weights": "topokit_train.weights",
     "sparsify": "topokit_train.layers.linear",
     "train": "topokit_train.runs.train",

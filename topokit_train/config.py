@@ -7,7 +7,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Any, Self
 
 from topokit._registry import Registry
@@ -51,7 +53,8 @@ class TrainConfig:
         dataset: a name in DATASETS, or idx:FOLDER.
         recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
-        weights: a safetensors file of a dense model's weights, to start from in place of random ones.
+        weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
+            layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
         optimizer: "adam" or "sgd".
@@ -87,7 +90,11 @@ class TrainConfig:
         default="modern",
     )
     data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    weights: str | None = setting("Start from the weights in this safetensors file.", kind="path", default=None)
+    weights: str | None = setting(
+        "Start from the weights in this safetensors file: a dense model's, or of the same topologies.",
+        kind="path",
+        default=None,
+    )
     epochs: int = setting(
         "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
         kind="int",
@@ -140,7 +147,7 @@ class TrainConfig:
         _require_known("--model", self.model, MODELS)
         if self.kernel not in ("auto", "tuned"):
             _require_known("--kernel", self.kernel, KERNELS)
-        _require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
+        require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
         for name in ("relu_logits", "shuffle"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidSpecError(f"{flag(name)} must be true or false, not {getattr(self, name)!r}")
@@ -156,7 +163,7 @@ class TrainConfig:
             if getattr(self, field.name) is None:
                 self._set(field.name, default(field.name, vars(self), kind))
             if field.name in ALLOWED:
-                _require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
+                require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
 
     def _require_numbers(self) -> None:
         self._set("lr", _number("--lr", self.lr, "above 0", lambda lr: 0 < lr < math.inf))
@@ -169,8 +176,10 @@ class TrainConfig:
             self._set(name, integer(getattr(self, name), flag(name), minimum))
         if self.order_seed is not None:
             self._set("order_seed", integer(self.order_seed, "--order-seed", 0))
-        if self.threads is not None and integer(self.threads, "--threads", 1) > MAX_THREADS:
-            raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
+        if self.threads is not None:
+            self._set("threads", integer(self.threads, "--threads", 1))
+            if self.threads > MAX_THREADS:
+                raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -210,12 +219,18 @@ def _require_known(flag: str, value: str, registry: Registry) -> None:
             raise InvalidSpecError(f"{flag}: {error}") from None
 
 
-def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+def require_one_of(flag: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those that are allowed.
+
+    Raises:
+        InvalidSpecError: names the flag and what is allowed.
+    """
     if value not in allowed:
         raise InvalidSpecError(f"{flag} must be one of {', '.join(allowed)}, not {value!r}")
 
 
 def _number(flag: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not allowed(value):
-        raise InvalidSpecError(f"{flag} must be a number {wanted}, not {value!r}")
-    return float(value)
+    with suppress(OverflowError):  # an int that is larger than all floats is refused as inf is
+        if isinstance(value, int | float) and not isinstance(value, bool) and allowed(float(value)):
+            return float(value)
+    raise InvalidSpecError(f"{flag} must be a number {wanted}, not {shortened(value)}")

@@ -24,7 +24,8 @@ def apply_masks(model: M, net: Layered | Mapping[str, ArrayLike], names: Sequenc
 
     Each weight becomes `weight_orig` times `weight_mask` before every forward; both are in the state_dict. The
     masks last: through training, deepcopy, state_dict and torch.save. A module that is pruned already gets the new
-    mask in place of its old one. Make the optimizer afterwards. `sparsify` replaces modules by ones that store and
+    mask in place of its old one. Make the optimizer afterwards. Outside of a forward a module's `weight` has no
+    gradient: a penalty on it is one on `weight_orig * weight_mask`. `sparsify` replaces modules by ones that store and
     multiply nothing but the edges; here the model keeps its modules and its speed.
 
     Args:

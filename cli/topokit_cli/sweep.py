@@ -128,7 +128,7 @@ def show(found: Summary, place: Path) -> None:
     click.echo()
     for trouble in found.troubles:
         why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
-        click.echo(f"{trouble.run}  {trouble.label}, seed {trouble.seed}: {why}")
+        click.echo(f"{trouble.run}  {trouble.about}: {why}")
     if found.troubles:
         click.echo("--retry does the failed runs once more\n")
     tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""

@@ -1,8 +1,10 @@
 """TrainConfig: its defaults, and what it refuses."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from topokit.errors import InvalidSpecError
@@ -112,6 +114,7 @@ def test_settings_of_before_there_were_recipes_mean_what_they_did():
         ({"lr": 0}, "--lr must be a number above 0, not 0"),
         ({"lr": float("nan")}, "--lr must be a number above 0, not nan"),
         ({"lr": float("inf")}, "--lr"),
+        ({"lr": 10**400}, "--lr must be a number above 0, not 1000"),
         ({"lr": "fast"}, "--lr"),
         ({"lr": True}, "--lr"),
         ({"model": 3}, "--model must be a text, not 3"),
@@ -122,6 +125,12 @@ def test_what_is_refused_and_how(setting, message):
         TrainConfig(**setting)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_numbers_of_numpy_are_recorded_as_numbers():
+    given = {"threads": np.int64(1), "seed": np.int64(2), "lr": np.float64(0.5)}
+    recorded = json.dumps(TrainConfig(**given).to_json())
+    assert TrainConfig.from_json(json.loads(recorded)) == TrainConfig(threads=1, seed=2, lr=0.5)
 
 
 def test_json_there_and_back():

@@ -14,6 +14,7 @@ from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear, sparsify
+from topokit_train.layers.sparse import dense_state_dict
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
 WEIGHTS = ("0.weight", "2.weight")
@@ -239,3 +240,42 @@ def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
     finally:  # a rank whose partner failed waits for it
         for rank in ranks:
             rank.kill()
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+def test_torchs_transformers_call_their_sparse_layers(norm_first, padded):
+    def encoder(nested):
+        layer = nn.TransformerEncoderLayer(20, 4, 40, batch_first=True, norm_first=norm_first)
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+
+    model = copy.deepcopy(sparsify(encoder(not norm_first), [NET, NET]))
+    dense = encoder(False)
+    dense.load_state_dict(dense_state_dict(model))
+    x, padding = torch.randn(3, 5, 20), torch.arange(5) >= torch.tensor([[5], [4], [2]])
+    given = {"src_key_padding_mask": padding} if padded else {}
+    for part in (model, dense):
+        part.eval()
+    with torch.no_grad():
+        y, expected = model(x, **given), dense(x, **given)
+        torch.testing.assert_close(y[~padding], expected[~padding])
+        torch.testing.assert_close(model.layers[1](x), dense.layers[1](x))
+    model.train()(x, **given).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kernel", ["masked", "csr"])
+@pytest.mark.parametrize(("widths", "filters"), [((3, 8), (3, 2)), ((18, 8), (3, 2))], ids=["by channel", "by weight"])
+def test_a_dense_state_dict_makes_the_same_of_plain_modules(kernel, widths, filters):
+    def plain():
+        return nn.Sequential(
+            nn.Conv2d(3, 8, filters, padding=1), nn.Flatten(), nn.Linear(8 * 4 * 5, 6), nn.BatchNorm1d(6)
+        )
+
+    nets = [Bernoulli(widths=widths, density=".4", seed=1), Bernoulli(widths=(160, 6), density=".2", seed=2)]
+    model, images = sparsify(plain(), nets, kernel=kernel).eval(), torch.randn(7, 3, 4, 4)
+    dense = plain().eval()
+    dense.load_state_dict(dense_state_dict(model))
+    torch.testing.assert_close(dense(images), model(images))
+    assert int((dense[2].weight != 0).sum()) == nets[1].edges
+    assert dense_state_dict(model[2]).keys() == {"weight", "bias"}

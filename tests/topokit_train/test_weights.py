@@ -19,6 +19,7 @@ from topokit.formats import as_tensors
 from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.train import default_topology
 from topokit_train.weights import READERS
 
@@ -112,6 +113,30 @@ def test_the_filters_of_a_convolution_by_channel_are_those_that_it_convolves_wit
     tensors["conv1.digest"] = np.zeros(32, np.uint8)
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
     assert_refused(tmp_path / "checkpoint", "conv1 is none of its topologies")
+
+
+@pytest.mark.parametrize(("widths", "conv"), [((500, 50), "weight"), ((20, 50), "channel")])
+def test_a_sparse_convolution_has_the_shape_of_the_models(widths, conv, tmp_path):
+    net = Bernoulli(widths=widths, density=".1", seed=1)
+    train(TrainConfig(model="lenet-5", epochs=1, batch_size=500), [net], run=tmp_path / "run")
+    weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
+    assert weights.parts["conv2.weight"].shape == (50, 20, 5, 5)
+    assert tk.fingerprint(tk.extract(weights, conv=conv)) == tk.fingerprint(net)
+    assert tk.extract(weights, layers=["conv1", "conv2"], conv="channel").widths == (1, 20, 50)
+    module = nn.ModuleDict({"conv2": nn.Conv2d(20, 50, 5)})
+    mask = weights.parts["conv2.weight"].mask()
+    masked = apply_masks(module, {"conv2": mask})["conv2"].weight
+    assert np.array_equal(masked.detach().numpy() != 0, mask)
+    assert np.array_equal(weights.parts["conv2.weight"].weight() != 0, mask)
+
+
+def test_a_pruning_run_has_its_masks(tmp_path):
+    config = PruneConfig(epochs=1, batch_size=500, to=0.9, keep=("fc3",))
+    train(config, run=tmp_path / "run")
+    weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
+    saved = tk.load(tmp_path / "run" / "topology-0.9.safetensors")
+    assert tk.fingerprint(tk.extract(weights, rule="mask", layers=["fc1", "fc2"])) == tk.fingerprint(saved)
+    assert weights.parts["fc3.weight"].mask is None
 
 
 def test_a_pruned_model_becomes_a_topology_and_is_the_same_function_on_it(tmp_path):
@@ -244,6 +269,12 @@ def test_torch_files_that_hold_no_state_dict(tmp_path):
         assert_refused(path, said)
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
     assert_refused(tmp_path / "arrays.npz", "is a zip archive, but none of torch.save")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_program_is_told_from_a_damaged_file(tmp_path):
+    torch.jit.save(torch.jit.trace(Perceptron(), torch.ones(1, 12)), tmp_path / "model.pt")
+    assert_refused(tmp_path / "model.pt", "is a TorchScript program, which is not run: load it with torch.jit.load")
 
 
 def test_torch_files_that_are_damaged(tmp_path):

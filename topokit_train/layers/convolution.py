@@ -29,7 +29,8 @@ class SparseConv2d(SparseModule):
     canonical order the values of a layer by channel are those of the first edge row by row, then the second's, ...
 
     `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
-    takes memory for rows * columns numbers for each number of the input. They win where few weights are left.
+    takes memory for rows * columns numbers for each number of the input. They win where few weights are left. Second
+    derivatives there are with `masked` only. Of torch.func and torch.onnx.export, see SparseLinear.
 
     Args:
         layer: the edges.
@@ -120,6 +121,10 @@ class SparseConv2d(SparseModule):
         ordered = torch.empty_like(canonical)
         ordered[self._order] = canonical
         return super().from_canonical(ordered)
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels, *self.kernel_size
 
     def topology_layer(self) -> Layer:
         """The edges as they were given, by channel or by weight, copied. O(size of values)."""

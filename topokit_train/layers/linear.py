@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -27,7 +26,9 @@ class SparseLinear(SparseModule):
 
     It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
     broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
-    there is one weight for each edge.
+    there is one weight for each edge. Gradients of any order are those of autograd; the transforms of torch.func
+    (grad, vmap, jacrev, jvp) and torch.onnx.export do not know it: give its weights to an nn.Linear
+    (`dense_state_dict`). Into torch's transformers put it by `sparsify`, which keeps them from their fast path.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
@@ -137,7 +138,23 @@ def sparsify(
     for name, part in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
         if part in replacements:
             model.set_submodule(name, replacements[part])
+    _call_all_layers(model)
     return model
+
+
+def _call_all_layers(model: nn.Module) -> None:
+    """Let torch's transformers call their sparse layers in evaluation too: its fast path reads weights instead."""
+    sparse = [
+        part
+        for part in model.modules()
+        if isinstance(part, nn.TransformerEncoderLayer)
+        and any(isinstance(one, SparseModule) for one in part.children())
+    ]
+    for layer in sparse:
+        layer.activation_relu_or_gelu = 0  # as if its activation were another one, for which there is no fast path
+    for part in model.modules():
+        if isinstance(part, nn.TransformerEncoder) and any(layer in sparse for layer in part.layers):
+            part.use_nested_tensor = False  # which only the fast path can read
 
 
 def _replaceable(model: nn.Module, names: Sequence[str] | None) -> dict[str, Replaceable]:
@@ -179,10 +196,8 @@ def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
         same = ("stride", "padding", "dilation", "padding_mode")
         about |= {name: getattr(module, name) for name in same}
         sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
-    targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (layer.indices, layer.sources))
+    sparse.take(weight)
     with torch.no_grad():
-        by_source = weight.reshape(layer.shape[1], layer.shape[0], -1)  # several for each where they are whole filters
-        sparse.values.copy_(sparse.from_canonical(by_source[targets, sources].flatten()))
         sparse.values.requires_grad_(weight.requires_grad)
         if sparse.bias is not None:
             sparse.bias.copy_(bias)

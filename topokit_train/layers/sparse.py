@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from topokit.csr import require_memory
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
@@ -88,6 +89,36 @@ class SparseModule(nn.Module):
         """A tensor laid out as `values` of one number per weight, shape (weights,), sorted by source, then target."""
         return self._plan.from_canonical(canonical)
 
+    @torch.no_grad()
+    def dense_weight(self) -> Tensor:
+        """The weight of a dense layer that does the same, shape (out, in, ...) as torch has it: 0 off the edges.
+
+        Raises:
+            TooLargeError: not enough free memory.
+        """
+        pattern = self._plan.layer()
+        require_memory(self.dense_weights * self.values.element_size(), "a dense weight")
+        weight = self.values.new_zeros(pattern.shape[::-1])
+        weight[self._places(pattern)] = self._plan.to_canonical(self.values)
+        return weight.reshape(self.dense_shape)
+
+    @torch.no_grad()
+    def take(self, weight: Tensor) -> None:
+        """Take the values of a dense layer's weight, shape (out, in, ...) as torch has it, at the edges."""
+        pattern = self._plan.layer()
+        weight = weight.to(self.values).reshape(pattern.shape[::-1])
+        self.values.copy_(self._plan.from_canonical(weight[self._places(pattern)]))
+
+    def _places(self, pattern: Layer) -> tuple[Tensor, Tensor]:
+        """Where each weight stands in a dense one of shape (targets, sources), in the pattern's order."""
+        targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (pattern.indices, pattern.sources))
+        return targets.to(self.values.device), sources.to(self.values.device)
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        """The shape of the weight of a dense layer that does the same."""
+        return self.targets, self.dense_weights // max(self.targets, 1)
+
     def topology_layer(self) -> Layer:
         """The edges, copied. O(size of values)."""
         return self._plan.layer()
@@ -124,6 +155,37 @@ class SparseModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+
+def dense_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """The state_dict that a model would have if all of its sparse layers were dense, with 0 off the edges.
+
+    A model with nn.Linear and nn.Conv2d in place of SparseLinear and SparseConv2d loads it and computes the same;
+    so a sparse model can be exported, to ONNX for example, or handed to whoever has no topokit.
+
+    Args:
+        model: any module.
+
+    Returns:
+        Its state_dict with a `weight` in place of each sparse layer's `values` and `digest`; all else is left as it is.
+
+    Raises:
+        TooLargeError: not enough free memory.
+    """
+    layers = {
+        f"{name}." if name else "": module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, SparseModule)
+    }
+    dense: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        prefix, _, last = name.rpartition(".")
+        layer = layers.get(f"{prefix}." if prefix else "")
+        if layer is None or last not in ("values", "digest"):
+            dense[name] = tensor
+        elif last == "values":
+            dense[name.removesuffix("values") + "weight"] = layer.dense_weight()
+    return dense
 
 
 def _hex(digest: Tensor) -> str:

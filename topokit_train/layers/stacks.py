@@ -104,7 +104,8 @@ class StackedSparse(SparseLinear):
         batch: int = BATCH,
     ):
         whole = stacked_layer(layer, copies, shared=shared)
-        super().__init__(whole, kernel=kernel, device=device, dtype=torch.float32, batch=batch)
+        unused = torch.Generator()  # the weights are left for load_network_states: leave torch's global one alone
+        super().__init__(whole, kernel=kernel, device=device, dtype=torch.float32, generator=unused, batch=batch)
         self.copies, self.shared = copies, shared
         self.digest.copy_(torch.tensor(list(layer_digest(layer)), dtype=torch.uint8))
         edge = np.arange(copies * layer.edges).reshape(copies, layer.edges)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
 from topokit.spec import integer, numbers
-from topokit_train.config import TrainConfig, flag, setting
+from topokit_train.config import TrainConfig, flag, require_one_of, setting
 
 METHODS = ("gradual", "one-time")
 SCOPES = ("layer", "global")
@@ -64,8 +66,8 @@ class PruneConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_one_of(self.method, "--method", METHODS)
-        self._set("keep", tuple(self.keep))
+        require_one_of("--method", self.method, METHODS)
+        self._set("keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
         if not all(isinstance(name, str) for name in self.keep):
             raise InvalidSpecError(f"--keep must name slots, not {self.keep!r}")
         if not isinstance(self.biases, bool):
@@ -100,7 +102,7 @@ class PruneConfig(TrainConfig):
 
     def _require_sparsities(self) -> None:
         self._set("scope", self.scope or SCOPES[0])
-        _require_one_of(self.scope, "--scope", SCOPES)
+        require_one_of("--scope", self.scope, SCOPES)
         given: Any = TO if self.to is None else self.to
         values = [given] if isinstance(given, float | int | str | Fraction) else list(given)
         wanted = [_number(value, "--to") for value in values]
@@ -152,9 +154,7 @@ def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _number(value: object, name: str) -> Fraction:
-    return numbers(value, name, 1)[0]
-
-
-def _require_one_of(value: object, name: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidSpecError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    number = numbers(value, name, 1)[0]
+    if abs(number) > sys.float_info.max:
+        raise InvalidSpecError(f"{name} must be at most {sys.float_info.max:.2g}, not {shortened(value)}")
+    return number

@@ -177,12 +177,19 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
+def weights_in(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The state_dict of a checkpoint's network."""
+    return {
+        name: torch.from_numpy(array)
+        for name, array in checkpoint.tensors.items()
+        if not name.startswith((OPTIMIZER, PRUNING))
+    }
+
+
 def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner | None = None) -> None:
     """Put a fresh trainer of the same origin and topology where the checkpoints of its networks were taken."""
     tensors = [{name: torch.from_numpy(array) for name, array in taken.tensors.items()} for taken in checkpoints]
-    load_network_states(
-        trainer.model, [{n: t for n, t in one.items() if not n.startswith((OPTIMIZER, PRUNING))} for one in tensors]
-    )
+    load_network_states(trainer.model, [weights_in(taken) for taken in checkpoints])
     state = {}
     members = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
     numbers = {id(parameter): number for number, parameter in enumerate(members)}  # as the optimizer counts them

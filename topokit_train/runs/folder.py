@@ -14,8 +14,9 @@ from os.path import samestat
 from pathlib import Path
 from typing import Any
 
-from topokit.errors import OutputExistsError, TopokitError
+from topokit.errors import FileFormatError, OutputExistsError, TopokitError
 from topokit.formats import replacing
+from topokit_train.json_files import read_json, write_json
 from topokit_train.metrics import Metrics
 
 RUNS = Path("runs")
@@ -120,11 +121,9 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """What config.json says; nothing where it is missing or damaged."""
-        try:
-            found = json.loads((self.path / CONFIG).read_text())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        with suppress(FileFormatError):
+            return read_json(self.path / CONFIG)
+        return {}
 
     def require_free(self, *others: str) -> None:
         """Refuse to start a run over another one's files, or over what is not of a run.
@@ -144,7 +143,8 @@ class RunFolder:
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Write config.json or result.json."""
-        self._write(name, json.dumps(value, indent=2) + "\n")
+        if self.writes:
+            write_json(self.path / name, value)
 
     def write_metrics(self, history: Iterable[Metrics]) -> None:
         """Write metrics.jsonl anew."""

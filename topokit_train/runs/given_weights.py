@@ -2,58 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.datasets import Dataset
-from topokit_train.layers.linear import sparsify
+from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import load_network_states
-from topokit_train.models import Wiring, as_sequence
+from topokit_train.models import Wiring
 from topokit_train.models.networks import build_model
 from topokit_train.training import Trainer
 
 
+@torch.no_grad()
 def start_from(path: str | Path, trainer: Trainer, wiring: Wiring, dataset: Dataset) -> None:
-    """Give a trainer's networks the weights in a file, all the same; a sparse layer takes those at its edges.
+    """Give a trainer's networks the weights in a file, all the same.
+
+    A layer may be dense in the file and sparse in the networks: it then takes the weights at its edges. Where it is
+    sparse in the file it must be so in the networks, with the same edges.
 
     Args:
-        path: a safetensors file of a dense model's state_dict, such as rewind.safetensors or the checkpoint of a
-            dense or pruned run; other tensors are left alone.
+        path: a safetensors file of a model's state_dict, such as rewind.safetensors or the checkpoint of any run;
+            other tensors are left alone.
         trainer: before its first step.
         wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
         dataset: what it trains on.
 
     Raises:
         FileFormatError: the file is damaged, or weights are missing, of another shape or not finite numbers.
-        InvalidSpecError: a model that is nothing without its topology.
+        InvalidSpecError: a sparse layer of the file is dense in the networks, or has other edges there.
         TopokitError: the file cannot be read.
     """
     config = trainer.config
-    if config.model == "mlp":
-        raise InvalidSpecError(
-            "--weights needs a model that is dense without a topology: give another --model than mlp"
-        )
-    model = build_model(config.model, None, image=dataset.input_shape, classes=dataset.classes)
-    wanted = model.state_dict()
-    try:
-        found = safetensors.torch.load_file(path)
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise FileFormatError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from None
-    for name, tensor in wanted.items():
-        if name not in found:
-            raise FileFormatError(f"{path} has no {name}: --weights needs all of a dense {config.model}")
-        if found[name].shape != tensor.shape:
-            shapes = " and ".join(str(tuple(one.shape)) for one in (found[name], tensor))
-            raise FileFormatError(f"{path}: the shapes of {name} there and in {config.model} differ: {shapes}")
-        if not torch.isfinite(found[name]).all():
-            raise FileFormatError(f"{path}: {name} holds a number that is not finite")
-    model.load_state_dict({name: found[name] for name in wanted})
-    if topologies := as_sequence(wiring):
-        sparsify(model, topologies)
+    model = build_model(
+        config.model,
+        wiring,
+        image=dataset.input_shape,
+        classes=dataset.classes,
+        kernel="csr",
+        generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+    )
+    given = _Given(path, config.model)
+    for name, layer in model.named_children():
+        if any(True for _ in layer.parameters()):
+            given.put(name, layer)
     load_network_states(trainer.model, [model.state_dict() for _ in trainer.seeds])
+
+
+class _Given:
+    """The tensors of a file of weights.
+
+    Args:
+        path: the file.
+        model: name of the model that they are for.
+    """
+
+    def __init__(self, path: str | Path, model: str):
+        self.path, self.model = path, model
+        try:
+            self.tensors: Mapping[str, Tensor] = safetensors.torch.load_file(path)
+        except OSError as error:
+            raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        except SafetensorError as error:
+            raise FileFormatError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from None
+
+    def put(self, name: str, layer: nn.Module) -> None:
+        """Give a layer its weights and biases."""
+        slot, values, digest = f"{name}.weight", f"{name}.values", f"{name}.digest"
+        if slot not in self.tensors and values in self.tensors and digest in self.tensors:
+            sparse = self._same_edges(name, layer, self.tensors[digest])
+            sparse.values.copy_(sparse.from_canonical(self._tensor(values, (sparse.weights,))))
+        elif isinstance(layer, SparseModule):
+            layer.take(self._tensor(slot, layer.dense_shape))
+        else:
+            weight = layer.get_parameter("weight")
+            weight.copy_(self._tensor(slot, weight.shape))
+        bias = layer.get_parameter("bias")
+        bias.copy_(self._tensor(f"{name}.bias", bias.shape))
+
+    def _same_edges(self, name: str, layer: nn.Module, digest: Tensor) -> SparseModule:
+        if isinstance(layer, SparseModule) and digest.tolist() == layer.digest.tolist():
+            return layer
+        here = "other edges" if isinstance(layer, SparseModule) else "all edges"
+        raise InvalidSpecError(
+            f"{self.path}: {name} is sparse there, and has {here} here: give the topology that it was trained with; "
+            f"a checkpoint holds it (--topology {self.path})"
+        )
+
+    def _tensor(self, name: str, shape: Sequence[int]) -> Tensor:
+        if name not in self.tensors:
+            raise FileFormatError(f"{self.path} has no {name}: --weights needs all of a dense {self.model}")
+        found = self.tensors[name]
+        if found.shape != tuple(shape):
+            raise FileFormatError(
+                f"{self.path}: the shapes of {name} there and in {self.model} differ: "
+                f"{tuple(found.shape)} and {tuple(shape)}"
+            )
+        if not torch.isfinite(found).all():
+            raise FileFormatError(f"{self.path}: {name} holds a number that is not finite")
+        return found

@@ -128,12 +128,16 @@ def train_all(
         Their results, in the order of `configs`.
 
     Raises:
-        InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed is there
-            twice; else as `train`.
+        InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
+            is there twice; else as `train`.
     """
     paths = [None if run is None else Path(run) for run in runs]
     if resume and None in paths:
         raise InvalidSpecError(NEEDS_RUN)
+    given = [path.resolve() for path in paths if path is not None]
+    if len(set(given)) != len(given):
+        twice = next(path for path in given if given.count(path) > 1)
+        raise InvalidSpecError(f"each network needs a folder of its own, but {twice} is given twice")
     ranks = join()
     with ExitStack() as held:
         names = [f"{_name(config, as_sequence(wiring))}-{SEED}{config.seed}" for config in configs]

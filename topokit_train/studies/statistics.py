@@ -5,15 +5,15 @@ Accuracies are fractions. Where all values are equal a t-test has no spread to g
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
+
+from topokit_train.intervals import half_of_ci95
 
 LEVEL = 0.05
 MARGIN = 0.005
@@ -83,7 +83,7 @@ def mean_of(values: Sequence[float]) -> Mean:
     sample = np.asarray(values, dtype=float)
     n, mean = len(sample), float(sample.mean())
     spread = (0.0 if _equal(sample) else float(sample.std(ddof=1))) if n > 1 else None
-    half = None if spread is None else float(stats.t.ppf(1 - LEVEL / 2, n - 1) * spread / np.sqrt(n))
+    half = None if spread is None else half_of_ci95(spread, n)
     return Mean(n, mean, half, spread, float(sample.min()), float(sample.max()))
 
 
@@ -130,16 +130,16 @@ def _equal(values: NDArray[np.float64]) -> bool:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of all p-values together; None stays None and counts for nothing."""
-    given = [p for p in p_values if p is not None]
-    if len(given) < 2:
-        return list(p_values)
-    gc.freeze()  # multipletests collects garbage at each call, which takes a while where there are many objects
-    try:
-        adjusted = iter(multipletests(given, method="holm")[1])
-    finally:
-        gc.unfreeze()
-    return [None if p is None else float(next(adjusted)) for p in p_values]
+    """Holm's correction of all p-values together; None stays None and counts for nothing.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    """
+    given = np.array([p for p in p_values if p is not None], dtype=float)
+    order = given.argsort(kind="stable")
+    corrected = np.empty_like(given)  # the smallest of n times n, the next n - 1, ...; none below the one before
+    corrected[order] = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1)).clip(max=1)
+    left = iter(corrected.tolist())
+    return [None if p is None else next(left) for p in p_values]
 
 
 def smallest(p_values: Sequence[float | None]) -> float | None:

@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit_train.json_files import write_json
 from topokit_train.machine import processor
 from topokit_train.runs.folder import RESULT
 from topokit_train.studies.tables import ABOUT, read_about
-from topokit_train.sweeps.folder import RUN, State, SweepFolder, write_json
+from topokit_train.sweeps.folder import RUN, State, SweepFolder
 from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.known import read_known
 from topokit_train.sweeps.planned import Planned

@@ -34,6 +34,8 @@ def axes_of(table: Mapping[str, Any], place: Place = ()) -> Iterator[tuple[Place
             raise InvalidSpecError(f"{name_of(here)} must be a list of values, not {value!r}")
         elif not values:
             raise InvalidSpecError(f"{name_of(here)} has no values: give at least one")
+        elif key == SEED and len(set(map(str, values))) != len(values):
+            raise InvalidSpecError(f"{name_of(here)} must be different numbers, not {plain(values)}")
         else:
             yield here, values
 

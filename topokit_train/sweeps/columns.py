@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from topokit_train.sweeps.planned import Planned
 
-BEFORE_TAGS = ("run", "label", "state", "command")
+BEFORE_TAGS = ("run", "label", "axes", "state", "command")
 SETTINGS = (
     *("model", "dataset", "recipe", "epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init"),
     *("seed", "validation", "to", "method"),
@@ -17,6 +17,7 @@ RESULTS = (
     *("effective_sparsity_before", "effective_sparsity_after", "train_seconds", "error"),
 )
 COLUMNS = (*BEFORE_TAGS, *SETTINGS, *WIRING, *RESULTS)
+NEW = ("axes",)  # columns that tables of earlier releases lack; nothing is read from them
 EPOCHS = ("run", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "lr", "sparsity", "threshold")
 PRUNINGS = ("run", "target", "sparsity", "edges", "step", "epoch", "accuracy_before", "test_accuracy")
 

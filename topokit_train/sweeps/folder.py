@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import takewhile
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit.formats import replacing
+from topokit_train.json_files import read_json, write_json
 from topokit_train.runs.folder import CHECKPOINT, LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
@@ -44,9 +43,9 @@ class State(StrEnum):
 class SweepFolder:
     """A folder with sweep.json, a folder runs/<hash> for each run, and tables/.
 
-    A run's folder holds what `topokit train` writes there, run.json (what it is a run of), log.txt, and error.json
-    if it failed. All that is known of a sweep is in these files, so any number of programs can work on one folder,
-    and one that starts later goes on where others ended, however they ended.
+    A run's folder holds what `topokit train` writes there, run.json (what it is a run of), log.txt (of those that are
+    trained together, one has it), and error.json if it failed. All that is known of a sweep is in these files, so any
+    number of programs can work on one folder, and one that starts later goes on where others ended, however they ended.
 
     Args:
         path: the folder.
@@ -177,24 +176,3 @@ def count_start(folder: Path) -> int:
         file.seek(0)
         before = file.read().splitlines()
     return sum(1 for _ in takewhile(lambda line: line == str(epochs), reversed(before)))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file, all of it or nothing."""
-    with replacing(path, force=True) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote.
-
-    Raises:
-        FileFormatError: it is no JSON object.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise FileFormatError(f"{path} holds no JSON object")
-    return found

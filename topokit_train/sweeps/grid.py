@@ -26,7 +26,7 @@ from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import WHERE, Planned
-from topokit_train.sweeps.wirings import DENSE, PRUNED, Pruned, Wiring, described, saved
+from topokit_train.sweeps.wirings import DENSE, PRUNED, Pruned, Wiring, described, like_file, saved, twin
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
 ENTRY = ("label", "command", "tags", "topology", EACH)
@@ -103,7 +103,7 @@ class _Reader:
 
     def _planned(self, label: str, entry: Mapping[str, Any]) -> Iterator[Planned]:
         command = entry.get("command", "train")
-        if command not in COMMANDS:
+        if not isinstance(command, str) or command not in COMMANDS:
             raise InvalidSpecError(f"command must be one of {', '.join(COMMANDS)}, not {command!r}")
         kind = COMMANDS[command]
         names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]
@@ -159,7 +159,11 @@ class _Reader:
             elif not isinstance(part, Mapping):
                 raise InvalidSpecError(f'topology must be a table, the name of a file or "{DENSE}", not {part!r}')
             elif "pruned" in part:
-                yield self._pruned(part, seed)
+                pruned = self._pruned(part, seed)
+                equivalent = part.get("random_equivalent")
+                yield twin(pruned, equivalent, part.get("seed", seed)) if equivalent is not None else pruned
+            elif isinstance(part.get("like"), str):
+                yield like_file(part, self.folder, seed)
             else:
                 yield described(part, seed)
 

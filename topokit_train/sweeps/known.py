@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topokit.errors import FileFormatError
-from topokit_train.sweeps.columns import COLUMNS, EPOCHS, PRUNINGS
+from topokit_train.sweeps.columns import COLUMNS, EPOCHS, NEW, PRUNINGS
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.reading import Row, read_rows
 
@@ -54,7 +54,8 @@ def read_known(folders: Iterable[Path]) -> Known:
 
 
 def _read(folder: Path) -> dict[str, KnownRun]:
-    runs = {row["run"]: row for row in read_rows(folder / "runs.csv", COLUMNS) if row["state"] == "finished"}
+    columns = [name for name in COLUMNS if name not in NEW]
+    runs = {row["run"]: row for row in read_rows(folder / "runs.csv", columns) if row["state"] == "finished"}
     epochs = _by_run(read_rows(folder / "epochs.csv", EPOCHS))
     prunings = _by_run(read_rows(folder / "prunings.csv", PRUNINGS))
     for name, row in runs.items():

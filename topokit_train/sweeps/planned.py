@@ -47,6 +47,11 @@ class Planned:
         """The command that would do it: train or prune."""
         return "prune" if isinstance(self.config, PruneConfig) else "train"
 
+    @property
+    def about(self) -> str:
+        """Which run of the grid it is, for people: "radix, recipe=paper, seed 0"."""
+        return about(self.label, self.axes, self.config.seed)
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
@@ -90,3 +95,12 @@ class Planned:
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)
+
+
+def about(label: str, axes: str, seed: int) -> str:
+    """Which run of a grid one is, for people.
+
+    >>> about("radix", "recipe=paper", 0)
+    'radix, recipe=paper, seed 0'
+    """
+    return ", ".join([label, *([axes] if axes else []), f"seed {seed}"])

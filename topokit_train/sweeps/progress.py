@@ -41,16 +41,15 @@ class Progress:
 
     def told(self, run: Planned, state: State) -> None:
         """Say what became of a run."""
-        about = f"{run.label}{', ' + run.axes if run.axes else ''}, seed {run.config.seed}"
         if state is State.RUNNING:
-            self._say(f"another program does {about}: waiting for it ({run.name})")
+            self._say(f"another program does {run.about}: waiting for it ({run.name})")
             return
         self.done += 1
         self.bar.update()
         if state is State.FINISHED:
-            self._say(f"{self._count()} {about}: {self.folder.test_accuracy(run.name):.2%}")
+            self._say(f"{self._count()} {run.about}: {self.folder.test_accuracy(run.name):.2%}")
         else:
-            self._say(f"{self._count()} {about}: failed: {self.folder.error(run.name)} ({run.name})")
+            self._say(f"{self._count()} {run.about}: failed: {self.folder.error(run.name)} ({run.name})")
 
     def _count(self) -> str:
         return f"[{self.done:>{len(str(self.runs))}}/{self.runs}]"

@@ -9,7 +9,7 @@ from typing import Any
 
 from topokit_train.intervals import mean_and_ci95
 from topokit_train.sweeps.folder import State, SweepFolder
-from topokit_train.sweeps.planned import Planned
+from topokit_train.sweeps.planned import Planned, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Trouble:
     Args:
         run: its name.
         label: of the entry that asks for it.
+        axes: the values of the entry's axes other than the seed, such as "recipe=paper"; empty where it has none.
         seed: of the run.
         error: why it failed; None for one that waits.
         needs: the name of the failed run that it waits for; None for one that failed itself.
@@ -50,9 +51,15 @@ class Trouble:
 
     run: str
     label: str
+    axes: str
     seed: int
     error: str | None
     needs: str | None
+
+    @property
+    def about(self) -> str:
+        """Which run of the grid it is, for people: "radix, recipe=paper, seed 0"."""
+        return about(self.label, self.axes, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +109,10 @@ def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, 
 
 
 def _troubles(run: Planned, states: dict[str, State], folder: SweepFolder) -> list[Trouble]:
-    about: dict[str, Any] = {"run": run.name, "label": run.label, "seed": run.config.seed}
+    of_run: dict[str, Any] = {"run": run.name, "label": run.label, "axes": run.axes, "seed": run.config.seed}
     if states[run.name] is State.FAILED:
-        return [Trouble(**about, error=folder.error(run.name), needs=None)]
+        return [Trouble(**of_run, error=folder.error(run.name), needs=None)]
     if states[run.name] is not State.WAITING:
         return []
     lost = [name for name in run.needs if folder.state(name) is State.FAILED]
-    return [Trouble(**about, error=None, needs=lost[0])] if lost else []
+    return [Trouble(**of_run, error=None, needs=lost[0])] if lost else []

@@ -62,7 +62,13 @@ def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
     for run in runs:
         state = folder.state(run.name)
         settings = run.config.to_json()
-        about: Row = {"run": run.name, "label": run.label, "state": state.value, "command": run.command}
+        about: Row = {
+            "run": run.name,
+            "label": run.label,
+            "axes": run.axes,
+            "state": state.value,
+            "command": run.command,
+        }
         about |= dict(run.tags) | {name: settings.get(name) for name in SETTINGS}
         if run.name in folder.known:
             told = folder.known[run.name].row

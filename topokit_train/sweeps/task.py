@@ -11,8 +11,9 @@ from threading import current_thread, main_thread
 
 from topokit.errors import TopokitError
 from topokit_train.config import TrainConfig
+from topokit_train.json_files import write_json
 from topokit_train.runs.folder import CHECKPOINT, RunFolder
-from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start, write_json
+from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start
 from topokit_train.sweeps.planned import Planned
 
 LARGEST_STACK = 16  # networks in one program; more are slower, by network, than so many

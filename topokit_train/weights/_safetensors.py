@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.convolutions import as_mask
+from topokit.convolutions import Shape, as_mask
 from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
 from topokit.topology import layer_digest
+from topokit_train.models import MODELS, slots
 from topokit_train.weights import Reader
 
-_OURS = ("optimizer.", "layer.", "topology.")  # what a checkpoint holds beside the weights
+_PRUNING = "pruning."  # and a weight's name: its mask, in bits
+_OURS = ("optimizer.", "layer.", "topology.", _PRUNING)  # what a checkpoint holds beside the weights
 
 
 def read(path: Path) -> Weights:
@@ -35,6 +39,7 @@ def read(path: Path) -> Weights:
         return state_dict(file.shapes, file.read)
     shapes = {name: shape for name, shape in file.shapes.items() if not name.startswith(_OURS)}
     found = state_dict(shapes, file.read)
+    found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
     if not found.edgeless:
         return found
     sparse = _sparse_layers(file, found.edgeless)
@@ -49,31 +54,56 @@ def read(path: Path) -> Weights:
     )
 
 
+def _with_mask(file: Stored, name: str, part: Part) -> Part:
+    """A weight with the mask that a pruning run holds it by, where it does: a weight may be zero by chance."""
+    packed = _PRUNING + name
+    if packed not in file.shapes:
+        return part
+    size = prod(part.shape)
+    if file.shapes[packed] != (-(-size // 8),):
+        raise FileFormatError(f"{file.path}: {packed} is no mask of {size} weights: it is damaged")
+    return replace(part, mask=lambda: np.unpackbits(file.read(packed), count=size).reshape(part.shape))
+
+
 def _sparse_layers(file: Stored, names: tuple[str, ...]) -> dict[str, Part]:
     """The sparse layers of a checkpoint, in the order of its topologies, which are beside them."""
     held = [layer for topology in load_all(file.path) for layer in topology.stream()]
     layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(held)))}
+    windows = _windows(file)
     found: list[tuple[int, str, Part]] = []
     for name in names:
         key = file.read(f"{name}.digest").tobytes()
         if key not in layers:
             raise FileFormatError(f"{file.path}: the sparse layer {name} is none of its topologies: it is damaged")
         i, layer = layers[key]
-        found.append((i, f"{name}.weight", _part(file, f"{name}.values", layer)))
+        found.append((i, f"{name}.weight", _part(file, f"{name}.values", layer, windows.get(name))))
     return {name: part for _, name, part in sorted(found, key=lambda entry: entry[:2])}
 
 
-def _part(file: Stored, values: str, layer: Layer) -> Part:
-    """A sparse layer as a weight with its mask: a number per edge, or a filter of numbers per edge of a convolution."""
-    sources, targets = layer.shape
+def _windows(file: Stored) -> dict[str, Shape]:
+    """Rows and columns of the filters of each convolution, as the model has them that the checkpoint is of."""
+    try:
+        model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
+        table = slots(model) if MODELS[model].convolutions else {}
+    except (KeyError, TypeError, ValueError):  # it is of no model that is known here
+        return {}
+    return {name.removesuffix(".weight"): shape[2:] for name, shape in table.items() if len(shape) == 4}
+
+
+def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part:
+    """A sparse layer as a weight with its mask: a number per edge, or a filter of numbers per edge of a convolution.
+
+    Args:
+        file: the checkpoint.
+        values: the name of its numbers.
+        layer: its edges.
+        window: rows and columns of its filters; None for a linear layer, and where nobody knows.
+    """
     (count,) = file.shapes[values]
     size = count // max(layer.edges, 1)
     if size * layer.edges != count:
         raise FileFormatError(f"{file.path}: {values} has {count} numbers for {layer.edges} edges: it is damaged")
-    side = int(size**0.5)
-    shape = (
-        (targets, sources) if size <= 1 else (targets, sources, *((side, side) if side * side == size else (size, 1)))
-    )
+    shape = _shape(layer, size, window)
 
     def weight() -> NDArray[Any]:
         return _filled(file.read(values), layer, size).reshape(shape)
@@ -84,6 +114,19 @@ def _part(file: Stored, values: str, layer: Layer) -> Part:
         return made
 
     return Part(shape=shape, weight=weight, mask=mask)
+
+
+def _shape(layer: Layer, size: int, window: Shape | None) -> Shape:
+    """The shape of the weight of a layer with so many numbers per edge; see `_part`."""
+    sources, targets = layer.shape
+    if window is not None and size == prod(window):  # by channel
+        return targets, sources, *window
+    if window is not None and size <= 1 and sources % prod(window) == 0:  # by weight
+        return targets, sources // prod(window), *window
+    if size <= 1:
+        return targets, sources
+    side = int(size**0.5)
+    return targets, sources, *((side, side) if side * side == size else (size, 1))
 
 
 def _filled(numbers: NDArray[Any], layer: Layer, size: int) -> NDArray[Any]:

@@ -66,8 +66,14 @@ def _require_archive(path: Path) -> None:
         return  # of torch before 1.6, or damaged
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if not any(member.filename.rpartition("/")[2] == "data.pkl" for member in members):
+    names = [member.filename.rpartition("/")[2] for member in members]
+    if "data.pkl" not in names:
         raise FileFormatError(f"{path} is a zip archive, but none of torch.save: give a file of weights")
+    if "constants.pkl" in names:
+        raise FileFormatError(
+            f"{path} is a TorchScript program, which is not run: load it with torch.jit.load, and save its weights, "
+            "torch.save(model.state_dict(), ...)"
+        )
     require_memory(2 * sum(member.file_size for member in members), f"reading {path}")
 
 

@@ -53,6 +53,12 @@ def test_a_stacked_layer_is_its_copies_side_by_side(shared):
     np.testing.assert_array_equal(stacked.to_dense(), expected)
 
 
+def test_a_stack_draws_nothing():
+    state = torch.random.get_rng_state()
+    StackedSparse(IRREGULAR.layer(1), 3, shared=False, kernel="csr", device=CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 @SHARED
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_each_copy_multiplies_with_its_own_values(shared, kernel):

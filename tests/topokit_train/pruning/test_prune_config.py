@@ -25,6 +25,7 @@ def test_defaults_depend_on_the_method():
     assert own(PruneConfig(method="one-time", threshold="1/10", biases=True)) == one_time | below
     assert PruneConfig(to=(".5", Fraction(9, 10), 0.95)).to == (0.5, 0.9, 0.95)
     assert PruneConfig(to=0.5).to == (0.5,)
+    assert PruneConfig(keep="fc3").keep == ("fc3",)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ def test_defaults_depend_on_the_method():
         ({"method": "one-time", "threshold": 0}, "--threshold must be above 0, not 0"),
         ({"method": "one-time", "threshold": -1}, "--threshold must be above 0, not -1"),
         ({"method": "one-time", "threshold": float("inf")}, "--threshold must be numbers"),
+        ({"method": "one-time", "threshold": 10**400}, "--threshold must be at most 1.8e+308, not 1000"),
         ({"biases": True}, "--biases needs --threshold"),
         ({"biases": "yes"}, "--biases must be true or false"),
         ({"rewind": "early"}, "--rewind must be initial or a number of epochs, not 'early'"),

@@ -70,6 +70,42 @@ def test_a_lottery_ticket_starts_from_the_first_weights(tmp_path, monkeypatch):
         np.testing.assert_array_equal(ticket[name.replace("weight", "values")], values)
 
 
+@pytest.mark.parametrize(
+    ("model", "wiring"),
+    [
+        ("lenet-300-100", default_topology()),
+        ("mlp", tk.Bernoulli(widths=(784, 16, 10), density=".1", seed=1)),
+        (
+            "lenet-5",
+            [
+                tk.Bernoulli(widths=(20, 50), density=".1", seed=1),
+                tk.Bernoulli(widths=(2450, 384), density=".1", seed=2),
+            ],
+        ),
+    ],
+)
+def test_a_sparse_run_starts_where_another_of_its_wiring_ended(tmp_path, monkeypatch, model, wiring):
+    train(TrainConfig(model=model, epochs=1, batch_size=500, seed=3), wiring, run=tmp_path / "first")
+    ended = tmp_path / "first" / "checkpoint.safetensors"
+    first = load(ended).tensors
+    state = torch.random.get_rng_state()
+    again = first_checkpoint(monkeypatch, tmp_path / "again", wiring, model=model, weights=ended)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    weights = {name for name in first if not name.startswith("optimizer.")}
+    assert {name for name in again if not name.startswith("optimizer.")} == weights
+    for name in weights:
+        np.testing.assert_array_equal(again[name], first[name])
+
+
+def test_sparse_weights_of_other_edges_are_refused(tmp_path):
+    train(TrainConfig(epochs=1, batch_size=500), default_topology(), run=tmp_path / "first")
+    path = tmp_path / "first" / "checkpoint.safetensors"
+    other = tk.Bernoulli(widths=(784, 300, 100), density=".1", seed=1)
+    for wiring, here in ((other, "other edges"), (None, "all edges")):
+        with pytest.raises(InvalidSpecError, match=f"fc1 is sparse there, and has {here} here: give the topology"):
+            train(TrainConfig(weights=path), wiring, run=tmp_path / "run")
+
+
 def test_a_run_goes_on_without_the_file(start, tmp_path):
     config = TrainConfig(epochs=1, batch_size=500, weights=start)
     result = train(config, None, run=tmp_path / "run")
@@ -114,5 +150,3 @@ def test_files_that_cannot_be_read_are_named(start, tmp_path):
     start.write_bytes(start.read_bytes()[:-3])
     with pytest.raises(FileFormatError, match="is no safetensors file"):
         train(TrainConfig(weights=start), None, run=tmp_path / "run")
-    with pytest.raises(InvalidSpecError, match="give another --model than mlp"):
-        train(TrainConfig(weights=start, model="mlp"), default_topology(), run=tmp_path / "run")

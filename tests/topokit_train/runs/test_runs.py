@@ -204,6 +204,13 @@ def test_what_differs_in_more_than_its_seed_is_not_trained_together(tmp_path, ch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_each_network_needs_a_folder_of_its_own(tmp_path):
+    configs = [TrainConfig(epochs=1, seed=seed) for seed in (0, 1)]
+    with pytest.raises(InvalidSpecError, match=r"needs a folder of its own, but .*/run is given twice"):
+        train_all(configs, None, [tmp_path / "run", tmp_path / "other" / ".." / "run"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_default_topology_is_the_paper_s():
     net = default_topology()
     assert net.widths == (784, 300, 100)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from topokit_train.studies.statistics import (
     difference,
@@ -77,6 +78,14 @@ def test_holm_by_hand():
     assert holm([0.04, None, 0.01, 0.03, 0.02]) == [pytest.approx(0.06), None, *map(pytest.approx, (0.04, 0.06, 0.06))]
     assert holm([0.9, 0.8]) == [1, 1]
     assert (holm([]), holm([None]), holm([0.2])) == ([], [None], [0.2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    p_values = [*rng.uniform(0, 1, 9) ** 4, *[0.25] * seed, 0.0, 1.0]
+    rng.shuffle(p_values)
+    assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 def test_at_least_one_and_all():

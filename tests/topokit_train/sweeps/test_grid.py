@@ -40,6 +40,10 @@ def test_an_entry_prevails_over_the_defaults_and_an_axis_over_both(runs_of):
     assert runs[2].config.to == (0.5,)
 
 
+def test_one_slot_to_keep_may_be_given_as_a_text(runs_of):
+    assert runs_of("[[runs]]\ncommand = 'prune'\nkeep = 'fc3'")[0].config.keep == ("fc3",)
+
+
 def test_axes_reach_into_a_topology(runs_of, tmp_path):
     runs = runs_of("""
         [[runs]]
@@ -77,6 +81,43 @@ def test_what_is_random_is_drawn_by_the_runs_seed_unless_it_has_one(runs_of, tmp
     net = tk.RadixNet(**NET)
     three, four = (tk.fingerprint(tk.Regular.twin_of(net, seed)) for seed in (3, 4))
     assert found == [three, four, four, four]
+
+
+@pytest.mark.parametrize(
+    "how", ["family = 'regular'", "random_equivalent = 'regular'", "random_equivalent = 'bernoulli'"]
+)
+def test_twins_of_a_file_are_drawn_by_the_runs_seed_and_named_by_what_it_holds(runs_of, tmp_path, how):
+    net = tk.Topology.from_dense([tk.Bernoulli(widths=(30, 20), density=".3", seed=1).layer(0).to_dense()])
+    tk.save(net, tmp_path / "net.safetensors")
+    text = f"[[runs]]\ntopology = {{ {how}, like = 'net.safetensors' }}\neach.seed = [3, 4]\n"
+    runs = runs_of(text)
+    family = tk.Bernoulli if "bernoulli" in how else tk.Regular
+    found = [tk.fingerprint(run.wirings[0].open(tmp_path)[0]) for run in runs]
+    assert found == [tk.fingerprint(family.twin_of(net, seed)) for seed in (3, 4)]
+    (tmp_path / "net.safetensors").rename(tmp_path / "renamed.safetensors")
+    assert [run.name for run in runs_of(text.replace("net.", "renamed."))] == [run.name for run in runs]
+    tk.save(tk.reverse(net), tmp_path / "net.safetensors")
+    assert not {run.name for run in runs_of(text)} & {run.name for run in runs}
+    with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
+        runs[0].wirings[0].open(tmp_path)
+
+
+def test_a_twin_of_what_a_pruning_run_leaves_waits_for_it_too(runs_of, tmp_path):
+    runs = runs_of("""
+        [[runs]]
+        label = "pruned"
+        command = "prune"
+        each.seed = "0-1"
+        [[runs]]
+        topology = { pruned = "pruned", sparsity = 0.9, random_equivalent = "regular" }
+        each.seed = "0-1"
+    """)
+    assert [run.needs for run in runs[2:]] == [(run.name,) for run in runs[:2]]
+    net = tk.Bernoulli(widths=(30, 20), density=".3", seed=1)
+    (tmp_path / runs[1].name).mkdir()
+    tk.save(net, tmp_path / runs[1].name / "topology-0.9.safetensors")
+    twin = runs[3].wirings[0].open(tmp_path)[0]
+    assert tk.fingerprint(twin) == tk.fingerprint(tk.Regular.twin_of(net, 1))
 
 
 def test_crops_keep_the_end_that_is_asked_for(runs_of, tmp_path):
@@ -144,8 +185,10 @@ def test_a_run_that_is_asked_for_twice_is_there_once_in_each_entry(runs_of):
     runs = runs_of("""
         [[runs]]
         tags = { arm = "a", density = 0.05 }
-        each.seed = [1, 1, 2]
+        each.seed = [1, 2]
+        each.lr = [0.1, 0.10]
         [[runs]]
+        lr = 0.1
         each.seed = "2-2"
     """)
     assert [(run.label, run.config.seed) for run in runs] == [("runs-1", 1), ("runs-1", 2), ("runs-2", 2)]
@@ -184,6 +227,8 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach = 3", "each must be a table"),
         ("[[runs]]\neach.lr = 0.1", "each.lr must be a list of values, not 0.1"),
         ("[[runs]]\neach.lr = []", "each.lr has no values: give at least one"),
+        ("[[runs]]\neach.seed = [0, 1, 1]", r"each.seed must be different numbers, not \[0,1,1\]"),
+        ("[[runs]]\neach.seed = '0-3,2'", r"each.seed must be different numbers, not \[0,1,2,3,2\]"),
         ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "--seed must be integers"),
@@ -191,6 +236,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
         ("[[runs]]\ndataset = 3", "--dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "--epochs must be integers"),
+        ("[[runs]]\ncommand = ['x']", r"command must be one of train, prune, not \['x'\]"),
         ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
         ("[[runs]]\ndevice = 'cpu'", "device says where runs are done, and not what they are: give --device instead"),
         ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads says where"),
@@ -209,6 +255,9 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ntopology = { radices = [[2]], crop_keep = 'last' }", "crop_keep needs crop"),
         ("[[runs]]\ntopology = { radices = [[2]], seed = 1 }", "seed has no use here: radix-net is not random"),
         ("[[runs]]\ntopology = { radices = [[2]], random_equivalent = 'twin' }", "random_equivalent must be one of"),
+        ("[[runs]]\ntopology = { like = 'a' }", "a topology like a file's needs a random_equivalent"),
+        ("[[runs]]\ntopology = { like = 'a', family = 'bernoulli' }", "or the family regular$"),
+        ("[[runs]]\ntopology = { like = 'a', crop = [2, 2] }", "no key of a topology like a file's is named 'crop'"),
         (
             "[[runs]]\ntopology = { pruned = 'a', sparsity = 0.5 }",
             r"further up \(there is none\), not 'a'",

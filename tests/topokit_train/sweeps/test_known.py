@@ -89,12 +89,12 @@ def test_what_is_known_and_not_asked_for_is_left_out(undisturbed, runs_of, rows_
     assert {row["label"] for row in rows_of(tmp_path / "out", "runs")} == {"sparse"}
 
 
-def changed(folder, name, change):
-    """Change the rows of a table."""
+def changed(folder, name, change, without=None):
+    """Change the rows of a table, or leave out a column."""
     path = folder / f"{name}.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = list(rows[0])
+    columns = [column for column in rows[0] if column != without]
     rows = change(rows)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -110,6 +110,16 @@ def copied(undisturbed, tmp_path):
     for name in NAMES:
         (folder / f"{name}.csv").write_bytes((undisturbed[1] / "tables" / f"{name}.csv").read_bytes())
     return folder
+
+
+def test_tables_of_before_there_was_a_column_for_axes_are_read(undisturbed, copied, tmp_path):
+    changed(
+        copied, "runs", lambda rows: [{k: v for k, v in row.items() if k != "axes"} for row in rows], without="axes"
+    )
+    assert "axes" not in (copied / "runs.csv").read_text()
+    assert sweep(undisturbed[0], tmp_path / "out", known=read_known([copied]), quiet=True).complete
+    again, before = (folder / "tables" / "runs.csv" for folder in (tmp_path / "out", undisturbed[1]))
+    assert again.read_bytes() == before.read_bytes()
 
 
 @pytest.mark.parametrize("state", ["failed", "waiting", "running"])

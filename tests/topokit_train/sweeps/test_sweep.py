@@ -132,6 +132,24 @@ def test_columns_say_what_was_run(runs_of, rows_of, tmp_path):
     assert lines[0]["tags"] == {"arm": "radix"}
 
 
+def test_each_run_is_told_apart_by_its_axes(runs_of, rows_of, tmp_path):
+    axes = "each.momentum = [0.5, 0.9]\neach.topology.crop_keep = ['first', 'last']\neach.seed = [0, 1]\n"
+    runs = runs_of(ONE + "optimizer = 'sgd'\n" + axes, threads=1)
+    write_tables(runs, SweepFolder(tmp_path / "out"))
+    rows = rows_of(tmp_path / "out", "runs")
+    assert len({(row["label"], row["axes"], row["seed"]) for row in rows}) == len(runs) == 8
+    assert rows[0]["axes"] == "momentum=0.5, topology.crop_keep=first"
+    lines = [json.loads(line) for line in (tmp_path / "out" / "tables" / "runs.jsonl").read_text().splitlines()]
+    assert [line["axes"] for line in lines] == [row["axes"] for row in rows]
+
+
+def test_a_run_that_failed_is_named_by_its_axes_too(runs_of, tmp_path, broken):
+    broken.add("mlp")
+    found = sweep(runs_of(ONE + "each.lr = [0.1, 0.2]\n", threads=1), tmp_path / "out", quiet=True)
+    assert [one.about for one in found.troubles] == ["runs-1, lr=0.1, seed 0", "runs-1, lr=0.2, seed 0"]
+    assert [one["axes"] for one in found.to_json()["troubles"]] == ["lr=0.1", "lr=0.2"]
+
+
 def test_the_epoch_of_a_pruning_is_the_one_that_its_step_is_in(runs_of, rows_of, tmp_path):
     runs = runs_of("""
         [[runs]]

@@ -1,0 +1,62 @@
+"""load_run: the trained network out of a run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from topokit.errors import TopokitError
+from topokit.formats import load_all
+from topokit_train.datasets import load_dataset
+from topokit_train.machine import resolve_device
+from topokit_train.models.networks import build_model
+from topokit_train.runs.checkpoints import load, weights_in
+from topokit_train.runs.folder import CHECKPOINT
+
+
+def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | None = None) -> nn.Module:
+    """The network of a run as it was after its last whole epoch, sparse layers and all, ready for evaluation.
+
+    It sees images as it saw them in training: pixels are scaled as the run's setting `pixels` says. Its layers are
+    named as the slots of its model, fc1, fc2 and so on; `dense_state_dict` gives their weights to plain torch modules.
+
+    Args:
+        run: the run's folder, with its checkpoint.safetensors.
+        device: where the network is to live, as the setting `device`.
+        data_dir: where the dataset's files are looked for first, which says what images are like; where None, the
+            folder that the run had.
+
+    Returns:
+        The network in evaluation mode. Its outputs are the logits, behind a ReLU where the run's are. All of it can
+        be trained on: make an optimizer, and call `train()`.
+
+    Raises:
+        FileFormatError: a damaged checkpoint.
+        InvalidSpecError: no such device.
+        TopokitError: the folder holds no checkpoint, or the dataset is not to be had.
+    """
+    path = Path(run) / CHECKPOINT
+    if not path.exists():
+        raise TopokitError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun")
+    checkpoint = load(path)
+    origin, place = checkpoint.origin, resolve_device(device)
+    dataset = load_dataset(origin.config.dataset, data_dir or origin.config.data_dir)
+    model = build_model(
+        origin.config.model,
+        load_all(path) if checkpoint.fingerprints else None,
+        image=dataset.input_shape,
+        classes=dataset.classes,
+        kernel=origin.kernels if torch.device(origin.device).type == place.type else "auto",
+        device=place,
+        generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+    )
+    model.load_state_dict(weights_in(checkpoint))
+    if origin.config.relu_logits:
+        model.register_forward_hook(_relu)
+    return model.eval()
+
+
+def _relu(_module: nn.Module, _inputs: object, logits: Tensor) -> Tensor:
+    return logits.relu()
