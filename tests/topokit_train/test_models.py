@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,12 @@ def test_lenet_300_100_has_its_published_shape():
         "fc3.weight": (10, 100),
         "fc3.bias": (10,),
     }
+
+
+@pytest.mark.parametrize("wiring", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
+def test_the_name_of_a_file_is_no_topology(wiring):
+    with pytest.raises(InvalidSpecError, match=r"a topology is wanted, not .*topokit\.load"):
+        build_model("lenet-300-100", wiring, image=(1, 28, 28), classes=10)
 
 
 def test_an_mlp_has_the_widths_of_its_topology():

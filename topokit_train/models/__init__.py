@@ -7,8 +7,11 @@ known without torch; the registry holds strings, so that listing the models impo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from reprlib import repr as shortened
 
 from topokit._registry import Registry
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 
 Slots = dict[str, tuple[int, ...]]
@@ -62,7 +65,15 @@ def slots_for(model: str, wiring: Wiring, *, image: Image, classes: int) -> Slot
 
 
 def as_sequence(wiring: Wiring) -> tuple[Layered, ...]:
-    """The topologies, however they were given."""
-    if isinstance(wiring, Layered):
-        return (wiring,)
-    return tuple(wiring or ())
+    """The topologies, however they were given.
+
+    Raises:
+        InvalidSpecError: something else than topologies, such as the name of a file.
+    """
+    nets = (wiring,) if isinstance(wiring, Layered | str | PathLike) else tuple(wiring or ())
+    for net in nets:
+        if not isinstance(net, Layered):
+            raise InvalidSpecError(
+                f"a topology is wanted, not {shortened(net)}: topokit.load(FILE) gives that of a file"
+            )
+    return nets
