@@ -154,7 +154,7 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
     Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
-    topology knows the parameters' names, as one of masks or of weights does, and all are slots, they say which.
+    topology knows the parameters' names, as one of masks or of weights does, these slots are taken if they fit.
 
     Args:
         net: any layered graph.
@@ -171,10 +171,7 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     {'fc1.weight': 0, 'fc2.weight': 1}
     """
     layers = list(pairwise(net.widths))
-    if net.names and set(net.names) <= set(slots):
-        for i, (name, layer) in enumerate(zip(net.names, layers, strict=True)):
-            if layer not in readings(slots[name]):
-                raise InvalidSpecError(_no_slot(net, i, {name: slots[name]}))
+    if _says_which(net, slots):
         return {name: i for i, name in enumerate(net.names)}
     filled: dict[str, int] = {}
     left = iter(slots.items())
@@ -184,6 +181,12 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
             raise InvalidSpecError(_no_slot(net, i, slots))
         filled[slot] = i
     return filled
+
+
+def _says_which(net: Layered, slots: Mapping[str, Sequence[int]]) -> bool:
+    """Whether the names of a topology's layers are those of slots that they fit."""
+    named = zip(net.names, pairwise(net.widths), strict=True) if net.names else ()
+    return bool(net.names) and all(name in slots and layer in readings(slots[name]) for name, layer in named)
 
 
 def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
@@ -204,7 +207,8 @@ def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dic
     for net in nets:
         network(net, "a wiring")
     filled: dict[str, tuple[int, int]] = {}
-    for number, net in sorted(enumerate(nets), key=lambda item: not item[1].names):  # those that say which come first
+    # those that say which slots are theirs come first
+    for number, net in sorted(enumerate(nets), key=lambda item: not _says_which(item[1], slots)):
         left = {name: shape for name, shape in slots.items() if name not in filled}
         filled |= {name: (number, i) for name, i in fill_slots(net, left).items()}
     return filled

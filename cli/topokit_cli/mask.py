@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from topokit.layered import Layered
 
 GIVE_NAMES = "give either --model or --names"
+FILTERS = "its edges are whole filters, and only a model says how large these are: give --model, or --apply MODEL"
 
 
 @click.command("mask", cls=OnceEach)
@@ -50,9 +51,10 @@ def command(
     edge a whole filter, or by weight, each edge a number; how many nodes it starts from says which.
 
     The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. A topology that was
-    pruned, extracted or made of masks knows its parameters, and needs neither --model nor --names. With --apply, FILE
-    may be a file of masks, which belong to the parameters that it names; and fc1 is fc1.weight. A MODEL that is pruned
-    already keeps what both its own masks and the new ones keep.
+    pruned, extracted or made of masks knows its parameters, and needs no names until it is cropped; whole filters need
+    a model, which says how large they are. With --apply, FILE may be a file of masks, which belong to the parameters
+    that it names; and fc1 is fc1.weight. A MODEL that is pruned already keeps what both its own masks and the new ones
+    keep.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -74,8 +76,11 @@ def command(
         if model:
             table = _slots(net, model, image)
             names, shapes = tuple(table), list(table.values())
-        elif names is None:
-            names = _names(net, applied)
+        elif names is None and net.by_channel and not applied:
+            raise click.UsageError(FILTERS)
+        names = names or net.names
+        if not names:
+            raise click.UsageError(GIVE_NAMES)
         render.notes(net)
         made = masks(net, names, parameter_shapes(applied, list(names)) if applied else shapes)
     if applied:
@@ -99,13 +104,6 @@ def _is_of_masks(source: TopologySource, file: Path) -> bool:
     if dataclasses.replace(source, file=None).given:
         return False
     return stored(file).metadata.get("topokit.kind") not in ("topology", "checkpoint")
-
-
-def _names(net: Layered, applied: Path | None) -> tuple[str, ...]:
-    """The names that a topology knows itself; of filters only where a model says how large they are."""
-    if not net.names or (net.by_channel and not applied):
-        raise click.UsageError(GIVE_NAMES)
-    return net.names
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:

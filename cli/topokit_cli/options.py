@@ -68,9 +68,11 @@ class OnceEach(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
         if not ctx.resilient_parsing:  # as it is for the completions of a shell
-            self._require_once(ctx, self.make_parser(ctx).parse_args(list(args))[2])
-        return super().parse_args(ctx, args)
+            self._require_once(ctx, self.make_parser(ctx).parse_args(given)[2])
+        return left
 
     def _require_once(self, ctx: click.Context, given: list[click.Parameter]) -> None:
         once = [param for param in given if isinstance(param, click.Option) and not (param.multiple or param.is_flag)]

@@ -66,7 +66,8 @@ class TopologySource:
         """The file, and what is made of its topology where something is; None without a file."""
         if self.file is None:
             return None
-        cropped = f" cropped to {','.join(map(str, self.crop))}" if self.crop else ""
+        which = f", the {self.crop_keep} nodes" if self.crop_keep else ""
+        cropped = f" cropped to {','.join(map(str, self.crop))}{which}" if self.crop else ""
         twin = f"{self.random_equivalent} twin, seed {self.seed}, of " if self.random_equivalent else ""
         return f"{twin}{self.file}{cropped}"
 

@@ -46,7 +46,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (
             ("build", "--radices", "2,2", "--kron", "1,2,1", "--kron", "2,2,2"),
             2,
-            "--kron is given 2 times: give all in one list: --kron N,N,... (see topokit build --help)",
+            "--kron is given 2 times: give all in one list: --kron N,N,...",
         ),
         (("build", *BERNOULLI, "--seed", "1", "--topology-seed", "1"), 2, "--seed/--topology-seed is given 2 times"),
         (("train", "--seeds", "0", "--seeds", "1"), 2, "give all in one list: --seeds N-N,N,..."),
@@ -102,6 +102,11 @@ def test_one_line_that_says_what_to_do(topokit, tmp_path, args, code, said):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_an_option_once(name):
     assert isinstance(group.get_command(None, name), OnceEach)
+
+
+def test_help_is_given_whatever_else_is_wrong(topokit):
+    run = topokit("build", "--kron", "1,2,1", "--kron", "2,2,2", "--help")
+    assert (run.code, "--kron" in run.out) == (0, True)
 
 
 def test_flags_may_be_given_again(topokit):

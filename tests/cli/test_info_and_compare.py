@@ -149,6 +149,7 @@ def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
     [
         ((), "net"),
         (("--crop", "3,4,4"), "net cropped to 3,4,4"),
+        (("--crop", "3,4,4", "--crop-keep", "last"), "net cropped to 3,4,4, the last nodes"),
         (("--random-equivalent", "bernoulli", "--topology-seed", 1), "bernoulli twin, seed 1, of net"),
         (
             ("--crop", "3,4,4", "--random-equivalent", "regular", "--topology-seed", 0),

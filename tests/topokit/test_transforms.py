@@ -242,5 +242,5 @@ def test_what_is_said_of_a_network_is_said_of_what_is_made_of_it():
     assert concatenate(Topology.from_dense([np.ones((2, 3))]), net).by_channel
     predicted = GraphChallenge(neurons=4096, layers=1)
     assert predicted.notes
-    assert permute(predicted, seed=0).notes == predicted.notes
+    assert permute(predicted, seed=0).notes == reverse(predicted).notes == predicted.notes
     assert crop(RadixNet(radices=(2, 2)), (3, 4, 3)).notes == ()

@@ -48,6 +48,8 @@ def _shapes_of(path: str | Path, names: Iterable[str]) -> dict[str, tuple[int, .
         )
     found: dict[str, tuple[int, ...]] = {}
     for name in names:
+        if name.endswith(("_mask", "_orig")) and {f"{name[:-5]}_mask", f"{name[:-5]}_orig"} & {*file.shapes}:
+            raise InvalidSpecError(f"{name} of {path} belongs to the parameter {name[:-5]}: give that name")
         known = [whole for whole in (name, f"{name}.weight") if {whole, f"{whole}_orig"} & {*file.shapes}]
         if not known:
             held = [key for key, shape in file.shapes.items() if len(shape) in (2, 4)]

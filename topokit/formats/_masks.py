@@ -102,7 +102,7 @@ def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, 
     """
     names = mask_names(path, file, metadata)
     if metadata.get("topokit.kind") != "masks":  # torch.nn.utils.prune masks biases too
-        names = [name for name in names if len(file.get_slice(name + _SUFFIX).get_shape()) in (2, 4)] or names
+        names = [name for name in names if len(file.get_slice(name + _SUFFIX).get_shape()) != 1] or names
     size = 0
     for name in names:
         tensor = file.get_slice(name + _SUFFIX)

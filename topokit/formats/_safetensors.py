@@ -60,7 +60,8 @@ def _metadata(net: Layered, recorded: str, kind: str = "topology") -> dict[str, 
 def _description(net: Layered, recorded: str) -> dict[str, str]:
     about = {"fingerprint": recorded, "widths": json.dumps(net.widths)}
     known = {"recipe": net.recipe, "names": net.names or None}
-    return about | {key: json.dumps(value) for key, value in known.items() if value is not None}
+    about |= {key: json.dumps(value) for key, value in known.items() if value is not None}
+    return about | ({"conv": "channel"} if net.by_channel and not _notes(net.recipe, {}) else {})
 
 
 def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -171,7 +172,7 @@ def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone:
         widths,
         recipe=recipe,
         promises=_promises(recipe, widths),
-        notes=_notes(recipe),
+        notes=_notes(recipe, metadata),
         recorded_fingerprint=recorded,
         names=_names(metadata, path, len(layers)),
     )
@@ -216,11 +217,13 @@ def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
     return names
 
 
-def _notes(recipe: Recipe | None) -> tuple[str, ...]:
-    """What its user should be told: the recipe of a topology that was extracted says how convolutions were read.
+def _notes(recipe: Recipe | None, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """What its user should be told: how convolutions were read, by the file or by the recipe of what was extracted.
 
-    It may have been transformed since, any number of times: a file's recipe can be nested deeper than Python recurses.
+    That may have been transformed since, any number of times: a recipe can be nested deeper than Python recurses.
     """
+    if metadata.get("conv") == "channel":
+        return (BY_CHANNEL,)
     parts: list[object] = [recipe]
     while parts:
         part = parts.pop()

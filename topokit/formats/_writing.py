@@ -92,9 +92,7 @@ def _place(path: str | Path, temporary: Path, target: Path) -> None:
     """
     try:
         if temporary.is_dir():
-            if target.is_dir():
-                target.rmdir()
-            temporary.rename(target)
+            temporary.rename(target)  # which takes the place of an empty folder, and of no other
         else:
             _link(temporary, target)
     except OSError as error:

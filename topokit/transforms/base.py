@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -9,7 +10,7 @@ from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
-from topokit.layered import BY_CHANNEL, Layered
+from topokit.layered import Layered
 from topokit.spec import Spec
 
 Degrees = Sequence[tuple[int | None, int | None]]
@@ -38,7 +39,7 @@ class Transform(Spec):
 
 def notes_from(net: Layered, whose: str) -> tuple[str, ...]:
     """The notes of `net` for a network that numbers its layers otherwise: `whose` says which layers a note means."""
-    return tuple(note if note == BY_CHANNEL else f"{whose}: {note}" for note in net.notes)
+    return tuple(f"{whose}: {note}" if re.search(r"\blayers? \d", note) else note for note in net.notes)
 
 
 def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | None:

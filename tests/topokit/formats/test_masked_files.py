@@ -63,6 +63,9 @@ def test_the_name_of_a_module_is_its_weights(model, tmp_path):
     after = load_file(tmp_path / "out")
     assert np.array_equal(after["fc2.weight_orig"], np.where(mask, tensors["fc2.weight_orig"], 0))
     assert np.array_equal(after["fc2.weight_mask"], mask)
+    for name in ("fc2.weight_mask", "fc2.weight_orig"):
+        with pytest.raises(InvalidSpecError, match=f"{name} of .* belongs to the parameter fc2.weight: give that name"):
+            save_masked(path, {name: mask}, tmp_path / "out", force=True)
     with pytest.raises(InvalidSpecError, match=r"two names mean fc2.weight of .*: give one mask for each"):
         save_masked(path, {"fc2": mask, "fc2.weight": mask}, tmp_path / "out", force=True)
 
@@ -90,6 +93,9 @@ def test_masks_of_biases_are_passed_over_in_files_of_others(tmp_path):
     save_file(tensors, tmp_path / "model")
     assert [*load_masks(tmp_path / "model")] == ["fc.weight"]
     assert load(tmp_path / "model").edges == load_all(tmp_path / "model")[0].edges == 4
+    save_file(tensors | {"conv.weight_mask": np.ones((2, 3, 4), np.float32)}, tmp_path / "model")  # a Conv1d's
+    with pytest.raises(FileFormatError, match=r"the mask of conv.weight is F32 of shape \[2, 3, 4\]"):
+        load_masks(tmp_path / "model")
     about = {"topokit.kind": "masks", "topokit.schema": "1", "names": '["fc.weight", "fc.bias"]'}
     save_file(tensors, tmp_path / "ours", about)
     with pytest.raises(FileFormatError, match=r"the mask of fc.bias is F32 of shape \[3\]"):

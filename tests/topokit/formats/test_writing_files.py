@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import threading
+from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -66,6 +68,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
+from unittest.mock import Mock
 from topokit.errors import TopokitError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, save, save_masks
@@ -243,6 +246,17 @@ def test_an_old_folder_that_cannot_be_removed_fails_no_save_that_is_in_place(tmp
     monkeypatch.setattr(shutil, "rmtree", fail)
     save(OTHER, tmp_path / "net", to="tsv", force=True)
     assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
+
+
+def test_an_empty_folder_is_filled_or_stays(tmp_path, monkeypatch):
+    (tmp_path / "net").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", Mock(side_effect=OSError(ENOSPC, "No space left on device")))
+        with pytest.raises(TopokitError, match="No space left"):
+            save(NET, tmp_path / "net", to="tsv")
+    assert not any((tmp_path / "net").iterdir())
+    save(NET, tmp_path / "net", to="tsv")
+    assert fingerprint(load(tmp_path / "net")) == fingerprint(NET)
 
 
 def test_files_and_folders_do_not_take_each_others_place(tmp_path):
