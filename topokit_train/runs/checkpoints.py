@@ -46,6 +46,10 @@ TOPOLOGY = ("layer.", "topology.")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
+class DamagedCheckpointError(FileFormatError):
+    """A checkpoint whose contents are not what was written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What a run was started with; it is continued with the same.
@@ -148,8 +152,10 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        FileFormatError: damaged, of a later release, or no checkpoint.
+        DamagedCheckpointError: its contents are not what was written.
+        FileFormatError: of a later release, or no checkpoint.
     """
+    kind: type[FileFormatError] = DamagedCheckpointError
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -158,6 +164,7 @@ def load(path: Path) -> Checkpoint:
             raise FileFormatError(f"{path} is no checkpoint, or one of a later release of topokit")
         if metadata.pop("sha256", None) != _digest(tensors, metadata):
             raise ValueError("its contents do not match their SHA-256")
+        kind = FileFormatError
         state = json.loads(metadata["state"])
         origin = state["origin"]
         return Checkpoint(
@@ -172,7 +179,7 @@ def load(path: Path) -> Checkpoint:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise FileFormatError(
+        raise kind(
             f"{path} is damaged ({reason}): start the run again with --force, or a sweep's with --retry"
         ) from None
 

@@ -77,11 +77,18 @@ class RunFolder:
 
     def __init__(self, path: Path | None, name: str):
         self.path, self._made = made_folder(path, name)
-        while (lock := self._held()) is None:  # who held the folder has removed it, as nothing came of its run
-            self._made += made_folder(self.path, name)[1]
-        self._lock = lock
+        self._lock = self._held_at_last(name)
         for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
             part.unlink()
+
+    def _held_at_last(self, name: str) -> int:
+        for _ in range(TRIES):
+            lock = self._held()
+            if lock is not None:
+                return lock
+            time.sleep(PAUSE)  # who held the folder has removed it, as nothing came of its run
+            self._made += made_folder(self.path, name)[1]
+        raise TopokitError(f"cannot use {self.path} as a run's folder: no lock stays there; choose another --run")
 
     def _held(self) -> int | None:
         """The lock file, open and locked; None where it is no longer the one in the folder."""

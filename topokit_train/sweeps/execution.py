@@ -124,7 +124,10 @@ class _Execution:
                 self.tell(task.runs, State.FINISHED, State.FAILED)
 
     def forget_starts(self) -> None:
-        """Count no start of runs that are ended from outside: by Ctrl-C, a full disk or a scheduler that is gone."""
+        """Count no start of runs that are ended from outside: by Ctrl-C, a full disk or a scheduler that is gone.
+
+        What a cluster's workers still do has not ended.
+        """
         for task, starts in self._under_way:
             for run in task.runs:
                 if self.folder.state(run.name) is State.WAITING and self.folder.starts([run]) > starts[run.name]:

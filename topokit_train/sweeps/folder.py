@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import takewhile
@@ -11,7 +12,7 @@ from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit_train.json_files import read_json, write_json
-from topokit_train.runs.folder import CHECKPOINT, LOCK, METRICS, RESULT, is_held
+from topokit_train.runs.folder import CHECKPOINT, CONFIG, LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
 
@@ -149,13 +150,14 @@ class SweepFolder:
         return sum(place.stat().st_size for place in places if place.exists())
 
     def forget_start(self, name: str) -> None:
-        """Let the latest start of a run count for nothing: what ended it was no fault of the run."""
+        """Let the latest start of a run count for nothing, where that can be written: its end was no fault of it."""
         place = self.run(name) / STARTS
-        place.write_text("".join(place.read_text().splitlines(keepends=True)[:-1]))
+        with suppress(OSError):
+            place.write_text("".join(place.read_text().splitlines(keepends=True)[:-1]))
 
     def forget_failure(self, name: str) -> None:
         """Let a failed run be tried again, from its last checkpoint; from the beginning where that is damaged."""
-        from topokit_train.runs.checkpoints import load
+        from topokit_train.runs.checkpoints import DamagedCheckpointError, load
 
         for file in (ERROR, STARTS):
             (self.run(name) / file).unlink(missing_ok=True)
@@ -163,8 +165,11 @@ class SweepFolder:
         try:
             if checkpoint.exists():
                 load(checkpoint)
-        except FileFormatError:
-            checkpoint.unlink()
+        except DamagedCheckpointError:
+            for file in (CHECKPOINT, CONFIG, METRICS):
+                (self.run(name) / file).unlink(missing_ok=True)
+        except FileFormatError:  # of a later release, which can go on with it
+            return
 
 
 def count_start(folder: Path) -> int:

@@ -16,7 +16,7 @@ from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
-from topokit_train.sweeps.wirings import DENSE, Pruned, Wiring
+from topokit_train.sweeps.wirings import DENSE, Pruned, Twin, Wiring
 
 Row = dict[str, Any]
 
@@ -92,8 +92,9 @@ def _wiring_row(wirings: Sequence[Wiring], folder: SweepFolder) -> Row:
     row: Row = dict.fromkeys(WIRING)
     row["topology"] = " + ".join(wiring.title for wiring in wirings) or DENSE
     for wiring in wirings:
-        if isinstance(wiring, Pruned):
-            row |= {"pruned_from": wiring.run, "pruned_sparsity": wiring.sparsity}
+        source = wiring.of if isinstance(wiring, Twin) else wiring
+        if isinstance(source, Pruned):
+            row |= {"pruned_from": source.run, "pruned_sparsity": source.sparsity}
     try:
         nets = [net for wiring in wirings for net in wiring.open(folder.runs)]
     except TopokitError:

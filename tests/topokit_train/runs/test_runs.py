@@ -185,6 +185,12 @@ def test_who_waits_for_a_folder_that_is_removed_makes_it_anew(tmp_path, monkeypa
     assert not path.exists()
 
 
+def test_a_lock_that_cannot_be_made_is_no_reason_to_wait_for_ever(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "nowhere" / "lock")
+    with pytest.raises(TopokitError, match="no lock stays there; choose another --run"):
+        RunFolder(tmp_path, "")
+
+
 def test_seeds_with_folders_anywhere_are_trained_together(tmp_path):
     config = TrainConfig(epochs=1, batch_size=500)
     configs = [replace(config, seed=seed) for seed in (5, 2)]

@@ -66,6 +66,23 @@ def test_a_damaged_checkpoint_fails_its_own_run_alone(runs_of, tmp_path):
     assert sweep(runs, tmp_path / "out", quiet=True, retry=True).complete
 
 
+@pytest.mark.parametrize("change", ["damaged", "later"])
+def test_only_a_damaged_checkpoint_is_thrown_away(runs_of, tmp_path, change):
+    runs = runs_of(SEEDS, threads=1)[:1]
+    sweep(runs, tmp_path / "out", quiet=True)
+    folder = SweepFolder(tmp_path / "out").run(runs[0].name)
+    (folder / "result.json").unlink()
+    checkpoint = folder / "checkpoint.safetensors"
+    content = checkpoint.read_bytes()
+    later = content.replace(b'"topokit.schema":"1"', b'"topokit.schema":"9"')
+    assert later != content
+    checkpoint.write_bytes(content[:-100] if change == "damaged" else later)
+    assert sweep(runs, tmp_path / "out", quiet=True).states["failed"] == 1
+    again = sweep(runs, tmp_path / "out", quiet=True, retry=True)
+    assert again.complete == (change == "damaged")
+    assert change == "damaged" or checkpoint.read_bytes() == later
+
+
 def test_a_seed_that_died_too_often_leaves_the_others_a_stack(runs_of, tmp_path):
     runs = runs_of(SEEDS, threads=1)
     folder = SweepFolder(tmp_path / "out")

@@ -75,7 +75,9 @@ def _kills(tables: Tables) -> list[Finding]:
     for (model, dataset, epochs), recipes in by_network.items():
         paper, modern = recipes.get("paper", {}), recipes.get("modern", {})
         pairs = sorted(paper.keys() & modern.keys())
+        name = f"{NAMES.get(model, model)} on {NAMES.get(dataset, dataset)}, {epochs} epochs"
         if not pairs:
+            findings += [Finding(where=name, missing="both recipes, but on no mask in common")] * bool(paper and modern)
             continue
         hits, others = (sum(dead[pair] for pair in pairs) for dead in (paper, modern))
         more, differ = _votes((pair[-1], paper[pair] - modern[pair]) for pair in pairs)
@@ -88,7 +90,6 @@ def _kills(tables: Tables) -> list[Finding]:
             p_fails=mostly(more, differ, "less"),
             is_share=True,
         )
-        name = f"{NAMES.get(model, model)} on {NAMES.get(dataset, dataset)}, {epochs} epochs"
         findings += of_greatest(name, [headline], smallest, smallest)
     return findings
 
