@@ -21,6 +21,7 @@ from topokit.layered import BY_CHANNEL, Layered
 from topokit.spec import network
 from topokit.topology import Topology
 
+_UNNAMED = "its layers have these names; without them they take any slots that fit: `topokit convert FILE net.npz`"
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
 
@@ -154,7 +155,7 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     """Which parameters of a model take which layers of a topology; the others stay dense.
 
     Each layer takes the first slot that it fits (see `readings`) after the slot of the layer before it. Where the
-    topology knows the parameters' names, as one of masks or of weights does, these slots are taken if they fit.
+    topology knows the parameters' names, as one of masks or of weights does, and all are slots, they say which.
 
     Args:
         net: any layered graph.
@@ -172,6 +173,9 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
     """
     layers = list(pairwise(net.widths))
     if _says_which(net, slots):
+        for i, (name, layer) in enumerate(zip(net.names, layers, strict=True)):
+            if layer not in readings(slots[name]):
+                raise InvalidSpecError(f"{_no_slot(net, i, {name: slots[name]})}; {_UNNAMED}")
         return {name: i for i, name in enumerate(net.names)}
     filled: dict[str, int] = {}
     left = iter(slots.items())
@@ -184,9 +188,8 @@ def fill_slots(net: Layered, slots: Mapping[str, Sequence[int]]) -> dict[str, in
 
 
 def _says_which(net: Layered, slots: Mapping[str, Sequence[int]]) -> bool:
-    """Whether the names of a topology's layers are those of slots that they fit."""
-    named = zip(net.names, pairwise(net.widths), strict=True) if net.names else ()
-    return bool(net.names) and all(name in slots and layer in readings(slots[name]) for name, layer in named)
+    """Whether a topology's layers have names, all of which are slots."""
+    return bool(net.names) and set(net.names) <= set(slots)
 
 
 def fill_all(nets: Sequence[Layered], slots: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
+from os import PathLike
 from reprlib import repr as shortened
 from typing import Any, ClassVar
 
@@ -166,7 +167,8 @@ def _number(value: object, what: str) -> Fraction:
 def network(value: object, what: str) -> Layered:
     """`value` if it is a network that can be read, or InvalidSpecError."""
     if not isinstance(value, Layered):
-        raise InvalidSpecError(f"{what} must be a topology, not {type(value).__name__}")
+        advice = ": topokit.load gives that of a file" if isinstance(value, str | PathLike) else ""
+        raise InvalidSpecError(f"{what} must be a topology, not {type(value).__name__}{advice}")
     return value
 
 

@@ -75,6 +75,6 @@ def command(
         figure = draw(net, style=style, beside=others, trace=trace, rows=rows, image=image)
     save_figure(figure, output, force=force)
     if as_json:
-        render.as_json({"figure": str(output), **render.describe(net, source.label, None)})
+        render.as_json({"figure": str(output), "topology": source.label, **render.describe(net, source.file, None)})
     else:
         click.echo(f"{output}: {net.summary()}")

@@ -35,15 +35,16 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
 
     net = source.open()
     render.notes(net)
-    about = render.describe(net, source.label, fingerprint(net) if wanted or isinstance(net, Topology) else None)
+    about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
+        about["topology"] = source.label
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
     render.table(
         [
-            ("file", about["file"] or "(not saved)"),
+            ("file", source.label or "(not saved)"),
             ("family", about["family"] or "(unknown)"),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),

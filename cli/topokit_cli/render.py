@@ -65,7 +65,7 @@ def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
         yield show
 
 
-def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:
+def describe(net: Layered, file: Path | None, fingerprint: str | None) -> dict[str, Any]:
     """The JSON object of `build` and `info`."""
     from topokit.measures.density import density
 

@@ -57,7 +57,8 @@ def command(
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
         )
-        render.as_json({"file": source.label, "fingerprint": computed, **report.to_json()})
+        file = str(source.file) if source.file else None
+        render.as_json({"file": file, "topology": source.label, "fingerprint": computed, **report.to_json()})
     else:
         click.echo(f"{source.label or 'topology'}: {net.summary()}")
         click.echo(str(report))

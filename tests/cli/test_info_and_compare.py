@@ -162,7 +162,8 @@ def test_what_is_made_of_a_file_is_not_called_by_its_name(topokit, options, labe
     assert topokit("verify", "net", *options).out.splitlines()[0].startswith(f"{label}: ")
     assert topokit("info", "net", *options).out.splitlines()[0] == f"file           {label}"
     for command in (("verify", "net"), ("info", "net"), ("draw", "net", "-o", "net.png")):
-        assert topokit(*command, *options, "--json").json["file"] == label
+        told = topokit(*command, *options, "--json").json
+        assert (told["file"], told["topology"]) == ("net", label)
 
 
 def test_each_of_several_against_chance(topokit, pruned):

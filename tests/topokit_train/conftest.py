@@ -2,11 +2,13 @@
 
 import json
 from contextlib import nullcontext
+from math import prod
 
 import pytest
 
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
+from topokit_train.datasets.idx import FILES
 from topokit_train.machine import cpu_threads
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, train
@@ -67,3 +69,17 @@ def told(folder):
     assert result.pop("run") == str(folder)
     assert result.pop("train_seconds") > 0
     return rows, result
+
+
+@pytest.fixture(scope="session")
+def make_idx():
+    """Write an IDX folder of a few images, all as bright as is said."""
+
+    def make(folder, brightness):
+        folder.mkdir(exist_ok=True)
+        for name, shape in zip(FILES, [(40, 28, 28), (40,), (20, 28, 28), (20,)], strict=True):
+            header = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
+            values = [brightness] * prod(shape) if len(shape) > 1 else [i % 10 for i in range(*shape)]
+            (folder / name).write_bytes(header + bytes(values))
+
+    return make

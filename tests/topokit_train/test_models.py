@@ -50,7 +50,7 @@ def test_lenet_300_100_has_its_published_shape():
 
 @pytest.mark.parametrize("wiring", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
 def test_the_name_of_a_file_is_no_topology(wiring):
-    with pytest.raises(InvalidSpecError, match=r"a topology is wanted, not .*topokit\.load"):
+    with pytest.raises(InvalidSpecError, match="a wiring must be a topology, not "):
         build_model("lenet-300-100", wiring, image=(1, 28, 28), classes=10)
 
 

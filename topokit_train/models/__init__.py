@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from reprlib import repr as shortened
 
 from topokit._registry import Registry
-from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
+from topokit.spec import network
 
 Slots = dict[str, tuple[int, ...]]
 """Parameter name -> its shape, in the order in which the data pass them: (out, in) of a linear layer, or
@@ -70,10 +69,5 @@ def as_sequence(wiring: Wiring) -> tuple[Layered, ...]:
     Raises:
         InvalidSpecError: something else than topologies, such as the name of a file.
     """
-    nets = (wiring,) if isinstance(wiring, Layered | str | PathLike) else tuple(wiring or ())
-    for net in nets:
-        if not isinstance(net, Layered):
-            raise InvalidSpecError(
-                f"a topology is wanted, not {shortened(net)}: topokit.load(FILE) gives that of a file"
-            )
-    return nets
+    nets = (wiring,) if isinstance(wiring, Layered | str | PathLike) else wiring or ()
+    return tuple(network(net, "a wiring") for net in nets)

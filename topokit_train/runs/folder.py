@@ -77,20 +77,21 @@ class RunFolder:
 
     def __init__(self, path: Path | None, name: str):
         self.path, self._made = made_folder(path, name)
-        self._lock = self._held_at_last(name)
+        self._lock = self._hold(name)
         for part in self.path.glob(".topokit-*.part"):  # of a process that was killed while it wrote
             part.unlink()
 
-    def _held_at_last(self, name: str) -> int:
+    def _hold(self, name: str) -> int:
+        """The lock file, open and locked, of a folder that stays."""
         for _ in range(TRIES):
-            lock = self._held()
+            lock = self._try_to_hold()
             if lock is not None:
                 return lock
             time.sleep(PAUSE)  # who held the folder has removed it, as nothing came of its run
             self._made += made_folder(self.path, name)[1]
         raise TopokitError(f"cannot use {self.path} as a run's folder: no lock stays there; choose another --run")
 
-    def _held(self) -> int | None:
+    def _try_to_hold(self) -> int | None:
         """The lock file, open and locked; None where it is no longer the one in the folder."""
         try:
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)

@@ -90,8 +90,8 @@ class _Given:
             return layer
         here = "other edges" if isinstance(layer, SparseModule) else "all edges"
         raise InvalidSpecError(
-            f"{self.path}: {name} is sparse there, and has {here} here: give the topology that it was trained with; "
-            f"a checkpoint holds it (--topology {self.path})"
+            f"{self.path}: {name} is sparse there, and has {here} here: give the topology that it was trained with, "
+            f"which a checkpoint holds (--topology {self.path}); pruning starts from a dense model's weights"
         )
 
     def _tensor(self, name: str, shape: Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from topokit.errors import TopokitError
 from topokit.formats import load_all
-from topokit_train.datasets import load_dataset
+from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
 from topokit_train.machine import resolve_device
 from topokit_train.models.networks import build_model
 from topokit_train.runs.checkpoints import load, weights_in
@@ -25,8 +25,8 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
     Args:
         run: the run's folder, with its checkpoint.safetensors.
         device: where the network is to live, as the setting `device`.
-        data_dir: where the dataset's files are looked for first, which says what images are like; where None, the
-            folder that the run had.
+        data_dir: where the dataset's files are looked for first, which say what images are like; of idx:FOLDER the
+            folder itself. Where None, the one that the run had.
 
     Returns:
         The network in evaluation mode. Its outputs are the logits, behind a ReLU where the run's are. All of it can
@@ -42,7 +42,10 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
         raise TopokitError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun")
     checkpoint = load(path)
     origin, place = checkpoint.origin, resolve_device(device)
-    dataset = load_dataset(origin.config.dataset, data_dir or origin.config.data_dir)
+    name = origin.config.dataset
+    if data_dir is not None and (kind := split_name(name)[0]) in NEED_FOLDER:
+        name = f"{kind}:{data_dir}"
+    dataset = load_dataset(name, data_dir or origin.config.data_dir)
     model = build_model(
         origin.config.model,
         load_all(path) if checkpoint.fingerprints else None,

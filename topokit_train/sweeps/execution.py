@@ -76,7 +76,9 @@ class _Execution:
     def __init__(self, runs: Iterable[Planned], folder: SweepFolder, told: Told):
         self.runs = {run.name: run for run in runs}
         self.folder, self.told = folder, told
-        self._under_way: list[tuple[Task, dict[str, int]]] = []  # with how often their runs had been begun before
+        self._under_way: dict[
+            Future[None], tuple[Task, dict[str, int]]
+        ] = {}  # and how often its runs were begun before
         states = {name: folder.state(name) for name in self.runs}
         self.known = {name: state if state.ended else State.WAITING for name, state in states.items()}
 
@@ -100,7 +102,6 @@ class _Execution:
             Whether there is a task whose worker died before it began; all others are given out again.
         """
         blocked, tasks = list(runs), list[Task]()
-        under_way: dict[Future[None], tuple[Task, dict[str, int]]] = {}
         lost = False
         while True:
             ready = due(blocked, self.folder)
@@ -109,18 +110,20 @@ class _Execution:
             tasks += tasks_of(ready, self.folder)
             next_ones, tasks = (tasks[:1], tasks[1:]) if executor is None else (tasks, [])
             for task in next_ones:
-                given = task, {run.name: self.folder.starts([run]) for run in task.runs}
-                self._under_way.append(given)
-                under_way[executor.submit(task) if executor else _done_here(task)] = given
-            if not under_way:
+                starts = {run.name: self.folder.starts([run]) for run in task.runs}
+                future: Future[None] = executor.submit(task) if executor else Future()
+                self._under_way[future] = task, starts
+                if executor is None:
+                    _do_here(task, future)
+            if not self._under_way:
                 return lost
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                task, starts = given = under_way.pop(future)
-                if _is_lost(future):
+            for future in wait(self._under_way, return_when=FIRST_COMPLETED).done:
+                is_lost = _is_lost(future)
+                task, starts = self._under_way.pop(future)
+                if is_lost:
                     begun = self.folder.starts(task.runs) > sum(starts.values())
                     blocked += task.runs if begun else ()
                     lost = lost or not begun
-                self._under_way.remove(given)
                 self.tell(task.runs, State.FINISHED, State.FAILED)
 
     def forget_starts(self) -> None:
@@ -128,22 +131,20 @@ class _Execution:
 
         What a cluster's workers still do has not ended.
         """
-        for task, starts in self._under_way:
+        for task, starts in self._under_way.values():
             for run in task.runs:
                 if self.folder.state(run.name) is State.WAITING and self.folder.starts([run]) > starts[run.name]:
                     self.folder.forget_start(run.name)
         self._under_way.clear()
 
 
-def _done_here(task: Task) -> Future[None]:
-    """What an executor would give: errors of any kind are kept for whoever asks for the result."""
-    future: Future[None] = Future()
+def _do_here(task: Task, future: Future[None]) -> None:
+    """Do what an executor would: errors of any kind are kept for whoever asks for the result."""
     try:
         task()
         future.set_result(None)
     except Exception as error:
         future.set_exception(error)
-    return future
 
 
 def _is_lost(future: Future[None]) -> bool:

@@ -72,6 +72,18 @@ def test_each_of_several_seeds_has_its_own_network(tmp_path):
         )
 
 
+def test_a_run_and_its_images_may_have_been_moved(tmp_path, make_idx):
+    make_idx(tmp_path / "data", 1)
+    config = TrainConfig(dataset=f"idx:{tmp_path / 'data'}", epochs=1, batch_size=20)
+    train(config, None, run=tmp_path / "run")
+    images = torch.ones(3, 1, 28, 28)
+    logits = load_run(tmp_path / "run")(images)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(TopokitError, match="data holds no"):
+        load_run(tmp_path / "run")
+    assert torch.equal(load_run(tmp_path / "run", data_dir=tmp_path / "moved")(images), logits)
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(TopokitError, match=r"holds no checkpoint\.safetensors: give the folder of a run"):
         load_run(tmp_path)

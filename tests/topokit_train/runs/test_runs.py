@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -173,12 +174,17 @@ def test_who_only_looks_at_a_lock_keeps_nobody_out(tmp_path):
 
 
 def test_who_waits_for_a_folder_that_is_removed_makes_it_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("topokit_train.runs.folder.PAUSE", 0.1)
-    path, later = tmp_path / "run", []
+    path, later, waits = tmp_path / "run", [], threading.Event()
+
+    def sleep(_):
+        waits.set()
+        time.sleep(0.1)  # ten of them are time enough to leave the folder
+
+    monkeypatch.setattr("topokit_train.runs.folder.time", SimpleNamespace(sleep=sleep))
     with RunFolder(path, ""):
         waiting = threading.Thread(target=lambda: later.append(RunFolder(path, "")))
         waiting.start()
-        time.sleep(0.05)
+        assert waits.wait(60)
     waiting.join()
     with later[0], pytest.raises(TopokitError, match="another process trains in it"):
         RunFolder(path, "")
