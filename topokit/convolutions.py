@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,61 +83,51 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
     return matrices
 
 
-def fits(layer: tuple[int, int], shape: Shape, before: Shape | None = None) -> bool:
-    """Whether a layer can be the mask of a weight, by channel or by weight.
+def readings(shape: Shape, groups: int = 1, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
+    """List the (sources, targets) of the layers that can be the mask of a weight.
+
+    A linear weight takes a layer of its inputs. A convolution's takes one by channel, whose edges are whole filters,
+    or one by weight.
 
     Args:
-        layer: (sources, targets).
-        shape: of the weight, (out, in) or (out, in, rows, columns).
-        before: shape of the weight whose outputs this one reads, if it has a layer too: where that is a
-            convolution, a source of a linear layer may be a channel.
+        shape: of the weight: (out, in), or (out, in / groups, rows, columns).
+        groups: of a convolution.
+        before: shape of the weight whose outputs this one reads, if that has a layer too. If it is a convolution, a
+            linear weight also takes a layer of its channels, each of which is several neighbouring inputs.
+
+    >>> readings((300, 784)), readings((50, 20, 5, 5)), readings((384, 2450), before=(50, 20, 5, 5))
+    (((784, 300),), ((20, 50), (500, 50)), ((2450, 384), (50, 384)))
     """
-    sources, targets = layer
-    own = {math.prod(shape[1:]), shape[1] if len(shape) == 4 else sources_after(before, shape)}
-    return targets == shape[0] and sources in own
+    out, into, *filters = shape
+    into *= groups
+    flattened = not filters and before is not None and len(before) > 2 and into % before[0] == 0
+    sources = (into, into * math.prod(filters), *([before[0]] if flattened and before else ()))
+    return tuple(dict.fromkeys((count, out) for count in sources))
 
 
-def as_mask(edges: Mask, shape: Shape, before: Shape | None = None) -> Mask | None:
-    """The mask of a weight that has the edges of a layer; None where the layer does not fit the weight.
-
-    Args:
-        edges: shape (targets, sources).
-        shape: of the weight, see `fits`.
-        before: see `fits`.
-    """
-    targets, sources = edges.shape
-    if not fits((sources, targets), shape, before):
-        return None
-    if sources == math.prod(shape[1:]):
-        return edges.reshape(shape)
-    if len(shape) == 4:
-        return np.broadcast_to(edges[:, :, None, None], shape).copy()
-    return edges.repeat(shape[1] // sources, axis=1)
-
-
-def first_fit(widths: Sequence[int], shapes: Mapping[str, Shape]) -> list[str]:
-    """For each layer the first weight that it fits, after that of the layer before it.
+def as_mask(edges: Mask, shape: Shape, groups: int = 1) -> Mask:
+    """Return the mask of a weight that has the edges of a layer.
 
     Args:
-        widths: of a topology's node layers.
-        shapes: parameter name -> shape, in the order of the model.
+        edges: shape (targets, sources) of one of the weight's `readings`.
+        shape: of the weight.
+        groups: of a convolution.
 
     Raises:
-        InvalidSpecError: names the layer that finds none.
+        InvalidSpecError: an edge joins two groups.
     """
-    names: list[str] = []
-    left = iter(shapes.items())
-    for i, layer in enumerate(pairwise(widths)):
-        before = shapes[names[-1]] if names else None
-        name = next((name for name, shape in left if fits(layer, shape, before)), None)
-        if name is None:
-            held = ", ".join(f"{name} {shown(shape)}" for name, shape in shapes.items()) or "none"
-            raise InvalidSpecError(
-                f"layer {i} joins {layer[0]} to {layer[1]} nodes, and no weight is left that it fits ({held}): "
-                "crop the topology, or name the weights in order"
-            )
-        names.append(name)
-    return names
+    inputs = math.prod(shape[1:]) * groups
+    edges = edges.repeat(inputs // edges.shape[1], axis=1)  # a channel is all of its weights or features
+    if groups == 1:
+        return edges.reshape(shape)
+    blocks = edges.reshape(groups, shape[0] // groups, groups, -1)
+    own = np.einsum("gtgi->gti", blocks)
+    if np.count_nonzero(own) < np.count_nonzero(edges):
+        raise InvalidSpecError(
+            f"an edge joins two of the convolution's {groups} groups: each output channel takes inputs of its own "
+            f"group alone, so a layer must be {groups} blocks of {shape[1]} -> {shape[0] // groups} channels"
+        )
+    return own.reshape(shape)
 
 
 def shown(shape: Shape) -> str:

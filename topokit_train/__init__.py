@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topokit_train.config import TrainConfig
-    from topokit_train.custom_masks import apply_masks
+    from topokit_train.conversion import apply_masks, dense_state_dict, densify, parameter_groups, report, sparsify
     from topokit_train.layers.convolution import SparseConv2d
-    from topokit_train.layers.linear import SparseLinear, sparsify
-    from topokit_train.layers.sparse import dense_state_dict
+    from topokit_train.layers.linear import SparseLinear
     from topokit_train.runs.loading import load_run
     from topokit_train.runs.train import train
     from topokit_train.weights import read_weights
@@ -23,8 +22,11 @@ __all__ = [
     "TrainConfig",
     "apply_masks",
     "dense_state_dict",
+    "densify",
     "load_run",
+    "parameter_groups",
     "read_weights",
+    "report",
     "sparsify",
     "train",
 ]
@@ -33,11 +35,14 @@ _PLACES = {
     "SparseConv2d": "topokit_train.layers.convolution",
     "SparseLinear": "topokit_train.layers.linear",
     "TrainConfig": "topokit_train.config",
-    "apply_masks": "topokit_train.custom_masks",
-    "dense_state_dict": "topokit_train.layers.sparse",
+    "apply_masks": "topokit_train.conversion",
+    "dense_state_dict": "topokit_train.conversion",
+    "densify": "topokit_train.conversion",
     "load_run": "topokit_train.runs.loading",
+    "parameter_groups": "topokit_train.conversion",
     "read_weights": "topokit_train.weights",
-    "sparsify": "topokit_train.layers.linear",
+    "report": "topokit_train.conversion",
+    "sparsify": "topokit_train.conversion",
     "train": "topokit_train.runs.train",
 }
 

@@ -1,8 +1,9 @@
-"""The first weights of a model, where they are not by the real fan-in, and which of its parameters are weights."""
+"""The first weights of a model, and which of its parameters are weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,33 @@ def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]
 def is_convolution(module: nn.Module) -> bool:
     """Whether a module is a convolution, dense or sparse."""
     return hasattr(module, "kernel_size")
+
+
+@torch.no_grad()
+def draw_by_fan_in(
+    model: nn.Module, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+) -> None:
+    """Draw all weights of a model from normal distributions of variance 2 / fan-in; all biases become 0.
+
+    The fan-in counts the weights that are really there. The draws are made on the CPU in float32, layer after layer
+    and in canonical order, so a seed gives one network under every kernel and device.
+
+    Args:
+        model: one network; its dense layers may be on the meta device, which they leave.
+        device: where it lives.
+        generator: a CPU generator; torch's global one if omitted.
+
+    Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
+    """
+    for module in list(model.modules()):
+        if isinstance(module, SparseModule):
+            module.reset_parameters(generator)
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            module.to_empty(device=device)
+            weight = torch.randn(*module.weight.shape, generator=generator, dtype=torch.float32, device="cpu")
+            module.weight.copy_(weight * (2 / prod(module.weight.shape[1:])) ** 0.5)
+            if module.bias is not None:
+                module.bias.zero_()
 
 
 @torch.no_grad()

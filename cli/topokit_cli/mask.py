@@ -108,10 +108,10 @@ def _is_of_masks(source: TopologySource, file: Path) -> bool:
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
     """The parameters of a model that a topology's layers fill, and their shapes, in the order of the layers."""
-    from topokit.masking import fill_slots
+    from topokit.placement import Weight, place
     from topokit_train.models import MNIST, slots
 
     channels, rows, columns = image or MNIST
     table = slots(model, widths=net.widths, image=(channels, rows, columns))
-    filled = fill_slots(net, table)
-    return {name: table[name] for name in sorted(filled, key=lambda name: filled[name])}
+    filled = place([net], {name: Weight(shape) for name, shape in table.items()})
+    return {name: table[name] for name in sorted(filled, key=lambda name: filled[name].layer)}

@@ -91,7 +91,7 @@ def test_pairs_of_prune_are_weights_and_their_masks():
         tk.extract({"fc": np.eye(2)}, rule="mask")
     with pytest.raises(InvalidGraphError, match=r"shape 2 x 1, but its weights have 2 x 2"):
         tk.extract({**beside, "fc.weight_mask": np.ones((2, 1))})
-    with pytest.raises(InvalidGraphError, match="other values than 0 and 1"):
+    with pytest.raises(InvalidGraphError, match="values other than 0 and 1"):
         tk.extract({"fc.weight": np.ones((2, 2)), "fc.weight_mask": np.full((2, 2), 2)})
 
 

@@ -1,4 +1,4 @@
-"""Masks are the layers' matrices, transposed; slots are filled by shape, in order."""
+"""Masks are the layers' matrices, transposed."""
 
 from itertools import pairwise
 from types import SimpleNamespace
@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
-from topokit.masking import fill_all, fill_slots, from_masks, masks
+from topokit.masking import from_masks, masks
 from topokit.topology import Topology, fingerprint
-
-LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
 
 
 def complete(*widths):
@@ -82,59 +80,9 @@ def test_what_is_no_mask(given, said):
         from_masks(given)
 
 
-@pytest.mark.parametrize(
-    ("widths", "slots", "filled"),
-    [
-        ((784, 300, 100), LENET, {"fc1.weight": 0, "fc2.weight": 1}),
-        ((784, 300, 100, 10), LENET, {"fc1.weight": 0, "fc2.weight": 1, "fc3.weight": 2}),
-        ((300, 100), LENET, {"fc2.weight": 0}),
-        ((100, 10), LENET, {"fc3.weight": 0}),
-        ((6, 6, 6), {"a": (6, 6), "b": (6, 6), "c": (6, 6)}, {"a": 0, "b": 1}),
-        ((5, 6, 7), {"a": (6, 5), "b": (6, 6), "c": (7, 6)}, {"a": 0, "c": 1}),
-    ],
-)
-def test_layers_take_the_slots_of_their_shape_in_order(widths, slots, filled):
-    assert fill_slots(complete(*widths), slots) == filled
-
-
-@pytest.mark.parametrize(
-    ("widths", "layer", "advice"),
-    [
-        ((800, 300, 100), 0, "--crop 784,300,100 fits"),
-        ((784, 300, 101), 1, "--crop 784,300,100 fits"),
-        (
-            (64, 300, 100),
-            0,
-            "it needs 784 inputs; `topokit fit --widths 784,300,100 --density 1` proposes such networks",
-        ),
-        ((784, 320, 100, 10), 0, "--crop 784,300,100,10 fits"),
-        ((300, 200), 0, "--crop 300,100 fits"),
-        ((100, 784), 0, "--crop 100,10 fits"),
-        ((64, 64, 64), 0, "no crop of it fits: choose other widths, such as `topokit fit` proposes"),
-        ((784, 300, 100, 10, 10), 3, "no crop of it fits: choose other widths, such as `topokit fit` proposes"),
-        ((784, 784), 0, "--crop 784,300 fits"),
-    ],
-)
-def test_a_layer_without_a_slot_says_which_crop_would_fit(widths, layer, advice):
-    with pytest.raises(InvalidSpecError) as raised:
-        fill_slots(complete(*widths), LENET)
-    message = str(raised.value)
-    assert f"layer {layer} joins {widths[layer]} to {widths[layer + 1]} nodes" in message
-    assert "fc1.weight 784 to 300, fc2.weight 300 to 100, fc3.weight 100 to 10" in message
-    assert message.endswith(advice)
-
-
-def test_fit_is_not_asked_for_a_network_without_edges():
-    with pytest.raises(InvalidSpecError, match=r"it needs 784 inputs$"):
-        fill_slots(Topology.from_dense([np.zeros((64, 300)), np.zeros((300, 100))]), LENET)
-
-
 def test_a_files_name_is_no_topology():
     with pytest.raises(InvalidSpecError, match="what is made masks of must be a topology, not str"):
         masks("net.safetensors", ["fc1.weight"])
-    for nets in ("net.safetensors", ["net.safetensors"]):
-        with pytest.raises(InvalidSpecError, match="a wiring must be a topology, not str"):
-            fill_all(nets, LENET)
 
 
 @pytest.mark.parametrize("given", ["masks.safetensors", complete(2, 2)])
@@ -146,8 +94,3 @@ def test_masks_are_a_dictionary(given):
 def test_a_topology_of_masks_knows_their_names():
     made = {"conv.weight": np.ones((3, 2, 5, 5)), "fc.weight": np.ones((4, 12))}
     assert from_masks(made).names == ("conv.weight", "fc.weight")
-
-
-def test_a_crop_is_of_slots_that_follow_each_other():
-    with pytest.raises(InvalidSpecError, match="no crop"):
-        fill_slots(complete(9, 9, 9), {"a": (5, 4), "b": (3, 2)})

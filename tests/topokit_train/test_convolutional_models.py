@@ -13,7 +13,7 @@ from torch.nn import functional
 import topokit as tk
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import load_all
-from topokit.masking import fill_all, wirings
+from topokit.masking import wirings
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.kernels import KERNELS
@@ -150,10 +150,10 @@ def test_each_topology_fills_the_slots_that_it_fits():
     [
         (
             [CONV2, CONV2],
-            r"layer 0 joins 500 to 50 nodes, and no slot is left for it \(conv1.weight 1 to 20 or 25 to 20",
+            r"layer 0 is 500 -> 50, but no remaining weight has that shape \(conv1.weight 1 -> 20 or 25 -> 20",
         ),
-        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 to 384.*--crop 200,384 fits"),
-        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: choose other widths"),
+        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop it to 200,384"),
+        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits either: choose other widths"),
     ],
 )
 def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
@@ -254,21 +254,11 @@ def test_masks_fill_the_slots_of_their_names(tmp_path):
 
 
 def test_names_say_which_of_two_equal_slots():
-    mask = np.eye(6, dtype=bool)
     square = tk.RadixNet(radices=[(2, 3)])  # 6-6-6
-    (net,) = wirings({"fc2.weight": mask})
+    (net,) = wirings({"fc2.weight": np.eye(6, dtype=bool)})
     model = build_model("mlp", square, image=(1, 2, 3), classes=6)
     assert isinstance(model.fc1, SparseLinear)
-    table = {f"fc{k}.weight": (6, 6) for k in (1, 2, 3)}
-    assert fill_all([net], table) == {"fc2.weight": (0, 0)}
-    (first,) = wirings({"fc1.weight": mask})
-    unnamed = tk.RadixNet(radices=[(6,)])  # takes what is left, though it comes first
-    assert fill_all([unnamed, first], table) == {"fc1.weight": (1, 0), "fc2.weight": (0, 0)}
-    (elsewhere,) = wirings({"0.weight": mask})  # of no slot here: it does not come first
-    assert fill_all([unnamed, elsewhere], table) == {"fc1.weight": (0, 0), "fc2.weight": (1, 0)}
-    said = r"joins 6 to 6 nodes, and no slot is left for it \(fc2.weight 7 to 5.*its layers have these names"
-    with pytest.raises(InvalidSpecError, match=said):
-        fill_all([net], {"fc1.weight": (6, 6), "fc2.weight": (5, 7)})
+    again = build_model("mlp", net, image=(1, 2, 3), classes=6)
 
 
 def test_without_a_topology_a_convolutional_model_asks_for_one():

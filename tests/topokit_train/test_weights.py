@@ -16,7 +16,7 @@ from topokit import csr
 from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.formats import as_tensors
-from topokit_train import TrainConfig, apply_masks, read_weights, sparsify, train
+from topokit_train import TrainConfig, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.pruning.config import PruneConfig
@@ -125,7 +125,7 @@ def test_a_sparse_convolution_has_the_shape_of_the_models(widths, conv, tmp_path
     assert tk.extract(weights, layers=["conv1", "conv2"], conv="channel").widths == (1, 20, 50)
     module = nn.ModuleDict({"conv2": nn.Conv2d(20, 50, 5)})
     mask = weights.parts["conv2.weight"].mask()
-    masked = apply_masks(module, {"conv2": mask})["conv2"].weight
+    masked = sparsify(module, {"conv2": mask}, masked=True)["conv2"].weight
     assert np.array_equal(masked.detach().numpy() != 0, mask)
     assert np.array_equal(weights.parts["conv2.weight"].weight() != 0, mask)
 
@@ -151,9 +151,9 @@ def test_a_pruned_model_becomes_a_topology_and_is_the_same_function_on_it(tmp_pa
     for module, theirs in zip(dense.children(), model.children(), strict=True):
         module.weight.data, module.bias.data = theirs.weight_orig.data.clone(), theirs.bias.data.clone()
     assert not torch.allclose(dense(x), logits)
-    masked = apply_masks(dense, net)
+    masked = sparsify(dense, net, masked=True)
     assert torch.equal(masked(x), logits)
-    torch.testing.assert_close(sparsify(Perceptron(), net)(x), apply_masks(Perceptron(), net)(x))
+    torch.testing.assert_close(sparsify(Perceptron(), net)(x), sparsify(Perceptron(), net, masked=True)(x))
     torch.testing.assert_close(sparsify(pruned(Perceptron()), net)(x), logits)
 
 
@@ -168,7 +168,7 @@ def test_a_pruned_convolutional_model_is_kept_as_masks(tmp_path):
     fresh = LeNet()
     for module, theirs in zip(fresh.children(), model.children(), strict=True):
         module.weight.data, module.bias.data = theirs.weight_orig.data.clone(), theirs.bias.data.clone()
-    assert torch.equal(apply_masks(fresh, tk.load_masks(tmp_path / "masks.safetensors"))(x), model(x))
+    assert torch.equal(sparsify(fresh, tk.load_masks(tmp_path / "masks.safetensors"), masked=True)(x), model(x))
 
 
 @pytest.mark.parametrize(

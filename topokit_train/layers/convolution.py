@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
@@ -125,6 +125,22 @@ class SparseConv2d(SparseModule):
     @property
     def dense_shape(self) -> tuple[int, ...]:
         return self.out_channels, self.in_channels, *self.kernel_size
+
+    def dense(self) -> nn.Module:
+        window = self.convolution.window
+        dense = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            stride=window.stride,
+            padding=self.padding,
+            dilation=window.dilation,
+            groups=self.groups,
+            bias=self.bias is not None,
+            padding_mode=self.convolution.padding_mode,
+            device="meta",
+        )
+        return self._handed_to(dense)
 
     def topology_layer(self) -> Layer:
         """The edges as they were given, by channel or by weight, copied. O(size of values)."""

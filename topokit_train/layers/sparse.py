@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,7 @@ class SparseModule(nn.Module):
         self.dense_weights = pattern.shape[0] * pattern.shape[1]  # of the dense layer of the same shape
         self.targets = layer.shape[1]
         self.choice = choice
+        self.source = "layer"  # what `sparsify` took the edges from, for its report
         self._kernel: Kernel[Any] = KERNELS[choice.kernel]
         self._plan: Plan = self._kernel.prepare(pattern).to(like.device)
         self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
@@ -60,26 +63,68 @@ class SparseModule(nn.Module):
         """The name of the kernel it multiplies with."""
         return self._kernel.name
 
-    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw each value from a normal distribution of variance 2 / fan-in; bias 0. O(size of values).
+        """Draw each value, see `draw`, and set each bias to 0.
+
+        Args:
+            generator: a CPU generator; torch's global one if omitted.
+        """
+        self.draw(generator)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def draw(self, generator: torch.Generator | None = None) -> None:
+        """Draw each value from a normal distribution of variance 2 / fan-in. O(size of values).
 
         The fan-in is the number of weights that really reach the target. The draw is made on the CPU in float32
         and in canonical order, so one seed gives one network under every kernel, device and type.
 
         Args:
-            generator: a CPU generator; torch's global one where left out.
+            generator: a CPU generator; torch's global one if omitted.
 
         Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
         """
-        edges = self.topology_layer().indices.astype(np.int64)
-        targets = torch.from_numpy(edges).repeat_interleave(self.weights // max(self.edges, 1))
-        fan_in = torch.bincount(targets, minlength=self.targets).float()
+        targets = self._canonical_targets()
         canonical = torch.randn(self.weights, generator=generator, dtype=torch.float32, device="cpu")
-        canonical *= (2 / fan_in).sqrt()[targets]
+        canonical *= (2 / self.fan_in().float()).sqrt()[targets]
         self.values.copy_(self.from_canonical(canonical.to(self.values)))
+
+    @torch.no_grad()
+    def rescale(self) -> None:
+        """Multiply the values of each target by the square root of the dense fan-in over its real one.
+
+        So its output keeps the variance that it had with all weights, for independent weights and inputs of one
+        variance each. O(size of values).
+        """
+        dense = prod(self.dense_shape[1:])
+        factors = (dense / self.fan_in().clamp(min=1)).sqrt()[self._canonical_targets()]
+        self.values.mul_(self.from_canonical(factors.to(self.values)))
+
+    def fan_in(self) -> Tensor:
+        """Count the weights that reach each target, shape (targets,), int64, on the CPU. O(size of values)."""
+        return torch.bincount(self._canonical_targets(), minlength=self.targets)
+
+    def _canonical_targets(self) -> Tensor:
+        """The target of each weight in canonical order."""
+        targets = torch.from_numpy(self.topology_layer().indices.astype(np.int64))
+        return targets.repeat_interleave(self.weights // max(self.edges, 1))
+
+    @abstractmethod
+    def dense(self) -> nn.Module:
+        """Return a module of torch that computes the same, with weights that are 0 off the edges.
+
+        Raises:
+            TooLargeError: there is not enough free memory.
+        """
+
+    @torch.no_grad()
+    def _handed_to(self, module: nn.Linear | nn.Conv2d) -> nn.Module:
+        """Give a dense module, which is on the meta device, this one's weight and bias."""
+        module.weight = nn.Parameter(self.dense_weight(), requires_grad=self.values.requires_grad)
         if self.bias is not None:
-            self.bias.zero_()
+            module.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
+        return module
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
         """One number per weight, shape (weights,), sorted by source, then target, of a tensor laid out as `values`."""
@@ -155,37 +200,6 @@ class SparseModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-
-
-def dense_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The state_dict that a model would have if all of its sparse layers were dense, with 0 off the edges.
-
-    A model with nn.Linear and nn.Conv2d in place of SparseLinear and SparseConv2d loads it and computes the same;
-    so a sparse model can be exported, to ONNX for example, or handed to whoever has no topokit.
-
-    Args:
-        model: any module.
-
-    Returns:
-        Its state_dict with a `weight` in place of each sparse layer's `values` and `digest`; all else is left as it is.
-
-    Raises:
-        TooLargeError: not enough free memory.
-    """
-    layers = {
-        f"{name}." if name else "": module
-        for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, SparseModule)
-    }
-    dense: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        prefix, _, last = name.rpartition(".")
-        layer = layers.get(f"{prefix}." if prefix else "")
-        if layer is None or last not in ("values", "digest"):
-            dense[name] = tensor
-        elif last == "values":
-            dense[name.removesuffix("values") + "weight"] = layer.dense_weight()
-    return dense
 
 
 def _hex(digest: Tensor) -> str:

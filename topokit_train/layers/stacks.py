@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit.edges import from_edges
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
@@ -147,6 +148,45 @@ def stacked_layer(layer: Layer, copies: int, *, shared: bool) -> Layer:
     target = np.tile(layer.indices, copies) + network * np.uint64(targets)
     shape = (sources if shared else copies * sources, copies * targets)
     return Layer(from_edges(source, target, shape))
+
+
+def stacked(
+    model: nn.Module,
+    copies: int,
+    *,
+    shared: bool,
+    kernel: str | Mapping[str, str],
+    device: torch.device | str,
+    batch: int = BATCH,
+) -> nn.Module:
+    """Replace the layers of a model by stacks of as many, in place; the weights are left for `load_network_states`.
+
+    Args:
+        model: its linear layers, dense or sparse, are its children, in the order in which the data pass them.
+        copies: how many.
+        shared: whether all networks read the same inputs.
+        kernel: a name in KERNELS or "auto", which looks at the whole stack; or such a name for each sparse layer.
+        device: where they live.
+        batch: how many inputs a step has, for the choice of kernels.
+
+    Raises:
+        InvalidSpecError: the model has a convolution.
+    """
+    first = shared
+    for name, layer in model.named_children():
+        if isinstance(layer, SparseLinear):
+            one = kernel if isinstance(kernel, str) else kernel.get(name, "")
+            edges = layer.topology_layer()
+            new: nn.Module = StackedSparse(edges, copies, shared=first, kernel=one, device=device, batch=batch)
+        elif isinstance(layer, nn.Linear):
+            new = StackedLinear(copies, layer.in_features, layer.out_features, shared=first, device=device)
+        elif hasattr(layer, "kernel_size"):
+            raise InvalidSpecError("convolutions are not stacked: train one seed after the other")
+        else:
+            continue
+        setattr(model, name, new)
+        first = False
+    return model
 
 
 def copies_in(model: nn.Module) -> int:

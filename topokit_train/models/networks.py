@@ -1,25 +1,21 @@
-"""The models as torch modules, and build_model, which puts a topology's layers into their slots."""
+"""The models as torch modules, and build_model, which builds one by name and puts topologies on it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from topokit.errors import InvalidSpecError
-from topokit.layered import Layer
-from topokit.masking import fill_all
 from topokit_train.chain import Dense, Link, chain
+from topokit_train.conversion import sparsify
+from topokit_train.initialisation import draw_by_fan_in
 from topokit_train.kernels.base import BATCH
-from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.normalisation import LocalResponseNorm
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in, stacked
 from topokit_train.models import MODELS, Image, Wiring, as_sequence, slots_for
 
 
@@ -144,33 +140,18 @@ def build_model(
     """
     nets = as_sequence(wiring)
     table = slots_for(name, nets, image=image, classes=classes)
-    filled = fill_all(nets, table)
-    layers: dict[str, nn.Module] = {}
-    sparse = partial(SparseLinear, device=device, dtype=torch.float32, generator=generator, batch=batch)
-    for k, (slot, shape) in enumerate(table.items()):
-        layer = slot.removesuffix(".weight")
-        number, i = filled.get(slot, (0, 0))
-        edges = nets[number].layer(i) if slot in filled else None
-        one = kernel if isinstance(kernel, str) else kernel.get(layer, "")
-        if copies > 1:
-            layers[layer] = _stacked(edges, shape, copies, shared and k == 0, one, device, batch)
-        elif edges is None:
-            layers[layer] = _dense(shape, _padding(name, layer, shape), device, generator)
-        elif len(shape) == 2:
-            layers[layer] = sparse(edges, kernel=one)
-        else:
-            layers[layer] = SparseConv2d(
-                edges,
-                shape[1],
-                shape[2:],
-                padding=_padding(name, layer, shape),
-                kernel=one,
-                device=device,
-                dtype=torch.float32,
-                generator=generator,
+    layers = {slot.removesuffix(".weight"): _undrawn(name, slot, shape) for slot, shape in table.items()}
+    model: nn.Module = MODELS[name].module(layers, image)
+    if nets:
+        unused = torch.Generator()  # all weights are drawn together below
+        with torch.device(device):
+            sparsify(
+                model, nets, kernel="csr" if copies > 1 else kernel, init="he", generator=unused, batch=batch
             )
-    module: nn.Module = MODELS[name].module(layers, image)
-    return module.to(device)
+    if copies > 1:
+        return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
+    draw_by_fan_in(model, device, generator)
+    return model.to(device)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -194,38 +175,10 @@ def _dense_size(part: SparseModule) -> int:
     return size // part.copies if isinstance(part, StackedSparse) and not part.shared else size
 
 
-def _padding(name: str, layer: str, shape: Sequence[int]) -> int:
-    padding: int = MODELS[name].convolutions[layer] if len(shape) == 4 else 0
-    return padding
-
-
-def _stacked(
-    edges: Layer | None,
-    shape: Sequence[int],
-    copies: int,
-    shared: bool,
-    kernel: str,
-    device: torch.device | str,
-    batch: int,
-) -> nn.Module:
-    if len(shape) == 4:
-        raise InvalidSpecError("convolutions are not stacked: train one seed after the other")
-    out, into = shape
-    if edges is None:
-        return StackedLinear(copies, into, out, shared=shared, device=device)
-    return StackedSparse(edges, copies, shared=shared, kernel=kernel, device=device, batch=batch)
-
-
-def _dense(
-    shape: Sequence[int], padding: int, device: torch.device | str, generator: torch.Generator | None
-) -> nn.Linear | nn.Conv2d:
+def _undrawn(name: str, slot: str, shape: Sequence[int]) -> nn.Linear | nn.Conv2d:
+    """A dense layer on the meta device: it costs nothing, and a sparse one may take its place."""
     out, into, *filters = shape
-    dense = (  # on meta, which draws nothing of its own
-        nn.Conv2d(into, out, (filters[0], filters[1]), padding=padding, device="meta")
-        if filters
-        else nn.Linear(into, out, device="meta")
-    )
-    weight = torch.randn(*shape, generator=generator, dtype=torch.float32) * (2 / prod(shape[1:])) ** 0.5
-    dense.weight = nn.Parameter(weight.to(device))
-    dense.bias = nn.Parameter(torch.zeros(out, dtype=torch.float32, device=device))
-    return dense
+    if not filters:
+        return nn.Linear(into, out, device="meta", dtype=torch.float32)
+    padding = MODELS[name].convolutions[slot.removesuffix(".weight")]
+    return nn.Conv2d(into, out, (filters[0], filters[1]), padding=padding, device="meta", dtype=torch.float32)

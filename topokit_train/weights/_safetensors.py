@@ -109,9 +109,7 @@ def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part
         return _filled(file.read(values), layer, size).reshape(shape)
 
     def mask() -> NDArray[np.bool_]:
-        made = as_mask(np.ascontiguousarray(layer.to_dense().T), shape)
-        assert made is not None  # the shape was made of the layer's
-        return made
+        return as_mask(np.ascontiguousarray(layer.to_dense().T), shape)
 
     return Part(shape=shape, weight=weight, mask=mask)
 

@@ -272,7 +272,7 @@ def test_a_weight_that_is_no_number_is_named(pruning):
 
 def test_a_sparse_model_is_refused():
     net = tk.RadixNet(radices=[(2, 2)]).build()
-    from topokit_train.layers.linear import sparsify
+    from topokit_train.conversion import sparsify
 
     model = sparsify(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)), net)
     with pytest.raises(InvalidSpecError, match="pruning begins with a dense model"):

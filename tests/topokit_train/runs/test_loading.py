@@ -1,12 +1,13 @@
 """A run's network, out of its folder, and as a dense one."""
 
+import copy
 import pytest
 import torch
 from torch import nn
 
 import topokit as tk
 from topokit.errors import TopokitError
-from topokit_train import TrainConfig, dense_state_dict, load_run, train
+from topokit_train import TrainConfig, densify, load_run, train
 from topokit_train.datasets import load_dataset
 from topokit_train.feeding.feed import Feed
 from topokit_train.models.networks import build_model
@@ -57,7 +58,7 @@ def test_it_is_the_network_that_was_trained(kind, tmp_path):
     if kind == "mlp":
         dense = nn.ModuleDict({"fc1": nn.Linear(784, 16), "fc2": nn.Linear(16, 10)})
         dense.forward = lambda images: dense["fc2"](dense["fc1"](images.flatten(1)).relu())
-    dense.load_state_dict(dense_state_dict(model))
+    dense.load_state_dict(densify(copy.deepcopy(model)).state_dict())
     logits = dense(images)
     torch.testing.assert_close(logits.relu() if kind == "paper" else logits, model(images))
     assert (model(images) < 0).any() != (kind == "paper")

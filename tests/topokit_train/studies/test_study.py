@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
-from topokit.masking import fill_all
+from topokit.placement import Weight, place
 from topokit_train.models import slots_for
 from topokit_train.studies import STUDIES
 
@@ -152,7 +152,7 @@ def test_every_budget_has_runs_whose_topologies_fit(budget):
     for run in {run.stack: run for run in STUDY.plan(budget)}.values():
         nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
         table = slots_for(run.config.model, nets, image=images[run.config.dataset], classes=10)
-        assert len(fill_all(nets, table)) == sum(map(len, nets)), run.label
+        assert len(place(nets, {name: Weight(shape) for name, shape in table.items()})) == sum(map(len, nets)), run.label
 
 
 @pytest.mark.parametrize("budget", STUDY.grids)

@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 
 import topokit as tk
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit_train import apply_masks
+from topokit_train import sparsify
 from topokit_train.models.networks import build_model
 
 BY_CHANNEL = tk.Bernoulli(widths=(2, 4, 6, 5, 3), density=".5", seed=1)
@@ -31,6 +31,10 @@ class Net(nn.Module):
 def model():
     torch.manual_seed(0)
     return Net()
+
+
+def masked_model(net, topology, names=None):
+    return sparsify(net, topology, names, masked=True)
 
 
 def images(seed=0):
@@ -53,7 +57,7 @@ def zero_weights(net):
 
 
 def test_both_readings_of_a_convolution():
-    masked = apply_masks(model(), BY_CHANNEL)
+    masked = masked_model(model(), BY_CHANNEL)
     zeros = zero_weights(masked)
     assert list(zeros) == ["conv1", "conv2", "fc.0", "fc.2"]
     channels = [torch.from_numpy(layer.to_dense().T) for layer in BY_CHANNEL.stream()]
@@ -63,13 +67,13 @@ def test_both_readings_of_a_convolution():
     for (target, channel), edge in np.ndenumerate(channels[2].numpy()):
         assert (zeros["fc.0"][target, channel * 16 : channel * 16 + 16] != bool(edge)).all()
 
-    weights = zero_weights(apply_masks(model(), BY_WEIGHT))
+    weights = zero_weights(masked_model(model(), BY_WEIGHT))
     assert list(weights) == ["conv2"]
     assert torch.equal(~weights["conv2"].reshape(6, 36), torch.from_numpy(BY_WEIGHT.layer(0).to_dense().T))
 
 
 def test_the_masks_last_through_training_and_copies(tmp_path):
-    masked = trained(apply_masks(model(), BY_CHANNEL))
+    masked = trained(masked_model(model(), BY_CHANNEL))
     before, logits = zero_weights(masked), masked(images(9))
     assert all(0 < zeros.float().mean() < 1 for zeros in before.values())
 
@@ -82,7 +86,7 @@ def test_the_masks_last_through_training_and_copies(tmp_path):
         assert torch.equal(masked(images(9)), logits)  # the copy is of its own
 
     torch.save(masked.state_dict(), tmp_path / "model.pt")
-    fresh = apply_masks(model(), BY_CHANNEL)
+    fresh = masked_model(model(), BY_CHANNEL)
     fresh.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     assert torch.equal(fresh(images(9)), logits)
     found = tk.extract({name: tensor.numpy() for name, tensor in masked.state_dict().items()})
@@ -92,7 +96,7 @@ def test_the_masks_last_through_training_and_copies(tmp_path):
 def test_the_models_here_learn_what_is_left_of_them():
     net = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
     net = tk.crop(net, (784, 300, 100)).build()
-    masked = apply_masks(build_model("lenet-300-100", None, image=(1, 28, 28), classes=10), net)
+    masked = masked_model(build_model("lenet-300-100", None, image=(1, 28, 28), classes=10), net)
     masked(torch.ones(3, 1, 28, 28)).square().sum().backward()
     for i, layer in enumerate((masked.fc1, masked.fc2)):
         assert layer.weight_orig.grad.count_nonzero() > 0.1 * net.layer(i).edges
@@ -100,7 +104,7 @@ def test_the_models_here_learn_what_is_left_of_them():
 
 
 def test_no_gradient_reaches_what_is_masked():
-    masked = apply_masks(model(), BY_CHANNEL)
+    masked = masked_model(model(), BY_CHANNEL)
     nn.functional.cross_entropy(masked(images()), torch.arange(7) % 3).backward()
     for name, zeros in zero_weights(masked).items():
         gradient = masked.get_submodule(name).weight_orig.grad
@@ -109,7 +113,7 @@ def test_no_gradient_reaches_what_is_masked():
 
 
 def test_prune_remove_makes_it_a_plain_model_again():
-    masked = apply_masks(model(), BY_CHANNEL)
+    masked = masked_model(model(), BY_CHANNEL)
     logits = masked(images())
     for module in (masked.conv1, masked.conv2, masked.fc[0], masked.fc[2]):
         prune.remove(module, "weight")
@@ -120,27 +124,27 @@ def test_prune_remove_makes_it_a_plain_model_again():
 
 def test_a_second_topology_takes_the_place_of_the_first():
     other = tk.Bernoulli(widths=BY_CHANNEL.widths, density=".5", seed=7)
-    twice = apply_masks(apply_masks(model(), BY_CHANNEL), other)
-    assert torch.equal(twice(images()), apply_masks(model(), other)(images()))
+    twice = masked_model(masked_model(model(), BY_CHANNEL), other)
+    assert torch.equal(twice(images()), masked_model(model(), other)(images()))
     assert all(len(module._forward_hooks) == 1 for module in (twice.conv1, twice.fc[2]))
 
 
 def test_names_and_masks():
     one = tk.Bernoulli(widths=(5, 3), density=".5", seed=3)
-    assert list(zero_weights(apply_masks(model(), one, ["fc.2"]))) == ["fc.2"]
+    assert list(zero_weights(masked_model(model(), one, ["fc.2"]))) == ["fc.2"]
     masks = tk.masks(one, ["fc.2.weight"])
-    assert torch.equal(apply_masks(model(), masks)(images()), apply_masks(model(), one)(images()))
+    assert torch.equal(masked_model(model(), masks)(images()), masked_model(model(), one)(images()))
     four = np.random.default_rng(0).random((4, 2, 3, 3)) < 0.5
-    zeros = zero_weights(apply_masks(model(), {"conv1": four}))
+    zeros = zero_weights(masked_model(model(), {"conv1": four}))
     assert np.array_equal(~zeros["conv1"].numpy(), four)
 
 
 def test_half_precision_and_attention():
-    masked = apply_masks(model().double(), BY_CHANNEL)
+    masked = masked_model(model().double(), BY_CHANNEL)
     assert masked(images().double()).dtype == torch.float64
     attention = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 1), "fc": nn.Linear(4, 4)})
     square = tk.Bernoulli(widths=(4, 4), density=".5", seed=3)
-    apply_masks(attention, square)  # attention reads its projection's weight past any hook
+    masked_model(attention, square)  # attention reads its projection's weight past any hook
     assert [name for name, part in attention.named_modules() if prune.is_pruned(part)] == ["", "fc"]
 
 
@@ -157,7 +161,7 @@ def test_half_precision_and_attention():
         (BY_WEIGHT, ["conv1"], InvalidSpecError, "layer 0 joins 36 to 6 nodes, and conv1 has the shape 4 x 2 x 3 x 3"),
         (BY_WEIGHT, ["conv1", "conv2"], InvalidSpecError, "2 names for 1 layers"),
         ({"conv1": np.ones((4, 2))}, None, InvalidSpecError, "shape 4 x 2, but its weight has 4 x 2 x 3 x 3"),
-        ({"fc.2": np.full((3, 5), 0.5)}, None, InvalidGraphError, "other values than 0 and 1"),
+        ({"fc.2": np.full((3, 5), 0.5)}, None, InvalidGraphError, "values other than 0 and 1"),
         ({"fc.2": np.ones((3, 5)), "gone": np.ones((1, 1))}, None, InvalidSpecError, "named 'gone'"),
         ({"fc.2": np.ones((3, 5))}, ["fc.2"], InvalidSpecError, "masks are named already"),
     ],
@@ -165,5 +169,5 @@ def test_half_precision_and_attention():
 def test_what_does_not_fit_leaves_the_model_as_it_was(net, names, error, said):
     net_model = model()
     with pytest.raises(error, match=said):
-        apply_masks(net_model, net, names)
+        masked_model(net_model, net, names)
     assert not prune.is_pruned(net_model)

@@ -11,10 +11,10 @@ from torch.nn.utils import prune
 
 from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidSpecError
+from topokit_train.conversion import densify, sparsify
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.linear import SparseLinear, sparsify
-from topokit_train.layers.sparse import dense_state_dict
+from topokit_train.layers.linear import SparseLinear
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
 WEIGHTS = ("0.weight", "2.weight")
@@ -251,7 +251,7 @@ def test_torchs_transformers_call_their_sparse_layers(norm_first, padded):
 
     model = copy.deepcopy(sparsify(encoder(not norm_first), [NET, NET]))
     dense = encoder(False)
-    dense.load_state_dict(dense_state_dict(model))
+    dense.load_state_dict(densify(copy.deepcopy(model)).state_dict())
     x, padding = torch.randn(3, 5, 20), torch.arange(5) >= torch.tensor([[5], [4], [2]])
     given = {"src_key_padding_mask": padding} if padded else {}
     for part in (model, dense):
@@ -275,7 +275,7 @@ def test_a_dense_state_dict_makes_the_same_of_plain_modules(kernel, widths, filt
     nets = [Bernoulli(widths=widths, density=".4", seed=1), Bernoulli(widths=(160, 6), density=".2", seed=2)]
     model, images = sparsify(plain(), nets, kernel=kernel).eval(), torch.randn(7, 3, 4, 4)
     dense = plain().eval()
-    dense.load_state_dict(dense_state_dict(model))
+    dense.load_state_dict(densify(copy.deepcopy(model)).state_dict())
     torch.testing.assert_close(dense(images), model(images))
     assert int((dense[2].weight != 0).sum()) == nets[1].edges
-    assert dense_state_dict(model[2]).keys() == {"weight", "bias"}
+    assert densify(model[2]).state_dict().keys() == {"weight", "bias"}

@@ -1,0 +1,354 @@
+"""Placement: which layer of a topology fills which weight of a model. Nothing else decides it.
+
+Everything that puts a topology on a model asks `place` or `fill`: sparse layers, masks, `topokit mask`, grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import pairwise, product
+from math import prod
+from reprlib import repr as shortened
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from topokit.convolutions import Mask, Shape, as_mask, readings, shown
+from topokit.edges import from_edges
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layer, Layered
+from topokit.masking import as_bools
+from topokit.spec import network
+
+Wanted: TypeAlias = "Layered | Layer | ArrayLike"
+"""What a weight, or each weight that a pattern matches, is given: a topology, one layer of it, or a mask."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of a model, as far as a topology is concerned.
+
+    Args:
+        shape: (out, in) of a linear layer; (out, in / groups, rows, columns) of a convolution.
+        groups: of a convolution.
+        only_by_name: whether it is filled only if somebody names it, and never because its shape fits.
+        obstacle: why no layer can fill it, as the end of a sentence; None if one can.
+    """
+
+    shape: Shape
+    groups: int = 1
+    only_by_name: bool = False
+    obstacle: str | None = None
+
+    def readings(self, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
+        """The (sources, targets) of the layers that fill it.
+
+        Args:
+            before: the shape of the weight that the layer before fills, see `topokit.convolutions.readings`.
+        """
+        return readings(self.shape, self.groups, before)
+
+    def mask(self, layer: Layer) -> Mask:
+        """A layer that fills it as a mask of its shape. O(size of the weight).
+
+        Raises:
+            InvalidSpecError: an edge joins two groups of a convolution.
+        """
+        return as_mask(np.ascontiguousarray(layer.to_dense().T), self.shape, self.groups)
+
+    def layer(self, mask: ArrayLike, name: str) -> Layer:
+        """A mask of its shape as a layer by weight. O(size of the weight).
+
+        Args:
+            mask: 0 or 1.
+            name: of the weight, for messages.
+
+        Raises:
+            InvalidSpecError: the mask has another shape.
+            InvalidGraphError: it holds something else than 0 and 1.
+        """
+        checked = as_bools(mask, name)
+        if checked.shape != self.shape:
+            raise InvalidSpecError(
+                f"the mask of {name} has the shape {shown(checked.shape)}, but its weight has {shown(self.shape)}"
+            )
+        targets, sources = np.nonzero(checked.reshape(self.shape[0], -1))
+        own = prod(self.shape[1:])
+        sources = sources + targets // max(self.shape[0] // self.groups, 1) * own  # of the group that it is in
+        order = np.lexsort((targets, sources))
+        return Layer(from_edges(sources[order], targets[order], (own * self.groups, self.shape[0])))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the edges of a weight come from.
+
+    Args:
+        net: number of the topology.
+        layer: number of its layer.
+        before: shape of the weight that the layer before fills, if there is one.
+    """
+
+    net: int
+    layer: int
+    before: Shape | None = None
+
+
+def place(
+    nets: Sequence[Layered], weights: Mapping[str, Weight], names: Sequence[str] | None = None
+) -> dict[str, Place]:
+    """Say which layers of topologies fill which weights of a model; the other weights stay dense.
+
+    If the model knows all names of a topology's layers, these decide. If it knows none, each layer takes the first
+    weight that it fits, behind the one that the layer before took. A weight that one topology fills is not there for
+    the next. `fc1` and `fc1.weight` are one name.
+
+    Args:
+        nets: layered graphs; each one's layers chain, but not those of one and the next.
+        weights: name -> weight, in the order in which the data pass them.
+        names: the only weights that may be filled, in this order; the topologies' own names do not count then.
+
+    Returns:
+        Name of each weight that is filled -> its place; every layer has one.
+
+    Raises:
+        InvalidSpecError: a layer fits no weight, and the message says which crop would fit; or the model knows some
+            of a topology's names, but not all.
+
+    >>> from topokit.families.radix_net import RadixNet
+    >>> square = Weight((6, 6))
+    >>> place([RadixNet(radices=[(2, 3)])], {"fc1.weight": square, "fc2.weight": square, "fc3.weight": square})
+    {'fc1.weight': Place(net=0, layer=0, before=None), 'fc2.weight': Place(net=0, layer=1, before=(6, 6))}
+    """
+    nets = [network(net, "the topology") for net in nets]
+    if names is not None:
+        weights = {whole: weights[whole] for whole in (known_name(name, weights) for name in names)}
+    named = [names is None and _knows(net, weights) for net in nets]
+    filled: dict[str, Place] = {}
+    # topologies whose names decide come first: the others take what is free
+    for number in sorted(range(len(nets)), key=lambda number: not named[number]):
+        net = nets[number]
+        if named[number]:
+            chosen = [known_name(name, weights) for name in net.names]
+        else:
+            free = {n: w for n, w in weights.items() if n not in filled and (names or not w.only_by_name)}
+            chosen = _in_order(net, free)
+        for name in chosen:
+            if name in filled:
+                raise InvalidSpecError(f"two layers are for {name}: give each weight one")
+        shapes = [None, *(weights[name].shape for name in chosen)]
+        places = {name: Place(number, i, shapes[i]) for i, name in enumerate(chosen)}
+        for name, where in places.items():
+            if _ends(net, where.layer) not in weights[name].readings(where.before):
+                raise InvalidSpecError(f"{_no_weight(net, where.layer, {name: weights[name]})}; {_NAMED}")
+        filled |= places
+    return {name: filled[name] for name in weights if name in filled}
+
+
+_NAMED = "the names of its layers chose this weight; give names= to choose others"
+
+
+def fill(
+    wanted: Layered | Sequence[Layered] | Mapping[str, Wanted],
+    weights: Mapping[str, Weight],
+    names: Sequence[str] | None = None,
+) -> dict[str, tuple[Layer, str]]:
+    """Give weights of a model their edges.
+
+    Args:
+        wanted: a topology or several, see `place`; or a mapping of names, or patterns in which `*` stands for any
+            characters, to what the weights get: a topology, a layer, or a mask in the weight's shape. A topology of
+            one layer, a layer and a mask fill every weight that matches; the layers of a deeper topology are placed
+            among these weights as `place` does.
+        weights: name -> weight, in the order in which the data pass them.
+        names: see `place`; not with a mapping.
+
+    Returns:
+        Name of each weight that is filled -> its edges, from which `Weight.mask` makes a mask, and where they come from.
+
+    Raises:
+        InvalidSpecError: nothing fits or matches; two entries match one weight; or a weight cannot be filled.
+        InvalidGraphError: a mask holds something else than 0 and 1.
+    """
+    if isinstance(wanted, Mapping):
+        if names is not None:
+            raise InvalidSpecError("names are for a topology's layers: a mapping has names already")
+        filled = _by_pattern(wanted, weights)
+    else:
+        nets = [wanted] if isinstance(wanted, Layered) or not isinstance(wanted, Sequence) else list(wanted)
+        filled = dict(_layers(nets, weights, names))
+    for name in filled:
+        if (obstacle := weights[name].obstacle) is not None:
+            raise InvalidSpecError(f"{name} {obstacle}")
+    return {name: filled[name] for name in weights if name in filled}
+
+
+def _layers(
+    nets: Sequence[Layered], weights: Mapping[str, Weight], names: Sequence[str] | None = None
+) -> Iterator[tuple[str, tuple[Layer, str]]]:
+    for name, where in place(nets, weights, names).items():
+        layer = _spread(nets[where.net].layer(where.layer), weights[name])
+        of = f" of topology {where.net}" if len(nets) > 1 else ""
+        yield name, (layer, f"layer {where.layer}{of}")
+
+
+def _spread(layer: Layer, weight: Weight) -> Layer:
+    """A layer from channels to a linear weight as one from features: all of a channel's features are its sources."""
+    sources, targets = layer.shape
+    if len(weight.shape) > 2 or sources == weight.shape[1]:
+        return layer
+    return by_feature(layer, weight.shape[1] // sources)
+
+
+def by_feature(layer: Layer, features: int) -> Layer:
+    """A layer in which every source becomes several neighbouring ones with the same targets. O(edges * features)."""
+    sources = (layer.sources[:, None] * np.uint64(features) + np.arange(features, dtype=np.uint64)).ravel()
+    shape = (layer.shape[0] * features, layer.shape[1])
+    return Layer(from_edges(sources, layer.indices.repeat(features), shape))
+
+
+def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> dict[str, tuple[Layer, str]]:
+    filled: dict[str, tuple[Layer, str]] = {}
+    for pattern, one in wanted.items():
+        matched = {name: weights[name] for name in _matched(str(pattern), weights)}
+        found = dict(_given(str(pattern), one, matched))
+        if twice := sorted({*filled, *found} & {*filled} & {*found}):
+            raise InvalidSpecError(f"{pattern!r} and an entry before it both match {twice[0]}: give each weight one")
+        filled |= found
+    if not filled:
+        raise InvalidSpecError("an empty mapping: give a name or pattern, and what its weights get")
+    return filled
+
+
+def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Layer, str]]]:
+    if isinstance(one, Layered) and len(one) > 1:
+        yield from _layers([one], matched)
+        return
+    layer: Any = one.layer(0) if isinstance(one, Layered) else one
+    for name, weight in matched.items():
+        if not isinstance(layer, Layer):
+            yield name, (weight.layer(_array(pattern, one), name), "mask")
+        elif layer.shape in weight.readings():
+            yield name, (layer, "layer 0" if isinstance(one, Layered) else "layer")
+        else:
+            fits = " or ".join(f"{into} -> {out}" for into, out in weight.readings())
+            raise InvalidSpecError(
+                f"{pattern!r} matches {name}, which takes a layer {fits}, not {layer.shape[0]} -> {layer.shape[1]}"
+            )
+
+
+def _array(pattern: str, one: Any) -> ArrayLike:
+    if isinstance(one, str | bytes) or not hasattr(one, "__array__") and not isinstance(one, Sequence):
+        raise InvalidSpecError(f"{pattern!r} must be given a topology, a layer or a mask, not {shortened(one)}")
+    return one  # type: ignore[no-any-return]
+
+
+def _matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
+    if "*" not in pattern:
+        return [known_name(pattern, weights)]
+    matched = [
+        name
+        for name, weight in weights.items()
+        if not weight.only_by_name and (fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern))
+    ]
+    if not matched:
+        raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {_listed(weights)}")
+    return matched
+
+
+def known_name(name: str, weights: Mapping[str, Any]) -> str:
+    """The whole name of a weight: `fc1` is `fc1.weight` if there is no `fc1`.
+
+    Raises:
+        InvalidSpecError: there is no such weight; the message has the nearest names.
+    """
+    for known in (name, f"{name}.weight" if name else "weight"):
+        if known in weights:
+            return known
+    raise InvalidSpecError(f"the model has no weight named {name!r} that a topology can fill: {_hint(name, weights)}")
+
+
+def _hint(name: str, weights: Mapping[str, Any]) -> str:
+    near = get_close_matches(str(name), [*weights, *map(_short, weights)], n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"it has {_listed(weights)}"
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(".weight")
+
+
+def _listed(weights: Mapping[str, Any], most: int = 12) -> str:
+    names = [*weights]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
+
+
+def _knows(net: Layered, weights: Mapping[str, Weight]) -> bool:
+    """Whether the names of a topology's layers say which weights they fill.
+
+    Raises:
+        InvalidSpecError: some do, and some are not known.
+    """
+    known = [name for name in net.names if {name, f"{name}.weight"} & {*weights}]
+    if known and len(known) < len(net.names):
+        unknown = next(name for name in net.names if name not in known)
+        raise InvalidSpecError(
+            f"the topology has layers for {known[0]} and {unknown}; give names= to choose their weights, as the model "
+            f"has no {unknown}: {_hint(unknown, weights)}"
+        )
+    return bool(known)
+
+
+def _ends(net: Layered, i: int) -> tuple[int, int]:
+    return net.widths[i], net.widths[i + 1]
+
+
+def _in_order(net: Layered, weights: Mapping[str, Weight]) -> list[str]:
+    """For each layer the first weight that it fits, behind that of the layer before."""
+    chosen: list[str] = []
+    left = iter(weights.items())
+    for i in range(len(net)):
+        before = weights[chosen[-1]].shape if chosen else None
+        name = next((name for name, weight in left if _ends(net, i) in weight.readings(before)), None)
+        if name is None:
+            raise InvalidSpecError(_no_weight(net, i, weights))
+        chosen.append(name)
+    return chosen
+
+
+def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:
+    shapes = [
+        f"{name} {' or '.join(f'{into} -> {out}' for into, out in weight.readings())}"
+        for name, weight in weights.items()
+    ]
+    held = ", ".join(shapes[:8]) + (f" and {len(shapes) - 8} more" if len(shapes) > 8 else "")
+    return (
+        f"layer {i} is {net.widths[i]} -> {net.widths[i + 1]}, but no remaining weight has that shape "
+        f"({held or 'none remains'}): {_advice(net, weights)}"
+    )
+
+
+def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
+    chains = _chains(len(net), list(weights.values()))
+    wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
+    crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
+    if wider:
+        return f"it needs {wider[0][0]} inputs; fit widths {','.join(map(str, wider[0]))} (`topokit fit`)"
+    if crops:
+        widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
+        return f"crop it to {','.join(map(str, widest))}"
+    return "no crop of it fits either: choose other widths (`topokit fit`), or fewer layers"
+
+
+def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:
+    """The widths that as many consecutive weights as there are layers can be read as."""
+    runs = (
+        run
+        for start in range(len(weights) - layers + 1)
+        for run in product(*(weight.readings() for weight in weights[start : start + layers]))
+    )
+    return [(run[0][0], *(out for _, out in run)) for run in runs if all(a[1] == b[0] for a, b in pairwise(run))]

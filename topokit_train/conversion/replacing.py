@@ -1,0 +1,268 @@
+"""sparsify and densify: sparse layers, or masks, in place of a model's dense ones, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from topokit.edges import from_edges
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layer, Layered
+from topokit.placement import Wanted, Weight, fill
+from topokit_train.conversion.weights import PROJECTIONS, Held, current, held_weights, inherit, release
+from topokit_train.kernels.base import BATCH
+from topokit_train.layers.attention import SparseAttention
+from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.sparse import SparseModule
+
+M = TypeVar("M", bound=nn.Module)
+Filled = Mapping[str, tuple[Layer, str]]
+
+INITS = ("keep", "scale", "he")
+
+
+def sparsify(
+    model: M,
+    topology: Layered | Sequence[Layered] | Mapping[str, Wanted],
+    names: Sequence[str] | None = None,
+    *,
+    masked: bool = False,
+    kernel: str | Mapping[str, str] = "auto",
+    init: str = "keep",
+    generator: torch.Generator | None = None,
+    batch: int = BATCH,
+) -> M:
+    """Put a topology on a model, in place: replace dense layers by sparse ones, or mask their weights.
+
+    nn.Linear becomes SparseLinear, nn.Conv2d SparseConv2d, nn.MultiheadAttention SparseAttention, whose projections
+    `q`, `k`, `v` and `out_proj` are filled one by one. A sparse layer stores and multiplies one number per edge.
+    `topokit.placement.place` says which layer of the topology fills which weight: its names, if the model knows them;
+    otherwise the shapes, in order. All other weights stay dense; `report` lists both. Biases, device, dtype,
+    requires_grad, the training mode and hooks are kept. Make the optimizer afterwards, as the parameters are new ones.
+
+    Args:
+        model: any module.
+        topology: a topology, or several that do not chain; or a mapping {name or pattern: topology, layer or mask},
+            for example {"encoder.*.linear1": net}, in which `*` stands for any characters.
+        names: the only weights that may be filled, in this order ("fc1" is "fc1.weight"). Names that the topology
+            itself has do not count then.
+        masked: keep the modules and mask their weights with torch.nn.utils.prune, at dense cost: `weight` is
+            `weight_orig` times `weight_mask`, both of which are in the state_dict.
+        kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; or a mapping {module's
+            name: such a name}. Not with `masked`.
+        init: the first values. "keep" leaves the model's numbers; "scale" multiplies them by the square root of the
+            dense fan-in over the real one of each output unit, so that outputs keep their size; "he" draws them by
+            the real fan-in, in the model's order. A layer on the meta device has no numbers to keep: its sparse one is
+            drawn by "he", and is on torch's default device.
+        generator: draws for "he"; a CPU generator, torch's global one if omitted.
+        batch: the inputs of a step for which "auto" chooses kernels.
+
+    Returns:
+        The model; or, if it is a bare nn.Linear, nn.Conv2d or nn.MultiheadAttention, the module that replaces it.
+
+    Raises:
+        InvalidSpecError: the topology does not fit, a name is not known, or a weight cannot be filled. The model is
+            then as it was.
+        InvalidGraphError: a mask holds something else than 0 and 1.
+
+    Cost: O(edges) to choose kernels; with `masked`, as much memory again as the weights for the masks.
+    """
+    if init not in INITS:
+        raise InvalidSpecError(f"init must be one of {', '.join(INITS)}, not {init!r}")
+    if masked and kernel != "auto":
+        raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
+    held = held_weights(model, masked)
+    filled = _apart(fill(topology, {name: one.weight for name, one in held.items()}, names), held)
+    _require_numbers(filled, held, init)
+    replaced: dict[nn.Module, nn.Module] = {}
+    masks: list[tuple[nn.Module, Tensor, Tensor | None]] = []
+    for name, (layer, source) in filled.items():
+        module, projection = held[name].module, held[name].projection
+        part = module
+        if projection is not None:
+            replaced.setdefault(module, replaced.get(module) or SparseAttention.of(module))
+            part = replaced[module].get_submodule(projection)
+        if masked:
+            masks.append((part, torch.from_numpy(held[name].weight.mask(layer)), _first(part, layer, init, generator)))
+            continue
+        one = kernel if isinstance(kernel, str) else kernel.get(name.removesuffix(".weight"), "")
+        sparse = _sparse(part, layer, one, batch)
+        sparse.source = source
+        _initialise(sparse, init, generator)
+        if projection is None:
+            replaced[module] = sparse
+        else:
+            inherit(sparse, part)
+            setattr(replaced[module], projection, sparse)
+    for part, mask, first in masks:
+        _mask(part, mask, first)
+    return _swapped(model, replaced)
+
+
+def _require_numbers(filled: Filled, held: Mapping[str, Held], init: str) -> None:
+    for name in filled:
+        if held[name].projection is None and current(held[name].module).is_meta and init != "he":
+            raise InvalidSpecError(
+                f'{name} is on the meta device and has no numbers for init={init!r}: take init="he", or load it first'
+            )
+
+
+def densify(model: M) -> M:
+    """Replace the sparse layers of a model by dense ones that compute the same, in place; take off `sparsify`'s masks.
+
+    The result is a plain torch model: nn.Linear, nn.Conv2d and nn.MultiheadAttention whose weights are 0 off the
+    edges. So a model can be exported, to ONNX for example, or given to programs without topokit.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The model; or, if it is a bare sparse layer, the module that replaces it.
+
+    Raises:
+        TooLargeError: there is not enough free memory for the dense weights; the model is then as it was.
+    """
+    replaced: dict[nn.Module, nn.Module] = {}
+    for part in model.modules():
+        if isinstance(part, SparseModule):
+            replaced[part] = part.dense()
+    for part in model.modules():
+        if isinstance(part, SparseAttention):
+            for name in PROJECTIONS:
+                if (child := part.get_submodule(name)) in replaced:
+                    inherit(replaced[child], child)
+                    setattr(part, name, replaced.pop(child))
+    for part in model.modules():
+        if release in part._forward_hooks.values():
+            prune.remove(part, "weight")  # type: ignore[no-untyped-call]
+            inherit(part, part)
+    for part in model.modules():
+        if isinstance(part, SparseAttention):
+            replaced[part] = part.dense()
+    return _swapped(model, replaced)
+
+
+def _apart(filled: Filled, held: Mapping[str, Held]) -> dict[str, tuple[Layer, str]]:
+    """The same with the edges of a packed in_proj_weight as those of q, k and v, all by the names of the projections."""
+    parts: dict[str, tuple[Layer, str]] = {}
+    for name, (layer, source) in filled.items():
+        prefix, _, own = name.rpartition(".")
+        projection = held[name].projection
+        split = {name: layer}
+        if projection is not None and own != "weight":
+            prefix = f"{prefix}." if prefix else ""
+            layers = _thirds(layer) if projection == "qkv" else [layer]
+            split = {f"{prefix}{part}.weight": one for part, one in zip(projection, layers, strict=True)}
+        for whole, one in split.items():
+            if whole in parts or (whole != name and whole in filled):
+                raise InvalidSpecError(f"two layers are for {whole}, one of them by the name {own}: give it one")
+            parts[whole] = (one, source)
+    order = {name: i for i, name in enumerate(held)}
+    return dict(sorted(parts.items(), key=lambda item: order[item[0]]))
+
+
+def _thirds(layer: Layer) -> list[Layer]:
+    """A layer to the targets of q, k and v, one after another, as one for each."""
+    sources, targets = layer.sources, layer.indices
+    size = layer.shape[1] // 3
+    return [
+        Layer(from_edges(sources[own], targets[own] - np.uint64(part * size), (layer.shape[0], size)))
+        for part in range(3)
+        for own in [targets // np.uint64(size) == part]
+    ]
+
+
+def _sparse(module: nn.Module, layer: Layer, kernel: str, batch: int) -> SparseModule:
+    """A sparse layer with a dense one's numbers."""
+    weight, bias = current(module), current(module, "bias")
+    about: dict[str, Any] = {
+        "bias": bias is not None,
+        "kernel": kernel,
+        "device": None if weight.is_meta else weight.device,
+        "dtype": weight.dtype,
+        "generator": torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+    }
+    sparse: SparseModule
+    if isinstance(module, nn.Linear):
+        sparse = SparseLinear(layer, batch=batch, **about)
+    else:
+        assert isinstance(module, nn.Conv2d)
+        same = ("stride", "padding", "dilation", "padding_mode", "groups")
+        about |= {name: getattr(module, name) for name in same}
+        sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
+    if not weight.is_meta:
+        sparse.take(weight)
+    with torch.no_grad():
+        sparse.values.requires_grad_(weight.requires_grad)
+        if sparse.bias is not None:
+            if not bias.is_meta:
+                sparse.bias.copy_(bias)
+            sparse.bias.requires_grad_(bias.requires_grad)
+    return sparse
+
+
+def _initialise(sparse: SparseModule, init: str, generator: torch.Generator | None) -> None:
+    if init == "scale":
+        sparse.rescale()
+    elif init == "he":
+        sparse.draw(generator)
+
+
+def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generator | None) -> Tensor | None:
+    """The first weight of a module that is to be masked; None if it keeps its own."""
+    if init == "keep":
+        return None
+    if not isinstance(module, nn.Linear | nn.Conv2d):
+        raise InvalidSpecError(f"init={init!r} is for nn.Linear and nn.Conv2d, not for {type(module).__name__}")
+    sparse = _sparse(module, layer, "masked", BATCH)
+    _initialise(sparse, init, generator)
+    return sparse.dense_weight()
+
+
+@torch.no_grad()
+def _mask(module: nn.Module, mask: Tensor, first: Tensor | None) -> None:
+    pruned: Any = module
+    if hasattr(module, "weight_mask"):
+        pruned.weight_mask.copy_(mask)
+        pruned.weight = pruned.weight_orig * pruned.weight_mask
+    else:
+        prune.custom_from_mask(module, "weight", mask.to(pruned.weight))  # type: ignore[no-untyped-call]
+    if first is not None:
+        pruned.weight_orig.copy_(torch.where(mask.to(first.device), first, pruned.weight_orig))
+        pruned.weight = pruned.weight_orig * pruned.weight_mask
+    if release not in module._forward_hooks.values():
+        module.register_forward_hook(release)
+    release(module)
+
+
+def _swapped(model: M, replaced: Mapping[nn.Module, nn.Module]) -> M:
+    """The model with new modules in all places of old ones. A root that is replaced itself comes back as a new one."""
+    for old, new in replaced.items():
+        inherit(new, old)
+    for name, part in list(model.named_modules(remove_duplicate=False)):  # a module may be in several places
+        if name and part in replaced:
+            model.set_submodule(name, replaced[part])
+    model = replaced.get(model, model)  # type: ignore[assignment]
+    _call_all_layers(model)
+    return model
+
+
+def _call_all_layers(model: nn.Module) -> None:
+    """Let torch's transformers call their sparse layers in evaluation too: its fast path reads weights instead."""
+    sparse = [
+        part
+        for part in model.modules()
+        if isinstance(part, nn.TransformerEncoderLayer)
+        and any(isinstance(one, SparseModule | SparseAttention) for one in part.children())
+    ]
+    for layer in sparse:
+        layer.activation_relu_or_gelu = 0  # as if its activation were another one, for which there is no fast path
+    for part in model.modules():
+        if isinstance(part, nn.TransformerEncoder) and any(layer in sparse for layer in part.layers):
+            part.use_nested_tensor = False  # which only the fast path can read

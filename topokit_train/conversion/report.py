@@ -1,0 +1,144 @@
+"""What sparsify made of a model, and how to hand its parameters to an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+
+from topokit_train.conversion.weights import held_weights
+from topokit_train.layers.sparse import SparseModule
+
+SCALE_BELOW = 0.5
+"""Share of the fan-in below which the report advises init="scale"."""
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One weight of a model.
+
+    Args:
+        parameter: its name as that of a dense weight, `fc1.weight`.
+        source: the layer of a topology that fills it, or "mask"; None if it is dense.
+        edges: numbers that it has.
+        density: their share of the dense weight.
+        kernel: what multiplies by it; "dense" also if it is masked.
+        fan_in_before: inputs of each output unit in the dense layer.
+        fan_in_after: their mean number now.
+    """
+
+    parameter: str
+    source: str | None
+    edges: int
+    density: float
+    kernel: str
+    fan_in_before: int
+    fan_in_after: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The weights of a model that a topology can fill, in the model's order; prints itself as a table.
+
+    Args:
+        rows: one for each weight.
+    """
+
+    rows: tuple[ReportRow, ...]
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame with a row for each weight."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __repr__(self) -> str:
+        head = ("parameter", "source", "edges", "density", "kernel", "fan-in")
+        cells = [head, *map(_cells, self.rows)]
+        sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
+        if len(lines) > MOST:
+            lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
+        return "\n".join([*lines, *self.notes])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader should consider."""
+        fallen = [row.parameter for row in self.rows if row.fan_in_after < SCALE_BELOW * row.fan_in_before]
+        if not fallen:
+            return ()
+        more = f" and {len(fallen) - 3} more" if len(fallen) > 3 else ""
+        return (
+            f"fan-in is below half of the dense layer's in {', '.join(fallen[:3])}{more}: unless these weights are "
+            'trained already, init="scale" or init="he" keeps the size of the outputs',
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+
+MOST = 36  # lines of a printed table
+
+
+def _cells(row: ReportRow) -> tuple[str, ...]:
+    fan_in = f"{row.fan_in_before:,}"
+    if row.source is not None:
+        fan_in += f" -> {row.fan_in_after:,.4g}"
+    return row.parameter, row.source or "-", f"{row.edges:,}", f"{row.density:.4g}", row.kernel, fan_in
+
+
+def report(model: nn.Module) -> Report:
+    """List the weights of a model that a topology can fill, sparse, masked and dense ones.
+
+    Args:
+        model: any module.
+
+    Cost: O(edges); for masked weights O(their size).
+    """
+    return Report(tuple(_rows(model)))
+
+
+@torch.no_grad()
+def _rows(model: nn.Module) -> Iterator[ReportRow]:
+    for name, held in held_weights(model, masked=True).items():
+        module: Any = held.module
+        shape, size = held.weight.shape, prod(held.weight.shape)
+        before = prod(shape[1:])
+        if isinstance(module, SparseModule):
+            after = module.weights / max(module.targets, 1)
+            share = module.weights / size
+            yield ReportRow(name, module.source, module.weights, share, module.kernel, before, after)
+        elif hasattr(module, "weight_mask"):
+            edges = int(module.weight_mask.count_nonzero())
+            yield ReportRow(name, "mask", edges, edges / size, "dense", before, edges / max(shape[0], 1))
+        elif held.weight.obstacle is None and not held.weight.only_by_name:
+            yield ReportRow(name, None, size, 1.0, "dense", before, before)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split a model's parameters for an optimizer: weights decay; biases and normalisation layers do not.
+
+    The values of a sparse layer are weights, though they have one dimension.
+
+    Args:
+        model: any module; its frozen parameters are skipped.
+        weight_decay: of the weights.
+
+    Returns:
+        Two groups, {"params": [...], "weight_decay": ...}, as torch.optim takes them.
+
+    >>> groups = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1)
+    >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
+    [(1, 0.1), (3, 0.0)]
+    """
+    decayed, others = [], []
+    for name, parameter in model.named_parameters():
+        own = name.rpartition(".")[2]
+        weight = own == "values" or (parameter.ndim > 1 and not own.startswith("bias"))
+        if parameter.requires_grad:
+            (decayed if weight else others).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

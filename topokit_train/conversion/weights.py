@@ -1,0 +1,174 @@
+"""The weights of a model that a topology can fill, and why it cannot fill others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+
+from topokit.errors import InvalidSpecError
+from topokit.placement import Weight
+from topokit_train.layers.sparse import SparseModule
+
+PROJECTIONS = ("q", "k", "v", "out_proj")
+"""The layers of attention, in the order in which they fill a packed in_proj_weight."""
+
+_REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
+"""Types that have a sparse counterpart: a subclass may compute something else."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A weight, and the module that holds it.
+
+    Args:
+        module: it computes with the weight: an nn.Linear, a convolution, an embedding; or an nn.MultiheadAttention.
+        weight: what a topology must know of it.
+        projection: which layer of attention it is of, one of PROJECTIONS, or "qkv" of a packed in_proj_weight; None
+            in other modules.
+    """
+
+    module: nn.Module
+    weight: Weight
+    projection: str | None = None
+
+
+def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
+    """List the weights of a model that somebody may want to fill, in the model's order.
+
+    nn.MultiheadAttention has the four weights of its projections, `q.weight`, `k.weight`, `v.weight` and
+    `out_proj.weight`, however it holds them.
+
+    Args:
+        model: any module.
+        masked: whether they are to be masked, and not replaced by sparse layers.
+
+    Returns:
+        Name -> weight; one that cannot be filled has an obstacle.
+
+    Raises:
+        InvalidSpecError: a lazy layer has no shape yet.
+    """
+    tied = _tied(model)
+    found: dict[str, Held] = {}
+    for name, module in model.named_modules():
+        prefix = f"{name}." if name else ""
+        if isinstance(module, nn.MultiheadAttention):
+            found |= {f"{prefix}{own}": held for own, held in _attention(module, tied).items()}
+        elif _is_candidate(module) and f"{prefix}weight" not in found:
+            found[f"{prefix}weight"] = Held(module, _weight(f"{prefix}weight", module, masked, tied))
+    return found
+
+
+def current(module: nn.Module, name: str = "weight") -> Any:
+    """A parameter, or None, as the next forward will use it: torch.nn.utils.prune only then masks it anew."""
+    if hasattr(module, name + "_mask"):
+        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
+    return getattr(module, name)
+
+
+def _is_candidate(module: nn.Module) -> bool:
+    if isinstance(module, SparseModule):
+        return True
+    kinds = nn.Linear | _ConvNd | nn.Embedding | nn.EmbeddingBag | nn.Bilinear
+    return isinstance(module, kinds)
+
+
+def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dict[str, Held]:
+    """The weights of its projections, and under the names of its own parameters those that it holds otherwise."""
+    size = module.embed_dim
+    shapes = {"q": (size, size), "k": (size, module.kdim), "v": (size, module.vdim), "out_proj": (size, size)}
+    packed = module.in_proj_weight is not None
+    own = ["in_proj_weight"] if packed else ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
+    obstacle = None if type(module) is nn.MultiheadAttention else _subclass(module, nn.MultiheadAttention)
+    for parameter in [*(getattr(module, name) for name in own), module.out_proj.weight]:
+        obstacle = obstacle or _tie(parameter, tied)
+    if parametrize.is_parametrized(module) or parametrize.is_parametrized(module.out_proj):
+        obstacle = _PARAMETRIZED
+    named = {f"{part}.weight": Held(module, Weight(shape, obstacle=obstacle), part) for part, shape in shapes.items()}
+    for name in own:
+        shape = (3 * size, size) if packed else shapes[name[0]]
+        named[name] = Held(module, Weight(shape, only_by_name=True, obstacle=obstacle), "qkv" if packed else name[0])
+    return named
+
+
+_PARAMETRIZED = (
+    "is computed from other parameters (weight_norm or another parametrization): remove that first, for example with "
+    "torch.nn.utils.parametrize.remove_parametrizations"
+)
+
+
+def _weight(name: str, module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
+    if isinstance(module, SparseModule):
+        return Weight(module.dense_shape, getattr(module, "groups", 1), True, "is sparse already: densify it first")
+    known = module._parameters.get("weight", module._parameters.get("weight_orig"))
+    if isinstance(known, UninitializedParameter):
+        raise InvalidSpecError(f"{name} has no shape yet, as its layer is lazy: pass a batch through the model first")
+    replaceable = isinstance(module, nn.Linear | nn.Conv2d)
+    convolution = isinstance(module, _ConvNd)
+    obstacle = None
+    if known is None or parametrize.is_parametrized(module, "weight"):
+        obstacle = _PARAMETRIZED
+    elif not replaceable and not (masked and convolution):
+        fits = "; masks fit it (masked=True)" if convolution else ""
+        obstacle = (
+            f"belongs to {_article(module)}: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention{fits}"
+        )
+    elif type(module) not in _REPLACED and not masked:
+        obstacle = _subclass(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
+    shape = tuple(current(module).shape) if known is None else tuple(known.shape)
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    return Weight(shape, groups, not replaceable, obstacle or (None if known is None else _tie(known, tied)))
+
+
+def _article(module: nn.Module) -> str:
+    kind = type(module).__name__
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
+def _subclass(module: nn.Module, base: type) -> str:
+    return (
+        f"belongs to {_article(module)}, a subclass of nn.{base.__name__}: a sparse layer would not do what it adds; "
+        f"put an nn.{base.__name__} there, or mask it (masked=True)"
+    )
+
+
+def _tied(model: nn.Module) -> dict[int, list[str]]:
+    """The parameters that several modules hold: id -> their names."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, module in model.named_modules():
+        for own, parameter in module._parameters.items():
+            if parameter is not None:
+                names[id(parameter)].append(f"{name}.{own}" if name else own)
+    return {key: held for key, held in names.items() if len(held) > 1}
+
+
+def _tie(parameter: Tensor, tied: dict[int, list[str]]) -> str | None:
+    names = tied.get(id(parameter))
+    if names is None:
+        return None
+    return f"is tied ({' and '.join(names)} are one parameter), and a sparse layer would break the tie: untie it first"
+
+
+def inherit(new: nn.Module, old: nn.Module) -> None:
+    """Give a module that replaces another one its mode and its hooks, except those that mask its weight."""
+    new.train(old.training)
+    for name, hooks in vars(old).items():
+        if name.startswith(("_forward", "_backward")) and isinstance(hooks, dict):
+            for key in [key for key, hook in hooks.items() if hook is release or isinstance(hook, BasePruningMethod)]:
+                del hooks[key]
+            setattr(new, name, hooks)  # the same dict, so that the handles of these hooks still remove them
+
+
+def release(module: nn.Module, *_: Any) -> None:
+    """Keep the masked weight, but not how it was computed: torch does not deepcopy what autograd has computed."""
+    pruned: Any = module
+    if not isinstance(pruned.weight, nn.Parameter):  # as it is again after prune.remove
+        pruned.weight = pruned.weight.detach()
