@@ -13,7 +13,7 @@ from topokit.csr import Storage
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
 from topokit_train.chain import Gradients
-from topokit_train.kernels.base import EdgePlan, Kernel, hold
+from topokit_train.kernels.base import Kernel, Plan, hold
 
 with warnings.catch_warnings():
     # torch says once a process that CSR is in beta, which no user can act on: let it say so here, unheard
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
 
-class CsrPlan(EdgePlan):
+class CsrPlan(Plan):
     """W in compressed rows, and its transpose. Values have shape (edges,), sorted by target, then source.
 
     A product takes O(edges * batch) time, forward and backward, and nothing of size in * out is made. A nan in x

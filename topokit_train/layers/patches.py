@@ -197,7 +197,7 @@ class Convolution:
             x = self._padded(images).permute(1, 2, 3, 0).contiguous()
             y = convolve(x, values, self.window, lambda x, values: kernel.multiply(x, values, plan))
             return (y if bias is None else y + bias[:, None, None, None]).permute(3, 0, 1, 2)
-        weight = torch.where(plan.get_buffer("mask"), values, 0).view(-1, self.channels, *self.window.size)
+        weight = plan.weight(values).view(-1, self.channels, *self.window.size)
         padding = (self.margins[2], self.margins[0])
         if self.padding_mode != "zeros" or self.margins[::2] != self.margins[1::2]:
             images, padding = self._padded(images), (0, 0)
