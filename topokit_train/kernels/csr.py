@@ -73,7 +73,7 @@ class CsrPlan(Plan):
         """The entries of y x^T at the edges."""
         dtype = _precision(x.dtype)
         zeros = y.new_zeros(self.edges, dtype=dtype)  # not the values: even with beta=0 a nan would spread
-        pattern = _matrix(self.starts, self.sources, zeros, self.shape)
+        pattern = compressed(self.starts, self.sources, zeros, self.shape)
         entries: Tensor = torch.sparse.sampled_addmm(pattern, y.to(dtype), x.T.to(dtype), beta=0)
         return entries.values().to(x.dtype)
 
@@ -87,11 +87,12 @@ def _times(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor
         x, values = x.detach(), values.detach()
         return torch.embedding_bag(x, indices, starts, per_sample_weights=values, include_last_offset=True)[0]
     dtype = _precision(x.dtype)
-    matrix = _matrix(starts, indices, values.to(dtype), (starts.numel() - 1, x.shape[0]))
+    matrix = compressed(starts, indices, values.to(dtype), (starts.numel() - 1, x.shape[0]))
     return (matrix @ x.to(dtype)).to(x.dtype)
 
 
-def _matrix(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+def compressed(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A matrix in compressed sparse rows, differentiable in its values, which are not copied."""
     return torch.sparse_csr_tensor(starts, indices, values, shape, check_invariants=False)
 
 

@@ -16,7 +16,7 @@ from topokit_train.chain import Link
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.choice import Product, choose
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.sparse import SparseModule, current
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -94,6 +94,10 @@ class SparseLinear(SparseModule):
         self._kernel.require(self.values.device, self.values.dtype)
         return Link(self._plan, self.values, self.bias, relu)
 
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        return self.out_features, self.in_features
+
     def __repr__(self) -> str:
         return (
             f"SparseLinear(in_features={self.in_features}, out_features={self.out_features}, edges={self.edges}, "
@@ -130,7 +134,7 @@ def sparsify(
     """
     topologies = [nets] if isinstance(nets, Layered) else list(nets)
     modules = _replaceable(model, names)
-    slots = {f"{name}.weight": tuple(_current(module, "weight").shape) for name, module in modules.items()}
+    slots = {f"{name}.weight": tuple(current(module, "weight").shape) for name, module in modules.items()}
     replacements: dict[nn.Module, SparseModule] = {}
     for slot, (number, i) in fill_all(topologies, slots).items():
         module = modules[slot.removesuffix(".weight")]
@@ -181,7 +185,7 @@ def _replaceable(model: nn.Module, names: Sequence[str] | None) -> dict[str, Rep
 
 
 def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
-    weight, bias = _current(module, "weight"), _current(module, "bias")
+    weight, bias = current(module, "weight"), current(module, "bias")
     about: dict[str, Any] = {
         "bias": bias is not None,
         "kernel": kernel,
@@ -203,10 +207,3 @@ def _sparse(module: Replaceable, layer: Layer, kernel: str) -> SparseModule:
             sparse.bias.copy_(bias)
             sparse.bias.requires_grad_(bias.requires_grad)
     return sparse.train(module.training)
-
-
-def _current(module: nn.Module, name: str) -> Any:
-    """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
-    if hasattr(module, name + "_mask"):
-        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
-    return getattr(module, name)
