@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.csr import require_memory
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
@@ -150,6 +151,19 @@ class SparseModule(nn.Module):
     def reach(self) -> int:
         """How many of them each target has."""
         return self.dense_weights // self.targets
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Refuse a dense weight, which torch.nn.utils.prune and others would put in place of the edges' values.
+
+        Raises:
+            InvalidSpecError: for every name that begins with weight.
+        """
+        if name.startswith("weight"):
+            raise InvalidSpecError(
+                f"{name} cannot be set: {type(self).__name__} has no dense weight but `values`, one for each edge: "
+                "change `values`, or call `take`"
+            )
+        super().register_parameter(name, param)
 
     def topology_layer(self) -> Layer:
         """The edges, copied. O(size of values)."""
