@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from topokit.errors import InvalidSpecError
+
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 
 
@@ -52,9 +54,7 @@ class Bilinear(ABC):
 
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Both in the type that autocast, which is on, asks for; float64 is left alone."""
-        if values.dtype == torch.float64:
-            return x, values
-        dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = autocast_dtype(values)
         return x.to(dtype), values.to(dtype)
 
 
@@ -91,7 +91,7 @@ def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
     """The output of the last of several layers, each of which reads the one before.
 
     Differentiable in x, values and biases any number of times; a gradient is only computed where it is asked for.
-    Under autocast each layer multiplies in the type of its `operands`, and is a step of its own.
+    Under autocast each layer multiplies in the type of its `operands`, is a step of its own, and gives autocast's type.
 
     Args:
         x: shape (in, batch), in any layout.
@@ -99,13 +99,38 @@ def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
 
     Returns:
         Shape (out, batch).
+
+    Raises:
+        InvalidSpecError: x has another type than the first layer.
     """
+    require_dtype(x, links[0].values.dtype)
     if torch.is_autocast_enabled(x.device.type):
         for link in links:
             x, values = link.matrix.operands(x, link.values)
-            x = _joined(x, [replace(link, values=values)])
+            x = _joined(x, [replace(link, values=values)]).to(autocast_dtype(link.values))
         return x
     return _joined(x, links)
+
+
+def autocast_dtype(values: Tensor) -> torch.dtype:
+    """The type that a layer with these values works in under autocast, which leaves float64 alone."""
+    return values.dtype if values.dtype == torch.float64 else torch.get_autocast_dtype(values.device.type)
+
+
+def require_dtype(x: Tensor, dtype: torch.dtype) -> None:
+    """Refuse an input of another type than the layer's, as torch's layers do, unless autocast converts it.
+
+    Raises:
+        InvalidSpecError: says how to convert it.
+    """
+    if x.dtype == dtype:
+        return
+    autocast = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, dtype)
+    if not (autocast and x.is_floating_point()):
+        raise InvalidSpecError(
+            f"the input has type {x.dtype}, the layer {dtype}: convert the input by x.to({dtype})"
+            + (f", or the layer by layer.to({x.dtype})" if x.is_floating_point() else "")
+        )
 
 
 def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:

@@ -14,12 +14,12 @@ from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.placement import Wanted, Weight, fill
-from topokit_train.conversion.weights import PROJECTIONS, Held, current, held_weights, inherit, release
+from topokit_train.conversion.weights import Held, held_weights, inherit, release
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.sparse import SparseModule, current
 
 M = TypeVar("M", bound=nn.Module)
 Filled = Mapping[str, tuple[Layer, str]]
@@ -107,7 +107,7 @@ def sparsify(
 
 def _require_numbers(filled: Filled, held: Mapping[str, Held], init: str) -> None:
     for name in filled:
-        if held[name].projection is None and current(held[name].module).is_meta and init != "he":
+        if held[name].projection is None and current(held[name].module, "weight").is_meta and init != "he":
             raise InvalidSpecError(
                 f'{name} is on the meta device and has no numbers for init={init!r}: take init="he", or load it first'
             )
@@ -128,23 +128,20 @@ def densify(model: M) -> M:
     Raises:
         TooLargeError: there is not enough free memory for the dense weights; the model is then as it was.
     """
-    replaced: dict[nn.Module, nn.Module] = {}
+    attentions = [part for part in model.modules() if isinstance(part, SparseAttention)]
+    inside = {child for part in attentions for child in part.children()}
+    replaced: dict[nn.Module, nn.Module] = {part: part.dense() for part in attentions}
+    masked = []
     for part in model.modules():
-        if isinstance(part, SparseModule):
+        if isinstance(part, SparseModule) and part not in inside:
             replaced[part] = part.dense()
-    for part in model.modules():
-        if isinstance(part, SparseAttention):
-            for name in PROJECTIONS:
-                if (child := part.get_submodule(name)) in replaced:
-                    inherit(replaced[child], child)
-                    setattr(part, name, replaced.pop(child))
-    for part in model.modules():
-        if release in part._forward_hooks.values():
-            prune.remove(part, "weight")  # type: ignore[no-untyped-call]
-            inherit(part, part)
-    for part in model.modules():
-        if isinstance(part, SparseAttention):
-            replaced[part] = part.dense()
+        elif release in part._forward_hooks.values() and part not in inside:
+            masked.append(part)
+    for part in masked:
+        prune.remove(part, "weight")  # type: ignore[no-untyped-call]
+        if "bias" in part._parameters:  # behind the weight, as before
+            part._parameters["bias"] = part._parameters.pop("bias")
+        inherit(part, part)
     return _swapped(model, replaced)
 
 
@@ -180,7 +177,7 @@ def _thirds(layer: Layer) -> list[Layer]:
 
 def _sparse(module: nn.Module, layer: Layer, kernel: str, batch: int) -> SparseModule:
     """A sparse layer with a dense one's numbers."""
-    weight, bias = current(module), current(module, "bias")
+    weight, bias = current(module, "weight"), current(module, "bias")
     about: dict[str, Any] = {
         "bias": bias is not None,
         "kernel": kernel,

@@ -15,10 +15,7 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
-from topokit_train.layers.sparse import SparseModule
-
-PROJECTIONS = ("q", "k", "v", "out_proj")
-"""The layers of attention, in the order in which they fill a packed in_proj_weight."""
+from topokit_train.layers.sparse import SparseModule, current
 
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
 """Types that have a sparse counterpart: a subclass may compute something else."""
@@ -31,8 +28,8 @@ class Held:
     Args:
         module: it computes with the weight: an nn.Linear, a convolution, an embedding; or an nn.MultiheadAttention.
         weight: what a topology must know of it.
-        projection: which layer of attention it is of, one of PROJECTIONS, or "qkv" of a packed in_proj_weight; None
-            in other modules.
+        projection: which layer of attention it is of, "q", "k", "v" or "out_proj", or "qkv" of a packed
+            in_proj_weight; None in other modules.
     """
 
     module: nn.Module
@@ -65,13 +62,6 @@ def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
         elif _is_candidate(module) and f"{prefix}weight" not in found:
             found[f"{prefix}weight"] = Held(module, _weight(f"{prefix}weight", module, masked, tied))
     return found
-
-
-def current(module: nn.Module, name: str = "weight") -> Any:
-    """A parameter, or None, as the next forward will use it: torch.nn.utils.prune only then masks it anew."""
-    if hasattr(module, name + "_mask"):
-        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
-    return getattr(module, name)
 
 
 def _is_candidate(module: nn.Module) -> bool:
@@ -123,7 +113,7 @@ def _weight(name: str, module: Any, masked: bool, tied: dict[int, list[str]]) ->
         )
     elif type(module) not in _REPLACED and not masked:
         obstacle = _subclass(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
-    shape = tuple(current(module).shape) if known is None else tuple(known.shape)
+    shape = tuple(current(module, "weight").shape) if known is None else tuple(known.shape)
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
     return Weight(shape, groups, not replaceable, obstacle or (None if known is None else _tie(known, tied)))
 

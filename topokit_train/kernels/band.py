@@ -21,10 +21,10 @@ from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit_train.chain import Gradients
 from topokit_train.kernels._bands import Cycles, band_blocks, band_product, block_values, transposed_blocks
-from topokit_train.kernels.base import EdgePlan, Kernel, hold
+from topokit_train.kernels.base import Kernel, Plan, hold
 
 
-class BandPlan(EdgePlan):
+class BandPlan(Plan):
     """Where the nodes and edges of a layer lie on its cycles. Values have shape (edges,), in the order of their slots.
 
     There is a slot for each class of targets (cycle after cycle), twin in that class, class of sources it reads, and

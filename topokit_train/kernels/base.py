@@ -21,29 +21,11 @@ from topokit_train.chain import Bilinear, Link, chain
 class Plan(nn.Module, Bilinear):
     """One pattern as a kernel wants it: how to multiply, and the way between the kernel's order and the canonical one.
 
-    The canonical order is the same for all kernels: one number per edge, sorted by source, then target.
+    Values have shape (edges,), in an order of the kernel's own. The canonical order is the same for all kernels: sorted
+    by source, then target. A subclass calls `number` once it knows its order; 4 bytes an edge (8 from 2^31 edges).
 
     It is a module whose tensors are buffers left out of the state_dict, so that it moves, is copied and is
     pickled with the layer that holds it. It may be moved after it is made, so it depends on neither device nor type.
-    """
-
-    @abstractmethod
-    def to_canonical(self, values: Tensor) -> Tensor:
-        """The values in canonical order, shape (edges,); `values` has the kernel's order and shape. O(its size)."""
-
-    @abstractmethod
-    def from_canonical(self, canonical: Tensor) -> Tensor:
-        """The values in the kernel's order and shape; `canonical` has shape (edges,). O(the result's size)."""
-
-    @abstractmethod
-    def layer(self) -> Layer:
-        """The edges, copied. O(its size)."""
-
-
-class EdgePlan(Plan):
-    """A plan whose values have shape (edges,), in an order of the kernel's own.
-
-    A subclass calls `number` once it knows the order. 4 bytes an edge beside the values (8 from 2^31 edges).
     """
 
     edges: int
@@ -57,12 +39,18 @@ class EdgePlan(Plan):
         hold(self, position=position)
 
     def to_canonical(self, values: Tensor) -> Tensor:
+        """The values in canonical order, of values in the kernel's order. O(edges)."""
         return values.index_select(0, self.position)
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
+        """The values in the kernel's order, of values in canonical order. O(edges)."""
         values = torch.empty_like(canonical)
         values[self.position] = canonical
         return values
+
+    @abstractmethod
+    def layer(self) -> Layer:
+        """The edges, copied. O(edges)."""
 
 
 def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
@@ -106,7 +94,7 @@ class Kernel(Generic[P]):
 
         Args:
             x: shape (in, batch), in any layout.
-            values: in the kernel's order and shape.
+            values: shape (edges,), in the kernel's order.
             plan: the pattern.
             bias: shape (out,), added to each column.
             relu: whether negative outputs become 0.

@@ -19,7 +19,7 @@ from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
 from topokit_train.chain import Gradients
-from topokit_train.kernels.base import EdgePlan, Kernel, hold
+from topokit_train.kernels.base import Kernel, Plan, hold
 
 CACHED = 2**18
 """Numbers gathered at a time on a CPU, which stay in its cache. Measured from 2^14 to 2^19 at batch 128 and 512."""
@@ -128,7 +128,7 @@ def _joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
     return degrees[classes.members[np.cumsum(classes.sizes) - 1]]
 
 
-class BlockPlan(EdgePlan):
+class BlockPlan(Plan):
     """The classes on both sides of a layer. Values have shape (edges,): the blocks of the classes of targets.
 
     A block has a row for each target and a column for each source it reads, those of one class together. The blocks

@@ -13,7 +13,7 @@ from topokit.csr import Storage
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
 from topokit_train.chain import Gradients
-from topokit_train.kernels.base import EdgePlan, Kernel, hold
+from topokit_train.kernels.base import Kernel, Plan, hold
 
 with warnings.catch_warnings():
     # torch says once a process that CSR is in beta, which no user can act on: let it say so here, unheard
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
 
-class CsrPlan(EdgePlan):
+class CsrPlan(Plan):
     """W in compressed rows, and its transpose. Values have shape (edges,), sorted by target, then source.
 
     A product takes O(edges * batch) time, forward and backward, and nothing of size in * out is made. A nan in x
@@ -73,7 +73,7 @@ class CsrPlan(EdgePlan):
         """The entries of y x^T at the edges."""
         dtype = _precision(x.dtype)
         zeros = y.new_zeros(self.edges, dtype=dtype)  # not the values: even with beta=0 a nan would spread
-        pattern = _matrix(self.starts, self.sources, zeros, self.shape)
+        pattern = compressed(self.starts, self.sources, zeros, self.shape)
         entries: Tensor = torch.sparse.sampled_addmm(pattern, y.to(dtype), x.T.to(dtype), beta=0)
         return entries.values().to(x.dtype)
 
@@ -87,11 +87,12 @@ def _times(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor
         x, values = x.detach(), values.detach()
         return torch.embedding_bag(x, indices, starts, per_sample_weights=values, include_last_offset=True)[0]
     dtype = _precision(x.dtype)
-    matrix = _matrix(starts, indices, values.to(dtype), (starts.numel() - 1, x.shape[0]))
+    matrix = compressed(starts, indices, values.to(dtype), (starts.numel() - 1, x.shape[0]))
     return (matrix @ x.to(dtype)).to(x.dtype)
 
 
-def _matrix(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+def compressed(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A matrix in compressed sparse rows, differentiable in its values, which are not copied."""
     return torch.sparse_csr_tensor(starts, indices, values, shape, check_invariants=False)
 
 

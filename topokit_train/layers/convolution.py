@@ -7,11 +7,14 @@ from math import prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
+from topokit.placement import by_feature
+from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
 from topokit_train.layers.patches import Convolution, Window
 from topokit_train.layers.sparse import SparseModule
@@ -27,6 +30,7 @@ class SparseConv2d(SparseModule):
     edge is a whole filter. By weight, in_channels * rows * columns to out_channels: each edge is one number, and the
     sources are in the order of torch's `weight.reshape(out_channels, -1)`: channel, then row, then column. In
     canonical order the values of a layer by channel are those of the first edge row by row, then the second's, ...
+    In groups, too, the sources are all input channels or all their weights; an edge stays within a group.
 
     `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
     takes memory for rows * columns numbers for each number of the input. They win where few weights are left. Second
@@ -36,7 +40,7 @@ class SparseConv2d(SparseModule):
         layer: the edges.
         in_channels: of the images.
         kernel_size: a filter's rows and columns, or one number for both.
-        stride, padding, dilation, padding_mode: as nn.Conv2d has them.
+        stride, padding, dilation, groups, padding_mode: as nn.Conv2d has them.
         bias: whether to add a bias to each output channel.
         kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; the attribute
             `choice` says what was taken, and why.
@@ -45,7 +49,8 @@ class SparseConv2d(SparseModule):
         generator: draws the initial values; a CPU generator, torch's global one where left out.
 
     Raises:
-        InvalidSpecError: the layer is of neither way; no such kernel, or it does not run on this device or type.
+        InvalidSpecError: the layer is of neither way, or an edge joins two groups; no such kernel, or it does not run
+            on this device or type.
     """
 
     _order: Tensor | None  # (weights,): where each canonical weight stands in the pattern's canonical order
@@ -59,6 +64,7 @@ class SparseConv2d(SparseModule):
         stride: Pair = 1,
         padding: Pair | str = 0,
         dilation: Pair = 1,
+        groups: int = 1,
         padding_mode: str = "zeros",
         bias: bool = True,
         kernel: str = "auto",
@@ -76,16 +82,20 @@ class SparseConv2d(SparseModule):
         if padding_mode not in PADDING_MODES:
             raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
         window = Window(size, _pair(stride), _pair(dilation))
-        convolution = Convolution(in_channels, window, _margins(padding, window), padding_mode)
+        convolution = Convolution(in_channels, window, _margins(padding, window), padding_mode, groups)
+        _require_groups(layer, in_channels, groups)
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
-        pattern = by_weight(layer, prod(size)) if by_channel else layer
+        pattern = by_feature(layer, prod(size)) if by_channel else layer
         choice = choose(pattern, like.device, like.dtype, kernel, convolution)
-        super().__init__(layer, pattern, choice, like, bias=bias)
+        multiplied = convolution.pattern(KERNELS[choice.kernel], pattern)
+        super().__init__(layer, multiplied, choice, like, bias=bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
-        self.by_channel, self.padding = by_channel, padding
+        self.by_channel, self.padding, self.groups = by_channel, padding, groups
         self.convolution = convolution
-        order = torch.from_numpy(_order_by_channel(layer, prod(size))).to(like.device) if by_channel else None
-        self.register_buffer("_order", order, persistent=False)
+        order = _order_of(layer, prod(size) if by_channel else 1, multiplied, convolution.reach)
+        self.register_buffer(
+            "_order", None if order is None else torch.from_numpy(order).to(like.device), persistent=False
+        )
         self.reset_parameters(generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -124,7 +134,7 @@ class SparseConv2d(SparseModule):
 
     @property
     def dense_shape(self) -> tuple[int, ...]:
-        return self.out_channels, self.in_channels, *self.kernel_size
+        return self.out_channels, self.in_channels // self.groups, *self.kernel_size
 
     def dense(self) -> nn.Module:
         window = self.convolution.window
@@ -144,39 +154,62 @@ class SparseConv2d(SparseModule):
 
     def topology_layer(self) -> Layer:
         """The edges as they were given, by channel or by weight, copied. O(size of values)."""
-        pattern = super().topology_layer()
-        if not self.by_channel:
-            return pattern
-        pixels = prod(self.kernel_size)
-        sources = pattern.sources
+        targets, sources = self._ends()
+        pixels = prod(self.kernel_size) if self.by_channel else 1
         first = sources % pixels == 0
-        return Layer(
-            from_edges(sources[first] // pixels, pattern.indices[first], (self.in_channels, self.out_channels))
-        )
+        shape = (self.reach * self.groups // pixels, self.out_channels)
+        return Layer(from_edges(sources[first] // pixels, targets[first], shape))
+
+    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        targets, sources = super()._ends()
+        group = targets // (self.out_channels // self.groups)
+        return targets, sources % self.reach + group * self.reach
 
     def __repr__(self) -> str:
         window = self.convolution.window
         return (
             f"SparseConv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={window.stride}, padding={self.padding!r}, dilation={window.dilation}, "
+            f"{f'groups={self.groups}, ' if self.groups > 1 else ''}"
             f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}, "
             f"bias={self.bias is not None}, kernel={self.kernel})"
         )
 
 
-def by_weight(layer: Layer, pixels: int) -> Layer:
-    """A layer by channel as one by weight: source c, pixel p becomes source c * pixels + p. O(edges * pixels)."""
-    sources = (layer.sources[:, None] * np.uint64(pixels) + np.arange(pixels, dtype=np.uint64)).ravel()
-    return Layer(from_edges(sources, layer.indices.repeat(pixels), (layer.shape[0] * pixels, layer.shape[1])))
+def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64] | None:
+    """Where weight p of edge e, number e * pixels + p, stands in the canonical order of the pattern; None: there too.
+
+    Args:
+        layer: the edges.
+        pixels: how many weights an edge has.
+        pattern: one edge for each weight; its sources are counted modulo `reach`, or not.
+        reach: how many sources a target's group has.
+    """
+    if pattern is layer:
+        return None
+    local = (layer.sources[:, None] * np.uint64(pixels) + np.arange(pixels, dtype=np.uint64)) % np.uint64(reach)
+    key = local + layer.indices[:, None] * np.uint64(reach)  # of each weight, and there of each of the pattern's edges
+    wanted = pattern.sources % np.uint64(reach) + pattern.indices * np.uint64(reach)
+    order = np.empty(key.size, np.int64)
+    order[np.argsort(key, axis=None)] = np.argsort(wanted)
+    return order
 
 
-def _order_by_channel(layer: Layer, pixels: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Where weight p of edge e, number e * pixels + p, stands in the canonical order of `by_weight`."""
-    starts = layer.indptr.astype(np.int64)
-    degrees = layer.out_degrees
-    before, degree = (numbers.repeat(degrees) for numbers in (starts[:-1], degrees))  # of each edge's source
-    first = before * pixels + np.arange(layer.edges) - before
-    return (first[:, None] + np.arange(pixels) * degree[:, None]).ravel()
+def _require_groups(layer: Layer, channels: int, groups: int) -> None:
+    """Refuse groups that do not divide the channels, and edges from one group to another."""
+    out = layer.shape[1]
+    if groups < 1 or channels % groups or out % groups:
+        raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
+    into = layer.sources // np.uint64(layer.shape[0] // groups)
+    across = np.flatnonzero(into != layer.indices // np.uint64(out // groups))
+    if across.size:
+        source, target = int(layer.sources[across[0]]), int(layer.indices[across[0]])
+        first = int(layer.indices[across[0]]) // (out // groups) * (layer.shape[0] // groups)
+        raise InvalidSpecError(
+            f"{across.size} of {layer.edges} edges join two groups, the first one source {source} and output channel "
+            f"{target}: with groups={groups} that channel reads sources {first} to "
+            f"{first + layer.shape[0] // groups - 1} alone"
+        )
 
 
 def _pair(value: Pair) -> tuple[int, int]:

@@ -88,6 +88,10 @@ class SparseLinear(SparseModule):
         self._kernel.require(self.values.device, self.values.dtype)
         return Link(self._plan, self.values, self.bias, relu)
 
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        return self.out_features, self.in_features
+
     def __repr__(self) -> str:
         return (
             f"SparseLinear(in_features={self.in_features}, out_features={self.out_features}, edges={self.edges}, "

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, pad
 
+from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
+from topokit_train.chain import autocast_dtype, require_dtype
 from topokit_train.kernels.base import BATCH, Kernel, Plan
+from topokit_train.kernels.masked import MaskedPlan
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(patches, values) -> W patches, of shapes (features, columns) and (out, columns); differentiable in both."""
@@ -156,28 +161,45 @@ class Convolution:
         window: what is looked at.
         margins: pixels to add left, right, above and below.
         padding_mode: what is added, as nn.Conv2d has it.
+        groups: as nn.Conv2d has them.
     """
 
     channels: int
     window: Window
     margins: tuple[int, int, int, int]
     padding_mode: str
+    groups: int = 1
+
+    @property
+    def reach(self) -> int:
+        """How many sources an output has in the dense convolution, those of its group's channels."""
+        return self.channels // self.groups * prod(self.window.size)
+
+    def pattern(self, kernel: Kernel[Any], layer: Layer) -> Layer:
+        """The edges that a kernel multiplies by, of a layer by weight whose sources are those of all channels.
+
+        `masked` has a dense weight only of what a group reads: there sources are counted from the group's first.
+        """
+        if self.groups == 1 or kernel.name != "masked":
+            return layer
+        return Layer(from_edges(layer.sources % np.uint64(self.reach), layer.indices, (self.reach, layer.shape[1])))
 
     @property
     def case(self) -> str:
         """See `Work`."""
         size, stride, dilation = ("x".join(map(str, pair)) for pair in self.window)
-        return f" of a {size} convolution, stride {stride}, dilation {dilation}, of {TIMED} images"
+        groups = f", groups {self.groups}" if self.groups > 1 else ""
+        return f" of a {size} convolution, stride {stride}, dilation {dilation}{groups}, of {TIMED} images"
 
     def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
         """See `Work`; that of `masked` is that of its dense product."""
-        cost = kernel.cost(layer, found, device, BATCH)
+        cost = kernel.cost(self.pattern(kernel, layer), found, device, BATCH)
         times, per_source = _COST.get(device, _COST["cuda"])
         return cost if kernel.name == "masked" else times * cost + per_source * layer.shape[0]
 
     def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
         """See `Work`: on images that the window has 16 x 16 places in."""
-        plan = kernel.prepare(layer).to(device)
+        plan = kernel.prepare(self.pattern(kernel, layer)).to(device)
         values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
         rows, columns = (
             gap * (size - 1) + 15 * step + 1 - margin
@@ -193,16 +215,29 @@ class Convolution:
 
     def __call__(self, images: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel[Any], plan: Plan) -> Tensor:
         """The convolution of images, shape (batch, channels, rows, columns), by a kernel's values, plus the bias."""
-        if kernel.name != "masked":
+        require_dtype(images, values.dtype)
+        device = images.device.type
+        if not torch.is_autocast_enabled(device):
+            return self._convolved(images, values, bias, kernel, plan)
+        dtype = autocast_dtype(values)
+        images, values = plan.operands(images, values)
+        with torch.autocast(device, enabled=False):  # else the gradients' products would have other types
+            y = self._convolved(images, values, bias if bias is None else bias.to(values.dtype), kernel, plan)
+        return y.to(dtype)
+
+    def _convolved(
+        self, images: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel[Any], plan: Plan
+    ) -> Tensor:
+        if not isinstance(plan, MaskedPlan):
             x = self._padded(images).permute(1, 2, 3, 0).contiguous()
             y = convolve(x, values, self.window, lambda x, values: kernel.multiply(x, values, plan))
             return (y if bias is None else y + bias[:, None, None, None]).permute(3, 0, 1, 2)
-        weight = torch.where(plan.get_buffer("mask"), values, 0).view(-1, self.channels, *self.window.size)
+        weight = plan.weight(values).view(-1, self.channels // self.groups, *self.window.size)
         padding = (self.margins[2], self.margins[0])
         if self.padding_mode != "zeros" or self.margins[::2] != self.margins[1::2]:
             images, padding = self._padded(images), (0, 0)
         self.window.places(images.shape[2] + 2 * padding[0], images.shape[3] + 2 * padding[1])
-        return conv2d(images, weight, bias, self.window.stride, padding, self.window.dilation)
+        return conv2d(images, weight, bias, self.window.stride, padding, self.window.dilation, self.groups)
 
     def _padded(self, images: Tensor) -> Tensor:
         if not any(self.margins):

@@ -9,20 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.csr import require_memory
+from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.topology import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
+from topokit_train.kernels.csr import compressed
 from topokit_train.layers.choice import Choice
 
 
 class SparseModule(nn.Module):
     """A layer whose only connections are the edges of one topology layer, with one number for each real weight.
 
-    `values` lies in the kernel's order and shape. In a state_dict it is a copy in canonical order, shape (weights,),
+    `values` has shape (weights,), in the kernel's order. In a state_dict it is a copy in canonical order, which is
     sorted by source, then target, so that it loads under every kernel; `digest` is saved with it, and a state_dict
     of other edges is refused. `to_canonical` and `from_canonical` do the same for an optimizer's tensors.
 
@@ -34,6 +37,7 @@ class SparseModule(nn.Module):
         bias: whether to add a bias to each target. The subclass calls reset_parameters.
     """
 
+    groups: int = 1
     digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topology.layer_digest
 
     def __init__(
@@ -48,7 +52,6 @@ class SparseModule(nn.Module):
         super().__init__()
         self.edges = layer.edges
         self.weights = pattern.edges
-        self.dense_weights = pattern.shape[0] * pattern.shape[1]  # of the dense layer of the same shape
         self.targets = layer.shape[1]
         self.choice = choice
         self.source = "layer"  # what `sparsify` took the edges from, for its report
@@ -141,28 +144,69 @@ class SparseModule(nn.Module):
         Raises:
             TooLargeError: not enough free memory.
         """
-        pattern = self._plan.layer()
         require_memory(self.dense_weights * self.values.element_size(), "a dense weight")
-        weight = self.values.new_zeros(pattern.shape[::-1])
-        weight[self._places(pattern)] = self._plan.to_canonical(self.values)
+        weight = self.values.new_zeros(self.targets, self.reach)
+        weight[self._places()] = self._plan.to_canonical(self.values)
         return weight.reshape(self.dense_shape)
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:
         """Take the values of a dense layer's weight, shape (out, in, ...) as torch has it, at the edges."""
-        pattern = self._plan.layer()
-        weight = weight.to(self.values).reshape(pattern.shape[::-1])
-        self.values.copy_(self._plan.from_canonical(weight[self._places(pattern)]))
-
-    def _places(self, pattern: Layer) -> tuple[Tensor, Tensor]:
-        """Where each weight stands in a dense one of shape (targets, sources), in the pattern's order."""
-        targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (pattern.indices, pattern.sources))
-        return targets.to(self.values.device), sources.to(self.values.device)
+        weight = weight.to(self.values).reshape(self.targets, -1)
+        self.values.copy_(self._plan.from_canonical(weight[self._places()]))
 
     @property
+    def weight(self) -> Tensor:
+        """The weight as a sparse CSR tensor, shape (out, in), of a convolution (out, in * rows * columns).
+
+        It is a copy, differentiable in the values; to change the layer, use `take`, or `values`. O(edges log edges).
+        """
+        rows, columns = self._ends()
+        order = np.lexsort((columns, rows))
+        starts = np.searchsorted(rows[order], np.arange(self.targets + 1))
+        where = (torch.from_numpy(numbers).to(self.values.device) for numbers in (starts, columns[order], order))
+        indptr, indices, edges = where
+        shape = (self.targets, self.reach * self.groups)
+        return compressed(indptr, indices, self._plan.to_canonical(self.values)[edges], shape)
+
+    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Target and source of each weight, in the canonical order of the pattern."""
+        pattern = self._plan.layer()
+        return pattern.indices.astype(np.int64), pattern.sources.astype(np.int64)
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Row and column of each weight in a dense one of shape (targets, ...), in the pattern's order."""
+        rows, sources = self._ends()
+        columns = sources % self.reach  # in groups they are counted from the group's first
+        return torch.from_numpy(rows).to(self.values.device), torch.from_numpy(columns).to(self.values.device)
+
+    @property
+    @abstractmethod
     def dense_shape(self) -> tuple[int, ...]:
         """The shape of the weight of a dense layer that does the same."""
-        return self.targets, self.dense_weights // max(self.targets, 1)
+
+    @property
+    def dense_weights(self) -> int:
+        """How many weights such a dense layer has."""
+        return prod(self.dense_shape)
+
+    @property
+    def reach(self) -> int:
+        """How many of them each target has."""
+        return self.dense_weights // self.targets
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Refuse a dense weight, which torch.nn.utils.prune and others would put in place of the edges' values.
+
+        Raises:
+            InvalidSpecError: for every name that begins with weight.
+        """
+        if name.startswith("weight"):
+            raise InvalidSpecError(
+                f"{name} cannot be set: {type(self).__name__} has no dense weight but `values`, one for each edge: "
+                "change `values`, or call `take`"
+            )
+        super().register_parameter(name, param)
 
     def topology_layer(self) -> Layer:
         """The edges, copied. O(size of values)."""
@@ -200,6 +244,13 @@ class SparseModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+
+def current(module: nn.Module, name: str) -> Any:
+    """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
+    if hasattr(module, name + "_mask"):
+        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
+    return getattr(module, name)
 
 
 def _hex(digest: Tensor) -> str:

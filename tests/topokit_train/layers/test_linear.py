@@ -234,8 +234,8 @@ def test_optimizer_state_crosses_between_kernels_through_canonical_order():
             torch.testing.assert_close(carried, moments[1], rtol=1e-3, atol=1e-6)
 
 
-def test_csr_stores_one_number_per_edge():
-    _, model, optimizer = train("csr", OPTIMIZERS["adam"], 1)
+def test_parameters_gradients_and_moments_are_one_number_per_edge(kernel):
+    _, model, optimizer = train(kernel, OPTIMIZERS["adam"], 1)
     numbers = sum(linear.edges + linear.out_features for linear in (model[0], model[2]))
     assert sum(parameter.numel() for parameter in model.parameters()) == numbers
     assert sum(parameter.grad.numel() for parameter in model.parameters()) == numbers
