@@ -181,16 +181,19 @@ def fill(
     else:
         nets = [wanted] if isinstance(wanted, Layered) or not isinstance(wanted, Sequence) else list(wanted)
         filled = dict(_layers(nets, weights, names))
-    for name in filled:
-        if (obstacle := weights[name].obstacle) is not None:
-            raise InvalidSpecError(f"{name} {obstacle}")
     return {name: filled[name] for name in weights if name in filled}
+
+
+def _require_fillable(name: str, weight: Weight) -> None:
+    if weight.obstacle is not None:
+        raise InvalidSpecError(f"{name} {weight.obstacle}")
 
 
 def _layers(
     nets: Sequence[Layered], weights: Mapping[str, Weight], names: Sequence[str] | None = None
 ) -> Iterator[tuple[str, tuple[Layer, str]]]:
     for name, where in place(nets, weights, names).items():
+        _require_fillable(name, weights[name])
         layer = _spread(nets[where.net].layer(where.layer), weights[name])
         of = f" of topology {where.net}" if len(nets) > 1 else ""
         yield name, (layer, f"layer {where.layer}{of}")
@@ -230,6 +233,7 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
         return
     layer: Any = one.layer(0) if isinstance(one, Layered) else one
     for name, weight in matched.items():
+        _require_fillable(name, weight)
         if not isinstance(layer, Layer):
             yield name, (weight.layer(_array(pattern, one), name), "mask")
         elif layer.shape in weight.readings():

@@ -72,7 +72,7 @@ def test_an_mlp_has_the_widths_of_its_topology():
         ("mlp", None, (1, 4, 8), "the model mlp has the widths of a topology: give one"),
         ("mlp", NET, (1, 5, 6), "32 inputs and an image 30 pixels: crop it with --crop 30,48,16"),
         ("mlp", NET, (2, 4, 5), "32 inputs and an image 40 pixels: make it wider"),
-        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (1, 28, 28), "--crop 784,300,100"),
+        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (1, 28, 28), "crop it to 784,300,100"),
     ],
 )
 def test_a_topology_that_does_not_fit(name, topology, image, message):
@@ -120,7 +120,7 @@ def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
         x = images = torch.randn(6, 28, 28)
         x = x.reshape(6, 784)
         for part in (model.fc1, model.fc2):
-            x = torch.clamp(x @ part.values.T + part.bias, min=0)
+            x = torch.clamp(x @ part.dense_weight().T + part.bias, min=0)
         x = x @ model.fc3.weight.T + model.fc3.bias
         assert (x < 0).any()
         torch.testing.assert_close(model(images), x)

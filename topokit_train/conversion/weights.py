@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,9 +152,9 @@ def inherit(new: nn.Module, old: nn.Module) -> None:
     new.train(old.training)
     for name, hooks in vars(old).items():
         if name.startswith(("_forward", "_backward")) and isinstance(hooks, dict):
-            for key in [key for key, hook in hooks.items() if hook is release or isinstance(hook, BasePruningMethod)]:
-                del hooks[key]
-            setattr(new, name, hooks)  # the same dict, so that the handles of these hooks still remove them
+            kept = {k: one for k, one in hooks.items() if one is not release and not isinstance(one, BasePruningMethod)}
+            # the same dict if it can be, so that the handles of these hooks still remove them
+            setattr(new, name, hooks if len(kept) == len(hooks) else OrderedDict(kept))
 
 
 def release(module: nn.Module, *_: Any) -> None:

@@ -1,0 +1,361 @@
+"""One topology gives one model the same layers in every way: sparse layers, masks, and masks from a file."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import topokit as tk
+from topokit.edges import from_edges
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layer
+from topokit.topology import Topology
+from topokit_train import SparseLinear, apply_masks, dense_state_dict, densify, parameter_groups, report, sparsify
+from topokit_train.conversion.weights import held_weights
+from topokit_train.kernels import KERNELS
+
+
+class Attended(nn.Module):
+    """Attention on a sequence, and a layer behind it."""
+
+    def __init__(self, width, packed, heads):
+        super().__init__()
+        kinds = {} if packed else {"kdim": width + 2, "vdim": width + 1}
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True, **kinds)
+        self.fc = nn.Linear(width, width + 3)
+
+    def forward(self, x):
+        width = x.shape[-1]
+        key, value = (nn.functional.pad(x, (0, size - width)) for size in (self.attn.kdim, self.attn.vdim))
+        return self.fc(self.attn(x, key, value)[0])
+
+
+def random_model(rng):
+    """A small model of one of three kinds, and an input."""
+    kind = rng.integers(3)
+    if kind == 0:
+        widths = rng.integers(2, 7, 4)
+        layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Linear(a, b, bool(rng.integers(2))), nn.ReLU())]
+        return nn.Sequential(*layers), torch.randn(3, int(widths[0]))
+    if kind == 1:
+        groups = int(rng.integers(1, 3))
+        one, two = (groups * int(rng.integers(1, 4)) for _ in range(2))
+        convolutions = [nn.Conv2d(2, one, (2, 3), padding=1), nn.ReLU(), nn.Conv2d(one, two, 2, groups=groups)]
+        model = nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(two * 4 * 3, 3))
+        return model, torch.randn(3, 2, 4, 4)
+    heads = int(rng.integers(1, 3))
+    width = heads * int(rng.integers(1, 4))
+    return Attended(width, bool(rng.integers(2)), heads), torch.randn(3, 4, width)
+
+
+def random_topologies(model, rng):
+    """A topology of one layer for some of the model's weights, with names or without; each layer's reading is drawn."""
+    held = {name: one.weight for name, one in held_weights(model).items() if not one.weight.only_by_name}
+    chosen = [name for name in held if rng.random() < 0.7] or [next(iter(held))]
+    nets, edges = [], {}
+    for name in chosen:
+        weight = held[name]
+        readings = weight.readings()
+        sources, targets = readings[rng.integers(len(readings))]
+        dense = rng.random((sources, targets)) < rng.uniform(0, 1)
+        if weight.groups > 1:
+            dense &= np.kron(np.eye(weight.groups), np.ones((sources // weight.groups, targets // weight.groups))) > 0
+        nets.append(Topology.from_dense([dense], names=[name]))
+        edges[name] = dense
+    return nets, edges
+
+
+def oracle(model, edges):
+    """{parameter: mask} of each weight, by loops."""
+    masks = {}
+    for name, dense in edges.items():
+        weight = held_weights(model)[name].weight
+        mask = np.zeros(weight.shape, bool)
+        own = int(np.prod(weight.shape[1:]))
+        each = weight.groups * own // dense.shape[0]  # weights of a source
+        for target in range(weight.shape[0]):
+            first = target // (weight.shape[0] // weight.groups) * own
+            flat = [dense[(first + k) // each, target] for k in range(own)]
+            mask[target] = np.array(flat).reshape(weight.shape[1:])
+        masks[name] = mask
+    return masks
+
+
+def masked_by_hand(model, masks):
+    """The dense model with its weights multiplied by masks; the packed weight of attention by three of them."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, mask in masks.items():
+            owner, _, projection = name.removesuffix(".weight").rpartition(".")
+            attention = model.get_submodule(owner) if owner else model
+            if not isinstance(attention, nn.MultiheadAttention) or projection == "out_proj":
+                model.get_parameter(name).mul_(torch.from_numpy(mask))
+            elif attention.in_proj_weight is None:
+                getattr(attention, f"{projection}_proj_weight").mul_(torch.from_numpy(mask))
+            else:
+                rows = slice("qkv".index(projection) * len(mask), ("qkv".index(projection) + 1) * len(mask))
+                attention.in_proj_weight[rows] *= torch.from_numpy(mask)
+    return model
+
+
+def outputs_and_gradients(model, x):
+    """The output, and the gradients of the input and of all biases: the names of weights differ between ways."""
+    x = x.clone().requires_grad_()
+    y = model(x)
+    (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
+    return y.detach(), x.grad
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_every_way_gives_the_same_layers(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    model, x = random_model(rng)
+    dtype, close = [(torch.float32, 1e-5), (torch.float64, 1e-12)][seed % 2]
+    model, x = model.to(dtype), x.to(dtype)
+    nets, edges = random_topologies(model, rng)
+    expected = outputs_and_gradients(masked_by_hand(model, oracle(model, edges)), x)
+    masks = {name: held_weights(model)[name].weight.mask(net.layer(0)) for net in nets for name in net.names}
+    tk.save_masks(masks, tmp_path / "masks.safetensors")
+    from_file = tk.load_masks(tmp_path / "masks.safetensors")
+    ways = [
+        sparsify(copy.deepcopy(model), nets),
+        sparsify(copy.deepcopy(model), nets, masked=True),
+        sparsify(copy.deepcopy(model), from_file),
+        sparsify(copy.deepcopy(model), from_file, masked=True),
+        sparsify(copy.deepcopy(model), {net.names[0]: net.layer(0) for net in nets}),
+    ]
+    for way in ways:
+        filled = {row.parameter: row.edges for row in report(way).rows if row.source is not None}
+        assert filled == {name: int(mask.sum()) for name, mask in masks.items()}
+        for mode in (way, densify(way)):
+            for found, wanted in zip(outputs_and_gradients(mode, x), expected, strict=True):
+                torch.testing.assert_close(found, wanted, rtol=close, atol=close * float(wanted.abs().max() + 1))
+    assert densify(ways[0]).state_dict().keys() == model.state_dict().keys()
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.fc2(self.fc1(x))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_names_of_a_topology_decide_in_all_ways(masked):
+    net = tk.from_masks({"fc2.weight": np.eye(4)})
+    rows = {row.parameter: row.edges for row in report(sparsify(Two(), net, masked=masked)).rows}
+    assert rows == {"fc1.weight": 16, "fc2.weight": 4}
+    some = tk.from_masks({"fc2.weight": np.eye(4), "fc3.weight": np.eye(4)})
+    with pytest.raises(InvalidSpecError, match="the model has no fc3.weight: did you mean fc"):
+        sparsify(Two(), some, masked=masked)
+
+
+def test_a_mask_of_a_packed_weight_is_split_in_three():
+    attention = nn.MultiheadAttention(4, 2)
+    mask = np.random.default_rng(0).random((12, 4)) < 0.5
+    sparse = sparsify(copy.deepcopy(attention), {"in_proj_weight": mask})
+    for k, part in enumerate((sparse.q, sparse.k, sparse.v)):
+        assert np.array_equal(part.topology_layer().to_dense().T, mask[4 * k : 4 * k + 4])
+    named = sparsify(copy.deepcopy(attention), tk.from_masks({"in_proj_weight": mask}))
+    assert torch.equal(named.k.dense_weight(), sparse.k.dense_weight())
+    with pytest.raises(InvalidSpecError, match="two layers are for q.weight"):
+        sparsify(attention, {"in_proj_weight": mask, "q": np.eye(4)})
+
+
+def prepared(kind):
+    """A model in which one weight cannot be filled."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    if kind == "weight_norm":
+        nn.utils.parametrizations.weight_norm(model[1])
+    elif kind == "lazy":
+        model[1] = nn.LazyLinear(4)
+    elif kind == "tied":
+        model[2].weight = model[1].weight
+    elif kind == "subclass":
+        model[1] = type("Gated", (nn.Linear,), {})(4, 4)
+    elif kind == "embedding":
+        model[1] = nn.Embedding(4, 4)
+    elif kind == "convolution":
+        model[1] = nn.Conv1d(4, 4, 1)
+    return model
+
+
+REFUSED = {
+    "weight_norm": "1.weight is computed from other parameters",
+    "lazy": "1.weight has no shape yet",
+    "tied": "1.weight is tied .1.weight and 2.weight are one parameter",
+    "subclass": "1.weight belongs to a Gated, a subclass of nn.Linear",
+    "embedding": "1.weight belongs to an Embedding: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention",
+    "convolution": "1.weight belongs to a Conv1d: .*; masks fit it .masked=True.",
+    "shape": "the mask of 1.weight has the shape 3 x 4, but its weight has 4 x 4",
+    "kernel": "no kernel named 'crs'",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_is_refused_leaves_the_model_as_it_was(kind, masked):
+    if masked and kind in ("subclass", "convolution", "kernel"):
+        return  # these are only refused for sparse layers
+    model = prepared(kind)
+    modules, hooks = list(model.modules()), [dict(part._forward_pre_hooks) for part in model.modules()]
+    before = {} if kind == "lazy" else {name: value.clone() for name, value in model.state_dict().items()}
+    wanted = {"0": np.eye(4), "1": np.eye(4)[: 3 if kind == "shape" else 4]}
+    options = {"kernel": "crs"} if kind == "kernel" else {"masked": masked}
+    with pytest.raises(InvalidSpecError, match=REFUSED[kind]):
+        sparsify(model, wanted, **options)
+    assert list(model.modules()) == modules
+    assert [dict(part._forward_pre_hooks) for part in modules] == hooks
+    assert not prune.is_pruned(model)
+    for name, value in before.items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_masks_fit_what_sparse_layers_do_not():
+    for module, shape in ((nn.Conv1d(3, 4, 2), (4, 3, 2)), (nn.ConvTranspose2d(3, 4, 2), (3, 4, 2, 2))):
+        mask = np.random.default_rng(1).random(shape) < 0.5
+        masked = sparsify(nn.ModuleDict({"conv": module}), {"conv": mask}, masked=True)
+        assert np.array_equal(masked["conv"].weight_mask.numpy() != 0, mask)
+
+
+def test_masked_goes_without_a_kernel():
+    with pytest.raises(InvalidSpecError, match="kernel='csr' is for sparse layers: masked=True keeps the dense ones"):
+        sparsify(Two(), {"fc1": np.eye(4)}, masked=True, kernel="csr")
+    with pytest.raises(InvalidSpecError, match="init must be one of keep, scale, he, not 'xavier'"):
+        sparsify(Two(), {"fc1": np.eye(4)}, init="xavier")
+
+
+@pytest.mark.parametrize("init", ["scale", "he"])
+def test_first_values_are_the_same_in_both_ways(init):
+    net = tk.Bernoulli(widths=(50, 40, 30), density=".2", seed=1).build()
+    model = nn.Sequential(nn.Linear(50, 40), nn.ReLU(), nn.Linear(40, 30))
+    sparse, masked = (
+        sparsify(copy.deepcopy(model), net, masked=way, init=init, generator=torch.Generator().manual_seed(5))
+        for way in (False, True)
+    )
+    x = torch.randn(6, 50)
+    torch.testing.assert_close(sparse(x), masked(x))
+    assert torch.equal(sparse[0].bias, model[0].bias)
+    dense = sparse[0].dense_weight()
+    edges = torch.from_numpy(net.layer(0).to_dense().T.copy())
+    if init == "scale":
+        factors = (50 / edges.sum(1)).sqrt()[:, None]
+        torch.testing.assert_close(dense, model[0].weight.detach() * edges * factors)
+    else:
+        assert abs(float((dense**2).sum(1).mean()) - 2) < 0.6  # the variance of each is 2 / fan-in
+
+
+def test_hooks_mode_and_frozen_parameters_are_kept():
+    model = Two().eval()
+    model.fc1.weight.requires_grad_(False)
+    called = []
+    handle = model.fc1.register_forward_hook(lambda *_: called.append(1))
+    sparsify(model, {"fc1": np.eye(4)})
+    model(torch.randn(2, 4))
+    assert called == [1]
+    handle.remove()
+    model(torch.randn(2, 4))
+    assert called == [1]
+    assert not model.fc1.training
+    assert not model.fc1.values.requires_grad
+    assert model.fc1.bias.requires_grad
+    assert not densify(model).fc1.weight.requires_grad
+
+
+def test_a_model_on_the_meta_device_never_has_a_dense_weight():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(10**6, 10**6), nn.ReLU())
+    ring = np.arange(10**6)
+    layer = Layer(from_edges(ring, ring, (10**6, 10**6)))
+    with pytest.raises(InvalidSpecError, match='0.weight is on the meta device and has no numbers .* init="he"'):
+        sparsify(model, {"0": layer})
+    sparsify(model, {"0": layer}, init="he", kernel="csr")
+    assert model(torch.ones(1, 10**6)).shape == (1, 10**6)
+
+
+def test_parameter_groups_decay_what_a_masked_dense_model_decays():
+    """20 steps of AdamW in float64, of a transformer's layer with six sparse weights."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True, dtype=torch.float64)
+    names = ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.out_proj", "linear1", "linear2"]
+    rng = np.random.default_rng(0)
+    shapes = {name: (12, 8) if name == "linear1" else (8, 12) if name == "linear2" else (8, 8) for name in names}
+    masks = {name: rng.random(shape) < 0.4 for name, shape in shapes.items()}
+    sparse = sparsify(copy.deepcopy(layer), masks)
+    masked = sparsify(copy.deepcopy(layer), masks, masked=True)
+    optimizers = [
+        torch.optim.AdamW(parameter_groups(model, 0.1), lr=0.01, betas=(0.9, 0.99)) for model in (sparse, masked)
+    ]
+    assert [len(group["params"]) for group in optimizers[0].param_groups] == [6, 10]
+    x = torch.randn(4, 5, 8, dtype=torch.float64)
+    for _ in range(20):
+        losses = [(model(x) ** 3).mean() for model in (sparse, masked)]
+        torch.testing.assert_close(*losses, rtol=1e-11, atol=0)
+        for optimizer, loss in zip(optimizers, losses, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    torch.testing.assert_close(densify(sparse)(x), densify(masked)(x), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
+def test_a_sparse_layer_has_one_number_per_edge_under_every_kernel(kernel):
+    net = tk.RadixNet(radices=[(4, 5)]).build()
+    model = sparsify(nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20, bias=False)), net, kernel=kernel)
+    assert sum(parameter.numel() for parameter in model.parameters()) == net.edges + 20
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(3, 20)).sum().backward()
+    optimizer.step()
+    moments = [state[name].numel() for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    assert sum(moments) == 2 * (net.edges + 20)
+
+
+def test_a_tied_embedding_and_head_stay_tied():
+    class Language(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.middle, self.head = nn.Embedding(9, 6), nn.Linear(6, 9), nn.Linear(6, 9, bias=False)
+            self.head.weight = self.token.weight
+
+    model = Language()
+    with pytest.raises(InvalidSpecError, match=r"head.weight is tied \(token.weight and head.weight are one parameter"):
+        sparsify(model, {"head": np.ones((9, 6))})
+    sparsify(model, tk.Bernoulli(widths=(6, 9), density=".5", seed=0))
+    assert isinstance(model.middle, SparseLinear)
+    assert model.head.weight is model.token.weight
+
+
+def test_the_report_lists_what_was_filled_and_what_was_not():
+    model = nn.Sequential(nn.Linear(50, 40), nn.ReLU(), nn.Linear(40, 30))
+    sparsify(model, tk.Bernoulli(widths=(50, 40), density=".2", seed=1), kernel="csr")
+    found = report(model)
+    sparse, dense = found.rows
+    assert (sparse.parameter, sparse.source, sparse.kernel, sparse.fan_in_before) == ("0.weight", "layer 0", "csr", 50)
+    assert sparse.edges == model[0].edges
+    assert sparse.fan_in_after == pytest.approx(model[0].edges / 40)
+    assert (dense.parameter, dense.source, dense.edges, dense.kernel) == ("2.weight", None, 1200, "dense")
+    lines = repr(found).splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["parameter", "0.weight", "2.weight"]
+    assert 'init="scale"' in lines[3]
+    assert "0.weight" in found._repr_html_()
+    assert list(found.to_frame().columns)[:3] == ["parameter", "source", "edges"]
+    deep = report(nn.Sequential(*(nn.Linear(2, 2) for _ in range(200))))
+    assert len(repr(deep).splitlines()) < 40
+    assert len(deep.rows) == 200
+
+
+def test_old_names_still_work_and_say_what_to_write():
+    net = tk.Bernoulli(widths=(4, 4), density=".5", seed=1)
+    with pytest.warns(DeprecationWarning, match=r"sparsify\(..., masked=True\)"):
+        masked = apply_masks(Two(), net)
+    assert prune.is_pruned(masked.fc1)
+    model = sparsify(Two(), net)
+    with pytest.warns(DeprecationWarning, match=r"densify\(model\).state_dict\(\)"):
+        assert dense_state_dict(model).keys() == Two().state_dict().keys()
+    assert isinstance(model.fc1, SparseLinear)
