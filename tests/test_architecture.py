@@ -15,6 +15,7 @@ ROOMS = [  # each may import what stands after it
         "challenge",
         "formats",
         "extraction",
+        "placement",
         "masking",
         "convolutions",
         "compare",
@@ -27,7 +28,7 @@ ROOMS = [  # each may import what stands after it
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
-    *("feeding", "optimisation", "config", "weights", "models", "initialisation", "layers", "kernels"),
+    *("feeding", "optimisation", "config", "weights", "models", "conversion", "initialisation", "layers", "kernels"),
 ]
 BESIDE_ERRORS = {"_registry", "_workers", "executors"}
 

@@ -81,6 +81,12 @@ def test_the_tutorial_on_pruned_models(topokit):
     assert names["retrained"].fc1.weight_mask.sum() == 1280
 
 
+def test_the_page_on_models_of_ones_own(topokit):
+    blocks, names = run("docs/own-model.md", topokit)
+    assert blocks == 4
+    assert int((names["state"]["layers.1.self_attn.in_proj_weight"] != 0).sum()) == 3 * 384
+
+
 def test_the_tutorial_on_sweeps(topokit):
     blocks, names = run("docs/sweeps.md", topokit)
     assert blocks >= 7

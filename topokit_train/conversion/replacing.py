@@ -93,7 +93,7 @@ def sparsify(
             continue
         one = kernel if isinstance(kernel, str) else kernel.get(name.removesuffix(".weight"), "")
         sparse = _sparse(part, layer, one, batch)
-        sparse.source = source
+        sparse.source, sparse.init = source, init
         _initialise(sparse, init, generator)
         if projection is None:
             replaced[module] = sparse
@@ -102,6 +102,7 @@ def sparsify(
             setattr(replaced[module], projection, sparse)
     for part, mask, first in masks:
         _mask(part, mask, first)
+        part.init = init  # type: ignore[assignment]  # for `report`
     return _swapped(model, replaced)
 
 

@@ -29,6 +29,7 @@ class ReportRow:
         kernel: what multiplies by it; "dense" also if it is masked.
         fan_in_before: inputs of each output unit in the dense layer.
         fan_in_after: their mean number now.
+        kept: whether its numbers are those that the dense layer had, see `sparsify`'s `init`.
     """
 
     parameter: str
@@ -38,6 +39,7 @@ class ReportRow:
     kernel: str
     fan_in_before: int
     fan_in_after: float
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,12 @@ class Report:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader should consider."""
-        fallen = [row.parameter for row in self.rows if row.fan_in_after < SCALE_BELOW * row.fan_in_before]
+        fallen = [row for row in self.rows if row.kept and row.fan_in_after < SCALE_BELOW * row.fan_in_before]
         if not fallen:
             return ()
-        more = f" and {len(fallen) - 3} more" if len(fallen) > 3 else ""
         return (
-            f"fan-in is below half of the dense layer's in {', '.join(fallen[:3])}{more}: unless these weights are "
-            'trained already, init="scale" or init="he" keeps the size of the outputs',
+            f"{len(fallen)} of {len(self.rows)} weights kept their numbers, and have less than half of their inputs: "
+            'if they are not trained yet, use init="scale" or "he"',
         )
 
     def _repr_html_(self) -> str:
@@ -107,14 +108,14 @@ def _rows(model: nn.Module) -> Iterator[ReportRow]:
     for name, held in held_weights(model, masked=True).items():
         module: Any = held.module
         shape, size = held.weight.shape, prod(held.weight.shape)
-        before = prod(shape[1:])
+        before, kept = prod(shape[1:]), getattr(module, "init", "keep") == "keep"
         if isinstance(module, SparseModule):
             after = module.weights / max(module.targets, 1)
             share = module.weights / size
-            yield ReportRow(name, module.source, module.weights, share, module.kernel, before, after)
+            yield ReportRow(name, module.source, module.weights, share, module.kernel, before, after, kept)
         elif hasattr(module, "weight_mask"):
             edges = int(module.weight_mask.count_nonzero())
-            yield ReportRow(name, "mask", edges, edges / size, "dense", before, edges / max(shape[0], 1))
+            yield ReportRow(name, "mask", edges, edges / size, "dense", before, edges / max(shape[0], 1), kept)
         elif held.weight.obstacle is None and not held.weight.only_by_name:
             yield ReportRow(name, None, size, 1.0, "dense", before, before)
 

@@ -54,7 +54,7 @@ class SparseModule(nn.Module):
         self.weights = pattern.edges
         self.targets = layer.shape[1]
         self.choice = choice
-        self.source = "layer"  # what `sparsify` took the edges from, for its report
+        self.source, self.init = "layer", "he"  # where the edges and the first values are from, for a report
         self._kernel: Kernel[Any] = KERNELS[choice.kernel]
         self._plan: Plan = self._kernel.prepare(pattern).to(like.device)
         self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
