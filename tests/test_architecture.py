@@ -13,6 +13,7 @@ ROOMS = [  # each may import what stands after it
         "drawing",
         "fitting",
         "challenge",
+        "descriptions",
         "formats",
         "extraction",
         "masking",
@@ -27,7 +28,7 @@ ROOMS = [  # each may import what stands after it
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
-    *("feeding", "optimisation", "config", "weights", "models", "initialisation", "layers", "kernels"),
+    *("described", "feeding", "optimisation", "config", "weights", "models", "initialisation", "layers", "kernels"),
 ]
 BESIDE_ERRORS = {"_registry", "_workers", "executors"}
 

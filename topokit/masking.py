@@ -232,7 +232,7 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
         )
     elif crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
-        advice = f"--crop {','.join(map(str, widest))} fits"
+        advice = f"crop={','.join(map(str, widest))} fits"
     elif net.by_channel:
         advice = (
             "its edges are filters, which do not say what a linear layer behind them reads: put the masks of its file "

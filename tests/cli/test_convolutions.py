@@ -54,7 +54,7 @@ def test_masks_are_a_topology_of_the_weights_they_name(topokit, tmp_path):
         (["--topology", "dense", "--topology", "conv2.safetensors"], "a model without topologies: give no other"),
         (
             ["--topology", "conv2.safetensors", "--topology", "fc.safetensors", "--crop", "150,16"],
-            "the options of a topology are for one",
+            "a description takes the place of --crop",
         ),
         ([], "lenet-5-classic has no topology of its own: give --topology FILE"),
     ],
@@ -76,9 +76,9 @@ def test_what_does_not_go_together(topokit, files, args, said):
     ],
 )
 def test_masks_of_convolutions(topokit, tmp_path, widths, image, name, shape):
-    described = ("--family", "bernoulli", "--widths", widths, "--density", ".3", "--topology-seed", "1")
+    described = f"bernoulli widths={widths} density=.3 seed=1"
     images = () if image is None else ("--image", image)
-    told = topokit("mask", *described, "--model", "lenet-5", *images, "-o", "masks.safetensors", "--json").json
+    told = topokit("mask", described, "--model", "lenet-5", *images, "-o", "masks.safetensors", "--json").json
     assert told["masks"] == {name: list(shape)}
     net = tk.Bernoulli(widths=tuple(map(int, widths.split(","))), density=".3", seed=1)
     mask = load_masks(tmp_path / "masks.safetensors")[name]

@@ -81,6 +81,14 @@ def test_the_tutorial_on_pruned_models(topokit):
     assert names["retrained"].fc1.weight_mask.sum() == 1280
 
 
+def test_the_page_on_descriptions(topokit):
+    blocks, _ = run("docs/descriptions.md", topokit)
+    assert blocks == 2
+    refused = topokit("info", "radix-net radixes=10,10")
+    assert refused.code == 2
+    assert refused.err in (ROOT / "docs/descriptions.md").read_text()
+
+
 def test_the_tutorial_on_sweeps(topokit):
     blocks, names = run("docs/sweeps.md", topokit)
     assert blocks >= 7
