@@ -13,9 +13,10 @@ ROOMS = [  # each may import what stands after it
         "drawing",
         "fitting",
         "challenge",
+        "placement",
+        "descriptions",
         "formats",
         "extraction",
-        "placement",
         "masking",
         "convolutions",
         "compare",
@@ -28,7 +29,18 @@ ROOMS = [  # each may import what stands after it
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
-    *("feeding", "optimisation", "config", "weights", "models", "conversion", "initialisation", "layers", "kernels"),
+    *(
+        "described",
+        "feeding",
+        "optimisation",
+        "config",
+        "weights",
+        "models",
+        "conversion",
+        "initialisation",
+        "layers",
+        "kernels",
+    ),
 ]
 BESIDE_ERRORS = {"_registry", "_workers", "executors"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from reprlib import repr as shortened
@@ -30,9 +30,7 @@ class Registry(Mapping[str, Any]):
             InvalidSpecError: no such name; the message names the nearest ones.
         """
         if name not in self.places:
-            near = get_close_matches(str(name), self.places, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self.places)}"
-            raise InvalidSpecError(f"no {self.what} named {shortened(name)}: {hint}")
+            raise InvalidSpecError(f"no {self.what} named {shortened(name)}: {nearest(str(name), self.places)}")
         module, _, attribute = self.places[name].partition(":")
         return getattr(import_module(module), attribute)
 
@@ -44,3 +42,14 @@ class Registry(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.places)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return advice for a word that is not known: the nearest one that is, or all of them.
+
+    >>> nearest("radixes", ["radices", "kron"])
+    'did you mean radices?'
+    """
+    known = list(known)
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

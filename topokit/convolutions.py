@@ -121,7 +121,7 @@ def as_mask(edges: Mask, shape: Shape, groups: int = 1) -> Mask:
     if groups == 1:
         return edges.reshape(shape)
     blocks = edges.reshape(groups, shape[0] // groups, groups, -1)
-    own = np.einsum("gtgi->gti", blocks)
+    own: Mask = np.einsum("gtgi->gti", blocks)
     if np.count_nonzero(own) < np.count_nonzero(edges):
         raise InvalidSpecError(
             f"an edge joins two of the convolution's {groups} groups: each output channel takes inputs of its own "

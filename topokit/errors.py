@@ -3,7 +3,17 @@
 Every message holds three things: what was given, what is allowed, what to do.
 The command line prints the message as one line, unless it is `quiet` because another process of the same run prints it,
 and exits with `exit_code`.
+
+In the source a message has the names of arguments and settings in backquotes: f"`epochs` must be at least 1". `str`
+leaves the quotes out, so Python and files read the name; the command line writes the flag in its place.
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+_NAME = re.compile(r"`(\w+)`", re.ASCII)
 
 
 class TopokitError(Exception):
@@ -11,6 +21,26 @@ class TopokitError(Exception):
 
     exit_code = 1
     quiet = False
+
+    def __str__(self) -> str:
+        return _NAME.sub(r"\1", super().__str__())
+
+    def with_flags(self, names: Container[str]) -> str:
+        """Return the message for a command that has options of these names.
+
+        >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
+        '--batch-size must be at least 1'
+        """
+        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
+
+
+def flag(name: str) -> str:
+    """Return the flag of a field.
+
+    >>> flag("batch_size")
+    '--batch-size'
+    """
+    return "--" + name.replace("_", "-")
 
 
 class InvalidSpecError(TopokitError, ValueError):

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import pairwise, product
 from math import prod
+from os import PathLike
 from reprlib import repr as shortened
 from typing import Any, TypeAlias
 
@@ -18,14 +19,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from topokit.convolutions import Mask, Shape, as_mask, readings, shown
+from topokit.descriptions import Description, parse
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import as_bools
 from topokit.spec import network
+from topokit.topology import Topology
 
-Wanted: TypeAlias = "Layered | Layer | ArrayLike"
-"""What a weight, or each weight that a pattern matches, is given: a topology, one layer of it, or a mask."""
+Wanted: TypeAlias = "Layered | str | Description | Layer | ArrayLike"
+"""What a weight, or each weight that a pattern matches, is given: a topology, a description, a layer or a mask."""
+
+Topologies: TypeAlias = "Layered | str | PathLike[str] | Sequence[Layered | str | PathLike[str]] | Mapping[str, Wanted]"
+"""What a model is given, see `fill`."""
 
 
 @dataclass(frozen=True)
@@ -153,22 +159,23 @@ _NAMED = "the names of its layers chose this weight; give names= to choose other
 
 
 def fill(
-    wanted: Layered | Sequence[Layered] | Mapping[str, Wanted],
+    wanted: Topologies,
     weights: Mapping[str, Weight],
     names: Sequence[str] | None = None,
 ) -> dict[str, tuple[Layer, str]]:
     """Give weights of a model their edges.
 
     Args:
-        wanted: a topology or several, see `place`; or a mapping of names, or patterns in which `*` stands for any
-            characters, to what the weights get: a topology, a layer, or a mask in the weight's shape. A topology of
-            one layer, a layer and a mask fill every weight that matches; the layers of a deeper topology are placed
-            among these weights as `place` does.
+        wanted: a topology, a description or a file of one, or several, see `place`; or a mapping of names, or patterns
+            in which `*` stands for any characters, to what the weights get: a topology, a description of one, a layer,
+            or a mask in the weight's shape. A topology of one layer, a layer and a mask fill every weight that matches;
+            the layers of a deeper topology are placed among these weights as `place` does. A description without
+            widths takes those of each weight, see `Description.open_each`.
         weights: name -> weight, in the order in which the data pass them.
         names: see `place`; not with a mapping.
 
     Returns:
-        Name of each weight that is filled -> its edges, from which `Weight.mask` makes a mask, and where they come from.
+        Name of each weight that is filled -> its edges, which `Weight.mask` makes a mask of, and their source.
 
     Raises:
         InvalidSpecError: nothing fits or matches; two entries match one weight; or a weight cannot be filled.
@@ -177,11 +184,19 @@ def fill(
     if isinstance(wanted, Mapping):
         if names is not None:
             raise InvalidSpecError("names are for a topology's layers: a mapping has names already")
-        filled = _by_pattern(wanted, weights)
+        filled = {name: (net.layer(0), source) for name, (net, source) in _by_pattern(wanted, weights).items()}
     else:
-        nets = [wanted] if isinstance(wanted, Layered) or not isinstance(wanted, Sequence) else list(wanted)
+        several = isinstance(wanted, Sequence) and not isinstance(wanted, Layered | str)
+        given: Sequence[Any] = wanted if several else [wanted]  # type: ignore[assignment]
+        nets = [net for one in given for net in _opened(one)]
         filled = dict(_layers(nets, weights, names))
     return {name: filled[name] for name in weights if name in filled}
+
+
+def _opened(one: Any) -> Sequence[Layered]:
+    if isinstance(one, str | PathLike):
+        one = parse(one) if isinstance(one, str) else Description(kind="file", name=str(one))
+    return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]
 
 
 def _require_fillable(name: str, weight: Weight) -> None:
@@ -201,7 +216,7 @@ def _layers(
 
 def _spread(layer: Layer, weight: Weight) -> Layer:
     """A layer from channels to a linear weight as one from features: all of a channel's features are its sources."""
-    sources, targets = layer.shape
+    sources = layer.shape[0]
     if len(weight.shape) > 2 or sources == weight.shape[1]:
         return layer
     return by_feature(layer, weight.shape[1] // sources)
@@ -214,40 +229,71 @@ def by_feature(layer: Layer, features: int) -> Layer:
     return Layer(from_edges(sources, layer.indices.repeat(features), shape))
 
 
-def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> dict[str, tuple[Layer, str]]:
-    filled: dict[str, tuple[Layer, str]] = {}
+def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:
+    """Return one topology of one layer for each weight that a mapping fills, with the weight's name.
+
+    `place` puts them where the mapping says, so everything that takes topologies can take a mapping.
+
+    Args:
+        wanted: see `fill`.
+        weights: name -> weight, in the order in which the data pass them.
+
+    Raises:
+        InvalidSpecError, InvalidGraphError: see `fill`.
+    """
+    filled = _by_pattern(wanted, weights)
+    return tuple(filled[name][0] for name in weights if name in filled)
+
+
+def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> dict[str, tuple[Topology, str]]:
+    """For each weight that is filled, a topology of one layer with its name, and where it comes from."""
+    filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
         matched = {name: weights[name] for name in _matched(str(pattern), weights)}
-        found = dict(_given(str(pattern), one, matched))
-        if twice := sorted({*filled, *found} & {*filled} & {*found}):
+        if twice := [name for name in matched if name in filled]:
             raise InvalidSpecError(f"{pattern!r} and an entry before it both match {twice[0]}: give each weight one")
-        filled |= found
+        filled |= dict(_given(str(pattern), one, matched))
     if not filled:
         raise InvalidSpecError("an empty mapping: give a name or pattern, and what its weights get")
     return filled
 
 
-def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Layer, str]]]:
-    if isinstance(one, Layered) and len(one) > 1:
-        yield from _layers([one], matched)
-        return
-    layer: Any = one.layer(0) if isinstance(one, Layered) else one
+def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Topology, str]]]:
     for name, weight in matched.items():
         _require_fillable(name, weight)
-        if not isinstance(layer, Layer):
-            yield name, (weight.layer(_array(pattern, one), name), "mask")
-        elif layer.shape in weight.readings():
-            yield name, (layer, "layer 0" if isinstance(one, Layered) else "layer")
-        else:
-            fits = " or ".join(f"{into} -> {out}" for into, out in weight.readings())
-            raise InvalidSpecError(
-                f"{pattern!r} matches {name}, which takes a layer {fits}, not {layer.shape[0]} -> {layer.shape[1]}"
-            )
+    if isinstance(one, str | Description):
+        description = parse(one) if isinstance(one, str) else one
+        nets: Sequence[Any] = description.open_each([weight.readings()[-1] for weight in matched.values()])
+    else:
+        nets = [one] * len(matched)
+    if isinstance(nets[0], Layered) and len(nets[0]) > 1:
+        for name, (layer, source) in _layers(nets[:1], matched):
+            yield name, (Topology([layer], names=[name]), source)
+        return
+    for (name, weight), net in zip(matched.items(), nets, strict=True):
+        yield name, _single(pattern, net, name, weight)
+
+
+def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology, str]:
+    """What a weight gets of a topology of one layer, a layer or a mask."""
+    if not isinstance(one, Layered | Layer):
+        return Topology([weight.layer(_array(pattern, one), name)], names=[name]), "mask"
+    layer = one if isinstance(one, Layer) else one.layer(0)
+    if layer.shape not in weight.readings():
+        fits = " or ".join(f"{into} -> {out}" for into, out in weight.readings())
+        raise InvalidSpecError(
+            f"{pattern!r} matches {name}, which takes a layer {fits}, not {layer.shape[0]} -> {layer.shape[1]}"
+        )
+    if isinstance(one, Layer):
+        return Topology([layer], names=[name]), "layer"
+    return Topology([layer], recipe=one.recipe, promises=one.promises, notes=one.notes, names=[name]), "layer 0"
 
 
 def _array(pattern: str, one: Any) -> ArrayLike:
-    if isinstance(one, str | bytes) or not hasattr(one, "__array__") and not isinstance(one, Sequence):
-        raise InvalidSpecError(f"{pattern!r} must be given a topology, a layer or a mask, not {shortened(one)}")
+    if isinstance(one, bytes) or (not hasattr(one, "__array__") and not isinstance(one, Sequence)):
+        raise InvalidSpecError(
+            f"{pattern!r} must be given a topology, a description, a layer or a mask, not {shortened(one)}"
+        )
     return one  # type: ignore[no-any-return]
 
 

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
+from topokit.descriptions.description import AROUND, Description, fields_of
+from topokit.errors import flag
+from topokit.families import FAMILIES
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, topology_options
-from topokit_cli.source import TopologySource
+from topokit_cli.options import AS_KEYS, FAMILY, OUTPUT, Command, OnceEach, force_option, json_option, option_of
+
+SEED_FLAGS = ("--seed", "--topology-seed")
+
+
+def graph_options(command: Command) -> Command:
+    """Add the option --family, those of all families, and those of what may follow."""
+    for key in reversed(AROUND):
+        if key == "seed":
+            command = click.option(*SEED_FLAGS, "topology_seed", type=int, help=AROUND[key].metadata["help"])(command)
+        else:
+            command = option_of(key, AROUND[key].metadata)(command)
+    helps: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for name in FAMILIES:
+        for key, field in fields_of("family", name).items():
+            if key != "seed":
+                helps.setdefault(key, (dict(field.metadata), []))[1].append(name)
+    for key, (metadata, families) in reversed(helps.items()):
+        command = option_of(key, metadata, default=None, help=f"{metadata['help']} [{', '.join(families)}]")(command)
+    return click.option("--family", type=click.Choice(list(FAMILIES)), help=f"Family of topologies [{FAMILY}].")(
+        command
+    )
 
 
 @click.command("build", cls=OnceEach)
-@topology_options(seed_flags=("--seed", "--topology-seed"))
-@click.option("-o", "--output", type=OUTPUT, help="File to write; named after the topology where left out.")
+@graph_options
+@click.option("-o", "--output", type=OUTPUT, help="File to write [named after the topology].")
 @force_option
 @json_option
-def command(source: TopologySource, output: Path | None, force: bool, as_json: bool) -> None:
+def command(output: Path | None, force: bool, as_json: bool, **values: Any) -> None:
     """Build a topology and save it.
 
     \b
     topokit build --radices 2,2,2 --kron 10,10
     topokit build --radices 10,10 --kron 8,3,1 --crop 784,300,100 -o radix.safetensors
-    topokit build --random-equivalent regular --like radix.safetensors --seed 0 -o twin.safetensors
+    topokit build --random-equivalent regular --like radix.safetensors --seed 0 -o random.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit.formats import save
 
-    net = source.open()
-    path = output or Path(f"{net.slug if hasattr(net, 'slug') else source.random_equivalent}.safetensors")
+    description = described(values)
+    net = description.open()
+    path = output or Path(f"{net.slug if hasattr(net, 'slug') else description.random_equivalent}.safetensors")
     fingerprint = save(net, path, force=force)
     render.notes(net)
     about = render.describe(net, path, fingerprint)
@@ -35,3 +61,34 @@ def command(source: TopologySource, output: Path | None, force: bool, as_json: b
         render.as_json(about)
         return
     render.table(render.summary(net, about))
+
+
+GRAPH_OPTIONS = tuple(param for param in command.params if param.name not in ("output", "force", "as_json"))
+"""The options that describe a topology."""
+
+
+def described(values: dict[str, Any]) -> Description:
+    """Return the description that the values of GRAPH_OPTIONS give.
+
+    Raises:
+        click.UsageError: they do not fit together.
+    """
+    given = {AS_KEYS.get(name, name): value for name, value in values.items() if value not in (None, ())}
+    around = {key: given.pop(key) for key in AROUND if key in given}
+    family = given.pop("family", None)
+    if "random_equivalent" in around and not family and {*given} == {"like"}:
+        of: Description = given["like"]
+        if not of.is_file:
+            raise click.UsageError("--like must be a file here; --family regular takes any topology")
+        return dataclasses.replace(of, **around)
+    if "random_equivalent" in around and not family and not given:
+        raise click.UsageError("--random-equivalent of which topology? Give --like FILE or the options of a family")
+    if not family and not given:
+        raise click.UsageError("no topology: give --radices and the other options of a family")
+    family = family or FAMILY
+    own = fields_of("family", family)
+    for key in given:
+        if key not in own:
+            options = ", ".join(map(flag, own))
+            raise click.UsageError(f"{flag(key)} is not an option of {family}; its options are {options}")
+    return Description(kind="family", name=family, options=given, **around)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OnceEach, json_option, topology_argument
-from topokit_cli.source import TopologySource
+from topokit_cli.options import FILE, Describing, json_option, topology_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from topokit.challenge import Inference
+    from topokit.descriptions import Description
     from topokit.layered import Layer, Layered
 
 SHOWN = 5000
@@ -29,7 +29,7 @@ FEW = 5
 """How many of the rows that are missing or too many are named, at most."""
 
 
-@click.command("challenge", cls=OnceEach)
+@click.command("challenge", cls=Describing)
 @topology_argument
 @click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
 @click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")
@@ -41,7 +41,7 @@ FEW = 5
 @click.pass_context
 def command(
     ctx: click.Context,
-    source: TopologySource,
+    source: Description,
     images: str,
     data_dir: Path | None,
     categories: Path | None,

@@ -11,10 +11,11 @@ import click
 
 from topokit.families import RANDOM_EQUIVALENTS
 from topokit_cli import render
-from topokit_cli.options import FILE, OnceEach, json_option, was_given
+from topokit_cli.options import TOPOLOGY, OnceEach, json_option, was_given
 
 if TYPE_CHECKING:
     from topokit.compare import AgainstTwins
+    from topokit.descriptions import Description
     from topokit.layered import Layered
 
 TWINS = 20
@@ -24,7 +25,7 @@ HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "v
 
 
 @click.command("compare", cls=OnceEach)
-@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.argument("files", metavar="TOPOLOGY...", type=TOPOLOGY, nargs=-1, required=True)
 @click.option(
     "--twins",
     type=click.IntRange(min=2),
@@ -42,7 +43,7 @@ HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "v
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, files: tuple[Path, ...], twins: int | None, kind: str, seed: int, as_json: bool
+    ctx: click.Context, files: tuple[Description, ...], twins: int | None, kind: str, seed: int, as_json: bool
 ) -> None:
     """Measure the networks in FILES beside each other, and each beside random twins: is it structure, or chance?
 
@@ -55,7 +56,6 @@ def command(
     after Holm's correction for the number of measures. docs/measures.md says more.
     """  # noqa: D301 (click wants the control character)
     from topokit.compare import measured
-    from topokit.formats import load
 
     wanted = twins or (TWINS if len(files) == 1 else 0)
     for name, flag in (("kind", "--kind"), ("seed", "--topology-seed")):
@@ -63,14 +63,14 @@ def command(
             raise click.UsageError(f"{flag} is of twins, and several files have none unless you give --twins")
     networks, widths = [], []
     for file in files:
-        net = load(file)
-        render.notes(net, file if len(files) > 1 else None)
+        net = file.open()
+        render.notes(net, str(file) if len(files) > 1 else None)
         found = measured(net)
         about = {
-            **render.describe(net, file, None),
+            **render.describe(net, str(file), None),
             "values": found.scalars(),
             "skipped": dict(found.skipped),
-            "against_twins": _against(net, file, wanted, kind, seed) if wanted else None,
+            "against_twins": _against(net, _name(file), wanted, kind, seed) if wanted else None,
         }
         networks.append({key: value for key, value in about.items() if key != "fingerprint"})
         widths.append(render.widths(net))
@@ -80,10 +80,10 @@ def command(
         _print(networks, widths)
 
 
-def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict[str, Any]:
+def _against(net: Layered, name: str, twins: int, kind: str, seed: int) -> dict[str, Any]:
     from topokit.compare import against_twins
 
-    with click.progressbar(length=twins, label=f"{file.name}: {twins} twins", file=sys.stderr) as bar:
+    with click.progressbar(length=twins, label=f"{name}: {twins} twins", file=sys.stderr) as bar:
         found: AgainstTwins = against_twins(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
     comparisons = {label: asdict(one) for label, one in found.comparisons.items()}
     return {
@@ -92,6 +92,10 @@ def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict
         "comparisons": comparisons,
         "skipped": dict(found.skipped),
     }
+
+
+def _name(file: Description) -> str:
+    return Path(file.name).name if file.is_file else str(file)
 
 
 def _print(networks: list[dict[str, Any]], widths: list[str]) -> None:

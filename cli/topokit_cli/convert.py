@@ -6,26 +6,26 @@ from pathlib import Path
 
 import click
 
+from topokit.descriptions import Description
+from topokit.formats import FORMATS
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, OnceEach, force_option, json_option
+from topokit_cli.options import OUTPUT, TOPOLOGY, OnceEach, force_option, json_option
 
 
 @click.command("convert", cls=OnceEach)
-@click.argument("source", type=FILE)
+@click.argument("source", metavar="TOPOLOGY", type=TOPOLOGY)
 @click.argument("target", type=OUTPUT)
-@click.option(
-    "--to", type=click.Choice(["safetensors", "npz", "matrix-market", "tsv", "graphml"]), help="Format to write."
-)
+@click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write.")
 @force_option
 @json_option
-def command(source: Path, target: Path, to: str | None, force: bool, as_json: bool) -> None:
-    """Read the topology in SOURCE, whatever its format, and write it to TARGET.
+def command(source: Description, target: Path, to: str | None, force: bool, as_json: bool) -> None:
+    """Write TOPOLOGY, a file of any format or a description, to TARGET.
 
-    Where --to is left out, TARGET's suffix says the format.
+    TARGET's suffix names the format unless --to does.
     """
-    from topokit.formats import load, save
+    from topokit.formats import save
 
-    net = load(source)
+    net = source.open()
     render.notes(net)
     fingerprint = save(net, target, to=to, force=force)
     if net.by_channel:

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
+from topokit.descriptions import Description
+from topokit.drawing import STYLES
 from topokit_cli import render
-from topokit_cli.options import FILE, IMAGE, OUTPUT, OnceEach, force_option, json_option, topology_argument
-from topokit_cli.source import TopologySource
+from topokit_cli.options import IMAGE, OUTPUT, TOPOLOGY, Describing, force_option, json_option, topology_argument
 
 
-@click.command("draw", cls=OnceEach)
+@click.command("draw", cls=Describing)
 @topology_argument
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Figure to write: .png, .svg or .pdf.")
 @click.option(
     "--style",
-    type=click.Choice(["auto", "edges", "pattern", "pixels", "degrees"]),
+    type=click.Choice(STYLES),
     default="auto",
     help="Nodes and edges, or each layer's matrix; by size where left out. pixels: the inputs as an image, by their "
     "degrees. degrees: those of each layer, ranked, beside chance.",
@@ -27,7 +28,7 @@ from topokit_cli.source import TopologySource
     help="With --style pixels: the image that the inputs are, such as 28x28, or 32x32x3 for three channels one after "
     "the other; a square if left out.",
 )
-@click.option("--beside", type=FILE, multiple=True, help="Draw this topology below; repeatable.")
+@click.option("--beside", type=TOPOLOGY, multiple=True, help="Draw this topology below; repeatable.")
 @click.option("--trace", type=int, metavar="NODE", help="Highlight the paths of this input.")
 @click.option("--rows", is_flag=True, help="Node layers as rows instead of columns.")
 @click.option("--steps", is_flag=True, help="The construction of a RadiX-Net, one shift after another.")
@@ -35,11 +36,11 @@ from topokit_cli.source import TopologySource
 @force_option
 @json_option
 def command(
-    source: TopologySource,
+    source: Description,
     output: Path,
     style: str,
     image: tuple[int, ...] | None,
-    beside: tuple[Path, ...],
+    beside: tuple[Description, ...],
     trace: int | None,
     rows: bool,
     steps: bool,
@@ -49,7 +50,6 @@ def command(
 ) -> None:
     """Draw a topology as PNG, SVG or PDF."""
     from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
-    from topokit.formats import load
 
     ways = {
         "--steps": steps,
@@ -64,9 +64,9 @@ def command(
         raise click.UsageError(f"{' and '.join(way for way, given in ways.items() if given)} cannot go together")
     net = source.open()
     render.notes(net)
-    others = [load(other) for other in beside]
+    others = [other.open() for other in beside]
     for other, file in zip(others, beside, strict=True):
-        render.notes(other, file)
+        render.notes(other, str(file))
     if steps:
         figure = draw_steps(net)
     elif kron_steps:
@@ -75,6 +75,6 @@ def command(
         figure = draw(net, style=style, beside=others, trace=trace, rows=rows, image=image)
     save_figure(figure, output, force=force)
     if as_json:
-        render.as_json({"figure": str(output), "topology": source.label, **render.describe(net, source.file, None)})
+        render.as_json({"figure": str(output), "topology": str(source), **render.describe(net, source.file, None)})
     else:
         click.echo(f"{output}: {net.summary()}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from topokit.measures import MEASURES
 from topokit_cli import portrait, render
-from topokit_cli.options import OnceEach, json_option, topology_argument
-from topokit_cli.source import TopologySource
+from topokit_cli.options import Describing, json_option, topology_argument
+
+if TYPE_CHECKING:
+    from topokit.descriptions import Description
 
 
-@click.command("info", cls=OnceEach)
+@click.command("info", cls=Describing)
 @topology_argument
 @click.option(
     "--measure",
@@ -24,7 +28,7 @@ from topokit_cli.source import TopologySource
     "--fingerprint", "wanted", is_flag=True, help="Compute the fingerprint of a topology that is not in a file."
 )
 @json_option
-def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
+def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
     """Say what a topology is made of, and measure it: density, dead units, paths, twins, spectra, cost.
 
     A measure that would take more than about five seconds is left out, unless --measure names it.
@@ -39,12 +43,12 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
-        about["topology"] = source.label
+        about["topology"] = str(source)
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
     render.table(
         [
-            ("file", source.label or "(not saved)"),
+            ("file" if source.file else "topology", str(source)),
             ("family", about["family"] or "(unknown)"),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),

@@ -68,7 +68,11 @@ def topokit(ctx: click.Context) -> None:
     topokit draw radix-net-*.safetensors -o net.svg
     topokit train                                  LeNet-300-100, 90 % sparse, on embedded digits
 
-    verify, info, draw, mask and challenge take a file, or the options of `build`; so does train, with --topology.
+    Every command takes a file or a description: the options of `build` without their dashes, in one word.
+
+    \b
+    topokit verify 'graph-challenge neurons=1024 layers=12'
+    topokit train --topology 'radix-net radices=10,10 kron=8,3,1 crop=784,300,100'
     """  # noqa: D301 (click wants the control character)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -78,7 +82,7 @@ def topokit(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line; the installed `topokit` calls this."""
     try:
-        code = topokit.main(standalone_mode=False)
+        code = topokit.main(prog_name="topokit", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except click.ClickException as error:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, OnceEach, force_option, json_option, topology_argument
-from topokit_cli.source import TopologySource
+from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, Describing, force_option, json_option, topology_argument
 
 if TYPE_CHECKING:
+    from topokit.descriptions import Description
     from topokit.layered import Layered
 
 GIVE_NAMES = "give either --model or --names"
 FILTERS = "its edges are whole filters, and only a model says how large these are: give --model, or --apply MODEL"
 
 
-@click.command("mask", cls=OnceEach)
+@click.command("mask", cls=Describing)
 @topology_argument
 @click.option("--model", help="A model whose layers the topology fills, for instance lenet-300-100.")
 @click.option("--image", type=INTS, help="Channels, rows and columns of the images of that model [1,28,28].")
@@ -36,7 +35,7 @@ FILTERS = "its edges are whole filters, and only a model says how large these ar
 @force_option
 @json_option
 def command(
-    source: TopologySource,
+    source: Description,
     model: str | None,
     image: tuple[int, ...] | None,
     names: tuple[str, ...] | None,
@@ -68,8 +67,8 @@ def command(
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
-    if source.file and applied and not (model or names) and _is_of_masks(source, source.file):
-        made = load_masks(source.file)
+    if applied and not (model or names) and _is_of_masks(source):
+        made = load_masks(source.name)
     else:
         net = source.open()
         shapes = None
@@ -97,13 +96,11 @@ def command(
         click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
 
 
-def _is_of_masks(source: TopologySource, file: Path) -> bool:
-    """Whether the user gave a file alone, and one that is no topology."""
+def _is_of_masks(source: Description) -> bool:
+    """Whether the user gave a file alone that is not a topology."""
     from topokit.formats import stored
 
-    if dataclasses.replace(source, file=None).given:
-        return False
-    return stored(file).metadata.get("topokit.kind") not in ("topology", "checkpoint")
+    return source.is_file and stored(Path(source.name)).metadata.get("topokit.kind") not in ("topology", "checkpoint")
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:

@@ -1,39 +1,56 @@
-"""Command-line options: the parsers of lists, and the options that describe a topology."""
+"""Command-line options: made of declared fields, and the descriptions of topologies that commands take."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable
-from functools import wraps
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from topokit.errors import InvalidSpecError
-from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
-from topokit_cli.source import TopologySource
+from topokit.descriptions import parse
+from topokit.descriptions._values import REPEATED, from_text
+from topokit.descriptions._words import quoted
+from topokit.descriptions.description import AROUND, kind_of
+from topokit.errors import InvalidSpecError, TopokitError
+from topokit.errors import flag as flag_of
 from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_METAVARS = {
+    "int": "N",
+    "ints": "N,N,...",
+    "systems": "N,N,...",
+    "number": "X",
+    "numbers": "X,X,...",
+    "names": "NAME,NAME,...",
+    "net": "TOPOLOGY",
+    "path": "PATH",
+    "text": "NAME",
+}
 
-class ListOf(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Values separated by commas, as a tuple."""
 
-    def __init__(self, convert: Callable[[str], Any], name: str, wanted: str):
-        self._convert = convert
-        self.name = name
-        self._wanted = wanted
+class Value(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A value of a declared field, read as a description reads it.
+
+    Args:
+        kind: of the field, see `topokit.spec.option`.
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self.name = _METAVARS[kind]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return tuple(self._convert(part.strip()) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of {self._wanted} separated by commas", param, ctx)
+            return parse(value) if self.kind == "net" else from_text({"kind": self.kind}, value)
+        except InvalidSpecError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -64,7 +81,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
 class OnceEach(click.Command):
     """A command that refuses an option given twice, of which click takes the last and says nothing.
 
-    Flags may be given again, and so may options that collect their values.
+    Flags may be given again, and so may options that collect their values. Errors name its options by their flags.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -79,90 +96,119 @@ class OnceEach(click.Command):
         for param in once:
             if once.count(param) > 1:
                 flag = "/".join(param.opts)
-                is_list = isinstance(param.type, ListOf | Seeds)
+                is_list = "," in (param.type.name or "")
                 advice = f"give all in one list: {flag} {param.type.name}" if is_list else "give it once"
                 raise click.UsageError(f"{flag} is given {once.count(param)} times: {advice}", ctx)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TopokitError as error:
+            flags = {opt[2:].replace("-", "_") for param in self.params for opt in param.opts if opt.startswith("--")}
+            error.args = (error.with_flags(flags), *error.args[1:])
+            raise
+
+
+FAMILY = "radix-net"
+"""The family of `build` if none is named."""
+
+AS_KEYS = {"topology_seed": "seed"}
+"""Options of `build` -> the keys of descriptions, if they differ."""
 
 SEEDS = Seeds()
 IMAGE = ImageSize()
-INTS = ListOf(int, "N,N,...", "integers")
-NUMBERS = ListOf(str, "X,X,...", "numbers")  # read by who takes them, who know how large a number may be
-NAMES = ListOf(str, "NAME,NAME,...", "names")
+INTS = Value("ints")
+NAMES = Value("names")
+TOPOLOGY = Value("net")
 FILE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
-
-_TYPES: dict[str, dict[str, Any]] = {
-    "int": {"type": int},
-    "ints": {"type": INTS},
-    "systems": {"type": INTS, "multiple": True},
-    "numbers": {"type": NUMBERS},
-    "net": {"type": FILE, "metavar": "FILE"},
-}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
 
 
-def family_options(command: Command) -> Command:
-    """Add `--family` and every option of every family; a family's dataclass fields are its options."""
-    helps: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    for name in FAMILIES:
-        for field in dataclasses.fields(FAMILIES[name]):
-            if field.name != "seed":
-                helps.setdefault(field.name, (dict(field.metadata), []))[1].append(name)
-    for field_name, (metadata, families) in reversed(helps.items()):
-        text = f"{metadata['help']} [{', '.join(families)}]"
-        flag = f"--{field_name.replace('_', '-')}"
-        command = click.option(flag, field_name, default=None, help=text, **_type(metadata))(command)
-    family = click.Choice(list(FAMILIES))
-    return click.option("--family", type=family, help="Family of topologies; radix-net where left out.")(command)
-
-
-def _type(metadata: dict[str, Any]) -> dict[str, Any]:
-    if metadata["kind"] == "choice":
-        return {"type": click.Choice(metadata["choices"])}
-    return _TYPES[metadata["kind"]]
-
-
-def topology_options(*, seed_flags: tuple[str, ...] = ("--topology-seed",)) -> Callable[[Command], Command]:
-    """Add all options that describe a topology, and hand them to the command as one `source` argument.
+def option_of(name: str, metadata: Mapping[str, Any], **more: Any) -> Callable[[Command], Command]:
+    """Return the decorator that adds the option of a declared field.
 
     Args:
-        seed_flags: the flags that give the seed of a random topology.
+        name: of the field.
+        metadata: of the field.
+        more: for click.option; flags and help are those of the field unless given.
+    """
+    kind, flag = metadata["kind"], more.pop("flag", flag_of(name))
+    if kind in ("flag", "switch"):
+        return click.option(f"{flag}/--no-{flag[2:]}", name, **{"help": metadata["help"], **more})
+    kind_of_value = click.Choice(metadata["choices"]) if metadata.get("choices") else Value(kind)
+    several = kind in (*REPEATED, "names")
+    return click.option(flag, name, type=kind_of_value, multiple=several, **{"help": metadata["help"], **more})
+
+
+class Describing(OnceEach):
+    """A command that takes a description, and says how to write the flags that described a topology before.
+
+    Args:
+        way: the words between the command and the description, such as "--topology".
     """
 
-    def decorate(command: Command) -> Command:
-        @wraps(command)
-        def collected(**values: Any) -> Any:
-            source = TopologySource.take_from(values, seed_flags[0])
-            return command(source=source, **values)
+    way: tuple[str, ...] = ()
 
-        options = (
-            family_options,
-            click.option("--crop", type=INTS, help="Keep only so many nodes of each node layer."),
-            click.option("--crop-keep", type=click.Choice(["first", "last"]), help="Which nodes a crop keeps."),
-            click.option(
-                "--random-equivalent", type=click.Choice(RANDOM_EQUIVALENTS), help="Take its random twin instead."
-            ),
-            click.option(*seed_flags, "topology_seed", type=int, help="Seed of a random topology."),
-        )
-        for add in reversed(options):
-            collected = add(collected)
-        return collected  # type: ignore[return-value]
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            advice = self._advice(ctx, given)
+            if advice is None:
+                raise
+            raise click.UsageError(advice, ctx) from None
 
-    return decorate
+    def _advice(self, ctx: click.Context, args: list[str]) -> str | None:
+        """The command to write in place of one with flags of `build`; None if there are none of these."""
+        from topokit_cli.build import GRAPH_OPTIONS, SEED_FLAGS
+
+        own = {opt for param in self.params for opt in param.opts}
+        seed = click.Option([*(flag for flag in SEED_FLAGS if flag not in own), "topology_seed"])
+        graph = [seed, *(param for param in GRAPH_OPTIONS if param.name != seed.name)]
+        try:
+            values, _, order = click.Command("", params=[*graph, *self.params]).make_parser(ctx).parse_args(args)
+        except click.UsageError:
+            return None
+        given = list(dict.fromkeys(order))
+        taken = [param for param in given if param in graph]
+        if not taken:
+            return None
+        files = next((values[key] for key in ("source", "topologies") if isinstance(values.get(key), str | list)), None)
+        text = _text_of({str(param.name): values[str(param.name)] for param in taken}, files)
+        rest: list[str] = []
+        for param in given:
+            if isinstance(param, click.Option) and param not in taken and param.name != "topologies":
+                value = values[str(param.name)]
+                for one in value if isinstance(value, list) else [value]:
+                    rest += [param.opts[0]] if param.is_flag else [param.opts[0], str(one)]
+        flags = ", ".join("/".join(param.opts) for param in taken)
+        line = shlex.join([*ctx.command_path.split(), *self.way, text, *rest])
+        return f"a description takes the place of {flags}; write: {line}"
 
 
-def _say_topology_seed(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        raise click.UsageError(f"--seed is for build and train: here it is --topology-seed {value}")
+def _text_of(values: dict[str, Any], files: Any) -> str:
+    """The description that says what flags of `build` say, of a file if one is given."""
+    given = {AS_KEYS.get(name, name): value for name, value in values.items()}
+    if files:
+        head = files[0] if isinstance(files, list) else files
+    elif "family" not in given and "like" in given and not {*given} - {"like", *AROUND}:
+        head = given.pop("like")
+    else:
+        head = given.pop("family", FAMILY)
+    words = [head if kind_of(head.split()[0]) else quoted(head)]
+    for key, value in given.items():
+        parts = value if isinstance(value, list) else [value]
+        words += [f"{key.replace('_', '-')}={quoted(str(one))}" for one in parts]
+    return " ".join(words)
 
 
 def topology_argument(command: Command) -> Command:
-    """Add an optional FILE and all options that describe a topology, as one `source` argument."""
-    command = click.option("--seed", hidden=True, expose_value=False, callback=_say_topology_seed)(command)
-    return click.argument("file", type=FILE, required=False)(topology_options()(command))
+    """Add the argument TOPOLOGY, a Description: a file or the words that describe a topology."""
+    return click.argument("source", metavar="TOPOLOGY", type=TOPOLOGY)(command)
 
 
 def was_given(ctx: click.Context, name: str) -> bool:

@@ -30,7 +30,7 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
-def notes(net: Layered | Extraction, file: Path | None = None) -> None:
+def notes(net: Layered | Extraction, file: str | None = None) -> None:
     """Tell the user, on stderr, what the topology's maker wants said; and of which file, if there are several."""
     for note in net.notes:
         click.echo(f"note: {f'{file}: ' if file else ''}{note}", err=True)
@@ -65,7 +65,7 @@ def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
         yield show
 
 
-def describe(net: Layered, file: Path | None, fingerprint: str | None) -> dict[str, Any]:
+def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:
     """The JSON object of `build` and `info`."""
     from topokit.measures.density import density
 

@@ -12,18 +12,15 @@ import click
 from topokit.layered import Layered
 from topokit_cli import render
 from topokit_cli.options import (
-    NAMES,
-    NUMBERS,
     OUTPUT,
     SEEDS,
-    OnceEach,
+    Describing,
     force_option,
     json_option,
-    topology_options,
+    option_of,
     was_given,
 )
-from topokit_cli.source import TopologySource
-from topokit_train.config import TrainConfig, flag
+from topokit_train.config import TrainConfig
 from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
@@ -31,26 +28,15 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 C = TypeVar("C", bound=TrainConfig)
-_TYPES: dict[str, Any] = {"text": str, "int": int, "number": float, "switch": bool, "path": click.Path()}
-_TYPES |= {"numbers": NUMBERS, "names": NAMES}
 
 
 def setting_options(command: Command, config: type[TrainConfig] = TrainConfig) -> Command:
     """Add every setting of a run; the fields of its configuration are the options."""
     for field in reversed(dataclasses.fields(config)):
-        name = flag(field.name)
-        option = click.option(
-            f"{name}/--no-{name[2:]}" if field.metadata["kind"] == "switch" else name,
-            field.name,
-            type=_TYPES[field.metadata["kind"]],
-            default=field.default,
-            multiple=field.metadata["kind"] == "names",
-            help=field.metadata["help"],
-            show_default=field.default not in (None, False, ()),
-            metavar="NAME" if field.metadata["kind"] == "text" else None,
-            callback=_joined if field.metadata["kind"] == "names" else None,
-        )
-        command = option(command)
+        more: dict[str, Any] = {"default": field.default, "show_default": field.default not in (None, False, ())}
+        if field.metadata["kind"] == "names":
+            more["callback"] = _joined
+        command = option_of(field.name, field.metadata, **more)(command)
     return command
 
 
@@ -59,7 +45,13 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str
     return tuple(name for names in lists for name in names)
 
 
-@click.command("train", cls=OnceEach)
+class TrainCommand(Describing):
+    """A command that takes descriptions after --topology."""
+
+    way = ("--topology",)
+
+
+@click.command("train", cls=TrainCommand)
 @setting_options
 @click.option(
     "--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once; with convolutions in turn."
@@ -69,11 +61,10 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str
 @click.option(
     "--topology",
     "topologies",
-    metavar="FILE|dense",
+    metavar="TOPOLOGY",
     multiple=True,
-    help="A saved topology or masks; or dense, for none. Again for each further topology.",
+    help="A description, a file, 'PATTERN: DESCRIPTION', or dense; repeatable.",
 )
-@topology_options()
 @click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
 @force_option
@@ -82,7 +73,6 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str
 def command(
     ctx: click.Context,
     /,
-    source: TopologySource,
     seeds: tuple[int, ...] | None,
     tune: bool,
     explain_kernel: bool,
@@ -95,13 +85,13 @@ def command(
 ) -> None:
     """Train a network on a topology; its weights are stored one number per edge.
 
-    Without a topology, the RadiX-Net of radices 10,10 and Kronecker widths 8,3,1, cropped to 784,300,100.
-    Layers that do not chain are several topologies: each one's layers take the first weights that they fit.
+    The default topology is 'radix-net radices=10,10 kron=8,3,1 crop=784,300,100'. Layers of several topologies take
+    the first weights that they fit.
 
     \b
     topokit train
     topokit train --topology dense
-    topokit train --topology twin.safetensors --dataset mnist --epochs 10 --seed 0
+    topokit train --topology "bernoulli widths=784,300,100 density=.1 seed=0" --dataset mnist --epochs 10
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train     one run, each batch shared by 2 processes
     """  # noqa: D301 (click wants the control character)
@@ -112,7 +102,7 @@ def command(
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
     config, seeds, before = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
-    nets = before[1] if before and not (topologies or source.given) else _wiring(source, topologies, config.model)
+    nets = before[1] if before and not topologies else _wired(topologies, config)
     if seeds is None:
         show_one(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
     else:
@@ -213,25 +203,12 @@ def _range(values: Sequence[float], form: str = "") -> str:
     return " to ".join(dict.fromkeys(texts))
 
 
-def _wiring(source: TopologySource, files: tuple[str, ...], model: str) -> tuple[Layered, ...]:
-    """The topologies that the user described: by options, in files, or not at all."""
-    if "dense" in files:
-        if len(files) > 1 or source.given:
-            raise click.UsageError(
-                "--topology dense is a model without topologies: give no other, and no options of one"
-            )
-        return ()
-    if len(files) > 1 and source.given:
-        raise click.UsageError("the options of a topology are for one: build it, and give its file to --topology too")
-    if not files and not source.given:
-        from topokit_train.runs.train import default_wiring
+def _wired(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
+    """The topologies that the user described, or the default."""
+    from topokit_train.described import wire
+    from topokit_train.runs.train import default_wiring
 
-        return default_wiring(model)
-    nets = (
-        source.open_all()
-        if not files
-        else [net for file in files for net in dataclasses.replace(source, file=Path(file)).open_all()]
-    )
+    nets = wire(texts, config) if texts else default_wiring(config.model)
     for net in nets if this_rank().first else ():
         render.notes(net)
-    return tuple(nets)
+    return nets

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from topokit.checks import CHECKS, METHODS
 from topokit_cli import render
-from topokit_cli.options import OnceEach, json_option, topology_argument
-from topokit_cli.source import TopologySource
+from topokit_cli.options import Describing, json_option, topology_argument
+
+if TYPE_CHECKING:
+    from topokit.descriptions import Description
 
 EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
-CHECKS = ("soundness", "connectivity", "path-symmetry", "regularity", "density")
 
 
-@click.command("verify", cls=OnceEach)
+@click.command("verify", cls=Describing)
 @topology_argument
-@click.option("--check", "names", multiple=True, type=click.Choice(CHECKS), help="Run only this check; repeatable.")
-@click.option("--require", multiple=True, type=click.Choice(CHECKS), help="This check must hold; repeatable.")
+@click.option(
+    "--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Run only this check; repeatable."
+)
+@click.option("--require", multiple=True, type=click.Choice(list(CHECKS)), help="This check must hold; repeatable.")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "exact", "probe"]),
+    type=click.Choice(METHODS),
     default="auto",
     help="How path symmetry is proved: exactly, by random probes with an error bound, or as it costs least.",
 )
@@ -28,7 +34,7 @@ CHECKS = ("soundness", "connectivity", "path-symmetry", "regularity", "density")
 @click.pass_context
 def command(
     ctx: click.Context,
-    source: TopologySource,
+    source: Description,
     names: tuple[str, ...],
     require: tuple[str, ...],
     method: str,
@@ -41,8 +47,8 @@ def command(
     All checks are run. Required are those that the topology's recipe promises (soundness where there is
     no recipe), or those that --require or --check name.
 
-    With --workers or --scheduler the layers of a topology that is given by options are made and looked at
-    elsewhere, each alone; a file's layers are here already.
+    With --workers or --scheduler the layers of a described topology are made and checked elsewhere, each alone; those
+    of a file are read here.
     """
     from topokit.checks import run_checks
     from topokit.executors import opened
@@ -57,9 +63,8 @@ def command(
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
         )
-        file = str(source.file) if source.file else None
-        render.as_json({"file": file, "topology": source.label, "fingerprint": computed, **report.to_json()})
+        render.as_json({"file": source.file, "topology": str(source), "fingerprint": computed, **report.to_json()})
     else:
-        click.echo(f"{source.label or 'topology'}: {net.summary()}")
+        click.echo(f"{source}: {net.summary()}")
         click.echo(str(report))
     ctx.exit(EXIT_CODES[report.verdict.value])

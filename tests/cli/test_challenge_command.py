@@ -2,7 +2,7 @@
 
 import pytest
 
-RADIX = ("--radices", "2,2", "--kron", "16,16,16", "--bias", "-0.3")
+RADIX = ("radix-net radices=2,2 kron=16,16,16", "--bias", "-0.3")
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_categories_are_compared(topokit, engine):
 def test_the_official_network(topokit, golden_dir):
     folder = golden_dir / "graphchallenge"
     files = ("--images", folder / "images-1024-subset.mtx", "--categories", folder / "categories-1024-l120-subset.mtx")
-    net = ("--family", "graph-challenge", "--neurons", 1024, "--layers", 120)
-    about = topokit("challenge", *net, *files, "--engine", "fast", "--json").json
+    net = "graph-challenge neurons=1024 layers=120"
+    about = topokit("challenge", net, *files, "--engine", "fast", "--json").json
     assert about["categories_match"] is True
     assert about["survivors"] == len(about["categories"]) == 19
     categories = folder / "categories-1024-l120-all.tsv"
-    refused = topokit("challenge", *net, *files[:2], "--categories", categories)
+    refused = topokit("challenge", net, *files[:2], "--categories", categories)
     assert refused.code == 1
     assert "rows are numbered from 1 to 1200" in refused.err
 
@@ -54,7 +54,7 @@ def test_the_official_network(topokit, golden_dir):
         ((*RADIX, "--images", "images.tsv", "--categories", "other.tsv"), 1, "rows are numbered from 1 to 3"),
         ((*RADIX, "--images", "missing.tsv"), 1, "missing.tsv"),
         ((*RADIX, "--images", "images.tsv", "--engine", "fast", "--device", "nonsense"), 2, "nonsense is not there"),
-        (("--radices", "2,3", "--bias", "-0.3", "--images", "mnist"), 2, "square images"),
+        (("radix-net radices=2,3", "--bias", "-0.3", "--images", "mnist"), 2, "square images"),
     ],
 )
 def test_mistakes_are_one_line(topokit, args, code, said):

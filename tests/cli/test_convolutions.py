@@ -54,7 +54,7 @@ def test_masks_are_a_topology_of_the_weights_they_name(topokit, tmp_path):
         (["--topology", "dense", "--topology", "conv2.safetensors"], "a model without topologies: give no other"),
         (
             ["--topology", "conv2.safetensors", "--topology", "fc.safetensors", "--crop", "150,16"],
-            "the options of a topology are for one",
+            "a description takes the place of --crop",
         ),
         ([], "lenet-5-classic has no topology of its own: give --topology FILE"),
     ],
@@ -76,9 +76,9 @@ def test_what_does_not_go_together(topokit, files, args, said):
     ],
 )
 def test_masks_of_convolutions(topokit, tmp_path, widths, image, name, shape):
-    described = ("--family", "bernoulli", "--widths", widths, "--density", ".3", "--topology-seed", "1")
+    described = f"bernoulli widths={widths} density=.3 seed=1"
     images = () if image is None else ("--image", image)
-    told = topokit("mask", *described, "--model", "lenet-5", *images, "-o", "masks.safetensors", "--json").json
+    told = topokit("mask", described, "--model", "lenet-5", *images, "-o", "masks.safetensors", "--json").json
     assert told["masks"] == {name: list(shape)}
     net = tk.Bernoulli(widths=tuple(map(int, widths.split(","))), density=".3", seed=1)
     mask = load_masks(tmp_path / "masks.safetensors")[name]
@@ -125,13 +125,16 @@ def test_an_edge_that_is_a_filter_is_not_said_to_cost_one_weight(topokit, pruned
     assert "multiply-adds" in topokit("info", "weights.safetensors").out
 
 
-def test_a_topology_by_channel_that_fills_no_model_says_what_does(topokit):
+def test_a_topology_by_channel_fills_a_model_behind_its_convolutions_too(topokit):
     random = np.random.default_rng(0)
     shapes = {"conv1.weight": (20, 1, 5, 5), "conv2.weight": (50, 20, 5, 5), "fc1.weight": (384, 2450)}
-    tk.save_masks({name: random.random(shape) < 0.1 for name, shape in shapes.items()}, "masks.safetensors")
-    run = topokit("mask", "masks.safetensors", "--model", "lenet-5", "-o", "x")
-    assert run.code == 2
-    assert "put the masks of its file on a model as they are (`topokit mask FILE --apply MODEL`)" in run.err
+    masks = {name: random.random(shape) < 0.01 for name, shape in shapes.items()}
+    tk.save_masks(masks, "masks.safetensors")
+    assert topokit("mask", "masks.safetensors", "--model", "lenet-5", "-o", "x.safetensors").code == 0
+    made = tk.load_masks("x.safetensors")
+    for target, channel in np.ndindex(384, 50):
+        features = slice(49 * channel, 49 * channel + 49)
+        assert (made["fc1.weight"][target, features] == masks["fc1.weight"][target, features].any()).all()
 
 
 def test_an_image_belongs_to_a_model(topokit, files):

@@ -87,6 +87,14 @@ def test_the_page_on_models_of_ones_own(topokit):
     assert int((names["state"]["layers.1.self_attn.in_proj_weight"] != 0).sum()) == 3 * 384
 
 
+def test_the_page_on_descriptions(topokit):
+    blocks, _ = run("docs/descriptions.md", topokit)
+    assert blocks == 2
+    refused = topokit("info", "radix-net radixes=10,10")
+    assert refused.code == 2
+    assert refused.err in (ROOT / "docs/descriptions.md").read_text()
+
+
 def test_the_tutorial_on_sweeps(topokit):
     blocks, names = run("docs/sweeps.md", topokit)
     assert blocks >= 7

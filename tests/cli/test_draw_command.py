@@ -2,7 +2,7 @@
 
 import pytest
 
-NET = ("--family", "bernoulli", "--widths", "12,5,3", "--density", ".5", "--topology-seed", "1")
+NET = "bernoulli widths=12,5,3 density=.5 seed=1"
 
 
 @pytest.mark.parametrize(
@@ -10,14 +10,14 @@ NET = ("--family", "bernoulli", "--widths", "12,5,3", "--density", ".5", "--topo
     [("--style", "pixels", "--image", "3x4"), ("--style", "pixels", "--image", "2x2x3"), ("--style", "degrees")],
 )
 def test_degrees_are_drawn(topokit, tmp_path, options):
-    done = topokit("draw", *NET, *options, "-o", "net.png", "--json")
+    done = topokit("draw", NET, *options, "-o", "net.png", "--json")
     assert (done.code, done.json["figure"], done.json["widths"]) == (0, "net.png", [12, 5, 3])
     assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
-    assert topokit("draw", *NET, *options, "-o", "net.png").code == 1  # it is there already
+    assert topokit("draw", NET, *options, "-o", "net.png").code == 1  # it is there already
 
 
 def test_square_images_need_no_words(topokit):
-    assert topokit("draw", "--radices", "2,2", "--style", "pixels", "-o", "net.svg").code == 0
+    assert topokit("draw", "radix-net radices=2,2", "--style", "pixels", "-o", "net.svg").code == 0
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_square_images_need_no_words(topokit):
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(topokit, tmp_path, options, said):
-    run = topokit("draw", *NET, *options, "-o", "net.png")
+    run = topokit("draw", NET, *options, "-o", "net.png")
     assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1), run.err
     assert said in run.err
     assert not list(tmp_path.glob("net.png*"))

@@ -41,7 +41,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (
             ("build", "--family", "bernoulli", "--widths", "3,3", "--density", "1e9999999999", "--seed", "1"),
             2,
-            "density must be numbers such as 0.1 or 1/10, not '1e9999999999'",
+            "'--density': the values must be numbers such as 0.1 or 1/10, not '1e9999999999'",
         ),
         (
             ("build", "--radices", "2,2", "--kron", "1,2,1", "--kron", "2,2,2"),
@@ -60,28 +60,28 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", "--family", "nonsense"), 2, "radix-net"),
         (("build", "--random-equivalent", "regular", "--radices", "2,2"), 2, "needs --seed"),
         (("build",), 2, "no topology: give --radices"),
-        (("build", "--random-equivalent", "regular"), 2, "is of what network? give --like FILE or the options"),
+        (("build", "--random-equivalent", "regular"), 2, "of which topology? Give --like FILE or the options"),
         (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or convert a file: `topokit convert --to FORMAT`"),
         (
             ("info", __file__, "--topology-seed", "3"),
             2,
-            "--topology-seed has no use here: nothing is drawn of what a file",
+            "seed=3'",
         ),
-        (("train", "--topology", __file__, "--topology-seed", "3"), 2, "--topology-seed has no use here"),
-        (("train", "--topology-seed", "3"), 2, "no topology: give --radices"),
-        (("verify",), 2, "no topology: give a file, or --radices"),
-        (("info", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
-        (("verify", *BERNOULLI, "--seed", "1"), 2, "here it is --topology-seed 1"),
+        (("info", f"{__file__} seed=3"), 2, "seed has no use here: nothing is drawn of what a file"),
+        (("build", *BERNOULLI, "--random-equivalent", "regular", "--like", __file__), 2, "--like is not an option of"),
+        (("verify",), 2, "Missing argument 'TOPOLOGY'"),
+        (("info", *BERNOULLI, "--seed", "1"), 2, "topokit info 'bernoulli widths=3,3 density=.5 seed=1'"),
+        (("verify", "bernoulli widths=3,3 density=.5"), 2, "a random topology needs seed"),
         (("verify", "missing.safetensors"), 2, "missing.safetensors"),
-        (("verify", "--radices", "2,2", "--check", "nonsense"), 2, "connectivity"),
-        (("draw", "--radices", "2,2", "-o", "x.jpg"), 2, ".png"),
-        (("draw", "--radices", "2,2", "--trace", "9", "-o", "x.png"), 2, "9"),
-        (("draw", "--radices", "2,2", "--steps", "--trace", "1", "-o", "x.png"), 2, "cannot go together"),
-        (("mask", "--radices", "2,2", "-o", "x"), 2, "--model or --names"),
-        (("mask", "--radices", "2,2", "--names", "a,b,c", "-o", "x"), 2, "3"),
+        (("verify", "radix-net radices=2,2", "--check", "nonsense"), 2, "connectivity"),
+        (("draw", "radix-net radices=2,2", "-o", "x.jpg"), 2, ".png"),
+        (("draw", "radix-net radices=2,2", "--trace", "9", "-o", "x.png"), 2, "9"),
+        (("draw", "radix-net radices=2,2", "--steps", "--trace", "1", "-o", "x.png"), 2, "cannot go together"),
+        (("mask", "radix-net radices=2,2", "-o", "x"), 2, "--model or --names"),
+        (("mask", "radix-net radices=2,2", "--names", "a,b,c", "-o", "x"), 2, "3"),
         (("train", "--epochs", "0"), 2, "epochs"),
         (("train", "--optimizer", "nonsense"), 2, "adam"),
-        (("train", "--radices", "2,2"), 2, "784"),
+        (("train", "--topology", "radix-net radices=2,2"), 2, "784"),
         (("train", "--dataset", "nonsense"), 2, "digits"),
         (("train", "--validation", "99999"), 2, "validation"),
         (("train", "--seed", "-1"), 2, "seed"),
@@ -194,24 +194,19 @@ def test_a_recipe_that_says_something_else_than_the_edges(topokit, tmp_path):
 
 
 def test_random_nets_that_are_not_symmetric_are_reported_and_exit_0(topokit):
-    run = topokit(
-        "verify", "--family", "bernoulli", "--widths", "20,20,20", "--density", ".1", "--topology-seed", 1, "--json"
-    )
+    run = topokit("verify", "bernoulli widths=20,20,20 density=.1 seed=1", "--json")
     assert run.code == 0
     assert next(check for check in run.json["checks"] if check["check"] == "path-symmetry")["verdict"] == "fails"
 
 
 def test_an_undecided_required_check_exits_4(topokit):
-    run = topokit(
-        *("verify", "--family", "bernoulli", "--widths", "20,20", "--density", ".1", "--topology-seed", 1),
-        *("--require", "regularity", "--json"),
-    )
+    run = topokit("verify", "bernoulli widths=20,20 density=.1 seed=1", "--require", "regularity", "--json")
     assert run.code == 4
     assert run.json["verdict"] == "undecided"
 
 
 def test_a_reader_that_leaves_early_is_no_traceback():
-    command = f"{sys.executable} -c 'from topokit_cli.main import main; main()' info --radices 2,2 | head -c 5"
+    command = f'{sys.executable} -c "from topokit_cli.main import main; main()" info "butterfly nodes=4" | head -c 5'
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in run.stderr
 

@@ -10,7 +10,7 @@ import topokit as tk
 from topokit.measures import MEASURES
 from topokit.profiles import ON_REQUEST, SCALARS
 
-LENET = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
+LENET = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
 PRUNED = [np.array([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0]]), np.array([[1, 0], [0, 1], [1, 1], [0, 0]])]
 
 
@@ -22,7 +22,7 @@ def pruned(tmp_path):
 
 
 def test_a_researcher_sees_everything_at_a_glance(topokit):
-    shown = topokit("info", *LENET).out
+    shown = topokit("info", LENET).out
     lines = dict(re.findall(r"^(\S[a-z0-9 -]*?)  +(.*)$", shown, flags=re.MULTILINE))
     assert lines["paths"] == "3 between every input and every output"
     assert lines["no path"] == "0 of 78,400 pairs"
@@ -67,17 +67,17 @@ def test_a_network_without_edges(topokit, tmp_path):
 
 
 def test_named_measures_alone(topokit):
-    shown = topokit("info", *LENET, "--measure", "paths", "--measure", "sampled-paths")
+    shown = topokit("info", LENET, "--measure", "paths", "--measure", "sampled-paths")
     assert "path range     3 (input 0 to output 0) to 3 (input 0 to output 0)\n" in shown.out
     assert "median 3 (3 to 3); no path 0 (0 to 0.003682) of all pairs\n" in shown.out
     assert "sigma_1" not in shown.out
-    about = topokit("info", *LENET, "--measure", "cost", "--json").json
+    about = topokit("info", LENET, "--measure", "cost", "--json").json
     assert ({*about["measures"]}, about["structure"]) == ({"cost"}, None)
-    assert topokit("info", *LENET, "--measure", "nonsense").code == 2
+    assert topokit("info", LENET, "--measure", "nonsense").code == 2
 
 
 def test_what_is_left_out_of_a_huge_network_and_how_to_ask_for_it(topokit):
-    shown = topokit("info", "--family", "graph-challenge", "--neurons", 65536, "--layers", 1920).out
+    shown = topokit("info", "graph-challenge neurons=65536 layers=1920").out
     assert "left out       degrees: may take 32 s\n" in shown
     assert "               --measure NAME takes one all the same\n" in shown
     assert "15 GiB of weights, 30.94 GiB as CSR, 30 TiB dense" in shown
@@ -91,13 +91,13 @@ def test_counts_of_any_size_for_people():
 
 
 def test_neighbouring_layers_that_read_the_same_share_a_line(topokit):
-    shown = topokit("info", "--radices", "2,2", "--radices", "4", "--radices", "4", "--measure", "spectra").out
+    shown = topokit("info", "radix-net radices=2,2 radices=4 radices=4", "--measure", "spectra").out
     rows = [line.split() for line in shown.splitlines()[-3:]]
     assert [(row[0], row[-1]) for row in rows] == [("0", "0.5858"), ("1", "0"), ("2..3", "3.464")]
 
 
 def test_networks_beside_each_other(topokit, pruned):
-    topokit("build", *LENET, "-o", "radix")
+    topokit("convert", LENET, "radix")
     shown = topokit("compare", "radix", pruned)
     assert shown.err == ""
     rows = {line[:26].strip(): line[26:].split() for line in shown.out.splitlines()}
@@ -129,7 +129,7 @@ def test_one_network_against_chance(topokit):
 
 def test_equal_twins_prove_nothing_and_that_is_said(topokit):
     """All nodes of all twins of LeNet's RadiX-Net have neighbours of their own, so that no spread is to be seen."""
-    topokit("build", *LENET, "-o", "radix")
+    topokit("convert", LENET, "radix")
     shown = topokit("compare", "radix", "--twins", 3).out
     (line,) = re.findall(r"^quotient edges +1,010 +26,520 .*$", shown, flags=re.MULTILINE)
     assert line.split()[-5:] == ["0", "-", "0.5", "0.5", "undecided"]
@@ -145,24 +145,15 @@ def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
 
 
 @pytest.mark.parametrize(
-    ("options", "label"),
-    [
-        ((), "net"),
-        (("--crop", "3,4,4"), "net cropped to 3,4,4"),
-        (("--crop", "3,4,4", "--crop-keep", "last"), "net cropped to 3,4,4, the last nodes"),
-        (("--random-equivalent", "bernoulli", "--topology-seed", 1), "bernoulli twin, seed 1, of net"),
-        (
-            ("--crop", "3,4,4", "--random-equivalent", "regular", "--topology-seed", 0),
-            "regular twin, seed 0, of net cropped to 3,4,4",
-        ),
-    ],
+    "label",
+    ["net", "net crop=3,4,4", "net crop=3,4,4 crop-keep=last", "net crop=3,4,4 random-equivalent=regular seed=0"],
 )
-def test_what_is_made_of_a_file_is_not_called_by_its_name(topokit, options, label):
+def test_what_is_made_of_a_file_is_called_by_its_description(topokit, label):
     topokit("build", "--radices", "2,2", "-o", "net")
-    assert topokit("verify", "net", *options).out.splitlines()[0].startswith(f"{label}: ")
-    assert topokit("info", "net", *options).out.splitlines()[0] == f"file           {label}"
-    for command in (("verify", "net"), ("info", "net"), ("draw", "net", "-o", "net.png")):
-        told = topokit(*command, *options, "--json").json
+    assert topokit("verify", label).out.splitlines()[0].startswith(f"{label}: ")
+    assert topokit("info", label).out.splitlines()[0] == f"file           {label}"
+    for command in (("verify", label), ("info", label), ("draw", label, "-o", "net.png")):
+        told = topokit(*command, "--json").json
         assert (told["file"], told["topology"]) == ("net", label)
 
 
@@ -178,7 +169,7 @@ def test_each_of_several_against_chance(topokit, pruned):
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        ((), 2, "FILES"),
+        ((), 2, "TOPOLOGY"),
         (("missing",), 2, "missing"),
         (("bad",), 1, "bad"),
         (("bad", "--twins", "1"), 2, "x>=2"),

@@ -78,7 +78,7 @@ def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tm
         (("--to", "1"), "--to must be above 0 and below 1, not 1: no weight would be left"),
         (("--to", "0"), "nothing would be pruned"),
         (("--to", ".9,.5"), "--to must ascend"),
-        (("--to", "many"), "--to must be numbers such as 0.1 or 1/10, not 'many'"),
+        (("--to", "many"), "the values must be numbers such as 0.1 or 1/10, not 'many'"),
         (("--method", "one-time", "--begin", ".1"), "--begin has no use with --method one-time"),
         (("--threshold", ".1"), "--threshold has no use with --method gradual"),
         (("--begin", ".7"), "--begin 0.7 must be before --end 0.7"),

@@ -59,7 +59,7 @@ def test_the_papers_network_and_its_twins(topokit, tmp_path):
         assert np.array_equal(a.sum(0), b.sum(0))
         assert np.array_equal(a.sum(1), b.sum(1))
         assert not np.array_equal(a, b)
-    assert topokit("verify", "regular").code == 0
+    assert topokit("verify", "./regular").code == 0
     # the same twin, described instead of read
     again = topokit(
         "build", *radix, "--random-equivalent", "regular", "--topology-seed", 0, "-o", "again", "--json"
@@ -68,10 +68,9 @@ def test_the_papers_network_and_its_twins(topokit, tmp_path):
 
 
 def test_the_bernoulli_twin_is_not_connected_and_says_where(topokit):
-    radix = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
-    bernoulli = (*radix, "--random-equivalent", "bernoulli", "--topology-seed", 0)
-    assert topokit("verify", *bernoulli).code == 0  # it promises nothing, so nothing is required
-    report = topokit("verify", *bernoulli, "--require", "connectivity", "--json")
+    bernoulli = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100 random-equivalent=bernoulli seed=0"
+    assert topokit("verify", bernoulli).code == 0  # it promises nothing, so nothing is required
+    report = topokit("verify", bernoulli, "--require", "connectivity", "--json")
     assert report.code == 3
     check = next(check for check in report.json["checks"] if check["check"] == "connectivity")
     dense = [
@@ -87,7 +86,8 @@ def test_the_bernoulli_twin_is_not_connected_and_says_where(topokit):
 
 def test_masks_by_model_and_by_name_are_transposed_layers(topokit, tmp_path):
     radix = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
-    made = topokit("mask", *radix, "--model", "lenet-300-100", "-o", "masks.safetensors", "--json").json
+    described = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
+    made = topokit("mask", described, "--model", "lenet-300-100", "-o", "masks.safetensors", "--json").json
     assert made["masks"] == {"fc1.weight": [300, 784], "fc2.weight": [100, 300]}
     topokit("build", *radix, "-o", "radix.safetensors")
     assert tk.fingerprint(tk.load(tmp_path / "masks.safetensors")) == tk.fingerprint(
@@ -96,11 +96,11 @@ def test_masks_by_model_and_by_name_are_transposed_layers(topokit, tmp_path):
     named = topokit("mask", "radix.safetensors", "--names", "a.weight,b.weight", "-o", "named.safetensors")
     assert named.code == 0
     assert "a.weight_mask  300 x 784, 23,520 of 235,200 kept" in named.out
-    wrong = topokit("mask", "--radices", "2,2", "--model", "lenet-300-100", "-o", "none")
+    wrong = topokit("mask", "radix-net radices=2,2", "--model", "lenet-300-100", "-o", "none")
     assert wrong.code == 2
     assert not (tmp_path / "none").exists()
-    uncropped = topokit("mask", "--radices", "10,10", "--kron", "8,3,1", "--model", "lenet-300-100", "-o", "none")
-    assert "--crop 784,300,100" in uncropped.err
+    uncropped = topokit("mask", "radix-net radices=10,10 kron=8,3,1", "--model", "lenet-300-100", "-o", "none")
+    assert "crop=784,300,100 fits" in uncropped.err
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_convert_there_and_back(topokit, target, options):
     "style", [(), ("--style", "pattern"), ("--trace", "3"), ("--rows",), ("--steps",), ("--kron-steps",)]
 )
 def test_every_picture(topokit, tmp_path, style):
-    assert topokit("draw", "--radices", "2,2,2", "--kron", "1,2,2,1", *style, "-o", "net.png").code == 0
+    assert topokit("draw", "radix-net radices=2,2,2 kron=1,2,2,1", *style, "-o", "net.png").code == 0
     assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -147,21 +147,21 @@ def test_train_trains_on_the_embedded_digits(topokit, tmp_path):
     ("options", "nonzero"),
     [
         (("--topology", "dense"), 266610),
-        (("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100"), 27930),
+        (("--topology", "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"), 27930),
         (("--topology", "masks.safetensors"), 27930),
         (("--model", "mlp", "--topology", "masks.safetensors"), 27930),
     ],
 )
 def test_train_takes_any_topology(topokit, options, nonzero):
-    radix = ("--radices", "10,10", "--kron", "8,3,1", "--crop", "784,300,100")
-    topokit("mask", *radix, "--model", "lenet-300-100", "-o", "masks.safetensors")
+    radix = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
+    topokit("mask", radix, "--model", "lenet-300-100", "-o", "masks.safetensors")
     trained = topokit("train", *options, "--epochs", 1, "--json").json
     assert trained["parameters"] == {"total": 266610, "nonzero": nonzero}
 
 
 def test_workers_prove_the_same(topokit):
-    net = ("--family", "graph-challenge", "--neurons", 1024, "--layers", 12)
-    alone, shared = (topokit("verify", *net, *more, "--json").json for more in ((), ("--workers", 2)))
+    net = "graph-challenge neurons=1024 layers=12"
+    alone, shared = (topokit("verify", net, *more, "--json").json for more in ((), ("--workers", 2)))
     for report in (alone, shared):
         for check in report["checks"]:
             del check["seconds"]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from topokit import Bernoulli
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.families.radix_net import RadixNet
 from topokit.masking import from_masks
 from topokit.placement import Place, Weight, fill, place
+from topokit.placement import named as named_nets
 from topokit.topology import Topology
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
@@ -96,7 +96,12 @@ def test_names_that_the_model_knows_decide():
 @pytest.mark.parametrize(
     ("nets", "shapes", "names", "said"),
     [
-        ([named("fc2", "fc9")], THREE, None, r"layers for fc2 and fc9; give names= .* the model has no fc9: did you mean fc"),
+        (
+            [named("fc2", "fc9")],
+            THREE,
+            None,
+            r"layers for fc2 and fc9; .* the model has no fc9: did you mean fc",
+        ),
         ([named("fc2")], {"fc2.weight": (5, 7)}, None, r"layer 0 is 6 -> 6.*\(fc2.weight 7 -> 5\).*the names of its"),
         ([named("fc2"), named("fc2.weight")], THREE, None, "two layers are for fc2.weight"),
         ([SQUARE], THREE, ["fc4"], "no weight named 'fc4' that a topology can fill: did you mean fc"),
@@ -159,7 +164,11 @@ def test_patterns_give_all_that_match_the_same_edges():
         ({"token": np.ones((9, 6))}, InvalidSpecError, "token.weight belongs to an Embedding"),
         ({"conv": np.ones((4, 3))}, InvalidSpecError, "has the shape 4 x 3, but its weight has 4 x 3 x 2 x 2"),
         ({"blocks.0.mlp.0": np.full((8, 6), 0.5)}, InvalidGraphError, "values other than 0 and 1"),
-        ({"blocks.0.mlp.0": "radix"}, InvalidSpecError, "must be given a topology, a layer or a mask, not 'radix'"),
+        (
+            {"blocks.0.mlp.0": "radix"},
+            InvalidSpecError,
+            "family or transform 'radix': did you mean radix-net",
+        ),
         ({"blocks.0.mlp.0": None}, InvalidSpecError, "must be given"),
     ],
 )
@@ -193,3 +202,31 @@ def test_an_edge_across_groups_is_refused():
     assert weight.mask(Topology.from_dense([inside]).layer(0)).all()
     with pytest.raises(InvalidSpecError, match="an edge joins two of the convolution's 2 groups"):
         weight.mask(Topology.from_dense([np.ones((4, 4))]).layer(0))
+
+
+def test_descriptions_take_the_widths_of_each_weight():
+    filled = fill({"blocks.*": "bernoulli density=.5 seed=3"}, MODEL)
+    assert [layer.shape for layer, _ in filled.values()] == [(6, 8), (8, 6), (6, 8), (8, 6)]
+    first, again = (filled[f"blocks.{k}.mlp.0.weight"][0] for k in (0, 1))
+    assert not np.array_equal(first.to_dense(), again.to_dense())  # number j is drawn from the seed and j
+    assert np.array_equal(first.to_dense(), Bernoulli(widths=(6, 8), density=".5", seed=3).layer(0).to_dense())
+    same = fill({"blocks.*.mlp.0": "bernoulli widths=6,8 density=.5 seed=3"}, MODEL)
+    assert np.array_equal(*(layer.to_dense() for layer, _ in same.values()))
+    whole = fill("bernoulli widths=8,6,8 density=.5 seed=3", {"fc.weight": Weight((6, 8)), "up": Weight((8, 6))})
+    assert [*whole] == ["fc.weight", "up"]
+
+
+def test_an_allocation_divides_one_density_among_all_that_match():
+    wide = {"a": Weight((30, 784)), "b": Weight((10, 30))}
+    filled = fill({"*": "bernoulli density=.1 allocation=erk seed=0"}, wide)
+    densities = [layer.edges / np.prod(layer.shape) for layer, _ in filled.values()]
+    assert densities[0] < 0.12 < densities[1]
+    total = sum(layer.edges for layer, _ in filled.values()) / (784 * 30 + 300)
+    assert abs(total - 0.1) < 0.02
+
+
+def test_a_mapping_as_named_topologies_is_placed_where_it_says():
+    nets = named_nets({"blocks.1.mlp.0": UP, "blocks.0.mlp.2": np.eye(6, 8)}, MODEL)
+    assert [net.names for net in nets] == [("blocks.0.mlp.2.weight",), ("blocks.1.mlp.0.weight",)]
+    assert place(nets, MODEL).keys() == {"blocks.0.mlp.2.weight", "blocks.1.mlp.0.weight"}
+    assert nets[1].recipe == UP.recipe

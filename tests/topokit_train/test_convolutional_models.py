@@ -13,12 +13,10 @@ from torch.nn import functional
 import topokit as tk
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import load_all
-from topokit.masking import wirings
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.linear import SparseLinear
 from topokit_train.machine import cpu_threads
 from topokit_train.models import slots
 from topokit_train.models.networks import build_model
@@ -251,14 +249,6 @@ def test_masks_fill_the_slots_of_their_names(tmp_path):
     train(TrainConfig(**QUICK), nets, run=tmp_path / "run")
     again = load_all(tmp_path / "run" / "checkpoint.safetensors")
     assert [net.names for net in again] == [net.names for net in nets]
-
-
-def test_names_say_which_of_two_equal_slots():
-    square = tk.RadixNet(radices=[(2, 3)])  # 6-6-6
-    (net,) = wirings({"fc2.weight": np.eye(6, dtype=bool)})
-    model = build_model("mlp", square, image=(1, 2, 3), classes=6)
-    assert isinstance(model.fc1, SparseLinear)
-    again = build_model("mlp", net, image=(1, 2, 3), classes=6)
 
 
 def test_without_a_topology_a_convolutional_model_asks_for_one():

@@ -12,8 +12,8 @@ from torch.nn.utils import prune
 
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layer, Layered
-from topokit.placement import Wanted, Weight, fill
+from topokit.layered import Layer
+from topokit.placement import Topologies, fill
 from topokit_train.conversion.weights import Held, held_weights, inherit, release
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
@@ -29,7 +29,7 @@ INITS = ("keep", "scale", "he")
 
 def sparsify(
     model: M,
-    topology: Layered | Sequence[Layered] | Mapping[str, Wanted],
+    topology: Topologies,
     names: Sequence[str] | None = None,
     *,
     masked: bool = False,
@@ -48,8 +48,9 @@ def sparsify(
 
     Args:
         model: any module.
-        topology: a topology, or several that do not chain; or a mapping {name or pattern: topology, layer or mask},
-            for example {"encoder.*.linear1": net}, in which `*` stands for any characters.
+        topology: a topology, a description such as "radix-net radices=10,10 kron=8,3,1" or a file; several that do not
+            chain; or a mapping {name or pattern: one of these, a layer or a mask}, for example
+            {"encoder.*.linear1": "bernoulli density=.1 seed=0"}, in which `*` stands for any characters.
         names: the only weights that may be filled, in this order ("fc1" is "fc1.weight"). Names that the topology
             itself has do not count then.
         masked: keep the modules and mask their weights with torch.nn.utils.prune, at dense cost: `weight` is
@@ -86,6 +87,7 @@ def sparsify(
         module, projection = held[name].module, held[name].projection
         part = module
         if projection is not None:
+            assert isinstance(module, nn.MultiheadAttention)
             replaced.setdefault(module, replaced.get(module) or SparseAttention.of(module))
             part = replaced[module].get_submodule(projection)
         if masked:
@@ -147,7 +149,7 @@ def densify(model: M) -> M:
 
 
 def _apart(filled: Filled, held: Mapping[str, Held]) -> dict[str, tuple[Layer, str]]:
-    """The same with the edges of a packed in_proj_weight as those of q, k and v, all by the names of the projections."""
+    """Name all weights of attention by their projections; split the edges of a packed in_proj_weight in three."""
     parts: dict[str, tuple[Layer, str]] = {}
     for name, (layer, source) in filled.items():
         prefix, _, own = name.rpartition(".")

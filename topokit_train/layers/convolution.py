@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,17 +139,17 @@ class SparseConv2d(SparseModule):
 
     def dense(self) -> nn.Module:
         window = self.convolution.window
+        settings: dict[str, Any] = {"padding": self.padding, "padding_mode": self.convolution.padding_mode}
         dense = nn.Conv2d(
             self.in_channels,
             self.out_channels,
             self.kernel_size,
             stride=window.stride,
-            padding=self.padding,
             dilation=window.dilation,
             groups=self.groups,
             bias=self.bias is not None,
-            padding_mode=self.convolution.padding_mode,
             device="meta",
+            **settings,
         )
         return self._handed_to(dense)
 

@@ -12,6 +12,7 @@ from topokit_train.kernels.base import BATCH
 from topokit_train.layers.choice import Product, choose
 from topokit_train.layers.sparse import SparseModule
 
+
 class SparseLinear(SparseModule):
     """A linear layer whose only connections are the edges of one topology layer: y = x W^T + b.
 

@@ -145,9 +145,7 @@ def build_model(
     if nets:
         unused = torch.Generator()  # all weights are drawn together below
         with torch.device(device):
-            sparsify(
-                model, nets, kernel="csr" if copies > 1 else kernel, init="he", generator=unused, batch=batch
-            )
+            sparsify(model, nets, kernel="csr" if copies > 1 else kernel, init="he", generator=unused, batch=batch)
     if copies > 1:
         return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
     draw_by_fan_in(model, device, generator)

@@ -44,7 +44,7 @@ class Perceptron:
             raise InvalidSpecError("the model mlp has the widths of a topology: give one, or take lenet-300-100")
         elif widths[0] != pixels:
             crop = ",".join(map(str, (pixels, *widths[1:])))
-            advice = f"crop it with --crop {crop}" if widths[0] > pixels else "make it wider"
+            advice = f"crop={crop} fits" if widths[0] > pixels else "make it wider"
             raise InvalidSpecError(f"the topology has {widths[0]} inputs and an image {pixels} pixels: {advice}")
         else:
             chain = widths if widths[-1] == classes else (*widths, classes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
+from topokit._registry import nearest
 from topokit.errors import InvalidSpecError
 
 
@@ -22,6 +22,4 @@ def require_known(given: Iterable[str], known: Iterable[str], where: str) -> Non
     allowed = list(dict.fromkeys(known))
     for key in given:
         if key not in allowed:
-            near = get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(allowed)}"
-            raise InvalidSpecError(f"no key {where} is named {key!r}: {hint}")
+            raise InvalidSpecError(f"no key {where} is named {key!r}: {nearest(key, allowed)}")

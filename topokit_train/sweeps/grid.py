@@ -18,15 +18,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from topokit.descriptions import DENSE, Description, split_pattern
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig, flag
 from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
+from topokit_train.described import as_mapping
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import WHERE, Planned
-from topokit_train.sweeps.wirings import DENSE, PRUNED, Pruned, Wiring, described, like_file, saved, twin
+from topokit_train.sweeps.wirings import Parameters, Pruned, Wiring, described, wired
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
 ENTRY = ("label", "command", "tags", "topology", EACH)
@@ -121,7 +123,7 @@ class _Reader:
             if kind is PruneConfig and topology != DENSE:
                 raise InvalidSpecError("what is pruned is a dense model: leave topology out")
             config = self._config(kind, settings)
-            wirings = tuple(self._wirings(topology, config.seed))
+            wirings = tuple(self._wirings(topology, config))
             data = self._checksum(config.dataset)
             yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values), data=data)
 
@@ -147,46 +149,40 @@ class _Reader:
         except TypeError as error:
             raise InvalidSpecError(f"a setting has a value of the wrong kind: {error}") from None
 
-    def _wirings(self, topology: Any, seed: int) -> Iterator[Wiring]:
+    def _wirings(self, topology: Any, config: TrainConfig) -> Iterator[Wiring]:
         parts = topology if isinstance(topology, list) else [topology]
         if DENSE in parts:
             if len(parts) > 1:
                 raise InvalidSpecError(f'topology "{DENSE}" is a model without topologies: name no other')
             return
+        pairs = [split_pattern(part, self.folder) if isinstance(part, str) else (None, part) for part in parts]
+        if any(pattern is not None for pattern, _ in pairs):
+            yield Parameters.of(as_mapping(pairs, str(self.folder), seed=config.seed), config)
+            return
         for part in parts:
-            if isinstance(part, str):
-                yield saved(self.folder / part)
-            elif not isinstance(part, Mapping):
-                raise InvalidSpecError(f'topology must be a table, the name of a file or "{DENSE}", not {part!r}')
-            elif "pruned" in part:
-                pruned = self._pruned(part, seed)
-                equivalent = part.get("random_equivalent")
-                yield twin(pruned, equivalent, part.get("seed", seed)) if equivalent is not None else pruned
-            elif isinstance(part.get("like"), str):
-                yield like_file(part, self.folder, seed)
-            else:
-                yield described(part, seed)
+            yield wired(described(part, self.folder), config.seed, self._pruned)
 
-    def _pruned(self, table: Mapping[str, Any], seed: int) -> Pruned:
-        """The wiring that the run with this seed, of an entry further up, will leave."""
-        require_known(table, PRUNED, "of a pruned topology")
-        label, wanted = table["pruned"], table.get("seed", seed)
+    def _pruned(self, wanted: Description) -> Pruned:
+        """The topology that the run with this seed, of an entry further up, will leave."""
+        label = wanted.name
         pruning = [name for name, runs in self.runs.items() if runs[0].command == "prune"]
         if label not in pruning:
             known = f"there are {', '.join(pruning)}" if pruning else "there is none"
             raise InvalidSpecError(f"pruned must be the label of a pruning entry further up ({known}), not {label!r}")
-        found = [run for run in self.runs[label] if run.config.seed == wanted]
+        found = [run for run in self.runs[label] if run.config.seed == wanted.seed]
         if len(found) != 1:
             raise InvalidSpecError(
-                f"a pruned topology needs exactly one run of {label} with seed {wanted}, but there are {len(found)}: "
-                "give the entry other seeds, or divide it"
+                f"a pruned topology needs exactly one run of {label} with seed {wanted.seed}, but there are "
+                f"{len(found)}: give the entry other seeds, or divide it"
             )
         config = found[0].config
         assert isinstance(config, PruneConfig)  # as `pruning` says
-        if table.get("sparsity") not in (config.to or ()):
+        given = wanted.options.get("sparsity")
+        sparsity = float(given[0]) if isinstance(given, tuple) and len(given) == 1 else given
+        if sparsity not in (config.to or ()):
             there = ", ".join(map(str, config.to or ())) or "none"
-            raise InvalidSpecError(f"sparsity must be one that {label} saves ({there}), not {table.get('sparsity')!r}")
-        return Pruned(found[0].name, float(table["sparsity"]))
+            raise InvalidSpecError(f"sparsity must be one that {label} saves ({there}), not {sparsity!r}")
+        return Pruned(found[0].name, float(sparsity))
 
 
 def _require_settings(given: Iterable[str], known: Sequence[str], whose: str) -> None:

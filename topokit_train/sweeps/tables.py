@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from topokit.descriptions import DENSE
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit_train.datasets import load_dataset
@@ -16,7 +17,7 @@ from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
-from topokit_train.sweeps.wirings import DENSE, Pruned, Twin, Wiring
+from topokit_train.sweeps.wirings import Pruned, Twin, Wiring
 
 Row = dict[str, Any]
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from topokit.descriptions import Description, parse
+from topokit.descriptions.description import AROUND, DENSE
+from topokit.descriptions.parsing import declared_of
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
+from topokit.placement import named
 from topokit.recipes import from_recipe
-from topokit.spec import integer
 from topokit.topology import fingerprint
-from topokit.transforms import crop
+from topokit_train.config import TrainConfig
+from topokit_train.described import Mapped, parameters_of
 from topokit_train.pruning.wiring import file_name
 from topokit_train.sweeps._keys import require_known
 
-DENSE = "dense"
-FAMILY = "radix-net"  # where none is named, as on the command line
-AROUND = ("family", "crop", "crop_keep", "random_equivalent", "seed")
-PRUNED = ("pruned", "sparsity", "random_equivalent", "seed")
-LIKE = ("family", "random_equivalent", "like", "seed")
+FAMILY = "radix-net"
+"""The family of a table that names none, as on the command line."""
 
 
 class Wiring(ABC):
@@ -70,9 +71,9 @@ class Described(Wiring):
 
 @dataclass(frozen=True)
 class Saved(Wiring):
-    """The topologies in a file, which must not change while the sweep is under way."""
+    """Topologies that need a file, which must not change while the sweep is under way."""
 
-    path: Path
+    description: Description
     fingerprints: tuple[str, ...]
 
     @property
@@ -81,13 +82,53 @@ class Saved(Wiring):
 
     @property
     def title(self) -> str:
-        return self.path.name
+        return Path(self.description.name).name if self.description.is_file else str(self.description)
 
     def open(self, _runs: Path) -> tuple[Layered, ...]:
-        nets = load_all(self.path)
+        nets = self.description.open_all()
         if tuple(map(fingerprint, nets)) != self.fingerprints:
-            raise InvalidSpecError(f"{self.path} is no longer the topology that the sweep began with: bring that back")
+            raise InvalidSpecError(
+                f"{self.description} is no longer the topology that the sweep began with: bring that back"
+            )
         return nets
+
+
+@dataclass(frozen=True)
+class Parameters(Wiring):
+    """Topologies for the parameters that patterns name.
+
+    Args:
+        mapped: the descriptions by their patterns, with the run's seed.
+        config: the run's settings; its model and dataset say which parameters there are.
+        files: fingerprints of the topologies that need a file, by their patterns.
+    """
+
+    mapped: Mapped
+    config: TrainConfig
+    files: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, mapped: Mapped, config: TrainConfig) -> Parameters:
+        """Return the wiring of a run; reads the files that it needs."""
+        return cls(mapped, config, _prints(mapped))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        described = {pattern: str(one) for pattern, one in self.mapped.items()}
+        return {"parameters": [[pattern, self.files.get(pattern, text)] for pattern, text in described.items()]}
+
+    @property
+    def title(self) -> str:
+        return ", ".join(f"{pattern}: {one}" for pattern, one in self.mapped.items())
+
+    def open(self, _runs: Path) -> tuple[Layered, ...]:
+        if _prints(self.mapped) != self.files:
+            raise InvalidSpecError("a topology's file is no longer the one that the sweep began with: bring that back")
+        return named(self.mapped, parameters_of(self.config))
+
+
+def _prints(mapped: Mapped) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(map(fingerprint, one.open_all())) for key, one in mapped.items() if one.outside}
 
 
 @dataclass(frozen=True)
@@ -137,88 +178,58 @@ class Twin(Wiring):
         return tuple(FAMILIES[self.family].twin_of(net, self.seed) for net in self.of.open(runs))
 
 
-def twin(of: Wiring, family: Any, seed: Any) -> Twin:
-    """The random twins of what a wiring opens.
+def described(part: Any, folder: Path) -> Description:
+    """Read a topology of a grid: a text or a table.
 
     Args:
-        of: the wiring.
-        family: a name in RANDOM_EQUIVALENTS.
-        seed: of the draws.
+        part: a description; or a table of the options of `topokit build`, with "family", or of "pruned" and "sparsity".
+        folder: where files are looked for.
 
     Raises:
-        InvalidSpecError: no such family, or the seed is no integer of at least 0.
+        InvalidSpecError: what does not fit, by its key or its place in the text.
     """
-    _require_equivalent(family)
-    return Twin(of, family, integer(seed, "seed", 0))
+    if isinstance(part, str):
+        return parse(part, folder, pruned=True)
+    if not isinstance(part, Mapping):
+        raise InvalidSpecError(f'topology must be a text, a table or "{DENSE}", not {part!r}')
+    options = dict(part)
+    if "pruned" in part:
+        kind, name = "pruned", options.pop("pruned")
+        require_known(options, declared_of(kind, name), "of a pruned topology")
+    elif "like" in part and "family" not in part:
+        if "random_equivalent" not in part:
+            raise InvalidSpecError(
+                f"a topology like a file's needs a random_equivalent ({', '.join(RANDOM_EQUIVALENTS)})"
+            )
+        kind, name = "file", str(folder / str(options.pop("like")))
+        require_known(options, AROUND, "of a topology like a file's")
+    else:
+        kind, name = "family", str(options.pop("family", FAMILY))
+        require_known(options, declared_of(kind, name), f"of a {name} topology")
+    if isinstance(options.get("like"), str):
+        options["like"] = parse(options["like"], folder)
+    around = {key: options.pop(key) for key in AROUND if key in options}
+    return Description(kind=kind, name=name, options=options, **around)
 
 
-def like_file(table: Mapping[str, Any], folder: Path, seed: int) -> Twin:
-    """The random twins of the topologies in a file, as a table of a grid asks for them.
+def wired(description: Description, seed: int, pruned: Callable[[Description], Wiring]) -> Wiring:
+    """Return what a description stands for in a run.
 
     Args:
-        table: "like" is the file's name; "random_equivalent" says which twins, or "family" where that has an option
-            `like`; "seed" as for `described`.
-        folder: where the file is looked for.
-        seed: of the run.
-
-    Raises:
-        InvalidSpecError: what does not fit, by its key.
-        TopokitError: the file cannot be read.
+        description: as `described` reads it.
+        seed: of the run; it draws what is random and has no seed of its own.
+        pruned: finds the topology that a pruning run leaves.
     """
-    require_known(table, LIKE, "of a topology like a file's")
-    family = table.get("family", table.get("random_equivalent"))
-    takes = [name for name in RANDOM_EQUIVALENTS if "like" in _options(name)]
-    if ("family" in table) == ("random_equivalent" in table) or ("family" in table and family not in takes):
-        raise InvalidSpecError(
-            f"a topology like a file's needs a random_equivalent ({', '.join(RANDOM_EQUIVALENTS)}), or the family "
-            f"{' or '.join(takes)}"
-        )
-    return twin(saved(folder / table["like"]), family, table.get("seed", seed))
-
-
-def _require_equivalent(family: Any) -> None:
-    if family not in RANDOM_EQUIVALENTS:
-        raise InvalidSpecError(f"random_equivalent must be one of {', '.join(RANDOM_EQUIVALENTS)}, not {family!r}")
-
-
-def _options(family: str) -> list[str]:
-    return [field.name for field in dataclasses.fields(FAMILIES[family])]
-
-
-def described(table: Mapping[str, Any], seed: int) -> Described:
-    """The topology that a table of a grid describes, by the options of `topokit build`.
-
-    Args:
-        table: the options of one family; "family" names it; "crop", "crop_keep" and "random_equivalent" as there.
-        seed: of what is drawn at random, where the table has no "seed" of its own.
-
-    Raises:
-        InvalidSpecError: what does not fit, by its key.
-    """
-    name = str(table.get("family", FAMILY))
-    fields = _options(name)
-    require_known(table, (*AROUND, *fields), f"of a {name} topology")
-    draw = table.get("seed", seed)
-    options = {key: value for key, value in table.items() if key not in AROUND}
-    net: Layered = from_recipe({"family": name, "options": options | ({"seed": draw} if "seed" in fields else {})})
-    if "crop" in table:
-        net = crop(net, table["crop"], keep=table.get("crop_keep", "first"))
-    elif "crop_keep" in table:
-        raise InvalidSpecError("crop_keep needs crop")
-    equivalent = table.get("random_equivalent")
-    if equivalent is not None:
-        _require_equivalent(equivalent)
-        net = FAMILIES[equivalent].twin_of(net, draw)
-    elif "seed" in table and "seed" not in fields:
-        raise InvalidSpecError(f"seed has no use here: {name} is not random")
-    assert net.recipe is not None  # nothing above comes from a file
-    return Described(net.recipe)
-
-
-def saved(path: Path) -> Saved:
-    """The topologies in a file. Reads it.
-
-    Raises:
-        FileFormatError: it holds none.
-    """
-    return Saved(path, tuple(map(fingerprint, load_all(path))))
+    whole = description.seeded(seed)
+    if not whole.outside:
+        recipe = whole.open().recipe
+        assert recipe is not None  # nothing in it comes from a file
+        return Described(recipe)
+    if whole.random_equivalent:
+        of = dataclasses.replace(whole, random_equivalent=None, seed=whole.seed if whole.draws else None)
+        return Twin(wired(of, seed, pruned), whole.random_equivalent, whole.drawn_by(seed))
+    if whole.name in RANDOM_EQUIVALENTS and {*whole.options} == {"like"} and whole.crop is None:
+        return Twin(wired(whole.options["like"], seed, pruned), whole.name, whole.drawn_by(seed))
+    if whole.kind == "pruned":
+        return pruned(whole)
+    return Saved(whole, tuple(map(fingerprint, whole.open_all())))

@@ -154,7 +154,12 @@ def test_other_types_are_masked_too():
             "layer 0 is 2 -> 5, but no remaining weight",
         ),
         (BY_WEIGHT, ["conv3"], InvalidSpecError, "no weight named 'conv3' that a topology can fill: did you mean conv"),
-        (BY_WEIGHT, ["conv1"], InvalidSpecError, "layer 0 is 36 -> 6, but no remaining weight has that shape .conv1.weight 2 -> 4 or 18 -> 4"),
+        (
+            BY_WEIGHT,
+            ["conv1"],
+            InvalidSpecError,
+            "layer 0 is 36 -> 6, but no remaining .* .conv1.weight 2 -> 4",
+        ),
         ({"conv1": np.ones((4, 2))}, None, InvalidSpecError, "shape 4 x 2, but its weight has 4 x 2 x 3 x 3"),
         ({"fc.2": np.full((3, 5), 0.5)}, None, InvalidGraphError, "values other than 0 and 1"),
         ({"fc.2": np.ones((3, 5)), "gone": np.ones((1, 1))}, None, InvalidSpecError, "named 'gone'"),

@@ -80,9 +80,7 @@ def test_names_limit_what_may_be_replaced():
 
     model = sparsify(Twice(), NET, names=["right.0", "right.2"])
     assert [name for name, part in model.named_modules() if isinstance(part, SparseLinear)] == ["right.0", "right.2"]
-    with pytest.raises(
-        InvalidSpecError, match=r"no weight named 'right' that a topology can fill: did you mean right"
-    ):
+    with pytest.raises(InvalidSpecError, match=r"no weight named 'right' that a topology can fill: did you mean right"):
         sparsify(model, NET, names=["right"])
 
 

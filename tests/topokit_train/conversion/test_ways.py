@@ -1,6 +1,7 @@
 """One topology gives one model the same layers in every way: sparse layers, masks, and masks from a file."""
 
 import copy
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def random_model(rng):
     kind = rng.integers(3)
     if kind == 0:
         widths = rng.integers(2, 7, 4)
-        layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Linear(a, b, bool(rng.integers(2))), nn.ReLU())]
-        return nn.Sequential(*layers), torch.randn(3, int(widths[0]))
+        layers = [[nn.Linear(a, b, bool(rng.integers(2))), nn.ReLU()] for a, b in pairwise(widths)]
+        return nn.Sequential(*chain(*layers)), torch.randn(3, int(widths[0]))
     if kind == 1:
         groups = int(rng.integers(1, 3))
         one, two = (groups * int(rng.integers(1, 4)) for _ in range(2))
@@ -152,7 +153,7 @@ def test_names_of_a_topology_decide_in_all_ways(masked):
     rows = {row.parameter: row.edges for row in report(sparsify(Two(), net, masked=masked)).rows}
     assert rows == {"fc1.weight": 16, "fc2.weight": 4}
     some = tk.from_masks({"fc2.weight": np.eye(4), "fc3.weight": np.eye(4)})
-    with pytest.raises(InvalidSpecError, match="the model has no fc3.weight: did you mean fc"):
+    with pytest.raises(InvalidSpecError, match=r"the model has no fc3.weight: did you mean fc"):
         sparsify(Two(), some, masked=masked)
 
 
@@ -164,7 +165,7 @@ def test_a_mask_of_a_packed_weight_is_split_in_three():
         assert np.array_equal(part.topology_layer().to_dense().T, mask[4 * k : 4 * k + 4])
     named = sparsify(copy.deepcopy(attention), tk.from_masks({"in_proj_weight": mask}))
     assert torch.equal(named.k.dense_weight(), sparse.k.dense_weight())
-    with pytest.raises(InvalidSpecError, match="two layers are for q.weight"):
+    with pytest.raises(InvalidSpecError, match=r"two layers are for q.weight"):
         sparsify(attention, {"in_proj_weight": mask, "q": np.eye(4)})
 
 
@@ -273,7 +274,7 @@ def test_a_model_on_the_meta_device_never_has_a_dense_weight():
         model = nn.Sequential(nn.Linear(10**6, 10**6), nn.ReLU())
     ring = np.arange(10**6)
     layer = Layer(from_edges(ring, ring, (10**6, 10**6)))
-    with pytest.raises(InvalidSpecError, match='0.weight is on the meta device and has no numbers .* init="he"'):
+    with pytest.raises(InvalidSpecError, match=r'0.weight is on the meta device and has no numbers .* init="he"'):
         sparsify(model, {"0": layer})
     sparsify(model, {"0": layer}, init="he", kernel="csr")
     assert model(torch.ones(1, 10**6)).shape == (1, 10**6)

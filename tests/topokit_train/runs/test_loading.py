@@ -1,6 +1,7 @@
 """A run's network, out of its folder, and as a dense one."""
 
 import copy
+
 import pytest
 import torch
 from torch import nn

@@ -152,7 +152,9 @@ def test_every_budget_has_runs_whose_topologies_fit(budget):
     for run in {run.stack: run for run in STUDY.plan(budget)}.values():
         nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
         table = slots_for(run.config.model, nets, image=images[run.config.dataset], classes=10)
-        assert len(place(nets, {name: Weight(shape) for name, shape in table.items()})) == sum(map(len, nets)), run.label
+        assert len(place(nets, {name: Weight(shape) for name, shape in table.items()})) == sum(map(len, nets)), (
+            run.label
+        )
 
 
 @pytest.mark.parametrize("budget", STUDY.grids)

@@ -247,7 +247,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ncommand = 'prune'\nkeep = 3", "a setting has a value of the wrong kind"),
         ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "what is pruned is a dense model"),
         ("[[runs]]\nweights = 'none.safetensors'", "there is no file of weights .*none.safetensors"),
-        ("[[runs]]\ntopology = 3", 'topology must be a table, the name of a file or "dense", not 3'),
+        ("[[runs]]\ntopology = 3", 'topology must be a text, a table or "dense", not 3'),
         ("[[runs]]\ntopology = ['dense', 'dense']", "name no other"),
         ("[[runs]]\ntopology = { radixes = [[2]] }", "no key of a radix-net topology is named 'radixes': .*radices"),
         ("[[runs]]\ntopology = { family = 'bernouli' }", "did you mean bernoulli"),
@@ -256,8 +256,8 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ntopology = { radices = [[2]], seed = 1 }", "seed has no use here: radix-net is not random"),
         ("[[runs]]\ntopology = { radices = [[2]], random_equivalent = 'twin' }", "random_equivalent must be one of"),
         ("[[runs]]\ntopology = { like = 'a' }", "a topology like a file's needs a random_equivalent"),
-        ("[[runs]]\ntopology = { like = 'a', family = 'bernoulli' }", "or the family regular$"),
-        ("[[runs]]\ntopology = { like = 'a', crop = [2, 2] }", "no key of a topology like a file's is named 'crop'"),
+        ("[[runs]]\ntopology = { like = 'a', family = 'bernoulli' }", "no key of a bernoulli topology is named 'like'"),
+        ("[[runs]]\ntopology = { like = 'a', crap = 2, random_equivalent = 'regular' }", "'crap': did you mean crop"),
         (
             "[[runs]]\ntopology = { pruned = 'a', sparsity = 0.5 }",
             r"further up \(there is none\), not 'a'",
@@ -291,7 +291,7 @@ def test_too_many_runs_are_refused_before_they_are_made(runs_of):
 
 
 def test_files_that_are_not_there_are_named(runs_of, tmp_path):
-    with pytest.raises(TopokitError, match=r"cannot read .*net.safetensors"):
+    with pytest.raises(TopokitError, match=r"no file, family or transform .*net.safetensors"):
         runs_of("[[runs]]\ntopology = 'net.safetensors'")
     with pytest.raises(TopokitError, match=r"cannot read .*none.toml"):
         read_grid(tmp_path / "none.toml")

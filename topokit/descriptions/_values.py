@@ -1,0 +1,122 @@
+"""Values of declared fields as text: read by the kind of the field, and written so that they read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from reprlib import repr as shortened
+from typing import Any
+
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError
+from topokit.spec import numbers
+
+MAX_DIGITS = 4300
+"""Decimal digits of an integer: Python refuses more, as reading them takes quadratic time."""
+
+YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+REPEATED = ("systems", "nets")
+"""Kinds of fields whose key or flag may be given again: each gives one part."""
+
+
+def from_text(metadata: Mapping[str, Any], text: str) -> Any:
+    """Return the value that a text gives to a field; of a kind in REPEATED, the value of one part.
+
+    Args:
+        metadata: of the field, as `topokit.spec.option` declares it.
+        text: such as "3", "784,300", ".1,1/3", "yes".
+
+    Raises:
+        InvalidSpecError: the text is not a value of this kind; the message does not name the field.
+    """
+    if metadata["kind"] == "choice":
+        return _choice(text, metadata["choices"])
+    reader = _READERS.get(metadata["kind"])
+    return reader(text) if reader else text
+
+
+def to_texts(metadata: Mapping[str, Any], value: Any) -> list[str]:
+    """Return the texts that give a field its value: one, or one for each part. `value` is no network."""
+    kind = metadata["kind"]
+    if kind == "systems":
+        return [_joined(system) for system in value]
+    if kind == "permutations":
+        return [";".join("none" if one is None else _joined(one) for one in value)]
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    return [_joined(value) if isinstance(value, list | tuple) else str(value)]
+
+
+def _joined(values: Any) -> str:
+    return ",".join(map(str, values))
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII):
+        raise InvalidSpecError(f"{shortened(text)} is not an integer")
+    return _bounded(text)
+
+
+def _bounded(text: str) -> int:
+    digits = len(text.strip().lstrip("+-"))
+    if digits > MAX_DIGITS:
+        raise InvalidSpecError(f"an integer of {digits:,} digits is too large: give at most {MAX_DIGITS:,}")
+    return int(text)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(re.fullmatch(r"[+-]?\d+", part.strip(), re.ASCII) for part in parts):
+        raise InvalidSpecError(f"{shortened(text)} is not a list of integers separated by commas")
+    return tuple(map(_bounded, parts))
+
+
+def _numbers(text: str) -> tuple[Fraction, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    return numbers(parts, "the values", len(parts))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(numbers((text.strip(),), "the value", 1)[0])
+    except OverflowError:
+        raise InvalidSpecError(f"{shortened(text)} is too large") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in YES_NO:
+        raise InvalidSpecError(f"{shortened(text)} is neither yes nor no")
+    return YES_NO[text.lower()]
+
+
+def _permutations(text: str) -> tuple[tuple[int, ...] | None, ...]:
+    return tuple(None if part.strip() == "none" else _integers(part) for part in text.split(";"))
+
+
+def _choice(text: str, choices: tuple[str, ...]) -> str:
+    for choice in choices:
+        if text.replace("_", "-") == choice.replace("_", "-"):
+            return choice
+    raise InvalidSpecError(f"{shortened(text)} is not one of {', '.join(choices)}{_hint(text, choices)}")
+
+
+def _hint(text: str, choices: tuple[str, ...]) -> str:
+    hint = nearest(text, choices)
+    return f": {hint}" if hint.startswith("did") else ""
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": _integer,
+    "ints": _integers,
+    "systems": _integers,
+    "number": _number,
+    "numbers": _numbers,
+    "names": _names,
+    "flag": _flag,
+    "permutations": _permutations,
+}

@@ -1,0 +1,241 @@
+"""Description: a topology in words, before it is made. Texts, tables of a grid and flags of `build` all become one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from topokit.allocation import allocate
+from topokit.descriptions._values import to_texts
+from topokit.descriptions._words import quoted
+from topokit.errors import InvalidSpecError
+from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.formats import load, load_all
+from topokit.layered import Layered
+from topokit.spec import integer, option
+from topokit.transforms import TRANSFORMS, crop
+
+DENSE = "dense"
+"""The description of a model without topologies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A family, a transform or a file with its options, and the crop and the random equivalent that follow.
+
+    Args:
+        kind: "family", "transform" or "file"; in a grid also "pruned".
+        name: of the family or transform, of the file, or the label of the pruning entry.
+        options: the fields of the family or transform that were given, but for the seed; networks are Descriptions.
+        crop: new widths of the node layers.
+        crop_keep: "first" or "last".
+        random_equivalent: a name in RANDOM_EQUIVALENTS; it follows the crop.
+        seed: of all that is drawn at random here.
+
+    Raises:
+        InvalidSpecError: parts that do not go together.
+    """
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    crop: Sequence[int] | None = option("New width of each node layer.", kind="ints", default=None)
+    crop_keep: str | None = option("Nodes that a crop keeps.", kind="choice", default=None, choices=("first", "last"))
+    random_equivalent: str | None = option(
+        "Random network to use instead.", kind="choice", default=None, choices=RANDOM_EQUIVALENTS
+    )
+    seed: int | None = option("Seed of a random topology.", kind="int", default=None)
+
+    def __post_init__(self) -> None:
+        if self.crop_keep is not None and self.crop is None:
+            raise InvalidSpecError("`crop_keep` needs `crop`")
+        if self.random_equivalent not in (None, *RANDOM_EQUIVALENTS):
+            wanted = ", ".join(RANDOM_EQUIVALENTS)
+            raise InvalidSpecError(f"`random_equivalent` must be one of {wanted}, not {self.random_equivalent!r}")
+        if self.seed is not None and not self.random_equivalent and not self.draws:
+            why = f"{self.name} is not random" if self.fields else "nothing is drawn of what a file holds"
+            raise InvalidSpecError(f"`seed` has no use here: {why}")
+
+    @property
+    def fields(self) -> dict[str, dataclasses.Field[Any]]:
+        """The declared fields of the family or transform; none of a file."""
+        return fields_of(self.kind, self.name)
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is random before any random equivalent of it."""
+        return self.kind == "pruned" or ("seed" in self.fields and "permutations" not in self.options)
+
+    @property
+    def file(self) -> str | None:
+        """The file whose topology it starts from, if any."""
+        return self.name if self.kind == "file" else None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file and nothing else."""
+        return self == Description(kind="file", name=self.name)
+
+    @property
+    def outside(self) -> bool:
+        """Whether it needs more than these words: a file or another run, at any depth."""
+        return self.kind not in ("family", "transform") or any(one.outside for one in self._networks())
+
+    def _networks(self) -> Iterator[Description]:
+        for value in self.options.values():
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, Description):
+                    yield one
+
+    def seeded(self, seed: int) -> Description:
+        """Return the description with this seed wherever something is drawn at random and no seed is given."""
+        options = {key: _each(value, lambda one: one.seeded(seed)) for key, value in self.options.items()}
+        drawn = self.draws or self.random_equivalent
+        return dataclasses.replace(self, options=options, seed=seed if self.seed is None and drawn else self.seed)
+
+    def open(self, *, seed: int | None = None, widths: Sequence[int] | None = None) -> Layered:
+        """Return the topology; nothing is built before its layers are read.
+
+        Args:
+            seed: used where the description has none of its own.
+            widths: used if the family has widths and the description gives none.
+
+        Raises:
+            InvalidSpecError: an option is missing, or the numbers do not fit together.
+            TopokitError: a file cannot be read.
+        """
+        net: Layered = load(self.name) if self.kind == "file" else self._made(seed, widths)
+        return self._changed(net, seed)
+
+    def open_all(self, *, seed: int | None = None) -> tuple[Layered, ...]:
+        """Return the topologies: those of a file that holds several, else the one that `open` returns."""
+        if self.kind != "file":
+            return (self.open(seed=seed),)
+        nets = load_all(self.name)
+        if len(nets) > 1 and self.crop is not None:
+            raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one")
+        return tuple(self._changed(net, seed) for net in nets)
+
+    def open_each(self, widths: Sequence[tuple[int, int]]) -> list[Layered]:
+        """Return a topology for each of several layers.
+
+        A family whose widths are not given takes those of each layer: the first is drawn from the seed, number j from
+        the seed and j, and an `allocation` divides the density among all. Otherwise all get the same topology.
+
+        Args:
+            widths: (sources, targets) of each layer.
+        """
+        if "widths" not in self.fields or "widths" in self.options:
+            return [self.open()] * len(widths)
+        nets = []
+        for j, (ends, density) in enumerate(zip(widths, self._densities(widths), strict=True)):
+            options = {key: value for key, value in self.options.items() if key != "allocation"} | density
+            one = dataclasses.replace(self, options=options, seed=_derived(self.seed, j))
+            nets.append(one.open(widths=ends))
+        return nets
+
+    def _densities(self, widths: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        allocation = self.options.get("allocation", "uniform")
+        density = self.options.get("density", ())
+        if allocation == "uniform" or len(density) != 1:
+            return [{}] * len(widths)
+        shares = allocate([(targets, sources) for sources, targets in widths], density[0], allocation)
+        return [{"density": (share,)} for share in shares]
+
+    def _changed(self, net: Layered, seed: int | None) -> Layered:
+        if self.crop is not None:
+            net = crop(net, self.crop, keep=self.crop_keep or "first")
+        if self.random_equivalent:
+            net = FAMILIES[self.random_equivalent].twin_of(net, self.drawn_by(seed))
+        return net
+
+    def drawn_by(self, seed: int | None) -> int:
+        """Return the seed of its random draws: its own, or else the given one."""
+        chosen = seed if self.seed is None else self.seed
+        if chosen is None:
+            raise InvalidSpecError("a random topology needs `seed`")
+        return integer(chosen, "seed", 0)
+
+    def _made(self, seed: int | None, widths: Sequence[int] | None) -> Layered:
+        if self.kind not in ("family", "transform"):
+            raise InvalidSpecError(f"pruned={self.name} is of a run in the same grid, and has no use elsewhere")
+        options = {key: _each(value, lambda one: one.open(seed=seed)) for key, value in self.options.items()}
+        if widths is not None and self.kind == "family" and "widths" in self.fields:
+            options.setdefault("widths", tuple(widths))
+        if self.draws:
+            options["seed"] = self.drawn_by(seed)
+        for key, one in self.fields.items():
+            if key not in options and one.default is dataclasses.MISSING:
+                raise InvalidSpecError(f"{self.name} needs `{key}`")
+        net: Layered = (FAMILIES if self.kind == "family" else TRANSFORMS)[self.name](**options)
+        return net
+
+    def __str__(self) -> str:
+        """The description as text, which reads back as the same description."""
+        if self.is_file:
+            return _marked(self.name)
+        heads = {"pruned": f"pruned={self.name}", "file": _marked(self.name)}
+        words = [quoted(heads.get(self.kind, self.name))]
+        declared = {**self.fields, **AROUND}
+        for key, value in {**self.options, **{key: getattr(self, key) for key in AROUND}}.items():
+            if value is not None:
+                words += [f"{key.replace('_', '-')}={quoted(text)}" for text in _texts(declared.get(key), value)]
+        return " ".join(words)
+
+
+def _derived(seed: int | None, j: int) -> int | None:
+    """The seed of the j-th of several draws."""
+    if j == 0 or seed is None:
+        return seed
+    return int(np.random.SeedSequence((seed, j)).generate_state(1, np.uint64)[0])
+
+
+AROUND = {one.name: one for one in dataclasses.fields(Description) if one.metadata}
+"""The declared fields of what may follow any family, transform or file."""
+
+
+def kind_of(word: str) -> tuple[str, str] | None:
+    """Return the kind and the name that the first word of a description stands for; None if it is a file's.
+
+    >>> kind_of("radix_net"), kind_of("net.safetensors")
+    (('family', 'radix-net'), None)
+    """
+    name = word.replace("_", "-")
+    for kind, names in {"family": FAMILIES, "transform": TRANSFORMS, DENSE: (DENSE,)}.items():
+        if name in names:
+            return kind, name
+    return None
+
+
+def fields_of(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
+    """The declared fields of a family or transform by their keys; none of another kind.
+
+    Raises:
+        InvalidSpecError: no such family or transform.
+    """
+    registry = {"family": FAMILIES, "transform": TRANSFORMS}.get(kind)
+    return {one.name: one for one in dataclasses.fields(registry[name])} if registry else {}
+
+
+def _each(value: Any, change: Callable[[Description], Any]) -> Any:
+    """The value of an option with each Description in it changed."""
+    if isinstance(value, tuple):
+        return tuple(_each(one, change) for one in value)
+    return change(value) if isinstance(value, Description) else value
+
+
+def _texts(declared: dataclasses.Field[Any] | None, value: Any) -> list[str]:
+    networks = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Description)]
+    if networks:
+        return list(map(str, networks))
+    return to_texts(declared.metadata if declared else {"kind": "number"}, value)
+
+
+def _marked(file: str) -> str:
+    """A file's name so that it does not read as a family's."""
+    first = (file.split(None, 1) or [file])[0]
+    return f"./{file}" if kind_of(first) or first.startswith("pruned=") else file
