@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,8 +25,10 @@ Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 class Bilinear(ABC):
     """W x, where W is made of values: linear in both. x has shape (in, batch), y (out, batch).
 
-    Nothing here is recorded by autograd.
+    Nothing here is recorded by autograd, but for `product` if `plain`: it is made of torch's differentiable operations.
     """
+
+    plain: ClassVar[bool] = False
 
     @abstractmethod
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
@@ -60,6 +62,8 @@ class Bilinear(ABC):
 
 class Dense(Bilinear):
     """A weight of shape (out, in), dense."""
+
+    plain = True
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         return values @ x, ()
@@ -134,9 +138,42 @@ def require_dtype(x: Tensor, dtype: torch.dtype) -> None:
 
 
 def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:
+    if traced():
+        return _plain(x, links)
     form = tuple((link.matrix, link.relu) for link in links)
     y: Tensor = _Chain.apply(form, x, *(part for link in links for part in (link.values, link.bias)))  # type: ignore[no-untyped-call]
     return y
+
+
+def traced() -> bool:
+    """Whether torch.export or a transform of torch.func looks into each operation."""
+    if torch.compiler.is_dynamo_compiling():  # which cannot ask for transforms
+        return torch.compiler.is_exporting()
+    return torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active()
+
+
+def require_traceable(plain: bool, name: str) -> None:
+    """Refuse what torch.func and, if gradients are wanted, torch.export would make of other operations than torch's.
+
+    Raises:
+        InvalidSpecError: says which kernel it works with.
+    """
+    if plain or (torch.compiler.is_exporting() and not torch.is_grad_enabled()):
+        return
+    raise InvalidSpecError(
+        f"torch.func, and torch.export unless under torch.no_grad(), cannot trace {name}: load the state_dict into "
+        "layers with kernel='masked'"
+    )
+
+
+def _plain(x: Tensor, links: Sequence[Link]) -> Tensor:
+    """What `_Chain` gives, by torch's own operations."""
+    for link in links:
+        require_traceable(link.matrix.plain, f"kernel {type(link.matrix).__name__.removesuffix('Plan').lower()}")
+        y = link.matrix.product(x, link.values)[0]
+        y = y if link.bias is None else y + link.bias[:, None].to(y.dtype)
+        x = y.relu() if link.relu else y
+    return x
 
 
 Form: TypeAlias = tuple[tuple[Bilinear, bool], ...]

@@ -95,7 +95,7 @@ class Side(nn.Module):
         batch = features.shape[1]
         room = (CACHED if features.device.type == "cpu" else HELD) // max(1, batch)
         steps = [min(classes, max(1, room // degree)) for classes, _, degree in self.shapes]
-        rows = max((step * degree for step, (_, _, degree) in zip(steps, self.shapes, strict=True)), default=0)
+        rows = max([step * degree for step, (_, _, degree) in zip(steps, self.shapes, strict=True)] or [0])
         recycled = features.new_empty(rows, batch)
         member = read = weight = 0
         for step, (classes, size, degree) in zip(steps, self.shapes, strict=True):

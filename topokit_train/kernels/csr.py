@@ -66,21 +66,29 @@ class CsrPlan(Plan):
         if for_x:  # stored rows are several times as fast as the transpose of the others
             grad_x = _times(self.transposed_starts, self.targets, self.to_canonical(values), grad)
         if for_values:
-            grad_values = self._sampled(grad, x)
+            grad_values = _sampled(self.starts, self.sources, grad, x)
         return grad_x, grad_values
 
-    def _sampled(self, y: Tensor, x: Tensor) -> Tensor:
-        """The entries of y x^T at the edges."""
-        dtype = _precision(x.dtype)
-        zeros = y.new_zeros(self.edges, dtype=dtype)  # not the values: even with beta=0 a nan would spread
-        pattern = compressed(self.starts, self.sources, zeros, self.shape)
-        entries: Tensor = torch.sparse.sampled_addmm(pattern, y.to(dtype), x.T.to(dtype), beta=0)
-        return entries.values().to(x.dtype)
+
+def _sampled(starts: Tensor, indices: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The entries of y x^T where a matrix in compressed rows has some."""
+    if torch.compiler.is_compiling():
+        sampled: Tensor = _sampled_operator(starts, indices, y, x)
+        return sampled
+    dtype = _precision(x.dtype)
+    zeros = y.new_zeros(indices.numel(), dtype=dtype)  # not the values: even with beta=0 a nan would spread
+    pattern = compressed(starts, indices, zeros, (y.shape[0], x.shape[0]))
+    entries: Tensor = torch.sparse.sampled_addmm(pattern, y.to(dtype), x.T.to(dtype), beta=0)
+    return entries.values().to(x.dtype)
 
 
 def _times(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor:
     """The product of a matrix in compressed rows and x, shape (rows, batch)."""
-    if x.device.type == "cpu" and x.dtype != torch.float64:
+    exporting = torch.compiler.is_exporting()  # for programs that know torch's operators alone
+    if torch.compiler.is_compiling() and not exporting:
+        product: Tensor = _times_operator(starts, indices, values, x)
+        return product
+    if exporting or (x.device.type == "cpu" and x.dtype != torch.float64):
         # each row is a bag of rows of x, weighted: two to three times as fast as torch's sparse product at batch 16 to
         # 512, as that reads x without fetching ahead; in float64 it is no faster
         # detached, as it would prepare for derivatives that are not taken from it
@@ -89,6 +97,21 @@ def _times(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor
     dtype = _precision(x.dtype)
     matrix = compressed(starts, indices, values.to(dtype), (starts.numel() - 1, x.shape[0]))
     return (matrix @ x.to(dtype)).to(x.dtype)
+
+
+# torch.compile cannot look into sparse tensors, so it calls these two as they are; each takes 16 us more so
+@torch.library.custom_op("topokit::csr_times", mutates_args=())
+def _times_operator(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor:
+    return _times(starts, indices, values, x)
+
+
+@torch.library.custom_op("topokit::csr_sampled", mutates_args=())
+def _sampled_operator(starts: Tensor, indices: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    return _sampled(starts, indices, y, x)
+
+
+_times_operator.register_fake(lambda starts, _indices, _values, x: x.new_empty(starts.shape[0] - 1, x.shape[1]))
+_sampled_operator.register_fake(lambda _starts, indices, _y, x: x.new_empty(indices.shape[0]))
 
 
 def compressed(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:

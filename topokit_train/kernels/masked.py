@@ -22,6 +22,7 @@ class MaskedPlan(Plan):
     in x reaches every output. 12 bytes an edge beside the values (16 from 2^31 edges).
     """
 
+    plain = True
     place: Tensor  # (edges,): the number of each edge's entry in the weight, row by row
 
     def __init__(self, layer: Layer):

@@ -35,7 +35,7 @@ class SparseConv2d(SparseModule):
 
     `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
     takes memory for rows * columns numbers for each number of the input. They win where few weights are left. Second
-    derivatives there are with `masked` only. Of torch.func and torch.onnx.export, see SparseLinear.
+    derivatives there are with `masked` only.
 
     Args:
         layer: the edges.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -194,6 +194,11 @@ class SparseModule(nn.Module):
     def reach(self) -> int:
         """How many of them each target has."""
         return self.dense_weights // self.targets
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if fn(self.digest).is_meta:
+            raise InvalidSpecError("a sparse layer cannot be on meta, where its edges would be lost: leave it on cpu")
+        return super()._apply(fn, recurse)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Refuse a dense weight, which torch.nn.utils.prune and others would put in place of the edges' values.

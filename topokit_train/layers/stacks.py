@@ -64,6 +64,8 @@ class StackedLinear(nn.Module):
 class SideBySide(Bilinear):
     """Dense weights of networks that have inputs of their own, shape (copies, out, in)."""
 
+    plain = True
+
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         return (values @ _apart(x, values)).flatten(0, 1), ()
 

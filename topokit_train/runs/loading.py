@@ -20,7 +20,7 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
     """The network of a run as it was after its last whole epoch, sparse layers and all, ready for evaluation.
 
     It sees images as it saw them in training: pixels are scaled as the run's setting `pixels` says. Its layers are
-    named as the slots of its model, fc1, fc2 and so on; `dense_state_dict` gives their weights to plain torch modules.
+    named as the slots of its model, fc1, fc2 and so on; `densify` makes plain torch modules of them.
 
     Args:
         run: the run's folder, with its checkpoint.safetensors.
