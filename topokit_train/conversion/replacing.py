@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import prune
 
 from topokit.edges import from_edges
@@ -78,6 +79,8 @@ def sparsify(
         raise InvalidSpecError(f"init must be one of {', '.join(INITS)}, not {init!r}")
     if masked and kernel != "auto":
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
+    if isinstance(model, DistributedDataParallel):
+        raise InvalidSpecError("sparsify the model first, then wrap it in DistributedDataParallel, which keeps parameters")
     held = held_weights(model, masked)
     filled = _apart(fill(topology, {name: one.weight for name, one in held.items()}, names), held)
     _require_numbers(filled, held, init)

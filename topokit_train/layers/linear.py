@@ -18,9 +18,8 @@ class SparseLinear(SparseModule):
 
     It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
     broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
-    there is one weight for each edge. Gradients of any order are those of autograd. What works with torch.func, compile,
-    export and other features of torch is in docs/torch-features.md. Into torch's transformers put it by `sparsify`,
-    which keeps them from their fast path.
+    there is one weight for each edge. Gradients of any order are those of autograd. docs/torch-features.md lists what
+    works with torch.func, compile, export and other features. `sparsify` puts it into torch's transformers.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
