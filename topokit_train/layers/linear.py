@@ -16,7 +16,8 @@ from topokit_train.chain import Link
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.choice import Product, choose
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.sparse import SparseModule, current
+from topokit_train.layers.packing import current
+from topokit_train.layers.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,9 +27,9 @@ class SparseLinear(SparseModule):
 
     It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
     broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
-    there is one weight for each edge. Gradients of any order are those of autograd. What works with torch.func, compile,
-    export and other features of torch is in docs/torch-features.md. Into torch's transformers put it by `sparsify`,
-    which keeps them from their fast path.
+    there is one weight for each edge. Gradients of any order are those of autograd. docs/torch-features.md
+    says what works with torch.func, compile, export and other features of torch. Into torch's transformers put it by
+    `sparsify`, which keeps them from their fast path.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
