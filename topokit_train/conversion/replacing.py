@@ -20,7 +20,8 @@ from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.layers.sparse import SparseModule, current
+from topokit_train.layers.packing import current
+from topokit_train.layers.sparse import SparseModule
 
 M = TypeVar("M", bound=nn.Module)
 Filled = Mapping[str, tuple[Layer, str]]
@@ -80,7 +81,9 @@ def sparsify(
     if masked and kernel != "auto":
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
     if isinstance(model, DistributedDataParallel):
-        raise InvalidSpecError("sparsify the model first, then wrap it in DistributedDataParallel, which keeps parameters")
+        raise InvalidSpecError(
+            "sparsify the model first, then wrap it in DistributedDataParallel, which keeps parameters"
+        )
     held = held_weights(model, masked)
     filled = _apart(fill(topology, {name: one.weight for name, one in held.items()}, names), held)
     _require_numbers(filled, held, init)

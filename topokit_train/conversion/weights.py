@@ -15,7 +15,8 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
-from topokit_train.layers.sparse import SparseModule, current
+from topokit_train.layers.packing import current
+from topokit_train.layers.sparse import SparseModule
 
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
 """Types that have a sparse counterpart: a subclass may compute something else."""

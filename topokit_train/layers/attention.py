@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
 from topokit.errors import InvalidSpecError
-from topokit_train.chain import require_dtype
 from topokit_train.layers.packing import pack, unpacked
+from topokit_train.operands import require_dtype
 
 
 class _NoFastPath:

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
-from topokit_train.layers.sparse import SparseModule, current
+from topokit_train.layers.sparse import SparseModule
 
 PROJECTIONS = ("q", "k", "v")
+
+
+def current(module: nn.Module, name: str) -> Any:
+    """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
+    if hasattr(module, name + "_mask"):
+        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
+    return getattr(module, name)
 
 
 def unpacked(attention: nn.MultiheadAttention) -> dict[str, Any]:

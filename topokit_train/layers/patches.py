@@ -18,9 +18,9 @@ from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.chain import autocast_dtype, require_dtype, require_traceable, traced
 from topokit_train.kernels.base import BATCH, Kernel, Plan
 from topokit_train.kernels.masked import MaskedPlan
+from topokit_train.operands import autocast_dtype, require_dtype, require_traceable, traced
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(patches, values) -> W patches, of shapes (features, columns) and (out, columns); differentiable in both."""
@@ -113,8 +113,7 @@ def convolve(x: Tensor, values: Tensor, window: Window, multiply: Multiply) -> T
     if traced():
         require_traceable(False, "a convolution by patches")
     elif torch.compiler.is_compiling():  # it cannot follow a gradient that takes gradients: leave it out of the graph
-        why = "a convolution by patches stays outside of the graph: fullgraph needs kernel='masked'"
-        uncompiled: Callable[..., Tensor] = torch.compiler.disable(_convolved, reason=why)  # type: ignore[no-untyped-call]
+        uncompiled: Callable[..., Tensor] = torch.compiler.disable(_convolved)  # type: ignore[no-untyped-call]
         return uncompiled(x, values, window, multiply)
     return _convolved(x, values, window, multiply)
 

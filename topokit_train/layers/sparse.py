@@ -159,7 +159,8 @@ class SparseModule(nn.Module):
     def weight(self) -> Tensor:
         """The weight as a sparse CSR tensor, shape (out, in), of a convolution (out, in * rows * columns).
 
-        It is a copy, differentiable in the values; to change the layer, use `take`, or `values`. O(edges log edges).
+        It is a copy, differentiable in the values: what changes it, as torch.nn.init does, leaves the layer as it was.
+        To change the layer, use `reset_parameters`, `take` or `values`. O(edges log edges).
         """
         rows, columns = self._ends()
         order = np.lexsort((columns, rows))
@@ -198,7 +199,7 @@ class SparseModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         if fn(self.digest).is_meta:
             raise InvalidSpecError("a sparse layer cannot be on meta, where its edges would be lost: leave it on cpu")
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Refuse a dense weight, which torch.nn.utils.prune and others would put in place of the edges' values.
@@ -249,13 +250,6 @@ class SparseModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-
-
-def current(module: nn.Module, name: str) -> Any:
-    """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
-    if hasattr(module, name + "_mask"):
-        return getattr(module, name + "_orig") * getattr(module, name + "_mask")
-    return getattr(module, name)
 
 
 def _hex(digest: Tensor) -> str:

@@ -253,7 +253,7 @@ FEATURES = {
 }
 
 LINES = {  # what is said of what does not work
-    "torch.compile fullgraph": "a convolution by patches stays outside of the graph: fullgraph needs kernel='masked'",
+    "torch.compile fullgraph": "function marked as skipped",  # in torch's words: nothing else is heard there
     "torch.export": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.grad": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.vmap": r"cannot trace .*: load the state_dict into layers with kernel='masked'",

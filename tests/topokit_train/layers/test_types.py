@@ -131,3 +131,10 @@ def test_weight_cannot_be_replaced():
         mine.weight = nn.Parameter(torch.ones(12, 12))
     with pytest.raises(RuntimeError, match="leaf"):
         mine.weight.requires_grad_(False)
+
+
+def test_torchs_fast_path_refuses_a_sparse_layer_that_was_put_in_by_hand():
+    encoder = nn.TransformerEncoderLayer(12, 2, 12, batch_first=True).eval()
+    encoder.linear1 = SparseLinear(BAND)  # sparsify would have turned the fast path off
+    with torch.no_grad(), pytest.raises(NotImplementedError, match="SparseCsrCPU"):
+        encoder(torch.randn(2, 5, 12))
