@@ -226,9 +226,9 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
         density = net.edges / sum(map(prod, pairwise(net.widths)))
-        wanted = f"--widths {','.join(map(str, wider[0]))} --density {density:.3g}"
+        wanted = f"widths={','.join(map(str, wider[0]))} density={density:.3g}"
         advice = f"it needs {wider[0][0]} inputs" + (
-            f"; `topokit fit {wanted}` proposes such networks" if density else ""
+            f"; topokit fit proposes such networks for {wanted}" if density else ""
         )
     elif crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
@@ -236,10 +236,10 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     elif net.by_channel:
         advice = (
             "its edges are filters, which do not say what a linear layer behind them reads: put the masks of its file "
-            "on a model as they are (`topokit mask FILE --apply MODEL`), or `topokit extract --conv weight --layers`"
+            "on a model as they are (`apply`=MODEL of topokit mask), or extract by weight (`conv`=weight)"
         )
     else:
-        advice = "no crop of it fits: choose other widths, such as `topokit fit` proposes"
+        advice = "no crop of it fits: choose other widths, such as topokit fit proposes"
     return (
         f"layer {i} joins {net.widths[i]} to {net.widths[i + 1]} nodes, and no slot is left for it "
         f"({shapes or 'all are filled'}): {advice}"

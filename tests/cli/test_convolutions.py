@@ -131,7 +131,7 @@ def test_a_topology_by_channel_that_fills_no_model_says_what_does(topokit):
     tk.save_masks({name: random.random(shape) < 0.1 for name, shape in shapes.items()}, "masks.safetensors")
     run = topokit("mask", "masks.safetensors", "--model", "lenet-5", "-o", "x")
     assert run.code == 2
-    assert "put the masks of its file on a model as they are (`topokit mask FILE --apply MODEL`)" in run.err
+    assert "put the masks of its file on a model as they are (--apply=MODEL of topokit mask)" in run.err
 
 
 def test_an_image_belongs_to_a_model(topokit, files):

@@ -105,13 +105,13 @@ def test_layers_take_the_slots_of_their_shape_in_order(widths, slots, filled):
         (
             (64, 300, 100),
             0,
-            "it needs 784 inputs; `topokit fit --widths 784,300,100 --density 1` proposes such networks",
+            "it needs 784 inputs; topokit fit proposes such networks for widths=784,300,100 density=1",
         ),
         ((784, 320, 100, 10), 0, "crop=784,300,100,10 fits"),
         ((300, 200), 0, "crop=300,100 fits"),
         ((100, 784), 0, "crop=100,10 fits"),
-        ((64, 64, 64), 0, "no crop of it fits: choose other widths, such as `topokit fit` proposes"),
-        ((784, 300, 100, 10, 10), 3, "no crop of it fits: choose other widths, such as `topokit fit` proposes"),
+        ((64, 64, 64), 0, "no crop of it fits: choose other widths, such as topokit fit proposes"),
+        ((784, 300, 100, 10, 10), 3, "no crop of it fits: choose other widths, such as topokit fit proposes"),
         ((784, 784), 0, "crop=784,300 fits"),
     ],
 )

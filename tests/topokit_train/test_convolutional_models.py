@@ -152,7 +152,7 @@ def test_each_topology_fills_the_slots_that_it_fits():
             [CONV2, CONV2],
             r"layer 0 joins 500 to 50 nodes, and no slot is left for it \(conv1.weight 1 to 20 or 25 to 20",
         ),
-        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 to 384.*--crop 200,384 fits"),
+        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 to 384.*crop=200,384 fits"),
         ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: choose other widths"),
     ],
 )
@@ -272,7 +272,7 @@ def test_names_say_which_of_two_equal_slots():
 
 
 def test_without_a_topology_a_convolutional_model_asks_for_one():
-    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give --topology FILE"):
+    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give topology FILE"):
         default_wiring("lenet-5")
     assert [net.widths for net in default_wiring("lenet-300-100")] == [(784, 300, 100)]
 

@@ -109,7 +109,7 @@ def test_the_projections_of_attention_are_left_alone():
         (
             RadixNet(radices=[(5, 5)], kron=(1, 2, 1)),
             "auto",
-            r"25 to 50 nodes.*0.weight 20 to 40.*--crop 20,40,20 fits",
+            r"25 to 50 nodes.*0.weight 20 to 40.*crop=20,40,20 fits",
         ),
         (NET, "crs", "no kernel named 'crs'"),
     ],
