@@ -25,7 +25,7 @@ ROOMS = [  # each may import what stands after it
         "measures",
     ),
     *("recipes", "families"),
-    *("allocation", "transforms", "spec", "topology", "layered", "edges", "csr", "errors"),
+    *("allocation", "transforms", "spec", "topology", "layered", "edges", "csr", "fields", "errors"),
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),

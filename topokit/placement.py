@@ -387,11 +387,11 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
-        return f"it needs {wider[0][0]} inputs; fit widths {','.join(map(str, wider[0]))} (`topokit fit`)"
+        return f"it needs {wider[0][0]} inputs; topokit fit proposes networks of widths={','.join(map(str, wider[0]))}"
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
-        return f"crop it to {','.join(map(str, widest))}"
-    return "no crop of it fits either: choose other widths (`topokit fit`), or fewer layers"
+        return f"crop={','.join(map(str, widest))} fits"
+    return "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers"
 
 
 def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:

@@ -7,10 +7,8 @@ flags and its recipe.
 from __future__ import annotations
 
 import dataclasses
-import operator
-import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from os import PathLike
@@ -21,6 +19,10 @@ import numpy as np
 
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
+from topokit.fields import integer as integer
+from topokit.fields import integers as integers
+from topokit.fields import numbers as numbers
+from topokit.fields import option as option
 from topokit.layered import Layer, Layered, Recipe
 from topokit.topology import Topology
 
@@ -91,77 +93,6 @@ class Spec(Layered):
             if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
                 return None
         return {self.kind: self.name, "options": options}
-
-
-def option(help: str, *, kind: str, default: Any = dataclasses.MISSING, choices: Iterable[str] = ()) -> Any:  # noqa: A002 (the flag's help text)
-    """A dataclass field of a spec, with what the command line needs to know of it.
-
-    Args:
-        help: one line for `--help`.
-        kind: "int", "ints" (2,3), "systems" (2,3, repeated), "numbers" (.1,.5), "choice", "flag", "permutations",
-            "net" (another topology) or "nets" (several).
-        default: as for `dataclasses.field`.
-        choices: the values of a "choice".
-    """
-    return dataclasses.field(default=default, metadata={"help": help, "kind": kind, "choices": tuple(choices)})
-
-
-def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
-    """`values` as a tuple of ints, each at least `minimum`.
-
-    Raises:
-        InvalidSpecError: names `what` and the first value that is not such an integer.
-    """
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-        raise InvalidSpecError(f"{what} must be a list of integers, not {shortened(values)}")
-    return tuple(integer(value, what, minimum) for value in values)
-
-
-def integer(value: object, what: str, minimum: int) -> int:
-    """`value` as an int of at least `minimum`, or InvalidSpecError."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
-    if number < minimum:
-        raise InvalidSpecError(f"{what} must be at least {minimum}, not {number}")
-    return number
-
-
-_DECIMAL = r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?"
-_RATIO = r"\d{1,1100}/[1-9]\d{0,1099}"  # holds whatever a decimal becomes as a Fraction
-_NUMBER = re.compile(f"-?({_DECIMAL}|{_RATIO})", re.ASCII)  # bounded: "1e999999999" would fill the memory
-
-
-def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
-    """One exact number for each edge layer, from one for all of them or a list.
-
-    Args:
-        values: an int, a Fraction, a string such as "1/10" or ".1", or a float (read as the decimal it prints
-            as: .1 is 1/10); or a list of these, of length 1 or `layers`.
-        what: names them in messages.
-        layers: number of edge layers.
-
-    Raises:
-        InvalidSpecError: names `what` and the first value that is no finite number, or the wrong count.
-    """
-    items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
-    if len(items) not in (1, layers):
-        raise InvalidSpecError(f"{what} has {len(items)} numbers; give one for all layers, or {layers}, one for each")
-    exact = tuple(_number(item, what) for item in items)
-    return exact * layers if len(exact) == 1 else exact
-
-
-def _number(value: object, what: str) -> Fraction:
-    if isinstance(value, Fraction):
-        return value
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return Fraction(int(value))
-    if isinstance(value, str | float | np.floating) and _NUMBER.fullmatch(str(value)):
-        return Fraction(str(value))
-    raise InvalidSpecError(f"{what} must be numbers such as 0.1 or 1/10, not {shortened(value)}")
 
 
 def network(value: object, what: str) -> Layered:

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from reprlib import repr as shortened
 from typing import Any, Self
 
-from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
-from topokit.spec import integer
+from topokit.fields import Bounds, checked, option
 from topokit_train.datasets import DATASETS, NEED_FOLDER, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.kernels import KERNELS
 from topokit_train.models import MODELS
 
-ALLOWED = {
-    "recipe": tuple(RECIPES),
-    "optimizer": ("adam", "sgd"),
-    "schedule": ("one-cycle", "steps", "constant"),
-    "init": ("he", "truncated-normal"),
-    "pixels": ("standardised", "unit", "per-image"),
-    "augment": ("auto", "none"),
-}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+CHOOSERS = ("auto", "tuned")
+"""Ways of choosing kernels: by a cost model, or by timing."""
+
 _DATASETS = [f"{name}:FOLDER" if name in NEED_FOLDER else name for name in DATASETS]
-
-
-def setting(help: str, *, kind: str, default: Any) -> Any:  # noqa: A002 (the flag's help text)
-    """A field of TrainConfig, with what the command line needs to know of it.
-
-    Args:
-        help: one line for `--help`.
-        kind: "text", "int", "number", "switch", "path", "numbers" (.5,.9) or "names" (repeatable).
-        default: what it is where the flag is left out.
-    """
-    return dataclasses.field(default=default, metadata={"help": help, "kind": kind})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,110 +58,92 @@ class TrainConfig:
         threads: of the CPU; where None, one for a small model and torch's own choice for others.
 
     Raises:
-        InvalidSpecError: names the flag, what was given and what is allowed.
+        InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    model: str = setting(f"What to train: {', '.join(MODELS)}.", kind="text", default="lenet-300-100")
-    dataset: str = setting(f"What to train it on: {', '.join(_DATASETS)}.", kind="text", default="digits")
-    recipe: str = setting(
-        "modern or paper (arXiv:1810.00299): the defaults in [] below; each can still be given.",
-        kind="text",
-        default="modern",
+    model: str = option("Model.", kind="choice", choices=MODELS, default="lenet-300-100")
+    dataset: str = option(f"Dataset: {', '.join(_DATASETS)}.", kind="text", default="digits")
+    recipe: str = option(
+        "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
     )
-    data_dir: str | None = setting("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    weights: str | None = setting(
-        "Start from the weights in this safetensors file: a dense model's, or of the same topologies.",
-        kind="path",
-        default=None,
+    data_dir: str | None = option("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
+    weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
+    epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
+    batch_size: int = option("Images in a step.", kind="int", bounds=Bounds(1), default=100)
+    optimizer: str = option("Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "sgd"), default=None)
+    momentum: float | None = option(
+        "Momentum of sgd [.9; paper: 0].", kind="number", bounds=Bounds(0, 1, below=True), default=None
     )
-    epochs: int = setting(
-        "Times that each image is used [40 for digits, else 10]; the paper's 15,000 steps are 25 on MNIST.",
-        kind="int",
-        default=None,
-    )
-    batch_size: int = setting("Images in one step.", kind="int", default=100)
-    optimizer: str = setting("adam or sgd [adam; paper: sgd].", kind="text", default=None)
-    momentum: float | None = setting("Momentum of sgd [.9; paper: 0].", kind="number", default=None)
-    lr: float = setting("Learning rate [.004 for adam, .1 for sgd; paper: .2 for sgd].", kind="number", default=None)
-    schedule: str = setting(
-        "one-cycle, constant, or steps: halved at steps 10,000 and 20,000 [one-cycle; paper: steps].",
-        kind="text",
-        default=None,
-    )
-    init: str = setting(
-        "Weights: he, by real fan-in, or truncated-normal of sd .04 (convolutions .05) with linear biases .1 "
-        "[he; paper: truncated-normal].",
-        kind="text",
-        default=None,
-    )
-    l2: float = setting(
-        "Add so much times half the sum of squared weights of linear layers to the loss [0; paper: .004].",
+    lr: float = option(
+        "Learning rate [adam: .004; sgd: .1; paper's sgd: .2].",
         kind="number",
+        bounds=Bounds(0, above=True),
         default=None,
     )
-    relu_logits: bool = setting("Apply a ReLU to the logits [no; paper: yes].", kind="switch", default=None)
-    shuffle: bool = setting("A new order of the images in each epoch [yes; paper: no].", kind="switch", default=None)
-    pixels: str = setting(
-        "standardised, unit (0 to 1) or per-image [standardised; paper: unit; cifar10: per-image].",
-        kind="text",
+    schedule: str = option(
+        "Schedule of the learning rate; steps: halved at steps 10,000 and 20,000 [one-cycle; paper: steps].",
+        kind="choice",
+        choices=("one-cycle", "steps", "constant"),
         default=None,
     )
-    augment: str = setting("auto, as the dataset says, or none.", kind="text", default="auto")
-    validation: int = setting("Hold out the last N training images.", kind="int", default=0)
-    seed: int = setting("Seed of the weights, of the images' order and of augmentation.", kind="int", default=0)
-    order_seed: int | None = setting("Seed of the order and augmentation alone [--seed].", kind="int", default=None)
-    kernel: str = setting(
-        f"How to multiply by a sparse layer: auto, {', '.join(KERNELS)}.", kind="text", default="auto"
+    init: str = option(
+        "First weights: by real fan-in, or of sd .04 [he; paper: truncated-normal].",
+        kind="choice",
+        choices=("he", "truncated-normal"),
+        default=None,
     )
-    device: str = setting("cpu, cuda, mps, or auto.", kind="text", default="auto")
-    threads: int | None = setting("CPU threads [1 for a small model].", kind="int", default=None)
+    l2: float = option(
+        "L2 coefficient of the weights of linear layers [0; paper: .004].",
+        kind="number",
+        bounds=Bounds(0),
+        default=None,
+    )
+    relu_logits: bool = option("ReLU on the logits [no; paper: yes].", kind="flag", default=None)
+    shuffle: bool = option("New order of the images in each epoch [yes; paper: no].", kind="flag", default=None)
+    pixels: str = option(
+        "Scale of the pixels [standardised; paper: unit; cifar10: per-image].",
+        kind="choice",
+        choices=("standardised", "unit", "per-image"),
+        default=None,
+    )
+    augment: str = option(
+        "Augmentation; auto: as the dataset has it.", kind="choice", choices=("auto", "none"), default="auto"
+    )
+    validation: int = option("Number of training images to hold out.", kind="int", bounds=Bounds(0), default=0)
+    seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
+    order_seed: int | None = option(
+        "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
+    )
+    kernel: str = option(
+        "Kernel of the sparse layers; tuned: timed once.", kind="choice", choices=(*CHOOSERS, *KERNELS), default="auto"
+    )
+    device: str = option(f"Device: {', '.join(DEVICES)}.", kind="text", default="auto")
+    threads: int | None = option(
+        "CPU threads [1 for a small model].", kind="int", bounds=Bounds(1, MAX_THREADS), default=None
+    )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
+        for field in dataclasses.fields(self):  # in their order: what others depend on comes before them
             value = getattr(self, field.name)
-            left_out = value is None and field.default is None
-            if field.metadata["kind"] == "text" and not isinstance(value, str) and not left_out:
-                raise InvalidSpecError(f"{flag(field.name)} must be a text, not {value!r}")
-        self._fill_in()
-        _require_known("--model", self.model, MODELS)
-        if self.kernel not in ("auto", "tuned"):
-            _require_known("--kernel", self.kernel, KERNELS)
-        require_one_of("--device", re.sub(r"^cuda:\d+$", "cuda", self.device), DEVICES)
-        for name in ("relu_logits", "shuffle"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidSpecError(f"{flag(name)} must be true or false, not {getattr(self, name)!r}")
-        for name in ("data_dir", "weights"):
-            if getattr(self, name) is not None:
-                self._set(name, os.fspath(getattr(self, name)))
-        self._require_numbers()
-
-    def _fill_in(self) -> None:
-        """Give what was left out its default; what others depend on comes before them and is checked first."""
-        kind, _ = split_name(self.dataset)
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) is None:
-                self._set(field.name, default(field.name, vars(self), kind))
-            if field.name in ALLOWED:
-                require_one_of(flag(field.name), getattr(self, field.name), ALLOWED[field.name])
-
-    def _require_numbers(self) -> None:
-        self._set("lr", _number("--lr", self.lr, "above 0", lambda lr: 0 < lr < math.inf))
-        self._set("l2", _number("--l2", self.l2, "from 0 on", lambda l2: 0 <= l2 < math.inf))
-        if self.optimizer == "sgd":
-            self._set("momentum", _number("--momentum", self.momentum, "from 0 to below 1", lambda m: 0 <= m < 1))
-        elif self.momentum is not None:
-            raise InvalidSpecError(f"--momentum belongs to --optimizer sgd, not to {self.optimizer}: leave it out")
-        for name, minimum in (("epochs", 1), ("batch_size", 1), ("validation", 0), ("seed", 0)):
-            self._set(name, integer(getattr(self, name), flag(name), minimum))
-        if self.order_seed is not None:
-            self._set("order_seed", integer(self.order_seed, "--order-seed", 0))
-        if self.threads is not None:
-            self._set("threads", integer(self.threads, "--threads", 1))
-            if self.threads > MAX_THREADS:
-                raise InvalidSpecError(f"--threads must be at most {MAX_THREADS}, not {self.threads}")
+            if value is None and field.default is None:
+                value = default(field.name, vars(self), split_name(self.dataset)[0])
+            if value is not None or field.default is not None:
+                value = checked(field.name, value, field.metadata)
+            self._set(field.name, value)
+        if re.sub(r"^cuda:\d+$", "cuda", self.device) not in DEVICES:
+            raise InvalidSpecError(f"`device` must be one of {', '.join(DEVICES)}, not {self.device!r}")
+        if self.optimizer != "sgd" and self.momentum is not None:
+            raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def is_default(self, name: str) -> bool:
+        """Return whether a setting has the value that it would have if it were omitted."""
+        (declared,) = [field.default for field in dataclasses.fields(self) if field.name == name]
+        if declared is None:
+            declared = default(name, vars(self), split_name(self.dataset)[0])
+        return bool(getattr(self, name) == declared)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON-able values."""
@@ -200,37 +161,3 @@ class TrainConfig:
         if unknown:
             raise InvalidSpecError(f"no setting is named {', '.join(unknown)}; there are {', '.join(known)}")
         return cls(**values)
-
-
-def flag(name: str) -> str:
-    """The flag of a field.
-
-    >>> flag("batch_size")
-    '--batch-size'
-    """
-    return "--" + name.replace("_", "-")
-
-
-def _require_known(flag: str, value: str, registry: Registry) -> None:
-    if value not in registry:
-        try:
-            registry[value]
-        except InvalidSpecError as error:
-            raise InvalidSpecError(f"{flag}: {error}") from None
-
-
-def require_one_of(flag: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is none of those that are allowed.
-
-    Raises:
-        InvalidSpecError: names the flag and what is allowed.
-    """
-    if value not in allowed:
-        raise InvalidSpecError(f"{flag} must be one of {', '.join(allowed)}, not {value!r}")
-
-
-def _number(flag: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> float:
-    with suppress(OverflowError):  # an int that is larger than all floats is refused as inf is
-        if isinstance(value, int | float) and not isinstance(value, bool) and allowed(float(value)):
-            return float(value)
-    raise InvalidSpecError(f"{flag} must be a number {wanted}, not {shortened(value)}")

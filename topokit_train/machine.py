@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(there[0])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
-        raise InvalidSpecError(f"--device {name} is not there: this machine has {', '.join(there)}")
+        raise InvalidSpecError(f"`device` {name} is not there: this machine has {', '.join(there)}")
     return torch.device(wanted)
 
 

@@ -78,7 +78,7 @@ class Ranks:
             return device
         if device.type != "cuda" or device.index:
             raise InvalidSpecError(
-                f"--device {device} is one device, but torchrun started {self.size} processes: "
+                f"`device` {device} is one device, but torchrun started {self.size} processes: "
                 "give cuda, of which each takes one of its own, or cpu"
             )
         there = torch.cuda.device_count()

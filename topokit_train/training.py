@@ -143,7 +143,7 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TopokitError(
                     f"the loss is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
-                    f"give a smaller --lr than {self.config.lr}"
+                    f"give a smaller `lr` than {self.config.lr}"
                 )
         validation = self.accuracies(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
         accuracies = zip(self.accuracies(*self.feed.test), validation, strict=True)

@@ -52,6 +52,8 @@ def command(output: Path | None, force: bool, as_json: bool, **values: Any) -> N
     from topokit.formats import save
 
     description = described(values)
+    if description.seed is None and (description.draws or description.random_equivalent):
+        raise click.UsageError("a random topology needs --seed")
     net = description.open()
     path = output or Path(f"{net.slug if hasattr(net, 'slug') else description.random_equivalent}.safetensors")
     fingerprint = save(net, path, force=force)

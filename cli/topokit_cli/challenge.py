@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
     from topokit.layered import Layer, Layered
 
+ENGINES = ("graphblas", "fast")
+
 SHOWN = 5000
 """How many categories --json prints, at most."""
 
@@ -32,11 +34,11 @@ FEW = 5
 @click.command("challenge", cls=Describing)
 @topology_argument
 @click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
-@click.option("--data-dir", type=FILE, help="Folder that holds MNIST; $TOPOKIT_DATA_DIR where left out.")
-@click.option("--categories", type=FILE, help="The rows that must come out: .tsv or .mtx.")
-@click.option("--engine", type=click.Choice(["graphblas", "fast"]), default="graphblas", help="fast needs torch.")
-@click.option("--device", help="Where the fast engine runs: cpu (if left out), cuda, cuda:1...")
-@click.option("--bias", type=float, help="Of every neuron; the official one for this size where left out.")
+@click.option("--data-dir", type=FILE, help="Folder that holds MNIST [TOPOKIT_DATA_DIR].")
+@click.option("--categories", type=FILE, help="Expected rows: .tsv or .mtx.")
+@click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Engine; fast needs torch.")
+@click.option("--device", help="Device of the fast engine: cpu, cuda, cuda:1 [cpu].")
+@click.option("--bias", type=float, help="Bias of every neuron [the official one of this size].")
 @json_option
 @click.pass_context
 def command(

@@ -19,14 +19,13 @@ from topokit_cli.options import IMAGE, OUTPUT, TOPOLOGY, Describing, force_optio
     "--style",
     type=click.Choice(STYLES),
     default="auto",
-    help="Nodes and edges, or each layer's matrix; by size where left out. pixels: the inputs as an image, by their "
-    "degrees. degrees: those of each layer, ranked, beside chance.",
+    help="Style of the figure [by size]: nodes and edges, each layer's matrix, the inputs as an image, or degrees "
+    "by rank, beside chance.",
 )
 @click.option(
     "--image",
     type=IMAGE,
-    help="With --style pixels: the image that the inputs are, such as 28x28, or 32x32x3 for three channels one after "
-    "the other; a square if left out.",
+    help="Shape of the image that the inputs are, for --style pixels: 28x28, or 32x32x3 for three channels [a square].",
 )
 @click.option("--beside", type=TOPOLOGY, multiple=True, help="Draw this topology below; repeatable.")
 @click.option("--trace", type=int, metavar="NODE", help="Highlight the paths of this input.")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command("extract", cls=OnceEach)
 @click.argument("checkpoint", type=FILE)
-@click.option("-o", "--output", type=OUTPUT, help="File to write; named after CHECKPOINT where left out.")
-@click.option("--layers", type=NAMES, help="Layers' names or shell patterns, in order; every *.weight where left out.")
+@click.option("-o", "--output", type=OUTPUT, help="File to write [named after CHECKPOINT].")
+@click.option("--layers", type=NAMES, help="Names or shell patterns of layers, in order [every *.weight].")
 @click.option("--rule", type=click.Choice(["mask", "nonzero"]), help="Take given masks only, or what is not 0.")
 @click.option("--above", type=float, metavar="T", help="Take the weights w with |w| > T.")
 @click.option("--keep", metavar="SHARE", help="Take this share of the weights, the largest.")

@@ -123,8 +123,8 @@ TOPOLOGY = Value("net")
 FILE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object as output.")
+force_option = click.option("--force", is_flag=True, help="Replacement of what exists.")
 
 
 def option_of(name: str, metadata: Mapping[str, Any], **more: Any) -> Callable[[Command], Command]:
@@ -136,9 +136,9 @@ def option_of(name: str, metadata: Mapping[str, Any], **more: Any) -> Callable[[
         more: for click.option; flags and help are those of the field unless given.
     """
     kind, flag = metadata["kind"], more.pop("flag", flag_of(name))
-    if kind in ("flag", "switch"):
+    if kind == "flag":
         return click.option(f"{flag}/--no-{flag[2:]}", name, **{"help": metadata["help"], **more})
-    kind_of_value = click.Choice(metadata["choices"]) if metadata.get("choices") else Value(kind)
+    kind_of_value = click.Choice(metadata["choices"]) if metadata["choices"] else Value(kind)
     several = kind in (*REPEATED, "names")
     return click.option(flag, name, type=kind_of_value, multiple=several, **{"help": metadata["help"], **more})
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @click.command("prune", cls=OnceEach)
 @partial(setting_options, config=PruneConfig)
-@click.option("--seeds", type=SEEDS, help="Prune one network for each of these seeds, all at once.")
-@click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
+@click.option("--seeds", type=SEEDS, help="Seeds of several networks, pruned at once.")
+@click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
+@click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option
 @click.pass_context

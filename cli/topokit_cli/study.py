@@ -15,8 +15,8 @@ from topokit_train.studies import STUDIES
 
 @click.command("study", cls=OnceEach)
 @click.argument("name", type=click.Choice(list(STUDIES)))
-@click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="smoke, small or full.")
-@click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report; here, NAME-BUDGET, where left out.")
+@click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="Budget: smoke, small or full.")
+@click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report [NAME-BUDGET].")
 @click.option("--tables", type=TABLES, help="Run nothing: write the report on these tables into --out.")
 @running_options
 @force_option

@@ -36,7 +36,7 @@ def running_options(command: Command) -> Command:
             help="Tables of another folder: what is finished there is not done again. Repeatable.",
         ),
         click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, or auto."),
+        click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
         click.option(
             "--threads",
             type=click.IntRange(1),

@@ -33,7 +33,10 @@ C = TypeVar("C", bound=TrainConfig)
 def setting_options(command: Command, config: type[TrainConfig] = TrainConfig) -> Command:
     """Add every setting of a run; the fields of its configuration are the options."""
     for field in reversed(dataclasses.fields(config)):
-        more: dict[str, Any] = {"default": field.default, "show_default": field.default not in (None, False, ())}
+        more: dict[str, Any] = {
+            "default": field.default,
+            "show_default": isinstance(field.default, str | int) and field.default is not False,
+        }
         if field.metadata["kind"] == "names":
             more["callback"] = _joined
         command = option_of(field.name, field.metadata, **more)(command)
@@ -53,20 +56,18 @@ class TrainCommand(Describing):
 
 @click.command("train", cls=TrainCommand)
 @setting_options
-@click.option(
-    "--seeds", type=SEEDS, help="Train one network for each of these seeds, all at once; with convolutions in turn."
-)
-@click.option("--tune", is_flag=True, help="Take the kernels that are fastest on this machine; times them once.")
-@click.option("--explain-kernel", is_flag=True, help="Say which kernel each sparse layer has, and why.")
+@click.option("--seeds", type=SEEDS, help="Seeds of several networks, trained at once; with convolutions in turn.")
+@click.option("--tune", is_flag=True, help="Kernels by timing on this machine; the same as --kernel tuned.")
+@click.option("--explain-kernel", is_flag=True, help="Report of each sparse layer's kernel, and why.")
 @click.option(
     "--topology",
     "topologies",
     metavar="TOPOLOGY",
     multiple=True,
-    help="A description, a file, 'PATTERN: DESCRIPTION', or dense; repeatable.",
+    help="Description, file, 'PATTERN: DESCRIPTION' or dense; repeatable.",
 )
-@click.option("--run", type=OUTPUT, help="Folder for the run's files; a new one below runs/ where left out.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --run, bit for bit on the CPU.")
+@click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
+@click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option
 @click.pass_context
@@ -91,9 +92,9 @@ def command(
     \b
     topokit train
     topokit train --topology dense
-    topokit train --topology "bernoulli widths=784,300,100 density=.1 seed=0" --dataset mnist --epochs 10
+    topokit train --topology "bernoulli widths=784,300,100 density=.1 seed=0" --epochs 10
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
-    torchrun --nproc-per-node 2 --no-python -- topokit train     one run, each batch shared by 2 processes
+    torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs.train import train, train_seeds
 

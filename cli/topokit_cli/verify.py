@@ -18,18 +18,16 @@ EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
 
 @click.command("verify", cls=Describing)
 @topology_argument
-@click.option(
-    "--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Run only this check; repeatable."
-)
-@click.option("--require", multiple=True, type=click.Choice(list(CHECKS)), help="This check must hold; repeatable.")
+@click.option("--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Only check to run; repeatable.")
+@click.option("--require", multiple=True, type=click.Choice(list(CHECKS)), help="Check that must hold; repeatable.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     default="auto",
-    help="How path symmetry is proved: exactly, by random probes with an error bound, or as it costs least.",
+    help="Method for path symmetry: exact, random probes with an error bound, or the cheaper one.",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes that look at the layers.")
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do, such as tcp://host:8786.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Number of worker processes.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786.")
 @json_option
 @click.pass_context
 def command(

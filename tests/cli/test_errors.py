@@ -61,7 +61,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", "--random-equivalent", "regular", "--radices", "2,2"), 2, "needs --seed"),
         (("build",), 2, "no topology: give --radices"),
         (("build", "--random-equivalent", "regular"), 2, "of which topology? Give --like FILE or the options"),
-        (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or convert a file: `topokit convert --to FORMAT`"),
+        (("build", "--radices", "2,2", "-o", "x.foo"), 2, "or choose to=FORMAT of topokit convert"),
         (
             ("info", __file__, "--topology-seed", "3"),
             2,

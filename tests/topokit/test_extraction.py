@@ -67,7 +67,7 @@ def test_the_largest_are_kept_and_of_equal_ones_the_first(data):
 def test_a_threshold_is_compared_exactly():
     tenth = np.full((1, 2), 0.1, np.float32)  # a little more than .1
     assert tk.extract({"a": tenth}, above=0.1).edges == 2
-    with pytest.raises(InvalidGraphError, match=r"--above 0.1 keeps none of the 2 weights of a, .* largest is 0.1"):
+    with pytest.raises(InvalidGraphError, match=r"above 0.1 keeps none of the 2 weights of a, .* largest is 0.1"):
         tk.extract({"a": tenth.astype(np.float64) * 0 + 0.1}, above=0.1)
 
 
@@ -117,26 +117,26 @@ def test_a_mask_may_be_empty_but_no_rule_may_empty_a_layer():
     assert tk.extract({"a": A, "a_mask": np.zeros((3, 2))}).edges == 0
     with pytest.raises(InvalidGraphError, match=r"none of the 6 weights of a is other than 0: leave the layer out"):
         tk.extract({"a": A * 0})
-    with pytest.raises(InvalidGraphError, match=r"--keep 0.01 keeps none of the 6 weights of fc1.weight"):
+    with pytest.raises(InvalidGraphError, match=r"keep 0.01 keeps none of the 6 weights of fc1.weight"):
         tk.extract(LAYERS, keep=0.01)
-    with pytest.raises(InvalidGraphError, match=r"of fc2.weight: give a larger share, or --scope layer"):
+    with pytest.raises(InvalidGraphError, match=r"of fc2.weight: give a larger share, or scope layer"):
         tk.extract(LAYERS, keep=0.2, scope="global")
 
 
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ({"keep": 0}, "--keep must be more than 0"),
+        ({"keep": 0}, "keep must be more than 0"),
         ({"keep": 1}, "less than 1, not 1: leave it out"),
         ({"keep": "-1/2"}, "more than 0"),
         ({"keep": "nan"}, "keep must be numbers"),
         ({"above": -0.1}, "at least 0, not -0.1"),
         ({"above": float("nan")}, "at least 0, not nan"),
         ({"above": float("inf")}, "at least 0, not inf"),
-        ({"above": 1, "keep": 0.5}, "--above and --keep are two rules"),
-        ({"rule": "mask", "keep": 0.5}, "--rule and --keep are two rules"),
+        ({"above": 1, "keep": 0.5}, "above and keep are two rules"),
+        ({"rule": "mask", "keep": 0.5}, "rule and keep are two rules"),
         ({"rule": "magnitude"}, "known are mask and nonzero"),
-        ({"scope": "global"}, "for --keep only"),
+        ({"scope": "global"}, "for keep only"),
         ({"keep": 0.5, "scope": "net"}, "layer or global"),
         ({"conv": "filter"}, "by channel or by weight"),
     ],
@@ -185,7 +185,7 @@ def test_layers_that_are_not_there():
 
 def test_what_is_left_out_is_named():
     (note,) = tk.extract(NAMES, above=0.5).notes
-    assert note == "left out are table 9 x 9: --layers takes them too"
+    assert note == "left out are table 9 x 9: layers takes them too"
     assert not tk.extract(NAMES, layers=["block.*"], above=0.5).notes
     assert not tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes  # nothing is called weight, so all are taken
 
@@ -229,11 +229,11 @@ def test_no_order_and_several_orders_are_refused():
         tk.extract(ones(a=(5, 7), b=(6, 4)))
     assert str(raised.value) == (
         "the layers are no chain: b (6 x 4) cannot read what a (5 x 7) gives. Shapes: a 5 x 7, b 6 x 4. To do: choose "
-        "layers that are a chain with --layers, or keep the masks of all with --masks"
+        "layers that are a chain with layers, or keep the masks of all with masks"
     )
-    with pytest.raises(InvalidSpecError, match=r"no chain: conv2 .* \(convolutions by weight\).*--conv channel"):
+    with pytest.raises(InvalidSpecError, match=r"no chain: conv2 .* \(convolutions by weight\).*conv channel"):
         tk.extract(ones(conv1=(8, 1, 3, 3), conv2=(20, 8, 3, 3)), conv="weight")
-    with pytest.raises(InvalidSpecError, match=r"more than one order .* --layers a,"):
+    with pytest.raises(InvalidSpecError, match=r"more than one order .* layers a,"):
         tk.extract(ones(h1=(4, 4), a=(4, 6), h2=(4, 4), z=(4, 4)) | ones(h1=(4, 4)), layers=["h1*", "a*", "h2*", "z*"])
     with pytest.raises(InvalidSpecError, match=r"b .* cannot read"):  # names give the order
         tk.extract(ones(a=(5, 7), b=(7, 6)), layers=["a", "b"])

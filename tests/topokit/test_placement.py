@@ -53,19 +53,23 @@ def test_layers_take_the_weights_of_their_shape_in_order(widths, shapes, filled)
 @pytest.mark.parametrize(
     ("widths", "layer", "advice"),
     [
-        ((800, 300, 100), 0, "crop it to 784,300,100"),
-        ((784, 300, 101), 1, "crop it to 784,300,100"),
+        ((800, 300, 100), 0, "crop=784,300,100 fits"),
+        ((784, 300, 101), 1, "crop=784,300,100 fits"),
         (
             (64, 300, 100),
             0,
-            "it needs 784 inputs; fit widths 784,300,100 (`topokit fit`)",
+            "it needs 784 inputs; topokit fit proposes networks of widths=784,300,100",
         ),
-        ((784, 320, 100, 10), 0, "crop it to 784,300,100,10"),
-        ((300, 200), 0, "crop it to 300,100"),
-        ((100, 784), 0, "crop it to 100,10"),
-        ((64, 64, 64), 0, "no crop of it fits either: choose other widths (`topokit fit`), or fewer layers"),
-        ((784, 300, 100, 10, 10), 3, "no crop of it fits either: choose other widths (`topokit fit`), or fewer layers"),
-        ((784, 784), 0, "crop it to 784,300"),
+        ((784, 320, 100, 10), 0, "crop=784,300,100,10 fits"),
+        ((300, 200), 0, "crop=300,100 fits"),
+        ((100, 784), 0, "crop=100,10 fits"),
+        ((64, 64, 64), 0, "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers"),
+        (
+            (784, 300, 100, 10, 10),
+            3,
+            "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers",
+        ),
+        ((784, 784), 0, "crop=784,300 fits"),
     ],
 )
 def test_a_layer_without_a_weight_says_which_crop_would_fit(widths, layer, advice):

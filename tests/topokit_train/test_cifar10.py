@@ -146,7 +146,7 @@ def test_without_a_network_the_message_says_what_is_needed(tmp_path):
     with pytest.raises(TopokitError) as refused:
         load(dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)), tmp_path)
     message = str(refused.value)
-    for part in (*CIFAR10.files, ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "--data-dir", "TOPOKIT_DATA_DIR"):
+    for part in (*CIFAR10.files, ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
         assert part in message
     assert "\n" not in message
 

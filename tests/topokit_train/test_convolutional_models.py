@@ -150,8 +150,8 @@ def test_each_topology_fills_the_slots_that_it_fits():
             [CONV2, CONV2],
             r"layer 0 is 500 -> 50, but no remaining weight has that shape \(conv1.weight 1 -> 20 or 25 -> 20",
         ),
-        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop it to 200,384"),
-        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits either: choose other widths"),
+        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop=200,384 fits"),
+        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: choose other widths"),
     ],
 )
 def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
@@ -252,7 +252,7 @@ def test_masks_fill_the_slots_of_their_names(tmp_path):
 
 
 def test_without_a_topology_a_convolutional_model_asks_for_one():
-    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give --topology FILE"):
+    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give topology FILE"):
         default_wiring("lenet-5")
     assert [net.widths for net in default_wiring("lenet-300-100")] == [(784, 300, 100)]
 

@@ -153,7 +153,7 @@ def test_missing_files_are_named(folder):
 
 
 def test_a_data_folder_that_is_not_there(tmp_path, monkeypatch):
-    with pytest.raises(InvalidSpecError, match="nowhere does not exist: correct --data-dir"):
+    with pytest.raises(InvalidSpecError, match="nowhere does not exist: correct data_dir"):
         load_dataset("mnist", tmp_path / "nowhere")
     monkeypatch.setenv("TOPOKIT_DATA_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(InvalidSpecError, match="TOPOKIT_DATA_DIR"):
@@ -237,7 +237,7 @@ def test_without_a_network_the_message_says_what_is_needed(published, tmp_path):
     with pytest.raises(TopokitError) as refused:
         load(small, tmp_path / "data")
     message = str(refused.value)
-    for part in (*FILES, str(tmp_path / "data"), str(tmp_path / "cache"), "--data-dir", "TOPOKIT_DATA_DIR"):
+    for part in (*FILES, str(tmp_path / "data"), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
         assert part in message
     assert "\n" not in message
     assert len(message) < 1000

@@ -70,9 +70,9 @@ def test_an_mlp_has_the_widths_of_its_topology():
     ("name", "topology", "image", "message"),
     [
         ("mlp", None, (1, 4, 8), "the model mlp has the widths of a topology: give one"),
-        ("mlp", NET, (1, 5, 6), "32 inputs and an image 30 pixels: crop it with --crop 30,48,16"),
+        ("mlp", NET, (1, 5, 6), "32 inputs and an image 30 pixels: crop=30,48,16 fits"),
         ("mlp", NET, (2, 4, 5), "32 inputs and an image 40 pixels: make it wider"),
-        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (1, 28, 28), "crop it to 784,300,100"),
+        ("lenet-300-100", tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (1, 28, 28), "crop=784,300,100 fits"),
     ],
 )
 def test_a_topology_that_does_not_fit(name, topology, image, message):

@@ -134,7 +134,7 @@ def test_validation_accuracy_is_that_of_the_last_images(digits):
 
 def test_something_must_be_left_to_train_on(digits):
     assert len(trainer(digits, validation=1436).feed.labels) == 1
-    with pytest.raises(InvalidSpecError, match="--validation 1437 holds out all 1437 training images"):
+    with pytest.raises(InvalidSpecError, match="validation 1437 holds out all 1437 training images"):
         trainer(digits, validation=1437)
 
 
@@ -185,7 +185,7 @@ def test_dead_classes_are_those_never_predicted(digits):
 def test_a_loss_that_is_no_number_stops_the_run(digits):
     made = trainer(digits, optimizer="sgd", lr=1e9, epochs=2)
     with pytest.raises(
-        TopokitError, match=r"the loss is (nan|inf) in epoch 1 of seed 0: give a smaller --lr than 1000000000.0"
+        TopokitError, match=r"the loss is (nan|inf) in epoch 1 of seed 0: give a smaller lr than 1000000000.0"
     ):
         run_epoch(made)
 
@@ -206,7 +206,7 @@ def test_images_of_any_size_and_number_of_classes():
 def test_devices():
     assert resolve_device("cpu") == CPU
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(InvalidSpecError, match=r"--device cuda:99 is not there: this machine has .*cpu"):
+    with pytest.raises(InvalidSpecError, match=r"device cuda:99 is not there: this machine has .*cpu"):
         resolve_device("cuda:99")
 
 

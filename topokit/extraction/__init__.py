@@ -102,7 +102,7 @@ def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extracti
     full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
     notes = [] if layers else list(weights.notes or _left_out(weights))
     if full:
-        notes.append(f"no weight of {', '.join(full)} is 0, so every edge is there: --above or --keep takes fewer")
+        notes.append(f"no weight of {', '.join(full)} is 0, so every edge is there: above or keep takes fewer")
     record = {**weights.origin, **rule.said()} if weights.origin else {}
     return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
 
@@ -111,7 +111,7 @@ def _left_out(weights: Weights) -> Iterator[str]:
     """What is said of the parameters that could be layers, and are none where the user names none."""
     others = {name: part.shape for name, part in weights.parts.items() if name not in weights.default}
     if others:
-        yield f"left out are {listed(others)}: --layers takes them too"
+        yield f"left out are {listed(others)}: layers takes them too"
 
 
 def extract(

@@ -28,10 +28,10 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[str, ...]:
         if weights.edgeless:
             raise InvalidSpecError(
                 f"the edges of the sparse layers {', '.join(weights.edgeless)} are not in this file: they are in the "
-                "topology that the model was made from; --layers takes others"
+                "topology that the model was made from; `layers` takes others"
             )
         if not weights.default:
-            raise InvalidSpecError(f"nothing is called weight: name the layers with --layers; {_held(weights)}")
+            raise InvalidSpecError(f"nothing is called weight: name the layers with `layers`; {_held(weights)}")
         return weights.default
     names: dict[str, None] = {}
     for pattern in patterns:
@@ -74,7 +74,7 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
     if len(orders) > 1:
         raise InvalidSpecError(
             f"the layers are a chain in more than one order ({listed(shapes)}): name them in theirs, for instance "
-            f"--layers {','.join(orders[0])}"
+            f"`layers` {','.join(orders[0])}"
         )
     raise InvalidSpecError(
         f"the layers are no chain: {names[at]} ({shown(shapes[names[at]])}) cannot read what {names[at - 1]} "
@@ -110,8 +110,8 @@ def _by(shapes: Mapping[str, Shape], conv: str) -> str:
 
 def _advice(shapes: Mapping[str, Shape], conv: str) -> str:
     convolutions = any(len(shape) == 4 for shape in shapes.values())
-    other = "read convolutions with --conv channel, " if convolutions and conv == "weight" else ""
-    return f"To do: {other}choose layers that are a chain with --layers, or keep the masks of all with --masks"
+    other = "read convolutions with `conv` channel, " if convolutions and conv == "weight" else ""
+    return f"To do: {other}choose layers that are a chain with `layers`, or keep the masks of all with `masks`"
 
 
 def _held(weights: Weights) -> str:

@@ -43,23 +43,23 @@ class Rule:
     scope: str = "layer"
 
     def __post_init__(self) -> None:
-        given = [flag for flag in ("name", "above", "keep") if getattr(self, flag) is not None]
+        given = [name for name in ("name", "above", "keep") if getattr(self, name) is not None]
         if len(given) > 1:
-            said = " and ".join(f"--{'rule' if flag == 'name' else flag}" for flag in given)
+            said = " and ".join(f"`{'rule' if name == 'name' else name}`" for name in given)
             raise InvalidSpecError(f"{said} are two rules: give one")
         if self.name is not None and self.name not in NAMED:
             raise InvalidSpecError(f"no rule named {self.name}: known are {' and '.join(NAMED)}")
         if self.scope not in SCOPES:
             raise InvalidSpecError(f"the scope must be {' or '.join(SCOPES)}, not {self.scope}")
         if self.scope == "global" and self.keep is None:
-            raise InvalidSpecError("--scope global is for --keep only: give a share to keep")
+            raise InvalidSpecError("`scope` global is for `keep` only: give a share to keep")
         if self.above is not None and not 0 <= self.above < math.inf:
-            raise InvalidSpecError(f"--above must be a number of at least 0, not {self.above}")
+            raise InvalidSpecError(f"`above` must be a number of at least 0, not {self.above}")
         if self.keep is not None:
             (share,) = numbers(self.keep, "keep", 1)
             if not 0 < share < 1:
                 advice = "leave it out to take all weights other than 0" if share == 1 else "such as .1"
-                raise InvalidSpecError(f"--keep must be more than 0 and less than 1, not {self.keep}: {advice}")
+                raise InvalidSpecError(f"`keep` must be more than 0 and less than 1, not {self.keep}: {advice}")
             object.__setattr__(self, "keep", share)
 
     def said(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _one(name: str, part: Part, rule: Rule) -> Mask:
     found = rule.of(part)
     if found == "mask":
         if part.mask is None:
-            raise InvalidGraphError(f"{name} has no mask: leave out --rule mask to take its weights other than 0")
+            raise InvalidGraphError(f"{name} has no mask: leave out `rule` mask to take its weights other than 0")
         if part.weight is not None:
             _magnitudes(name, part)
         return checked_masks({name: part.mask()})[name]
@@ -120,7 +120,7 @@ def _one(name: str, part: Part, rule: Rule) -> Mask:
 def _magnitudes(name: str, part: Part) -> NDArray[np.float64]:
     """|w| of each weight, refused if one is not a number. float64, so that a threshold means what it says."""
     if part.weight is None:
-        raise InvalidGraphError(f"of {name} there is only a mask, and no weights: take --rule mask")
+        raise InvalidGraphError(f"of {name} there is only a mask, and no weights: take `rule` mask")
     weight = part.weight()
     if weight.dtype.kind not in "biuf":
         raise InvalidGraphError(f"{name} holds {weight.dtype} values; weights must be real numbers")
@@ -164,8 +164,8 @@ def _emptied(name: str, part: Part, rule: Rule) -> str:
     largest = float(_magnitudes(name, part).max())
     total = f"none of the {math.prod(part.shape):,} weights of {name}"
     if largest == 0:
-        return f"{total} is other than 0: leave the layer out with --layers"
+        return f"{total} is other than 0: leave the layer out with `layers`"
     if rule.above is not None:
-        return f"--above {rule.above:g} keeps {total}, of which the largest is {largest:g}: give a smaller number"
-    advice = "a larger share, or --scope layer" if rule.scope == "global" else "a larger share"
-    return f"--keep {float(Fraction(rule.keep or 0)):g} keeps {total}: give {advice}"
+        return f"`above` {rule.above:g} keeps {total}, of which the largest is {largest:g}: give a smaller number"
+    advice = "a larger share, or `scope` layer" if rule.scope == "global" else "a larger share"
+    return f"`keep` {float(Fraction(rule.keep or 0)):g} keeps {total}: give {advice}"

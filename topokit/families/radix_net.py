@@ -74,7 +74,7 @@ class RadixNet(Spec):
         "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", default=None
     )
     diagonals: tuple[int, ...] | None = option(
-        "Diagonals of each edge layer's Kronecker factor; full where left out.", kind="ints", default=None
+        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", default=None
     )
     direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
 

@@ -166,7 +166,7 @@ def save(
 def _named_by(path: Path) -> str:
     if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where a name is too long)
         folders = " or ".join(_names(folder=True))
-        raise InvalidSpecError(f"{path} is a folder: give a file's name, or `topokit convert --to {folders}`")
+        raise InvalidSpecError(f"{path} is a folder: give a file's name, or choose `to`={folders}")
     if not path.suffix:
         return "safetensors"
     for name in _names(folder=False):
@@ -174,7 +174,7 @@ def _named_by(path: Path) -> str:
             return name
     suffixes = ", ".join(FORMATS[name].suffix for name in _names(folder=False))
     raise InvalidSpecError(
-        f"{path}: {path.suffix} says no format: end it in {suffixes}, or convert a file: `topokit convert --to FORMAT`"
+        f"{path}: {path.suffix} says no format: end it in {suffixes}, or choose `to`=FORMAT of topokit convert"
     )
 
 

@@ -84,7 +84,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
             if not holds_masks(file):
                 raise FileFormatError(
                     f"{path} holds no masks (tensors named like fc1.weight_mask); the masks of a topology need names: "
-                    "--names, or --model"
+                    "`names`, or `model`"
                 )
             return checked_masks(read_masks(path, file, file.metadata() or {}))
     except InvalidGraphError as error:

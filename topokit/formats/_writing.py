@@ -75,7 +75,7 @@ def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | 
 
 
 def _exists(path: str | Path) -> OutputExistsError:
-    return OutputExistsError(f"{path} exists: choose another name, or replace it with --force (force=True)")
+    return OutputExistsError(f"{path} exists: choose another name, or replace it with `force`")
 
 
 def _flush_to_disk(temporary: Path) -> None:

@@ -81,9 +81,7 @@ def sparsify(
     if masked and kernel != "auto":
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
     if isinstance(model, DistributedDataParallel):
-        raise InvalidSpecError(
-            "sparsify the model first, then wrap it in DistributedDataParallel, which keeps parameters"
-        )
+        raise InvalidSpecError("wrap the model in DistributedDataParallel after sparsify, as it keeps parameters")
     held = held_weights(model, masked)
     filled = _apart(fill(topology, {name: one.weight for name, one in held.items()}, names), held)
     _require_numbers(filled, held, init)

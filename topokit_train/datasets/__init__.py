@@ -93,7 +93,7 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     kind, folder = split_name(name)
     place = data_dir or os.environ.get("TOPOKIT_DATA_DIR")
     if place and not Path(place).is_dir():
-        raise InvalidSpecError(f"the data folder {place} does not exist: correct --data-dir or TOPOKIT_DATA_DIR")
+        raise InvalidSpecError(f"the data folder {place} does not exist: correct `data_dir` or TOPOKIT_DATA_DIR")
     dataset: Dataset = DATASETS[kind](folder, Path(place) if place else None)
     return dataset
 
@@ -113,5 +113,5 @@ def split_name(name: str) -> tuple[str, Path]:
     if kind in NEED_FOLDER and not folder:
         raise InvalidSpecError(f"the dataset {kind} needs the folder of its files: {kind}:FOLDER")
     if colon and kind not in NEED_FOLDER:
-        raise InvalidSpecError(f"the dataset {kind} takes no folder: its files are looked for in --data-dir")
+        raise InvalidSpecError(f"the dataset {kind} takes no folder: its files are looked for in `data_dir`")
     return kind, Path(folder).expanduser()

@@ -94,7 +94,7 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
 
 def _verify(published: Published, number: int, path: Path) -> None:
     known = [published.gzipped[number], *published.plain[number : number + 1]]
-    advice = "Fetch it again, or give your own files as --dataset idx:FOLDER"
+    advice = "Fetch it again, or give your own files as `dataset` idx:FOLDER"
     require_published(path, known, published.name, advice)
 
 

@@ -75,5 +75,5 @@ def retrieve(
     raise TopokitError(
         f"{name} needs {', '.join(needs)}: {file} is not in {', '.join(map(str, [*folders, cache]))}, and could not "
         f"be downloaded ({shorten(str(failure), 120)}). "
-        "Put the files into a folder and name it by --data-dir or TOPOKIT_DATA_DIR"
+        "Put the files into a folder and name it by `data_dir` or TOPOKIT_DATA_DIR"
     )

@@ -49,7 +49,7 @@ class Feed:
         kept = len(dataset.train_labels) - config.validation
         if kept < 1:
             raise InvalidSpecError(
-                f"--validation {config.validation} holds out all {len(dataset.train_labels)} training images: "
+                f"`validation` {config.validation} holds out all {len(dataset.train_labels)} training images: "
                 "hold out fewer"
             )
         self.config, self.device, self.networks, self.ranks = config, device, len(seeds), ranks

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit.spec import integer, numbers
-from topokit_train.config import TrainConfig, flag, require_one_of, setting
+from topokit.fields import Bounds, integer, numbers, option
+from topokit_train.config import TrainConfig
 
 METHODS = ("gradual", "one-time")
 SCOPES = ("layer", "global")
@@ -45,33 +43,46 @@ class PruneConfig(TrainConfig):
         InvalidSpecError: names the flags, what was given and what is allowed.
     """
 
-    method: str = setting("gradual, or one-time: after the last step.", kind="text", default="gradual")
-    to: tuple[float, ...] | None = setting(
-        "Wanted sparsities, ascending; each one's topology is saved [.9].", kind="numbers", default=None
-    )
-    scope: str | None = setting(
-        "Make each layer so sparse, or all together: global [layer].", kind="text", default=None
-    )
-    keep: tuple[str, ...] = setting("Leave this slot dense, such as fc3 (repeatable).", kind="names", default=())
-    begin: float | None = setting("Gradual: where it begins, of the steps [.2].", kind="number", default=None)
-    end: float | None = setting("Gradual: where it ends, of the steps [.7].", kind="number", default=None)
-    every: float | None = setting("Gradual: how often it prunes, of the steps [.01].", kind="number", default=None)
-    threshold: float | None = setting("One-time: prune all weights below this magnitude.", kind="number", default=None)
-    biases: bool = setting("Prune biases below the threshold too [no].", kind="switch", default=False)
-    rewind: str | None = setting(
-        "Save the weights of initial, or after so many epochs, to train the wiring from them: train --weights.",
-        kind="text",
+    method: str = option("Way of pruning.", kind="choice", choices=METHODS, default="gradual")
+    to: tuple[float, ...] | None = option("Target sparsities, ascending [.9].", kind="numbers", default=None)
+    scope: str | None = option(
+        "Whether each layer has the target sparsity, or all together [layer].",
+        kind="choice",
+        choices=SCOPES,
         default=None,
+    )
+    keep: tuple[str, ...] = option("Excluded layers, such as fc3; repeatable.", kind="names", default=())
+    begin: float | None = option(
+        "Begin of gradual pruning, a share of the steps [.2].", kind="number", bounds=Bounds(0, 1), default=None
+    )
+    end: float | None = option(
+        "End of gradual pruning, a share of the steps [.7].", kind="number", bounds=Bounds(0, 1), default=None
+    )
+    every: float | None = option(
+        "Interval of gradual pruning, a share of the steps [.01].",
+        kind="number",
+        bounds=Bounds(0, 1, above=True),
+        default=None,
+    )
+    threshold: float | None = option(
+        "Magnitude below which one-time pruning removes weights.",
+        kind="number",
+        bounds=Bounds(0, above=True),
+        default=None,
+    )
+    biases: bool = option("Whether biases below the threshold go too [no].", kind="flag", default=False)
+    rewind: str | None = option(
+        'Time of the weights to save for rewinding: "initial" or a number of epochs.', kind="text", default=None
     )
 
     def __post_init__(self) -> None:
+        given: object = self.keep
+        if isinstance(given, str):
+            self._set("keep", (given,))
         super().__post_init__()
-        require_one_of("--method", self.method, METHODS)
-        self._set("keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
+        self._set("keep", tuple(self.keep))
         if not all(isinstance(name, str) for name in self.keep):
-            raise InvalidSpecError(f"--keep must name slots, not {self.keep!r}")
-        if not isinstance(self.biases, bool):
-            raise InvalidSpecError(f"--biases must be true or false, not {self.biases!r}")
+            raise InvalidSpecError(f"`keep` must name layers, not {self.keep!r}")
         self._require_method()
         if self.threshold is not None:
             self._require_threshold()
@@ -86,62 +97,49 @@ class PruneConfig(TrainConfig):
         others = {"gradual": ("threshold",), "one-time": ("begin", "end", "every")}[self.method]
         for name in others:
             if getattr(self, name) is not None:
-                raise InvalidSpecError(f"{flag(name)} has no use with --method {self.method}: leave one of them out")
+                raise InvalidSpecError(f"`{name}` has no use with `method` {self.method}: leave one of them out")
         if self.biases and self.threshold is None:
-            raise InvalidSpecError("--biases needs --threshold: a sparsity is one of weights only")
+            raise InvalidSpecError("`biases` needs `threshold`: a sparsity is one of weights only")
 
     def _require_threshold(self) -> None:
         for name in ("to", "scope"):
             if getattr(self, name) is not None:
                 raise InvalidSpecError(
-                    f"{flag(name)} has no use with --threshold, one magnitude over everything: leave one of them out"
+                    f"`{name}` has no use with `threshold`, one magnitude over everything: leave one of them out"
                 )
-        self._set("threshold", float(_number(self.threshold, "--threshold")))
-        if not self.threshold > 0:  # type: ignore[operator]
-            raise InvalidSpecError(f"--threshold must be above 0, not {self.threshold:g}: it is a magnitude")
 
     def _require_sparsities(self) -> None:
         self._set("scope", self.scope or SCOPES[0])
-        require_one_of("--scope", self.scope, SCOPES)
         given: Any = TO if self.to is None else self.to
         values = [given] if isinstance(given, float | int | str | Fraction) else list(given)
-        wanted = [_number(value, "--to") for value in values]
+        wanted = [numbers(value, "`to`", 1)[0] for value in values]
         if not wanted:
-            raise InvalidSpecError("--to needs at least one sparsity, such as .9")
+            raise InvalidSpecError("`to` needs at least one sparsity, such as .9")
         for sparsity in wanted:
             if not 0 < sparsity < 1:
                 why = "nothing would be pruned" if sparsity <= 0 else "no weight would be left"
-                raise InvalidSpecError(f"--to must be above 0 and below 1, not {float(sparsity):g}: {why}")
+                raise InvalidSpecError(f"`to` must be above 0 and below 1, not {float(sparsity):g}: {why}")
         for one, two in pairwise(wanted):
             if one >= two:
                 raise InvalidSpecError(
-                    f"--to must ascend, each sparsity once: {float(two):g} comes after {float(one):g}"
+                    f"`to` must ascend, each sparsity once: {float(two):g} comes after {float(one):g}"
                 )
         self._set("to", tuple(map(float, wanted)))
 
     def _require_interval(self) -> None:
         for name, default in (("begin", BEGIN), ("end", END)):
-            given = getattr(self, name)
-            value = _number(default if given is None else given, flag(name))
-            if not 0 <= value <= 1:
-                raise InvalidSpecError(f"{flag(name)} must be from 0 to 1, a fraction of the steps, not {given}")
-            self._set(name, float(value))
+            if getattr(self, name) is None:
+                self._set(name, default)
         if self.begin >= self.end:  # type: ignore[operator]  # both are set above
-            raise InvalidSpecError(f"--begin {self.begin:g} must be before --end {self.end:g}")
-        if self.every is not None:
-            self._set("every", float(_number(self.every, "--every")))
-            if not 0 < self.every <= 1:
-                raise InvalidSpecError(
-                    f"--every must be above 0 and at most 1, a fraction of the steps, not {self.every}"
-                )
+            raise InvalidSpecError(f"`begin` {self.begin:g} must be before `end` {self.end:g}")
 
     def _require_rewind(self) -> None:
         if self.rewind == INITIAL:
             return
         text = str(self.rewind)
         if not (text.isascii() and text.isdigit()):
-            raise InvalidSpecError(f"--rewind must be {INITIAL} or a number of epochs, not {text!r}")
-        self._set("rewind", str(integer(int(text), "--rewind", 1)))
+            raise InvalidSpecError(f"`rewind` must be {INITIAL} or a number of epochs, not {text!r}")
+        self._set("rewind", str(integer(int(text), "`rewind`", 1)))
 
 
 def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
@@ -151,10 +149,3 @@ def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
         InvalidSpecError: a key is no setting, or a value is not allowed.
     """
     return (PruneConfig if "method" in values else TrainConfig).from_json(values)
-
-
-def _number(value: object, name: str) -> Fraction:
-    number = numbers(value, name, 1)[0]
-    if abs(number) > sys.float_info.max:
-        raise InvalidSpecError(f"{name} must be at most {sys.float_info.max:.2g}, not {shortened(value)}")
-    return number

@@ -127,8 +127,8 @@ def _without(slots: Sequence[str], dense: Sequence[str]) -> list[str]:
     layers = {name.removesuffix(".weight"): name for name in slots}
     for name in dense:
         if name not in slots and name not in layers:
-            raise InvalidSpecError(f"--keep {name} is no slot of the model: it has {', '.join(slots)}")
+            raise InvalidSpecError(f"`keep` {name} is no slot of the model: it has {', '.join(slots)}")
     names = [name for layer, name in layers.items() if name not in dense and layer not in dense]
     if not names:
-        raise InvalidSpecError("--keep leaves nothing to prune: keep fewer slots")
+        raise InvalidSpecError("`keep` leaves nothing to prune: keep fewer slots")
     return names

@@ -28,6 +28,6 @@ def notes(config: PruneConfig, slots: Slots) -> tuple[str, ...]:
     if left >= FEW * shape[0]:
         return ()
     return (
-        f"--to {config.to[-1]:g} leaves {left:,} of {weights:,} weights of {layer}, fewer than {FEW} for each class, "
-        f"and classes may be lost: add --keep {layer} or --scope global",
+        f"to {config.to[-1]:g} leaves {left:,} of {weights:,} weights of {layer}, fewer than {FEW} for each class, "
+        f"and classes may be lost: add keep {layer} or scope global",
     )

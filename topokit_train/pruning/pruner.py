@@ -101,7 +101,7 @@ class Pruner:
         first = self.schedule.begin if isinstance(self.schedule, Gradual) else self.schedule.steps - 1
         if step > first:
             raise InvalidSpecError(
-                f"--rewind {rewind} is step {step}, but pruning begins after step {first}: "
+                f"`rewind` {rewind} is step {step}, but pruning begins after step {first}: "
                 f"give at most {first // per_epoch} epochs, or {INITIAL}"
             )
         return step
@@ -113,8 +113,8 @@ class Pruner:
                 weights = self.masks.kept[name].shape[1]
                 if pruned(weights, target) == weights:
                     raise InvalidSpecError(
-                        f"--to {float(target):g} leaves nothing of {name}, which has {weights} weights: "
-                        f"give less, or --keep {name.removesuffix('.weight')}"
+                        f"`to` {float(target):g} leaves nothing of {name}, which has {weights} weights: "
+                        f"give less, or `keep` {name.removesuffix('.weight')}"
                     )
 
     def start(self) -> None:
@@ -174,19 +174,19 @@ class Pruner:
     def _require_each(self, holds: torch.Tensor, otherwise: str) -> None:
         for seed, fine in zip(self.trainer.seeds, holds.tolist(), strict=True):
             if not fine:
-                raise TopokitError(f"{otherwise}, after step {self.step} of seed {seed}: give a smaller --lr")
+                raise TopokitError(f"{otherwise}, after step {self.step} of seed {seed}: give a smaller `lr`")
 
     def _require_no_empty(self, magnitudes: Rows, kept: Rows) -> None:
         for name, rows in kept.items():
             for k, left in enumerate(rows.sum(1).tolist()):
                 if not left:
                     asked = (
-                        f"--to {self.config.to[-1]:g}" if self.config.to else f"--threshold {self.config.threshold:g}"
+                        f"`to` {self.config.to[-1]:g}" if self.config.to else f"`threshold` {self.config.threshold:g}"
                     )
                     raise TopokitError(
                         f"{asked} leaves nothing of {name} of seed {self.trainer.seeds[k]}, whose largest weight is "
                         f"{magnitudes[name][k].max():.3g} after step {self.step}: give less, or "
-                        f"--keep {name.removesuffix('.weight')}"
+                        f"`keep` {name.removesuffix('.weight')}"
                     )
 
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:

@@ -97,15 +97,15 @@ def schedule_of(config: PruneConfig, steps: int) -> OneTime | Gradual:
     begin, end = (round(Fraction(str(share)) * steps) for share in (config.begin, config.end))
     if begin >= end:
         raise InvalidSpecError(
-            f"--begin {config.begin:g} and --end {config.end:g} are the same step of {steps}: "
-            "give more --epochs, or a longer interval"
+            f"`begin` {config.begin:g} and `end` {config.end:g} are the same step of {steps}: "
+            "give more `epochs`, or a longer interval"
         )
     every = (
         max(Fraction(1), Fraction(str(EVERY)) * steps) if config.every is None else Fraction(str(config.every)) * steps
     )
     if every < 1:
         raise InvalidSpecError(
-            f"--every {config.every:g} is more often than once a step, of which there are {steps}: "
+            f"`every` {config.every:g} is more often than once a step, of which there are {steps}: "
             "give a larger one, or leave it out"
         )
     return Gradual(begin, end, round(every), targets)

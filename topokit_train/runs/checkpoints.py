@@ -180,7 +180,7 @@ def load(path: Path) -> Checkpoint:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise kind(
-            f"{path} is damaged ({reason}): start the run again with --force, or a sweep's with --retry"
+            f"{path} is damaged ({reason}): start the run again with `force`, or a sweep's with `retry`"
         ) from None
 
 

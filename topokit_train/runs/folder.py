@@ -89,7 +89,7 @@ class RunFolder:
                 return lock
             time.sleep(PAUSE)  # who held the folder has removed it, as nothing came of its run
             self._made += made_folder(self.path, name)[1]
-        raise TopokitError(f"cannot use {self.path} as a run's folder: no lock stays there; choose another --run")
+        raise TopokitError(f"cannot use {self.path} as a run's folder: no lock stays there; choose another `run`")
 
     def _try_to_hold(self) -> int | None:
         """The lock file, open and locked; None where it is no longer the one in the folder."""
@@ -106,7 +106,7 @@ class RunFolder:
             busy = isinstance(error, BlockingIOError)
             reason = "another process trains in it: wait for it" if busy else f"no lock ({error.strerror})"
             kind = RunBusyError if busy else TopokitError
-            raise kind(f"cannot use {self.path} as a run's folder: {reason}, or choose another --run") from None
+            raise kind(f"cannot use {self.path} as a run's folder: {reason}, or choose another `run`") from None
         with suppress(FileNotFoundError):
             if samestat(os.fstat(lock), (self.path / LOCK).stat()):
                 return lock
@@ -145,9 +145,9 @@ class RunFolder:
         found = [name for name in (CHECKPOINT, CONFIG, METRICS, RESULT, *others) if (self.path / name).exists()]
         if found:
             advice = (
-                "continue that run with --resume, replace it with --force" if CHECKPOINT in found else "use --force"
+                "continue that run with `resume`, replace it with `force`" if CHECKPOINT in found else "use `force`"
             )
-            raise OutputExistsError(f"{self.path} holds {found[0]} already: {advice}, or choose another --run")
+            raise OutputExistsError(f"{self.path} holds {found[0]} already: {advice}, or choose another `run`")
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Write config.json or result.json."""
@@ -219,7 +219,7 @@ def remove_empty(made: Sequence[Path]) -> None:
 def _unusable(path: Path, error: OSError) -> TopokitError:
     if isinstance(error, FileNotFoundError):
         return TopokitError(f"cannot make {path} for a run: there is no folder {path.parent}: create it first")
-    return TopokitError(f"cannot use {path} as a run's folder ({error.strerror}): choose another --run")
+    return TopokitError(f"cannot use {path} as a run's folder ({error.strerror}): choose another `run`")
 
 
 class FolderElsewhere(RunFolder):

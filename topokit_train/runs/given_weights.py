@@ -91,12 +91,12 @@ class _Given:
         here = "other edges" if isinstance(layer, SparseModule) else "all edges"
         raise InvalidSpecError(
             f"{self.path}: {name} is sparse there, and has {here} here: give the topology that it was trained with, "
-            f"which a checkpoint holds (--topology {self.path}); pruning starts from a dense model's weights"
+            f"which a checkpoint holds (`topology` {self.path}); pruning starts from a dense model's weights"
         )
 
     def _tensor(self, name: str, shape: Sequence[int]) -> Tensor:
         if name not in self.tensors:
-            raise FileFormatError(f"{self.path} has no {name}: --weights needs all of a dense {self.model}")
+            raise FileFormatError(f"{self.path} has no {name}: `weights` needs all of a dense {self.model}")
         found = self.tensors[name]
         if found.shape != tuple(shape):
             raise FileFormatError(

@@ -27,8 +27,8 @@ def explained_shortage(trainer: Trainer) -> Iterator[None]:
         return
     size, networks = trainer.config.batch_size, len(trainer.seeds)
     fits = _fitting(trainer) * trainer.ranks.size  # only here, as the error holds on to what the step had made
-    advice = f"--batch-size {fits} fits" if fits else "not even a batch of 1 fits: take a smaller model or topology"
-    fewer = f", or train fewer than {networks} --seeds at once" if networks > 1 else ""
+    advice = f"`batch_size` {fits} fits" if fits else "not even a batch of 1 fits: take a smaller model or topology"
+    fewer = f", or train fewer than {networks} `seeds` at once" if networks > 1 else ""
     raise TooLargeError(
         f"a step with a batch of {size} does not fit into the memory of {trainer.device}: {advice}{fewer}"
     )

@@ -16,7 +16,6 @@ from torch import distributed
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
-from topokit_train.config import flag
 from topokit_train.datasets import Dataset
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank
@@ -53,16 +52,16 @@ def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered
     def facts() -> dict[str, str]:
         config, begun = jobs[0].config, all(job.checkpoint for job in jobs)
         settings = {
-            flag(name): value for name, value in config.to_json().items() if name not in ("data_dir", "weights")
+            f"`{name}`": value for name, value in config.to_json().items() if name not in ("data_dir", "weights")
         }
         weights = config.weights if config.weights is None or begun else _digest(Path(config.weights))
         found = settings | {
-            "--seeds": [job.config.seed for job in jobs],
+            "`seeds`": [job.config.seed for job in jobs],
             "the topology": list(map(fingerprint, topologies)),
             "the dataset": dataset.checksum(),
             "the device": resolve_device(config.device).type,
             "the checkpoint": [job.checkpoint and _digest(job.folder.checkpoint) for job in jobs],
-            "--weights": weights,  # where all runs are begun, nobody reads them
+            "`weights`": weights,  # where all runs are begun, nobody reads them
         }
         return {name: json.dumps(value) for name, value in found.items()}
 

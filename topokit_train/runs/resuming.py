@@ -11,7 +11,7 @@ import torch
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.topology import fingerprint
-from topokit_train.config import TrainConfig, flag
+from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, split_name
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import Checkpoint, Origin
@@ -30,17 +30,17 @@ def require_same_settings(
     if given.keys() != started.keys():
         kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
         raise InvalidSpecError(
-            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another --run"
+            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another `run`"
         )
     for name in given:  # in their order: what others depend on comes before them
         if given[name] != started[name]:
             raise InvalidSpecError(
-                f"{flag(name)} is {given[name]}, but the run in {path} was started with {started[name]}: "
-                "give the same, or choose another --run"
+                f"`{name}` is {given[name]}, but the run in {path} was started with {started[name]}: "
+                "give the same, or choose another `run`"
             )
     if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
         raise InvalidSpecError(
-            f"the run in {path} was started with another topology: give the same, or choose another --run"
+            f"the run in {path} was started with another topology: give the same, or choose another `run`"
         )
 
 
@@ -60,7 +60,7 @@ def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
     if dataset.checksum() != origin.data:
         raise InvalidSpecError(
             f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
-            "bring that back, or choose another --run"
+            "bring that back, or choose another `run`"
         )
     if origin.torch != torch.__version__:
         say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")

@@ -25,7 +25,7 @@ from topokit_train.runs.held import train_held
 from topokit_train.runs.parallel import join
 
 SEED = "seed"  # and its number: the folder of one of several runs
-NEEDS_RUN = "--resume needs the folder of the run to go on with: --run DIR"
+NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
 
 
 def train(
@@ -90,7 +90,7 @@ def train_seeds(
         InvalidSpecError: no seeds, or one twice; else as `train`.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise InvalidSpecError(f"--seeds must be different numbers, at least one, not {','.join(map(str, seeds))}")
+        raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
     configs = [replace(config, seed=seed) for seed in seeds]
@@ -163,8 +163,8 @@ def default_wiring(model: str) -> tuple[Layered, ...]:
     if not convolutions:
         return (default_topology(),)
     raise InvalidSpecError(
-        f"{model} has no topology of its own: give --topology FILE for each of its layers that is to be sparse, "
-        "or --topology dense"
+        f"{model} has no topology of its own: give `topology` FILE for each of its layers that is to be sparse, "
+        "or `topology` dense"
     )
 
 

@@ -34,7 +34,7 @@ def write_report(tables: Path, out: Path, *, force: bool = False) -> Path:
     """
     require_packages()
     if not force and any((out / name).exists() for name in (PAGE, MARKDOWN)):
-        raise OutputExistsError(f"{out} holds a report already: give --force to replace it, or another folder")
+        raise OutputExistsError(f"{out} holds a report already: give `force` to replace it, or another folder")
     from topokit_train.studies.contents import contents
     from topokit_train.studies.pages import figures, markdown, page
 

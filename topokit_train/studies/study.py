@@ -54,7 +54,7 @@ class Study:
             InvalidSpecError: no such budget.
         """
         if budget not in self.grids:
-            raise InvalidSpecError(f"--budget must be one of {', '.join(self.grids)}, not {budget!r}")
+            raise InvalidSpecError(f"`budget` must be one of {', '.join(self.grids)}, not {budget!r}")
         return read_grid(self.grids[budget], where)
 
     def run(

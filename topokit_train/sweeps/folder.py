@@ -69,14 +69,14 @@ class SweepFolder:
                 self._make()
         except OSError as error:
             raise TopokitError(
-                f"cannot use {path} as a sweep's folder ({error.strerror}): choose another --out"
+                f"cannot use {path} as a sweep's folder ({error.strerror}): choose another `out`"
             ) from None
 
     def _require_empty(self) -> None:
         found = [one.name for one in self.path.iterdir()] if self.path.exists() else []
         others = [name for name in found if not name.startswith(".topokit-")]  # left by a process that was killed
         if others:
-            raise FileFormatError(f"{self.path} is no sweep's folder: it holds {min(others)}. Choose another --out")
+            raise FileFormatError(f"{self.path} is no sweep's folder: it holds {min(others)}. Choose another `out`")
 
     def _make(self) -> None:
         self.path.mkdir(exist_ok=True)
@@ -88,11 +88,11 @@ class SweepFolder:
     def _require_ours(about: Path) -> None:
         found = read_json(about)
         if found.get("kind") != KIND:
-            raise FileFormatError(f"{about} is not of a sweep: choose another --out")
+            raise FileFormatError(f"{about} is not of a sweep: choose another `out`")
         if found.get("schema") != SCHEMA:
             raise FileFormatError(
                 f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this "
-                f"topokit writes format {SCHEMA}: choose another --out, or go on with that version"
+                f"topokit writes format {SCHEMA}: choose another `out`, or go on with that version"
             )
 
     @property

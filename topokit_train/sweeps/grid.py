@@ -20,7 +20,7 @@ from typing import Any
 
 from topokit.descriptions import DENSE, Description, split_pattern
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit_train.config import TrainConfig, flag
+from topokit_train.config import TrainConfig
 from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
 from topokit_train.described import as_mapping
 from topokit_train.pruning.config import PruneConfig
@@ -189,7 +189,9 @@ def _require_settings(given: Iterable[str], known: Sequence[str], whose: str) ->
     given = list(given)
     for name in WHERE:
         if name in given:
-            raise InvalidSpecError(f"{name} says where runs are done, and not what they are: give {flag(name)} instead")
+            raise InvalidSpecError(
+                f"{name} says where runs are done, and not what they are: give `{name}` to the sweep instead"
+            )
     require_known(given, known, whose)
 
 

@@ -21,6 +21,16 @@ SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
 
+NAMED = frozenset(
+    (
+        *("model", "dataset", "recipe", "weights", "epochs", "batch_size", "optimizer", "momentum", "lr", "schedule"),
+        *("init", "l2", "relu_logits", "shuffle", "pixels", "augment", "validation", "seed", "order_seed", "kernel"),
+        *("method", "to", "scope", "keep", "begin", "end", "every", "threshold", "biases", "rewind"),
+    )
+)
+"""Settings of 0.1.0, which are always in a run's name. A later setting is in it only if it is not the default, so that
+it renames no run that was named before. Add none here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
@@ -55,7 +65,11 @@ class Planned:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
-        settings = {name: value for name, value in self.config.to_json().items() if name not in WHERE}
+        settings = {
+            name: value
+            for name, value in self.config.to_json().items()
+            if name not in WHERE and (name in NAMED or not self.config.is_default(name))
+        }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
         if self.data is not None:

@@ -44,7 +44,7 @@ def read(path: Path) -> Weights:
         return found
     sparse = _sparse_layers(file, found.edgeless)
     dense = [name for name in found.default if name not in sparse]
-    left_out = f"left out are the dense layers {', '.join(dense)}: --layers takes them too"
+    left_out = f"left out are the dense layers {', '.join(dense)}: layers takes them too"
     return replace(
         found,
         parts={**sparse, **found.parts},

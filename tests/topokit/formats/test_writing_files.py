@@ -105,7 +105,7 @@ def test_a_disk_that_is_found_full_only_when_flushed(name, tmp_path, monkeypatch
 def test_nothing_is_overwritten_without_force(name, tmp_path):
     path = tmp_path / "net"
     save(NET, path, to=name)
-    with pytest.raises(OutputExistsError, match="--force"):
+    with pytest.raises(OutputExistsError, match="force"):
         save(OTHER, path, to=name)
     assert fingerprint(load(path)) == fingerprint(NET)
     save(OTHER, path, to=name, force=True)
@@ -170,7 +170,7 @@ def no_links(self, target):  # noqa: ARG001 (pathlib's)
 def test_what_appears_at_the_last_moment_is_not_overwritten(to, tmp_path, monkeypatch):
     monkeypatch.setattr("topokit.formats._writing._require_free", lambda *_: None)
     save(OTHER, tmp_path / "net", to=to)
-    with pytest.raises(OutputExistsError, match="--force"):
+    with pytest.raises(OutputExistsError, match="force"):
         save(NET, tmp_path / "net", to=to)
     assert fingerprint(load(tmp_path / "net")) == fingerprint(OTHER)
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
@@ -299,9 +299,9 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
     ("name", "options", "said"),
     [
         ("net.mtx", {}, "end it in .safetensors, .npz, .graphml"),
-        ("net.tsv", {}, "--to FORMAT"),
+        ("net.tsv", {}, "to=FORMAT of topokit convert"),
         ("net.v2", {}, r"\.v2 says no format"),
-        ("", {}, "is a folder: give a file's name, or `topokit convert --to matrix-market or tsv"),
+        ("", {}, "is a folder: give a file's name, or choose to=matrix-market or tsv"),
         ("net", {"to": "nzp"}, "did you mean npz"),
         ("net.npz", {"weight": 1.0}, "npz holds no weights"),
         ("net", {"to": "tsv", "weight": 0.0}, "other than 0"),

@@ -98,7 +98,7 @@ def test_a_module_that_stands_in_two_places_is_replaced_in_both():
         (
             RadixNet(radices=[(5, 5)], kron=(1, 2, 1)),
             "auto",
-            r"layer 0 is 25 -> 50.*0.weight 20 -> 40.*crop it to 20,40,20",
+            r"layer 0 is 25 -> 50.*0.weight 20 -> 40.*crop=20,40,20 fits",
         ),
         (NET, "crs", "no kernel named 'crs'"),
     ],

@@ -174,7 +174,7 @@ def test_a_loss_that_is_no_number_names_its_seed(digits):
     made = trainer(digits, None, (1, 2))
     with torch.no_grad():
         made.model.fc1.bias[1] = torch.nan
-    with pytest.raises(TopokitError, match="of seed 2: give a smaller --lr"):
+    with pytest.raises(TopokitError, match="of seed 2: give a smaller lr"):
         made.run_epoch()
 
 
@@ -263,7 +263,7 @@ def stop_after(monkeypatch, epochs):
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_must_be_different_numbers(settings, tmp_path, seeds):
-    with pytest.raises(InvalidSpecError, match="--seeds must be different numbers, at least one"):
+    with pytest.raises(InvalidSpecError, match="seeds must be different numbers, at least one"):
         train_seeds(settings, None, seeds, run=tmp_path / "runs")
 
 

@@ -8,8 +8,8 @@ from topokit_train.pruning.notes import notes
 from topokit_train.runs.train import train, train_seeds
 
 NOTE = (
-    "--to 0.99 leaves 10 of 1,000 weights of fc3, fewer than 3 for each class, and classes may be lost: "
-    "add --keep fc3 or --scope global"
+    "to 0.99 leaves 10 of 1,000 weights of fc3, fewer than 3 for each class, and classes may be lost: "
+    "add keep fc3 or scope global"
 )
 
 

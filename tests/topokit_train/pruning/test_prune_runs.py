@@ -199,7 +199,7 @@ def test_what_is_of_no_run_is_not_overwritten(gradual, tmp_path, name):
     config = dataclasses.replace(gradual, rewind="initial")
     (tmp_path / name).write_text("mine")
     (tmp_path / "topology-mine.safetensors").write_text("mine too")
-    with pytest.raises(OutputExistsError, match=f"holds {name} already: use --force"):
+    with pytest.raises(OutputExistsError, match=f"holds {name} already: use force"):
         train(config, run=tmp_path)
     assert (tmp_path / name).read_text() == "mine"
     train(config, run=tmp_path, force=True)
@@ -215,7 +215,7 @@ def test_what_cannot_be_pruned_leaves_nothing(tmp_path):
 
 
 def test_a_threshold_too_large_writes_no_topology(tmp_path):
-    with pytest.raises(TopokitError, match=r"--threshold 9 leaves nothing of fc1\.weight of seed 0"):
+    with pytest.raises(TopokitError, match=r"threshold 9 leaves nothing of fc1\.weight of seed 0"):
         train(PruneConfig(epochs=1, batch_size=500, method="one-time", threshold=9), run=tmp_path)
     assert not list(tmp_path.glob("topology*"))
 
@@ -226,7 +226,7 @@ def test_runs_of_another_kind_are_not_gone_on_with(gradual, straight, short, tmp
     train(short, run=tmp_path)
     with pytest.raises(InvalidSpecError, match="was started by topokit train, not prune"):
         train(gradual, run=tmp_path, resume=True)
-    with pytest.raises(InvalidSpecError, match=r"--scope is global, but the run in .* was started with layer"):
+    with pytest.raises(InvalidSpecError, match=r"scope is global, but the run in .* was started with layer"):
         train(dataclasses.replace(gradual, scope="global"), run=straight[0], resume=True)
 
 

@@ -218,14 +218,14 @@ def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"keep": ("fc4",)}, "--keep fc4 is no slot of the model: it has fc1.weight, fc2.weight, fc3.weight"),
-        ({"keep": ("fc1", "fc2", "fc3")}, "--keep leaves nothing to prune"),
+        ({"keep": ("fc4",)}, "keep fc4 is no slot of the model: it has fc1.weight, fc2.weight, fc3.weight"),
+        ({"keep": ("fc1", "fc2", "fc3")}, "keep leaves nothing to prune"),
         (
             {"to": (0.9996,)},
-            "--to 0.9996 leaves nothing of fc3.weight, which has 1000 weights: give less, or --keep fc3",
+            "to 0.9996 leaves nothing of fc3.weight, which has 1000 weights: give less, or keep fc3",
         ),
-        ({"rewind": "1"}, "--rewind 1 is step 5, but pruning begins after step 3: give at most 0 epochs, or initial"),
-        ({"method": "one-time", "rewind": "3"}, "--rewind 3 is step 15, but pruning begins after step 14"),
+        ({"rewind": "1"}, "rewind 1 is step 5, but pruning begins after step 3: give at most 0 epochs, or initial"),
+        ({"method": "one-time", "rewind": "3"}, "rewind 3 is step 15, but pruning begins after step 14"),
     ],
 )
 def test_what_must_fail_fails_before_the_first_step(pruning, settings, message):
@@ -238,11 +238,11 @@ def test_what_must_fail_fails_before_the_first_step(pruning, settings, message):
     [
         (
             {"method": "one-time", "threshold": 9},
-            r"--threshold 9 leaves nothing of fc1.weight of seed 3, whose largest weight is 0\.\d+ after step 15",
+            r"threshold 9 leaves nothing of fc1.weight of seed 3, whose largest weight is 0\.\d+ after step 15",
         ),
         (
             {"scope": "global", "to": (0.5, 0.99999)},
-            "--to 0.99999 leaves nothing of fc1.weight of seed 3, whose largest weight is .* or --keep fc1",
+            "to 0.99999 leaves nothing of fc1.weight of seed 3, whose largest weight is .* or keep fc1",
         ),
     ],
 )

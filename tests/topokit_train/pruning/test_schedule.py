@@ -62,8 +62,8 @@ def test_the_settings_are_fractions_of_the_steps():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"begin": 0.4, "end": 0.42}, "--begin 0.4 and --end 0.42 are the same step of 15"),
-        ({"every": 0.01}, "--every 0.01 is more often than once a step, of which there are 15: give a larger one"),
+        ({"begin": 0.4, "end": 0.42}, "begin 0.4 and end 0.42 are the same step of 15"),
+        ({"every": 0.01}, "every 0.01 is more often than once a step, of which there are 15: give a larger one"),
     ],
 )
 def test_too_few_steps_are_refused(settings, message):

@@ -111,7 +111,7 @@ def test_a_run_goes_on_without_the_file(start, tmp_path):
     result = train(config, None, run=tmp_path / "run")
     start.unlink()
     assert train(config, None, run=tmp_path / "run", resume=True) == result
-    with pytest.raises(InvalidSpecError, match="--weights is None, but the run in"):
+    with pytest.raises(InvalidSpecError, match="weights is None, but the run in"):
         train(TrainConfig(epochs=1, batch_size=500), None, run=tmp_path / "run", resume=True)
 
 
@@ -121,7 +121,7 @@ def test_a_run_goes_on_without_the_file(start, tmp_path):
         (
             lambda t: t.pop("fc2.bias"),
             FileFormatError,
-            r"has no fc2\.bias: --weights needs all of a dense lenet-300-100",
+            r"has no fc2\.bias: weights needs all of a dense lenet-300-100",
         ),
         (
             lambda t: t.update({"fc2.bias": torch.zeros(9)}),

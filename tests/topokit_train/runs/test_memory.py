@@ -31,14 +31,14 @@ def room(monkeypatch):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
 def test_the_error_names_a_batch_that_fits(room, tmp_path, error):
     room(30, error)
-    with pytest.raises(TooLargeError, match=r"batch of 100 does not fit into the memory of cpu: --batch-size 25 fits$"):
+    with pytest.raises(TooLargeError, match=r"batch of 100 does not fit into the memory of cpu: batch_size 25 fits$"):
         train(TrainConfig(epochs=1), default_topology(), run=tmp_path / "run")
     assert train(TrainConfig(epochs=1, batch_size=25), default_topology(), run=tmp_path / "smaller").epochs == 1
 
 
 def test_stacked_networks_may_be_fewer(room, tmp_path):
     room(0)
-    with pytest.raises(TooLargeError, match=r"not even a batch of 1 fits: .*, or train fewer than 3 --seeds at once$"):
+    with pytest.raises(TooLargeError, match=r"not even a batch of 1 fits: .*, or train fewer than 3 seeds at once$"):
         train_seeds(TrainConfig(epochs=1), default_topology(), [0, 1, 2], run=tmp_path / "runs")
 
 

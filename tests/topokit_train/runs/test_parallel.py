@@ -108,7 +108,7 @@ def test_a_run_that_was_interrupted_goes_on_in_two_processes(together, assert_sa
     ("case", "speaker", "message"),
     [
         ("twins", 0, "the topology differs: .* in rank 1, .* in rank 0: give all processes of a run the same files"),
-        ("epochs", 0, "--epochs differs: 2 in rank 1, 1 in rank 0"),
+        ("epochs", 0, "epochs differs: 2 in rank 1, 1 in rank 0"),
         ("taken", 0, "holds checkpoint.safetensors already"),
         ("data", 1, "no network"),
     ],
@@ -218,7 +218,7 @@ def test_weights_are_compared_by_what_they_are(compared, tmp_path):
     weights.write_bytes(b"one")
     config = TrainConfig(epochs=1, weights=weights)
     compared(config, lambda: None)
-    with pytest.raises(InvalidSpecError, match="--weights differs: "):
+    with pytest.raises(InvalidSpecError, match="weights differs: "):
         compared(config, lambda: weights.write_bytes(b"two"))
     weights.write_bytes(b"one")
     with pytest.raises(TopokitError, match=r"cannot read .*weights.safetensors: No such file"):

@@ -120,25 +120,25 @@ def test_resume_starts_a_run_that_has_no_checkpoint_yet(assert_same_run, short, 
 
 
 def test_resume_needs_a_folder(short):
-    with pytest.raises(InvalidSpecError, match="--resume needs the folder of the run to go on with: --run DIR"):
+    with pytest.raises(InvalidSpecError, match="resume needs the folder of the run to go on with: run DIR"):
         train(short, resume=True)
 
 
 @pytest.mark.parametrize(
     ("changed", "flag"),
     [
-        ({"epochs": 4}, "--epochs is 4, but the run in .* was started with 3"),
-        ({"batch_size": 200}, "--batch-size is 200"),
-        ({"lr": 0.1}, "--lr is 0.1"),
-        ({"optimizer": "sgd", "lr": 0.004}, "--optimizer is sgd"),
-        ({"schedule": "constant"}, "--schedule"),
-        ({"seed": 1}, "--seed is 1"),
-        ({"validation": 9}, "--validation is 9"),
-        ({"kernel": "masked"}, "--kernel is masked"),
-        ({"device": "cpu"}, "--device is cpu"),
-        ({"threads": 2}, "--threads is 2"),
-        ({"dataset": "mnist", "epochs": 3}, "--dataset is mnist"),
-        ({"model": "mlp"}, "--model is mlp"),
+        ({"epochs": 4}, "epochs is 4, but the run in .* was started with 3"),
+        ({"batch_size": 200}, "batch_size is 200"),
+        ({"lr": 0.1}, "lr is 0.1"),
+        ({"optimizer": "sgd", "lr": 0.004}, "optimizer is sgd"),
+        ({"schedule": "constant"}, "schedule"),
+        ({"seed": 1}, "seed is 1"),
+        ({"validation": 9}, "validation is 9"),
+        ({"kernel": "masked"}, "kernel is masked"),
+        ({"device": "cpu"}, "device is cpu"),
+        ({"threads": 2}, "threads is 2"),
+        ({"dataset": "mnist", "epochs": 3}, "dataset is mnist"),
+        ({"model": "mlp"}, "model is mlp"),
     ],
 )
 def test_resume_with_other_settings_names_the_first_that_differs(short, straight, changed, flag):
@@ -170,7 +170,7 @@ def test_resume_with_other_data_is_refused_and_with_the_same_in_another_place_is
     folder = folder.rename(tmp_path / "moved")
     config = replace(config, dataset=f"idx:{folder}")
     train(config, None, run=tmp_path / "run", resume=True)
-    with pytest.raises(InvalidSpecError, match=r"--dataset is digits, but the run in .* was started with idx"):
+    with pytest.raises(InvalidSpecError, match=r"dataset is digits, but the run in .* was started with idx"):
         train(replace(config, dataset="digits"), None, run=tmp_path / "run", resume=True)
     content = (folder / FILES[0]).read_bytes()
     (folder / FILES[0]).write_bytes(content[:-1] + b"\x09")
@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_is_refused(short, straight, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(content[:-5])
     for action in (lambda: train(short, default_topology(), run=tmp_path, resume=True), lambda: recorded(tmp_path)):
         with pytest.raises(
-            FileFormatError, match=r"checkpoint\.safetensors is damaged .* start the run again with --force"
+            FileFormatError, match=r"checkpoint\.safetensors is damaged .* start the run again with force"
         ):
             action()
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == content[:-5]

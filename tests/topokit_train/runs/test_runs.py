@@ -83,14 +83,14 @@ def test_what_is_recorded(short, straight, tmp_path):
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"])
 def test_nothing_is_overwritten_without_force(short, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(OutputExistsError, match=f"holds {name} already: .*--force"):
+    with pytest.raises(OutputExistsError, match=f"holds {name} already: .*force"):
         train(short, None, run=tmp_path)
     assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_run_is_continued_or_replaced_or_left_alone(assert_same_run, short, straight, tmp_path):
     first = train(TrainConfig(epochs=1, batch_size=300, seed=5), None, run=tmp_path)
-    with pytest.raises(OutputExistsError, match="continue that run with --resume, replace it with --force"):
+    with pytest.raises(OutputExistsError, match="continue that run with resume, replace it with force"):
         train(short, default_topology(), run=tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == first.to_json()
     train(short, default_topology(), run=tmp_path, force=True)
@@ -107,7 +107,7 @@ def test_a_topology_in_the_folder_of_its_run_stays_there(short, tmp_path, name):
 
 def test_force_keeps_the_old_run_until_the_new_one_can_start(tmp_path):
     first = train(TrainConfig(epochs=1, batch_size=300), None, run=tmp_path)
-    with pytest.raises(InvalidSpecError, match="--validation"):
+    with pytest.raises(InvalidSpecError, match="validation"):
         train(TrainConfig(validation=9999), None, run=tmp_path, force=True)
     assert train(TrainConfig(epochs=1, batch_size=300), None, run=tmp_path, resume=True) == first
 
@@ -193,7 +193,7 @@ def test_who_waits_for_a_folder_that_is_removed_makes_it_anew(tmp_path, monkeypa
 
 def test_a_lock_that_cannot_be_made_is_no_reason_to_wait_for_ever(tmp_path):
     (tmp_path / ".lock").symlink_to(tmp_path / "nowhere" / "lock")
-    with pytest.raises(TopokitError, match="no lock stays there; choose another --run"):
+    with pytest.raises(TopokitError, match="no lock stays there; choose another run"):
         RunFolder(tmp_path, "")
 
 

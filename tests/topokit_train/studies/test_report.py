@@ -214,7 +214,7 @@ def test_a_report_is_not_replaced_without_being_asked(study, tmp_path):
     study.runs.clear()
     study.arms("same-size", {("radix", 0.1): [0.97, 0.98]})
     tables = study.write(tmp_path / "tables")
-    with pytest.raises(OutputExistsError, match="holds a report already: give --force"):
+    with pytest.raises(OutputExistsError, match="holds a report already: give force"):
         write_report(tables, out)
     write_report(tables, out, force=True)
     assert {path.name for path in (out / "figures").iterdir()} == {"mine.svg", "same-size-1.svg"}

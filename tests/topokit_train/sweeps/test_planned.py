@@ -1,10 +1,16 @@
 """Runs' names: equal for equal work, the same for ever, and unlike for unlike work."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import safetensors.numpy
 
 import topokit as tk
+from topokit.fields import option
+from topokit_train.config import TrainConfig
+from topokit_train.pruning.config import PruneConfig
+from topokit_train.sweeps.planned import NAMED, WHERE
 
 GRID = """
     [defaults]
@@ -100,3 +106,25 @@ def test_seeds_of_one_wiring_are_a_stack(runs_of):
     """)
     assert runs[0].stack == runs[1].stack
     assert len({run.stack for run in runs}) == 2 + 2 + 2
+
+
+def test_a_later_setting_renames_no_run_that_leaves_it_at_its_default(runs_of):
+    (run,) = runs_of("[[runs]]\nepochs = 1")
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Later(TrainConfig):
+        clip: float | None = option("Clipping.", kind="number", default=1.0)
+        rule: str | None = option("Rule.", kind="text", default=None)
+
+    settings = run.config.to_json()
+    names = [
+        dataclasses.replace(run, config=Later(**settings, **later)).name
+        for later in ({}, {"clip": 1.0, "rule": None}, {"clip": 2.0}, {"rule": "x"})
+    ]
+    assert names[:2] == [run.name] * 2
+    assert len({run.name, *names}) == 3
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), PruneConfig()])
+def test_every_setting_of_today_is_in_the_names(config):
+    assert set(config.to_json()) - set(WHERE) <= NAMED

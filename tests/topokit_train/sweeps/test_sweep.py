@@ -363,9 +363,9 @@ def test_looking_makes_nothing(runs_of, tmp_path):
 def test_folders_of_something_else_are_refused(tmp_path):
     (tmp_path / "letter.txt").touch()
     for make in (True, False):
-        with pytest.raises(FileFormatError, match=r"is no sweep's folder: it holds letter.txt. Choose another --out"):
+        with pytest.raises(FileFormatError, match=r"is no sweep's folder: it holds letter.txt. Choose another out"):
             SweepFolder(tmp_path, make=make)
-    with pytest.raises(TopokitError, match=r"cannot use .*folder \(No such file or directory\): choose another --out"):
+    with pytest.raises(TopokitError, match=r"cannot use .*folder \(No such file or directory\): choose another out"):
         SweepFolder(tmp_path / "a" / "b")
     about = tmp_path / "out" / "sweep.json"
     SweepFolder(about.parent)

@@ -1,0 +1,157 @@
+"""Fields: how a value is declared once, with its help, kind, bounds and choices, and how it is checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from reprlib import repr as shortened
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError
+
+
+class Bounds(NamedTuple):
+    """The numbers from `low` to `high`, without those of the two that are excluded."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def allow(self, value: float) -> bool:
+        """Return whether a number is within the bounds."""
+        return (self.low < value if self.above else self.low <= value) and (
+            value < self.high if self.below else value <= self.high
+        )
+
+    def __str__(self) -> str:
+        """The bounds in words: "above 0", "from 0 to below 1"."""
+        low = f"{'above' if self.above else 'from'} {self.low:g}"
+        if self.high == math.inf:
+            return low if self.above else f"{low} on"
+        return f"{low} {'to below' if self.below else 'to' if not self.above else 'and at most'} {self.high:g}"
+
+
+def option(
+    help: str,  # noqa: A002 (the flag's help text)
+    *,
+    kind: str,
+    default: Any = dataclasses.MISSING,
+    choices: Iterable[str] = (),
+    bounds: Bounds | None = None,
+) -> Any:
+    """Declare a field of a spec or of a config, once for Python, descriptions, grids and the command line.
+
+    Args:
+        help: a noun phrase for `--help`.
+        kind: "int", "ints" (2,3), "systems" (2,3, repeated), "number" (.1), "numbers" (.1,.5), "choice", "flag",
+            "text", "path", "names" (a,b, repeated), "permutations", "net" (another topology) or "nets" (several).
+        default: as for `dataclasses.field`.
+        choices: the values of a "choice".
+        bounds: of an "int" or a "number".
+    """
+    metadata = {"help": help, "kind": kind, "choices": tuple(choices), "bounds": bounds or Bounds()}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return the value of a declared field as its kind has it.
+
+    Raises:
+        InvalidSpecError: names the field, what is allowed and what was given.
+    """
+    kind, bounds = metadata["kind"], metadata["bounds"]
+    wanted: dict[str, tuple[type, str]] = {"text": (str, "a text"), "choice": (str, "a text")}
+    wanted["flag"] = (bool, "true or false")
+    if kind in wanted and not isinstance(value, wanted[kind][0]):
+        raise InvalidSpecError(f"`{name}` must be {wanted[kind][1]}, not {value!r}")
+    if kind == "choice" and value not in metadata["choices"]:
+        allowed = ", ".join(metadata["choices"])
+        raise InvalidSpecError(f"`{name}` must be one of {allowed}, not {shortened(value)}{_nearest(value, metadata)}")
+    if kind == "int":
+        value = integer(value, f"`{name}`", int(bounds.low))
+        if value > bounds.high:
+            raise InvalidSpecError(f"`{name}` must be at most {bounds.high}, not {shortened(value)}")
+    if kind == "number":
+        return _bounded(name, value, bounds)
+    return os.fspath(value) if kind == "path" else value
+
+
+def _nearest(value: str, metadata: Mapping[str, Any]) -> str:
+    hint = nearest(value, metadata["choices"])
+    return f": {hint}" if hint.startswith("did") else ""
+
+
+def _bounded(name: str, value: Any, bounds: Bounds) -> float:
+    with suppress(InvalidSpecError, OverflowError):  # an integer above all floats is refused as infinity is
+        number = float(_number(value, name))
+        if bounds.allow(number):
+            return number
+    raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {shortened(value)}")
+
+
+def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
+    """`values` as a tuple of ints, each at least `minimum`.
+
+    Raises:
+        InvalidSpecError: names `what` and the first value that is not such an integer.
+    """
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+        raise InvalidSpecError(f"{what} must be a list of integers, not {shortened(values)}")
+    return tuple(integer(value, what, minimum) for value in values)
+
+
+def integer(value: object, what: str, minimum: int) -> int:
+    """`value` as an int of at least `minimum`, or InvalidSpecError."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
+    if number < minimum:
+        raise InvalidSpecError(f"{what} must be at least {minimum}, not {number}")
+    return number
+
+
+_DECIMAL = r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?"
+_RATIO = r"\d{1,1100}/[1-9]\d{0,1099}"  # holds whatever a decimal becomes as a Fraction
+_NUMBER = re.compile(f"-?({_DECIMAL}|{_RATIO})", re.ASCII)  # bounded: "1e999999999" would fill the memory
+
+
+def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
+    """One exact number for each edge layer, from one for all of them or a list.
+
+    Args:
+        values: an int, a Fraction, a string such as "1/10" or ".1", or a float (read as the decimal it prints
+            as: .1 is 1/10); or a list of these, of length 1 or `layers`.
+        what: names them in messages.
+        layers: number of edge layers.
+
+    Raises:
+        InvalidSpecError: names `what` and the first value that is no finite number, or the wrong count.
+    """
+    items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
+    if len(items) not in (1, layers):
+        raise InvalidSpecError(f"{what} has {len(items)} numbers; give one for all layers, or {layers}, one for each")
+    exact = tuple(_number(item, what) for item in items)
+    return exact * layers if len(exact) == 1 else exact
+
+
+def _number(value: object, what: str) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return Fraction(int(value))
+    if isinstance(value, str | float | np.floating) and _NUMBER.fullmatch(str(value)):
+        return Fraction(str(value))
+    raise InvalidSpecError(f"{what} must be numbers such as 0.1 or 1/10, not {shortened(value)}")
