@@ -17,13 +17,13 @@ ROOMS = [  # each may import what stands after it
         "extraction",
         "masking",
         "convolutions",
-        "compare",
+        "comparison",
         "profiles",
         "checks",
         "measures",
     ),
     *("recipes", "families"),
-    *("allocation", "transforms", "spec", "topology", "layered", "edges", "csr", "errors"),
+    *("allocation", "transforms", "spec", "topologies", "layered", "edges", "csr", "errors"),
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),

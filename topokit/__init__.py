@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from topokit.allocation import allocate
     from topokit.checks import run_checks as verify
-    from topokit.compare import against_twins
+    from topokit.comparison import against_twins
     from topokit.drawing import draw, save_figure
     from topokit.errors import TopokitError
     from topokit.extraction import extract
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from topokit.measures.paths import path_counts
     from topokit.profiles import profile
     from topokit.recipes import from_recipe
-    from topokit.topology import Topology, fingerprint
+    from topokit.topologies import Topology, fingerprint
     from topokit.transforms import concatenate, crop, kron, permute, reverse
 
 __version__ = "0.1.0"
@@ -62,8 +62,8 @@ _PLACES = {
     "Regular": "topokit.families.regular",
     "SmallWorld": "topokit.families.small_world",
     "TopokitError": "topokit.errors",
-    "Topology": "topokit.topology",
-    "against_twins": "topokit.compare",
+    "Topology": "topokit.topologies",
+    "against_twins": "topokit.comparison",
     "allocate": "topokit.allocation",
     "concatenate": "topokit.transforms",
     "crop": "topokit.transforms",
@@ -71,7 +71,7 @@ _PLACES = {
     "density": "topokit.measures.density",
     "draw": "topokit.drawing",
     "extract": "topokit.extraction",
-    "fingerprint": "topokit.topology",
+    "fingerprint": "topokit.topologies",
     "fit": "topokit.fitting",
     "from_masks": "topokit.masking",
     "from_networkx": "topokit.formats",

@@ -19,7 +19,7 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.layered import BY_CHANNEL, Layered
 from topokit.spec import network
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 _UNNAMED = "its layers have these names; without them they take any slots that fit: `topokit convert FILE net.npz`"
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"

@@ -22,7 +22,7 @@ import numpy as np
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered, Recipe
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 class Spec(Layered):

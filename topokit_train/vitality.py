@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.effective import effective
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit_train.initialisation import weights_of
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states

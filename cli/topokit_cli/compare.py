@@ -14,7 +14,7 @@ from topokit_cli import render
 from topokit_cli.options import FILE, OnceEach, json_option, was_given
 
 if TYPE_CHECKING:
-    from topokit.compare import AgainstTwins
+    from topokit.comparison import AgainstTwins
     from topokit.layered import Layered
 
 TWINS = 20
@@ -54,7 +54,7 @@ def command(
     called structure if, among twins, one so far off would be expected with a probability of at most .05,
     after Holm's correction for the number of measures. docs/measures.md says more.
     """  # noqa: D301 (click wants the control character)
-    from topokit.compare import measured
+    from topokit.comparison import measured
     from topokit.formats import load
 
     wanted = twins or (TWINS if len(files) == 1 else 0)
@@ -81,7 +81,7 @@ def command(
 
 
 def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict[str, Any]:
-    from topokit.compare import against_twins
+    from topokit.comparison import against_twins
 
     with click.progressbar(length=twins, label=f"{file.name}: {twins} twins", file=sys.stderr) as bar:
         found: AgainstTwins = against_twins(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))

@@ -31,7 +31,7 @@ def command(source: TopologySource, names: tuple[str, ...], wanted: bool, as_jso
     docs/measures.md says what each means.
     """
     from topokit.profiles import SECONDS, profile
-    from topokit.topology import Topology, fingerprint
+    from topokit.topologies import Topology, fingerprint
 
     net = source.open()
     render.notes(net)

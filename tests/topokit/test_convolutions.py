@@ -12,7 +12,7 @@ from topokit.convolutions import as_mask, as_matrices, break_in, sources_after
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError
 from topokit.formats import load, load_masks, save_masks
 from topokit.masking import from_masks, masks
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 LENET_5 = {
     "conv1.weight": (20, 1, 5, 5),

@@ -12,7 +12,7 @@ from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.masking import fill_all, fill_slots, from_masks, masks
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
 

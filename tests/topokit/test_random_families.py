@@ -21,7 +21,7 @@ from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
 from topokit.families.small_world import SmallWorld
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 from topokit.transforms import crop
 
 examples = settings(max_examples=60, deadline=None)

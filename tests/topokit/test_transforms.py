@@ -15,7 +15,7 @@ from topokit.families.graph_challenge import GraphChallenge
 from topokit.families.radix_net import RadixNet
 from topokit.layered import BY_CHANNEL
 from topokit.recipes import from_recipe
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
 from topokit.transforms.base import Transform
 

@@ -14,7 +14,7 @@ from topokit.errors import InvalidSpecError, OutsideRecipeError, TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
 from topokit.spec import Spec
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 SPARE_EDGES = 2**20
 """A recipe's layer with more edges than these and twice the network's is not made just to name one of them."""

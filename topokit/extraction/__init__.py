@@ -16,7 +16,7 @@ from topokit.extraction.choosing import are_exact, chained, chosen, listed
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.weights import Weights, from_arrays
 from topokit.masking import from_masks
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 __all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
 

@@ -22,7 +22,7 @@ from topokit.formats._safetensors import as_tensors
 from topokit.formats._stored import Stored, stored
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 __all__ = [
     "FORMATS",

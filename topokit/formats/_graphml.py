@@ -16,7 +16,7 @@ from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.layered import Layer, Layered
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 if TYPE_CHECKING:
     import networkx

@@ -17,7 +17,7 @@ from topokit.formats._tensors import SCHEMA, header, opened, require_known_schem
 from topokit.layered import BY_CHANNEL, Layered, Promises, Recipe
 from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
-from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
+from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 

@@ -41,7 +41,7 @@ def assortativity(net: Layered) -> Assortativity:
 
     Source: Newman 2002, "Assortative mixing in networks", Physical Review Letters 89:208701.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> assortativity(Topology.from_dense([[[1, 1], [1, 0]], [[1, 1], [1, 0]]]))
     Assortativity(layers=(-0.5, -0.5), hidden=(1.0,))
     """

@@ -49,7 +49,7 @@ def effective(net: Layered) -> Effective:
     Source: Vysogorets & Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
     Sparsity", arXiv:2107.02306.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> found = effective(Topology.from_dense([[[1, 1, 0]], [[1], [0], [1]]]))
     >>> found.layer_edges, [nodes.tolist() for nodes in found.dead]
     ((1, 1), [[], [1, 2], []])

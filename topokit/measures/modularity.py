@@ -57,7 +57,7 @@ def modularity(net: Layered) -> Modularity:
     Physical Review E 70:025101 (modularity of random graphs); Filan et al. 2021, "Clusterability in Neural Networks",
     arXiv:2103.03386 (pruned networks against shuffled ones).
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> found = modularity(Topology.from_dense([[[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[1, 0], [1, 0], [0, 1]]]))
     >>> [labels.tolist() for labels in found.communities]
     [[0, 0, 1], [0, 0, 1], [0, 1]]

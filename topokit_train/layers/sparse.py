@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from topokit.csr import require_memory
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
 from topokit_train.layers.choice import Choice
@@ -32,7 +32,7 @@ class SparseModule(nn.Module):
         bias: whether to add a bias to each target. The subclass calls reset_parameters.
     """
 
-    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topology.layer_digest
+    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topologies.layer_digest
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from topokit.edges import from_edges
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear

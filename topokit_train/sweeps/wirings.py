@@ -15,7 +15,7 @@ from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.recipes import from_recipe
 from topokit.spec import integer
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit.transforms import crop
 from topokit_train.pruning.wiring import file_name
 from topokit_train.sweeps._keys import require_known

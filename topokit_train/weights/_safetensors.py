@@ -16,7 +16,7 @@ from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, slots
 from topokit_train.weights import Reader
 

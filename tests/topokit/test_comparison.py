@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import topokit as tk
-from topokit.compare import Comparison, against_twins, compared, measured
+from topokit.comparison import Comparison, against_twins, compared, measured
 from topokit.errors import InvalidSpecError
 from topokit.profiles import SCALARS, Profile, profile
 
@@ -117,7 +117,7 @@ def test_a_measure_that_one_twin_lacks_is_not_taken_again(monkeypatch):
         kept = {name: values for name, values in found.measures.items() if name != "reach" or len(asked) != 3}
         return Profile(kept, {"reach": "no memory"} if len(asked) == 3 else {})
 
-    monkeypatch.setattr("topokit.compare.profile", second_twin_lacks_reach)
+    monkeypatch.setattr("topokit.comparison.profile", second_twin_lacks_reach)
     found = against_twins(RADIX, twins=4)
     assert ["reach" in names for names in asked] == [True, True, True, False, False]
     assert found.skipped == {"reach": "no memory"}
