@@ -13,6 +13,7 @@ ROOMS = [  # each may import what stands after it
         "drawing",
         "fitting",
         "challenge",
+        "descriptions",
         "formats",
         "extraction",
         "masking",
@@ -23,13 +24,13 @@ ROOMS = [  # each may import what stands after it
         "measures",
     ),
     *("recipes", "families"),
-    *("allocation", "transforms", "spec", "topologies", "layered", "edges", "csr", "errors"),
+    *("allocation", "transforms", "spec", "options", "topologies", "layered", "layer", "edges", "csr", "errors"),
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
     *("feeding", "optimisation", "config", "weights", "models", "initialisation", "layers", "kernels"),
 ]
-BESIDE_ERRORS = {"_registry", "_workers", "executors"}
+BESIDE_ERRORS = {"_registry", "reprs", "_workers", "executors"}
 
 
 def imports(path):

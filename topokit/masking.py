@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import Shape, as_mask, as_matrices, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.layered import BY_CHANNEL, Layered
+from topokit.layered import Layered, possible_edges
 from topokit.spec import network
 from topokit.topologies import Topology
 
@@ -25,12 +25,15 @@ _UNNAMED = "its layers have these names; without them they take any slots that f
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
 
-def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:
+def masks(
+    net: Layered, names: Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
+) -> dict[str, NDArray[np.bool_]]:
     """One bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
         net: any layered graph.
-        names: a parameter's name for each edge layer, in order ("fc1.weight").
+        names: a parameter's name for each edge layer, in order ("fc1.weight"). If left out those that the topology
+            knows, and without such "layer.0", "layer.1" and so on.
         shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
             one by channel or by weight, whichever its number of sources fits.
 
@@ -46,18 +49,18 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
            [ True,  True]])}
     """
     network(net, "what is made masks of")
+    names = names or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
         raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
     if shapes is not None and len(shapes) != len(names):
         raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
-    cells = sum(a * b for a, b in pairwise(net.widths))
-    require_memory(cells + sum(prod(shape) for shape in shapes or ()), "masks")
+    require_memory(net.possible_edges + sum(prod(shape) for shape in shapes or ()), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
         edges = np.zeros(layer.shape[::-1], np.bool_)
-        edges[layer.indices, layer.sources] = True
+        edges[layer.targets, layer.sources] = True
         mask = edges if shapes is None else as_mask(edges, shapes[i], shapes[i - 1] if i else None)
         if mask is None:
             raise InvalidSpecError(
@@ -75,7 +78,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
             any number type, the layers in order.
         conv: how convolutions are read. By "channel" an edge stands for a filter of which any weight is kept,
-            and the topology has a note that says so; by "weight" it stands for one weight.
+            and the topology is `by_channel`; by "weight" it stands for one weight.
 
     Raises:
         InvalidGraphError: see `checked_masks`; or the layers are no chain.
@@ -84,8 +87,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     matrices = as_matrices(checked_masks(masks), conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
     filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
-    notes = (BY_CHANNEL,) if filters else ()
-    return Topology.from_dense((mask.T for mask in matrices.values()), notes=notes, names=[*map(str, matrices)])
+    return Topology.from_dense((mask.T for mask in matrices.values()), by_channel=filters, names=[*map(str, matrices)])
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
@@ -225,13 +227,12 @@ def _no_slot(net: Layered, i: int, slots: Mapping[str, Sequence[int]]) -> str:
     wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
-        density = net.edges / sum(map(prod, pairwise(net.widths)))
-        wanted = f"--widths {','.join(map(str, wider[0]))} --density {density:.3g}"
+        wanted = f"--widths {','.join(map(str, wider[0]))} --density {net.density:.3g}"
         advice = f"it needs {wider[0][0]} inputs" + (
-            f"; `topokit fit {wanted}` proposes such networks" if density else ""
+            f"; `topokit fit {wanted}` proposes such networks" if net.edges else ""
         )
     elif crops:
-        widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
+        widest = max(crops, key=possible_edges)
         advice = f"--crop {','.join(map(str, widest))} fits"
     elif net.by_channel:
         advice = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -105,12 +104,14 @@ force_option = click.option("--force", is_flag=True, help="Overwrite what exists
 
 
 def family_options(command: Command) -> Command:
-    """Add `--family` and every option of every family; a family's dataclass fields are its options."""
+    """Add `--family` and every option of every family."""
+    from topokit.spec import options_of
+
     helps: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for name in FAMILIES:
-        for field in dataclasses.fields(FAMILIES[name]):
-            if field.name != "seed":
-                helps.setdefault(field.name, (dict(field.metadata), []))[1].append(name)
+        for option, field in options_of(FAMILIES[name]).items():
+            if option != "seed":
+                helps.setdefault(option, (dict(field.metadata), []))[1].append(name)
     for field_name, (metadata, families) in reversed(helps.items()):
         text = f"{metadata['help']} [{', '.join(families)}]"
         flag = f"--{field_name.replace('_', '-')}"

@@ -45,8 +45,9 @@ class TopologySource:
     def take_from(cls, values: dict[str, Any], seed_flag: str) -> TopologySource:
         """Take the topology options out of a command's `values`."""
         from topokit.families import FAMILIES
+        from topokit.spec import options_of
 
-        names = {field.name for name in FAMILIES for field in dataclasses.fields(FAMILIES[name])} - {"seed"}
+        names = {key for name in FAMILIES for key in options_of(FAMILIES[name])} - {"seed"}
         taken = {name: values.pop(name) for name in names if name in values}
         known = {name: values.pop(name) for name in TRANSFORM_OPTIONS}
         seed = known.pop("topology_seed")
@@ -121,6 +122,7 @@ class TopologySource:
 
     def _family(self) -> Layered:
         from topokit.families import FAMILIES
+        from topokit.spec import options_of
 
         if self.random_equivalent and not self.family and not self.fields:
             where = "a file, --like FILE" if self.takes_file else "--like FILE"
@@ -129,7 +131,7 @@ class TopologySource:
             where = "a file, or " if self.takes_file else ""
             raise click.UsageError(f"no topology: give {where}--radices and the other options of a family")
         name = self.family or "radix-net"
-        own = {field.name: field for field in dataclasses.fields(FAMILIES[name])}
+        own = options_of(FAMILIES[name])
         options = dict(self.fields)
         for given in options:
             if given not in own:

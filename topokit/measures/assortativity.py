@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
+from topokit.reprs import short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Assortativity:
 
     layers: tuple[float | None, ...]
     hidden: tuple[float | None, ...]
+
+    __repr__ = short_repr
 
     @property
     def mean(self) -> float | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels
 from topokit.measures.density import Density, density_of
+from topokit.reprs import short_repr
 
 Flags = NDArray[np.bool_]
 
@@ -33,6 +34,8 @@ class Effective:
     dead: tuple[Labels, ...]
     no_input: tuple[Labels, ...]
     no_output: tuple[Labels, ...]
+
+    __repr__ = short_repr
 
     @property
     def edges(self) -> int:

@@ -135,7 +135,7 @@ class SparseConv2d(SparseModule):
         sources = pattern.sources
         first = sources % pixels == 0
         return Layer(
-            from_edges(sources[first] // pixels, pattern.indices[first], (self.in_channels, self.out_channels))
+            from_edges(sources[first] // pixels, pattern.targets[first], (self.in_channels, self.out_channels))
         )
 
     def __repr__(self) -> str:
@@ -150,8 +150,8 @@ class SparseConv2d(SparseModule):
 
 def by_weight(layer: Layer, pixels: int) -> Layer:
     """A layer by channel as one by weight: source c, pixel p becomes source c * pixels + p. O(edges * pixels)."""
-    sources = (layer.sources[:, None] * np.uint64(pixels) + np.arange(pixels, dtype=np.uint64)).ravel()
-    return Layer(from_edges(sources, layer.indices.repeat(pixels), (layer.shape[0] * pixels, layer.shape[1])))
+    sources = (layer.sources[:, None] * pixels + np.arange(pixels)).ravel()
+    return Layer(from_edges(sources, layer.targets.repeat(pixels), (layer.shape[0] * pixels, layer.shape[1])))
 
 
 def _order_by_channel(layer: Layer, pixels: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -111,7 +111,7 @@ class SparseModule(nn.Module):
 
     def _places(self, pattern: Layer) -> tuple[Tensor, Tensor]:
         """Where each weight stands in a dense one of shape (targets, sources), in the pattern's order."""
-        targets, sources = (torch.from_numpy(nodes.astype(np.int64)) for nodes in (pattern.indices, pattern.sources))
+        targets, sources = (torch.tensor(nodes) for nodes in (pattern.targets, pattern.sources))
         return targets.to(self.values.device), sources.to(self.values.device)
 
     @property

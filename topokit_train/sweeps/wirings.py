@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.recipes import from_recipe
-from topokit.spec import integer
+from topokit.spec import integer, options_of
 from topokit.topologies import fingerprint
 from topokit.transforms import crop
 from topokit_train.pruning.wiring import file_name
@@ -182,7 +181,7 @@ def _require_equivalent(family: Any) -> None:
 
 
 def _options(family: str) -> list[str]:
-    return [field.name for field in dataclasses.fields(FAMILIES[family])]
+    return list(options_of(FAMILIES[family]))
 
 
 def described(table: Mapping[str, Any], seed: int) -> Described:

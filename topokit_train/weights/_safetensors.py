@@ -133,7 +133,7 @@ def _filled(numbers: NDArray[Any], layer: Layer, size: int) -> NDArray[Any]:
     """The dense weights, shape (targets, sources, size), of numbers in canonical order: one edge's after another's."""
     sources, targets = layer.shape
     dense = np.zeros((targets, sources, max(size, 1)), numbers.dtype)
-    dense[layer.indices.astype(np.intp), layer.sources.astype(np.intp)] = numbers.reshape(layer.edges, max(size, 1))
+    dense[layer.targets, layer.sources] = numbers.reshape(layer.edges, max(size, 1))
     return dense
 
 
