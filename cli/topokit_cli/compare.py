@@ -81,10 +81,10 @@ def command(
 
 
 def _against(net: Layered, file: Path, twins: int, kind: str, seed: int) -> dict[str, Any]:
-    from topokit.comparison import against_twins
+    from topokit import comparison
 
     with click.progressbar(length=twins, label=f"{file.name}: {twins} twins", file=sys.stderr) as bar:
-        found: AgainstTwins = against_twins(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
+        found: AgainstTwins = comparison.compare(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
     comparisons = {label: asdict(one) for label, one in found.comparisons.items()}
     return {
         "kind": found.kind,

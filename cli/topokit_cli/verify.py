@@ -44,13 +44,13 @@ def command(
     With --workers or --scheduler the layers of a topology that is given by options are made and looked at
     elsewhere, each alone; a file's layers are here already.
     """
-    from topokit.checks import run_checks
+    from topokit.checks import verify
     from topokit.executors import opened
 
     net = source.open()
     render.notes(net)
     with opened(workers, scheduler) as executor, render.progress(len(net)) as progress, render.warnings():
-        report = run_checks(
+        report = verify(
             net, names or None, require=require or None, method=method, executor=executor, progress=progress
         )
     if as_json:

@@ -1,0 +1,9 @@
+from .config import TrainConfig as TrainConfig
+from .custom_masks import apply_masks as apply_masks
+from .layers.convolution import SparseConv2d as SparseConv2d
+from .layers.linear import SparseLinear as SparseLinear
+from .layers.linear import sparsify as sparsify
+from .layers.sparse import dense_state_dict as dense_state_dict
+from .runs.loading import load_run as load_run
+from .runs.train import train as train
+from .weights import read_weights as read_weights
