@@ -22,7 +22,7 @@ from topokit.families import RANDOM_EQUIVALENTS
 from topokit.layered import Layered
 from topokit.measures.degrees import degrees
 from topokit.measures.structure import structures
-from topokit.spec import Spec
+from topokit.spec import Spec, options_of
 
 SECTIONS = ("Args", "Raises", "Proof", "Cost of a layer", "Source")
 KINDS = {
@@ -96,8 +96,8 @@ def commands(net: Spec) -> list[str]:
     """The command lines that build a family's network; those of the network it is made from come first."""
     before: list[str] = []
     words = ["topokit", "build", "--family", net.name]
-    for field in dataclasses.fields(net):  # type: ignore[arg-type]
-        value, flag = getattr(net, field.name), flag_of(field.name)
+    for name, field in options_of(net).items():
+        value, flag = getattr(net, field.name), flag_of(name)
         if isinstance(value, Spec):
             before += commands(value)
             words += [flag, f"{value.slug}.safetensors"]
@@ -171,10 +171,10 @@ def proved(net: Spec) -> str:
 def options(family: type[Spec], args: str) -> str:
     """A family's options: the table of its flags, and what the docstring says of each field."""
     rows = []
-    for field in dataclasses.fields(family):  # type: ignore[arg-type]
+    for name, field in options_of(family).items():
         default = {dataclasses.MISSING: "required", None: "none"}.get(field.default) or comma(field.default)
         takes = KINDS.get(field.metadata["kind"]) or ", ".join(f"`{one}`" for one in field.metadata["choices"])
-        rows.append((f"`{flag_of(field.name)}`", takes, default, prose(field.metadata["help"])))
+        rows.append((f"`{flag_of(name)}`", takes, default, prose(field.metadata["help"])))
     meanings = [f"- `{name}`: {prose(text)}" for name, text in items(args)]
     flags = table(("option", "takes", "default", "meaning"), rows)
     return f"{flags}\n\nIn full, by their names in Python:\n\n" + "\n".join(meanings)

@@ -19,13 +19,25 @@ ROOMS = [  # each may import what stands after it
         "extraction",
         "masking",
         "convolutions",
-        "compare",
+        "comparison",
         "profiles",
         "checks",
         "measures",
     ),
     *("recipes", "families"),
-    *("allocation", "transforms", "spec", "topology", "layered", "edges", "csr", "fields", "errors"),
+    *(
+        "allocation",
+        "transforms",
+        "spec",
+        "options",
+        "topologies",
+        "layered",
+        "layer",
+        "edges",
+        "csr",
+        "fields",
+        "errors",
+    ),
 ]
 TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
     *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
@@ -42,7 +54,7 @@ TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on 
         "kernels",
     ),
 ]
-BESIDE_ERRORS = {"_registry", "_workers", "executors"}
+BESIDE_ERRORS = {"_registry", "reprs", "_workers", "executors"}
 
 
 def imports(path):

@@ -48,6 +48,7 @@ def option(
     default: Any = dataclasses.MISSING,
     choices: Iterable[str] = (),
     bounds: Bounds | None = None,
+    alias: str | None = None,
 ) -> Any:
     """Declare a field of a spec or of a config, once for Python, descriptions, grids and the command line.
 
@@ -58,8 +59,16 @@ def option(
         default: as for `dataclasses.field`.
         choices: the values of a "choice".
         bounds: of an "int" or a "number".
+        alias: the name in the constructor, descriptions, flags and recipes, if the field has another one because
+            `Layered` has an attribute of that name: `_density: ... = option(..., alias="density")`.
     """
-    metadata = {"help": help, "kind": kind, "choices": tuple(choices), "bounds": bounds or Bounds()}
+    metadata = {
+        "help": help,
+        "kind": kind,
+        "choices": tuple(choices),
+        "bounds": bounds or Bounds(),
+        "alias": alias,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -1,137 +1,39 @@
-"""Layer, the edges between two node layers, and Layered, what everything in topokit reads.
-
-Rows are sources, an entry is an edge, an absent entry is zero paths.
-"""
+"""Layered, what everything in topokit reads: a graph of node layers, one edge layer at a time."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from topokit.csr import Storage
-from topokit.edges import validate
-from topokit.errors import InvalidGraphError
+from topokit.csr import require_memory
+from topokit.layer import Layer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+
+__all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "possible_edges"]
 
 Recipe = Mapping[str, Any]
 
 BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
-"""The note of a topology whose edges are not all weights."""
+"""What to tell the user of a topology that is `by_channel`."""
+
+_ROWS = 10  # layers in a notebook's table
 
 
-class Layer:
-    """The edges between two neighbouring node layers: a biadjacency matrix, shape (sources, targets).
-
-    The arrays are read-only. `matrix` lies over the same memory: read it, never assign into it.
-    """
-
-    __slots__ = ("_incoming", "_storage")
-
-    def __init__(self, storage: Storage):
-        self._storage = storage
-        self._incoming: NDArray[np.int64] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(sources, targets)."""
-        return self._storage.shape
-
-    @property
-    def edges(self) -> int:
-        """Number of edges."""
-        return self._storage.indices.size
-
-    @property
-    def indptr(self) -> NDArray[np.uint64]:
-        """Shape (sources + 1,): the edges of source u are number indptr[u] to indptr[u + 1] - 1."""
-        return self._storage.indptr
-
-    @property
-    def indices(self) -> NDArray[np.uint64]:
-        """Shape (edges,): each edge's target; sorted by source, then by target."""
-        return self._storage.indices
-
-    @property
-    def sources(self) -> NDArray[np.uint64]:
-        """Shape (edges,): each edge's source, made anew at each call. O(edges)."""
-        return np.repeat(np.arange(self.shape[0], dtype=np.uint64), np.diff(self.indptr).astype(np.intp))
-
-    @property
-    def out_degrees(self) -> NDArray[np.int64]:
-        """Number of edges that leave each source, shape (sources,). O(sources)."""
-        return np.diff(self.indptr).view(np.int64)
-
-    @property
-    def in_degrees(self) -> NDArray[np.int64]:
-        """Number of edges that enter each target, shape (targets,), read-only. O(edges) at the first call."""
-        if self._incoming is None:
-            counts = _counts(self.indptr, self.indices, self.shape[1])
-            counts.flags.writeable = False  # they are kept, and the checks count on them
-            self._incoming = counts
-        return self._incoming
-
-    def fault(self, name: str) -> str | None:
-        """What keeps it from being a simple bipartite graph in canonical order; None where nothing does. O(edges).
-
-        Args:
-            name: what to call it in the message.
-        """
-        try:
-            validate(self.indptr, self.indices, self.shape, name)
-        except InvalidGraphError as error:
-            return str(error)
-        return None
-
-    @property
-    def matrix(self) -> Any:
-        """The graphblas.Matrix of this layer: BOOL, iso-valued True, no copy; made at first use, O(1)."""
-        return self._storage.matrix()
-
-    def to_scipy(self, dtype: Any = np.bool_) -> Any:
-        """A scipy.sparse.csr_array of ones, shape (sources, targets). O(edges)."""
-        from scipy.sparse import csr_array
-
-        index = np.int32 if max(self.edges, *self.shape) < 2**31 else np.int64
-        data = np.ones(self.edges, dtype)
-        return csr_array((data, self.indices.astype(index), self.indptr.astype(index)), shape=self.shape)
-
-    def to_dense(self) -> NDArray[np.bool_]:
-        """A bool array, shape (sources, targets). O(sources * targets)."""
-        dense = np.zeros(self.shape, np.bool_)
-        dense[self.sources, self.indices] = True
-        return dense
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Layer, (self._storage,)
-
-    def __repr__(self) -> str:
-        return f"<Layer {self.shape[0]} to {self.shape[1]}, {self.edges:,} edges>"
-
-
-def _counts(indptr: NDArray[np.uint64], indices: NDArray[np.uint64], targets: int) -> NDArray[np.int64]:
-    """How often each target stands in `indices`: one sparse product, in half the time of numpy.bincount.
-
-    A node's targets often lie a power of two apart, where their counters would share a line of the cache
-    and push each other out; so every 1,024 counters there is a gap of one line.
-    """
-    from scipy.sparse import csr_array
-
-    index = np.int32 if max(indices.size, 2 * targets) < 2**31 else np.int64
-    place: NDArray[Any] = np.arange(targets, dtype=index)
-    column: NDArray[Any] = indices.astype(index)
-    for numbers in (place, column):
-        numbers += numbers >> 10 << 4
-    shape = (indptr.size - 1, int(place[-1]) + 1)
-    matrix = csr_array((np.ones(indices.size, np.uint32), column, indptr.astype(index)), shape=shape)
-    return (matrix.T @ np.ones(shape[0], np.uint32))[place].astype(np.int64)  # type: ignore[no-any-return]
+def possible_edges(widths: Sequence[int]) -> int:
+    """Number of possible edges between neighbouring node layers of these widths."""
+    return sum(a * b for a, b in pairwise(widths))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,11 +111,11 @@ class Layered(ABC):
     @property
     def by_channel(self) -> bool:
         """Whether it is of convolutions read by channel, so that an edge stands for a whole filter."""
-        return BY_CHANNEL in self.notes
+        return False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parameter that each edge layer is the wiring of, where that is known; else ()."""
+        """The parameter whose edges each edge layer is, if that is known; else ()."""
         return ()
 
     def same_layer(self, i: int) -> int:
@@ -224,10 +126,86 @@ class Layered(ABC):
         """Number of edge layers."""
         return len(self.widths) - 1
 
+    def __iter__(self) -> Iterator[Layer]:
+        """Yield the edge layers, each of which stays valid; `stream` is for networks larger than memory."""
+        return map(self.layer, range(len(self)))
+
+    @overload
+    def __getitem__(self, i: int) -> Layer: ...
+    @overload
+    def __getitem__(self, i: slice) -> tuple[Layer, ...]: ...
+    def __getitem__(self, i: int | slice) -> Layer | tuple[Layer, ...]:
+        """Return edge layer i, from the end if negative, or the layers of a slice; they stay valid."""
+        which = range(len(self))[i]
+        return self.layer(which) if isinstance(which, int) else tuple(map(self.layer, which))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All edge layers; those known to be equal are one object. Cost: 8 bytes an edge and 8 bytes a node.
+
+        Raises:
+            TooLargeError: not enough free memory.
+        """
+        first = [self.same_layer(i) for i in range(len(self))]
+        edges, widths = self.layer_edges, self.widths
+        require_memory(sum(8 * (edges[i] + widths[i] + 1) for i in set(first)), "this network")
+        made = {i: self.layer(i) for i in sorted(set(first))}
+        return tuple(made[i] for i in first)
+
+    def edge_index(self, i: int) -> NDArray[np.int64]:
+        """Return the sources and targets of edge layer i, shape (2, edges), as PyTorch Geometric has them. O(edges)."""
+        layer = self[index(i)]
+        return np.stack([layer.sources, layer.targets])
+
     @property
     def edges(self) -> int:
         """Number of edges."""
         return sum(self.layer_edges)
+
+    @property
+    def possible_edges(self) -> int:
+        """Number of possible edges: those of complete layers."""
+        return possible_edges(self.widths)
+
+    @property
+    def density(self) -> float:
+        """Edges over possible edges. `topokit.density` has it exactly, and of each layer."""
+        return self.edges / self.possible_edges
+
+    def masks(self, names: Sequence[str] | None = None) -> dict[str, NDArray[np.bool_]]:
+        """Return a bool array (out, in) for each edge layer; see `topokit.masks`."""
+        import topokit
+
+        return topokit.masks(self, names)
+
+    def save(self, path: str | Path, *, to: str | None = None, force: bool = False) -> str:
+        """Write the network to a file and return its fingerprint; see `topokit.save`."""
+        import topokit
+
+        return topokit.save(self, path, to=to, force=force)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same widths, reading of convolutions (`by_channel`) and edges.
+
+        Names and notes do not count. Equal recipes are equal at once: a file's recipe is trusted here, and
+        checked by `topokit.verify`. Else the cost is O(edges), one layer of each in memory.
+        """
+        if self is other:
+            return True
+        if not isinstance(other, Layered):
+            return NotImplemented
+        if (self.widths, self.by_channel) != (other.widths, other.by_channel):
+            return False
+        if self.recipe is not None and self.recipe == other.recipe:
+            return True
+        return self.layer_edges == other.layer_edges and all(
+            one is two or (np.array_equal(one.indptr, two.indptr) and np.array_equal(one.indices, two.indices))
+            for one, two in zip(self.stream(), other.stream(), strict=True)
+        )
+
+    def __hash__(self) -> int:
+        """Hash the widths and `layer_edges`. Cost: that of `layer_edges`."""
+        return hash((self.widths, self.layer_edges))
 
     def summary(self) -> str:
         """One line: widths, edges and density."""
@@ -237,5 +215,16 @@ class Layered(ABC):
             if len(widths) <= 8
             else f"{widths[0]}-...-{widths[-1]} ({len(widths)} node layers)"
         )
-        cells = sum(a * b for a, b in pairwise(widths))
-        return f"{shown}, {self.edges:,} edges, density {self.edges / cells:.4g}"
+        return f"{shown}, {self.edges:,} edges, density {self.density:.4g}"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first layers, for notebooks. Cost: that of `layer_edges`."""
+        rows = "".join(
+            f"<tr><td>{i}</td><td>{a:,}</td><td>{b:,}</td><td>{edges:,}</td><td>{edges / (a * b):.4g}</td></tr>"
+            for i, ((a, b), edges) in enumerate(zip(pairwise(self.widths), self.layer_edges, strict=True))
+            if i < _ROWS
+        )
+        more = f"<p>and {len(self) - _ROWS} more layers</p>" if len(self) > _ROWS else ""
+        heads = "".join(f"<th>{head}</th>" for head in ("layer", "sources", "targets", "edges", "density"))
+        title = escape(f"{type(self).__name__}: {self.summary()}")
+        return f"<p>{title}</p><table><tr>{heads}</tr>{rows}</table>{more}"

@@ -7,7 +7,6 @@ A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, target
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from math import prod
 from reprlib import repr as shortened
 
@@ -17,19 +16,22 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import Shape, as_mask, as_matrices, readings, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.layered import BY_CHANNEL, Layered
+from topokit.layered import Layered
 from topokit.spec import network
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
 
-def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = None) -> dict[str, NDArray[np.bool_]]:
+def masks(
+    net: Layered, names: Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
+) -> dict[str, NDArray[np.bool_]]:
     """One bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
         net: any layered graph.
-        names: a parameter's name for each edge layer, in order ("fc1.weight").
+        names: a parameter's name for each edge layer, in order ("fc1.weight"). If left out those that the topology
+            knows, and without such "layer.0", "layer.1" and so on.
         shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
             one by channel or by weight, whichever its number of sources fits.
 
@@ -45,18 +47,18 @@ def masks(net: Layered, names: Sequence[str], shapes: Sequence[Shape] | None = N
            [ True,  True]])}
     """
     network(net, "what is made masks of")
+    names = names or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):
         raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
     if shapes is not None and len(shapes) != len(names):
         raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
-    cells = sum(a * b for a, b in pairwise(net.widths))
-    require_memory(cells + sum(prod(shape) for shape in shapes or ()), "masks")
+    require_memory(net.possible_edges + sum(prod(shape) for shape in shapes or ()), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
         edges = np.zeros(layer.shape[::-1], np.bool_)
-        edges[layer.indices, layer.sources] = True
+        edges[layer.targets, layer.sources] = True
         if shapes is not None and layer.shape not in readings(shapes[i], before=shapes[i - 1] if i else None):
             raise InvalidSpecError(
                 f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape {shown(shapes[i])}: "
@@ -73,7 +75,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
             any number type, the layers in order.
         conv: how convolutions are read. By "channel" an edge stands for a filter of which any weight is kept,
-            and the topology has a note that says so; by "weight" it stands for one weight.
+            and the topology is `by_channel`; by "weight" it stands for one weight.
 
     Raises:
         InvalidGraphError: see `checked_masks`; or the layers are no chain.
@@ -82,8 +84,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     matrices = as_matrices(checked_masks(masks), conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
     filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
-    notes = (BY_CHANNEL,) if filters else ()
-    return Topology.from_dense((mask.T for mask in matrices.values()), notes=notes, names=[*map(str, matrices)])
+    return Topology.from_dense((mask.T for mask in matrices.values()), by_channel=filters, names=[*map(str, matrices)])
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:

@@ -25,7 +25,7 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.masking import as_bools
 from topokit.spec import network
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 Wanted: TypeAlias = "Layered | str | Description | Layer | ArrayLike"
 """What a weight, or each weight that a pattern matches, is given: a topology, a description, a layer or a mask."""
@@ -224,9 +224,9 @@ def _spread(layer: Layer, weight: Weight) -> Layer:
 
 def by_feature(layer: Layer, features: int) -> Layer:
     """A layer in which every source becomes several neighbouring ones with the same targets. O(edges * features)."""
-    sources = (layer.sources[:, None] * np.uint64(features) + np.arange(features, dtype=np.uint64)).ravel()
+    sources = (layer.sources[:, None] * features + np.arange(features)).ravel()
     shape = (layer.shape[0] * features, layer.shape[1])
-    return Layer(from_edges(sources, layer.indices.repeat(features), shape))
+    return Layer(from_edges(sources, layer.targets.repeat(features), shape))
 
 
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families import FAMILIES
-from topokit.spec import Spec
+from topokit.spec import Spec, options_of
 from topokit.transforms import TRANSFORMS
 
 OUTSIDE = "extraction"
@@ -48,18 +48,18 @@ def _spec(recipe: object) -> Spec:
     kinds = [kind for kind in registry if kind in recipe]
     if len(kinds) != 1 or set(recipe) != {kinds[0], "options"}:
         raise InvalidSpecError('a recipe holds "family" or "transform", and "options", and nothing else')
-    name, options = recipe[kinds[0]], recipe["options"]
-    if not isinstance(name, str) or not isinstance(options, Mapping):
+    name, given = recipe[kinds[0]], recipe["options"]
+    if not isinstance(name, str) or not isinstance(given, Mapping):
         raise InvalidSpecError(f"in a recipe the {kinds[0]} must be a name, and the options a JSON object")
     make = registry[kinds[0]][name]
-    fields = {field.name: field for field in dataclasses.fields(make)}
-    unknown = [key for key in options if key not in fields]
+    fields = options_of(make)
+    unknown = [key for key in given if key not in fields]
     if unknown:
         raise InvalidSpecError(f"the recipe gives {name} an option {shortened(unknown[0])}; it has {', '.join(fields)}")
-    missing = [key for key, field in fields.items() if key not in options and field.default is dataclasses.MISSING]
+    missing = [key for key, field in fields.items() if key not in given and field.default is dataclasses.MISSING]
     if missing:
         raise InvalidSpecError(f"the recipe gives {name} no {missing[0]}")
-    spec: Spec = make(**{key: _value(fields[key].metadata["kind"], value) for key, value in options.items()})
+    spec: Spec = make(**{key: _value(fields[key].metadata["kind"], value) for key, value in given.items()})
     return spec
 
 

@@ -6,7 +6,6 @@ flags and its recipe.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -17,17 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array, require_memory
+from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.fields import integer as integer
 from topokit.fields import integers as integers
 from topokit.fields import numbers as numbers
 from topokit.fields import option as option
 from topokit.layered import Layer, Layered, Recipe
-from topokit.topology import Topology
+from topokit.options import Options
+from topokit.options import options_of as options_of
+from topokit.topologies import Topology
 
 
-class Spec(Layered):
+class Spec(Options):
     """A `Layered` that is computed from its dataclass fields.
 
     A subclass is a frozen dataclass. It sets `kind` ("family" or "transform") and `name`, gives `widths`
@@ -77,22 +78,23 @@ class Spec(Layered):
         Raises:
             TooLargeError: not enough free memory.
         """
-        distinct = [i for i in range(len(self)) if self.same_layer(i) == i]
-        edges = self.layer_edges
-        require_memory(sum(8 * (edges[i] + self.widths[i] + 1) for i in distinct), "this network")
-        made = {i: self.layer(i) for i in distinct}
-        layers = [made[self.same_layer(i)] for i in range(len(self))]
-        return Topology(layers, recipe=self.recipe, promises=self.promises, notes=self.notes)
+        return Topology(
+            self.layers,
+            recipe=self.recipe,
+            promises=self.promises,
+            notes=self.notes,
+            by_channel=self.by_channel,
+        )
 
     @property
     def recipe(self) -> Recipe | None:
         """The fields as JSON-able values; None where a network it is made from has no recipe itself."""
-        options: dict[str, Any] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = options[field.name] = _as_json(getattr(self, field.name))
+        given: dict[str, Any] = {}
+        for name, field in options_of(self).items():
+            value = given[name] = _as_json(getattr(self, field.name))
             if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
                 return None
-        return {self.kind: self.name, "options": options}
+        return {self.kind: self.name, "options": given}
 
 
 def network(value: object, what: str) -> Layered:
@@ -124,6 +126,15 @@ def require_widths(widths: Sequence[int]) -> None:
     for i, width in enumerate(widths):
         if width >= MAX_WIDTH:
             raise InvalidSpecError(f"node layer {i} would have more than 2^32 - 1 nodes: use smaller numbers")
+
+
+def from_numbers_alone(net: Layered) -> bool:
+    """Whether a recipe is all it takes: no layer of it is held in memory, where it might differ from its recipe."""
+    if not isinstance(net, Spec) or net.recipe is None:
+        return False
+    values = (getattr(net, field.name) for field in options_of(net).values())
+    parts = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
+    return all(from_numbers_alone(part) for part in parts if isinstance(part, Layered))
 
 
 def slug_of(net: Layered) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from topokit.reprs import short_repr
 from topokit_train.intervals import mean_and_ci95 as interval
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
@@ -50,6 +51,8 @@ class Result:
     dead_classes: list[int]
     dead_units: dict[str, int]
     effective_sparsity: dict[str, float] | None
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values: what result.json holds."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.effective import effective
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit_train.initialisation import weights_of
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states
@@ -96,7 +96,7 @@ def _part(name: str, module: nn.Module) -> _Part:
         stack = isinstance(module, StackedSparse)
         layer = module.one_layer() if isinstance(module, StackedSparse) else module.topology_layer()
         each = 1 if stack else module.dense_weights // prod(layer.shape)  # weights of an edge: a filter has many
-        sources, targets = (nodes.astype(np.int64).repeat(each) for nodes in (layer.sources, layer.indices))
+        sources, targets = (nodes.repeat(each) for nodes in (layer.sources, layer.targets))
         return _Part(name, sources, targets, layer.shape, each * prod(layer.shape))
     weight = module.weight
     assert isinstance(weight, Tensor)

@@ -14,7 +14,7 @@ from topokit_cli import render
 from topokit_cli.options import TOPOLOGY, OnceEach, json_option, was_given
 
 if TYPE_CHECKING:
-    from topokit.compare import AgainstTwins
+    from topokit.comparison import AgainstTwins
     from topokit.descriptions import Description
     from topokit.layered import Layered
 
@@ -55,7 +55,7 @@ def command(
     called structure if, among twins, one so far off would be expected with a probability of at most .05,
     after Holm's correction for the number of measures. docs/measures.md says more.
     """  # noqa: D301 (click wants the control character)
-    from topokit.compare import measured
+    from topokit.comparison import measured
 
     wanted = twins or (TWINS if len(files) == 1 else 0)
     for name, flag in (("kind", "--kind"), ("seed", "--topology-seed")):
@@ -81,10 +81,10 @@ def command(
 
 
 def _against(net: Layered, name: str, twins: int, kind: str, seed: int) -> dict[str, Any]:
-    from topokit.compare import against_twins
+    from topokit import comparison
 
     with click.progressbar(length=twins, label=f"{name}: {twins} twins", file=sys.stderr) as bar:
-        found: AgainstTwins = against_twins(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
+        found: AgainstTwins = comparison.compare(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
     comparisons = {label: asdict(one) for label, one in found.comparisons.items()}
     return {
         "kind": found.kind,

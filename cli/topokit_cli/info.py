@@ -35,7 +35,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     docs/measures.md says what each means.
     """
     from topokit.profiles import SECONDS, profile
-    from topokit.topology import Topology, fingerprint
+    from topokit.topologies import Topology, fingerprint
 
     net = source.open()
     render.notes(net)

@@ -32,7 +32,10 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
 
 def notes(net: Layered | Extraction, file: str | None = None) -> None:
     """Tell the user, on stderr, what the topology's maker wants said; and of which file, if there are several."""
-    for note in net.notes:
+    from topokit.layered import BY_CHANNEL, Layered
+
+    by_channel = (BY_CHANNEL,) if isinstance(net, Layered) and net.by_channel else ()
+    for note in (*net.notes, *by_channel):
         click.echo(f"note: {f'{file}: ' if file else ''}{note}", err=True)
 
 

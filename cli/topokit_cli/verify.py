@@ -48,13 +48,13 @@ def command(
     With --workers or --scheduler the layers of a described topology are made and checked elsewhere, each alone; those
     of a file are read here.
     """
-    from topokit.checks import run_checks
+    from topokit.checks import verify
     from topokit.executors import opened
 
     net = source.open()
     render.notes(net)
     with opened(workers, scheduler) as executor, render.progress(len(net)) as progress, render.warnings():
-        report = run_checks(
+        report = verify(
             net, names or None, require=require or None, method=method, executor=executor, progress=progress
         )
     if as_json:

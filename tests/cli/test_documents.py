@@ -103,6 +103,11 @@ def test_the_tutorial_on_sweeps(topokit):
     assert [run.name for run in names["runs"]] == [row["run"] for row in names["rows"]]
 
 
+def test_the_page_on_python(topokit):
+    blocks, _ = run("docs/python.md", topokit)
+    assert blocks >= 2
+
+
 @pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(document):
     path = ROOT / document if document == "README.md" else ROOT / "docs" / document

@@ -12,7 +12,7 @@ from topokit.convolutions import as_matrices, break_in, readings, sources_after
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError
 from topokit.formats import load, load_masks, save_masks
 from topokit.masking import from_masks, masks
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 LENET_5 = {
     "conv1.weight": (20, 1, 5, 5),
@@ -31,7 +31,7 @@ def test_a_lenet_5_chains_by_channel_and_an_edge_is_any_weight():
     made = drawn(LENET_5)
     net = from_masks(made)
     assert net.widths == (1, 20, 50, 384, 10)
-    assert "read by channel" in net.notes[0]
+    assert net.by_channel
     conv2, fc1 = (net.layer(i).to_dense() for i in (1, 2))
     for source, target in [(0, 0), (3, 7), (19, 49)]:
         assert conv2[source, target] == any(made["conv2.weight"][target, source].ravel())
@@ -48,7 +48,7 @@ def test_by_weight_the_sources_have_the_order_of_unfold():
     made = drawn({"conv": (3, 2, 3, 3)}, 0.4)
     net = from_masks(made, "weight")
     assert net.widths == (18, 3)
-    assert not net.notes
+    assert not net.by_channel
     image = torch.randn(1, 2, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weight = torch.from_numpy(made["conv"]).double()
     edges = torch.from_numpy(net.layer(0).to_dense()).double()

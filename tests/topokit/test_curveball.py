@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from topokit.families._curveball import ROUNDS, _trade, is_only_graph
 from topokit.families.regular import Regular
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def graphs(out_degrees, in_degrees):

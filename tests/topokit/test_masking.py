@@ -12,7 +12,7 @@ from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.masking import from_masks, masks
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 
 def complete(*widths):

@@ -12,7 +12,7 @@ from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.masking import from_masks
 from topokit.placement import Place, Weight, fill, place
 from topokit.placement import named as named_nets
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
 SQUARE = Topology.from_dense([np.eye(6)])

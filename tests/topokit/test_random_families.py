@@ -1,5 +1,6 @@
 """Random families: the law of what they draw, degrees kept, seeds, and numbers that make no sense."""
 
+import json
 import tracemalloc
 from collections import Counter
 from fractions import Fraction
@@ -21,7 +22,7 @@ from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
 from topokit.families.small_world import SmallWorld
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 from topokit.transforms import crop
 
 examples = settings(max_examples=60, deadline=None)
@@ -119,13 +120,13 @@ def test_bernoulli_edges_are_spread_as_independent_draws_are():
 
 def test_bernoulli_takes_the_exact_density_of_every_layer():
     twin = Bernoulli.twin_of(LENET, 0)
-    assert twin.density == (Fraction(1, 10), Fraction(1, 10))
+    assert twin.densities == (Fraction(1, 10), Fraction(1, 10))
     mixed = Bernoulli(widths=(3, 2, 2, 5), density=(0, Fraction(1, 7), 1.0), seed=0)
-    assert mixed.density == (0, Fraction(1, 7), 1)
+    assert mixed.densities == (0, Fraction(1, 7), 1)
     assert mixed.layer_edges[0] == 0
     assert mixed.layer_edges[2] == 10
-    assert Bernoulli(widths=(2, 2, 2), density=".1", seed=0).density == (Fraction(1, 10),) * 2
-    assert Bernoulli(widths=(2, 2), density=np.float32(0.1), seed=np.int64(0)).density == (Fraction(1, 10),)
+    assert Bernoulli(widths=(2, 2, 2), density=".1", seed=0).densities == (Fraction(1, 10),) * 2
+    assert Bernoulli(widths=(2, 2), density=np.float32(0.1), seed=np.int64(0)).densities == (Fraction(1, 10),)
     assert twin.promises.names == {"soundness"}
 
 
@@ -168,7 +169,7 @@ def test_twins_have_the_edges_of_the_network(net, seed):
     assert fixed.layer_edges == net.layer_edges
     bernoulli = Bernoulli.twin_of(net, seed)
     cells = map(prod, pairwise(net.widths))
-    assert tuple(p * n for p, n in zip(bernoulli.density, cells, strict=True)) == net.layer_edges
+    assert tuple(p * n for p, n in zip(bernoulli.densities, cells, strict=True)) == net.layer_edges
 
 
 # Bad and huge numbers
@@ -219,7 +220,8 @@ def test_names_of_files_tell_the_layers_numbers_apart():
             FixedFanIn(widths=widths, density=shares, seed=0),
             SmallWorld(widths=widths, fan_in=20, rewire=shares, seed=1),
         ]
-    assert len({net.slug for net in made}) == len(set(made)) == len(made) - 5
+    recipes = {json.dumps(net.recipe) for net in made}
+    assert len({net.slug for net in made}) == len(recipes) == len(made) - 5
     assert made[0].slug == "fixed-fan-in-40.40.40-of-30.20-seed-0"
     assert made[4].slug == "fixed-fan-in-40.40.40-of-20-seed-0"
 

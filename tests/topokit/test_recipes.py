@@ -13,7 +13,7 @@ from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
 from topokit.recipes import from_recipe
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit.transforms import concatenate, crop, kron, permute, reverse
 
 RADIX = RadixNet(radices=[(2, 3), (3,)], kron=(1, 2, 2, 1), direction=-1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from topokit.edges import validate
 from topokit.families.radix_net import RadixNet
 from topokit.families.regular import Regular
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit.transforms import crop, permute
 
 examples = settings(max_examples=60, deadline=None)

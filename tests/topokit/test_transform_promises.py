@@ -9,7 +9,7 @@ import pytest
 from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit.transforms import concatenate, crop, kron, permute, reverse
 
 LENET = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))

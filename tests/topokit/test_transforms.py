@@ -13,9 +13,8 @@ from topokit.edges import validate
 from topokit.errors import InvalidSpecError
 from topokit.families.graph_challenge import GraphChallenge
 from topokit.families.radix_net import RadixNet
-from topokit.layered import BY_CHANNEL
 from topokit.recipes import from_recipe
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
 from topokit.transforms.base import Transform
 
@@ -225,7 +224,8 @@ def test_nested_transforms_are_rebuilt_from_their_recipe():
 
 
 def test_what_is_said_of_a_network_is_said_of_what_is_made_of_it():
-    net = Topology.from_dense([np.ones((3, 4)), np.ones((4, 3))], notes=["layer 0 is odd", BY_CHANNEL])
+    notes = ["layer 0 is odd", "it is old"]
+    net = Topology.from_dense([np.ones((3, 4)), np.ones((4, 3))], notes=notes, by_channel=True)
     for made in (
         crop(net, (2, 4, 2)),
         permute(net, seed=0),
@@ -233,13 +233,16 @@ def test_what_is_said_of_a_network_is_said_of_what_is_made_of_it():
         permute(crop(net, (2, 3, 1)), seed=0),
     ):
         assert made.notes == made.build().notes == net.notes
-    assert reverse(net).notes == ("before it was reversed: layer 0 is odd", BY_CHANNEL)
+        assert made.by_channel
+        assert made.build().by_channel
+    assert reverse(net).notes == ("before it was reversed: layer 0 is odd", "it is old")
     assert concatenate(net, net).notes == (
         "of network 0: layer 0 is odd",
-        BY_CHANNEL,
+        "it is old",
         "of network 1: layer 0 is odd",
     )
     assert concatenate(Topology.from_dense([np.ones((2, 3))]), net).by_channel
+    assert not concatenate(Topology.from_dense([np.ones((2, 3))]), RadixNet(radices=[(3,)])).by_channel
     predicted = GraphChallenge(neurons=4096, layers=1)
     assert predicted.notes
     assert permute(predicted, seed=0).notes == reverse(predicted).notes == predicted.notes

@@ -18,7 +18,7 @@ from topokit.checks.result import CheckResult, Verdict
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.layered import Layered
 
-__all__ = ["CHECKS", "METHODS", "CheckResult", "Report", "Verdict", "run_checks"]
+__all__ = ["CHECKS", "METHODS", "CheckResult", "Report", "Verdict", "run_checks", "verify"]
 
 CHECKS = Registry(
     "check",
@@ -34,7 +34,7 @@ CHECKS = Registry(
 METHODS = ("auto", "exact", "probe")
 
 
-def run_checks(
+def verify(
     net: Layered,
     names: Iterable[str] | None = None,
     *,
@@ -67,7 +67,7 @@ def run_checks(
         RuntimeWarning: the executor lost workers; what they had not done is done here.
 
     >>> from topokit.families.radix_net import RadixNet
-    >>> run_checks(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).verdict.value
+    >>> verify(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).verdict.value
     'holds'
     """
     if method not in METHODS:
@@ -96,3 +96,6 @@ def _run(net: Layered, name: str, method: str) -> CheckResult:
     except TooLargeError as error:
         return CheckResult(check=name, verdict=Verdict.UNDECIDED, reason=str(error))
     return result
+
+
+run_checks = verify  # its name in 0.1.0

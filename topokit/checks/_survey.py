@@ -7,7 +7,6 @@ and surveyed alone, other processes and machines can do it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from topokit.csr import Buffers, Storage
 from topokit.errors import TopokitError
 from topokit.layered import Layer, Layered, Promises, Recipe
 from topokit.recipes import from_recipe
-from topokit.spec import Spec
+from topokit.spec import Spec, from_numbers_alone
 
 EDGES_AT_A_TIME = 2**26
 """About how many edges a worker surveys before it reports: so many that asking costs nothing beside it."""
@@ -151,18 +150,9 @@ def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None
     """
     if not isinstance(net, Spec):
         return net
-    if executor is None or not _from_numbers_alone(net):
+    if executor is None or not from_numbers_alone(net):
         return Surveyed(net, None, watch)
     return Surveyed(net, _survey_all(net, executor, watch), watch)
-
-
-def _from_numbers_alone(net: Layered) -> bool:
-    """Whether a recipe is all it takes: no layer of it is held in memory, where it might differ from its recipe."""
-    if not isinstance(net, Spec) or net.recipe is None:
-        return False
-    values = (getattr(net, field.name) for field in dataclasses.fields(net))  # type: ignore[arg-type]  # all specs are
-    parts = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
-    return all(_from_numbers_alone(part) for part in parts if isinstance(part, Layered))
 
 
 def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Survey]:

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, NoReturn
 
 from topokit.checks.result import CheckResult, Verdict, no_truth
+from topokit.reprs import short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
 
@@ -26,6 +27,8 @@ class Report:
     results: tuple[CheckResult, ...]
     required: frozenset[str]
     seconds: Mapping[str, float]
+
+    __repr__ = short_repr
 
     @property
     def verdict(self) -> Verdict:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
 
+from topokit.reprs import short_repr
+
 
 class Verdict(StrEnum):
     """Proved, disproved, or neither."""
@@ -37,6 +39,8 @@ class CheckResult:
     witness: Mapping[str, Any] | None = None
     method: str = "exact"
     error_bound: float = 0.0
+
+    __repr__ = short_repr
 
     def __bool__(self) -> NoReturn:
         raise TypeError(no_truth("a check's result"))

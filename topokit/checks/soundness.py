@@ -14,7 +14,7 @@ from topokit.errors import InvalidSpecError, OutsideRecipeError, TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
 from topokit.spec import Spec
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 SPARE_EDGES = 2**20
 """A recipe's layer with more edges than these and twice the network's is not made just to name one of them."""
@@ -116,8 +116,7 @@ def _difference(i: int, layer: Layer, described: Layer) -> dict[str, Any] | None
     """The first edge, in canonical order, that is in one of two layers of the same shape and not in the other."""
     if np.array_equal(layer.indptr, described.indptr) and np.array_equal(layer.indices, described.indices):
         return None
-    width = np.uint64(layer.shape[1])
-    one, two = (a.sources * width + a.indices for a in (layer, described))
+    one, two = (a.sources * layer.shape[1] + a.targets for a in (layer, described))
     common = min(one.size, two.size)
     apart = np.flatnonzero(one[:common] != two[:common])
     first = int(apart[0]) if apart.size else common

@@ -16,7 +16,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load, load_all
 from topokit.layered import Layered
-from topokit.spec import integer, option
+from topokit.spec import integer, option, options_of
 from topokit.transforms import TRANSFORMS, crop
 
 DENSE = "dense"
@@ -218,7 +218,7 @@ def fields_of(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
         InvalidSpecError: no such family or transform.
     """
     registry = {"family": FAMILIES, "transform": TRANSFORMS}.get(kind)
-    return {one.name: one for one in dataclasses.fields(registry[name])} if registry else {}
+    return options_of(registry[name]) if registry else {}
 
 
 def _each(value: Any, change: Callable[[Description], Any]) -> Any:

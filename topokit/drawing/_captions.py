@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 from topokit.layered import Layered, Recipe
@@ -80,8 +79,7 @@ def caption(net: Layered) -> str:
     shown = "-".join(map(str, widths))
     if len(widths) > 8:
         shown = f"{widths[0]}-…-{widths[-1]} in {len(widths)} node layers"
-    cells = sum(a * b for a, b in pairwise(widths))
-    return f"{shown}: {counted(net.edges, 'edge')}, {percent(net.edges, cells)} of the possible ones"
+    return f"{shown}: {counted(net.edges, 'edge')}, {percent(net.edges, net.possible_edges)} of the possible ones"
 
 
 def counted(number: int, noun: str) -> str:

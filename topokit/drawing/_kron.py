@@ -15,7 +15,7 @@ from topokit.drawing._radix import radix_net_of
 from topokit.drawing._style import STRONG
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Layered
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 _MAX_LAYERS = 6
 _SIDES = (1.4, 2.0, 2.5)  # inches of their panels

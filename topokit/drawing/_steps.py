@@ -84,7 +84,7 @@ def _draw_column(area: Area, base: RadixNet, i: int, high: float) -> None:
 
 def shift_of(base: RadixNet, i: int, layer: Layer) -> NDArray[np.int64]:
     """Shape (edges,): the k of each edge of base layer i, found from its two ends."""
-    difference = (layer.indices.astype(np.int64) - layer.sources.astype(np.int64)) * base.direction
+    difference = (layer.targets - layer.sources) * base.direction
     return difference % base.nodes // base.places[i][1]
 
 

@@ -16,7 +16,8 @@ from topokit.extraction.choosing import are_exact, chained, chosen, listed
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.weights import Weights, from_arrays
 from topokit.masking import from_masks
-from topokit.topology import Topology
+from topokit.reprs import short_repr
+from topokit.topologies import Topology
 
 __all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
 
@@ -38,6 +39,8 @@ class Extraction:
     record: Mapping[str, Any]
     fixed: bool
     notes: tuple[str, ...]
+
+    __repr__ = short_repr
 
     def layers(self) -> list[dict[str, Any]]:
         """Name, shape, kept, total and rule of each layer."""
@@ -78,8 +81,8 @@ class Extraction:
             if any(mask.ndim == 4 for mask in self.masks.values()):
                 options["conv"] = conv
             recipe = {"extraction": options.pop("kind"), "options": options}
-        layers = [made.layer(i) for i in range(len(made))]
-        return Topology(layers, recipe=recipe, notes=(*self.notes, *made.notes), names=made.names)
+        about: dict[str, Any] = {"notes": self.notes, "names": made.names, "by_channel": made.by_channel}
+        return Topology(made, recipe=recipe, **about)
 
 
 def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extraction:

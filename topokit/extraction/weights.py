@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.reprs import short_repr
 
 Read = Callable[[], NDArray[Any]]
 
@@ -28,6 +29,8 @@ class Part:
     shape: Shape
     weight: Read | None = None
     mask: Read | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class Weights:
     origin: Mapping[str, Any] = field(default_factory=dict)
     edgeless: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
 
 def state_dict(shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Weights:

@@ -47,7 +47,7 @@ def mix(layer: Layer, rng: np.random.Generator) -> tuple[UInt64Array, UInt64Arra
         layer: where the trades start; both widths are below 2**32.
         rng: where the randomness comes from.
     """
-    sources, targets = layer.sources, layer.indices
+    sources, targets = layer.sources.view(INDEX), layer.indices
     for _ in range(ROUNDS):
         sources, targets = _trade(sources, targets, layer.shape, rng)
         targets, sources = _trade(targets, sources, layer.shape[::-1], rng)

@@ -55,7 +55,7 @@ class Bernoulli(Spec):
     Source: Gilbert 1959, "Random Graphs", The Annals of Mathematical Statistics 30(4):1141-1144.
 
     >>> net = Bernoulli(widths=(100, 50, 10), density=0.1, seed=0)
-    >>> net.density
+    >>> net.densities
     (Fraction(1, 10), Fraction(1, 10))
     """
 
@@ -63,7 +63,9 @@ class Bernoulli(Spec):
     name: ClassVar[str] = "bernoulli"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    density: tuple[Fraction, ...] = option("Density: one number, or one per edge layer.", kind="numbers")
+    _density: tuple[Fraction, ...] = option(
+        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
+    )
     allocation: str = option(
         "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
     )
@@ -71,7 +73,7 @@ class Bernoulli(Spec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
+        object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
 
     @classmethod
@@ -87,7 +89,7 @@ class Bernoulli(Spec):
     @cached_property
     def densities(self) -> tuple[Fraction, ...]:
         """Each edge layer's p."""
-        return layer_densities(self.widths, self.density, self.allocation)
+        return layer_densities(self.widths, self._density, self.allocation)
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -95,7 +97,7 @@ class Bernoulli(Spec):
 
     @property
     def slug(self) -> str:
-        return f"{self.name}-{dotted(self.widths)}-{density_slug(self.density, self.allocation)}-seed-{self.seed}"
+        return f"{self.name}-{dotted(self.widths)}-{density_slug(self._density, self.allocation)}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         rng, edges = self._draw(i)

@@ -63,7 +63,9 @@ class Block(Spec):
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
     block: int = option("Nodes in a group.", kind="int")
-    density: tuple[Fraction, ...] = option("Density: one number, or one per edge layer.", kind="numbers")
+    _density: tuple[Fraction, ...] = option(
+        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
+    )
     allocation: str = option(
         "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
     )
@@ -72,7 +74,7 @@ class Block(Spec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
         object.__setattr__(self, "block", integer(self.block, "block", 1))
-        object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
+        object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
         for i, width in enumerate(self.widths):
             if width % self.block:
@@ -84,7 +86,7 @@ class Block(Spec):
     def blocks(self) -> tuple[int, ...]:
         """Number of blocks in each edge layer."""
         pairs = pairwise(width // self.block for width in self.widths)
-        shares = layer_densities(self.widths, self.density, self.allocation)
+        shares = layer_densities(self.widths, self._density, self.allocation)
         return tuple(round(share * prod(pair)) for share, pair in zip(shares, pairs, strict=True))
 
     @cached_property
@@ -93,11 +95,11 @@ class Block(Spec):
 
     @property
     def promises(self) -> Promises:
-        return Promises(density=Fraction(self.edges, sum(map(prod, pairwise(self.widths)))))
+        return Promises(density=Fraction(self.edges, self.possible_edges))
 
     @property
     def slug(self) -> str:
-        density = density_slug(self.density, self.allocation)
+        density = density_slug(self._density, self.allocation)
         return f"{self.name}-{self.block}-{dotted(self.widths)}-{density}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:

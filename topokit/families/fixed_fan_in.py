@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -65,8 +63,8 @@ class FixedFanIn(Spec):
     fan_in: tuple[Fraction, ...] | None = option(
         "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
     )
-    density: tuple[Fraction, ...] | None = option(
-        "Density: one number, or one per edge layer.", kind="numbers", default=None
+    _density: tuple[Fraction, ...] | None = option(
+        "Density: one number, or one per edge layer.", kind="numbers", default=None, alias="density"
     )
     allocation: str = option(
         "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
@@ -76,10 +74,10 @@ class FixedFanIn(Spec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", random_widths(self.widths))
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
-        if (self.fan_in is None) == (self.density is None):
+        if (self.fan_in is None) == (self._density is None):
             raise InvalidSpecError("fixed-fan-in needs either fan_in or density, and not both")
-        if self.density is not None:
-            object.__setattr__(self, "density", given_density(self.density, self.allocation, len(self)))
+        if self._density is not None:
+            object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
             return
         if self.allocation != "uniform":
             raise InvalidSpecError(f"allocation {self.allocation} divides a density: give density in place of fan_in")
@@ -102,9 +100,9 @@ class FixedFanIn(Spec):
     @cached_property
     def means(self) -> tuple[Fraction, ...]:
         """Mean fan-in of each edge layer."""
-        if self.density is None:
+        if self._density is None:
             return self.fan_in or ()
-        shares = layer_densities(self.widths, self.density, self.allocation)
+        shares = layer_densities(self.widths, self._density, self.allocation)
         return tuple(share * sources for share, sources in zip(shares, self.widths, strict=False))
 
     @cached_property
@@ -115,16 +113,15 @@ class FixedFanIn(Spec):
     def promises(self) -> Promises:
         shares = map(divmod, self.layer_edges, self.widths[1:])
         degrees = tuple((None, None if larger else least) for least, larger in shares)
-        cells = sum(map(prod, pairwise(self.widths)))
         known = any(in_degree is not None for _, in_degree in degrees)
-        return Promises(degrees=degrees if known else None, density=Fraction(self.edges, cells))
+        return Promises(degrees=degrees if known else None, density=Fraction(self.edges, self.possible_edges))
 
     @property
     def slug(self) -> str:
-        if self.density is None:
+        if self._density is None:
             share = f"of-{numbers_slug(self.means)}"
         else:
-            share = density_slug(self.density, self.allocation)
+            share = density_slug(self._density, self.allocation)
         return f"{self.name}-{dotted(self.widths)}-{share}-seed-{self.seed}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:

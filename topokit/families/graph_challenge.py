@@ -63,11 +63,11 @@ class GraphChallenge(Spec):
     name: ClassVar[str] = "graph-challenge"
 
     neurons: int = option("Neurons in each layer: 1024, 4096, 16384 or 65536.", kind="int")
-    layers: int = option("Number of edge layers.", kind="int")
+    _layers: int = option("Number of edge layers.", kind="int", alias="layers")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neurons", integer(self.neurons, "neurons", 1))
-        object.__setattr__(self, "layers", layer_count(self.layers))
+        object.__setattr__(self, "_layers", layer_count(self._layers))
         if self.neurons not in SIZES:
             raise InvalidSpecError(
                 f"neurons must be {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, not {self.neurons}"
@@ -85,17 +85,17 @@ class GraphChallenge(Spec):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        return (self.neurons,) * (self.layers + 1)
+        return (self.neurons,) * (self._layers + 1)
 
     @property
     def layer_edges(self) -> tuple[int, ...]:
-        return (DEGREE * self.neurons,) * self.layers
+        return (DEGREE * self.neurons,) * self._layers
 
     @property
     def promises(self) -> Promises:
-        symmetric = self.layers >= self.period
-        paths = KRON ** (self.period - 1) * DEGREE ** (self.layers - self.period) if symmetric else None
-        degrees = ((DEGREE, DEGREE),) * self.layers
+        symmetric = self._layers >= self.period
+        paths = KRON ** (self.period - 1) * DEGREE ** (self._layers - self.period) if symmetric else None
+        degrees = ((DEGREE, DEGREE),) * self._layers
         return Promises(connected=symmetric, paths=paths, degrees=degrees, density=Fraction(DEGREE, self.neurons))
 
     @property
@@ -103,15 +103,15 @@ class GraphChallenge(Spec):
         """What is predicted and not checked against the official files."""
         if self.neurons != 1024:
             what = f"the network of {self.neurons} neurons is"
-        elif self.layers > CHECKED:
-            what = f"layers {CHECKED + 1} to {self.layers} are"
+        elif self._layers > CHECKED:
+            what = f"layers {CHECKED + 1} to {self._layers} are"
         else:
             return ()
         return (f"{what} predicted from the recipe, and not checked against the official files",)
 
     @property
     def slug(self) -> str:
-        return f"{self.name}-{self.neurons}-{self.layers}"
+        return f"{self.name}-{self.neurons}-{self._layers}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         block, place = divmod(i, self.period)

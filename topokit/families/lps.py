@@ -67,12 +67,12 @@ class LPS(Spec):
 
     p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int")
     q: int = option("A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int")
-    layers: int = option("Number of edge layers.", kind="int", default=1)
+    _layers: int = option("Number of edge layers.", kind="int", default=1, alias="layers")
 
     def __post_init__(self) -> None:
         for field in ("p", "q"):
             object.__setattr__(self, field, integer(getattr(self, field), field, 5))
-        object.__setattr__(self, "layers", layer_count(self.layers))
+        object.__setattr__(self, "_layers", layer_count(self._layers))
         require_widths([self.nodes])
         if self.q**2 <= 4 * self.p:
             raise InvalidSpecError(f"q must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")
@@ -89,11 +89,11 @@ class LPS(Spec):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        return (self.nodes,) * (self.layers + 1)
+        return (self.nodes,) * (self._layers + 1)
 
     @property
     def layer_edges(self) -> tuple[int, ...]:
-        return (self.nodes * (self.p + 1),) * self.layers
+        return (self.nodes * (self.p + 1),) * self._layers
 
     @property
     def bipartite(self) -> bool:
@@ -103,13 +103,13 @@ class LPS(Spec):
     @property
     def promises(self) -> Promises:
         degree = self.p + 1
-        connected = gap_connects(self.nodes, degree, 4 * self.p, self.layers)
+        connected = gap_connects(self.nodes, degree, 4 * self.p, self._layers)
         density = Fraction(degree, self.nodes)
-        return Promises(connected=connected, degrees=((degree, degree),) * self.layers, density=density)
+        return Promises(connected=connected, degrees=((degree, degree),) * self._layers, density=density)
 
     @property
     def slug(self) -> str:
-        return f"{self.name}-{self.p}-{self.q}-{self.layers}"
+        return f"{self.name}-{self.p}-{self.q}-{self._layers}"
 
     def same_layer(self, i: int) -> int:
         return i % 2 if self.bipartite else 0

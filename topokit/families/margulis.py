@@ -57,33 +57,33 @@ class Margulis(Spec):
     name: ClassVar[str] = "margulis"
 
     side: int = option("Points on each side of the torus: widths are side^2.", kind="int")
-    layers: int = option("Number of edge layers.", kind="int", default=1)
+    _layers: int = option("Number of edge layers.", kind="int", default=1, alias="layers")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "side", integer(self.side, "side", 2))
-        object.__setattr__(self, "layers", layer_count(self.layers))
+        object.__setattr__(self, "_layers", layer_count(self._layers))
         require_widths([self.side**2])
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        return (self.side**2,) * (self.layers + 1)
+        return (self.side**2,) * (self._layers + 1)
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
         line = np.sort(_shifts(self.side), axis=1)
         distinct = line.size - int(np.count_nonzero(line[:, 1:] == line[:, :-1]))
         twice = 4  # two rows and two columns of the torus are shifted by 0 among others: there the point itself
-        return (2 * self.side * distinct - twice,) * self.layers
+        return (2 * self.side * distinct - twice,) * self._layers
 
     @property
     def promises(self) -> Promises:
         nodes = self.side**2
-        connected = gap_connects(nodes, DEGREE, 50, self.layers)
+        connected = gap_connects(nodes, DEGREE, 50, self._layers)
         return Promises(connected=connected, density=Fraction(self.layer_edges[0], nodes**2))
 
     @property
     def slug(self) -> str:
-        return f"{self.name}-{self.side}-{self.layers}"
+        return f"{self.name}-{self.side}-{self._layers}"
 
     def same_layer(self, i: int) -> int:  # noqa: ARG002 (all are equal)
         return 0

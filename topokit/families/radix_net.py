@@ -121,8 +121,7 @@ class RadixNet(Spec):
 
     @property
     def promises(self) -> Promises:
-        cells = self.nodes**2 * sum(a * b for a, b in pairwise(self._kron))
-        density = Fraction(self.edges, cells)
+        density = Fraction(self.edges, self.possible_edges)
         return Promises(connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=density)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from topokit.csr import Buffers, UInt64Array
+from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.families._curveball import is_only_graph, mix
 from topokit.layered import Layered, Promises
 from topokit.spec import Spec, from_cells, generator, integer, network, option, slug_of
@@ -91,7 +91,7 @@ class Regular(Spec):
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         layer = self.like.layer(i)
         if is_only_graph(layer):
-            sources, targets = layer.sources, layer.indices
+            sources, targets = layer.sources.view(INDEX), layer.indices
         else:
             sources, targets = mix(layer, generator(self.seed, i))
         cells = sources * layer.shape[1] + targets

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -82,7 +80,7 @@ class SmallWorld(Spec):
     @property
     def promises(self) -> Promises:
         degrees = tuple((None, int(fan_in)) for fan_in in self.fan_in)
-        return Promises(degrees=degrees, density=Fraction(self.edges, sum(map(prod, pairwise(self.widths)))))
+        return Promises(degrees=degrees, density=Fraction(self.edges, self.possible_edges))
 
     @property
     def slug(self) -> str:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, islice, pairwise
-from math import inf
+from math import inf, prod
 from operator import itemgetter
 from reprlib import repr as shortened
 from typing import Any
@@ -24,6 +24,7 @@ from topokit.fitting._nodes import node_counts
 from topokit.fitting._plans import Plan
 from topokit.fitting._search import Search
 from topokit.fitting.candidate import WEAK, Candidate, examined
+from topokit.layered import possible_edges
 from topokit.spec import integer, integers, numbers, require_widths
 
 BUDGET = 2**20
@@ -141,7 +142,7 @@ def _widths(widths: object) -> tuple[int, ...]:
 
 def _share(density: object, widths: tuple[int, ...]) -> Fraction:
     (wanted,) = numbers(density, "density", 1)
-    cells = sum(a * b for a, b in pairwise(widths))
+    cells = possible_edges(widths)
     if not 0 < wanted <= 1:
         raise InvalidSpecError("density must be above 0 and at most 1: the share of all possible edges")
     if wanted * cells < 1:
@@ -170,9 +171,9 @@ def _distinct(plans: Iterable[Plan], wanted: float, tolerance: float) -> Iterato
 
 def _promise(plan: Plan, wanted: float, tolerance: float) -> tuple[Any, ...]:
     """The order in which plans are examined: that of `_rank`, as far as it is known without reading edges."""
-    cells = [a * b for a, b in pairwise(plan.widths)]
+    cells = map(prod, pairwise(plan.widths))
     shares = [edges / count for edges, count in zip(plan.layer_edges, cells, strict=True)]
-    error = abs(sum(plan.layer_edges) / sum(cells) / wanted - 1)
+    error = abs(sum(plan.layer_edges) / possible_edges(plan.widths) / wanted - 1)
     outside = error > tolerance
     starved = plan.layer_edges[-1] <= WEAK * plan.widths[-1] or plan.kills or 1 not in plan.steps
     uneven = max(shares) / min(shares) if min(shares) else inf

@@ -16,6 +16,7 @@ from math import gcd, log
 from typing import Any
 
 from topokit.fitting._plans import Plan
+from topokit.layered import possible_edges
 
 BEAM = 20_000
 """Partial networks that are gone on with in all layers together, about."""
@@ -46,8 +47,8 @@ class Search:
     def __init__(self, widths: Sequence[int], density: float):
         self._widths = tuple(widths)
         self._density = density
-        cells = [a * b for a, b in pairwise(widths)]
-        self._shares = [count / sum(cells) for count in cells]
+        cells = possible_edges(widths)
+        self._shares = [a * b / cells for a, b in pairwise(widths)]
         self.spent = 0
 
     def plans(self, nodes: int) -> list[Plan]:

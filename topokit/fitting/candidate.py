@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,10 @@ from topokit.errors import TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.fitting._plans import Plan
 from topokit.layered import Layered
+from topokit.measures.density import density_of
 from topokit.measures.paths import path_range
 from topokit.measures.reach import reach
+from topokit.reprs import short_repr
 from topokit.transforms.resize import Crop
 
 COUNTED = 2**22
@@ -63,6 +63,8 @@ class Candidate:
     dead_units: int | None
     output_in_degrees: tuple[tuple[int, int], ...] | None
     reasons: tuple[str, ...]
+
+    __repr__ = short_repr
 
     @property
     def strange(self) -> bool:
@@ -134,14 +136,13 @@ def examined(plan: Plan, wanted: Fraction, tolerance: Fraction) -> Candidate:
     Cost: that of `reach` and `path_range`.
     """
     net = plan.net()
-    cells = list(map(prod, pairwise(plan.widths)))
-    density = Fraction(sum(plan.layer_edges), sum(cells))
+    found = density_of(plan.layer_edges, plan.widths)
     about: dict[str, Any] = {
         "net": net,
         "wanted": wanted,
-        "outside": abs(density / wanted - 1) > tolerance,
-        "density": density,
-        "layer_densities": tuple(map(Fraction, plan.layer_edges, cells)),
+        "outside": abs(found.whole / wanted - 1) > tolerance,
+        "density": found.whole,
+        "layer_densities": found.layers,
     }
     return Candidate(**about, **(_counted(net) if plan.edges_before <= COUNTED else _proved(plan, net)))
 

@@ -14,6 +14,7 @@ from typing import Any
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
 from topokit.formats._challenge import read_categories, read_images
+from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
@@ -22,13 +23,15 @@ from topokit.formats._safetensors import as_tensors
 from topokit.formats._stored import Stored, stored
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 __all__ = [
     "FORMATS",
     "Stored",
     "as_tensors",
+    "from_csv",
     "from_networkx",
+    "from_pandas",
     "load",
     "load_all",
     "load_masks",

@@ -54,7 +54,7 @@ def read_categories(path: Path, rows: int) -> NDArray[np.int64]:
     if survivors.shape != (rows, 1):
         shape = " x ".join(map(str, survivors.shape))
         raise FileFormatError(f"{path} is {shape}; the categories of {rows} images are {rows} x 1")
-    return survivors.sources.astype(np.int64) + 1
+    return survivors.sources + 1
 
 
 def _read(path: Path, width: int, columns: int, rows: int | None = None) -> Layer:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from topokit.csr import MAX_WIDTH, require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 EXTRACT = "take a topology out of it with `topokit extract`"
 """What to do with a file of weights."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
@@ -16,7 +18,7 @@ from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.layered import Layer, Layered
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 if TYPE_CHECKING:
     import networkx
@@ -52,15 +54,55 @@ def to_networkx(net: Layered) -> networkx.DiGraph[str]:
     return graph
 
 
-def from_networkx(graph: networkx.DiGraph[str]) -> Topology:
-    """The topology of a graph as `to_networkx` makes it; other attributes of it are left alone.
+def from_networkx(graph: networkx.Graph[Any], *, layer: str | None = None) -> Topology:
+    """The topology of a graph as `to_networkx` makes it, or of one whose nodes say which node layer they are in.
+
+    A graph without the attribute `widths` is read by an attribute of its nodes, whose values are consecutive
+    integers. The nodes of a layer are numbered in the graph's order; edges lead to the next layer. A graph that is not
+    directed is read from lower to higher layers. Other attributes, weights included, do not count.
+
+    Args:
+        graph: the graph.
+        layer: the nodes' attribute. If left out `layer` or `subset`, as `networkx.multipartite_layout` has it.
 
     Raises:
-        InvalidGraphError: an undirected graph, `widths` missing or wrong, nodes of another name, an edge that
-            skips a layer or is given twice.
+        InvalidGraphError: nodes without the attribute, or with two that differ; layers that are not consecutive; nodes
+            of another name than `widths` wants; an edge that skips a layer or is given twice.
         TooLargeError: not enough free memory.
     """
-    return _topology(graph, "this graph")
+    if layer is None and "widths" in graph.graph:
+        return _topology(graph, "this graph")
+    numbers = _layer_numbers(graph, layer)
+    first, last = min(numbers.values()), max(numbers.values())
+    members: list[list[Any]] = [[] for _ in range(first, last + 1)]
+    place = {}
+    for node, number in numbers.items():
+        place[node] = len(members[number - first])
+        members[number - first].append(node)
+    edges: list[list[tuple[int, int]]] = [[] for _ in members[1:]]
+    for one, two in graph.edges():
+        source, target = (two, one) if not graph.is_directed() and numbers[one] > numbers[two] else (one, two)
+        if numbers[target] != numbers[source] + 1:
+            raise InvalidGraphError(f"edge {one!r:.80} to {two!r:.80} does not lead to the next node layer")
+        edges[numbers[source] - first].append((place[source], place[target]))
+    return _of_pairs(edges, list(map(len, members)))
+
+
+def _layer_numbers(graph: Any, layer: str | None) -> dict[Any, int]:
+    """The number of each node's layer, in the order of the graph."""
+    found = {name: dict(graph.nodes(data=name)) for name in ([layer] if layer else ["layer", "subset"])}
+    full = {name: numbers for name, numbers in found.items() if numbers and None not in numbers.values()}
+    if not full or any(numbers != next(iter(full.values())) for numbers in full.values()):
+        problem = "the attributes layer and subset differ" if full else f"nodes lack the attribute {layer or 'layer'}"
+        raise InvalidGraphError(f"{problem}: say which one numbers the node layers, as from_networkx(graph, layer=...)")
+    name, numbers = next(iter(full.items()))
+    for value in numbers.values():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InvalidGraphError(f"the attribute {name} of the nodes must hold integers, not {shortened(value)}")
+    values = set(numbers.values())
+    if len(values) < 2 or max(values) - min(values) >= len(values):
+        raise InvalidGraphError(f"the node layers must be two or more, numbered without a gap, not {shortened(values)}")
+    return {node: int(value) for node, value in numbers.items()}
 
 
 def _topology(graph: networkx.DiGraph[str], what: str) -> Topology:
@@ -78,6 +120,10 @@ def _topology(graph: networkx.DiGraph[str], what: str) -> Topology:
         if j != i + 1:
             raise InvalidGraphError(f"edge {one} to {two} does not lead to the next node layer")
         edges[i].append((u, v))
+    return _of_pairs(edges, widths)
+
+
+def _of_pairs(edges: Sequence[Sequence[tuple[int, int]]], widths: Sequence[int]) -> Topology:
     layers = []
     for i, pairs in enumerate(edges):
         sources, targets = np.array(pairs, np.int64).reshape(-1, 2).T

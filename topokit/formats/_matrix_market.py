@@ -16,7 +16,7 @@ from topokit.errors import FileFormatError
 from topokit.formats._format import Format, require_room
 from topokit.formats._layer_files import layer_of, numbered, read_table
 from topokit.layered import Layer, Layered
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 _BANNER = b"%%MatrixMarket matrix coordinate pattern general"
 _COLUMNS = {b"pattern": 2, b"real": 3, b"integer": 3}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from topokit.errors import FileFormatError, InvalidGraphError
 from topokit.formats._format import EXTRACT, Format, damaged, require_room
 from topokit.layered import Layered
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 _BLOCK = 1 << 20  # edges converted at a time
 _HEADER = re.compile(

@@ -14,10 +14,10 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
 from topokit.formats._masks import holds_masks, read_masks
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
-from topokit.layered import BY_CHANNEL, Layered, Promises, Recipe
+from topokit.layered import Layered, Promises, Recipe
 from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
-from topokit.topology import Topology, combined_digest, fingerprint, layer_digest
+from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
@@ -61,7 +61,7 @@ def _description(net: Layered, recorded: str) -> dict[str, str]:
     about = {"fingerprint": recorded, "widths": json.dumps(net.widths)}
     known = {"recipe": net.recipe, "names": net.names or None}
     about |= {key: json.dumps(value) for key, value in known.items() if value is not None}
-    return about | ({"conv": "channel"} if net.by_channel and not _notes(net.recipe, {}) else {})
+    return about | ({"conv": "channel"} if net.by_channel and not _by_channel(net.recipe, {}) else {})
 
 
 def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -172,7 +172,7 @@ def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone:
         widths,
         recipe=recipe,
         promises=_promises(recipe, widths),
-        notes=_notes(recipe, metadata),
+        by_channel=_by_channel(recipe, metadata),
         recorded_fingerprint=recorded,
         names=_names(metadata, path, len(layers)),
     )
@@ -217,13 +217,13 @@ def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
     return names
 
 
-def _notes(recipe: Recipe | None, metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """What its user should be told: how convolutions were read, by the file or by the recipe of what was extracted.
+def _by_channel(recipe: Recipe | None, metadata: Mapping[str, str]) -> bool:
+    """How convolutions were read, by the file or by the recipe of what was extracted.
 
     That may have been transformed since, any number of times: a recipe can be nested deeper than Python recurses.
     """
     if metadata.get("conv") == "channel":
-        return (BY_CHANNEL,)
+        return True
     parts: list[object] = [recipe]
     while parts:
         part = parts.pop()
@@ -231,10 +231,10 @@ def _notes(recipe: Recipe | None, metadata: Mapping[str, str]) -> tuple[str, ...
             parts += part
         elif isinstance(part, dict) and isinstance(options := part.get("options"), dict):
             if "extraction" in part and options.get("conv") == "channel":
-                return (BY_CHANNEL,)
+                return True
             if "transform" in part:
                 parts.append(options.get("of"))
-    return ()
+    return False
 
 
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:

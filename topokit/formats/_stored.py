@@ -14,6 +14,7 @@ from topokit.csr import require_memory
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats._masks import holds_masks, mask_names, natural
 from topokit.formats._tensors import bfloat16, opened, places
+from topokit.reprs import short_repr
 
 _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64", "BF16"}
 
@@ -32,6 +33,8 @@ class Stored:
     path: Path
     metadata: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
+
+    __repr__ = short_repr
 
     def read(self, name: str) -> NDArray[Any]:
         """A tensor; BF16 as float32.

@@ -14,7 +14,7 @@ from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats._format import Format, require_room
 from topokit.formats._layer_files import layer_of, numbered, read_table
 from topokit.layered import Layer, Layered
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 _NAME = r"n(?P<sources>\d{1,10})(x(?P<targets>\d{1,10}))?-l(?P<layer>\d{1,9})\.tsv"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import UInt64Array
+from topokit.csr import INDEX, UInt64Array
 from topokit.layered import Layer
 
 Labels = NDArray[np.intp]
@@ -46,7 +46,7 @@ def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = Fals
         present = np.bincount(degrees) > 0
         far_labels = (np.cumsum(present) - 1)[degrees]
         return far_labels, csr_array(np.flatnonzero(present).astype(np.uint64)[:, None])
-    far, near = (layer.sources, layer.indices) if reverse else (layer.indices, layer.sources)
+    far, near = (layer.sources.view(INDEX), layer.indices)[:: 1 if reverse else -1]
     width = layer.shape[0 if reverse else 1]
     far_labels, indptr, members = _by_neighbours(far, labels[near.view(np.intp)].view(np.uint64), width, classes)
     matrix = csr_array((np.ones(members.size, np.uint64), members, indptr), shape=(indptr.size - 1, classes))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
+from topokit.reprs import short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Assortativity:
     layers: tuple[float | None, ...]
     hidden: tuple[float | None, ...]
 
+    __repr__ = short_repr
+
     @property
     def mean(self) -> float | None:
         """Mean over the edge layers in which it is defined; None where it is in none."""
@@ -41,7 +44,7 @@ def assortativity(net: Layered) -> Assortativity:
 
     Source: Newman 2002, "Assortative mixing in networks", Physical Review Letters 89:208701.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> assortativity(Topology.from_dense([[[1, 1], [1, 0]], [[1, 1], [1, 0]]]))
     Assortativity(layers=(-0.5, -0.5), hidden=(1.0,))
     """

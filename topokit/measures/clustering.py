@@ -53,7 +53,7 @@ def clustering(net: Layered, *, budget: float = inf) -> Iterator[LayerClustering
     Organization Theory 10:69 (the coefficient); Latapy, Magnien & Del Vecchio 2008, "Basic notions for the analysis of
     large two-mode networks", Social Networks 30:31.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> [found] = clustering(Topology.from_dense([[[1, 1, 1], [1, 1, 0], [0, 1, 0]]]))
     >>> found, found.coefficient
     (LayerClustering(cycles=1, three_paths=9), 0.4444444444444444)

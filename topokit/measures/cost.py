@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from topokit.layered import Layered
 
@@ -54,5 +53,5 @@ def cost(net: Layered) -> Cost:
         multiply_adds=edges,
         weight_bytes=WEIGHT * edges,
         csr_bytes=(WEIGHT + TARGET) * edges + POINTER * pointers,
-        dense_bytes=WEIGHT * sum(a * b for a, b in pairwise(widths)),
+        dense_bytes=WEIGHT * net.possible_edges,
     )

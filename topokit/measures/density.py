@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import prod
 
-from topokit.layered import Layered
+from topokit.layered import Layered, possible_edges
+from topokit.reprs import short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Density:
     layers: tuple[Fraction, ...]
     whole: Fraction
 
+    __repr__ = short_repr
+
 
 def density(net: Layered) -> Density:
     """The density of each edge layer and of the whole network. O(layers): no edge is read.
@@ -35,6 +39,5 @@ def density(net: Layered) -> Density:
 
 def density_of(layer_edges: Sequence[int], widths: Sequence[int]) -> Density:
     """The density of so many edges in each layer of a network of these widths."""
-    cells = [sources * targets for sources, targets in pairwise(widths)]
-    layers = tuple(Fraction(edges, count) for edges, count in zip(layer_edges, cells, strict=True))
-    return Density(layers, Fraction(sum(layer_edges), sum(cells)))
+    layers = tuple(map(Fraction, layer_edges, map(prod, pairwise(widths))))
+    return Density(layers, Fraction(sum(layer_edges), possible_edges(widths)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels
 from topokit.measures.density import Density, density_of
+from topokit.reprs import short_repr
 
 Flags = NDArray[np.bool_]
 
@@ -34,6 +35,8 @@ class Effective:
     no_input: tuple[Labels, ...]
     no_output: tuple[Labels, ...]
 
+    __repr__ = short_repr
+
     @property
     def edges(self) -> int:
         """Number of effective edges."""
@@ -49,7 +52,7 @@ def effective(net: Layered) -> Effective:
     Source: Vysogorets & Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
     Sparsity", arXiv:2107.02306.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> found = effective(Topology.from_dense([[[1, 1, 0]], [[1], [0], [1]]]))
     >>> found.layer_edges, [nodes.tolist() for nodes in found.dead]
     ((1, 1), [[], [1, 2], []])

@@ -53,7 +53,7 @@ def hubs(net: Layered) -> Iterator[LayerHubs]:
     Source: Hu & Wang 2008, "Unified index to quantifying heterogeneity of complex networks", Physica A 387:3769 (the
     Gini coefficient of degrees).
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> [found] = hubs(Topology.from_dense([[[1, 1, 1], [1, 0, 0]]]))
     >>> found.outgoing.gini, found.outgoing.max_over_mean, found.incoming.top_10
     (0.25, 1.5, 0.5)

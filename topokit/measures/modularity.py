@@ -11,6 +11,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
+from topokit.reprs import short_repr
 
 SEED = 0
 """Of the order in which Louvain's method visits the nodes: the same for every network."""
@@ -33,6 +34,8 @@ class Modularity:
 
     value: float | None
     communities: tuple[Labels, ...]
+
+    __repr__ = short_repr
 
     @property
     def count(self) -> int:
@@ -57,7 +60,7 @@ def modularity(net: Layered) -> Modularity:
     Physical Review E 70:025101 (modularity of random graphs); Filan et al. 2021, "Clusterability in Neural Networks",
     arXiv:2103.03386 (pruned networks against shuffled ones).
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> found = modularity(Topology.from_dense([[[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[1, 0], [1, 0], [0, 1]]]))
     >>> [labels.tolist() for labels in found.communities]
     [[0, 0, 1], [0, 0, 1], [0, 1]]
@@ -71,7 +74,7 @@ def modularity(net: Layered) -> Modularity:
     labels = np.full(first[-1], -1)
     graph: Any = Graph()
     for start, end, layer in zip(first, first[1:], net.stream(), strict=False):
-        ends = layer.sources.view(np.intp) + start, layer.indices.view(np.intp) + end
+        ends = layer.sources + start, layer.targets + end
         graph.add_edges_from(zip(*(side.tolist() for side in ends), strict=True))
     if graph.size() == 0:
         return Modularity(None, _by_layer(labels, net))

@@ -13,6 +13,7 @@ from topokit.layered import Layered
 from topokit.measures._classes import Labels
 from topokit.measures._limbs import to_int
 from topokit.measures._sweep import Sweep
+from topokit.reprs import short_repr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +28,8 @@ class Totals:
     counts: NDArray[np.object_]
     node_class: Labels
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class NodePaths:
@@ -39,6 +42,8 @@ class NodePaths:
 
     into: tuple[Totals, ...]
     out_of: tuple[Totals, ...]
+
+    __repr__ = short_repr
 
     @cached_property
     def total(self) -> int:

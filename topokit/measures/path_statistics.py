@@ -73,7 +73,7 @@ def path_statistics(net: Layered, *, budget: float = inf) -> PathStatistics:
     Cost: that of `topokit.measures.paths.path_range`, and sorting one number for each pair of a class of
     inputs and a class of outputs.
 
-    >>> from topokit.topology import Topology
+    >>> from topokit.topologies import Topology
     >>> found = path_statistics(Topology.from_dense([[[1, 1, 0]], [[1, 0, 0], [1, 1, 0], [1, 1, 1]]]))
     >>> found.counts, found.pairs, found.mean, found.median
     ((0, 1, 2), (1, 1, 1), Fraction(1, 1), Fraction(1, 1))

@@ -10,6 +10,7 @@ from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
 from topokit.measures.effective import useful
+from topokit.reprs import short_repr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,8 @@ class Reach:
     disconnected: int
     disconnected_pair: tuple[int, int] | None
     dead: tuple[Labels, ...]
+
+    __repr__ = short_repr
 
 
 def reach(net: Layered) -> Reach:

@@ -66,7 +66,7 @@ def quotient_of(layer: Layer) -> Quotient:
     first = [np.zeros(labels.size, np.bool_) for labels in (source_class, target_class)]
     for labels, chosen in zip((source_class, target_class), first, strict=True):
         chosen[np.unique(labels, return_index=True)[1]] = True
-    sources, targets = layer.sources.view(np.intp), layer.indices.view(np.intp)
+    sources, targets = layer.sources, layer.targets
     taken = first[0][sources] & first[1][targets]
     return Quotient(source_class, target_class, source_class[sources[taken]], target_class[targets[taken]])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.layered import Layered
 from topokit.profiles._parts import ON_REQUEST, PARTS, SCALARS, Values
+from topokit.reprs import short_repr
 from topokit.spec import Spec
 
 __all__ = ["ON_REQUEST", "PARTS", "SCALARS", "SECONDS", "Profile", "profile"]
@@ -34,6 +35,8 @@ class Profile:
 
     measures: Mapping[str, Values]
     skipped: Mapping[str, str]
+
+    __repr__ = short_repr
 
     def scalars(self) -> dict[str, float | None]:
         """The numbers that networks are compared by, of the measures that are there; None where undefined."""

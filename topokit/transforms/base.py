@@ -6,23 +6,35 @@ import re
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from math import prod
+from itertools import chain, pairwise
 from typing import ClassVar
 
-from topokit.layered import Layered
+from topokit.layered import Layered, possible_edges
 from topokit.spec import Spec
 
 Degrees = Sequence[tuple[int | None, int | None]]
 
 
 class Transform(Spec):
-    """A network made from another one, its field `of`.
+    """A network made from another one, its field `of`, or from several.
 
     A layer of `of` is read by its number, so that a streamed network is never held in memory.
     """
 
     kind: ClassVar[str] = "transform"
+    of: Layered | tuple[Layered, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(chain.from_iterable(net.notes for net in self._nets))
+
+    @property
+    def by_channel(self) -> bool:
+        return any(net.by_channel for net in self._nets)
+
+    @property
+    def _nets(self) -> tuple[Layered, ...]:
+        return self.of if isinstance(self.of, tuple) else (self.of,)
 
     def _origin(self, i: int) -> Hashable:
         """What settles the edges of layer i: layers of equal origin have equal edges."""
@@ -54,4 +66,4 @@ def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | Non
             edges += in_degree * targets
         else:
             return None
-    return Fraction(edges, sum(map(prod, pairwise(widths))))
+    return Fraction(edges, possible_edges(widths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import ClassVar
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises
-from topokit.spec import MAX_LAYERS, network, option, slug_of
+from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
 from topokit.transforms.base import Transform, density_of, notes_from
 
 
@@ -91,9 +92,10 @@ class Concatenate(Transform):
 
     @cached_property
     def _equal(self) -> list[int]:
-        """The first network known to equal each network."""
-        first: dict[Layered, int] = {}
-        return [first.setdefault(net, k) for k, net in enumerate(self.of)]
+        """The first network known, at no cost, to equal each network."""
+        first: dict[object, int] = {}
+        known = (json.dumps(net.recipe) if from_numbers_alone(net) else id(net) for net in self.of)
+        return [first.setdefault(key, k) for k, key in enumerate(known)]
 
     def _place(self, i: int) -> tuple[int, int]:
         """The network that layer i belongs to, and its number there."""

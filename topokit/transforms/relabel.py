@@ -76,17 +76,13 @@ class Permute(Transform):
         return self.of.promises
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self.of.notes
-
-    @property
     def slug(self) -> str:
         how = "" if self.seed is None else f"-seed-{self.seed}{'-inside' if self.keep_ends else ''}"
         return f"{slug_of(self.of)}-permuted{how}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         layer = self.of.layer(i)
-        cells = self._relabelled(i, layer.sources) * layer.shape[1] + self._relabelled(i + 1, layer.indices)
+        cells = self._relabelled(i, layer.sources.view(INDEX)) * layer.shape[1] + self._relabelled(i + 1, layer.indices)
         cells.sort()
         return from_cells(cells, layer.shape, buffers)
 
@@ -149,7 +145,7 @@ class Reverse(Transform):
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         layer = self.of.layer(len(self) - 1 - i)
         sources, targets = layer.shape
-        cells = layer.indices * sources + layer.sources
+        cells = layer.indices * sources + layer.sources.view(INDEX)
         cells.sort()
         return from_cells(cells, (targets, sources), buffers)
 

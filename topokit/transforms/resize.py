@@ -80,10 +80,6 @@ class Crop(Transform):
         return Promises()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self.of.notes
-
-    @property
     def slug(self) -> str:
         return f"{slug_of(self.of)}-crop-{dotted(self.widths)}{'-last' if self.keep == 'last' else ''}"
 
@@ -166,10 +162,6 @@ class Kron(Transform):
             degrees=degrees,
             density=density_of(degrees, self.widths),
         )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.of.notes
 
     @property
     def slug(self) -> str:

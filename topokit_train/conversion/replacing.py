@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -173,12 +172,12 @@ def _apart(filled: Filled, held: Mapping[str, Held]) -> dict[str, tuple[Layer, s
 
 def _thirds(layer: Layer) -> list[Layer]:
     """A layer to the targets of q, k and v, one after another, as one for each."""
-    sources, targets = layer.sources, layer.indices
+    sources, targets = layer.sources, layer.targets
     size = layer.shape[1] // 3
     return [
-        Layer(from_edges(sources[own], targets[own] - np.uint64(part * size), (layer.shape[0], size)))
+        Layer(from_edges(sources[own], targets[own] - part * size, (layer.shape[0], size)))
         for part in range(3)
-        for own in [targets // np.uint64(size) == part]
+        for own in [targets // size == part]
     ]
 
 

@@ -145,7 +145,7 @@ class BlockPlan(Plan):
         found = structure(layer)
         self.sources = Side(found.sources, layer.out_degrees)
         self.targets = Side(found.targets, layer.in_degrees)
-        source, target = layer.sources.astype(np.intp), layer.indices.astype(np.intp)
+        source, target = layer.sources, layer.targets
         column, row = self.sources.place.numpy()[source], self.targets.place.numpy()[target]
         order = np.lexsort((column, row))
         back = np.lexsort((column, row, self.sources.owners()[column]))

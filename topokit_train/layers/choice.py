@@ -20,7 +20,7 @@ from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import BATCH, Kernel
 from topokit_train.machine import processor

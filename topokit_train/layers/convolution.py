@@ -188,9 +188,9 @@ def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[
     """
     if pattern is layer:
         return None
-    local = (layer.sources[:, None] * np.uint64(pixels) + np.arange(pixels, dtype=np.uint64)) % np.uint64(reach)
-    key = local + layer.indices[:, None] * np.uint64(reach)  # of each weight, and there of each of the pattern's edges
-    wanted = pattern.sources % np.uint64(reach) + pattern.indices * np.uint64(reach)
+    local = (layer.sources[:, None] * pixels + np.arange(pixels)) % reach
+    key = local + layer.targets[:, None] * reach  # of each weight, and there of each of the pattern's edges
+    wanted = pattern.sources % reach + pattern.targets * reach
     order = np.empty(key.size, np.int64)
     order[np.argsort(key, axis=None)] = np.argsort(wanted)
     return order
@@ -201,11 +201,11 @@ def _require_groups(layer: Layer, channels: int, groups: int) -> None:
     out = layer.shape[1]
     if groups < 1 or channels % groups or out % groups:
         raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
-    into = layer.sources // np.uint64(layer.shape[0] // groups)
-    across = np.flatnonzero(into != layer.indices // np.uint64(out // groups))
+    into = layer.sources // (layer.shape[0] // groups)
+    across = np.flatnonzero(into != layer.targets // (out // groups))
     if across.size:
-        source, target = int(layer.sources[across[0]]), int(layer.indices[across[0]])
-        first = int(layer.indices[across[0]]) // (out // groups) * (layer.shape[0] // groups)
+        source, target = int(layer.sources[across[0]]), int(layer.targets[across[0]])
+        first = target // (out // groups) * (layer.shape[0] // groups)
         raise InvalidSpecError(
             f"{across.size} of {layer.edges} edges join two groups, the first one source {source} and output channel "
             f"{target}: with groups={groups} that channel reads sources {first} to "

@@ -184,7 +184,7 @@ class Convolution:
         """
         if self.groups == 1 or kernel.name != "masked":
             return layer
-        return Layer(from_edges(layer.sources % np.uint64(self.reach), layer.indices, (self.reach, layer.shape[1])))
+        return Layer(from_edges(layer.sources % self.reach, layer.targets, (self.reach, layer.shape[1])))
 
     @property
     def case(self) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
 from topokit_train.kernels.csr import compressed
@@ -38,7 +38,7 @@ class SparseModule(nn.Module):
     """
 
     groups: int = 1
-    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topology.layer_digest
+    digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topologies.layer_digest
 
     def __init__(
         self,

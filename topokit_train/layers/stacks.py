@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
@@ -123,7 +123,7 @@ class StackedSparse(SparseLinear):
         layer, first = self.topology_layer(), self._place[0].cpu().numpy()
         sources, targets = layer.shape
         shape = (sources if self.shared else sources // self.copies, targets // self.copies)
-        return Layer(from_edges(layer.sources[first], layer.indices[first], shape))
+        return Layer(from_edges(layer.sources[first], layer.targets[first], shape))
 
     def split(self, values: Tensor) -> Tensor:
         """Each network's canonical values, shape (copies, edges), of a tensor laid out as `values`."""
@@ -145,9 +145,9 @@ def stacked_layer(layer: Layer, copies: int, *, shared: bool) -> Layer:
         shared: whether all have the same sources; else source u of network k is number k * sources + u.
     """
     sources, targets = layer.shape
-    network = np.repeat(np.arange(copies, dtype=np.uint64), layer.edges)
-    source = np.tile(layer.sources, copies) + (0 if shared else network * np.uint64(sources))
-    target = np.tile(layer.indices, copies) + network * np.uint64(targets)
+    network = np.repeat(np.arange(copies), layer.edges)
+    source = np.tile(layer.sources, copies) + (0 if shared else network * sources)
+    target = np.tile(layer.targets, copies) + network * targets
     shape = (sources if shared else copies * sources, copies * targets)
     return Layer(from_edges(source, target, shape))
 

@@ -15,7 +15,7 @@ from torch import distributed
 
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layered
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit_train.datasets import Dataset
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank

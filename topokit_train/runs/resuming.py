@@ -10,7 +10,7 @@ import torch
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, split_name
 from topokit_train.pruning.config import PruneConfig

@@ -102,7 +102,7 @@ def _wiring_row(wirings: Sequence[Wiring], folder: SweepFolder) -> Row:
         return row
     if nets:
         edges = sum(net.edges for net in nets)
-        cells = sum(one * two for net in nets for one, two in zip(net.widths, net.widths[1:], strict=False))
+        cells = sum(net.possible_edges for net in nets)
         widths = " + ".join("-".join(map(str, net.widths)) for net in nets)
         row |= {"widths": widths, "edges": edges, "topology_density": edges / cells}
     return row

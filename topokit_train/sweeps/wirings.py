@@ -18,7 +18,7 @@ from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import named
 from topokit.recipes import from_recipe
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
 from topokit_train.pruning.wiring import file_name

@@ -16,7 +16,7 @@ from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, slots
 from topokit_train.weights import Reader
 
@@ -131,7 +131,7 @@ def _filled(numbers: NDArray[Any], layer: Layer, size: int) -> NDArray[Any]:
     """The dense weights, shape (targets, sources, size), of numbers in canonical order: one edge's after another's."""
     sources, targets = layer.shape
     dense = np.zeros((targets, sources, max(size, 1)), numbers.dtype)
-    dense[layer.indices.astype(np.intp), layer.sources.astype(np.intp)] = numbers.reshape(layer.edges, max(size, 1))
+    dense[layer.targets, layer.sources] = numbers.reshape(layer.edges, max(size, 1))
     return dense
 
 

@@ -7,7 +7,7 @@ from topokit.checks.connectivity import connectivity
 from topokit.checks.regularity import regularity
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 # 3-4-2: hidden unit 2 is not reached, hidden unit 3 reaches nothing; input 2 reaches output 0 only
 BROKEN = [

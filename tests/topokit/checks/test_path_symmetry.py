@@ -15,7 +15,7 @@ from topokit.checks.path_symmetry import path_symmetry
 from topokit.errors import TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 METHODS = ["auto", "exact", "probe"]
 

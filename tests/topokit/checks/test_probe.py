@@ -16,7 +16,7 @@ from topokit.checks._probe import (
     run_probes,
 )
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def sieve(limit):

@@ -13,7 +13,7 @@ from topokit.checks.result import decimal, in_words
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
 KEYS = {"check", "verdict", "reason", "values", "witness", "method", "error_bound", "required", "seconds"}

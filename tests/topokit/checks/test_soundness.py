@@ -11,7 +11,7 @@ from topokit.csr import Storage
 from topokit.errors import TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 NET = RadixNet(radices=[(2, 3), (6,)], kron=(1, 2, 1, 2))
 

@@ -13,7 +13,7 @@ from topokit.drawing._pixels import image_shape
 from topokit.errors import InvalidSpecError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def network(degrees, targets):

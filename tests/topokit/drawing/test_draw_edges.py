@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from topokit.drawing import draw
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 EIGHTS = RadixNet(radices=[(2, 2, 2)])
 

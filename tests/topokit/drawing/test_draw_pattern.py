@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from topokit.drawing import draw
 from topokit.drawing._bins import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def random_layer(sources, targets, edges, seed=0):

@@ -17,7 +17,7 @@ from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit.transforms import crop
 
 EIGHTS = RadixNet(radices=[(2, 2, 2)])

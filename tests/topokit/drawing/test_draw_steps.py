@@ -8,7 +8,7 @@ from topokit.drawing import draw_kron_steps, draw_steps
 from topokit.errors import InvalidSpecError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit.transforms import crop, reverse
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 
 
 def oracle(systems, kron, direction):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, load, save
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 from topokit.transforms import concatenate, crop, permute
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialize
 from topokit.errors import FileFormatError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import as_tensors, from_networkx, load, save, to_networkx
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 NET = RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
 DENSE = [layer.to_dense() for layer in NET.stream()]

@@ -18,7 +18,7 @@ from topokit.families.radix_net import RadixNet
 from topokit.formats import FORMATS, load, replacing, save, save_masks
 from topokit.layered import Layered
 from topokit.masking import masks
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 NET = RadixNet(radices=[(2, 2)], kron=(1, 2, 1))
 OTHER = RadixNet(radices=[(3, 2)])

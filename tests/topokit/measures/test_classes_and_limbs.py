@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from topokit.measures._classes import equal_columns, quotient, twins
 from topokit.measures._limbs import carried, position, to_int
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 LIMB = 2**32
 

@@ -7,7 +7,7 @@ import numpy as np
 from topokit.families.radix_net import RadixNet
 from topokit.measures.degrees import degrees
 from topokit.measures.density import density
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def test_degrees_are_row_and_column_sums():

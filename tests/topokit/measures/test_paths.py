@@ -15,7 +15,7 @@ from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.measures._sweep import Sweep, finished_sweep
 from topokit.measures.paths import path_counts, path_range
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def dense_counts(net):

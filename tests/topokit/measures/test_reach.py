@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from topokit.families.radix_net import RadixNet
 from topokit.measures.reach import reach
-from topokit.topology import Topology
+from topokit.topologies import Topology
 
 
 def graph_of(net):

@@ -13,7 +13,7 @@ import topokit as tk
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.topology import Topology
+from topokit.topologies import Topology
 from topokit_train import SparseLinear, apply_masks, dense_state_dict, densify, parameter_groups, report, sparsify
 from topokit_train.conversion.weights import held_weights
 from topokit_train.kernels import KERNELS

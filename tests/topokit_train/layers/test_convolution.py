@@ -14,7 +14,7 @@ from torch.nn import functional
 import topokit as tk
 from topokit import Topology
 from topokit.errors import InvalidSpecError
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.layers import patches
 from topokit_train.layers.choice import choose, measured

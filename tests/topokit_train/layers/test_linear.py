@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from topokit import Topology
 from topokit.errors import InvalidSpecError
-from topokit.topology import layer_digest
+from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 

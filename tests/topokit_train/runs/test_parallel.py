@@ -19,7 +19,7 @@ import torch
 
 from topokit.errors import InvalidSpecError, TopokitError, UnreachableError
 from topokit.formats import load_all
-from topokit.topology import fingerprint
+from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.feeding.feed import Feed
 from topokit_train.ranks import ALONE, VARIABLES, Ranks, answered, this_rank

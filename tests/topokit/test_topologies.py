@@ -12,7 +12,7 @@ from topokit.csr import graphblas
 from topokit.errors import InvalidGraphError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Promises
-from topokit.topology import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint
 
 DENSE = [np.array([[1, 0, 1], [0, 0, 0]]), np.array([[0, 1], [1, 1], [0, 0]])]
 
@@ -120,7 +120,7 @@ def test_equal_layers_are_built_once_and_hashed_once(monkeypatch):
     assert len({id(net.layer(i)) for i in range(len(net))}) == 2
     assert [net.same_layer(i) for i in range(4)] == [0, 1, 0, 1]
     hashed = []
-    monkeypatch.setattr("topokit.topology.layer_digest", lambda layer: hashed.append(layer) or b"")
+    monkeypatch.setattr("topokit.topologies.layer_digest", lambda layer: hashed.append(layer) or b"")
     fingerprint(net)
     assert len(hashed) == 2
 

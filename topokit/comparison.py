@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.layered import Layered
 from topokit.profiles import SCALARS, Profile, profile
+from topokit.reprs import short_repr
 
 LEVEL = 0.05
 """Adjusted p-value up to which a difference is called structure."""
@@ -63,8 +66,10 @@ class AgainstTwins:
     comparisons: Mapping[str, Comparison]
     skipped: Mapping[str, str]
 
+    __repr__ = short_repr
 
-def against_twins(
+
+def compare(
     net: Layered,
     *,
     twins: int = 20,
@@ -110,6 +115,12 @@ def against_twins(
     values = {label: [found[label] for found in scalars] for label in scalars[-1]}
     skipped = {name: why for found in profiles for name, why in found.skipped.items()}
     return AgainstTwins(kind, seeds, compared(values), skipped)
+
+
+def against_twins(net: Layered, **options: Any) -> AgainstTwins:
+    """Call `compare`, under its name in 0.1.0."""
+    warn("against_twins is now called compare", DeprecationWarning, stacklevel=2)
+    return compare(net, **options)
 
 
 def measured(net: Layered, *, seconds: float = SECONDS) -> Profile:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import topokit as tk
-from topokit.compare import Comparison, against_twins, compared, measured
+from topokit.comparison import Comparison, compare, compared, measured
 from topokit.errors import InvalidSpecError
 from topokit.profiles import SCALARS, Profile, profile
 
@@ -16,7 +16,7 @@ PRUNED = tk.Topology.from_dense([np.diag([1, 1, 1, 0]), np.eye(4)[:, [0, 0, 2, 3
 
 
 def test_a_radix_net_has_structure_that_its_twins_lack():
-    found = against_twins(RADIX)
+    found = compare(RADIX)
     comparisons = found.comparisons
     assert (found.kind, [*found.seeds], found.skipped) == ("regular", [*range(20)], {})
     assert comparisons["variation of paths"].verdict == "structure"
@@ -27,12 +27,12 @@ def test_a_radix_net_has_structure_that_its_twins_lack():
 
 
 def test_a_random_network_is_chance():
-    found = against_twins(tk.Regular.twin_of(RADIX, 1000))
+    found = compare(tk.Regular.twin_of(RADIX, 1000))
     assert {one.verdict for one in found.comparisons.values()} == {"chance", None}
 
 
 def test_the_twins_are_those_that_anybody_can_make_again():
-    found = against_twins(RADIX, twins=3, kind="bernoulli", seed=7)
+    found = compare(RADIX, twins=3, kind="bernoulli", seed=7)
     twins = [measured(tk.Bernoulli.twin_of(RADIX, seed)).scalars() for seed in (7, 8, 9)]
     for label, one in found.comparisons.items():
         if one.mean is not None:
@@ -42,7 +42,7 @@ def test_the_twins_are_those_that_anybody_can_make_again():
 
 @pytest.mark.parametrize("kind", ["regular", "fixed-fan-in", "bernoulli"])
 def test_a_pruned_network_with_empty_rows(kind):
-    found = against_twins(PRUNED, kind=kind, twins=5)
+    found = compare(PRUNED, kind=kind, twins=5)
     assert found.comparisons["dead units"].value == 5
     assert found.comparisons["effective density"].value == pytest.approx(5 / 32)
 
@@ -101,7 +101,7 @@ def test_a_measure_that_a_twin_cannot_be_given_is_left_out_for_all(monkeypatch):
     """The RadiX-Net's paths fold into one class, those of its twin do not."""
     monkeypatch.setattr("topokit.profiles._parts.PRODUCT", 1e-4)
     net = tk.RadixNet(radices=[(8, 8)] * 3)
-    found = against_twins(net, twins=3, seconds=2)
+    found = compare(net, twins=3, seconds=2)
     assert "variation of paths" in measured(net).scalars()
     assert "variation of paths" not in found.comparisons
     assert "use a probe or a sample" in found.skipped["path-statistics"]
@@ -117,8 +117,8 @@ def test_a_measure_that_one_twin_lacks_is_not_taken_again(monkeypatch):
         kept = {name: values for name, values in found.measures.items() if name != "reach" or len(asked) != 3}
         return Profile(kept, {"reach": "no memory"} if len(asked) == 3 else {})
 
-    monkeypatch.setattr("topokit.compare.profile", second_twin_lacks_reach)
-    found = against_twins(RADIX, twins=4)
+    monkeypatch.setattr("topokit.comparison.profile", second_twin_lacks_reach)
+    found = compare(RADIX, twins=4)
     assert ["reach" in names for names in asked] == [True, True, True, False, False]
     assert found.skipped == {"reach": "no memory"}
     assert {*found.comparisons} == {*SCALARS} - {"disconnected pairs"}
@@ -126,7 +126,7 @@ def test_a_measure_that_one_twin_lacks_is_not_taken_again(monkeypatch):
 
 def test_progress_is_told():
     ticks = []
-    against_twins(RADIX, twins=4, each=lambda: ticks.append(1))
+    compare(RADIX, twins=4, each=lambda: ticks.append(1))
     assert len(ticks) == 4
 
 
@@ -135,4 +135,4 @@ def test_progress_is_told():
 )
 def test_bad_options_are_refused(options, said):
     with pytest.raises(InvalidSpecError, match=said):
-        against_twins(RADIX, **options)
+        compare(RADIX, **options)

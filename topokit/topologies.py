@@ -32,7 +32,8 @@ class Topology(Layered):
         promises: what its maker vouches for.
         recorded_fingerprint: the one a file claims; the soundness check compares it.
         notes: what a user should be told.
-        names: of the parameters that the layers are the wiring of, if anybody knows.
+        names: of the parameters whose edges the layers are, if anybody knows.
+        by_channel: whether it is of convolutions read by channel: an edge stands for a whole filter.
 
     Raises:
         InvalidGraphError: no layers, shapes that do not chain, or names that are not one of its own for each layer.
@@ -47,6 +48,7 @@ class Topology(Layered):
         recorded_fingerprint: str | None = None,
         notes: Sequence[str] = (),
         names: Sequence[str] = (),
+        by_channel: bool = False,
     ):
         self._layers = tuple(layers)
         if not self._layers:
@@ -61,6 +63,7 @@ class Topology(Layered):
         self._promises = promises or Promises()
         self._notes = tuple(notes)
         self._names = _names(names, len(self._layers))
+        self._by_channel = by_channel
         self.recorded_fingerprint = recorded_fingerprint
         first: dict[int, int] = {}
         self._same = tuple(first.setdefault(id(layer), i) for i, layer in enumerate(self._layers))
@@ -90,14 +93,22 @@ class Topology(Layered):
         return cls(layers, **about)
 
     @classmethod
-    def from_scipy(cls, matrices: Iterable[Any], **about: Any) -> Topology:
+    def from_scipy(cls, matrices: Any, **about: Any) -> Topology:
         """From scipy sparse matrices, shape (sources, targets): every stored nonzero is an edge. O(edges log edges).
 
+        Args:
+            matrices: one matrix, which is the only layer, or one for each layer.
+            about: recipe, promises and so on, as for the constructor.
+
         Raises:
-            InvalidGraphError: entries given twice, not-a-number values, shapes that do not chain.
+            InvalidGraphError: another kind of matrix, entries given twice, not-a-number values, shapes that do not
+                chain.
         """
         layers = []
-        for i, matrix in enumerate(matrices):
+        for i, matrix in enumerate([matrices] if hasattr(matrices, "tocoo") else matrices):
+            if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
+                what = f"a {type(matrix).__name__} of {np.ndim(matrix)} dimensions"
+                raise InvalidGraphError(f"layer {i} is {what}: give 2-D scipy sparse matrices; from_dense takes arrays")
             coo = matrix.tocoo()
             if np.issubdtype(coo.dtype, np.inexact) and np.isnan(coo.data).any():
                 raise InvalidGraphError(f"layer {i}: a value is not a number")
@@ -106,11 +117,25 @@ class Topology(Layered):
         return cls(layers, **about)
 
     @classmethod
-    def from_dense(cls, matrices: Iterable[NDArray[Any]], **about: Any) -> Topology:
-        """From dense arrays, shape (sources, targets): every nonzero is an edge. O(sources * targets)."""
+    def from_dense(cls, matrices: Any, **about: Any) -> Topology:
+        """From dense arrays, shape (sources, targets): every nonzero is an edge. O(sources * targets).
+
+        Args:
+            matrices: one 2-D array, which is the only layer, or one for each layer. Rows are sources: a weight
+                matrix of torch, (out, in), is transposed first, or goes to `topokit.from_masks`.
+            about: recipe, promises and so on, as for the constructor.
+
+        Raises:
+            InvalidGraphError: arrays of other dimensions or of no numbers; as for `from_scipy`.
+        """
         from scipy.sparse import coo_array
 
-        return cls.from_scipy([coo_array(np.atleast_2d(matrix)) for matrix in matrices], **about)
+        given = [np.asarray(one) for one in ([matrices] if getattr(matrices, "ndim", 0) == 2 else matrices)]
+        for i, array in enumerate(given):
+            if array.ndim != 2 or array.dtype.kind not in "biufc":
+                what = f"has {array.ndim} dimensions and holds {array.dtype}"
+                raise InvalidGraphError(f"layer {i} {what}: give one 2-D array of numbers, or a list of them")
+        return cls.from_scipy(map(coo_array, given), **about)
 
     @classmethod
     def from_graphblas(cls, matrices: Iterable[Any], **about: Any) -> Topology:
@@ -151,11 +176,22 @@ class Topology(Layered):
     def names(self) -> tuple[str, ...]:
         return self._names
 
+    @property
+    def by_channel(self) -> bool:
+        return self._by_channel
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
     def same_layer(self, i: int) -> int:
         return self._same[i]
 
     def __repr__(self) -> str:
         return f"<Topology {self.summary()}>"
+
+
+from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
 
 
 def _names(names: Sequence[str], layers: int) -> tuple[str, ...]:

@@ -1,0 +1,13 @@
+from .config import TrainConfig as TrainConfig
+from .conversion import apply_masks as apply_masks
+from .conversion import dense_state_dict as dense_state_dict
+from .conversion import densify as densify
+from .conversion import parameter_groups as parameter_groups
+from .conversion import report as report
+from .conversion import sparsify as sparsify
+from .layers.attention import SparseAttention as SparseAttention
+from .layers.convolution import SparseConv2d as SparseConv2d
+from .layers.linear import SparseLinear as SparseLinear
+from .runs.loading import load_run as load_run
+from .runs.train import train as train
+from .weights import read_weights as read_weights
