@@ -190,6 +190,7 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
         ("radix-net radixes=2,2", r"radix-net has no option 'radixes': did you mean radices\? \(at character 11: "),
         ("radix-net radices=2,2 kron='1,2", r"a quote or a backslash has no end: close it \(at character 23: "),
         ("radix-net radices=2,2 \\", "no end"),
+        (" radix-net \n\t radixes=2", r"did you mean radices\? \(at character 15: 'radixes=2'\)"),
         ("radix-net radices=2,2 kron=1 kron=2", r"kron is given twice: give it once \(at character 30: 'kron=2'\)"),
         ("bernoulli fan_in=3", r"bernoulli has no option 'fan_in': known: widths, density"),
         ("fixed-fan-in fan-in=2 fan_in=3", "fan_in is given twice"),

@@ -3,7 +3,9 @@
 import pytest
 
 import topokit as tk
+from topokit.descriptions import parse
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit_train.described import wire_parameters
 
 LENET = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
 TABLE = "radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100]"
@@ -111,8 +113,19 @@ def test_several_parameters_of_one_pattern_differ_and_share_a_density(runs_of, t
     nets = run.wirings[0].open(tmp_path)
     assert [net.names[0] for net in nets] == ["fc1.weight", "fc2.weight", "fc3.weight"]
     assert [net.edges for net in nets] == [9051, 3340, 919]  # as `build --allocation erk` divides 784-300-100-10
-    (even,) = runs_of("[[runs]]\ntopology = 'fc2: bernoulli density=.5 seed=7'")
-    assert even.wirings[0].open(tmp_path)[0].layer_edges != nets[1].layer_edges
+
+
+def test_parameters_of_one_pattern_are_drawn_apart_unless_their_widths_are_given():
+    parameters = {"a.weight": (9, 9), "b.weight": (9, 9)}
+    apart, together = (
+        [
+            tk.fingerprint(net)
+            for net in wire_parameters({"*": parse(f"bernoulli density=.5 seed=7 {more}")}, parameters)
+        ]
+        for more in ("", "widths=9,9")
+    )
+    assert apart[0] == together[0] == together[1] != apart[1]
+    assert apart[0] == tk.fingerprint(tk.Bernoulli(widths=(9, 9), density=".5", seed=7))
 
 
 @pytest.mark.parametrize(
