@@ -1,9 +1,18 @@
 """Fixtures that many tests share."""
 
+import importlib
 import os
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def is_same():
+    """A function of two texts: whether they are equal up to the last digit of their numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "docs")
+        return importlib.import_module("make_families").is_same
 
 
 @pytest.fixture(scope="session")

@@ -139,3 +139,24 @@ def test_pictures_of_one_release_are_compared_but_not_their_packed_bits():
     assert MAKE.is_same(one, one.replace("3.11.2", "3.12.0").replace("1", "2"))
     assert not MAKE.is_same(one, one.replace('"1"', '"2"'))
     assert not MAKE.is_same("a page", "another page")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("x 0.1", "x 0.09999"), ("58 a", "57.999999 a"), ("2.85e-63", "2.849e-63"), ("1.234 2.345", "1.233 2.346")],
+)
+def test_numbers_may_differ_in_their_last_digit(one, other):
+    assert MAKE.is_same(one, other)
+    assert MAKE.is_same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *[("8888", "8889"), ("0.25", "0.26"), ("2.85e-63", "2.85e-62"), ("57.99998", "58"), ("1.234", "-1.234")],
+        *[("0.2500 a", "0.2500 b"), ("0.25", "0.25 0.25"), ("1 2", "12")],
+    ],
+)
+def test_numbers_that_differ_by_more_are_not_the_same(one, other):
+    assert not MAKE.is_same(one, other)
+    assert not MAKE.is_same(other, one)

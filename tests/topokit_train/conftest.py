@@ -12,6 +12,7 @@ from topokit_train.datasets.idx import FILES
 from topokit_train.machine import cpu_threads
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, train
+from topokit_train.training import Trainer
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,27 @@ def digits():
 def one_thread():
     with cpu_threads(1):
         yield
+
+
+@pytest.fixture
+def float64():
+    """All networks are trained in float64.
+
+    In float32 another order of additions, by another kernel, processor or stack, soon puts a unit on the other side of
+    its ReLU or an image into another class. In float64 this needs numbers that agree to 13 digits by chance.
+    """
+    with pytest.MonkeyPatch.context() as patch:  # of its own: some tests undo theirs
+        patch.setattr(Trainer, "__init__", in_float64)
+        yield
+
+
+def in_float64(trainer, *args, make=Trainer.__init__, **more):
+    """Make a trainer whose network and images are float64."""
+    make(trainer, *args, **more)
+    trainer.model.double()
+    feed = trainer.feed
+    feed.images = feed.images.double()
+    feed.held_out, feed.test = ((images.double(), labels) for images, labels in (feed.held_out, feed.test))
 
 
 @pytest.fixture(scope="session")

@@ -45,10 +45,11 @@ def test_the_official_images_give_the_official_categories(infer, golden_dir):
 
 @ENGINES
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 2**32), density=st.floats(0.02, 0.9), bias=st.sampled_from([-0.05, -0.3, -1.0]))
+@given(seed=st.integers(0, 2**32), density=st.floats(0.02, 0.9), bias=st.sampled_from([-1 / 16, -5 / 16, -1.0]))
 def test_agrees_with_the_definition(infer, seed, density, bias):
+    """In up to four layers of 40 nodes all numbers are multiples of 16^-4 below 80, which float32 adds exactly."""
     random = np.random.default_rng(seed)
-    widths = random.integers(1, 40, size=random.integers(2, 7))
+    widths = random.integers(1, 40, size=random.integers(2, 6))
     layers = [random.random((a, b)) < density for a, b in pairwise(widths)]
     images = random.random((random.integers(1, 60), widths[0])) < random.random()
     found = infer(tk.Topology.from_dense(layers), image_layer(images), bias)
@@ -80,9 +81,9 @@ def test_blocks_of_images_are_put_together_and_keep_their_numbers(monkeypatch):
     monkeypatch.setattr(fast, "CPU_BLOCK", 16)
     net = tk.RadixNet(radices=[(4, 4)], kron=(4, 4, 4))
     images = np.random.default_rng(0).random((100, 64)) < np.linspace(0, 1, 100)[:, None]
-    expected = oracle([layer.to_dense() for layer in net.build().stream()], images, -0.3)
+    expected = oracle([layer.to_dense() for layer in net.build().stream()], images, -5 / 16)
     assert 10 < len(expected) < 90
-    assert fast.infer(net, image_layer(images), -0.3).categories.tolist() == expected
+    assert fast.infer(net, image_layer(images), -5 / 16).categories.tolist() == expected
 
 
 @ENGINES

@@ -38,9 +38,9 @@ def dense_state(state, topology):
     """Each layer's (weight, mask, bias) as float64 arrays, of one network's state."""
     layers = []
     for i, name in enumerate(LAYERS):
-        bias = state[f"{name}.bias"].double().numpy()
+        bias = state[f"{name}.bias"].double().numpy().copy()
         if f"{name}.weight" in state:
-            weight = state[f"{name}.weight"].double().numpy()
+            weight = state[f"{name}.weight"].double().numpy().copy()
             layers.append((weight, np.ones_like(weight), bias))
         else:
             mask = topology.layer(i).to_dense().T.astype(float)
@@ -55,7 +55,7 @@ def replay(layers, images, labels, steps, batch, *, relu=True, lr=0.2, l2=0.004)
     weights, masks, biases = (list(parts) for parts in zip(*layers, strict=True))
     starts = [start for _ in range(steps) for start in range(0, len(images), batch)][:steps]
     for start in starts:
-        x = images[start : start + batch].reshape(-1, 784) / 255
+        x = images[start : start + batch].reshape(-1, 784)
         activations, logits = [x], x
         for weight, bias in zip(weights, biases, strict=True):
             logits = activations[-1] @ weight.T + bias
@@ -76,6 +76,7 @@ def replay(layers, images, labels, steps, batch, *, relu=True, lr=0.2, l2=0.004)
     return list(zip(weights, masks, biases, strict=True))
 
 
+@pytest.mark.usefixtures("float64")
 @TOPOLOGIES
 @pytest.mark.parametrize("relu", [True, False])
 def test_the_paper_is_replayed(digits, topology, relu):
@@ -87,39 +88,33 @@ def test_the_paper_is_replayed(digits, topology, relu):
     made.run_epoch()
     found = dense_state(made.model.state_dict(), topology)
     wanted, others = (
-        replay(start, digits.train_images[:500], digits.train_labels, 10, 100, relu=choice)
+        replay(start, made.feed.images.numpy(), digits.train_labels, 10, 100, relu=choice)
         for choice in (relu, not relu)
     )
     for (weight, _, bias), (slow, _, slow_bias), (before, _, _) in zip(found, wanted, start, strict=True):
-        np.testing.assert_allclose(weight, slow, atol=2e-5)
-        np.testing.assert_allclose(bias, slow_bias, atol=2e-5)
+        np.testing.assert_allclose(weight, slow, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(bias, slow_bias, rtol=0, atol=1e-12)
         assert abs(weight - before).max() > 0.001
     assert abs(found[2][0] - others[2][0]).max() > 0.0002
 
 
+@pytest.mark.usefixtures("float64")
 @TOPOLOGIES
 @pytest.mark.parametrize("settings", [{"recipe": "paper"}, {"l2": 0.1, "relu_logits": True}])
 @pytest.mark.parametrize("order_seed", [None, 5])
 def test_stacked_networks_train_as_they_would_alone(digits, topology, settings, order_seed):
     settings = {**settings, "batch_size": 300, "order_seed": order_seed}
-    stack = in_float64(trainer(digits, topology, seeds=(3, 8), **settings))
+    stack = trainer(digits, topology, seeds=(3, 8), **settings)
     assert stack.feed.shared == (order_seed is not None or "recipe" in settings)
     together = [stack.run_epoch() for _ in range(2)]
     for k, seed in enumerate((3, 8)):
-        alone = in_float64(trainer(digits, topology, seed=seed, **settings))
+        alone = trainer(digits, topology, seed=seed, **settings)
         for epoch in together:
             (metrics,) = alone.run_epoch()
             assert epoch[k].test_accuracy == metrics.test_accuracy
             assert epoch[k].train_loss == pytest.approx(metrics.train_loss, rel=1e-5)
         for name, tensor in alone.model.state_dict().items():
             torch.testing.assert_close(network_states(stack.model)[k][name], tensor, rtol=0, atol=1e-7, msg=name)
-
-
-def in_float64(made):
-    made.model.double()
-    made.feed.images = made.feed.images.double()
-    made.feed.test = made.feed.test[0].double(), made.feed.test[1]
-    return made
 
 
 @pytest.mark.parametrize("kernel", [None, *KERNELS])
@@ -183,12 +178,13 @@ def small_model():
     edges = tk.Bernoulli(widths=(27, 8), density=".4", seed=1).layer(0)
     return nn.Sequential(
         nn.Conv2d(1, 3, 2), nn.ReLU(), nn.Flatten(), SparseLinear(edges, kernel="csr"), nn.ReLU(), nn.Linear(8, 4)
-    )
+    ).double()
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "sgd", "momentum": 0.5}, {"optimizer": "adam"}])
 def test_l2_is_that_term_of_the_loss(settings):
-    x, y = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 4
+    x = torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(6) % 4
     one, two = small_model(), small_model()
     config = TrainConfig(l2=0.3, lr=0.05, **settings)
     ours = make_optimizer(config, one)
@@ -205,7 +201,7 @@ def test_l2_is_that_term_of_the_loss(settings):
         penalised_loss(two, x, y, 0.3).backward()
         theirs.step()
     for (name, tensor), other in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
-        torch.testing.assert_close(tensor, other, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(tensor, other, rtol=0, atol=1e-9, msg=name)
 
 
 def test_losses_are_told_without_the_penalty(digits):

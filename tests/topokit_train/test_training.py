@@ -53,29 +53,26 @@ def test_two_runs_are_equal_bit_for_bit(digits, topology):
     assert told[0] != told[2]
 
 
-# with seeds 0 and 2 rounding puts a unit on the other side of its ReLU for some image, which moves losses by 3e-4
-@pytest.mark.parametrize("seed", [1, 3, 4, 5])
+def losses_of(dataset, kernel, steps, **settings):
+    """The losses of some steps on batches of 100 under a kernel."""
+    made = trainer(dataset, default_topology(), kernel=kernel, epochs=5, **settings)
+    assert set(made.kernels.values()) == {kernel}
+    order = torch.arange(1437).repeat(5).split(100)[:steps]
+    return torch.stack([made.step(made.feed.images[batch], made.feed.labels[batch]) for batch in order])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("seed", [0, 1])
 def test_csr_and_masked_give_the_same_losses(digits, seed):
-    losses = {}
-    for kernel in ("csr", "masked"):
-        made = trainer(digits, default_topology(), kernel=kernel, epochs=5, seed=seed)
-        assert set(made.kernels.values()) == {kernel}
-        order = torch.arange(1437).repeat(5).split(100)[:50]
-        losses[kernel] = torch.stack([made.step(made.feed.images[batch], made.feed.labels[batch]) for batch in order])
-    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-5)
-    assert losses["csr"][-1] < losses["csr"][0] / 4
+    csr, masked = (losses_of(digits, kernel, 50, seed=seed) for kernel in ("csr", "masked"))
+    torch.testing.assert_close(csr, masked, rtol=0, atol=1e-9)
+    assert csr[-1] < csr[0] / 4
 
 
-def test_csr_and_masked_give_the_same_losses_where_rounding_tips_nothing(digits):
-    losses = {}
-    for kernel in ("csr", "masked"):
-        made = trainer(digits, default_topology(), kernel=kernel, epochs=5)
-        made.model.double()
-        order = torch.arange(1437).repeat(5).split(100)[:50]
-        losses[kernel] = torch.stack(
-            [made.step(made.feed.images[batch].double(), made.feed.labels[batch]) for batch in order]
-        )
-    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-9)
+def test_in_float32_csr_and_masked_give_the_same_first_loss(digits):
+    """Later ones may differ: where a unit's input is nearly 0, its last bit decides what the step does to its weights."""
+    csr, masked = (losses_of(digits, kernel, 1) for kernel in ("csr", "masked"))
+    torch.testing.assert_close(csr, masked, rtol=1e-5, atol=0)
 
 
 def test_an_epoch_uses_every_image_once_in_an_order_of_its_own(digits, monkeypatch):

@@ -31,6 +31,7 @@ def slow_dead(state, images):
     return dead
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("seeds", [None, (1, 2)])
 @pytest.mark.parametrize("order_seed", [None, 3])
 def test_dead_units_are_0_for_every_test_image(digits, monkeypatch, seeds, order_seed):

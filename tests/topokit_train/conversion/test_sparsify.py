@@ -188,6 +188,7 @@ def steps(model, x):
         optimizer.step()
 
 rank, kernel, store = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+torch.set_default_dtype(torch.float64)
 distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
 net = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()
 
@@ -228,13 +229,13 @@ def test_two_ranks_train_the_network_that_one_would(kernel, tmp_path):
 @pytest.mark.parametrize("padded", [False, True])
 def test_torchs_transformers_call_their_sparse_layers(norm_first, padded):
     def encoder(nested):
-        layer = nn.TransformerEncoderLayer(20, 4, 40, batch_first=True, norm_first=norm_first)
+        layer = nn.TransformerEncoderLayer(20, 4, 40, batch_first=True, norm_first=norm_first, dtype=torch.float64)
         return nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
 
     model = copy.deepcopy(sparsify(encoder(not norm_first), [NET, NET]))
     dense = encoder(False)
     dense.load_state_dict(densify(copy.deepcopy(model)).state_dict())
-    x, padding = torch.randn(3, 5, 20), torch.arange(5) >= torch.tensor([[5], [4], [2]])
+    x, padding = torch.randn(3, 5, 20, dtype=torch.float64), torch.arange(5) >= torch.tensor([[5], [4], [2]])
     given = {"src_key_padding_mask": padding} if padded else {}
     for part in (model, dense):
         part.eval()

@@ -1,10 +1,11 @@
 """What each process does that torchrun starts for test_parallel.py: `_ranks.py FOLDER` trains runs into that folder.
 
-What a process saw goes to FOLDER/rank<N>.json.
+What a process saw goes to FOLDER/rank<N>.json. Networks are trained in float64, see the fixture `float64`.
 """
 
 import hashlib
 import json
+import runpy
 import sys
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,8 @@ def stopwatch(_work, _layer, _device, _dtype, name):
 
 
 run_epoch, step = Trainer.run_epoch, Trainer.step
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+IN_FLOAT64 = patch.object(Trainer, "__init__", runpy.run_path(str(CONFTEST))["in_float64"])
 
 
 def main(folder):
@@ -122,4 +125,5 @@ def times(layer, device, dtype, names, work):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with IN_FLOAT64:
+        main(Path(sys.argv[1]))

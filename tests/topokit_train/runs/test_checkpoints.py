@@ -60,6 +60,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit(tmp_path, digits, topology, sett
     assert all(np.array_equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
 
 
+@pytest.mark.usefixtures("float64")
 def test_every_kernel_saves_one_number_per_edge_in_canonical_order(tmp_path, digits):
     topology = default_topology()
     files = {}
@@ -77,18 +78,19 @@ def test_every_kernel_saves_one_number_per_edge_in_canonical_order(tmp_path, dig
         assert files["masked"][f"{prefix}fc1.values{suffix}"].shape == (23_520,)
         assert files["masked"][f"{prefix}fc2.values{suffix}"].shape == (3_000,)
     for name, array in files["csr"].items():
-        np.testing.assert_allclose(files["masked"][name], array, rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(files["masked"][name], array, rtol=0, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_checkpoint_goes_on_under_another_kernel(tmp_path, digits):
     topology = default_topology()
     masked, csr = (trainer(digits, topology, kernel=kernel) for kernel in ("masked", "csr"))
     masked.run_epoch()
     restore([saved(tmp_path / "c", masked, topology)], csr)
-    assert csr.run_epoch()[0].train_loss == pytest.approx(masked.run_epoch()[0].train_loss, rel=1e-3)
+    assert csr.run_epoch()[0].train_loss == pytest.approx(masked.run_epoch()[0].train_loss, rel=1e-6)
     for layer in ("fc1", "fc2"):
         one, two = (made.model.state_dict()[f"{layer}.values"] for made in (masked, csr))
-        torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-9)
 
 
 def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):

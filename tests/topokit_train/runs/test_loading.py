@@ -34,6 +34,9 @@ RUNS = {
 }
 
 
+ONE_IMAGE = 1.5 / 360  # that another number of threads, or another kernel, may put into another class
+
+
 def feed_of(config):
     return Feed(config, load_dataset("digits"), (config.seed,), torch.device("cpu"))
 
@@ -53,13 +56,13 @@ def test_it_is_the_network_that_was_trained(kind, tmp_path):
     model = load_run(tmp_path / "run")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not model.training
-    assert accuracy(model, config) == pytest.approx(result.test_accuracy)
-    images = feed_of(config).test[0][:50]
+    assert accuracy(model, config) == pytest.approx(result.test_accuracy, abs=ONE_IMAGE)
+    model, images = model.double(), feed_of(config).test[0][:50].double()
     dense = build_model(config.model, wiring if kind == "mlp" else None, image=(1, 28, 28), classes=10)
     if kind == "mlp":
         dense = nn.ModuleDict({"fc1": nn.Linear(784, 16), "fc2": nn.Linear(16, 10)})
         dense.forward = lambda images: dense["fc2"](dense["fc1"](images.flatten(1)).relu())
-    dense.load_state_dict(densify(copy.deepcopy(model)).state_dict())
+    dense.double().load_state_dict(densify(copy.deepcopy(model)).state_dict())
     logits = dense(images)
     torch.testing.assert_close(logits.relu() if kind == "paper" else logits, model(images))
     assert (model(images) < 0).any() != (kind == "paper")
@@ -69,9 +72,8 @@ def test_each_of_several_seeds_has_its_own_network(tmp_path):
     config = TrainConfig(epochs=1, batch_size=500)
     results = train_seeds(config, default_topology(), [3, 5], run=tmp_path / "runs")
     for result in results:
-        assert accuracy(load_run(tmp_path / "runs" / f"seed{result.seed}"), config) == pytest.approx(
-            result.test_accuracy
-        )
+        model = load_run(tmp_path / "runs" / f"seed{result.seed}")
+        assert accuracy(model, config) == pytest.approx(result.test_accuracy, abs=ONE_IMAGE)
 
 
 def test_a_run_and_its_images_may_have_been_moved(tmp_path, make_idx):
