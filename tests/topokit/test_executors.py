@@ -83,7 +83,7 @@ def test_a_cluster_is_an_executor(cluster):
 def test_a_scheduler_without_workers_is_told_of(recwarn):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=0, dashboard_address=None) as alone, opened(scheduler=alone.scheduler_address) as pool:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as alone, opened(scheduler=alone.scheduler_address) as pool:
         assert any("has no workers yet" in str(warning.message) for warning in recwarn)
         alone.scale(1)
         assert pool.submit(abs, -1).result() == 1
