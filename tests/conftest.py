@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A fresh folder; pytest's own has the test's name, so that a message about a file holds the words of that name."""
+    return tmp_path_factory.mktemp("t")
+
+
 @pytest.fixture(scope="session")
 def mnist_dir():
     """The folder in $TOPOKIT_DATA_DIR that holds MNIST; the test is skipped where the variable is not set.

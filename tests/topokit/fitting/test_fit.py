@@ -253,7 +253,7 @@ def test_the_work_is_bounded(monkeypatch):
         ((5, 5), "1/26", {}, "less than one edge of the 25 possible"),
         ((5, 5), 0.5, {"tolerance": "-1/10"}, "tolerance must be at least 0, not '-1/10'"),
         ((5, 5), 0.5, {"tolerance": "-1e999"}, "tolerance must be at least 0"),
-        ((5, 5), 0.5, {"tolerance": "some"}, "tolerance"),
+        ((5, 5), 0.5, {"tolerance": "some"}, "tolerance must be numbers such as 0.1 or 1/10, not 'some'"),
         ((5, 5), 0.5, {"limit": 0}, "limit must be at least 1"),
     ],
 )
