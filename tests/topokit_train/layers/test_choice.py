@@ -44,7 +44,7 @@ def test_auto_ranks_all_kernels_that_can_multiply():
     assert "masked 1.00" in found.reason
 
 
-@pytest.mark.parametrize("name", ["masked", "csr", "block", "band"])
+@pytest.mark.parametrize("name", KERNELS)
 def test_ten_times_the_images_cost_nearly_ten_times_as_much_once_there_are_many(name):
     layer = tk.RadixNet(radices=[(16, 16)], kron=(16, 16, 16)).layer(0)
     one, few, many = (
