@@ -104,11 +104,18 @@ def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", ""])
 def test_an_address_that_is_none_is_an_error(address):
-    with pytest.raises(UnreachableError), opened(scheduler=address):
+    with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}: "), opened(scheduler=address):
         pass
 
 
-@pytest.mark.parametrize(("workers", "scheduler"), [(0, None), (-1, None), (2, "tcp://127.0.0.1:1")])
-def test_numbers_that_do_not_fit_together_are_refused(workers, scheduler):
-    with pytest.raises(InvalidSpecError), opened(workers, scheduler):
+@pytest.mark.parametrize(
+    ("workers", "scheduler", "said"),
+    [
+        (0, None, "workers must be at least 1, not 0"),
+        (-1, None, "workers must be at least 1, not -1"),
+        (2, "tcp://127.0.0.1:1", "a number of workers or a scheduler, not both"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(workers, scheduler, said):
+    with pytest.raises(InvalidSpecError, match=said), opened(workers, scheduler):
         pass

@@ -273,12 +273,26 @@ def test_a_target_names_the_sparsity(text):
     "text",
     [
         *("", "784", "784 at 95 %", "784-300", "784-300 at 95", "784-300 at -5 %", "784-300 at 95 % 3"),
-        *("784-300 at 100 %", "784-300 at 101 %", "784-0 at 5 %", "784--300 at 5 %", "784-300 at five %"),
-        *("99999999999-2 at 5 %", "1" * 5000 + "-2 at 5 %", "2-2 at " + "9" * 5000 + " %", "٣-٣ at ٥ %"),
+        *("784--300 at 5 %", "784-300 at five %", "1" * 5000 + "-2 at 5 %", "2-2 at " + "9" * 5000 + " %"),
+        "٣-٣ at ٥ %",
     ],
 )
 def test_a_target_that_is_none(text):
-    with pytest.raises(InvalidSpecError):
+    with pytest.raises(InvalidSpecError, match=r"such as '784-300-100 at 95 %', not "):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("784-300 at 100 %", "from 0 to below 100 %, not 100 %"),
+        ("784-300 at 101 %", "from 0 to below 100 %, not 101 %"),
+        ("784-0 at 5 %", "widths must be at least 1, not 0"),
+        ("99999999999-2 at 5 %", "node layer 0 would have more than"),
+    ],
+)
+def test_a_target_that_no_network_has(text, said):
+    with pytest.raises(InvalidSpecError, match=said):
         parse_target(text)
 
 

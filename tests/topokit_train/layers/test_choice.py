@@ -58,7 +58,7 @@ def test_a_named_kernel_is_taken_because_it_was_asked_for():
     assert choose(LAYER, CPU, torch.float32, "csr") == choice.Choice("csr", "asked for")
     with pytest.raises(InvalidSpecError, match="does not run on cpu with float16"):
         choose(LAYER, CPU, torch.float16, "csr")
-    with pytest.raises(InvalidSpecError):
+    with pytest.raises(InvalidSpecError, match="no kernel named 'tunned'"):
         choose(LAYER, CPU, torch.float32, "tunned")
 
 
