@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A fresh folder; pytest's own has the test's name, so that a message about a file holds the words of that name."""
+    return tmp_path_factory.mktemp("t")
+
+
 @pytest.fixture(scope="session")
 def is_same():
     """A function of two texts: whether they are equal up to the last digit of their numbers."""

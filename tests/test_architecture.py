@@ -1,59 +1,20 @@
 """Imports point one way only, heavy packages load late, and every module is registered."""
 
 import ast
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = [  # each may import what stands after it
-    *(
-        "drawing",
-        "fitting",
-        "challenge",
-        "placement",
-        "descriptions",
-        "formats",
-        "extraction",
-        "masking",
-        "convolutions",
-        "comparison",
-        "profiles",
-        "checks",
-        "measures",
-    ),
-    *("recipes", "families"),
-    *(
-        "allocation",
-        "transforms",
-        "spec",
-        "options",
-        "topologies",
-        "layered",
-        "layer",
-        "edges",
-        "csr",
-        "fields",
-        "errors",
-    ),
-]
-TRAINING_ROOMS = [  # of topokit_train: the same; rooms not named here stand on the ground and import none
-    *("studies", "sweeps", "runs", "pruning", "results", "vitality", "training"),
-    *(
-        "described",
-        "feeding",
-        "optimisation",
-        "config",
-        "weights",
-        "models",
-        "conversion",
-        "initialisation",
-        "layers",
-        "kernels",
-    ),
-]
+DOCS = ROOT / "docs"
+ROOMS, TRAINING_ROOMS = (  # of the two packages: each may import what stands after it; others of topokit_train none
+    re.findall(r"\w+", line)
+    for line in re.findall(r"^`(\w+ -> .*)`", (DOCS / "architecture.md").read_text(), flags=re.MULTILINE)
+)
 BESIDE_ERRORS = {"_registry", "reprs", "_workers", "executors"}
 
 
@@ -124,32 +85,48 @@ def test_help_loads_neither_torch_nor_graphblas():
     assert not loaded_after(code) & {"torch", "matplotlib", "networkx", "graphblas", "numpy", "scipy"}
 
 
-@pytest.mark.parametrize(
-    ("package", "registry"),
-    [
-        ("topokit/families", "topokit.families:FAMILIES"),
-        ("topokit/measures", "topokit.measures:MEASURES"),
-        ("topokit/checks", "topokit.checks:CHECKS"),
-        ("topokit/formats", "topokit.formats:FORMATS"),
-        ("topokit_train/datasets", "topokit_train.datasets:DATASETS"),
-        ("topokit_train/kernels", "topokit_train.kernels:KERNELS"),
-        ("topokit_train/models", "topokit_train.models:MODELS"),
-        ("topokit_train/studies/claims", "topokit_train.studies.claims:CLAIMS"),
-        ("topokit_train/studies/charts", "topokit_train.studies.charts:CHARTS"),
-        ("topokit_train/weights", "topokit_train.weights:READERS"),
-    ],
-)
-def test_every_registered_name_imports_and_every_module_is_used(package, registry):
-    module, name = registry.split(":")
-    entries = getattr(__import__(module, fromlist=[name]), name)
+REGISTRIES = {
+    name: path
+    for package in ("topokit", "topokit_train")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    for name in re.findall(r"^(\w+) = Registry\(", path.read_text(), flags=re.MULTILINE)
+}
+"""Every registry, and the file that it is in."""
+FOLDERS = [name for name, path in REGISTRIES.items() if path.name == "__init__.py" and name != "STUDIES"]
+"""Registries with a folder of their own; that of STUDIES holds much else."""
+
+
+def registry(name):
+    module = ".".join(REGISTRIES[name].relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return getattr(import_module(module), name)
+
+
+def test_the_registries_are_found():
+    assert {"FAMILIES", "ALLOCATIONS", "KERNELS", "CHARTS"} < set(REGISTRIES)
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_every_registered_name_imports(name):
+    entries = registry(name)
+    assert entries
     for key in entries:
         assert entries[key] is not None
-    registered = {place.partition(":")[0] for place in entries.places.values()}
-    files = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_module_of_a_registry_is_used(name):
+    folder = REGISTRIES[name].parent
+    package = ".".join(folder.relative_to(ROOT).parts)
+    registered = {place.partition(":")[0].rpartition(".")[2] for place in registry(name).places.values()}
     imported = {
         imported.rpartition(".")[2]
-        for path in (ROOT / package).glob("*.py")
+        for path in folder.glob("*.py")
         for imported, _ in imports(path)
-        if imported.startswith(package.replace("/", "."))
+        if imported.startswith(package)
     }
-    assert files <= {place.rpartition(".")[2] for place in registered} | imported
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} <= registered | imported
+
+
+@pytest.mark.parametrize("name", [*REGISTRIES, "COMMANDS"])
+def test_the_docs_table_names_every_registry(name):
+    assert f"`{name}`" in (DOCS / "extending.md").read_text()

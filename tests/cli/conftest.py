@@ -8,13 +8,29 @@ import pytest
 from topokit_cli.main import main
 
 
+class Printed(str):
+    """What a command printed: a text that the command itself holds is not expected in it, as it may be repeated."""
+
+    __slots__ = ("command",)
+
+    def __new__(cls, text, command):
+        printed = super().__new__(cls, text)
+        printed.command = command
+        return printed
+
+    def __contains__(self, text):
+        found = super().__contains__(text)
+        assert not (found and any(text in word for word in self.command)), f"{text!r} is in the command: expect more"
+        return found
+
+
 @dataclass
 class Run:
     """What a command left behind."""
 
     code: int
-    out: str
-    err: str
+    out: Printed
+    err: Printed
 
     @property
     def json(self):
@@ -28,11 +44,12 @@ def topokit(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["topokit", *map(str, args)])
+        command = ["topokit", *map(str, args)]
+        monkeypatch.setattr(sys, "argv", command)
         capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main()
         captured = capfd.readouterr()
-        return Run(exit_.value.code, captured.out, captured.err)
+        return Run(exit_.value.code, Printed(captured.out, command), Printed(captured.err, command))
 
     return run

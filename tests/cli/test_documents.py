@@ -4,11 +4,13 @@ import doctest
 import importlib
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # accuracies, seconds and dead units depend on the machine
 VARIES = r"\d+\.\d+%|\d+\.\d+ s|\d\.\d{3}|(?<=fc\d )\d+(?: to \d+)?"
 
@@ -108,8 +110,25 @@ def test_the_page_on_python(topokit):
     assert blocks >= 2
 
 
-@pytest.mark.parametrize("document", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])
-def test_links_lead_somewhere(document):
-    path = ROOT / document if document == "README.md" else ROOT / "docs" / document
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+def headings(page):
+    """The anchors of a page's headings, as GitHub makes them: equal ones are numbered."""
+    titles = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    seen = Counter()
+    for title in titles:
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        yield f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
+        seen[anchor] += 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)|(?:src|href)=\"(?!https?:)([^\"]+)\"", path.read_text())
+    for target, anchor, picture in links:
+        leads_to = path.parent / (target or picture) if target or picture else path
+        assert leads_to.exists(), target or picture
+        assert not anchor or anchor in headings(leads_to.read_text()), f"{target}#{anchor}"
+
+
+def test_anchors_are_those_of_github():
+    page = "# Of a `trained` network!\n## Costs, etc.\n```sh\n# no heading\n```\n## Costs, etc.\n## snake_case-dash"
+    assert [*headings(page)] == ["of-a-trained-network", "costs-etc", "costs-etc-1", "snake_case-dash"]

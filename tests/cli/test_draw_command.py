@@ -27,7 +27,7 @@ def test_square_images_need_no_words(topokit):
         (("--style", "pixels", "--image", "5x5"), "image 5x5 has 25 pixels, but there are 12 inputs: 2x2x3 fits"),
         (("--style", "pixels", "--image", "12"), "'12' is not ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, such as 28x28"),
         (("--style", "pixels", "--image", "3x4x1x1"), "such as 28x28"),
-        (("--style", "pixels", "--image", "0x12"), "image"),
+        (("--style", "pixels", "--image", "0x12"), "image must be at least 1, not 0"),
         (("--image", "3x4"), "image is for the style pixels, not for edges"),
         (("--style", "degrees", "--trace", "1"), "take the style edges"),
         (("--style", "degrees", "--steps"), "--steps and --style cannot go together"),

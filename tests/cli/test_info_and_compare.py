@@ -169,11 +169,11 @@ def test_each_of_several_against_chance(topokit, pruned):
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        ((), 2, "TOPOLOGY"),
-        (("missing",), 2, "missing"),
-        (("bad",), 1, "bad"),
+        ((), 2, "Missing argument 'TOPOLOGY...'"),
+        (("missing",), 2, "there is no file, family or transform 'missing'"),
+        (("bad",), 1, "bad is none of the formats"),
         (("bad", "--twins", "1"), 2, "x>=2"),
-        (("bad", "--kind", "nonsense"), 2, "regular"),
+        (("bad", "--kind", "nonsense"), 2, "is not one of 'regular', 'fixed-fan-in', 'bernoulli'"),
         (("bad", "--topology-seed", "-1"), 2, "x>=0"),
     ],
 )

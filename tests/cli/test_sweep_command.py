@@ -127,7 +127,7 @@ def test_worker_processes_do_the_same(topokit, tmp_path):
     ("options", "code", "message"),
     [
         (("none.toml",), 2, "'none.toml' does not exist"),
-        (("grid.toml", "--workers", 0), 2, "--workers"),
+        (("grid.toml", "--workers", 0), 2, "0 is not in the range x>=1"),
         (("grid.toml", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"), 2, "give --workers or --scheduler"),
         (("grid.toml", "--status", "--retry"), 2, "--status does nothing: leave out --retry"),
         (("grid.toml", "--scheduler", "tcp://127.0.0.1:1"), 1, "no Dask scheduler answers at tcp://127.0.0.1:1"),

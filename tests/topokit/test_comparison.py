@@ -9,6 +9,7 @@ from scipy import stats
 import topokit as tk
 from topokit.comparison import Comparison, compare, compared, measured
 from topokit.errors import InvalidSpecError
+from topokit.families import RANDOM_EQUIVALENTS
 from topokit.profiles import SCALARS, Profile, profile
 
 RADIX = tk.RadixNet(radices=[(3, 4)], kron=(2, 3, 1))
@@ -40,7 +41,7 @@ def test_the_twins_are_those_that_anybody_can_make_again():
             assert one.sd == pytest.approx(stdev(twin[label] for twin in twins), abs=1e-8), label
 
 
-@pytest.mark.parametrize("kind", ["regular", "fixed-fan-in", "bernoulli"])
+@pytest.mark.parametrize("kind", RANDOM_EQUIVALENTS)
 def test_a_pruned_network_with_empty_rows(kind):
     found = compare(PRUNED, kind=kind, twins=5)
     assert found.comparisons["dead units"].value == 5

@@ -83,7 +83,7 @@ def test_a_cluster_is_an_executor(cluster):
 def test_a_scheduler_without_workers_is_told_of(recwarn):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=0, dashboard_address=None) as alone, opened(scheduler=alone.scheduler_address) as pool:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as alone, opened(scheduler=alone.scheduler_address) as pool:
         assert any("has no workers yet" in str(warning.message) for warning in recwarn)
         alone.scale(1)
         assert pool.submit(abs, -1).result() == 1
@@ -104,11 +104,18 @@ def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", ""])
 def test_an_address_that_is_none_is_an_error(address):
-    with pytest.raises(UnreachableError), opened(scheduler=address):
+    with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}: "), opened(scheduler=address):
         pass
 
 
-@pytest.mark.parametrize(("workers", "scheduler"), [(0, None), (-1, None), (2, "tcp://127.0.0.1:1")])
-def test_numbers_that_do_not_fit_together_are_refused(workers, scheduler):
-    with pytest.raises(InvalidSpecError), opened(workers, scheduler):
+@pytest.mark.parametrize(
+    ("workers", "scheduler", "said"),
+    [
+        (0, None, "workers must be at least 1, not 0"),
+        (-1, None, "workers must be at least 1, not -1"),
+        (2, "tcp://127.0.0.1:1", "a number of workers or a scheduler, not both"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(workers, scheduler, said):
+    with pytest.raises(InvalidSpecError, match=said), opened(workers, scheduler):
         pass

@@ -266,16 +266,22 @@ def test_a_convolution_counts_at_each_of_its_places(small):
 
 
 @pytest.mark.parametrize(
-    "broken", [{"topologies": "[]"}, {"topologies": "{"}, {"topologies": '[{"widths": 3}]'}, {"topologies": "[{}, {}]"}]
+    ("broken", "said"),
+    [
+        ("[]", "must be a JSON list of descriptions"),
+        ("{", "is damaged: Expecting property name"),
+        ('[{"widths": 3}]', "must be a JSON list of descriptions"),
+        ("[{}, {}]", "widths must be a JSON list"),
+    ],
 )
-def test_damaged_descriptions_of_topologies_are_refused(broken, tmp_path):
+def test_damaged_descriptions_of_topologies_are_refused(broken, said, tmp_path):
     train(TrainConfig(**QUICK), [CONV2, FC1], run=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     with safe_open(path, framework="numpy") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(tensors, path, metadata | broken)
-    with pytest.raises(FileFormatError):
+    save_file(tensors, path, metadata | {"topologies": broken})
+    with pytest.raises(FileFormatError, match=said):
         load_all(path)
-    with pytest.raises(FileFormatError):
+    with pytest.raises(FileFormatError, match="do not match their SHA-256"):
         load(path)
     assert json.loads(metadata["topologies"])[0]["fingerprint"] == tk.fingerprint(CONV2)

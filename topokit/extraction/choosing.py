@@ -62,13 +62,18 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
         fixed: take the given order or none.
 
     Raises:
-        InvalidSpecError: there is no such order, or more than one.
+        InvalidSpecError: there is no such order, or more than one, or the search for it takes too long.
     """
     names = tuple(shapes)
     at = break_in(list(shapes.values()), conv)
     if at is None:
         return names
     orders = [] if fixed else _orders(shapes, conv)
+    if orders is None:
+        raise InvalidSpecError(
+            f"{MOST_STEPS:,} steps of a search do not show which order of the layers is a chain ({listed(shapes)}): "
+            "name the layers in their order with --layers"
+        )
     if len(orders) == 1:
         return orders[0]
     if len(orders) > 1:
@@ -82,8 +87,8 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
     )
 
 
-def _orders(shapes: Mapping[str, Shape], conv: str) -> list[tuple[str, ...]]:
-    """Up to two orders in which the layers chain; two, too, where looking for them takes too long."""
+def _orders(shapes: Mapping[str, Shape], conv: str) -> list[tuple[str, ...]] | None:
+    """Return up to two orders in which the layers chain; None if the search takes too long."""
     found: list[tuple[str, ...]] = []
     steps = 0
 
@@ -101,7 +106,7 @@ def _orders(shapes: Mapping[str, Shape], conv: str) -> list[tuple[str, ...]]:
         found.append(order)
         if len(found) == 2:
             break
-    return found if steps < MOST_STEPS else (found or [tuple(shapes)]) * 2
+    return found if len(found) == 2 or steps < MOST_STEPS else None
 
 
 def _by(shapes: Mapping[str, Shape], conv: str) -> str:

@@ -10,14 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit.checks import Verdict, _probe
+from topokit.checks import METHODS, Verdict, _probe
 from topokit.checks.path_symmetry import path_symmetry
 from topokit.errors import TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
 from topokit.topologies import Topology
-
-METHODS = ["auto", "exact", "probe"]
 
 
 def dense_counts(net):

@@ -88,7 +88,7 @@ def test_the_image_is_a_square_where_nothing_is_said():
         (13, (1, 1, 13), "image has 13 channels; at most 12 can be drawn"),
         (4, (4,), "image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not 1 numbers"),
         (4, (2, 2, 1, 1), "not 4 numbers"),
-        (4, (0, 4), "image"),
+        (4, (0, 4), "image must be at least 1, not 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(inputs, image, said):

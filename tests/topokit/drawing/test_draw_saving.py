@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from scipy.sparse import csr_array
 
 from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
+from topokit.drawing._saving import _METADATA
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
@@ -22,7 +23,7 @@ from topokit.transforms import crop
 
 EIGHTS = RadixNet(radices=[(2, 2, 2)])
 WIDENED = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
-SUFFIXES = [".png", ".svg", ".pdf"]
+SUFFIXES = [*_METADATA]
 STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 

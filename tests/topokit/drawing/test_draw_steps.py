@@ -79,18 +79,24 @@ def test_the_recipe_is_followed_back_to_the_radix_net():
 
 
 @pytest.mark.parametrize(
-    "net",
+    ("net", "said"),
     [
-        Topology.from_dense([np.eye(3)]),
-        Bernoulli(widths=(3, 3), density=0.5, seed=0),
-        crop(Bernoulli(widths=(3, 3), density=0.5, seed=0), (2, 2)),
-        Topology.from_dense([np.eye(3)], recipe={"family": "radix-net", "options": {"radices": "3"}}),
-        Topology.from_dense([np.eye(3)], recipe={"transform": "crop", "options": {"of": [[]]}}),
+        (Topology.from_dense([np.eye(3)]), "recipe starts from none"),
+        (Bernoulli(widths=(3, 3), density=0.5, seed=0), "recipe starts from none"),
+        (crop(Bernoulli(widths=(3, 3), density=0.5, seed=0), (2, 2)), "recipe starts from none"),
+        (
+            Topology.from_dense([np.eye(3)], recipe={"family": "radix-net", "options": {"radices": "3"}}),
+            "radices must be one or more lists",
+        ),
+        (
+            Topology.from_dense([np.eye(3)], recipe={"transform": "crop", "options": {"of": [[]]}}),
+            "the recipe gives crop no widths",
+        ),
     ],
 )
-def test_other_networks_have_no_such_steps(net):
+def test_other_networks_have_no_such_steps(net, said):
     for steps in (draw_steps, draw_kron_steps):
-        with pytest.raises(InvalidSpecError):
+        with pytest.raises(InvalidSpecError, match=said):
             steps(net)
 
 

@@ -253,7 +253,7 @@ def test_the_work_is_bounded(monkeypatch):
         ((5, 5), "1/26", {}, "less than one edge of the 25 possible"),
         ((5, 5), 0.5, {"tolerance": "-1/10"}, "tolerance must be at least 0, not '-1/10'"),
         ((5, 5), 0.5, {"tolerance": "-1e999"}, "tolerance must be at least 0"),
-        ((5, 5), 0.5, {"tolerance": "some"}, "tolerance"),
+        ((5, 5), 0.5, {"tolerance": "some"}, "tolerance must be numbers such as 0.1 or 1/10, not 'some'"),
         ((5, 5), 0.5, {"limit": 0}, "limit must be at least 1"),
     ],
 )
@@ -273,12 +273,26 @@ def test_a_target_names_the_sparsity(text):
     "text",
     [
         *("", "784", "784 at 95 %", "784-300", "784-300 at 95", "784-300 at -5 %", "784-300 at 95 % 3"),
-        *("784-300 at 100 %", "784-300 at 101 %", "784-0 at 5 %", "784--300 at 5 %", "784-300 at five %"),
-        *("99999999999-2 at 5 %", "1" * 5000 + "-2 at 5 %", "2-2 at " + "9" * 5000 + " %", "٣-٣ at ٥ %"),
+        *("784--300 at 5 %", "784-300 at five %", "1" * 5000 + "-2 at 5 %", "2-2 at " + "9" * 5000 + " %"),
+        "٣-٣ at ٥ %",
     ],
 )
 def test_a_target_that_is_none(text):
-    with pytest.raises(InvalidSpecError):
+    with pytest.raises(InvalidSpecError, match=r"such as '784-300-100 at 95 %', not "):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("784-300 at 100 %", "from 0 to below 100 %, not 100 %"),
+        ("784-300 at 101 %", "from 0 to below 100 %, not 101 %"),
+        ("784-0 at 5 %", "widths must be at least 1, not 0"),
+        ("99999999999-2 at 5 %", "node layer 0 would have more than"),
+    ],
+)
+def test_a_target_that_no_network_has(text, said):
+    with pytest.raises(InvalidSpecError, match=said):
         parse_target(text)
 
 

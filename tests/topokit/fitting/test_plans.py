@@ -73,7 +73,7 @@ def test_plans_beyond_2_to_the_32_are_left_out():
     (plan, *_) = Search((2**32 - 1,) * 3, 0.5).plans(3)
     assert max(plan.covered) == 2**32 - 1
     assert Search((2**32 - 1,) * 3, 0.5).plans(2) == []
-    with pytest.raises(InvalidSpecError):
+    with pytest.raises(InvalidSpecError, match="node layer 0 would have more than"):
         Plan((2**32 - 1,) * 3, 2, (2, 2), (1, 1)).net()
 
 

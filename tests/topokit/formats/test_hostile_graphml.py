@@ -36,7 +36,7 @@ def test_the_graph_that_the_others_are_made_of_is_fine(path):
         (graphml(EDGE, widths="[1]"), "JSON list"),
         (graphml(EDGE, widths="12"), "JSON list"),
         (graphml(EDGE).replace("widths", "width"), "JSON list"),
-        (graphml(EDGE, edgedefault="undirected"), "undirected"),
+        (graphml(EDGE, edgedefault="undirected"), "an undirected graph has no inputs and outputs"),
         (graphml(EDGE + EDGE), "twice"),
         (graphml('<edge source="0:0" target="0:0"/>'), "does not lead to the next node layer"),
         (graphml('<edge source="1:0" target="0:0"/>'), "does not lead to the next node layer"),

@@ -192,9 +192,7 @@ def train(kernel, optimizer, steps):
     """Losses and model of a small network trained in float64 on random data, the same under every kernel."""
     generator = seeded(0)
     layers = (random_layer(6, (30, 20)), random_layer(7, (20, 10)))
-    first, second = (
-        SparseLinear(layer, kernel=kernel, dtype=torch.float64, generator=generator) for layer in layers
-    )
+    first, second = (SparseLinear(layer, kernel=kernel, dtype=torch.float64, generator=generator) for layer in layers)
     model = nn.Sequential(first, nn.ReLU(), second)
     x = torch.randn(64, 30, dtype=torch.float64, generator=generator)
     y = torch.randint(10, (64,), generator=generator)

@@ -104,7 +104,7 @@ def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):
 
 def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
     assert saved(tmp_path / "c", trainer(digits, None), ()).fingerprints == ()
-    with pytest.raises(FileFormatError):
+    with pytest.raises(FileFormatError, match="holds neither a topology"):
         tk.load(tmp_path / "c")
 
 

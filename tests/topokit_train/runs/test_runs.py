@@ -141,7 +141,7 @@ def test_odd_recipes_still_give_a_name(tmp_path, monkeypatch, recipe, wiring):
 def test_a_run_that_never_starts_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for run in (None, tmp_path / "run"):
-        with pytest.raises(InvalidSpecError):
+        with pytest.raises(InvalidSpecError, match="the model mlp has the widths of a topology"):
             train(TrainConfig(model="mlp"), None, run=run)
     assert list(tmp_path.iterdir()) == []
 

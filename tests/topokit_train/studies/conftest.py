@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 
 from topokit_train.studies.report import write_report
+from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING
 
-RUN_COLUMNS = (
-    *("run", "label", "state", "command", "experiment", "arm", "density", "times", "network"),
-    *("model", "dataset", "recipe"),
-    *("epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init", "seed", "validation"),
-    *("to", "method", "topology", "widths", "edges", "topology_density", "pruned_from", "pruned_sparsity"),
-    *("total_parameters", "nonzero_parameters", "test_accuracy", "validation_accuracy", "dead_classes", "dead_units"),
-    *("effective_sparsity_before", "effective_sparsity_after", "train_seconds", "error"),
-)
-EPOCH_COLUMNS = ("run", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "lr", "sparsity", "threshold")
-PRUNING_COLUMNS = ("run", "target", "sparsity", "edges", "step", "epoch", "accuracy_before", "test_accuracy")
+TAGS = ("experiment", "arm", "density", "times", "network")
+RUN_COLUMNS = (*BEFORE_TAGS, *TAGS, *SETTINGS, *WIRING, *RESULTS)
 DEFAULTS = {
     "state": "finished",
     "command": "train",
@@ -83,7 +76,7 @@ class Study:
     def write(self, folder):
         """Write the tables; columns and formats as the contract has them."""
         folder.mkdir(exist_ok=True)
-        tables = (("runs", RUN_COLUMNS), ("epochs", EPOCH_COLUMNS), ("prunings", PRUNING_COLUMNS))
+        tables = (("runs", RUN_COLUMNS), ("epochs", EPOCHS), ("prunings", PRUNINGS))
         for name, columns in tables:
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns, restval="")

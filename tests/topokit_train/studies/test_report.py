@@ -12,7 +12,7 @@ import pytest
 from topokit.errors import FileFormatError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.claims import CLAIMS
-from topokit_train.studies.report import write_report
+from topokit_train.studies.report import PACKAGES, write_report
 
 
 class Page(HTMLParser):
@@ -226,7 +226,7 @@ def test_nothing_is_written_when_tables_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("package", ["jinja2", "statsmodels", "matplotlib"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_missing_package_is_named_before_anything_is_written(whole, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=rf"a report needs {package}.*: pip install 'topokit\[study\]'"):

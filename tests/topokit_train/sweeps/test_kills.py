@@ -61,7 +61,9 @@ MAIN = "from topokit_cli.main import main; main()"
 PATIENCE = 120
 MEASURED = {  # how far columns may be off: networks that go on in a smaller stack add in another order
     **dict.fromkeys(("train_loss", "test_accuracy", "accuracy_before"), 0.02),
-    **{"threshold": 0.001, "dead_classes": 1, "dead_units": 3},
+    "threshold": 0.001,
+    "dead_classes": 1,
+    "dead_units": 3,
     **dict.fromkeys(("effective_sparsity_before", "effective_sparsity_after"), 0.01),
 }
 
@@ -162,7 +164,7 @@ def test_200_runs_survive_kills_of_workers_and_of_the_main_process(runs_of, tmp_
 def test_a_dask_worker_that_is_killed_loses_nothing(runs_of, tmp_path, monkeypatch):
     runs = runs_of(SMALL, threads=1)
     assert sweep(runs, tmp_path / "straight", quiet=True).complete
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
         victims = [next(iter(cluster.workers.values())).pid]
         told = Progress.told
 
