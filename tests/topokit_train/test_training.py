@@ -70,7 +70,7 @@ def test_csr_and_masked_give_the_same_losses(digits, seed):
 
 
 def test_in_float32_csr_and_masked_give_the_same_first_loss(digits):
-    """Later ones may differ: where a unit's input is nearly 0, its last bit decides what the step does to its weights."""
+    """Later ones may differ: if a unit's input is nearly 0, its last bit decides what the step does."""
     csr, masked = (losses_of(digits, kernel, 1) for kernel in ("csr", "masked"))
     torch.testing.assert_close(csr, masked, rtol=1e-5, atol=0)
 
