@@ -90,7 +90,7 @@ def test_train_gives_parameters_their_topologies(topokit, tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("fc9: bernoulli density=.1 seed=0",), "no parameter is named fc9"),
+        (("fc9: bernoulli density=.1 seed=0",), "no weight named 'fc9' that a topology can fill"),
         (("fc1: bernoulli density=.1",), "a random topology needs seed"),
         (("fc1: bernoulli density=.1 seed=0", "butterfly nodes=4"), "write 'PATTERN: DESCRIPTION' for all"),
         (("dense", "butterfly nodes=4"), "give no other --topology"),

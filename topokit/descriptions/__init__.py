@@ -49,7 +49,7 @@ def describe(source: Layered | Mapping[str, Any]) -> str:
 
     >>> from topokit.families.radix_net import RadixNet
     >>> describe(RadixNet(radices=[(2, 2, 2)], kron=(10, 10)))
-    'radix-net radices=2,2,2 kron=10,10'
+    'radix-net radices=2,2,2 kron=1,10,10,1'
     """
     recipe = source.recipe if isinstance(source, Layered) else source
     if recipe is None:

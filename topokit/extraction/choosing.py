@@ -72,7 +72,7 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
     if orders is None:
         raise InvalidSpecError(
             f"{MOST_STEPS:,} steps of a search do not show which order of the layers is a chain ({listed(shapes)}): "
-            "name the layers in their order with --layers"
+            "name the layers in their order with `layers`"
         )
     if len(orders) == 1:
         return orders[0]

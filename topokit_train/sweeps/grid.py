@@ -67,11 +67,11 @@ def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tu
         try:
             reader.add(label, entry)
         except TopokitError as error:
-            raise type(error)(f"{path}, {label}: {error}") from None
+            raise type(error)(f"{path}, {label}: {error.args[0]}") from None
     try:
         reader.require_useful_defaults()
     except TopokitError as error:
-        raise type(error)(f"{path}, defaults: {error}") from None
+        raise type(error)(f"{path}, defaults: {error.args[0]}") from None
     return tuple(run for runs in reader.runs.values() for run in runs)
 
 

@@ -265,7 +265,7 @@ def test_other_runs_are_not_replaced(settings, tmp_path):
 
 
 def test_nothing_is_left_of_a_run_that_could_not_start(settings, tmp_path):
-    with pytest.raises(TopokitError, match="layer 0 joins 4 to 4 nodes"):
+    with pytest.raises(TopokitError, match="layer 0 is 4 -> 4"):
         train_seeds(settings, tk.RadixNet(radices=[(2, 2)]), [0, 1], run=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 

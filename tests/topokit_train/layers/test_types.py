@@ -127,7 +127,7 @@ def test_weight_cannot_be_replaced():
     mine = SparseLinear(BAND)
     with pytest.raises(AttributeError, match="weight"):
         mine.weight = torch.ones(12, 12)
-    with pytest.raises(InvalidSpecError, match="one for each edge: change `values`, or call `take`"):
+    with pytest.raises(InvalidSpecError, match="one for each edge: change values, or call take"):
         mine.weight = nn.Parameter(torch.ones(12, 12))
     with pytest.raises(RuntimeError, match="leaf"):
         mine.weight.requires_grad_(False)
