@@ -120,7 +120,7 @@ def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
         x = images = torch.randn(6, 28, 28)
         x = x.reshape(6, 784)
         for part in (model.fc1, model.fc2):
-            x = torch.clamp(x @ part.values.T + part.bias, min=0)
+            x = torch.clamp(x @ part.dense_weight().T + part.bias, min=0)
         x = x @ model.fc3.weight.T + model.fc3.bias
         assert (x < 0).any()
         torch.testing.assert_close(model(images), x)

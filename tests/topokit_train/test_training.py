@@ -53,29 +53,19 @@ def test_two_runs_are_equal_bit_for_bit(digits, topology):
     assert told[0] != told[2]
 
 
-# with seeds 0 and 2 rounding puts a unit on the other side of its ReLU for some image, which moves losses by 3e-4
-@pytest.mark.parametrize("seed", [1, 3, 4, 5])
+@pytest.mark.parametrize("seed", [0, 3])
 def test_csr_and_masked_give_the_same_losses(digits, seed):
     losses = {}
     for kernel in ("csr", "masked"):
         made = trainer(digits, default_topology(), kernel=kernel, epochs=5, seed=seed)
         assert set(made.kernels.values()) == {kernel}
-        order = torch.arange(1437).repeat(5).split(100)[:50]
-        losses[kernel] = torch.stack([made.step(made.feed.images[batch], made.feed.labels[batch]) for batch in order])
-    torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-5)
-    assert losses["csr"][-1] < losses["csr"][0] / 4
-
-
-def test_csr_and_masked_give_the_same_losses_where_rounding_tips_nothing(digits):
-    losses = {}
-    for kernel in ("csr", "masked"):
-        made = trainer(digits, default_topology(), kernel=kernel, epochs=5)
-        made.model.double()
+        made.model.double()  # in float32 rounding may put a unit on the other side of its ReLU
         order = torch.arange(1437).repeat(5).split(100)[:50]
         losses[kernel] = torch.stack(
             [made.step(made.feed.images[batch].double(), made.feed.labels[batch]) for batch in order]
         )
     torch.testing.assert_close(losses["csr"], losses["masked"], rtol=0, atol=1e-9)
+    assert losses["csr"][-1] < losses["csr"][0] / 4
 
 
 def test_an_epoch_uses_every_image_once_in_an_order_of_its_own(digits, monkeypatch):
