@@ -113,9 +113,9 @@ def changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:  # noqa: C901 (a fl
             yield node, f"({value + 1!r})"
             yield node, f"({value - 1!r})"
         case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
-            if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+            if isinstance(test, ast.Name | ast.Attribute | ast.Call) and ast.unparse(test) != "TYPE_CHECKING":
                 yield test, text(ast.UnaryOp(ast.Not(), test))
-        case ast.Return(value=ast.AST() as value) if ast.unparse(value) != "None":
+        case ast.Return(value=ast.AST() as value) if not isinstance(value, ast.Constant):
             yield node, "return None"
         case ast.AugAssign(op=op):
             yield node, "pass"

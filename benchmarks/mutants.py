@@ -27,9 +27,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from _equivalents import EQUIVALENTS
@@ -48,12 +48,16 @@ patch = subprocess
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault in a line of a file, and the test files that run this line, the most specific first."""
+    """A fault in a line of a file, and the test files that run this line, the most specific first.
+
+    `number` counts the equal faults in equal lines of the file.
+    """
 
     path: str
     text: str
     fault: Fault
     tests: Sequence[str]
+    number: int = 1
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}: {self.fault}"
@@ -138,21 +142,17 @@ def digest(folder: Path, *names: str) -> str:
 
 def draw(folder: Path, seed: int, count: int, covered: dict[str, dict]) -> list[Mutant]:
     """Return mutants on covered lines, in the order of hashes: a change of the code leaves others in their order."""
-    mutants = [
-        mutant
-        for path in sorted({path for one in covered.values() for path in one["lines"]})
-        for mutant in mutants_of(folder, path, covered)
-    ]
-    order, seen = {}, Counter()
-    for mutant in mutants:
-        seen[str(mutant)] += 1
-        order[mutant] = hashlib.sha256(f"{seed} {mutant} {seen[str(mutant)]}".encode()).digest()
+    paths = sorted({path for one in covered.values() for path in one["lines"]})
+    mutants = [mutant for path in paths for mutant in mutants_of(folder, path, covered) if mutant.tests]
     print(f"{len(mutants)} faults on covered lines", flush=True)
-    return sorted(mutants, key=order.__getitem__)[:count]
+    drawn = [mutant for mutant in mutants if str(mutant) not in EQUIVALENTS]
+    return sorted(drawn, key=lambda mutant: hashlib.sha256(f"{seed} {mutant} {mutant.number}".encode()).digest())[
+        :count
+    ]
 
 
-def mutants_of(folder: Path, path: str, covered: dict[str, dict]) -> list[Mutant]:
-    """Return the mutants of a file on covered lines; specific is what runs little else."""
+def mutants_of(folder: Path, path: str, covered: dict[str, dict]) -> Iterator[Mutant]:
+    """Yield the mutants of a file; a test file is specific if most of what it runs is in this file."""
 
     def share(test: str) -> float:
         lines = covered[test]["lines"]
@@ -163,13 +163,11 @@ def mutants_of(folder: Path, path: str, covered: dict[str, dict]) -> list[Mutant
         for line in covered[test]["lines"].get(path, ()):
             run_by[line].append(test)
     source = (folder / path).read_text()
-    texts = [line.strip() for line in source.splitlines()]
-    mutants = (
-        Mutant(path, texts[fault.line - 1], fault, tuple(run_by[fault.line]))
-        for fault in faults(source)
-        if fault.line in run_by
-    )
-    return [mutant for mutant in mutants if str(mutant) not in EQUIVALENTS]
+    texts, seen = [line.strip() for line in source.splitlines()], Counter()
+    for fault in faults(source):
+        mutant = Mutant(path, texts[fault.line - 1], fault, tuple(run_by[fault.line]))
+        seen[str(mutant)] += 1
+        yield replace(mutant, number=seen[str(mutant)])
 
 
 def verdict(folder: Path, mutant: Mutant, covered: dict[str, dict]) -> str:
