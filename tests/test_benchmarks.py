@@ -46,20 +46,18 @@ def test_the_accelerator_script_on_the_cpu(tmp_path):
     assert [row["networks"] for row in report["stacks"]] == [1, 2]
 
 
-def test_steps_of_lenet(tmp_path):
-    path = tmp_path / "lenet.json"
-    printed = run("lenet.py", "--processes", "1", "--threads", "1", "--seconds", "0", "--json", str(path))
+@pytest.mark.parametrize(
+    ("script", "ways"),
+    [
+        ("lenet.py", {"dense", "csr", "radix x 16, shared"}),
+        ("lenet5.py", {"plain", "lenet-5", "lenet-5 sparse"}),
+    ],
+)
+def test_steps_of_a_whole_network(tmp_path, script, ways):
+    path = tmp_path / "measured.json"
+    printed = run(script, *QUICK, "--json", str(path))
     (measured,) = json.loads(path.read_text())["runs"]
-    assert {"dense", "csr", "radix x 16, shared"} <= set(measured)
-    assert all(0 < low <= median for low, median in measured.values())
-    assert all(name in printed for name in measured)
-
-
-def test_steps_of_lenet_5(tmp_path):
-    path = tmp_path / "lenet5.json"
-    printed = run("lenet5.py", "--processes", "1", "--threads", "1", "--seconds", "0", "--json", str(path))
-    (measured,) = json.loads(path.read_text())["runs"]
-    assert {"plain", "lenet-5", "lenet-5 sparse"} <= set(measured)
+    assert ways <= set(measured)
     assert all(0 < low <= median for low, median in measured.values())
     assert all(name in printed for name in measured)
 
@@ -173,3 +171,78 @@ def test_the_challenge(tmp_path):
     rates = json.loads(path.read_text())["edges per second"]
     assert {name: len(found) for name, found in rates.items()} == {"graphblas": 2, "fast": 2}
     assert "100 images" in printed
+
+
+SOURCE = '''\
+def f(a, b: int = 3) -> bool:
+    """Add 1 + 1."""
+    a.x = 2.5
+    if not a and isinstance(b, int | str):
+        return f"{a + b}"
+    a += g(a) if a else a << b
+    g(a)
+    return 0 <= a < b
+'''
+FAULTS = """\
+3 -> (4)
+3 -> (2)
+a.x = 2.5 -> pass
+2.5 -> (3.5)
+2.5 -> (1.5)
+not a and isinstance(b, int | str) -> (not a or isinstance(b, int | str))
+not a -> (a)
+return f"{a + b}" -> return None
+a += g(a) if a else a << b -> pass
+a += g(a) if a else a << b -> a -= g(a) if a else a << b
+a -> (not a)
+a << b -> (a >> b)
+g(a) -> pass
+return 0 <= a < b -> return None
+0 <= a < b -> (0 < a < b)
+0 <= a < b -> (0 > a < b)
+0 <= a < b -> (0 <= a <= b)
+0 <= a < b -> (0 <= a >= b)
+0 -> (1)
+0 -> (-1)
+"""
+
+
+@pytest.mark.usefixtures("scripts")
+def test_faults_of_a_source():
+    from _faults import faults
+
+    found = faults(SOURCE)
+    assert [str(fault) for fault in found] == FAULTS.splitlines()
+    lines = SOURCE.splitlines()
+    for fault in found:
+        changed = fault.put_into(SOURCE).splitlines()
+        assert [i for i, line in enumerate(lines) if changed[i] != line] == [fault.line - 1]
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_fault_is_caught_or_escapes_and_the_file_is_as_before(tmp_path, monkeypatch):
+    import mutants
+
+    source, test = "def double(a):\n    return a + a\n", "from code_of import double\n\ndef test_it():\n"
+    for name, text in {
+        "code_of.py": source,
+        "test_weak.py": f"{test}    assert double(0) == 0\n",
+        "test_strong.py": f"{test}    assert double(2) == 4\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    lines = {"lines": {"code_of.py": [2]}, "seconds": 1}
+
+    def verdicts(*tests):
+        covered = dict.fromkeys(tests, lines)
+        drawn = mutants.draw(tmp_path, 0, 9, covered)
+        assert drawn == mutants.draw(tmp_path, 0, 9, covered)
+        return {str(one.fault): mutants.verdict(tmp_path, one, covered) for one in drawn}
+
+    known = "code_of.py: return a + a: return a + a -> return None"
+    monkeypatch.setitem(mutants.EQUIVALENTS, known, "it is not drawn then")
+    assert verdicts("test_weak.py") == {"a + a -> (a - a)": "escaped 1 test files"}
+    assert verdicts("test_weak.py", "test_strong.py") == {"a + a -> (a - a)": "caught by test_strong.py::test_it"}
+    assert (tmp_path / "code_of.py").read_text() == source
+    monkeypatch.setattr(mutants, "run", lambda *_, **__: (1, "FAILED test_weak.py::test_it[a b] - assert False"))
+    unclear = "unclear: fails without the fault too: test_weak.py::test_it[a b]"
+    assert verdicts("test_weak.py") == {"a + a -> (a - a)": unclear}

@@ -226,6 +226,7 @@ def test_an_undecided_required_check_exits_4(topokit):
 def test_a_reader_that_leaves_early_is_no_traceback():
     command = f'{sys.executable} -c "from topokit_cli.main import main; main()" info "butterfly nodes=4" | head -c 5'
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert len(run.stdout) == 5
     assert "Traceback" not in run.stderr
 
 
