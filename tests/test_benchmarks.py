@@ -1,30 +1,50 @@
 """The benchmark scripts run, on a small scale, and their numbers are of the right work."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch.nn.functional import linear
 
 import topokit
+from topokit_train.machine import cpu_threads
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 QUICK = ("--processes", "1", "--seconds", "0", "--threads", "1")
 
 
-def run(script, *args):
+def run_alone(script, *args):
+    """What a benchmark prints, in processes of its own."""
     command = [sys.executable, FOLDER / script, *args]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # several are slow where other programs run
     return subprocess.run(command, capture_output=True, text=True, check=True, env=one_thread).stdout
 
 
+@pytest.fixture
+def run(monkeypatch, scripts):  # noqa: ARG001
+    """What a benchmark prints, in this process: each process of its own would import torch again."""
+
+    def in_this_process(command, **_):
+        monkeypatch.setattr(sys, "argv", list(map(str, command[1:])))
+        with redirect_stdout(io.StringIO()) as printed, cpu_threads(1):
+            runpy.run_path(str(command[1]), run_name="__main__")
+        return SimpleNamespace(stdout=printed.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    return lambda script, *args: in_this_process([sys.executable, FOLDER / script, *args]).stdout
+
+
 def test_building(tmp_path):
     path = tmp_path / "build.json"
-    printed = run("build.py", "--layers", "12", "--repeat", "1", "--json", str(path))
+    printed = run_alone("build.py", "--layers", "12", "--repeat", "1", "--json", str(path))
     runs = json.loads(path.read_text())["runs"]
     assert {way: [one["edges"] for one in measured] for way, measured in runs.items()} == {
         way: [65536 * 12 * 32] for way in ("build", "stream", "shared", "scipy")
@@ -32,7 +52,7 @@ def test_building(tmp_path):
     assert "25,165,824" in printed
 
 
-def test_the_accelerator_script_on_the_cpu(tmp_path):
+def test_the_accelerator_script_on_the_cpu(run, tmp_path):
     path = tmp_path / "gpu.json"
     run("gpu.py", "--device", "cpu", "--quick", "--json", str(path))
     report = json.loads(path.read_text())
@@ -53,7 +73,7 @@ def test_the_accelerator_script_on_the_cpu(tmp_path):
         ("lenet5.py", {"plain", "lenet-5", "lenet-5 sparse"}),
     ],
 )
-def test_steps_of_a_whole_network(tmp_path, script, ways):
+def test_steps_of_a_whole_network(run, tmp_path, script, ways):
     path = tmp_path / "measured.json"
     printed = run(script, *QUICK, "--json", str(path))
     (measured,) = json.loads(path.read_text())["runs"]
@@ -75,7 +95,7 @@ def test_the_plain_lenet_5_is_the_same_network(monkeypatch):
         lenet5.trainer_of("wrong")
 
 
-def test_every_way_of_a_layer(tmp_path):
+def test_every_way_of_a_layer(run, tmp_path):
     path = tmp_path / "layers.json"
     printed = run("layers.py", "--layers", "300x100", "--batches", "8", *QUICK, "--json", str(path))
     results = json.loads(path.read_text())["results"]
@@ -87,7 +107,7 @@ def test_every_way_of_a_layer(tmp_path):
     assert printed.startswith("date ")
 
 
-def test_a_sweep_and_its_plot(tmp_path):
+def test_a_sweep_and_its_plot(run, tmp_path):
     path, plot = tmp_path / "sweep.json", tmp_path / "sweep.svg"
     ways = ("--ways", "topokit csr", "--radices", "2", "--widths", "128", "--batches", "8")
     printed = run("layers.py", "--sweep", *ways, *QUICK, "--plot", str(plot), "--json", str(path))
@@ -103,7 +123,7 @@ def test_a_sweep_and_its_plot(tmp_path):
 def test_memory(tmp_path):
     path = tmp_path / "memory.json"
     layer = ("--layers", "784x300 first", "--batches", "8")
-    run("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
+    run_alone("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
     dense, csr = json.loads(path.read_text())["results"]
     x = 8 * 784 * 4  # bytes of the input
     assert (dense["parameters"], dense["saved"]) == (4 * 784 * 300 * 4, x)  # the weight, its gradient, two moments
@@ -164,7 +184,7 @@ def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, wrong):
         _ways.steps(layer, 3, False, ["torch coo"])
 
 
-def test_the_challenge(tmp_path):
+def test_the_challenge(run, tmp_path):
     path = tmp_path / "challenge.json"
     small = ("--layers", "6", "--images", "100", "--repeat", "2", "--dataset", "digits")
     printed = run("challenge.py", *small, "--json", str(path))

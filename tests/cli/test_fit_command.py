@@ -31,9 +31,9 @@ def test_the_json_object(topokit):
 
 
 def test_a_target_is_the_same(topokit):
-    wanted = topokit("fit", *LENET, "--limit", 3)
+    wanted = topokit("fit", "--widths", "20,30,10", "--density", "0.05", "--limit", 3)
     assert wanted.code == 0
-    for target in (("784-300-100 at 95 %",), ("784-300-100", "at", "95", "%")):
+    for target in (("20-30-10 at 95 %",), ("20-30-10", "at", "95", "%")):
         assert topokit("fit", *target, "--limit", 3).out == wanted.out
 
 

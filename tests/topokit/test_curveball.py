@@ -120,7 +120,14 @@ def test_a_global_trade_has_the_exact_law(out_degrees, in_degrees):
 
 @pytest.mark.parametrize(
     ("out_degrees", "in_degrees", "draws"),
-    [((1, 2, 1), (1, 1, 2), 1500), ((3, 1, 2), (2, 1, 0, 2, 1), 2500), ((2, 2, 2, 2), (2, 2, 2, 2), 4000)],
+    [
+        ((1, 2, 1), (1, 1, 2), 300),
+        ((3, 1, 2), (2, 1, 0, 2, 1), 500),
+        ((2, 2, 2, 2), (2, 2, 2, 2), 900),
+        pytest.param((1, 2, 1), (1, 1, 2), 3000, marks=pytest.mark.long),
+        pytest.param((3, 1, 2), (2, 1, 0, 2, 1), 5000, marks=pytest.mark.long),
+        pytest.param((2, 2, 2, 2), (2, 2, 2, 2), 9000, marks=pytest.mark.long),
+    ],
 )
 def test_all_graphs_with_the_degrees_come_out_equally_often(out_degrees, in_degrees, draws):
     states = graphs(out_degrees, in_degrees)

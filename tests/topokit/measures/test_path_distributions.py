@@ -133,7 +133,7 @@ def test_the_interval_of_the_median_is_that_of_scipy(pairs, confidence):
     drawn = sorted(counts[random.integers(30, size=pairs), random.integers(30, size=pairs)])
     places = quantile_test(np.arange(pairs)).confidence_interval(confidence)
     found = sampled_paths(net, pairs=pairs, seed=3, confidence=confidence)
-    assert found.median[1:] == (drawn[places.low], drawn[places.high])
+    assert found.median[1:] == (drawn[int(places.low)], drawn[int(places.high)])  # some releases give floats
 
 
 @pytest.mark.parametrize(("options", "said"), [({"pairs": 9}, "at least 10"), ({"confidence": 1}, "below 1, not 1")])

@@ -75,7 +75,7 @@ def test_one_node_on_a_side_leaves_no_second_value():
     assert (found.values, found.ratio) == ((2,), 0)
 
 
-BLOCKS = [(np.random.default_rng(3).random((7, 8)) < 0.5) * 1] * 60
+BLOCKS = [csr_array((np.random.default_rng(3).random((7, 8)) < 0.5) * 1)] * 60
 
 
 @pytest.mark.parametrize(

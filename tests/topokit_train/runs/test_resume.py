@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -71,11 +70,22 @@ def test_what_a_process_that_was_killed_left_behind_is_put_right(
 
 
 KILLED = """
-import sys
+import os, signal, sys, threading, time
 from pathlib import Path
 from topokit_train.config import TrainConfig
 from topokit_train.runs.train import default_topology, train
-train(TrainConfig(epochs=40, batch_size=300), default_topology(), run=Path(sys.argv[1]), resume=True)
+
+folder, lines, delay = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+metrics = folder / "metrics.jsonl"
+
+def die():  # in this process: on a busy machine another one would come too late
+    while not metrics.exists() or metrics.read_bytes().count(b"\\n") <= lines:  # it may be cut at this moment
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=die, daemon=True).start()
+train(TrainConfig(epochs=40, batch_size=300), default_topology(), run=folder, resume=True)
 """
 
 
@@ -85,25 +95,15 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(assert_sa
     folder = tmp_path / "killed"
     done = []
     for attempt in range(2):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stderr=subprocess.PIPE, text=True)
-        wait_for_line(folder / "metrics.jsonl", more_than=done[-1] if done else 0, process=process)
-        time.sleep(random.Random(attempt).uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        errors = process.communicate()[1]
-        assert process.returncode == -signal.SIGKILL, errors
+        lines, delay = done[-1] if done else 0, random.Random(attempt).uniform(0, 0.2)
+        command = [sys.executable, "-c", KILLED, folder, str(lines), str(delay)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert process.returncode == -signal.SIGKILL, process.stderr
         done.append(len(load(folder / "checkpoint.safetensors").metrics))
     assert 0 < done[0] < done[1] < 40
     assert not (folder / "result.json").exists()
     train(config, default_topology(), run=folder, resume=True)
     assert_same_run(tmp_path / "straight", folder)
-
-
-def wait_for_line(path, more_than, process):
-    """Until `path` has more lines than that; it may be cut while we look."""
-    while process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") > more_than:
-            return
-        time.sleep(0.005)
 
 
 def test_a_finished_run_gives_its_result_again(short, straight):

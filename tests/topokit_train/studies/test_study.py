@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
@@ -26,6 +28,7 @@ DENSE = {  # weights of the layers that become sparse, of the dense network that
     **{(f"lenet-5-x{times}", "cifar10"): 500 * 50 + 1800 * 384 for times in (2, 10)},
 }
 COMMITTED = Path(__file__).parents[3] / "docs" / "study"
+DRAWN_BY = "3.11.2"  # the release of matplotlib that drew the committed figures, and is in locks/
 
 
 def study(*arguments, **options):
@@ -49,15 +52,18 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.timeout(2 * BOUND)
-def test_the_smallest_budget_is_done_in_three_minutes_and_needs_no_data(smoke):
-    out, told, seconds = smoke
+def test_the_smallest_budget_needs_no_data(smoke):
+    out, told, _ = smoke
     assert told["states"] == {"finished": len({run.name for run in STUDY.plan("smoke")})} | dict.fromkeys(
         ("failed", "running", "waiting"), 0
     )
     assert {row["dataset"] for row in rows(out / "tables" / "runs.csv")} == {"digits"}
     assert {row["state"] for row in rows(out / "tables" / "runs.csv")} == {"finished"}
-    assert seconds < BOUND
+
+
+@pytest.mark.long
+def test_the_smallest_budget_is_done_in_three_minutes(smoke):
+    assert smoke[2] < BOUND
 
 
 def test_its_report_is_drawn_by_a_browser_that_asks_nobody(smoke, browse):
@@ -126,11 +132,38 @@ def same_files(one, other):
     return names
 
 
-def test_the_committed_report_is_that_of_the_committed_tables(tmp_path, is_same):
-    STUDY.write_report(COMMITTED / "tables", tmp_path)
-    names = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory):
+    """The report of the committed tables, as the code writes it now."""
+    folder = tmp_path_factory.mktemp("remade")
+    shutil.copytree(COMMITTED / "tables", folder / "tables")
+    STUDY.write_report(folder / "tables", folder / "out")
+    return folder / "out"
+
+
+def test_the_committed_report_is_that_of_the_committed_tables(remade, is_same):
+    """Without its figures."""
+
+    def text(path):
+        return re.sub(r"<svg.*?</svg>", "<svg/>", path.read_text(), flags=re.DOTALL)
+
+    names = [path.relative_to(remade) for path in remade.rglob("*") if path.is_file() and path.suffix != ".svg"]
     assert Path("report.html") in names
-    assert [name for name in names if not is_same((tmp_path / name).read_text(), (COMMITTED / name).read_text())] == []
+    assert [name for name in names if not is_same(text(remade / name), text(COMMITTED / name))] == []
+
+
+@pytest.mark.skipif(
+    matplotlib.__version__ != DRAWN_BY,
+    reason=f"the committed figures are by matplotlib {DRAWN_BY}; {matplotlib.__version__} draws other bytes",
+)
+@pytest.mark.skipif(
+    matplotlib.__version__ != DRAWN_BY,
+    reason=f"the committed figures are by matplotlib {DRAWN_BY}; {matplotlib.__version__} draws them otherwise",
+)
+def test_the_committed_figures_are_those_of_the_committed_tables(remade, is_same):
+    names = [path.relative_to(remade) for path in remade.rglob("*.svg")]
+    assert names
+    assert [name for name in names if not is_same((remade / name).read_text(), (COMMITTED / name).read_text())] == []
 
 
 def test_no_committed_run_has_left_its_grid():
