@@ -14,9 +14,22 @@ from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.topologies import Topology
-from topokit_train import SparseLinear, apply_masks, dense_state_dict, densify, parameter_groups, report, sparsify
+from topokit_train import (
+    SparseLinear,
+    TrainConfig,
+    apply_masks,
+    dense_state_dict,
+    densify,
+    parameter_groups,
+    report,
+    sparsify,
+)
 from topokit_train.conversion.weights import held_weights
+from topokit_train.described import wire
 from topokit_train.kernels import KERNELS
+from topokit_train.layers.sparse import SparseModule
+from topokit_train.models.networks import build_model
+from topokit_train.sweeps.grid import read_grid
 
 
 class Attended(nn.Module):
@@ -360,3 +373,29 @@ def test_old_names_still_work_and_say_what_to_write():
     with pytest.warns(DeprecationWarning, match=r"densify\(model\).state_dict\(\)"):
         assert dense_state_dict(model).keys() == Two().state_dict().keys()
     assert isinstance(model.fc1, SparseLinear)
+
+
+BUILT_IN = {
+    "lenet-300-100": ["radix-net radices=10,10 kron=8,3,1 crop=784,300,100"],
+    "lenet-5": ["bernoulli widths=500,50 density=.1 seed=0", "bernoulli widths=2450,384 density=.05 seed=1"],
+    "lenet-5-classic": ["conv*: bernoulli density=.3 seed=0", "fc*: bernoulli density=.1 allocation=erk seed=1"],
+}
+
+
+@pytest.mark.parametrize("model", BUILT_IN)
+def test_the_command_and_grids_give_built_in_models_the_layers_that_sparsify_gives(model, tmp_path):
+    texts = BUILT_IN[model]
+    config = TrainConfig(model=model)
+    grid = tmp_path / "grid.toml"
+    grid.write_text(f"[[runs]]\nmodel = {model!r}\ntopology = {texts}\n")
+    (run,) = read_grid(grid)
+    in_grid = [net for wiring in run.wirings for net in wiring.open(tmp_path)]
+    plain = densify(build_model(model, None, image=(1, 28, 28), classes=10))
+    pairs = [text.partition(": ")[::2] for text in texts]
+    wanted = sparsify(plain, dict(pairs) if ":" in texts[0] else texts, kernel="csr")
+    for nets in (wire(texts, config), in_grid):
+        built = build_model(model, nets, image=(1, 28, 28), classes=10, kernel="csr")
+        found = {name: part for name, part in built.named_modules() if isinstance(part, SparseModule)}
+        assert found.keys() == {name for name, part in wanted.named_modules() if isinstance(part, SparseModule)}
+        for name, part in found.items():
+            assert torch.equal(part.digest, wanted.get_submodule(name).digest)
