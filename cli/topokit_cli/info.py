@@ -1,4 +1,4 @@
-"""`topokit info`: say what a topology is made of, and measure it."""
+"""`topokit info`: a topology's structure and measures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
 
 
+SHOWN = 160
+"""Characters of a description in the table, at most; --json has all."""
+
+
 @click.command("info", cls=Describing)
 @topology_argument
 @click.option(
@@ -22,17 +26,15 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Choice(list(MEASURES)),
     metavar="NAME",
-    help=f"Take only this measure, however long it takes; repeatable. One of {', '.join(MEASURES)}.",
+    help=f"Only measure to take, however long it takes; repeatable. One of {', '.join(MEASURES)} [all that are fast].",
 )
-@click.option(
-    "--fingerprint", "wanted", is_flag=True, help="Compute the fingerprint of a topology that is not in a file."
-)
+@click.option("--fingerprint", "wanted", is_flag=True, help="Fingerprint of a topology that is not in a file.")
 @json_option
 def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
-    """Say what a topology is made of, and measure it: density, dead units, paths, twins, spectra, cost.
+    """Show a topology's structure and measures: density, dead units, paths, equivalent nodes, spectra, cost.
 
-    A measure that would take more than about five seconds is left out, unless --measure names it.
-    docs/measures.md says what each means.
+    A measure that would take more than about five seconds is skipped unless --measure names it.
+    docs/measures.md defines each.
     """
     from topokit.profiles import SECONDS, profile
     from topokit.topologies import Topology, fingerprint
@@ -41,15 +43,17 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
+    described = render.description(net)
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
-        about["topology"] = str(source)
+        about |= {"topology": str(source), "description": described}
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
     render.table(
         [
             ("file" if source.file else "topology", str(source)),
             ("family", about["family"] or "(unknown)"),
+            *([("description", _cut(described))] if described else []),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),
             *portrait.network_lines(net, found),
@@ -59,3 +63,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     )
     click.echo()
     portrait.print_layers(net, found)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -107,6 +107,17 @@ def family_of(net: Layered) -> str | None:
     return None
 
 
+def description(net: Layered) -> str | None:
+    """The description that a topology's recipe gives, None if it has no recipe or one that no text describes."""
+    from topokit.descriptions import describe
+    from topokit.errors import InvalidSpecError
+
+    try:
+        return describe(net)
+    except InvalidSpecError:
+        return None
+
+
 def widths(net: Layered) -> str:
     """Node layers' widths, joined by dashes; the middle of a deep network is left out."""
     joined = [str(width) for width in net.widths]

@@ -54,6 +54,25 @@ def test_a_pruned_network(topokit, pruned):
     assert about["skipped"] == {}
 
 
+def test_the_description_of_a_topology_that_has_a_recipe(topokit, pruned):
+    described = "radix-net radices=2,2,2 kron=1,3,3,1 crop=6,20,20,7"
+    topokit("build", "--radices", "2,2,2", "--kron", "3,3", "--crop", "6,20,20,7", "-o", "net")
+    assert f"\ndescription    {described}\n" in topokit("info", "net").out
+    about = topokit("info", "net", "--json").json
+    assert about["description"] == described
+    assert tk.fingerprint(tk.topology(described)) == about["fingerprint"]
+    assert topokit("info", pruned, "--json").json["description"] is None
+    assert "description" not in topokit("info", pruned).out
+
+
+def test_a_long_description_is_cut_in_the_table_alone(topokit):
+    long = f"permute of='butterfly nodes=64' permutations={','.join(map(str, range(64)))}{';none' * 6}"
+    (line,) = [line for line in topokit("info", long).out.splitlines() if line.startswith("description ")]
+    name, text = line.split(maxsplit=1)
+    assert (name, len(text), text[-3:]) == ("description", 160, "...")
+    assert topokit("info", long, "--json").json["description"].startswith(text[:-3])
+
+
 def test_a_network_without_edges(topokit, tmp_path):
     tk.save(tk.Topology.from_dense([np.zeros((3, 2)), np.zeros((2, 2))]), tmp_path / "empty")
     shown = topokit("info", "empty")
