@@ -114,8 +114,15 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
     Raises:
         InvalidGraphError: it holds something else than 0 and 1.
     """
-    array = np.asarray(mask)
-    if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
+    try:
+        array = np.asarray(mask)
+    except ValueError:
+        raise InvalidGraphError(f"the mask of {name} has rows of different lengths") from None
+    if array.dtype.kind not in "biuf":
+        raise InvalidGraphError(
+            f"the mask of {name} has values of the type {array.dtype}: give bool, or numbers 0 and 1"
+        )
+    if not ((array == 0) | (array == 1)).all():
         raise InvalidGraphError(f"the mask of {name} holds values other than 0 and 1")
     return array.astype(np.bool_)
 

@@ -27,7 +27,7 @@ from topokit.masking import as_bools
 from topokit.spec import network
 from topokit.topologies import Topology
 
-Wanted: TypeAlias = "Layered | str | Description | Layer | ArrayLike"
+Wanted: TypeAlias = "Layered | str | PathLike[str] | Description | Layer | ArrayLike"
 """What a weight, or each weight that a pattern matches, is given: a topology, a description, a layer or a mask."""
 
 Topologies: TypeAlias = "Layered | str | PathLike[str] | Sequence[Layered | str | PathLike[str]] | Mapping[str, Wanted]"
@@ -65,6 +65,22 @@ class Weight:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
         return as_mask(np.ascontiguousarray(layer.to_dense().T), self.shape, self.groups)
+
+    def require_groups(self, layer: Layer, name: str) -> None:
+        """Refuse a layer with edges from one group of a convolution to another.
+
+        Raises:
+            InvalidSpecError: names the weight, and says which layers fit.
+        """
+        if self.groups == 1:
+            return
+        into, out = layer.shape[0] // self.groups, layer.shape[1] // self.groups
+        across = int(np.count_nonzero(layer.sources // into != layer.targets // out))
+        if across:
+            raise InvalidSpecError(
+                f"{name}: {across:,} of {layer.edges:,} edges join two of the convolution's {self.groups} groups; give "
+                f"a mask, or a layer of {self.groups} blocks of {into} -> {out}"
+            )
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
         """A mask of its shape as a layer by weight. O(size of the weight).
@@ -131,6 +147,8 @@ def place(
     {'fc1.weight': Place(net=0, layer=0, before=None), 'fc2.weight': Place(net=0, layer=1, before=(6, 6))}
     """
     nets = [network(net, "the topology") for net in nets]
+    if isinstance(names, str) or len(set(names or ())) < len(names or ()):
+        raise InvalidSpecError(f"names must be a list of different names, not {shortened(names)}")
     if names is not None:
         weights = {whole: weights[whole] for whole in (known_name(name, weights) for name in names)}
     named = [names is None and _knows(net, weights) for net in nets]
@@ -189,7 +207,11 @@ def fill(
         several = isinstance(wanted, Sequence) and not isinstance(wanted, Layered | str)
         given: Sequence[Any] = wanted if several else [wanted]  # type: ignore[assignment]
         nets = [net for one in given for net in _opened(one)]
+        if not nets:
+            raise InvalidSpecError("no topology is given")
         filled = dict(_layers(nets, weights, names))
+    for name, (layer, _) in filled.items():
+        weights[name].require_groups(layer, name)
     return {name: filled[name] for name in weights if name in filled}
 
 
@@ -261,6 +283,8 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
 def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Topology, str]]]:
     for name, weight in matched.items():
         _require_fillable(name, weight)
+    if isinstance(one, PathLike):
+        one = Description(kind="file", name=str(one))
     if isinstance(one, str | Description):
         description = parse(one) if isinstance(one, str) else one
         nets: Sequence[Any] = description.open_each([weight.readings()[-1] for weight in matched.values()])
@@ -371,6 +395,8 @@ def _in_order(net: Layered, weights: Mapping[str, Weight]) -> list[str]:
 
 
 def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:
+    if not weights:
+        return "there is no weight that a topology can fill, or that is not filled yet"
     shapes = [
         f"{name} {' or '.join(f'{into} -> {out}' for into, out in weight.readings())}"
         for name, weight in weights.items()

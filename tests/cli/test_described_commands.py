@@ -91,12 +91,12 @@ def test_train_gives_parameters_their_topologies(topokit, tmp_path):
     ("given", "said"),
     [
         (("fc9: bernoulli density=.1 seed=0",), "no weight named 'fc9' that a topology can fill"),
-        (("fc1: bernoulli density=.1",), "a random topology needs seed"),
+        (("fc1: bernoulli density=.1",), "is random and has no seed: add seed=0"),
         (("fc1: bernoulli density=.1 seed=0", "butterfly nodes=4"), "write 'PATTERN: DESCRIPTION' for all"),
         (("dense", "butterfly nodes=4"), "give no other --topology"),
         (("dense seed=1",), "dense is a model without topologies"),
         (("pruned=a sparsity=.5",), "of a run in the same grid"),
-        (("bernoulli widths=784,10 density=.1",), "a random topology needs seed"),
+        (("bernoulli widths=784,10 density=.1",), "is random and has no seed: add seed=0"),
     ],
 )
 def test_what_train_refuses(topokit, tmp_path, given, said):

@@ -79,7 +79,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("build", *BERNOULLI, "--random-equivalent", "regular", "--like", __file__), 2, "--like is not an option of"),
         (("verify",), 2, "Missing argument 'TOPOLOGY'"),
         (("info", *BERNOULLI, "--seed", "1"), 2, "topokit info 'bernoulli widths=3,3 density=.5 seed=1'"),
-        (("verify", "bernoulli widths=3,3 density=.5"), 2, "a random topology needs seed"),
+        (("verify", "bernoulli widths=3,3 density=.5"), 2, "is random and has no seed: add seed=0"),
         (("verify", "missing.safetensors"), 2, "'missing.safetensors'"),
         (("verify", "radix-net radices=2,2", "--check", "nonsense"), 2, "connectivity"),
         (("draw", "radix-net radices=2,2", "-o", "x.jpg"), 2, ".png"),

@@ -221,7 +221,7 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
         ("radix-net radices=2,2 seed=1", r"seed has no use here: radix-net is not random \(at character 1"),
         ("radix-net radices=2,2 crop-keep=last", "crop_keep needs crop"),
         ("radix-net kron=2", "radix-net needs radices"),
-        ("bernoulli widths=2,2 density=.5", "a random topology needs seed"),
+        ("bernoulli widths=2,2 density=.5", "is random and has no seed: add seed=0"),
         ("radix-net radices=2,1", "radices must be at least 2, not 1"),
         ("bernoulli widths=2,2 density=.5 seed=-1", "seed must be at least 0"),
         ("radix-net radices=2,2 random-equivalent=regulr seed=1", "did you mean regular"),

@@ -36,6 +36,10 @@ def topology(source: str | Path | Layered, *, seed: int | None = None) -> Layere
     """
     if isinstance(source, Path):
         return load(source)
+    if isinstance(source, str) and split_pattern(source)[0] is not None:
+        raise InvalidSpecError(
+            f"{source!r} is for weights of a model: give `sparsify` a mapping of patterns, or train it"
+        )
     if isinstance(source, str):
         return parse(source).open(seed=seed)
     return network(source, "the topology")

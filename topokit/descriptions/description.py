@@ -157,7 +157,9 @@ class Description:
         """Return the seed of its random draws: its own, or else the given one."""
         chosen = seed if self.seed is None else self.seed
         if chosen is None:
-            raise InvalidSpecError("a random topology needs seed")
+            raise InvalidSpecError(
+                f"{self.random_equivalent or self.name} is random and has no seed: add seed=0, or another"
+            )
         return integer(chosen, "seed", 0)
 
     def _made(self, seed: int | None, widths: Sequence[int] | None) -> Layered:

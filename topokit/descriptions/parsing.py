@@ -115,7 +115,8 @@ def split_pattern(text: str, folder: Path | str = "") -> tuple[str | None, str]:
     (('fc*', 'bernoulli density=.1'), (None, 'a:b.safetensors'))
     """
     first, *rest = text.split(None, 1) or [""]
-    if not first.endswith(":") or first == ":" or not rest or _exists(Path(folder, text)):
+    quotes = first[:1] in ("'", '"')  # of a file's name with a colon and a space
+    if not first.endswith(":") or first == ":" or quotes or not rest or _exists(Path(folder, text)):
         return None, text
     return first[:-1], rest[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -13,8 +14,9 @@ from torch.nn.utils import prune
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.placement import Topologies, fill
-from topokit_train.conversion.weights import Held, held_weights, inherit, release
+from topokit.placement import Topologies, fill, known_name
+from topokit.spec import integer
+from topokit_train.conversion.weights import LAZY, Held, held_weights, inherit, release
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
 from topokit_train.layers.convolution import SparseConv2d
@@ -55,7 +57,8 @@ def sparsify(
         names: the only weights that may be filled, in this order ("fc1" is "fc1.weight"). Names that the topology
             itself has do not count then.
         masked: keep the modules and mask their weights with torch.nn.utils.prune, at dense cost: `weight` is
-            `weight_orig` times `weight_mask`, both of which are in the state_dict.
+            `weight_orig` times `weight_mask`, both of which are in the state_dict. A mask that a weight has already is
+            replaced; what it masked is 0. Attention becomes SparseAttention here too, with masked projections.
         kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; or a mapping {module's
             name: such a name}. Not with `masked`.
         init: the first values. "keep" leaves the model's numbers; "scale" multiplies them by the square root of the
@@ -75,45 +78,96 @@ def sparsify(
 
     Cost: O(edges) to choose kernels; with `masked`, as much memory again as the weights for the masks.
     """
+    _require_arguments(model, masked, kernel, init)
+    batch = integer(batch, "batch", 1)
+    held = held_weights(model, masked)
+    filled = _filled(held, topology, names)
+    kernels = _kernels(kernel, filled)
+    _require_numbers(filled, held, init, masked)
+    owners = {name: held[name].module for name in filled}
+    replaced: dict[nn.Module, nn.Module] = {
+        module: SparseAttention.of(module)
+        for module in dict.fromkeys(owners.values())
+        if isinstance(module, nn.MultiheadAttention)
+    }
+    parts = {
+        name: replaced[module].get_submodule(held[name].projection or "") if module in replaced else module
+        for name, module in owners.items()
+    }
+    if masked:
+        first = {name: _first(parts[name], layer, init, generator) for name, (layer, _) in filled.items()}
+        masks = {name: torch.from_numpy(held[name].weight.mask(layer)) for name, (layer, _) in filled.items()}
+        for name, part in parts.items():
+            _mask(part, masks[name], first[name])
+            part.init = init  # type: ignore[assignment]  # for `report`
+        return _swapped(model, replaced)
+    for name, (layer, source) in filled.items():
+        sparse = _sparse(parts[name], layer, kernels[name], batch)
+        sparse.source, sparse.init = source, init
+        _initialise(sparse, init, generator)
+        attention = replaced.get(owners[name])
+        if attention is None:
+            replaced[owners[name]] = sparse
+        else:
+            inherit(sparse, parts[name])
+            setattr(attention, held[name].projection or "", sparse)
+    return _swapped(model, replaced)
+
+
+def _require_arguments(model: object, masked: bool, kernel: object, init: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidSpecError(f"the model must be an nn.Module, not {type(model).__name__}")
+    if isinstance(model, DistributedDataParallel):
+        raise InvalidSpecError("wrap the model in DistributedDataParallel after sparsify, as it keeps parameters")
+    if not isinstance(kernel, str | Mapping):
+        raise InvalidSpecError(f"kernel must be a name or a mapping of names, not {kernel!r}")
     if init not in INITS:
         raise InvalidSpecError(f"init must be one of {', '.join(INITS)}, not {init!r}")
     if masked and kernel != "auto":
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
-    if isinstance(model, DistributedDataParallel):
-        raise InvalidSpecError("wrap the model in DistributedDataParallel after sparsify, as it keeps parameters")
-    held = held_weights(model, masked)
-    filled = _apart(fill(topology, {name: one.weight for name, one in held.items()}, names), held)
-    _require_numbers(filled, held, init)
-    replaced: dict[nn.Module, nn.Module] = {}
-    masks: list[tuple[nn.Module, Tensor, Tensor | None]] = []
-    for name, (layer, source) in filled.items():
-        module, projection = held[name].module, held[name].projection
-        part = module
-        if projection is not None:
-            assert isinstance(module, nn.MultiheadAttention)
-            replaced.setdefault(module, replaced.get(module) or SparseAttention.of(module))
-            part = replaced[module].get_submodule(projection)
-        if masked:
-            masks.append((part, torch.from_numpy(held[name].weight.mask(layer)), _first(part, layer, init, generator)))
-            continue
-        one = kernel if isinstance(kernel, str) else kernel.get(name.removesuffix(".weight"), "")
-        sparse = _sparse(part, layer, one, batch)
-        sparse.source, sparse.init = source, init
-        _initialise(sparse, init, generator)
-        if projection is None:
-            replaced[module] = sparse
-        else:
-            inherit(sparse, part)
-            setattr(replaced[module], projection, sparse)
-    for part, mask, first in masks:
-        _mask(part, mask, first)
-        part.init = init  # type: ignore[assignment]  # for `report`
-    return _swapped(model, replaced)
 
 
-def _require_numbers(filled: Filled, held: Mapping[str, Held], init: str) -> None:
+def _filled(held: Mapping[str, Held], topology: Any, names: Sequence[str] | None) -> dict[str, tuple[Layer, str]]:
+    """The edges of each weight that is filled, by the names of attention's projections, in the model's order."""
+    lazy = [name for name, one in held.items() if one.weight.obstacle == LAZY]
+    if lazy and names is None and not isinstance(topology, Mapping):  # which weights come first is not known
+        raise InvalidSpecError(f"{lazy[0]} {LAZY}")
+    return _apart(fill(_masks_in(topology), {name: one.weight for name, one in held.items()}, names), held)
+
+
+def _masks_in(topology: Any) -> Any:
+    """The same with tensors of a mapping as NumPy arrays."""
+    if isinstance(topology, torch.Tensor | np.ndarray | Layer):
+        raise InvalidSpecError("a mask or a layer needs the name of its weight: give {name: mask}")
+    if not isinstance(topology, Mapping):
+        return topology
+    return {name: _array(name, one) if isinstance(one, Tensor) else one for name, one in topology.items()}
+
+
+def _array(name: str, mask: Tensor) -> np.ndarray[Any, Any]:
+    try:
+        dense = mask.detach().cpu()
+        dense = dense if dense.layout == torch.strided else dense.to_dense()
+        return (dense if dense.dtype == torch.bool else dense.double()).numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        said = str(error).splitlines()[0]
+        raise InvalidSpecError(f"the mask of {name} cannot be read ({said}): give 0 and 1") from None
+
+
+def _kernels(kernel: str | Mapping[str, str], filled: Filled) -> dict[str, str]:
+    """The kernel of each weight that is filled; "auto" if a mapping does not name it."""
+    if isinstance(kernel, str):
+        return dict.fromkeys(filled, kernel)
+    named = {known_name(name, filled): one for name, one in kernel.items()}
+    return {name: named.get(name, "auto") for name in filled}
+
+
+def _require_numbers(filled: Filled, held: Mapping[str, Held], init: str, masked: bool) -> None:
     for name in filled:
-        if held[name].projection is None and current(held[name].module, "weight").is_meta and init != "he":
+        meta = held[name].projection is None and current(held[name].module, "weight").is_meta
+        if meta and masked:
+            raise InvalidSpecError(f"{name} is on the meta device: load the model before it is masked")
+        if meta and init != "he":
             raise InvalidSpecError(
                 f'{name} is on the meta device and has no numbers for init={init!r}: take init="he", or load it first'
             )
@@ -144,10 +198,12 @@ def densify(model: M) -> M:
         elif release in part._forward_hooks.values() and part not in inside:
             masked.append(part)
     for part in masked:
-        prune.remove(part, "weight")  # type: ignore[no-untyped-call]
+        if hasattr(part, "weight_mask"):  # not if the user has removed it
+            prune.remove(part, "weight")  # type: ignore[no-untyped-call]
         if "bias" in part._parameters:  # behind the weight, as before
             part._parameters["bias"] = part._parameters.pop("bias")
-        inherit(part, part)
+        for key in [key for key, hook in part._forward_hooks.items() if hook is release]:
+            del part._forward_hooks[key]
     return _swapped(model, replaced)
 
 
@@ -232,6 +288,7 @@ def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generato
 def _mask(module: nn.Module, mask: Tensor, first: Tensor | None) -> None:
     pruned: Any = module
     if hasattr(module, "weight_mask"):
+        pruned.weight_orig.mul_(pruned.weight_mask)  # what was masked is 0, as in a sparse layer made of it
         pruned.weight_mask.copy_(mask)
         pruned.weight = pruned.weight_orig * pruned.weight_mask
     else:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import ParametrizationList
 
 from topokit_train.conversion.weights import held_weights
 from topokit_train.layers.sparse import SparseModule
@@ -123,7 +125,7 @@ def _rows(model: nn.Module) -> Iterator[ReportRow]:
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split a model's parameters for an optimizer: weights decay; biases and normalisation layers do not.
 
-    The values of a sparse layer are weights, though they have one dimension.
+    Weights have two dimensions or more, or are the values of a sparse layer. Gains of weight_norm are no weights here.
 
     Args:
         model: any module; its frozen parameters are skipped.
@@ -138,9 +140,21 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        own = name.rpartition(".")[2]
-        weight = own == "values" or (parameter.ndim > 1 and not own.startswith("bias"))
-        if parameter.requires_grad:
-            (decayed if weight else others).append(parameter)
+    seen: set[nn.Parameter] = set()
+    for module in model.modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                (decayed if _decays(module, own, parameter) else others).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
+
+
+def _decays(module: nn.Module, own: str, parameter: nn.Parameter) -> bool:
+    if isinstance(module, SparseModule):
+        return own == "values"
+    gain = own == "weight_g" or (isinstance(module, ParametrizationList) and prod(parameter.shape[1:]) == 1)
+    bias = own in ("bias", "bias_orig", "in_proj_bias", "bias_k", "bias_v")
+    return parameter.ndim > 1 and not isinstance(module, _NORMS) and not gain and not bias

@@ -13,9 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
-from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
-from topokit_train.layers.packing import current
 from topokit_train.layers.sparse import SparseModule
 
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
@@ -50,9 +48,6 @@ def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
 
     Returns:
         Name -> weight; one that cannot be filled has an obstacle.
-
-    Raises:
-        InvalidSpecError: a lazy layer has no shape yet.
     """
     tied = _tied(model)
     found: dict[str, Held] = {}
@@ -61,7 +56,7 @@ def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
         if isinstance(module, nn.MultiheadAttention):
             found |= {f"{prefix}{own}": held for own, held in _attention(module, tied).items()}
         elif _is_candidate(module) and f"{prefix}weight" not in found:
-            found[f"{prefix}weight"] = Held(module, _weight(f"{prefix}weight", module, masked, tied))
+            found[f"{prefix}weight"] = Held(module, _weight(module, masked, tied))
     return found
 
 
@@ -79,7 +74,8 @@ def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dic
     packed = module.in_proj_weight is not None
     own = ["in_proj_weight"] if packed else ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
     obstacle = None if type(module) is nn.MultiheadAttention else _subclass(module, nn.MultiheadAttention)
-    for parameter in [*(getattr(module, name) for name in own), module.out_proj.weight]:
+    biases = [] if module.in_proj_bias is None else [module.in_proj_bias, module.out_proj.bias]
+    for parameter in [*(getattr(module, name) for name in own), module.out_proj.weight, *biases]:
         obstacle = obstacle or _tie(parameter, tied)
     if parametrize.is_parametrized(module) or parametrize.is_parametrized(module.out_proj):
         obstacle = _PARAMETRIZED
@@ -96,12 +92,16 @@ _PARAMETRIZED = (
 )
 
 
-def _weight(name: str, module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
+LAZY = "has no shape yet, as its layer is lazy: pass a batch through the model first"
+
+
+def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
     if isinstance(module, SparseModule):
         return Weight(module.dense_shape, getattr(module, "groups", 1), True, "is sparse already: densify it first")
-    known = module._parameters.get("weight", module._parameters.get("weight_orig"))
+    # torch.nn.utils.prune's pair is a weight; the old spectral_norm has a weight_orig too
+    known = module._parameters.get("weight_orig" if hasattr(module, "weight_mask") else "weight")
     if isinstance(known, UninitializedParameter):
-        raise InvalidSpecError(f"{name} has no shape yet, as its layer is lazy: pass a batch through the model first")
+        return Weight((0, 0), obstacle=LAZY)
     replaceable = isinstance(module, nn.Linear | nn.Conv2d)
     convolution = isinstance(module, _ConvNd)
     obstacle = None
@@ -109,25 +109,34 @@ def _weight(name: str, module: Any, masked: bool, tied: dict[int, list[str]]) ->
         obstacle = _PARAMETRIZED
     elif not replaceable and not (masked and convolution):
         fits = "; masks fit it (masked=True)" if convolution else ""
-        obstacle = (
-            f"belongs to {_article(module)}: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention{fits}"
-        )
+        fillable = "nn.Linear, nn.Conv2d and nn.MultiheadAttention"
+        obstacle = f"belongs to {type(module).__name__}: a topology can fill {fillable}{fits}"
     elif type(module) not in _REPLACED and not masked:
         obstacle = _subclass(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
-    shape = tuple(current(module, "weight").shape) if known is None else tuple(known.shape)
+    for parameter in (known,) if masked else (known, getattr(module, "bias", None)):
+        obstacle = obstacle or (None if parameter is None else _tie(parameter, tied))
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    return Weight(shape, groups, not replaceable, obstacle or (None if known is None else _tie(known, tied)))
+    return Weight(_shape(module) if known is None else tuple(known.shape), groups, not replaceable, obstacle)
 
 
-def _article(module: nn.Module) -> str:
-    kind = type(module).__name__
-    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+def _shape(module: Any) -> tuple[int, ...]:
+    """The shape of a weight that is computed: reading the weight itself may change the model's state."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    if isinstance(module, _ConvNd):
+        ends = (
+            (module.in_channels, module.out_channels)
+            if module.transposed
+            else (module.out_channels, module.in_channels)
+        )
+        return ends[0], ends[1] // module.groups, *module.kernel_size
+    return (1, 1)
 
 
 def _subclass(module: nn.Module, base: type) -> str:
     return (
-        f"belongs to {_article(module)}, a subclass of nn.{base.__name__}: a sparse layer would not do what it adds; "
-        f"put an nn.{base.__name__} there, or mask it (masked=True)"
+        f"belongs to {type(module).__name__}, a subclass of nn.{base.__name__}: a sparse layer would not do what it "
+        f"adds; put an nn.{base.__name__} there, or mask it (masked=True)"
     )
 
 
@@ -156,6 +165,7 @@ def inherit(new: nn.Module, old: nn.Module) -> None:
             kept = {k: one for k, one in hooks.items() if one is not release and not isinstance(one, BasePruningMethod)}
             # the same dict if it can be, so that the handles of these hooks still remove them
             setattr(new, name, hooks if len(kept) == len(hooks) else OrderedDict(kept))
+    new._is_full_backward_hook = old._is_full_backward_hook
 
 
 def release(module: nn.Module, *_: Any) -> None:

@@ -151,6 +151,8 @@ class _Reader:
 
     def _wirings(self, topology: Any, config: TrainConfig) -> Iterator[Wiring]:
         parts = topology if isinstance(topology, list) else [topology]
+        if not parts:
+            raise InvalidSpecError(f'topology is an empty list: write "{DENSE}" for a model without topologies')
         if DENSE in parts:
             if len(parts) > 1:
                 raise InvalidSpecError(f'topology "{DENSE}" is a model without topologies: name no other')

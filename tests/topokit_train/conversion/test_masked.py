@@ -123,9 +123,16 @@ def test_prune_remove_makes_it_a_plain_model_again():
 
 
 def test_a_second_topology_takes_the_place_of_the_first():
+    """What the first one masked is 0 then, and is trained if the second one keeps it, as in a sparse layer."""
     other = tk.Bernoulli(widths=BY_CHANNEL.widths, density=".5", seed=7)
+    once = zero_weights(masked_model(model(), BY_CHANNEL))
     twice = masked_model(masked_model(model(), BY_CHANNEL), other)
-    assert torch.equal(twice(images()), masked_model(model(), other)(images()))
+    for name, zeros in zero_weights(twice).items():
+        second = twice.get_submodule(name).weight_mask == 0
+        assert torch.equal(zeros, once[name] | second)
+        assert not torch.equal(zeros, second)
+    trained(twice)
+    assert any((zeros < once[name]).any() for name, zeros in zero_weights(twice).items())
     assert all(len(module._forward_hooks) == 1 for module in (twice.conv1, twice.fc[2]))
 
 

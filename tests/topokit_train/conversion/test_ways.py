@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 
 import topokit as tk
 from topokit.edges import from_edges
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layer
 from topokit.topologies import Topology
 from topokit_train import (
@@ -204,9 +204,9 @@ REFUSED = {
     "weight_norm": "1.weight is computed from other parameters",
     "lazy": "1.weight has no shape yet",
     "tied": "1.weight is tied .1.weight and 2.weight are one parameter",
-    "subclass": "1.weight belongs to a Gated, a subclass of nn.Linear",
-    "embedding": "1.weight belongs to an Embedding: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention",
-    "convolution": "1.weight belongs to a Conv1d: .*; masks fit it .masked=True.",
+    "subclass": "1.weight belongs to Gated, a subclass of nn.Linear",
+    "embedding": "1.weight belongs to Embedding: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention",
+    "convolution": "1.weight belongs to Conv1d: .*; masks fit it .masked=True.",
     "shape": "the mask of 1.weight has the shape 3 x 4, but its weight has 4 x 4",
     "kernel": "no kernel named 'crs'",
 }
@@ -399,3 +399,111 @@ def test_the_command_and_grids_give_built_in_models_the_layers_that_sparsify_giv
         assert found.keys() == {name for name, part in wanted.named_modules() if isinstance(part, SparseModule)}
         for name, part in found.items():
             assert torch.equal(part.digest, wanted.get_submodule(name).digest)
+
+
+def test_backward_hooks_are_kept():
+    model, called = nn.Sequential(nn.Linear(4, 4)), []
+    model[0].register_full_backward_hook(lambda *_: called.append(1))
+    for change in (lambda: sparsify(model, {"0": np.eye(4)}), lambda: densify(model)):
+        change()
+        model(torch.randn(1, 4, requires_grad=True)).sum().backward()
+    assert called == [1, 1]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_weights_that_are_masked_already_are_0_in_both_ways(masked):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4))
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    x = torch.randn(3, 4)
+    y = model(x)
+    torch.testing.assert_close(sparsify(model, {"0": np.ones((4, 4))}, masked=masked)(x), y)
+    assert int((densify(model)[0].weight != 0).sum()) == 8
+
+
+def test_what_the_user_pruned_or_removed_stays_so():
+    model = nn.Sequential(nn.Linear(4, 4))
+    prune.random_unstructured(model[0], "bias", 0.5)
+    densify(sparsify(model, {"0": np.eye(4)}, masked=True))
+    before = model(torch.zeros(1, 4))
+    with torch.no_grad():
+        model[0].bias_orig.add_(5)
+    assert not torch.equal(model(torch.zeros(1, 4)), before)
+    removed = sparsify(nn.Sequential(nn.Linear(4, 4)), {"0": np.eye(4)}, masked=True)
+    prune.remove(removed[0], "weight")
+    assert "0.weight" in densify(removed).state_dict()
+
+
+def test_the_old_spectral_norm_and_tied_biases_are_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.utils.spectral_norm(nn.Linear(4, 4)))
+    for masked in (False, True):
+        with pytest.raises(InvalidSpecError, match=r"1.weight is computed from other parameters"):
+            sparsify(model, {"0": np.eye(4), "1": np.eye(4)}, masked=masked)
+    assert not prune.is_pruned(model)
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].bias = tied[0].bias
+    with pytest.raises(InvalidSpecError, match=r"0.weight is tied .0.bias and 1.bias are one parameter"):
+        sparsify(tied, {"0": np.eye(4)})
+
+
+def test_looking_at_a_model_changes_nothing():
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), nn.LazyLinear(3))
+    before = {name: value.clone() for name, value in model[0].state_dict().items()}
+    assert report(model).rows == ()
+    assert all(torch.equal(value, before[name]) for name, value in model[0].state_dict().items())
+
+
+def test_weights_decay_and_norms_and_gains_do_not():
+    parts = [nn.LayerNorm((2, 3)), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), nn.Embedding(4, 3)]
+    model = nn.Sequential(*parts, sparsify(nn.Linear(3, 3), tk.Bernoulli(widths=(3, 3), density=".5", seed=0)))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    decayed, others = ({names[one] for one in group["params"]} for group in parameter_groups(model, 0.1))
+    assert decayed == {"1.parametrizations.weight.original1", "2.weight", "3.values"}
+    assert others == {"0.weight", "0.bias", "1.bias", "1.parametrizations.weight.original0", "3.bias"}
+
+
+TENSORS = {
+    "bfloat16": torch.eye(4).bfloat16(),
+    "parameter": nn.Parameter(torch.eye(4)),
+    "sparse": torch.eye(4).to_sparse(),
+    "bool": torch.eye(4).bool(),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_masks_may_be_tensors(kind):
+    assert sparsify(nn.Sequential(nn.Linear(4, 4)), {"0": TENSORS[kind]})[0].edges == 4
+
+
+@pytest.mark.parametrize(
+    ("topology", "options", "message"),
+    [
+        ({"0": torch.eye(4, device="meta")}, {}, "the mask of 0 cannot be read"),
+        ({"0": [[1, 0], [1]]}, {}, "the mask of 0.weight has rows of different lengths"),
+        ({"0": np.eye(4).astype(str)}, {}, "the mask of 0.weight has values of the type <U32: give bool"),
+        (np.eye(4), {}, "a mask or a layer needs the name of its weight: give {name: mask}"),
+        ([], {}, "no topology is given"),
+        ({"0": np.eye(4)}, {"kernel": None}, "kernel must be a name or a mapping of names, not None"),
+        ({"0": np.eye(4)}, {"kernel": {"1": "csr"}}, "no weight named '1'"),
+        ({"0": np.eye(4)}, {"batch": 0}, "batch must be at least 1, not 0"),
+        (tk.Bernoulli(widths=(4, 4), density=".5", seed=0), {"names": "0"}, "names must be a list of different names"),
+        (tk.Bernoulli(widths=(4, 4), density=".5", seed=0), {"names": ["0", "0"]}, "names must be a list of different"),
+    ],
+)
+def test_arguments_that_are_refused(topology, options, message):
+    with pytest.raises(TopokitError, match=message):
+        sparsify(nn.Sequential(nn.Linear(4, 4)), topology, **options)
+
+
+def test_convolutions_in_groups_say_which_layers_fit():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4))
+    for masked in (False, True):
+        with pytest.raises(InvalidSpecError, match=r"0.weight: .* give a mask, or a layer of 4 blocks of 9 -> 2"):
+            sparsify(model, {"0": "bernoulli density=.5 seed=0"}, masked=masked)
+
+
+def test_a_kernel_for_some_layers():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    sparsify(model, tk.Bernoulli(widths=(4, 6, 3), density=".5", seed=0), kernel={"0": "csr"})
+    assert model[0].kernel == "csr"
+    assert model[2].choice.reason.startswith("estimated")
