@@ -25,7 +25,7 @@ SHOWN = 5000
 """How many categories --json prints, at most."""
 
 LINE = 20
-"""How many of them stand in the table for people, at most."""
+"""How many of them the printed table has, at most."""
 
 FEW = 5
 """How many of the rows that are missing or too many are named, at most."""
@@ -33,12 +33,14 @@ FEW = 5
 
 @click.command("challenge", cls=Describing)
 @topology_argument
-@click.option("--images", required=True, metavar="FILE|mnist", help="Images: .tsv or .mtx; or mnist, resized here.")
-@click.option("--data-dir", type=FILE, help="Folder that holds MNIST [TOPOKIT_DATA_DIR].")
+@click.option(
+    "--images", required=True, metavar="FILE|mnist", help="Images: a .tsv or .mtx file, or mnist, which is resized."
+)
+@click.option("--data-dir", type=FILE, help="Folder of the MNIST files [TOPOKIT_DATA_DIR].")
 @click.option("--categories", type=FILE, help="Expected rows: .tsv or .mtx.")
-@click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Engine; fast needs torch.")
-@click.option("--device", help="Device of the fast engine: cpu, cuda, cuda:1 [cpu].")
-@click.option("--bias", type=float, help="Bias of every neuron [the official one of this size].")
+@click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Engine; fast needs torch [graphblas].")
+@click.option("--device", help="Device of the fast engine, such as cuda or cuda:1 [cpu].")
+@click.option("--bias", type=float, help="Bias of every neuron [the official one for this width].")
 @json_option
 @click.pass_context
 def command(
@@ -52,9 +54,9 @@ def command(
     bias: float | None,
     as_json: bool,
 ) -> None:
-    """Run images through a topology as the Graph Challenge does, and name those that survive.
+    """Run the Graph Challenge's inference on a topology and print the categories: the rows that are not all zero.
 
-    All weights are 1/16. Exit code 3 if the categories are not those in --categories.
+    All weights are 1/16. Exit code 3 if the categories differ from those in --categories.
     """
     from topokit.challenge import official_bias
     from topokit.formats import read_categories

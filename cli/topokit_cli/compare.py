@@ -1,4 +1,4 @@
-"""`topokit compare`: networks beside each other, and beside their random twins."""
+"""`topokit compare`: networks compared with each other and with random networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from topokit.layered import Layered
 
 TWINS = 20
-"""Twins of a single network, where nothing is said."""
+"""Random networks for a single topology by default."""
 
 HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "verdict")
 
@@ -29,31 +29,31 @@ HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "v
 @click.option(
     "--twins",
     type=click.IntRange(min=2),
-    help=f"Compare each network with so many random twins; {TWINS} for a single file, none for several.",
+    help=f"Number of random networks to compare each one with [{TWINS} for one topology, none for several].",
 )
 @click.option(
     "--kind",
     type=click.Choice(RANDOM_EQUIVALENTS),
     default="regular",
-    help="What a twin keeps: every node's degrees (the default), each layer's edges, or each layer's density.",
+    help="Kind of random network: with every node's degrees, each layer's edges, or each layer's density [regular].",
 )
 @click.option(
-    "--topology-seed", "seed", type=click.IntRange(min=0), default=0, help="Seed of the first twin; 0 if not given."
+    "--topology-seed", "seed", type=click.IntRange(min=0), default=0, help="Seed of the first random network [0]."
 )
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context, files: tuple[Description, ...], twins: int | None, kind: str, seed: int, as_json: bool
 ) -> None:
-    """Measure the networks in FILES beside each other, and each beside random twins: is it structure, or chance?
+    """Compare networks with each other, and each with random networks: structure or chance?
 
     \b
-    topokit compare pruned.safetensors                  against 20 twins with its degrees
-    topokit compare radix.safetensors twin.safetensors  beside each other
+    topokit compare pruned.safetensors                  with 20 random networks that have its degrees
+    topokit compare radix.safetensors twin.safetensors  with each other
 
-    Twin number j is what `build --random-equivalent KIND --like FILE` makes of the seed + j. A number is
-    called structure if, among twins, one so far off would be expected with a probability of at most .05,
-    after Holm's correction for the number of measures. docs/measures.md says more.
+    Random network number j is 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. A measure is called structure
+    if a random network would differ as much with a probability of at most .05, after Holm's correction for the
+    number of measures. docs/measures.md explains it.
     """  # noqa: D301 (click wants the control character)
     from topokit.comparison import measured
 

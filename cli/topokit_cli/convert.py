@@ -15,14 +15,11 @@ from topokit_cli.options import OUTPUT, TOPOLOGY, OnceEach, force_option, json_o
 @click.command("convert", cls=OnceEach)
 @click.argument("source", metavar="TOPOLOGY", type=TOPOLOGY)
 @click.argument("target", type=OUTPUT)
-@click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write.")
+@click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write [by TARGET's suffix].")
 @force_option
 @json_option
 def command(source: Description, target: Path, to: str | None, force: bool, as_json: bool) -> None:
-    """Write TOPOLOGY, a file of any format or a description, to TARGET.
-
-    TARGET's suffix names the format unless --to does.
-    """
+    """Write TOPOLOGY, a file of any format or a description, to TARGET."""
     from topokit.formats import save
 
     net = source.open()

@@ -19,19 +19,19 @@ from topokit_cli.options import IMAGE, OUTPUT, TOPOLOGY, Describing, force_optio
     "--style",
     type=click.Choice(STYLES),
     default="auto",
-    help="Style of the figure [by size]: nodes and edges, each layer's matrix, the inputs as an image, or degrees "
-    "by rank, beside chance.",
+    help="Style of the figure: nodes and edges, each layer's matrix, the inputs as an image, or degrees by rank, "
+    "beside a random network's [auto: by size].",
 )
 @click.option(
     "--image",
     type=IMAGE,
-    help="Shape of the image that the inputs are, for --style pixels: 28x28, or 32x32x3 for three channels [a square].",
+    help="Shape of the inputs as an image, for --style pixels: 28x28, or 32x32x3 for three channels [a square].",
 )
-@click.option("--beside", type=TOPOLOGY, multiple=True, help="Draw this topology below; repeatable.")
-@click.option("--trace", type=int, metavar="NODE", help="Highlight the paths of this input.")
-@click.option("--rows", is_flag=True, help="Node layers as rows instead of columns.")
-@click.option("--steps", is_flag=True, help="The construction of a RadiX-Net, one shift after another.")
-@click.option("--kron-steps", is_flag=True, help="The Kronecker product of a RadiX-Net, layer by layer.")
+@click.option("--beside", type=TOPOLOGY, multiple=True, help="Topology to draw below; repeatable.")
+@click.option("--trace", type=int, metavar="NODE", help="Input whose paths are highlighted.")
+@click.option("--rows", is_flag=True, help="Node layers as rows [columns].")
+@click.option("--steps", is_flag=True, help="Construction of a RadiX-Net, one shift after another.")
+@click.option("--kron-steps", is_flag=True, help="Kronecker product of a RadiX-Net, layer by layer.")
 @force_option
 @json_option
 def command(

@@ -1,4 +1,4 @@
-"""`topokit extract`: take the topology out of a model's weights."""
+"""`topokit extract`: extract the topology of a model from its weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=OUTPUT, help="File to write [named after CHECKPOINT].")
 @click.option("--layers", type=NAMES, help="Names or shell patterns of layers, in order [every *.weight].")
-@click.option("--rule", type=click.Choice(["mask", "nonzero"]), help="Take given masks only, or what is not 0.")
-@click.option("--above", type=float, metavar="T", help="Take the weights w with |w| > T.")
-@click.option("--keep", metavar="SHARE", help="Take this share of the weights, the largest.")
-@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="What --keep is a share of.")
+@click.option(
+    "--rule",
+    type=click.Choice(["mask", "nonzero"]),
+    help="Edges: what masks keep, or the weights other than 0 [masks if there are any].",
+)
+@click.option("--above", type=float, metavar="T", help="Threshold: edges are the weights w with |w| > T.")
+@click.option("--keep", metavar="SHARE", help="Share of the weights to keep, the largest.")
+@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="Scope of --keep [layer].")
 @click.option(
     "--conv",
     type=click.Choice(["channel", "weight"]),
     default="channel",
     show_default=True,
-    help="An edge of a convolution is a whole filter, or a weight.",
+    help="Edge of a convolution: a whole filter or one weight.",
 )
-@click.option("--masks", "as_masks", is_flag=True, help="Write masks, whether the layers are a chain or not.")
+@click.option("--masks", "as_masks", is_flag=True, help="Masks as output; their layers need not chain.")
 @force_option
 @json_option
 def command(
@@ -45,10 +49,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Take the topology out of CHECKPOINT, a file of weights.
+    """Extract a topology from CHECKPOINT, a file of weights.
 
-    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. Where no rule is given,
-    an edge is a weight that a layer's mask keeps, or, where it has no mask, a weight other than 0.
+    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. Without a rule an edge
+    is a weight that the layer's mask keeps or, if the layer has no mask, a weight other than 0.
 
     \b
     topokit extract run/checkpoint.safetensors -o trained.safetensors

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @click.command("fit", cls=OnceEach)
 @click.argument("target", nargs=-1)
-@click.option("--widths", type=INTS, help="Wanted nodes in each node layer.")
+@click.option("--widths", type=INTS, help="Wanted width of each node layer.")
 @click.option("--density", metavar="X", help="Wanted density of the whole network, such as 0.05 or 1/20.")
 @click.option(
     "--tolerance",
     metavar="X",
     default="0.1",
     show_default=True,
-    help="How far the density may be off, as a share of it.",
+    help="Relative tolerance of the density.",
 )
-@click.option("--limit", type=int, default=10, show_default=True, help="How many candidates are shown, at most.")
+@click.option("--limit", type=int, default=10, show_default=True, help="Maximal number of candidates.")
 @json_option
 def command(
     target: tuple[str, ...],
@@ -34,15 +34,15 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Propose RadiX-Nets that have the widths and the density you want, the best ones first.
+    """Propose RadiX-Nets of the wanted widths and density, the best first.
 
     \b
     topokit fit --widths 784,300,100 --density 0.05
     topokit fit "784-300-100 at 95 %"                   the same: 95 % sparse
 
-    A RadiX-Net that covers the widths is cropped to them. What the crop destroyed is counted: pairs of an input
-    and an output without a path, units that are dead, the edges that enter an output. A candidate is strange if
-    a pair has no path or an output has two edges or fewer: trained, such models often fail.
+    A larger RadiX-Net is cropped to the widths. The damage of the crop is counted: pairs of an input and an output
+    without a path, dead units, and the in-degrees of the outputs. A candidate is strange if a pair has no path or
+    an output has at most two edges; training of such models often fails.
     """  # noqa: D301 (click wants the control character)
     from topokit.fitting import candidates, chosen, parse_target
 

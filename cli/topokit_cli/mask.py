@@ -1,4 +1,4 @@
-"""`topokit mask`: write a topology as masks for a model, or put them on a model's weights."""
+"""`topokit mask`: write a topology as masks, or apply it to a model's weights."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ FILTERS = "its edges are whole filters, and only a model says how large these ar
 
 @click.command("mask", cls=Describing)
 @topology_argument
-@click.option("--model", help="A model whose layers the topology fills, for instance lenet-300-100.")
-@click.option("--image", type=INTS, help="Channels, rows and columns of the images of that model [1,28,28].")
-@click.option("--names", type=NAMES, help="Or the parameters' names, one per layer: fc1.weight,fc2.weight,...")
+@click.option("--model", help="Model whose layers the topology fills, such as lenet-300-100.")
+@click.option("--image", type=INTS, help="Channels, rows and columns of that model's images [1,28,28].")
+@click.option(
+    "--names",
+    type=NAMES,
+    help="Names of the parameters instead, one per layer: fc1.weight,fc2.weight [those that the topology has].",
+)
 @click.option(
     "--apply",
     "applied",
     type=FILE,
     metavar="MODEL",
-    help="Write the safetensors state dict MODEL, with 0 off the edges, instead of the masks; what masks in it take "
-    "out stays out.",
+    help="Safetensors state dict to write with 0 off the edges, instead of masks. Weights that its own masks remove "
+    "stay 0.",
 )
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option
@@ -44,16 +48,16 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a topology as masks, one bool array per layer, or put them on the weights of a model.
+    """Write a topology as masks, one bool array per layer, or apply it to the weights of a model.
 
-    An array is (out, in), or (out, in, rows, columns) of a convolution. A layer fills a convolution by channel, each
-    edge a whole filter, or by weight, each edge a number; how many nodes it starts from says which.
+    A mask has shape (out, in), or (out, in, rows, columns) for a convolution. A layer fills a convolution by channel,
+    each edge a whole filter, or by weight, each edge a number; its number of sources decides which.
 
-    The arrays are named as torch.nn.utils.prune names them: fc1.weight_mask belongs to fc1.weight. A topology that was
-    pruned, extracted or made of masks knows its parameters, and needs no names until it is cropped; whole filters need
-    a model, which says how large they are. With --apply, FILE may be a file of masks, which belong to the parameters
-    that it names; and fc1 is fc1.weight. A MODEL that is pruned already keeps what both its own masks and the new ones
-    keep.
+    The masks are named as by torch.nn.utils.prune: fc1.weight_mask belongs to fc1.weight. A topology that was pruned,
+    extracted or made from masks has the names of its parameters until it is cropped. Edges that are whole filters need
+    a model, which has the filters' size. With --apply, TOPOLOGY may be a file of masks, with the names of parameters,
+    and fc1 means fc1.weight. A MODEL that is pruned already keeps the weights that both its own masks and the new
+    ones keep.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors

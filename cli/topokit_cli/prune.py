@@ -39,17 +39,17 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a dense network, prune its smallest weights, and save the wiring that is left as topologies.
+    """Train a dense network, prune its smallest weights, and save the remaining edges as topologies.
 
-    The run's folder gets a file for each wanted sparsity, such as topology-0.9.safetensors: a topology where the
-    model's layers chain, else masks. Every command reads it. Biases are left alone.
+    The run's folder gets a file for each target sparsity, such as topology-0.9.safetensors: a topology if the model's
+    layers chain, else masks. Every command reads it. Biases are not pruned.
 
     \b
     topokit prune --to .5,.9,.95 --run pruned
     topokit train --topology pruned/topology-0.95.safetensors
     topokit prune --method one-time --scope global --dataset mnist --seeds 0-4
 
-    A lottery ticket is trained again from the weights that it began with:
+    A lottery ticket is trained again from its initial weights:
 
     \b
     topokit prune --to .9 --rewind initial --run ticket

@@ -1,4 +1,4 @@
-"""`topokit study`: a whole study, from its runs to its report."""
+"""`topokit study`: the runs of a study and its report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topokit_train.studies import STUDIES
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="Budget: smoke, small or full.")
 @click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report [NAME-BUDGET].")
-@click.option("--tables", type=TABLES, help="Run nothing: write the report on these tables into --out.")
+@click.option("--tables", type=TABLES, help="Tables to report on into --out, without any run.")
 @running_options
 @force_option
 @json_option
@@ -33,13 +33,13 @@ def command(
     as_json: bool,
     **running: Any,
 ) -> None:
-    """Run a study's experiments, and write the report on them.
+    """Run a study's experiments and write the report on them.
 
-    Stop it whenever you like, and call it again: it goes on. The report tells of the runs that are finished, and says
-    what is missing. Exit 0 if all runs are finished, 1 if some are not.
+    The same command continues an interrupted study. The report covers the finished runs and lists the missing ones.
+    Exit 0 if all runs are finished, 1 if some are not.
 
     \b
-    topokit study training-behavior                      about a minute, on the digits that come along
+    topokit study training-behavior                      about a minute, on the embedded digits
     topokit study training-behavior --budget small       some hours on two cores, with MNIST and CIFAR-10
     topokit study training-behavior --tables docs/study/tables --out report
     """  # noqa: D301 (click wants the control character)
@@ -49,7 +49,7 @@ def command(
             raise click.UsageError("--tables needs --out, the folder of the report")
         for given in ("budget", *running):
             if was_given(ctx, given):
-                raise click.UsageError(f"--tables runs nothing: leave out --{given.replace('_', '-')}")
+                raise click.UsageError(f"--tables runs nothing: omit --{given.replace('_', '-')}")
         report = study.write_report(tables, out, force=force)
         if as_json:
             render.as_json({"report": str(report)})

@@ -18,22 +18,22 @@ TABLES = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def running_options(command: Command) -> Command:
-    """Add the options that say where runs are done; `how_to_run` takes them."""
+    """Add the options for workers, devices and data; `how_to_run` reads them."""
     options = (
         click.option(
-            "--workers", type=click.IntRange(1), metavar="N", help="Processes that train [one for each core]."
+            "--workers", type=click.IntRange(1), metavar="N", help="Number of worker processes [one for each core]."
         ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Dask scheduler whose workers do it instead, such as tcp://host:8786.",
+            help="Dask scheduler to use instead, such as tcp://host:8786.",
         ),
-        click.option("--retry", is_flag=True, help="Do the failed runs again, from their last epoch."),
+        click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last epoch."),
         click.option(
             "--known",
             type=TABLES,
             multiple=True,
-            help="Tables of another folder: what is finished there is not done again. Repeatable.",
+            help="Tables of another sweep, whose finished runs are not done again; repeatable.",
         ),
         click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
         click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
@@ -41,7 +41,7 @@ def running_options(command: Command) -> Command:
             "--threads",
             type=click.IntRange(1),
             metavar="N",
-            help="CPU threads of each process [1 where there are several].",
+            help="CPU threads of each process [1 if there are several].",
         ),
     )
     for option in reversed(options):
@@ -50,7 +50,7 @@ def running_options(command: Command) -> Command:
 
 
 def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the settings of each run, the arguments of `sweep`) that the options of `running_options` say."""
+    """Return the settings of each run and the arguments of `sweep` from the options of `running_options`."""
     from topokit.executors import cores
 
     workers, scheduler, threads = values["workers"], values["scheduler"], values["threads"]
@@ -66,7 +66,7 @@ def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 @click.argument("grid", type=FILE)
 @click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
 @running_options
-@click.option("--status", is_flag=True, help="Say how far it is; do and write nothing.")
+@click.option("--status", is_flag=True, help="Only the progress: nothing is run or written.")
 @json_option
 @click.pass_context
 def command(
@@ -78,11 +78,10 @@ def command(
     as_json: bool,
     **running: Any,
 ) -> None:
-    """Train many networks: all runs that a grid asks for, and their tables.
+    """Train all networks of a grid and write tables of their results.
 
-    A grid is a TOML file; docs/sweeps.md explains it. Each run has a folder that is named after what it computes, so
-    it is done once. Stop it whenever you like, and call it again: it goes on. Exit 0 if all runs are finished, 1 if
-    some are not.
+    A grid is a TOML file; docs/sweeps.md explains it. Each run has a folder named by a hash of its settings, so it
+    is done once. The same command continues an interrupted sweep. Exit 0 if all runs are finished, 1 if some are not.
 
     \b
     [[runs]]
@@ -100,7 +99,7 @@ def command(
     from topokit_train.sweeps.sweep import sweep
 
     if status and running["retry"]:
-        raise click.UsageError("--status does nothing: leave out --retry")
+        raise click.UsageError("--status runs nothing: omit --retry")
     where, how = how_to_run(running)
     runs = read_grid(grid, where)
     place = out or Path(grid.stem)
@@ -115,7 +114,7 @@ def command(
 
 
 def show(found: Summary, place: Path) -> None:
-    """One row for each group of runs that differ in their seeds, then what went wrong."""
+    """Print a row for each group of runs that differ in their seeds, then the failures."""
     states = ("finished", "failed", "running", "waiting")
     head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, "test accuracy")
     rows = []

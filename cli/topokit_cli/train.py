@@ -56,7 +56,9 @@ class TrainCommand(Describing):
 
 @click.command("train", cls=TrainCommand)
 @setting_options
-@click.option("--seeds", type=SEEDS, help="Seeds of several networks, trained at once; with convolutions in turn.")
+@click.option(
+    "--seeds", type=SEEDS, help="Seeds of several networks, trained at once; with convolutions one after another."
+)
 @click.option("--tune", is_flag=True, help="Kernels by timing on this machine; the same as --kernel tuned.")
 @click.option("--explain-kernel", is_flag=True, help="Report of each sparse layer's kernel, and why.")
 @click.option(
@@ -84,10 +86,10 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a network on a topology; its weights are stored one number per edge.
+    """Train a network on a topology, with one stored number per edge.
 
-    The default topology is 'radix-net radices=10,10 kron=8,3,1 crop=784,300,100'. Layers of several topologies take
-    the first weights that they fit.
+    The default topology is 'radix-net radices=10,10 kron=8,3,1 crop=784,300,100'. Each layer of a topology fills the
+    first remaining weight that it fits.
 
     \b
     topokit train
@@ -117,14 +119,14 @@ def what_to_do(
     seeds: tuple[int, ...] | None,
     resumed: Path | None,
 ) -> tuple[C, tuple[int, ...] | None, tuple[TrainConfig, tuple[Layered, ...]] | None]:
-    """The settings and seeds of a run, and what is recorded where it goes on: what is not said again is as it was.
+    """Return the settings and seeds of a run, and the recorded ones if it resumes: these are kept unless given again.
 
     Args:
         ctx: knows which settings were given.
         kind: of the settings.
         settings: their values.
-        seeds: of several networks, None where there is one.
-        resumed: the folder of a run that goes on.
+        seeds: of several networks, None for one.
+        resumed: the folder of a run that is continued.
     """
     from topokit_train.runs.folder import CHECKPOINT
     from topokit_train.runs.train import SEED, recorded, recorded_seeds
@@ -132,14 +134,14 @@ def what_to_do(
     if seeds is not None and was_given(ctx, "seed"):
         raise click.UsageError("give --seed or --seeds, not both")
     if ctx.params["resume"] and ctx.params["force"]:
-        raise click.UsageError("give --resume, which goes on with a run, or --force, which replaces it")
+        raise click.UsageError("give --resume, which continues a run, or --force, which replaces it")
     before = None
     if resumed:
         if not resumed.is_dir():
-            raise click.UsageError(f"there is no run {resumed} to go on with: leave out --resume to start one")
+            raise click.UsageError(f"there is no run {resumed} to continue: omit --resume to start one")
         there = recorded_seeds(resumed)
         if (seeds or there) and (resumed / CHECKPOINT).exists():
-            raise click.UsageError(f"{resumed} is the run of one network: leave out --seeds, or take another --run")
+            raise click.UsageError(f"{resumed} is the run of one network: omit --seeds, or give another --run")
         seeds = seeds or tuple(there) or None
         before = recorded(resumed / f"{SEED}{there[0]}" if there else resumed)
     if before and type(before[0]) is kind:
@@ -149,7 +151,7 @@ def what_to_do(
 
 
 def show_one(result: Result, as_json: bool) -> None:
-    """Print what a run came to; of several processes of a run, the first does."""
+    """Print the result of a run; of several processes of a run, only the first prints."""
     if not this_rank().first:
         return
     if as_json:
@@ -161,7 +163,7 @@ def show_one(result: Result, as_json: bool) -> None:
 
 
 def show_all(results: list[Result], as_json: bool) -> None:
-    """Print what the runs of several seeds came to, each and together; of several processes, the first does."""
+    """Print the results of several seeds, each and together; of several processes, only the first prints."""
     if not this_rank().first:
         return
     from topokit_train.results import mean_and_ci95

@@ -1,4 +1,4 @@
-"""`topokit verify`: prove what a topology promises."""
+"""`topokit verify`: verify the promised properties of a topology."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
 
 @click.command("verify", cls=Describing)
 @topology_argument
-@click.option("--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Only check to run; repeatable.")
-@click.option("--require", multiple=True, type=click.Choice(list(CHECKS)), help="Check that must hold; repeatable.")
+@click.option(
+    "--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Only check to run; repeatable [all]."
+)
+@click.option(
+    "--require",
+    multiple=True,
+    type=click.Choice(list(CHECKS)),
+    help="Check that must hold; repeatable [the promised ones].",
+)
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     default="auto",
-    help="Method for path symmetry: exact, random probes with an error bound, or the cheaper one.",
+    help="Method for path symmetry: exact, random probes with an error bound, or the cheaper one [auto].",
 )
 @click.option("--workers", type=int, default=1, show_default=True, help="Number of worker processes.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786.")
@@ -40,13 +47,13 @@ def command(
     scheduler: str | None,
     as_json: bool,
 ) -> None:
-    """Prove what a topology promises: exit 0 if it holds, 3 if it fails, 4 if it is undecided.
+    """Verify the promised properties of a topology: exit 0 if they hold, 3 if one fails, 4 if one is undecided.
 
-    All checks are run. Required are those that the topology's recipe promises (soundness where there is
-    no recipe), or those that --require or --check name.
+    All checks run. The required ones are those that the topology's recipe promises (without a recipe: soundness), or
+    those that --require or --check name.
 
-    With --workers or --scheduler the layers of a described topology are made and checked elsewhere, each alone; those
-    of a file are read here.
+    With --workers or --scheduler, other processes make and check the layers of a described topology, each alone; the
+    layers of a file are read in this process.
     """
     from topokit.checks import verify
     from topokit.executors import opened

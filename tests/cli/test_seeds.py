@@ -46,9 +46,9 @@ def test_nothing_is_left_of_seeds_that_cannot_be_trained(topokit, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("--run", "nowhere", "--resume"), "there is no run nowhere to go on with: leave out --resume to start one"),
-        (("--run", "run", "--resume", "--seeds", "0-1"), "run is the run of one network: leave out --seeds"),
-        (("--run", "run", "--resume", "--force"), "give --resume, which goes on with a run, or --force"),
+        (("--run", "nowhere", "--resume"), "there is no run nowhere to continue: omit --resume to start one"),
+        (("--run", "run", "--resume", "--seeds", "0-1"), "run is the run of one network: omit --seeds"),
+        (("--run", "run", "--resume", "--force"), "give --resume, which continues a run, or --force"),
     ],
 )
 def test_what_cannot_go_on_is_refused(topokit, tmp_path, given, message):

@@ -129,7 +129,7 @@ def test_worker_processes_do_the_same(topokit, tmp_path):
         (("none.toml",), 2, "'none.toml' does not exist"),
         (("grid.toml", "--workers", 0), 2, "0 is not in the range x>=1"),
         (("grid.toml", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"), 2, "give --workers or --scheduler"),
-        (("grid.toml", "--status", "--retry"), 2, "--status does nothing: leave out --retry"),
+        (("grid.toml", "--status", "--retry"), 2, "--status runs nothing: omit --retry"),
         (("grid.toml", "--scheduler", "tcp://127.0.0.1:1"), 1, "no Dask scheduler answers at tcp://127.0.0.1:1"),
         (("grid.toml", "--out", "a/b"), 1, "cannot use a/b as a sweep's folder (No such file or directory)"),
         (("grid.toml", "--out", "."), 1, ". is no sweep's folder: it holds empty.toml. Choose another --out"),

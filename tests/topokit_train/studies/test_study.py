@@ -122,7 +122,7 @@ def test_a_damaged_known_table_stops_a_study_before_a_run(smoke, tmp_path):
     assert "study.json is no JSON" in run.stderr
     run = study("--tables", known, "--known", known, "--out", tmp_path / "out")
     assert (run.returncode, (tmp_path / "out").exists()) == (2, False)
-    assert "--tables runs nothing: leave out --known" in run.stderr
+    assert "--tables runs nothing: omit --known" in run.stderr
 
 
 def same_files(one, other):
@@ -224,6 +224,6 @@ def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
     assert "--tables needs --out" in run.stderr
     run = study("--tables", smoke[0] / "tables", "--out", "out", "--data-dir", ".", cwd=tmp_path)
     assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert "--tables runs nothing: leave out --data-dir" in run.stderr
+    assert "--tables runs nothing: omit --data-dir" in run.stderr
     with pytest.raises(OutputExistsError, match="force"):
         STUDY.write_report(smoke[0] / "tables", smoke[0])
