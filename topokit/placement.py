@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise, product
 from math import prod
 from os import PathLike
+from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from topokit.convolutions import Mask, Shape, as_mask, readings, shown
 from topokit.descriptions import Description, parse
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
+from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
 from topokit.masking import as_bools
 from topokit.spec import network
@@ -57,6 +59,11 @@ class Weight:
             before: the shape of the weight that the layer before fills, see `topokit.convolutions.readings`.
         """
         return readings(self.shape, self.groups, before)
+
+    @property
+    def group(self) -> tuple[int, int]:
+        """The (sources, targets) of one group, by weight."""
+        return prod(self.shape[1:]), self.shape[0] // self.groups
 
     def mask(self, layer: Layer) -> Mask:
         """A layer that fills it as a mask of its shape. O(size of the weight).
@@ -187,8 +194,8 @@ def fill(
         wanted: a topology, a description or a file of one, or several, see `place`; or a mapping of names, or patterns
             in which `*` stands for any characters, to what the weights get: a topology, a description of one, a layer,
             or a mask in the weight's shape. A topology of one layer, a layer and a mask fill every weight that matches;
-            the layers of a deeper topology are placed among these weights as `place` does. A description without
-            widths takes those of each weight, see `Description.open_each`.
+            the layers of a deeper topology are placed among these weights as `place` does, and must fill all of them.
+            A description without widths takes those of each weight, see `Description.open_each`.
         weights: name -> weight, in the order in which the data pass them.
         names: see `place`; not with a mapping.
 
@@ -199,6 +206,8 @@ def fill(
         InvalidSpecError: nothing fits or matches; two entries match one weight; or a weight cannot be filled.
         InvalidGraphError: a mask holds something else than 0 and 1.
     """
+    if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
+        wanted = load_masks(Path(wanted))
     if isinstance(wanted, Mapping):
         if names is not None:
             raise InvalidSpecError("names are for a topology's layers: a mapping has names already")
@@ -286,16 +295,41 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
     if isinstance(one, PathLike):
         one = Description(kind="file", name=str(one))
     if isinstance(one, str | Description):
-        description = parse(one) if isinstance(one, str) else one
-        nets: Sequence[Any] = description.open_each([weight.readings()[-1] for weight in matched.values()])
+        nets: Sequence[Any] = _described(parse(one) if isinstance(one, str) else one, list(matched.values()))
     else:
         nets = [one] * len(matched)
     if isinstance(nets[0], Layered) and len(nets[0]) > 1:
-        for name, (layer, source) in _layers(nets[:1], matched):
+        placed = dict(_layers(nets[:1], matched))
+        if dense := [name for name in matched if name not in placed]:
+            raise InvalidSpecError(
+                f"{pattern!r} matches {len(matched)} weights, but the topology has {len(nets[0])} layers, so "
+                f"{dense[0]} would stay dense: give one layer, which fills all, or match as many weights as there are layers"
+            )
+        for name, (layer, source) in placed.items():
             yield name, (Topology([layer], names=[name]), source)
         return
     for (name, weight), net in zip(matched.items(), nets, strict=True):
         yield name, _single(pattern, net, name, weight)
+
+
+def _described(description: Description, weights: Sequence[Weight]) -> list[Layered]:
+    """The topology of each weight that a description stands for. If it has no widths, groups are drawn one by one."""
+    if description.has_widths:
+        return [description.open()] * len(weights)
+    parts = iter(description.open_each([weight.group for weight in weights for _ in range(weight.groups)]))
+    nets = []
+    for weight in weights:
+        blocks = [next(parts) for _ in range(weight.groups)]
+        nets.append(blocks[0] if len(blocks) == 1 else _beside([one.layer(0) for one in blocks]))
+    return nets
+
+
+def _beside(layers: Sequence[Layer]) -> Topology:
+    """The blocks of one layer; no edge joins two of them."""
+    into, out = layers[0].shape
+    sources = np.concatenate([layer.sources + i * into for i, layer in enumerate(layers)])
+    targets = np.concatenate([layer.targets + i * out for i, layer in enumerate(layers)])
+    return Topology([Layer(from_edges(sources, targets, (into * len(layers), out * len(layers))))])
 
 
 def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology, str]:
@@ -324,23 +358,21 @@ def _array(pattern: str, one: Any) -> ArrayLike:
 def _matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     if "*" not in pattern:
         return [known_name(pattern, weights)]
-    matched = [
-        name
-        for name, weight in weights.items()
-        if not weight.only_by_name and (fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern))
-    ]
+    fits = [name for name in weights if fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern)]
+    # if it matches such weights alone, their obstacle is what the user should read
+    matched = [name for name in fits if not weights[name].only_by_name] or fits
     if not matched:
         raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {_listed(weights)}")
     return matched
 
 
 def known_name(name: str, weights: Mapping[str, Any]) -> str:
-    """The whole name of a weight: `fc1` is `fc1.weight` if there is no `fc1`.
+    """The whole name of a weight: `fc1` is `fc1.weight` if there is no `fc1`, and `fc1.weight_mask` is its mask's.
 
     Raises:
         InvalidSpecError: there is no such weight; the message has the nearest names.
     """
-    for known in (name, f"{name}.weight" if name else "weight"):
+    for known in (name, f"{name}.weight" if name else "weight", name.removesuffix("_mask")):
         if known in weights:
             return known
     raise InvalidSpecError(f"the model has no weight named {name!r} that a topology can fill: {_hint(name, weights)}")

@@ -144,7 +144,7 @@ def test_the_tutorial_on_pruned_models(run):
 
 def test_the_page_on_models_of_ones_own(run):
     blocks, names = run("docs/own-model.md")
-    assert blocks == 4
+    assert blocks == 5
     assert int((names["state"]["layers.1.self_attn.in_proj_weight"] != 0).sum()) == 3 * 384
 
 

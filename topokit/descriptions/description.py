@@ -120,6 +120,11 @@ class Description:
             raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one")
         return tuple(self._changed(net, seed) for net in nets)
 
+    @property
+    def has_widths(self) -> bool:
+        """Whether it says how wide its node layers are; otherwise they can be taken from elsewhere."""
+        return "widths" not in self.fields or "widths" in self.options
+
     def open_each(self, widths: Sequence[tuple[int, int]]) -> list[Layered]:
         """Return a topology for each of several layers.
 
@@ -129,7 +134,7 @@ class Description:
         Args:
             widths: (sources, targets) of each layer.
         """
-        if "widths" not in self.fields or "widths" in self.options:
+        if self.has_widths:
             return [self.open()] * len(widths)
         nets = []
         for j, (ends, density) in enumerate(zip(widths, self._densities(widths), strict=True)):

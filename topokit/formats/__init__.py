@@ -20,7 +20,7 @@ from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
-from topokit.formats._stored import Stored, stored
+from topokit.formats._stored import Stored, is_of_masks, stored
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
 from topokit.topologies import Topology
@@ -32,6 +32,7 @@ __all__ = [
     "from_csv",
     "from_networkx",
     "from_pandas",
+    "is_of_masks",
     "load",
     "load_all",
     "load_masks",

@@ -71,3 +71,11 @@ def stored(path: str | Path) -> Stored:
         raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
     order = dict.fromkeys([*(f"{name}_mask" for name in masks), *sorted(shapes, key=natural)])
     return Stored(path=path, metadata=metadata, shapes={name: shapes[name] for name in order})
+
+
+def is_of_masks(path: str | Path) -> bool:
+    """Return whether a file is one of masks that `save_masks` wrote."""
+    try:
+        return stored(path).metadata.get("topokit.kind") == "masks"
+    except (TopokitError, ValueError):
+        return False

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -110,16 +110,27 @@ def _rows(model: nn.Module) -> Iterator[ReportRow]:
     for name, held in held_weights(model, masked=True).items():
         module: Any = held.module
         shape, size = held.weight.shape, prod(held.weight.shape)
-        before, kept = prod(shape[1:]), getattr(module, "init", "keep") == "keep"
+        before, kept = prod(shape[1:]), getattr(module, "init", None) == "keep"
+        own = _own_mask(module, held.projection)
         if isinstance(module, SparseModule):
             after = module.weights / max(module.targets, 1)
             share = module.weights / size
             yield ReportRow(name, module.source, module.weights, share, module.kernel, before, after, kept)
-        elif hasattr(module, "weight_mask"):
-            edges = int(module.weight_mask.count_nonzero())
+        elif own is not None and held.projection != "qkv":
+            edges = int(own.count_nonzero())
             yield ReportRow(name, "mask", edges, edges / size, "dense", before, edges / max(shape[0], 1), kept)
         elif held.weight.obstacle is None and not held.weight.only_by_name:
-            yield ReportRow(name, None, size, 1.0, "dense", before, before)
+            yield ReportRow(name, None, size, 1.0, "dense", before, before, False)
+
+
+def _own_mask(module: Any, projection: str | None) -> Tensor | None:
+    """The mask that torch.nn.utils.prune gave a weight, of attention a projection's; None without one."""
+    if projection is None or projection == "out_proj":
+        return getattr(module if projection is None else module.out_proj, "weight_mask", None)
+    packed = getattr(module, "in_proj_weight_mask", None)
+    if packed is not None and projection in "qkv":
+        return packed.chunk(3)["qkv".index(projection[0])] if len(projection) == 1 else None
+    return getattr(module, f"{projection}_proj_weight_mask", None)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

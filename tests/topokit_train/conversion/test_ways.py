@@ -499,7 +499,51 @@ def test_convolutions_in_groups_say_which_layers_fit():
     model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4))
     for masked in (False, True):
         with pytest.raises(InvalidSpecError, match=r"0.weight: .* give a mask, or a layer of 4 blocks of 9 -> 2"):
-            sparsify(model, {"0": "bernoulli density=.5 seed=0"}, masked=masked)
+            sparsify(model, {"0": tk.Bernoulli(widths=(36, 8), density=".5", seed=0)}, masked=masked)
+
+
+def test_a_description_without_widths_draws_each_group_by_itself():
+    model = sparsify(
+        nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=8)), {"*": "fixed-fan-in fan_in=3 seed=0"}
+    )
+    first, depthwise = (part.dense_weight() != 0 for part in model)
+    assert first.shape == (8, 2, 3, 3)
+    assert (first.flatten(1).sum(1) == 3).all()
+    assert (depthwise.flatten(1).sum(1) == 3).all()
+    assert not torch.equal(first[:4], first[4:])
+
+
+def test_a_topology_that_would_leave_matching_weights_dense_is_refused():
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    with pytest.raises(InvalidSpecError, match=r"matches 4 weights, but the topology has 2 layers, so 2.weight would"):
+        sparsify(model, {"*": tk.RadixNet(radices=[(2, 2)])})
+
+
+def test_a_file_of_masks_is_put_back_as_its_masks_are(tmp_path):
+    mask = np.random.default_rng(0).random((8, 2, 3, 3)) < 0.5
+    tk.save_masks({"0.weight": mask}, tmp_path / "masks.safetensors")
+    for path in (tmp_path / "masks.safetensors", str(tmp_path / "masks.safetensors")):
+        model = sparsify(nn.Sequential(nn.Conv2d(4, 8, 3, groups=2)), path, init="he")
+        assert np.array_equal(model[0].dense_weight().numpy() != 0, mask)
+
+
+def test_names_of_masks_and_sparse_weights_are_understood():
+    pruned = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    prune.random_unstructured(pruned[1], "weight", 0.5)
+    model = sparsify(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), {"1.weight_mask": pruned[1].weight_mask})
+    assert model[1].edges == 8
+    with pytest.raises(InvalidSpecError, match=r"1.weight is sparse already: densify it first"):
+        sparsify(model, {"1*": np.eye(4)})
+
+
+def test_the_report_sees_masks_of_attention():
+    attention = nn.MultiheadAttention(4, 1)
+    prune.random_unstructured(attention, "in_proj_weight", 0.5)
+    rows = {row.parameter: row for row in report(attention).rows}
+    kept = [int(part.sum()) for part in attention.in_proj_weight_mask.chunk(3)]
+    assert [rows[f"{part}.weight"].edges for part in "qkv"] == kept
+    assert (rows["q.weight"].source, rows["out_proj.weight"].source) == ("mask", None)
+    assert "init" not in repr(report(attention))
 
 
 def test_a_kernel_for_some_layers():
