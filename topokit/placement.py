@@ -303,7 +303,8 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
         if dense := [name for name in matched if name not in placed]:
             raise InvalidSpecError(
                 f"{pattern!r} matches {len(matched)} weights, but the topology has {len(nets[0])} layers, so "
-                f"{dense[0]} would stay dense: give one layer, which fills all, or match as many weights as there are layers"
+                f"{dense[0]} would stay dense: give one layer, which fills all, or match as many weights as there "
+                "are layers"
             )
         for name, (layer, source) in placed.items():
             yield name, (Topology([layer], names=[name]), source)

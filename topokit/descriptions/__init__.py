@@ -20,7 +20,7 @@ __all__ = ["DENSE", "Description", "describe", "of_recipe", "parse", "split_patt
 
 
 def topology(source: str | Path | Layered, *, seed: int | None = None) -> Layered:
-    """Return the topology that a description, a path or a topology stands for.
+    """Return the topology of a description, of a file, or given as such.
 
     Args:
         source: a description such as "radix-net radices=10,10 kron=8,3,1", the name of a file, or a topology, which is
@@ -49,7 +49,7 @@ def describe(source: Layered | Mapping[str, Any]) -> str:
     """Return the description of a topology or of a recipe, which `topology` reads back.
 
     Raises:
-        InvalidSpecError: nobody knows how it was made, or it begins with a file.
+        InvalidSpecError: it has no recipe, or its recipe begins with a file.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> describe(RadixNet(radices=[(2, 2, 2)], kron=(10, 10)))
