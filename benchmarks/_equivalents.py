@@ -1,3 +1,15 @@
 """Faults that change nothing that a caller can see, each with the reason: mutants.py does not draw them."""
 
-EQUIVALENTS: dict[str, str] = {}
+EQUIVALENTS: dict[str, str] = {
+    "topokit/families/lps.py: evens = range(-(limit // 2) * 2, limit + 1, 2) -> "
+    "evens = range(-(limit // 2) * 2, limit + 1, (1))": (
+        "p and w^2 are 1 modulo 4, so x^2 + y^2 + z^2 is 0 modulo 4, which no odd number is part of: squares are 0 or 1"
+    ),
+    "topokit_train/kernels/band.py: values = values.new_zeros(prod(self.shape)).scatter_(0, self.slots, values)  "
+    "# twice as fast as index_copy_ -> values = values.new_zeros(prod(self.shape)).scatter_((-1), self.slots, values)  "
+    "# twice as fast as index_copy_": "the tensor has one dimension: 0 and -1 are the same",
+    "topokit/formats/_npz.py: npy.write_array(file, np.asarray(values), allow_pickle=False) -> "
+    "npy.write_array(file, np.asarray(values), allow_pickle=True)": (
+        "indptr, format, shape and widths are never objects, which alone are pickled"
+    ),
+}

@@ -29,7 +29,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from _equivalents import EQUIVALENTS
@@ -48,19 +48,21 @@ patch = subprocess
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault in a line of a file, and the test files that run this line, the most specific first.
+    """A fault in a file, and the test files that run its line, the most specific first.
 
-    `number` counts the equal faults in equal lines of the file.
+    Args:
+        place: tells it from all other faults, and stays the same if other lines of the file change.
+        change: its line before and after.
     """
 
     path: str
-    text: str
     fault: Fault
+    place: str
+    change: str
     tests: Sequence[str]
-    number: int = 1
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text}: {self.fault}"
+        return f"{self.path}: {self.change}"
 
 
 def tracked() -> list[str]:
@@ -146,9 +148,7 @@ def draw(folder: Path, seed: int, count: int, covered: dict[str, dict]) -> list[
     mutants = [mutant for path in paths for mutant in mutants_of(folder, path, covered) if mutant.tests]
     print(f"{len(mutants)} faults on covered lines", flush=True)
     drawn = [mutant for mutant in mutants if str(mutant) not in EQUIVALENTS]
-    return sorted(drawn, key=lambda mutant: hashlib.sha256(f"{seed} {mutant} {mutant.number}".encode()).digest())[
-        :count
-    ]
+    return sorted(drawn, key=lambda mutant: hashlib.sha256(f"{seed} {mutant.place}".encode()).digest())[:count]
 
 
 def mutants_of(folder: Path, path: str, covered: dict[str, dict]) -> Iterator[Mutant]:
@@ -162,12 +162,13 @@ def mutants_of(folder: Path, path: str, covered: dict[str, dict]) -> Iterator[Mu
     for test in sorted(covered, key=share, reverse=True):
         for line in covered[test]["lines"].get(path, ()):
             run_by[line].append(test)
-    source = (folder / path).read_text()
-    texts, seen = [line.strip() for line in source.splitlines()], Counter()
+    source, seen = (folder / path).read_text(), Counter()
     for fault in faults(source):
-        mutant = Mutant(path, texts[fault.line - 1], fault, tuple(run_by[fault.line]))
-        seen[str(mutant)] += 1
-        yield replace(mutant, number=seen[str(mutant)])
+        before, after = (text.splitlines()[fault.line - 1].strip() for text in (source, fault.put_into(source)))
+        place = f"{path}: {before}: {fault}"
+        seen[place] += 1
+        tests = tuple(run_by[fault.line])
+        yield Mutant(path, fault, f"{place} {seen[place]}", f"{before} -> {after}", tests)
 
 
 def verdict(folder: Path, mutant: Mutant, covered: dict[str, dict]) -> str:

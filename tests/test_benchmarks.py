@@ -258,7 +258,7 @@ def test_a_fault_is_caught_or_escapes_and_the_file_is_as_before(tmp_path, monkey
         assert drawn == mutants.draw(tmp_path, 0, 9, covered)
         return {str(one.fault): mutants.verdict(tmp_path, one, covered) for one in drawn}
 
-    known = "code_of.py: return a + a: return a + a -> return None"
+    known = "code_of.py: return a + a -> return None"
     monkeypatch.setitem(mutants.EQUIVALENTS, known, "it is not drawn then")
     assert verdicts("test_weak.py") == {"a + a -> (a - a)": "escaped 1 test files"}
     assert verdicts("test_weak.py", "test_strong.py") == {"a + a -> (a - a)": "caught by test_strong.py::test_it"}

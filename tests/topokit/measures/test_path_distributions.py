@@ -84,6 +84,10 @@ def test_a_sample_is_counted_exactly(seed):
     assert sampled_paths(RANDOM, pairs=500, seed=seed) == found
 
 
+def test_a_sample_is_of_1000_pairs_at_95_percent_by_default():
+    assert sampled_paths(RANDOM) == sampled_paths(RANDOM, pairs=1000, seed=0, confidence=0.95)
+
+
 def test_the_median_lies_between_the_40th_and_the_61st_of_100_numbers_with_95_percent():
     """As tables of the sign test have it."""
     net = Topology.from_dense(np.random.default_rng(0).random((8, 30, 30)) < 0.5)

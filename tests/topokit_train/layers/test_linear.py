@@ -145,7 +145,11 @@ def test_a_state_dict_of_other_edges_is_refused(kernel):
     moved = SparseLinear(Topology.from_dense([mask[::-1]]).layer(0), kernel=kernel)
     assert moved.edges == linear.edges
     before = linear.state_dict()
-    with pytest.raises(RuntimeError, match=r"values belong to other edges .* build the layer from the topology"):
+    theirs, ours = (layer_digest(made.topology_layer()).hex()[:12] for made in (moved, linear))
+    said = (
+        rf"values belong to other edges \(SHA-256 {theirs}; this layer has {ours}\): build the layer from the topology"
+    )
+    with pytest.raises(RuntimeError, match=said):
         linear.load_state_dict(moved.state_dict(), strict=False)
     assert torch.equal(linear.state_dict()["values"], before["values"])
     with pytest.raises(RuntimeError, match=r"values has shape \(5,\); this layer has 6 weights"):

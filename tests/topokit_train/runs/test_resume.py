@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,16 @@ def test_what_a_process_that_was_killed_left_behind_is_put_right(
     (tmp_path / "config.json").unlink()
     train(short, default_topology(), run=tmp_path, resume=True)
     assert_same_run(straight[0], tmp_path)
+
+
+def test_a_run_that_more_processes_started_goes_on_and_says_so(short, straight, tmp_path, monkeypatch, capsys):
+    checkpoint = load(straight[0] / "checkpoint.safetensors")
+    shutil.copytree(straight[0], tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    three = replace(checkpoint, origin=replace(checkpoint.origin, processes=3))
+    monkeypatch.setattr("topokit_train.runs.jobs.load", lambda _: three)
+    train(short, default_topology(), run=tmp_path / "run", resume=True)
+    assert "started in 3 processes, going on in 1: the last bits may differ" in capsys.readouterr().err
 
 
 KILLED = """
