@@ -64,7 +64,7 @@ class Weight:
         Raises:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
-        return as_mask(np.ascontiguousarray(layer.to_dense().T), self.shape, self.groups)
+        return as_mask(layer, self.shape, self.groups)
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
         """A mask of its shape as a layer by weight. O(size of the weight).

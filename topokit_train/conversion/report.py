@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from topokit.reprs import aligned
 from topokit_train.conversion.weights import held_weights
 from topokit_train.layers.sparse import SparseModule
 
@@ -60,9 +61,7 @@ class Report:
 
     def __repr__(self) -> str:
         head = ("parameter", "source", "edges", "density", "kernel", "fan-in")
-        cells = [head, *map(_cells, self.rows)]
-        sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
+        lines = aligned([head, *map(_cells, self.rows)])
         if len(lines) > MOST:
             lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
         return "\n".join([*lines, *self.notes])
