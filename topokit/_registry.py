@@ -51,5 +51,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'did you mean radices?'
     """
     known = list(known)
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return near(word, known) or f"known: {', '.join(known)}"
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return the question for the nearest word that is known, "" if none is near."""
+    found = get_close_matches(word, list(known), n=1)
+    return f"did you mean {found[0]}?" if found else ""

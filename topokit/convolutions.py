@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.layer import Layer
 
 Shape = tuple[int, ...]
 """(out, in) of a linear layer, (out, in, rows, columns) of a convolution."""
@@ -105,29 +106,52 @@ def readings(shape: Shape, groups: int = 1, before: Shape | None = None) -> tupl
     return tuple(dict.fromkeys((count, out) for count in sources))
 
 
-def as_mask(edges: Mask, shape: Shape, groups: int = 1) -> Mask:
-    """Return the mask of a weight that has the edges of a layer.
+def as_mask(layer: Layer, shape: Shape, groups: int = 1) -> Mask:
+    """Return the mask of a weight that has the edges of a layer. O(size of the weight).
 
     Args:
-        edges: shape (targets, sources) of one of the weight's `readings`.
+        layer: its shape is one of the weight's `readings`.
         shape: of the weight.
         groups: of a convolution.
 
     Raises:
         InvalidSpecError: an edge joins two groups.
     """
+    edges = np.zeros(layer.shape[::-1], np.bool_)
+    edges[layer.targets, layer.sources] = True
     inputs = math.prod(shape[1:]) * groups
     edges = edges.repeat(inputs // edges.shape[1], axis=1)  # a channel is all of its weights or features
     if groups == 1:
         return edges.reshape(shape)
-    blocks = edges.reshape(groups, shape[0] // groups, groups, -1)
-    own: Mask = np.einsum("gtgi->gti", blocks)
-    if np.count_nonzero(own) < np.count_nonzero(edges):
-        raise InvalidSpecError(
-            f"an edge joins two of the convolution's {groups} groups: each output channel takes inputs of its own "
-            f"group alone, so a layer must be {groups} blocks of {shape[1]} -> {shape[0] // groups} channels"
-        )
+    require_groups(layer, shape[1] * groups, groups)
+    own: Mask = np.einsum("gtgi->gti", edges.reshape(groups, shape[0] // groups, groups, -1))
     return own.reshape(shape)
+
+
+def require_groups(layer: Layer, channels: int, groups: int) -> None:
+    """Refuse groups that do not divide the channels of a convolution, and edges from one group to another.
+
+    Args:
+        layer: by channel or by weight; its targets are the output channels.
+        channels: input channels of all groups.
+        groups: of the convolution.
+
+    Raises:
+        InvalidSpecError: names the first such edge.
+    """
+    out = layer.shape[1]
+    if groups < 1 or channels % groups or out % groups:
+        raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
+    into = layer.sources // (layer.shape[0] // groups)
+    across = np.flatnonzero(into != layer.targets // (out // groups))
+    if across.size:
+        source, target = int(layer.sources[across[0]]), int(layer.targets[across[0]])
+        first = target // (out // groups) * (layer.shape[0] // groups)
+        raise InvalidSpecError(
+            f"{across.size} of {layer.edges} edges join two groups, the first one source {source} and output channel "
+            f"{target}: with groups={groups} that channel reads only the sources {first} to "
+            f"{first + layer.shape[0] // groups - 1}"
+        )
 
 
 def shown(shape: Shape) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topokit._registry import nearest
+from topokit._registry import near
 from topokit.errors import InvalidSpecError
 
 
@@ -84,8 +84,7 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind in wanted and not isinstance(value, wanted[kind][0]):
         raise InvalidSpecError(f"`{name}` must be {wanted[kind][1]}, not {value!r}")
     if kind == "choice" and value not in metadata["choices"]:
-        allowed = ", ".join(metadata["choices"])
-        raise InvalidSpecError(f"`{name}` must be one of {allowed}, not {shortened(value)}{_nearest(value, metadata)}")
+        raise InvalidSpecError(f"`{name}` must be one of {one_of(value, metadata['choices'])}")
     if kind == "int":
         value = integer(value, f"`{name}`", int(bounds.low))
         if value > bounds.high:
@@ -95,9 +94,10 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     return os.fspath(value) if kind == "path" else value
 
 
-def _nearest(value: str, metadata: Mapping[str, Any]) -> str:
-    hint = nearest(value, metadata["choices"])
-    return f": {hint}" if hint.startswith("did") else ""
+def one_of(value: str, choices: Sequence[str]) -> str:
+    """Return the end of a message that begins with "must be one of": the choices, the value and the nearest choice."""
+    hint = near(value, choices)
+    return f"{', '.join(choices)}, not {shortened(value)}{hint and f': {hint}'}"
 
 
 def _bounded(name: str, value: Any, bounds: Bounds) -> float:

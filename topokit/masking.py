@@ -57,14 +57,12 @@ def masks(
     require_memory(net.possible_edges + sum(prod(shape) for shape in shapes or ()), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
-        edges = np.zeros(layer.shape[::-1], np.bool_)
-        edges[layer.targets, layer.sources] = True
         if shapes is not None and layer.shape not in readings(shapes[i], before=shapes[i - 1] if i else None):
             raise InvalidSpecError(
                 f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape {shown(shapes[i])}: "
                 "give the parameters that the topology is for, in order"
             )
-        made[name] = edges if shapes is None else as_mask(edges, shapes[i])
+        made[name] = as_mask(layer, layer.shape[::-1] if shapes is None else shapes[i])
     return made
 
 

@@ -71,7 +71,7 @@ class Weight:
         Raises:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
-        return as_mask(np.ascontiguousarray(layer.to_dense().T), self.shape, self.groups)
+        return as_mask(layer, self.shape, self.groups)
 
     def require_groups(self, layer: Layer, name: str) -> None:
         """Refuse a layer with edges from one group of a convolution to another.

@@ -1,8 +1,8 @@
-"""The repr of what may be large: at most one screen."""
+"""The repr of results, at most one screen, and tables as text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from reprlib import Repr
 from typing import Any
@@ -23,6 +23,20 @@ def described(name: str, values: Mapping[str, object]) -> str:
     shown = ", ".join(f"{key}={_Short().repr(value)}" for key, value in values.items())
     text = " ".join(f"{name}({shown})".split())
     return text if len(text) <= SCREEN else f"{text[: SCREEN - 4]}...)"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
+    """Return a line for each row, with columns of equal width.
+
+    Args:
+        rows: cells of every column, headings included.
+        right: numbers of the columns whose cells end at the right.
+    """
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(size) if i in right else cell.ljust(size) for i, (cell, size) in enumerate(cells)).rstrip()
+        for cells in (zip(row, sizes, strict=True) for row in rows)
+    ]
 
 
 def short_repr(result: Any) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from topokit.descriptions.description import AROUND, Description, fields_of
+from topokit.descriptions.description import AROUND, FAMILY, Description, fields_of
 from topokit.errors import flag
 from topokit.families import FAMILIES
 from topokit_cli import render
-from topokit_cli.options import AS_KEYS, FAMILY, OUTPUT, Command, OnceEach, force_option, json_option, option_of
+from topokit_cli.options import AS_KEYS, OUTPUT, Command, OnceEach, force_option, json_option, option_of
 
 SEED_FLAGS = ("--seed", "--topology-seed")
 

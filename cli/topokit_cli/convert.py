@@ -9,11 +9,11 @@ import click
 from topokit.descriptions import Description
 from topokit.formats import FORMATS
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, TOPOLOGY, OnceEach, force_option, json_option
+from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, topology_argument
 
 
 @click.command("convert", cls=OnceEach)
-@click.argument("source", metavar="TOPOLOGY", type=TOPOLOGY)
+@topology_argument
 @click.argument("target", type=OUTPUT)
 @click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write [by TARGET's suffix].")
 @force_option

@@ -93,10 +93,7 @@ def _print(found: tuple[Candidate, ...]) -> None:
         "remarks",
     )
     rows = [(str(number), *_cells(candidate)) for number, candidate in enumerate(found, start=1)]
-    sizes = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = (cell.rjust(size) for cell, size in zip(row[:-1], sizes[:-1], strict=True))
-        click.echo("  ".join((*cells, row[-1])).rstrip())
+    render.grid(header, rows, left=("remarks",))
     click.echo()
     for number, candidate in enumerate(found, start=1):
         click.echo(f"{_build(candidate)}  # {number}")

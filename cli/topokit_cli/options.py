@@ -1,4 +1,4 @@
-"""Command-line options: made of declared fields, and the descriptions of topologies that commands take."""
+"""Command-line options: those of declared fields, and descriptions of topologies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from topokit.descriptions import parse
 from topokit.descriptions._values import REPEATED, from_text
 from topokit.descriptions._words import quoted
-from topokit.descriptions.description import AROUND, kind_of
+from topokit.descriptions.description import AROUND, FAMILY, kind_of
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
 from topokit_train.seeds import parse_seeds
@@ -108,9 +108,6 @@ class OnceEach(click.Command):
             error.args = (error.with_flags(flags), *error.args[1:])
             raise
 
-
-FAMILY = "radix-net"
-"""The family of `build` if none is named."""
 
 AS_KEYS = {"topology_seed": "seed"}
 """Options of `build` -> the keys of descriptions, if they differ."""

@@ -126,14 +126,10 @@ def widths(net: Layered) -> str:
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
     """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
-    lines = [head, *rows]
-    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (
-            cell.ljust(size) if name in left else cell.rjust(size)
-            for cell, size, name in zip(line, sizes, head, strict=True)
-        )
-        click.echo("  ".join(cells).rstrip())
+    from topokit.reprs import aligned
+
+    for line in aligned([head, *rows], right=[i for i, name in enumerate(head) if name not in left]):
+        click.echo(line)
 
 
 def number(value: float | None) -> str:

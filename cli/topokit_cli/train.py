@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from topokit_cli import render
 from topokit_cli.options import (
     OUTPUT,
     SEEDS,
+    Command,
     Describing,
     force_option,
     json_option,
@@ -26,7 +27,6 @@ from topokit_train.ranks import this_rank
 if TYPE_CHECKING:
     from topokit_train.results import Result
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 C = TypeVar("C", bound=TrainConfig)
 
 

@@ -178,7 +178,7 @@ def test_an_existing_path_is_that_file(name, tmp_path, monkeypatch):
 def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tk.save(tk.RadixNet(radices=[(2, 3)]), name)
-    with pytest.raises(InvalidSpecError, match=rf"write ./{name} for the file|stands alone"):
+    with pytest.raises(InvalidSpecError, match=rf"write ./{name} for the file|use it alone"):
         topology(name)
     assert topology(f"./{name}").widths == (6, 6, 6)
     assert str(parse(f"./{name}")) == f"./{name}"
@@ -204,7 +204,7 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
             r"an integer of 4,301 digits is too large: give at most 4,300 \(at character",
         ),
         (f"bernoulli widths=2,2 density={'9' * 4301}", "density: the values must be numbers such as"),
-        ("bernoulli widths=2,2 density=.5 seed=1 allocation=erc", "'erc' is not one of .*: did you mean erk"),
+        ("bernoulli widths=2,2 density=.5 seed=1 allocation=erc", "must be one of .*, not 'erc': did you mean erk"),
         ("permute of='radix-net radices=2' seed=1 keep-ends=maybe", "keep-ends: 'maybe' is neither yes nor no"),
         ("reverse of='radix-net radixes=2'", r"did you mean radices\? \(at character 11: 'radixes=2'\)"),
         (

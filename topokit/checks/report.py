@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NoReturn
 
 from topokit.checks.result import CheckResult, Verdict, no_truth
-from topokit.reprs import short_repr
+from topokit.reprs import aligned, short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
 
@@ -59,10 +59,8 @@ class Report:
         return {"verdict": self.verdict, "checks": checks}
 
     def __str__(self) -> str:
-        rows = self._rows()
-        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        indent = " " * (sum(sizes[:-1]) + 2 * (len(sizes) - 1))
-        head, *body = ("  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows)
+        head, *body = aligned(self._rows())
+        indent = " " * head.index(HEADINGS[-1])
         lines = [f"verdict: {self.verdict} ({self._scope()})", head]
         for line, result in zip(body, self.results, strict=True):
             lines.append(line)

@@ -8,9 +8,8 @@ from fractions import Fraction
 from reprlib import repr as shortened
 from typing import Any
 
-from topokit._registry import nearest
 from topokit.errors import InvalidSpecError
-from topokit.spec import numbers
+from topokit.fields import numbers, one_of
 
 MAX_DIGITS = 4300
 """Decimal digits of an integer: Python refuses more, as reading them takes quadratic time."""
@@ -37,7 +36,7 @@ def from_text(metadata: Mapping[str, Any], text: str) -> Any:
 
 
 def to_texts(metadata: Mapping[str, Any], value: Any) -> list[str]:
-    """Return the texts that give a field its value: one, or one for each part. `value` is no network."""
+    """Return the texts that give a field its value: one, or one for each part. `value` is not a network."""
     kind = metadata["kind"]
     if kind == "systems":
         return [_joined(system) for system in value]
@@ -102,12 +101,7 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
     for choice in choices:
         if text.replace("_", "-") == choice.replace("_", "-"):
             return choice
-    raise InvalidSpecError(f"{shortened(text)} is not one of {', '.join(choices)}{_hint(text, choices)}")
-
-
-def _hint(text: str, choices: tuple[str, ...]) -> str:
-    hint = nearest(text, choices)
-    return f": {hint}" if hint.startswith("did") else ""
+    raise InvalidSpecError(f"must be one of {one_of(text, choices)}")
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -19,6 +19,9 @@ from topokit.layered import Layered
 from topokit.spec import integer, option, options_of
 from topokit.transforms import TRANSFORMS, crop
 
+FAMILY = "radix-net"
+"""The family of options that name none, in `topokit build` and in tables of grids."""
+
 DENSE = "dense"
 """The description of a model without topologies."""
 

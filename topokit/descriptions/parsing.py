@@ -8,7 +8,7 @@ from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any
 
-from topokit._registry import nearest
+from topokit._registry import near, nearest
 from topokit.descriptions._values import REPEATED, from_text
 from topokit.descriptions._words import Word, error_at, split
 from topokit.descriptions.description import AROUND, DENSE, Description, fields_of, kind_of
@@ -59,7 +59,7 @@ def parse(text: str, folder: Path | str = "", *, pruned: bool = False) -> Descri
 def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str, str]:
     known = kind_of(word.text)
     if known == (DENSE, DENSE):
-        raise error_at("dense is a model without topologies: it stands alone, and describes none", text, word.start)
+        raise error_at("dense is a model without topologies, not a topology: use it alone", text, word.start)
     if known:
         return known
     label = word.text.removeprefix(f"{PRUNED}=")
@@ -70,8 +70,8 @@ def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str,
         return "file", str(path)
     if label != word.text:
         raise error_at(f"{word.text} is of a run in the same grid, and has no use elsewhere", text, word.start)
-    hint = nearest(word.text, [*FAMILIES, *TRANSFORMS])
-    advice = hint if hint.startswith("did") or "." not in path.name else "give a file that exists"
+    names = [*FAMILIES, *TRANSFORMS]
+    advice = near(word.text, names) or ("give a file that exists" if "." in path.name else nearest(word.text, names))
     raise error_at(f"there is no file, family or transform {str(path)!r}: {advice}", text, word.start)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
+from topokit.reprs import aligned
 from topokit_train.conversion.weights import held_weights
 from topokit_train.layers.sparse import SparseModule
 
@@ -62,9 +63,7 @@ class Report:
 
     def __repr__(self) -> str:
         head = ("parameter", "source", "edges", "density", "kernel", "fan-in")
-        cells = [head, *map(_cells, self.rows)]
-        sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
+        lines = aligned([head, *map(_cells, self.rows)])
         if len(lines) > MOST:
             lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
         return "\n".join([*lines, *self.notes])

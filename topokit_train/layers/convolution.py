@@ -1,4 +1,4 @@
-"""SparseConv2d: a convolution with a given wiring, of whole filters or of single weights."""
+"""SparseConv2d: a convolution that has the edges of a topology layer: whole filters or single weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from topokit.convolutions import require_groups
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
@@ -27,7 +28,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class SparseConv2d(SparseModule):
     """A convolution whose only connections are the edges of one topology layer, used as nn.Conv2d is.
 
-    The layer is read in one of two ways, told apart by its sources. By channel, in_channels to out_channels: each
+    The number of the layer's sources decides how it is read. By channel, in_channels to out_channels: each
     edge is a whole filter. By weight, in_channels * rows * columns to out_channels: each edge is one number, and the
     sources are in the order of torch's `weight.reshape(out_channels, -1)`: channel, then row, then column. In
     canonical order the values of a layer by channel are those of the first edge row by row, then the second's, ...
@@ -54,7 +55,7 @@ class SparseConv2d(SparseModule):
             on this device or type.
     """
 
-    _order: Tensor | None  # (weights,): where each canonical weight stands in the pattern's canonical order
+    _order: Tensor | None  # (weights,): the place of each canonical weight in the pattern's canonical order
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class SparseConv2d(SparseModule):
             raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
         window = Window(size, _pair(stride), _pair(dilation))
         convolution = Convolution(in_channels, window, _margins(padding, window), padding_mode, groups)
-        _require_groups(layer, in_channels, groups)
+        require_groups(layer, in_channels, groups)
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
         pattern = by_feature(layer, prod(size)) if by_channel else layer
         choice = choose(pattern, like.device, like.dtype, kernel, convolution)
@@ -178,7 +179,7 @@ class SparseConv2d(SparseModule):
 
 
 def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64] | None:
-    """Where weight p of edge e, number e * pixels + p, stands in the canonical order of the pattern; None: there too.
+    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order; None if it is the same.
 
     Args:
         layer: the edges.
@@ -194,23 +195,6 @@ def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[
     order = np.empty(key.size, np.int64)
     order[np.argsort(key, axis=None)] = np.argsort(wanted)
     return order
-
-
-def _require_groups(layer: Layer, channels: int, groups: int) -> None:
-    """Refuse groups that do not divide the channels, and edges from one group to another."""
-    out = layer.shape[1]
-    if groups < 1 or channels % groups or out % groups:
-        raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
-    into = layer.sources // (layer.shape[0] // groups)
-    across = np.flatnonzero(into != layer.targets // (out // groups))
-    if across.size:
-        source, target = int(layer.sources[across[0]]), int(layer.targets[across[0]])
-        first = target // (out // groups) * (layer.shape[0] // groups)
-        raise InvalidSpecError(
-            f"{across.size} of {layer.edges} edges join two groups, the first one source {source} and output channel "
-            f"{target}: with groups={groups} that channel reads sources {first} to "
-            f"{first + layer.shape[0] // groups - 1} alone"
-        )
 
 
 def _pair(value: Pair) -> tuple[int, int]:

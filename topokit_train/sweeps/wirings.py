@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from topokit.descriptions import Description, parse
-from topokit.descriptions.description import AROUND, DENSE
+from topokit.descriptions.description import AROUND, DENSE, FAMILY
 from topokit.descriptions.parsing import declared_of
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
@@ -23,9 +23,6 @@ from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
 from topokit_train.pruning.wiring import file_name
 from topokit_train.sweeps._keys import require_known
-
-FAMILY = "radix-net"
-"""The family of a table that names none, as on the command line."""
 
 
 class Wiring(ABC):

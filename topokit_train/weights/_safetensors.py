@@ -109,7 +109,7 @@ def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part
         return _filled(file.read(values), layer, size).reshape(shape)
 
     def mask() -> NDArray[np.bool_]:
-        return as_mask(np.ascontiguousarray(layer.to_dense().T), shape)
+        return as_mask(layer, shape)
 
     return Part(shape=shape, weight=weight, mask=mask)
 

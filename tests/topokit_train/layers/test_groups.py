@@ -91,7 +91,7 @@ def test_an_edge_across_groups_is_refused():
     with pytest.raises(
         InvalidSpecError,
         match=r"1 of .* edges join two groups, the first one source 5 and output channel 0: with groups=2 that channel "
-        "reads sources 0 to 2 alone",
+        "reads only the sources 0 to 2",
     ):
         SparseConv2d(Topology.from_dense([mask]).layer(0), CHANNELS, SIZE, groups=2)
 
