@@ -120,7 +120,7 @@ def test_a_sweep_and_its_plot(run, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-def test_memory(tmp_path):
+def test_memory(tmp_path):  # in processes of their own: what is in this one's memory would be counted too
     path = tmp_path / "memory.json"
     layer = ("--layers", "784x300 first", "--batches", "8")
     run_alone("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))

@@ -115,14 +115,6 @@ def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     assert f"[5/5] dense, seed 0: {why}" in topokit("sweep", "grid.toml", "--workers", 1, "--retry").err
 
 
-@pytest.mark.usefixtures("grid")
-def test_worker_processes_do_the_same(topokit, tmp_path):
-    done = topokit("sweep", "grid.toml", "--workers", 2)
-    assert done.code == 0
-    settings = [json.loads(path.read_text()) for path in (tmp_path / "grid" / "runs").glob("*/config.json")]
-    assert {one["threads"] for one in settings} == {1}
-
-
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

@@ -85,7 +85,7 @@ def place(found):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.integers(1, 30) | st.sampled_from([8, 12, 24]), min_size=2, max_size=5),
     st.integers(1, 100),

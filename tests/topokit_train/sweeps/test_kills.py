@@ -162,6 +162,8 @@ def test_runs_survive_kills_of_workers_and_of_the_main_process(runs_of, tmp_path
     assert len(found["runs"]) == len({row["run"] for row in found["runs"]}) == count
     assert len(found["epochs"]) == count
     assert_same_tables(disturbed, straight)
+    settings = [json.loads(path.read_text()) for path in (disturbed / "runs").glob("*/config.json")]
+    assert {one["threads"] for one in settings} == {1}, "worker processes share the processors"
 
 
 @pytest.mark.filterwarnings("ignore")  # Dask's own, of a worker that is gone
