@@ -42,8 +42,6 @@ def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     # a busy machine takes many times as long as an idle one
     done = subprocess.run([*TORCHRUN, WORK, folder], capture_output=True, text=True, timeout=500)
-        [*TORCHRUN, WORK, folder], capture_output=True, text=True, timeout=500
-    )  # a busy machine takes many times as long as an idle one
     assert done.returncode == 0, done.stderr
     return folder, *(json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2))
 
