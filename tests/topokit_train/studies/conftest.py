@@ -187,7 +187,7 @@ def browse(tmp_path):
             *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=2000"),
             *(f"--window-size={width},900", "--dump-dom", probed.as_uri()),
         ]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
         found = json.loads(re.search(r"<title>(.*?)</title>", run.stdout, re.DOTALL)[1].replace("&amp;", "&"))
         events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
         asked = {told["url"] for told in events if told.get("initiator", "not an origin") != "not an origin"}
