@@ -72,7 +72,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert worker.wait(60) is None  # another's child has no exit code, and no exception says that it is gone
+    assert worker.wait(300) is None  # another's child has no exit code, and no exception says that it is gone
 
 
 def test_a_cluster_is_an_executor(cluster):
