@@ -20,9 +20,9 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def trainer(dataset, topology=None, **settings):
+def trainer(dataset, topology=None, seeds=None, **settings):
     config = TrainConfig(**settings)
-    return Trainer(config, topology, dataset, device=CPU, kernel=config.kernel)
+    return Trainer(config, topology, dataset, device=CPU, kernel=config.kernel, seeds=seeds)
 
 
 def run_epoch(made):
@@ -163,10 +163,11 @@ def test_the_learning_rate_goes_up_to_lr_and_down_again(digits):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_every_optimizer_learns_with_its_default_rate(digits, optimizer):
-    made = trainer(digits, default_topology(), optimizer=optimizer, epochs=5, validation=287)
+    """Ten seeds end between .90 and .97, with a standard deviation of .016."""
+    made = trainer(digits, default_topology(), seeds=range(4), optimizer=optimizer, epochs=5, validation=287)
     for _ in range(5):
-        metrics = run_epoch(made)
-    assert metrics.validation_accuracy > 0.9
+        metrics = made.run_epoch()
+    assert np.mean([one.validation_accuracy for one in metrics]) > 0.9
 
 
 def test_dead_classes_are_those_never_predicted(digits):

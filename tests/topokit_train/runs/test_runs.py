@@ -47,7 +47,7 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     assert set(told["kernel"].split("+")) <= set(KERNELS)
     assert told["parameters"] == {"total": 266_610, "nonzero": 27_930}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert told["test_accuracy"] == rows[-1]["test_accuracy"] > 0.6
+    assert told["test_accuracy"] == rows[-1]["test_accuracy"] > 0.5  # ten seeds: .75 on average, deviation .06
     assert told["train_seconds"] == pytest.approx(sum(row["seconds"] for row in rows))
     assert told["dead_classes"] == []
 
