@@ -1,0 +1,157 @@
+"""Functions of users, named as text: file.py:function or package.module:function."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from textwrap import shorten
+from traceback import extract_tb
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from topokit.errors import InvalidSpecError, TopokitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAME = re.compile(r"(?P<file>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<function>[A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A function or class of a user.
+
+    Args:
+        name: as the user gave it.
+        function: what it names.
+        version: what must not change while a run goes on: the SHA-256 of the file, or the version of the package.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    version: str
+
+    def __call__(self, **offered: object) -> Any:
+        """Call it with those of the offered arguments that it has; see `call`."""
+        return call(self.function, self.name, **offered)
+
+
+def is_function(text: str) -> bool:
+    """Whether a text has the form of such a name.
+
+    >>> is_function("nets/mine.py:net"), is_function("torchvision.models:resnet18"), is_function("lenet-5")
+    (True, True, False)
+    """
+    return _NAME.fullmatch(text) is not None
+
+
+def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:
+    """Import what a name says. This runs the file, as `python FILE` would.
+
+    Args:
+        name: file.py:function, or package.module:function.
+        setting: what it is given for, such as "model"; for messages.
+        folder: that a relative path of a file starts from; the current one where left out.
+
+    Raises:
+        InvalidSpecError: no such form, file, module or function, or the import fails.
+    """
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        raise InvalidSpecError(f"`{setting}` {name} is no file.py:function and no package.module:function")
+    place, wanted = parts["file"], parts["function"]
+    with _explained(f"`{setting}` {name}: importing {place} failed"):
+        module, version = _from_file(Path(folder, place)) if place.endswith(".py") else _from_package(place)
+    function = getattr(module, wanted, None)
+    if not callable(function):
+        there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        near = get_close_matches(wanted, there, 3) or sorted(there)[:5]
+        raise InvalidSpecError(
+            f"`{setting}` {name}: {place} has no function {wanted}" + (f", but {', '.join(near)}" if near else "")
+        )
+    return UserFunction(name, function, version)
+
+
+def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
+    """Call a function with those of the offered arguments that its signature has.
+
+    Raises:
+        InvalidSpecError: it needs an argument that is not offered.
+        TopokitError: it raises; the message says where.
+    """
+    asked = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in asked):
+        given = offered
+    else:
+        given = {one.name: offered[one.name] for one in asked if one.name in offered}
+    missing = [
+        one.name
+        for one in asked
+        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        if one.name not in given
+    ]
+    if missing:
+        raise InvalidSpecError(
+            f"{name} asks for {', '.join(missing)}, but is given {', '.join(offered) or 'nothing'}: "
+            "give the other arguments defaults"
+        )
+    with _explained(f"{name} failed", TopokitError):
+        return function(**given)
+
+
+@contextmanager
+def _explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
+    """Inside, any error ends in one line that says which line of the user's code raised it."""
+    try:
+        yield
+    except TopokitError:
+        raise
+    except Exception as error:
+        where = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
+        line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
+        told = shorten(f"{type(error).__name__}: {error}", 200)
+        raise kind(f"{what}{line}: {told}") from error
+
+
+def _from_file(path: Path) -> tuple[ModuleType, str]:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
+    # one module for one content, so that its classes stay the same ones, and pickle finds them
+    name = f"_topokit_user_{digest[:16]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        folder = str(path.resolve().parent)
+        sys.path.insert(0, folder)  # where `python FILE` looks for the modules beside it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        finally:
+            sys.path.remove(folder)
+    return sys.modules[name], digest
+
+
+def _from_package(name: str) -> tuple[ModuleType, str]:
+    module = importlib.import_module(name)
+    package = name.partition(".")[0]
+    for distribution in importlib.metadata.packages_distributions().get(package, ()):
+        return module, f"{distribution} {importlib.metadata.version(distribution)}"
+    file = inspect.getsourcefile(module)
+    return module, hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else name
