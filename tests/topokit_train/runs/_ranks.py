@@ -25,8 +25,8 @@ from topokit_train.runs import jobs
 from topokit_train.runs.train import default_topology, train, train_seeds
 from topokit_train.training import Trainer
 
-# 1,197 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
-UNEVEN = {"epochs": 2, "batch_size": 299, "validation": 240}
+# 397 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
+UNEVEN = {"epochs": 2, "batch_size": 99, "validation": 1040}
 RUNS = {
     "sparse": partial(train, TrainConfig(**UNEVEN), default_topology()),
     "convolutions": partial(
