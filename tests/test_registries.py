@@ -99,6 +99,12 @@ def test_no_setting_of_a_network_can_be_changed(spec):
 
 
 @pytest.mark.parametrize("spec", CASES)
+def test_settings_are_given_by_name(spec):
+    with pytest.raises(TypeError, match="positional argument"):
+        type(spec)(getattr(spec, fields(spec)[0].name))
+
+
+@pytest.mark.parametrize("spec", CASES)
 def test_every_network_is_a_value(spec):
     dense = [layer.to_dense() for layer in spec]
     assert spec.density == sum(one.sum() for one in dense) / sum(one.size for one in dense)
