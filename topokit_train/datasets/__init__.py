@@ -65,6 +65,11 @@ class Dataset:
         return channels, *(self.crop or (rows, columns))
 
     @property
+    def outputs(self) -> int:
+        """The number of outputs of a network."""
+        return self.classes
+
+    @property
     def pixels(self) -> int:
         """Numbers in what a network sees of an image: channels * rows * columns."""
         return prod(self.input_shape)

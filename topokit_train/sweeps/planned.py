@@ -13,7 +13,7 @@ from typing import Any
 from topokit.errors import InvalidSpecError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset, split_name
-from topokit_train.models import MODELS
+from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
 
@@ -65,10 +65,11 @@ class Planned:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
+        named = NAMED if self.command == "prune" else NAMED - {"method"}  # 0.1.0 had methods of pruning only
         settings = {
             name: value
             for name, value in self.config.to_json().items()
-            if name not in WHERE and (name in NAMED or not self.config.is_default(name))
+            if name not in WHERE and (name in named or not self.config.is_default(name))
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
@@ -105,7 +106,7 @@ class Planned:
     @cached_property
     def stack(self) -> str:
         """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
-        if MODELS[self.config.model].convolutions:
+        if self.config.model not in STACKED:
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)

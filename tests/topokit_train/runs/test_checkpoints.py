@@ -10,7 +10,6 @@ from safetensors.numpy import load_file, save_file
 import topokit as tk
 from topokit.errors import FileFormatError
 from topokit_train.config import TrainConfig
-from topokit_train.models import as_sequence
 from topokit_train.runs.checkpoints import Origin, load, restore, save
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
@@ -27,7 +26,7 @@ def saved(path, made, topology):
     origin = Origin(
         config=made.config, data="d", device="cpu", kernels=made.kernels, threads=1, torch=torch.__version__
     )
-    save([path], made, origin, as_sequence(topology))
+    save([path], made, origin)
     return load(path)
 
 

@@ -72,12 +72,12 @@ def test_the_threads_are_those_of_the_settings(tmp_path, threads):
 
 
 def test_what_is_recorded(short, straight, tmp_path):
-    config, (topology,) = recorded(straight[0])
+    config, (topology,) = recorded(straight[0]), load_all(straight[0] / CHECKPOINT)
     assert config == short
     assert tk.fingerprint(topology) == tk.fingerprint(default_topology())
     assert recorded(tmp_path) is None
     train(TrainConfig(epochs=1, batch_size=500), None, run=tmp_path)
-    assert recorded(tmp_path) == (TrainConfig(epochs=1, batch_size=500), ())
+    assert recorded(tmp_path) == TrainConfig(epochs=1, batch_size=500)
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"])
