@@ -23,6 +23,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
 from topokit_train.described import as_mapping
+from topokit_train.functions import is_function
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
@@ -140,6 +141,10 @@ class _Reader:
             name, place = split_name(settings["dataset"])
             if name in NEED_FOLDER:
                 settings["dataset"] = f"{name}:{self.folder / place}"
+        for name in ("model", "method"):
+            text = settings.get(name)
+            if isinstance(text, str) and is_function(text.partition(" ")[0]) and ".py:" in text:
+                settings[name] = str(self.folder / text)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
             if not Path(settings["weights"]).is_file():

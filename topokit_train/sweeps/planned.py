@@ -13,6 +13,7 @@ from typing import Any
 from topokit.errors import InvalidSpecError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset, split_name
+from topokit_train.functions import is_function, short_name, version_of
 from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
@@ -73,6 +74,10 @@ class Planned:
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
+        for name in ("model", "method"):
+            text = str(settings.get(name))
+            if is_function(text.partition(" ")[0]):
+                settings[name] = f"{short_name(text)} {version_of(text.partition(' ')[0])}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {
@@ -106,7 +111,7 @@ class Planned:
     @cached_property
     def stack(self) -> str:
         """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
-        if self.config.model not in STACKED:
+        if self.config.model not in STACKED or (self.command == "train" and self.config.method):
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)
