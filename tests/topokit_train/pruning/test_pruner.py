@@ -212,7 +212,7 @@ def test_weights_of_an_epoch_to_rewind_to(pruning):
 
 
 def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
-    trainer, pruner = pruning(to=(0.9,))
+    trainer, _ = pruning(to=(0.9,))
     clock = iter(range(1000))
     monkeypatch.setattr(Trainer, "_clock", lambda _: next(clock))
     seconds = [trainer.run_epoch()[0].seconds for _ in range(3)]
