@@ -55,5 +55,5 @@ def as_mapping(pairs: Sequence[tuple[str | None, str]], folder: str = "", *, see
 def parameters_of(config: TrainConfig) -> dict[str, Weight]:
     """Return the weights of a run's dense model. Reads the dataset."""
     dataset = load_dataset(config.dataset, config.data_dir)
-    table = slots(config.model, image=dataset.input_shape, classes=dataset.classes)
+    table = slots(config.model, image=dataset.input_shape, classes=dataset.outputs)
     return {name: Weight(shape) for name, shape in table.items()}

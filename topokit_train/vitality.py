@@ -42,7 +42,7 @@ def dead_units(trainer: Trainer) -> list[dict[str, int]]:
 
     handles = [trainer.model.get_submodule(name).register_forward_hook(partial(look, name)) for name in names]
     try:
-        trainer.accuracies(*trainer.feed.test)
+        trainer.scores(*trainer.feed.test)
     finally:
         for handle in handles:
             handle.remove()

@@ -43,7 +43,7 @@ def start_from(path: str | Path, trainer: Trainer, wiring: Wiring, dataset: Data
         config.model,
         wiring,
         image=dataset.input_shape,
-        classes=dataset.classes,
+        classes=dataset.outputs,
         kernel="csr",
         generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
     )

@@ -53,7 +53,7 @@ def train_held(
     dataset = ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
     require_same(ranks, jobs, topologies, dataset)
     if isinstance(configs[0], PruneConfig) and not all(job.checkpoint for job in jobs):
-        table = slots_for(configs[0].model, topologies, image=dataset.input_shape, classes=dataset.classes)
+        table = slots_for(configs[0].model, topologies, image=dataset.input_shape, classes=dataset.outputs)
         for note in notes(configs[0], table):
             say(f"note: {note}")
     again = _resumed_with([folder.path for folder in folders], configs)

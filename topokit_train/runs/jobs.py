@@ -25,6 +25,7 @@ from topokit_train.runs.memory import explained_shortage
 from topokit_train.runs.progress import Progress, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.runs.threads import suitable_threads
+from topokit_train.tasks import task_of
 from topokit_train.training import Trainer
 
 
@@ -53,7 +54,10 @@ def groups(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset)
         InvalidSpecError: the topologies do not fit the model.
     """
     model = jobs[0].config.model
-    table = slots_for(model, topologies, image=dataset.input_shape, classes=dataset.classes)
+    table = slots_for(model, topologies, image=dataset.input_shape, classes=dataset.outputs)
+    if len(jobs) > 1 and not task_of(dataset, jobs[0].config.loss).stacks:
+        say(f"{dataset.name}: only the cross-entropy of classes is stacked, so the seeds are trained in turn")
+        return [[job] for job in jobs]
     if len(jobs) > 1 and any(len(shape) == 4 for shape in table.values()):
         say(f"{model}: convolutions of several seeds are no faster together, so the seeds are trained in turn")
         return [[job] for job in jobs]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from topokit.errors import TopokitError
 from topokit.formats import load_all
-from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
+from topokit_train.datasets import load_dataset, split_name
 from topokit_train.machine import resolve_device
 from topokit_train.models.networks import build_model
 from topokit_train.runs.checkpoints import load, weights_in
@@ -43,14 +43,14 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
     checkpoint = load(path)
     origin, place = checkpoint.origin, resolve_device(device)
     name = origin.config.dataset
-    if data_dir is not None and (kind := split_name(name)[0]) in NEED_FOLDER:
-        name = f"{kind}:{data_dir}"
+    if data_dir is not None and split_name(name)[0] == "idx":
+        name = f"idx:{data_dir}"
     dataset = load_dataset(name, data_dir or origin.config.data_dir)
     model = build_model(
         origin.config.model,
         load_all(path) if checkpoint.fingerprints else None,
         image=dataset.input_shape,
-        classes=dataset.classes,
+        classes=dataset.outputs,
         kernel=origin.kernels if torch.device(origin.device).type == place.type else "auto",
         device=place,
         generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone

@@ -25,8 +25,8 @@ def suitable_threads(config: TrainConfig, wiring: Wiring, dataset: Dataset, netw
         dataset: what to train on.
         networks: how many are stacked.
     """
-    table = slots_for(config.model, wiring, image=dataset.input_shape, classes=dataset.classes)
-    _, rows, columns = dataset.input_shape
+    table = slots_for(config.model, wiring, image=dataset.input_shape, classes=dataset.outputs)
+    rows, columns = (*dataset.input_shape, 1, 1)[1:3]
     weights = sum(prod(shape) * (rows * columns if len(shape) == 4 else 1) for shape in table.values())
     products = networks * config.batch_size * weights
     return 1 if products < SMALL_STEP else torch.get_num_threads()

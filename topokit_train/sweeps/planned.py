@@ -13,6 +13,7 @@ from typing import Any
 from topokit.errors import InvalidSpecError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset, split_name
+from topokit_train.functions import load_function
 from topokit_train.models import MODELS
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
@@ -20,6 +21,7 @@ from topokit_train.sweeps.wirings import Wiring
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+FUNCTIONS = ("loss", "metric")  # settings that name functions of the user
 
 NAMED = frozenset(
     (
@@ -42,7 +44,7 @@ class Planned:
         wirings: what its topologies are; none for a dense model.
         tags: of the grid's entry; they go into the tables and change nothing.
         axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
-        data: checksum of the dataset, where that is a folder of one's own files.
+        data: checksum of the dataset, if it is one of the user's own.
     """
 
     label: str
@@ -72,6 +74,10 @@ class Planned:
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
+        for name in FUNCTIONS:
+            if settings.get(name) is not None:
+                own = load_function(settings[name], name)
+                settings[name] = f"{own.name.rpartition(':')[2]} {own.version}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {
