@@ -26,11 +26,11 @@ class Result:
         device: where it was trained.
         seed: of the weights and of the images' order.
         epochs: how often each image was used.
+        test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
         metric: name of the first metric of the task, by which runs are compared.
         better: which of its values are, "higher" or "lower".
         test_metric: its value on the test samples, after the last epoch.
         test_metrics: the other metrics on them.
-        test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
         stacked: how many networks were trained together, this one included.
         train_seconds: spent on optimisation steps; of stacked networks, this one's share.
         parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
@@ -48,11 +48,11 @@ class Result:
     device: str
     seed: int
     epochs: int
+    test_accuracy: float | None
     metric: str
     better: str
     test_metric: float
     test_metrics: dict[str, float]
-    test_accuracy: float | None
     stacked: int
     train_seconds: float
     parameters: dict[str, int]

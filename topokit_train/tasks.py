@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from topokit._registry import Registry
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.datasets import Dataset
+from topokit_train.datasets.given import TASKS
 from topokit_train.functions import UserFunction, load_function
-
-TASKS = Registry(
-    "task",
-    {
-        "classification": "topokit_train.tasks:Classification",
-        "regression": "topokit_train.tasks:Regression",
-        "next-token": "topokit_train.tasks:NextToken",
-    },
-)
 
 
 class Task:
@@ -172,7 +162,7 @@ class Own(Task):
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise InvalidSpecError(
-                f"`loss` {self._loss.name} gives {what}: return a scalar tensor computed from the outputs, such as a mean"
+                f"`loss` {self._loss.name} gives {what}: return a scalar tensor, such as the mean over the batch"
             )
         return loss
 

@@ -239,7 +239,7 @@ class Trainer:
         """For each network, what its task needs of the outputs for all samples."""
         self.model.eval()
         networks = len(self.seeds)
-        most = test_batch(self.config.batch_size, targets, networks)
+        most = samples_at_once(self.config.batch_size, targets, networks)
         found = []
         for part, wanted in zip(torch.split(inputs, most), torch.split(targets, most), strict=True):
             batch = self.feed.inputs.of_tests(part)
@@ -256,7 +256,7 @@ class Trainer:
         return time.perf_counter()
 
 
-def test_batch(batch_size: int, targets: Tensor, networks: int = 1) -> int:
+def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
     """Return how many samples to test at once: several tokens or numbers for each make it fewer, down to a batch."""
     if targets.ndim == 1:
         return max(1, TEST_BATCH // networks)

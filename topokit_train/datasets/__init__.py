@@ -62,7 +62,7 @@ class Dataset:
             (N, tokens) of next-token.
         test_inputs: shape (M, ...).
         test_targets: shape (M, ...).
-        task: a name in `topokit_train.tasks.TASKS`.
+        task: a name in `topokit_train.datasets.given.TASKS`.
         classes: number of classes, of tokens in the vocabulary, or None for regression.
         crop: (rows, columns) of the part that a network sees of an image: in training a random one, mirrored and
             recoloured at random, see `topokit_train.feeding.augmentation`; in tests the middle. None: all of an image.

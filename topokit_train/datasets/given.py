@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from topokit._registry import Registry
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
 from topokit_train.datasets import CLASSIFICATION, GIVEN, Array, Dataset
 
 REGRESSION, NEXT_TOKEN = "regression", "next-token"
-TASKS = (CLASSIFICATION, REGRESSION, NEXT_TOKEN)
+TASKS = Registry(
+    "task",
+    {
+        "classification": "topokit_train.tasks:Classification",
+        "regression": "topokit_train.tasks:Regression",
+        "next-token": "topokit_train.tasks:NextToken",
+    },
+)
+"""Each is a class, a `Task`."""
 PARTS = ("train", "test")
 
 
@@ -112,7 +121,7 @@ def _read(part: str, samples: Any, name: str) -> tuple[Array, Array]:
         elif any(one.shape != first.shape for one, first in zip(pairs[-1], pairs[0], strict=True)):
             shapes = [tuple(one.shape for one in pairs[k]) for k in (0, -1)]
             raise InvalidSpecError(
-                f"{name}: sample {number} of {part} has shapes {shapes[1]}, but sample 0 {shapes[0]}: give all one shape"
+                f"{name}: sample {number} of {part} has shapes {shapes[1]}, but sample 0 {shapes[0]}: make them alike"
             )
     if not pairs:
         raise InvalidSpecError(f"{name}: {part} is empty: give at least one sample")

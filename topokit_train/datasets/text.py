@@ -44,8 +44,8 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if len(text) // TEST <= block:
         raise FileFormatError(
-            f"{path} has {len(text):,} characters, too few for blocks of {block}: give a text of {TEST * (block + 1):,} "
-            "or more, or a smaller block"
+            f"{path} has {len(text):,} characters, too few for blocks of {block}: give at least "
+            f"{TEST * (block + 1):,}, or a smaller block"
         )
     vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)
     tokens = tokens.astype(np.int32)

@@ -13,7 +13,7 @@ from topokit_train.feeding.augmentation import Draws, augmented, central_crop, d
 
 
 class Inputs:
-    """What networks see of a dataset's samples: numbers as they are; images scaled and, if the dataset says so, cropped.
+    """What networks see of a dataset's samples: numbers as they are; images scaled and, with a `crop`, a part of each.
 
     Images that are seen whole become numbers once, when they are loaded. Those that are cropped stay bytes until
     their batch: they are seen anew each time, and would take four times the memory.
