@@ -6,18 +6,23 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, checked, option
+from topokit.fields import Bounds, checked, one_of, option
 from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
-from topokit_train.models import MODELS
+from topokit_train.models import DEFAULT, MODELS
+
+if TYPE_CHECKING:
+    from topokit_train.methods import Method
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+FUNCTIONS = ("loss", "metric")
+"""Settings that name functions of the user."""
 CHOOSERS = ("auto", "tuned")
 """Ways of choosing kernels: by a cost model, or by timing."""
 
@@ -29,7 +34,10 @@ class TrainConfig:
     """Every setting of a training run, validated; defaults that depend on other settings are filled in.
 
     Args:
-        model: a name in MODELS.
+        model: a name in MODELS, or a function of the user, file.py:function or package.module:function, which returns
+            an nn.Module. It is called with those of these arguments that it has: input_shape, outputs, classes, widths.
+        method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
+            `topokit_train.methods`. None for plain training.
         dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
         recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
@@ -42,8 +50,9 @@ class TrainConfig:
         lr: the learning rate: with one-cycle its peak, with steps what it starts with.
         schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, from step 10,000 on half of it
             and from 20,000 on a quarter; or "constant".
-        init: of the weights: "he", by their real fan-in, with biases 0; or "truncated-normal", see
-            `topokit_train.initialisation`.
+        init: of the weights: "he", by their real fan-in, with biases 0; "truncated-normal", see
+            `topokit_train.initialisation`; or "own", those that the model's function draws, rescaled in sparse layers
+            by the fan-in. By default "own" for a user's model.
         l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
             biases; of a sparse layer, its edges. The losses that are told are without it.
         relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
@@ -66,8 +75,12 @@ class TrainConfig:
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    model: str = option("Model.", kind="choice", choices=MODELS, default="lenet-300-100")
-    dataset: str = option(f"Dataset: {', '.join(_DATASETS)} or file.py:function.", kind="text", default="digits")
+    model: str = option(
+        f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
+    )
+    dataset: str = option(
+        f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default="digits"
+    )
     recipe: str = option(
         "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
     )
@@ -92,9 +105,10 @@ class TrainConfig:
         default=None,
     )
     init: str = option(
-        "First weights: by real fan-in, or of sd .04 [he; paper: truncated-normal].",
+        "First weights: by real fan-in, of sd .04, or the function's own "
+        "[he; paper: truncated-normal; own for a user's model].",
         kind="choice",
-        choices=("he", "truncated-normal"),
+        choices=("he", "truncated-normal", "own"),
         default=None,
     )
     l2: float = option(
@@ -124,6 +138,9 @@ class TrainConfig:
     order_seed: int | None = option(
         "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
     )
+    method: str | None = option(
+        "Training method: 'FILE.py:CLASS key=value ...' [plain training].", kind="text", default=None
+    )
     kernel: str = option(
         "Kernel of the sparse layers; tuned: timed once.", kind="choice", choices=(*CHOOSERS, *KERNELS), default="auto"
     )
@@ -142,14 +159,36 @@ class TrainConfig:
             self._set(field.name, value)
         if re.sub(r"^cuda:\d+$", "cuda", self.device) not in DEVICES:
             raise InvalidSpecError(f"`device` must be one of {', '.join(DEVICES)}, not {self.device!r}")
-        for name in ("loss", "metric"):
+        self._require_functions()
+        if self.optimizer != "sgd" and self.momentum is not None:
+            raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
+
+        if not is_function(self.model) and self.model not in MODELS:
+            raise InvalidSpecError(f"`model` must be one of {one_of(self.model, (*MODELS, 'FILE.py:FUNCTION'))}")
+        if self.init == "own" and self.model in MODELS:
+            raise InvalidSpecError(f"`init` own is for a user's model, not for {self.model}: use he")
+
+    def _require_functions(self) -> None:
+        for name in FUNCTIONS:
             given = getattr(self, name)
             if given is not None and not is_function(given):
                 raise InvalidSpecError(f"`{name}` must be file.py:function or package.module:function, not {given!r}")
         if (self.metric is None) != (self.better is None):
             raise InvalidSpecError("give `metric` and `better` together: a metric, and which of its values are better")
-        if self.optimizer != "sgd" and self.momentum is not None:
-            raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files that the method leaves in the run's folder."""
+        return ()
+
+    def make_method(self) -> tuple[Method, dict[str, str]]:
+        """Return the training method, and the version of its code by setting. Imports torch and the user's file."""
+        from topokit_train.methods import Method, read
+
+        if self.method is None:
+            return Method(), {}
+        method, loaded = read(self.method, "method", Method)
+        return method, {"method": loaded.version}
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from topokit_train.functions import is_function
+
 RECIPES: dict[str, dict[str, Any]] = {
     "modern": {
         "optimizer": "adam",
@@ -38,7 +40,7 @@ def default(name: str, given: Mapping[str, Any], dataset: str) -> Any:
 
     Args:
         name: of the setting; None is what becomes of one that has no default here.
-        given: the recipe and, for lr and momentum, the optimizer.
+        given: the model, the recipe and, for lr and momentum, the optimizer.
         dataset: a key of DATASETS.
     """
     recipe = given["recipe"]
@@ -48,6 +50,8 @@ def default(name: str, given: Mapping[str, Any], dataset: str) -> Any:
         return LR[given["optimizer"]][recipe]
     if name == "momentum":
         return MOMENTUM[recipe] if given["optimizer"] == "sgd" else None
+    if name == "init" and is_function(given["model"]):
+        return "own"
     if name == "pixels" and dataset in PIXELS:
         return PIXELS[dataset]
     return RECIPES[recipe].get(name)

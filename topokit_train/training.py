@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from topokit.errors import TopokitError
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError, TopokitError
+from topokit.layered import Layer, Layered
+from topokit.topologies import Topology
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
+from topokit_train.dense_gradients import DenseGradients
 from topokit_train.feeding.feed import Feed
-from topokit_train.initialisation import draw_truncated_normal
+from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
-from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.sparse import SparseModule, carried_over
 from topokit_train.layers.stacks import load_network_states
+from topokit_train.methods import HOOKS, Callback, Method
 from topokit_train.metrics import Metrics
-from topokit_train.models import Wiring
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import ModelSource, as_sequence, build_model, build_stack, model_source
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
-from topokit_train.streams import WEIGHTS, torch_stream
+from topokit_train.streams import METHOD, WEIGHTS, torch_stream
 from topokit_train.tasks import Task, dead_classes, require_finite, task_of
 
 TEST_BATCH = 4096
@@ -38,12 +43,23 @@ class Trainer:
 
     Args:
         config: the settings.
-        wiring: topologies that fill the model's slots, see `build_model`; none for a dense model.
+        topologies: those that fill the model's weights, see `build_model`; none for a dense model.
         dataset: what to train on.
         device: where to train.
         kernel: as for `build_model`.
-        seeds: of the networks to stack; the one of `config` where left out.
+        seeds: of the networks to stack; the one of `config` if omitted.
         ranks: the processes that train the same networks, each with its share of every batch.
+        model: where the model is from; the one that `config` names if omitted.
+        method: how to train; plain training if omitted.
+        callbacks: called after the method.
+        folders: the run's folder of each network, for the files of methods; None if another process writes into it.
+
+    Attributes:
+        model: the networks, in one module.
+        topologies: the current ones; `rewire` changes them.
+        steps_done: how many steps there have been.
+        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...), in the
+            `gradients` hook of a step for which they were wanted.
 
     Raises:
         InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
@@ -52,48 +68,55 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        wiring: Wiring,
+        topologies: Sequence[Layered] | Layered | None,
         dataset: Dataset,
         *,
         device: torch.device,
         kernel: str | dict[str, str],
         seeds: Sequence[int] | None = None,
         ranks: Ranks = ALONE,
+        model: ModelSource | None = None,
+        method: Method | None = None,
+        callbacks: Sequence[Callback] = (),
+        folders: Sequence[Path | None] | None = None,
     ):
         self.config = config
         self.device = device
         self.ranks = ranks
         self.task: Task = task_of(dataset, config.loss, config.metric, config.better)
         self.seeds = tuple(seeds or (config.seed,))
+        self.folders = tuple(folders or [None for _ in self.seeds])
+        self.topologies = as_sequence(topologies)
+        self.method = method or Method()
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
+        self.steps_done = 0
+        self.rewired = False
+        self.dense_gradients: dict[str, Tensor] = {}
+        self._dense_wanted = False
         self._paused = 0.0
         self.feed = Feed(config, dataset, self.seeds, device, ranks)
-        self.model = self._built(wiring, dataset, kernel)
+        self.model = fuse(self._built(model or model_source(config.model), dataset, kernel))
+        self._callbacks = (self.method, *callbacks)
+        for one in self._callbacks:
+            one.prepare(self)
+        self._hooks = {name: [getattr(one, name) for one in self._callbacks if _overrides(one, name)] for name in HOOKS}
         self.parameters = tuple(self.model.parameters())
         self.optimizer = make_optimizer(config, self.model)
-        self.scheduler = make_scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
+        self.scheduler = make_scheduler(config, self.optimizer, self.steps)
 
-    def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+    def _built(self, source: ModelSource, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
         build = partial(
-            build_model,
-            self.config.model,
-            wiring,
-            image=dataset.input_shape,
-            classes=dataset.outputs,
-            batch=-(-self.config.batch_size // self.ranks.size),
+            build_model, source, self.topologies, dataset, batch=-(-self.config.batch_size // self.ranks.size)
         )
-        draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
-        if len(draws) == 1:
-            return self._drawn(build(kernel=kernel, device=self.device, generator=draws[0]), draws[0])
-        model = build(kernel=kernel, device=self.device, copies=len(draws), shared=self.feed.shared)
-        alone = (self._drawn(build(kernel="csr", generator=draw), draw) for draw in draws)
-        load_network_states(model, [network.state_dict() for network in alone])
+        draws = {seed: torch_stream(seed, WEIGHTS) for seed in self.seeds}
+        about = [{"generator": draw, "seed": seed, "init": self.config.init} for seed, draw in draws.items()]
+        if len(self.seeds) == 1:
+            return build(kernel=kernel, device=self.device, **about[0])
+        model = build_stack(
+            *build.args, len(self.seeds), shared=self.feed.shared, kernel=kernel, device=self.device, **build.keywords
+        )
+        load_network_states(model, [build(kernel="csr", **one).state_dict() for one in about])
         return model
-
-    def _drawn(self, network: nn.Module, draw: torch.Generator) -> nn.Module:
-        if self.config.init == "truncated-normal":
-            draw_truncated_normal(network, draw)
-        return network
 
     @property
     def epochs_done(self) -> int:
@@ -106,20 +129,69 @@ class Trainer:
         return len(self.feed.batch_sizes)
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def sparse_layers(self) -> dict[str, SparseModule]:
+        """The sparse layers by their names in the model."""
+        return {name: part for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+
+    @property
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
-        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+        return {name: part.kernel for name, part in self.sparse_layers.items()}
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The kernel of each sparse layer, and why it was taken."""
-        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+        return {name: part.choice for name, part in self.sparse_layers.items()}
 
-    def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
-        """Use each training image once, in an order of its own, and then test.
+    def generator(self) -> torch.Generator:
+        """Return the random stream of this step for a method: the same in all processes, and in a resumed run."""
+        return torch_stream(self.seeds[0], METHOD, self.steps_done)
+
+    def want_dense_gradients(self) -> None:
+        """In `before_step`: compute `dense_gradients` in this step, at the cost of a dense product for each layer."""
+        self._dense_wanted = True
+
+    @torch.no_grad()
+    def rewire(self, layers: Mapping[str, Layer]) -> None:
+        """Change edges between two steps.
+
+        Edges that stay keep their values and what the optimizer knows of them; new ones start from 0 in both. Of
+        several processes all get the first one's edges.
 
         Args:
-            after_step: called after each step.
+            layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
+
+        Raises:
+            InvalidSpecError: there is no such layer, the shape is another one, or several networks are stacked.
+        """
+        if len(self.seeds) > 1:
+            raise InvalidSpecError(
+                "networks that are stacked have their edges in common: train one seed after the other"
+            )
+        parts = self.sparse_layers
+        for name, layer in self.ranks.shared(dict(layers)).items():
+            part = parts.get(name.removesuffix(".weight"))
+            if part is None:
+                raise InvalidSpecError(f"no sparse layer is named {name}: {nearest(name, parts)}")
+            state = self.optimizer.state.get(part.values, {})
+            moments = {key: part.to_canonical(one) for key, one in state.items() if one.ndim}
+            origin = part.rewire(layer)
+            for key, canonical in moments.items():
+                state[key] = part.from_canonical(carried_over(canonical, origin))
+            part.values.grad = None
+        self.ranks.align(self.parameters)
+        self.rewired = True
+        self.topologies = tuple(
+            Topology([part.topology_layer()], names=[f"{name}.weight"]) for name, part in parts.items()
+        )
+
+    def run_epoch(self) -> list[Metrics]:
+        """Use each training image once, in an order of its own, and then test.
 
         Returns:
             The metrics of each network; the seconds are its share.
@@ -135,7 +207,9 @@ class Trainer:
             lr = self.optimizer.param_groups[0]["lr"]
             losses = self.step(images, labels)
             total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-            after_step()
+            self.steps_done += 1
+            for hook in self._hooks["after_step"]:
+                hook(self)
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align(self.parameters)
         losses = total / len(self.feed.labels)
@@ -159,6 +233,8 @@ class Trainer:
             )
             for loss, tested, validated in zip(losses.tolist(), tests, held_out, strict=True)
         ]
+        for one in self._callbacks:
+            metrics = list(one.after_epoch(self, metrics) or metrics)
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
@@ -185,15 +261,28 @@ class Trainer:
         Returns:
             Each network's loss before the step, shape (networks,), left on the device.
         """
+        for hook in self._hooks["before_step"]:
+            hook(self)
         losses = self.gradients(images, labels)
+        for hook in self._hooks["gradients"]:
+            hook(self)
         self.optimizer.step()
         self.scheduler.step()
         return losses
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
-        losses = self.own_gradients(images, labels)
-        return self.ranks.average(self.parameters, losses, len(labels)) if self.ranks.several else losses
+        with self._dense() as found:
+            losses = self.own_gradients(images, labels)
+        self.dense_gradients = {} if found is None else found.mean()
+        if not self.ranks.several:
+            return losses
+        return self.ranks.average(self.parameters, losses, len(labels), list(self.dense_gradients.values()))
+
+    def _dense(self) -> AbstractContextManager[DenseGradients | None]:
+        """Inside, the gradients of dense weights are computed too, if they are wanted in this step."""
+        wanted, self._dense_wanted = self._dense_wanted, False
+        return DenseGradients(self.sparse_layers) if wanted else nullcontext()
 
     def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """The same, of this process's share of a batch alone."""
@@ -261,3 +350,7 @@ def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
     if targets.ndim == 1:
         return max(1, TEST_BATCH // networks)
     return max(batch_size, TEST_BATCH // targets[0].numel())
+
+
+def _overrides(one: Callback, hook: str) -> bool:
+    return getattr(type(one), hook) is not getattr(Callback, hook)

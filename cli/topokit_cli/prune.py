@@ -58,7 +58,7 @@ def command(
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs.train import train, train_seeds
 
-    config, seeds, _ = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
+    config, seeds = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
     if seeds is None:
         results = [train(config, run=run, resume=resume, force=force)]
         show_one(results[0], as_json)

@@ -69,6 +69,13 @@ class TrainCommand(Describing):
     multiple=True,
     help="Description, file, 'PATTERN: DESCRIPTION' or dense; repeatable.",
 )
+@click.option(
+    "--callback",
+    "callbacks",
+    metavar="CALLBACK",
+    multiple=True,
+    help="tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
+)
 @click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
@@ -81,6 +88,7 @@ def command(
     tune: bool,
     explain_kernel: bool,
     topologies: tuple[str, ...],
+    callbacks: tuple[str, ...],
     run: Path | None,
     resume: bool,
     force: bool,
@@ -99,18 +107,22 @@ def command(
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
+    from topokit_train.described import DEFAULT_TOPOLOGY
+    from topokit_train.methods import Callback, read
     from topokit_train.runs.train import train, train_seeds
 
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
-    config, seeds, before = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
-    nets = before[1] if before and not topologies else _wired(topologies, config)
+    config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
+    others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
+    others["callbacks"] = [read(text, "callback", Callback)[0] for text in callbacks]
+    topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
     if seeds is None:
-        show_one(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        show_one(train(config, topology, **others), as_json)
     else:
-        show_all(train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        show_all(train_seeds(config, topology, seeds, **others), as_json)
 
 
 def what_to_do(
@@ -119,8 +131,8 @@ def what_to_do(
     settings: dict[str, Any],
     seeds: tuple[int, ...] | None,
     resumed: Path | None,
-) -> tuple[C, tuple[int, ...] | None, tuple[TrainConfig, tuple[Layered, ...]] | None]:
-    """Return the settings and seeds of a run, and the recorded ones if it resumes: these are kept unless given again.
+) -> tuple[C, tuple[int, ...] | None]:
+    """Return the settings and seeds of a run; if it resumes, the recorded ones unless they are given again.
 
     Args:
         ctx: knows which settings were given.
@@ -145,10 +157,10 @@ def what_to_do(
             raise click.UsageError(f"{resumed} is the run of one network: omit --seeds, or give another --run")
         seeds = seeds or tuple(there) or None
         before = recorded(resumed / f"{SEED}{there[0]}" if there else resumed)
-    if before and type(before[0]) is kind:
+    if before and type(before) is kind:
         given = {name: value for name, value in settings.items() if was_given(ctx, name)}
-        return dataclasses.replace(before[0], **given), seeds, before
-    return kind(**settings), seeds, before
+        return dataclasses.replace(before, **given), seeds
+    return kind(**settings), seeds
 
 
 def show_one(result: Result, as_json: bool) -> None:
@@ -219,11 +231,10 @@ def _range(values: Sequence[float], form: str = "") -> str:
 
 
 def _wired(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
-    """The topologies that the user described, or the default."""
-    from topokit_train.described import wire
-    from topokit_train.runs.train import default_wiring
+    """The topologies that the user described."""
+    from topokit_train.described import parameters_of, resolve
 
-    nets = wire(texts, config) if texts else default_wiring(config.model)
+    nets = resolve(texts, lambda: parameters_of(config))
     for net in nets if this_rank().first else ():
         render.notes(net)
     return nets

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from topokit.formats import load_masks
 from topokit_train.datasets import load_dataset
-from topokit_train.models import slots
+from topokit_train.models.networks import MNIST, model_source
 
 SHORT = ("prune", "--epochs", 2, "--batch-size", 300, "--begin", 0, "--end", 1)
 
@@ -64,7 +64,8 @@ def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tm
     report = topokit("prune", *short, "--to", ".5,.9", "--begin", 0, "--end", 1, "--rewind", "initial").json
     file, run = report["topologies"][1]["file"], tmp_path / report["run"]
     masks, weights = load_masks(tmp_path / file), load_file(run / "checkpoint.safetensors")
-    assert {name: mask.shape for name, mask in masks.items()} == slots("lenet-5")
+    shapes = {name: weight.shape for name, weight in model_source("lenet-5").weights(MNIST).items()}
+    assert {name: mask.shape for name, mask in masks.items()} == shapes
     for name, mask in masks.items():
         np.testing.assert_array_equal(mask, weights[name] != 0)
         assert np.count_nonzero(mask) == mask.size - round(0.9 * mask.size)

@@ -143,10 +143,10 @@ def test_json_there_and_back():
         TrainConfig.from_json({"width": 1, "depth": 2, "seed": 3})
 
 
-def test_settings_datasets_and_slots_load_no_torch():
+def test_settings_and_datasets_load_no_torch():
     code = (
-        "import sys; from topokit_train.config import TrainConfig; from topokit_train.models import slots\n"
+        "import sys; from topokit_train.config import TrainConfig; from topokit_train.models import MODELS\n"
         "from topokit_train.datasets import load_dataset\n"
-        "TrainConfig(kernel='csr'); slots('lenet-300-100'); load_dataset('digits'); sys.exit('torch' in sys.modules)"
+        "TrainConfig(kernel='csr'); list(MODELS); load_dataset('digits'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,8 +18,7 @@ from topokit_train.datasets import Dataset
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
-from topokit_train.models import slots
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.runs.train import default_wiring, recorded, recorded_seeds, train, train_seeds
@@ -54,7 +53,8 @@ def small(monkeypatch):
 
 
 def shapes(model, image):
-    return {name.removesuffix(".weight"): shape for name, shape in slots(model, image=image).items()}
+    weights = model_source(model).weights(Shape(image, 10))
+    return {name.removesuffix(".weight"): weight.shape for name, weight in weights.items()}
 
 
 def test_the_published_shapes():
@@ -82,15 +82,15 @@ def test_bigger_ones_have_so_many_times_the_weights_in_the_layers_that_become_sp
 
 @pytest.mark.parametrize("image", [(1, 1, 1), (3, 1, 1), (1, 8, 8), (1, 5, 28), (2, 7, 9), (3, 25, 24)], ids=str)
 def test_images_of_any_size(image):
-    model = build_model("lenet-5", (), image=image, classes=7)
+    model = build_model("lenet-5", (), Shape(image, 7))
     assert model(torch.randn(3, *image)).shape == (3, 7)
 
 
 def test_images_that_are_too_small_say_how_large_they_must_be():
     for image in [(1, 11, 12), (1, 8, 8), (1, 28, 3)]:
         with pytest.raises(InvalidSpecError, match=r"has no room in images of .* give images of 12 x 12 or more"):
-            slots("lenet-5-classic", image=image)
-    model = build_model("lenet-5-classic", (), image=(3, 12, 12), classes=10)
+            model_source("lenet-5-classic").weights(Shape(image, 10))
+    model = build_model("lenet-5-classic", (), Shape((3, 12, 12), 10))
     assert model(torch.randn(2, 3, 12, 12)).shape == (2, 10)
 
 
@@ -103,7 +103,7 @@ def same_pool(x, size):
 
 @pytest.mark.parametrize(("image", "size"), [((1, 8, 8), 2), ((1, 7, 5), 2), ((3, 24, 24), 3), ((3, 9, 8), 3)], ids=str)
 def test_lenet_5_is_the_papers_function(image, size):
-    model = build_model("lenet-5", (), image=image, classes=10, generator=torch.Generator().manual_seed(0)).double()
+    model = build_model("lenet-5", (), Shape(image, 10), generator=torch.Generator().manual_seed(0)).double()
     images = torch.randn(3, *image, dtype=torch.float64)
     state = model.state_dict()
 
@@ -119,7 +119,7 @@ def test_lenet_5_is_the_papers_function(image, size):
 
 
 def test_the_classic_is_relu_and_pool_behind_each_convolution():
-    model = build_model("lenet-5-classic", (), image=(1, 28, 28), classes=10).double()
+    model = build_model("lenet-5-classic", (), Shape((1, 28, 28), 10)).double()
     images, state = torch.randn(3, 1, 28, 28, dtype=torch.float64), model.state_dict()
     x = images
     for name, padding in (("conv1", 2), ("conv2", 0)):
@@ -132,12 +132,12 @@ def test_the_classic_is_relu_and_pool_behind_each_convolution():
 
 
 def test_each_topology_fills_the_slots_that_it_fits():
-    model = build_model("lenet-5", [FC1, CONV2], image=IMAGE, classes=10)
+    model = build_model("lenet-5", [FC1, CONV2], Shape(IMAGE, 10))
     kinds = {name: type(part).__name__ for name, part in model.named_children()}
     assert kinds["conv1"] == "Conv2d"
     assert (kinds["conv2"], kinds["fc1"], kinds["fc2"]) == ("SparseConv2d", "SparseLinear", "Linear")
     assert (model.conv2.topology_layer().to_dense() == CONV2.layer(0).to_dense()).all()
-    filters = build_model("lenet-5", CHANNELS, image=IMAGE, classes=10)
+    filters = build_model("lenet-5", CHANNELS, Shape(IMAGE, 10))
     assert isinstance(filters.conv1, SparseConv2d)
     assert filters.conv2.by_channel
     assert filters.conv2.weights == 25 * CHANNELS.layer_edges[1]
@@ -156,12 +156,12 @@ def test_each_topology_fills_the_slots_that_it_fits():
 )
 def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
     with pytest.raises(InvalidSpecError, match=said):
-        build_model("lenet-5", wiring, image=IMAGE, classes=10)
+        build_model("lenet-5", wiring, Shape(IMAGE, 10))
 
 
 def test_convolutions_are_not_stacked():
     with pytest.raises(InvalidSpecError, match="convolutions are not stacked"):
-        build_model("lenet-5", (), image=IMAGE, classes=10, copies=2)
+        build_stack(model_source("lenet-5"), (), MNIST, 2, shared=True, kernel="csr", device="cpu")
 
 
 @pytest.mark.parametrize("kernel", ["masked", "csr", "block"])
@@ -237,12 +237,12 @@ def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monke
 
 def test_masks_fill_the_slots_of_their_names(tmp_path):
     random = np.random.default_rng(0)
-    table = slots("lenet-5", image=IMAGE)
+    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(MNIST).items()}
     masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
     tk.save_masks(masks, tmp_path / "masks.safetensors")
     nets = load_all(tmp_path / "masks.safetensors")
     assert [net.names for net in nets] == [("conv2.weight",), ("fc1.weight", "fc2.weight")]
-    model = build_model("lenet-5", nets, image=IMAGE, classes=10)
+    model = build_model("lenet-5", nets, Shape(IMAGE, 10))
     for name, mask in masks.items():
         part = model.get_submodule(name.removesuffix(".weight"))
         np.testing.assert_array_equal(part.topology_layer().to_dense().T, mask.reshape(len(mask), -1))
@@ -260,9 +260,9 @@ def test_without_a_topology_a_convolutional_model_asks_for_one():
 def test_a_convolution_counts_at_each_of_its_places(small):
     few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
     with cpu_threads(2):
-        assert suitable_threads(few, (), small) == 1
+        assert suitable_threads(few, model_source(few.model), (), small) == 1
         # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
-        assert suitable_threads(many, (), small) == 2
+        assert suitable_threads(many, model_source(many.model), (), small) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from topokit_train.initialisation import draw_truncated_normal
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.stacks import network_states
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, train, train_seeds
@@ -147,7 +147,7 @@ def test_truncated_normal_weights_and_biases():
 
 
 def test_truncated_normal_weights_are_the_same_however_sparse():
-    sparse = drawn(build_model("lenet-300-100", default_topology(), image=(1, 28, 28), classes=10))
+    sparse = drawn(build_model("lenet-300-100", default_topology(), Shape((1, 28, 28), 10)))
     values = sparse.fc1.values.detach()
     assert values.abs().max() <= 0.08
     assert values[values != 0].std().item() == pytest.approx(0.04 * scipy.stats.truncnorm(-2, 2).std(), rel=0.02)
@@ -157,8 +157,8 @@ def test_truncated_normal_weights_are_the_same_however_sparse():
 @pytest.mark.parametrize("kernel", ["masked", "csr"])
 def test_sparse_convolutions_have_the_deviation_of_convolutions(kernel):
     wiring = tk.Bernoulli(widths=(20, 50), density=".3", seed=2)
-    made = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10, kernel=kernel))
-    state = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10)).state_dict()
+    made = drawn(build_model("lenet-5", wiring, Shape((1, 28, 28), 10), kernel=kernel))
+    state = drawn(build_model("lenet-5", wiring, Shape((1, 28, 28), 10))).state_dict()
     assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in state.items())
     assert 0.08 < state["conv2.values"].abs().max() <= 0.1
     assert not state["conv2.bias"].any()

@@ -10,6 +10,7 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device
+from topokit_train.models.networks import model_source
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
@@ -18,6 +19,9 @@ CPU = torch.device("cpu")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+LENET = model_source("lenet-300-100")
 
 
 def trainer(dataset, topology=None, seeds=None, **settings):
@@ -211,8 +215,8 @@ def test_devices():
 def test_small_models_take_one_thread(digits):
     with cpu_threads(2):
         assert torch.get_num_threads() == 2
-        assert suitable_threads(TrainConfig(), default_topology(), digits) == 1
-        assert suitable_threads(TrainConfig(batch_size=1000), default_topology(), digits) == 2
+        assert suitable_threads(TrainConfig(), LENET, [default_topology()], digits) == 1
+        assert suitable_threads(TrainConfig(batch_size=1000), LENET, [default_topology()], digits) == 2
     assert torch.get_num_threads() == 1
 
 

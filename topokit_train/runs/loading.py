@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from topokit.errors import TopokitError
+from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import load_all
 from topokit_train.datasets import load_dataset, split_name
 from topokit_train.machine import resolve_device
-from topokit_train.models.networks import build_model
+from topokit_train.models import MODELS
+from topokit_train.models.networks import build_model, model_source
 from topokit_train.runs.checkpoints import load, weights_in
 from topokit_train.runs.folder import CHECKPOINT
 
 
-def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | None = None) -> nn.Module:
+def load_run(
+    run: Path | str,
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    device: str = "cpu",
+    data_dir: Path | str | None = None,
+) -> nn.Module:
     """The network of a run as it was after its last whole epoch, sparse layers and all, ready for evaluation.
 
     It sees images as it saw them in training: pixels are scaled as the run's setting `pixels` says. Its layers are
@@ -24,6 +32,8 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
 
     Args:
         run: the run's folder, with its checkpoint.safetensors.
+        model: of a run whose model is the user's: its function, file.py:function, or a module, which takes the
+            weights. A file that a run names is not imported unless it is given here.
         device: where the network is to live, as the setting `device`.
         data_dir: where the dataset's files are looked for first, which say what images are like; of idx:FOLDER the
             folder itself. Where None, the one that the run had.
@@ -46,19 +56,22 @@ def load_run(run: Path | str, *, device: str = "cpu", data_dir: Path | str | Non
     if data_dir is not None and split_name(name)[0] == "idx":
         name = f"idx:{data_dir}"
     dataset = load_dataset(name, data_dir or origin.config.data_dir)
-    model = build_model(
-        origin.config.model,
+    recorded = origin.config.model
+    if model is None and recorded not in MODELS:
+        raise InvalidSpecError(f"the run {run} has a model of yours, {recorded}: give it, `model`")
+    built = build_model(
+        model_source(recorded if model is None else model),
         load_all(path) if checkpoint.fingerprints else None,
-        image=dataset.input_shape,
-        classes=dataset.outputs,
+        dataset,
         kernel=origin.kernels if torch.device(origin.device).type == place.type else "auto",
         device=place,
         generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+        init=origin.config.init,
     )
-    model.load_state_dict(weights_in(checkpoint))
+    built.load_state_dict(weights_in(checkpoint))
     if origin.config.relu_logits:
-        model.register_forward_hook(_relu)
-    return model.eval()
+        built.register_forward_hook(_relu)
+    return built.eval()
 
 
 def _relu(_module: nn.Module, _inputs: object, logits: Tensor) -> Tensor:

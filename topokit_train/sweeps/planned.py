@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import load_dataset, split_name
 from topokit_train.functions import load_function
-from topokit_train.models import MODELS
+from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
 
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
-FUNCTIONS = ("loss", "metric")  # settings that name functions of the user
-
 NAMED = frozenset(
     (
         *("model", "dataset", "recipe", "weights", "epochs", "batch_size", "optimizer", "momentum", "lr", "schedule"),
@@ -67,10 +65,11 @@ class Planned:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
+        named = NAMED if self.command == "prune" else NAMED - {"method"}  # 0.1.0 had methods of pruning only
         settings = {
             name: value
             for name, value in self.config.to_json().items()
-            if name not in WHERE and (name in NAMED or not self.config.is_default(name))
+            if name not in WHERE and (name in named or not self.config.is_default(name))
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
@@ -111,7 +110,7 @@ class Planned:
     @cached_property
     def stack(self) -> str:
         """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
-        if MODELS[self.config.model].convolutions:
+        if self.config.model not in STACKED:
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)

@@ -17,7 +17,8 @@ from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
-from topokit_train.models import MODELS, slots
+from topokit_train.models import MODELS, STACKED
+from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
 _PRUNING = "pruning."  # and a weight's name: its mask, in bits
@@ -84,10 +85,12 @@ def _windows(file: Stored) -> dict[str, Shape]:
     """Rows and columns of the filters of each convolution, as the model has them that the checkpoint is of."""
     try:
         model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
-        table = slots(model) if MODELS[model].convolutions else {}
-    except (KeyError, TypeError, ValueError):  # it is of no model that is known here
+    except (KeyError, TypeError, ValueError):
         return {}
-    return {name.removesuffix(".weight"): shape[2:] for name, shape in table.items() if len(shape) == 4}
+    if model not in MODELS or model in STACKED:  # a user's model is not imported here
+        return {}
+    table = model_source(model).weights(MNIST)
+    return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 
 
 def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part:

@@ -236,7 +236,7 @@ def test_runs_of_another_kind_are_not_gone_on_with(gradual, straight, short, tmp
 
 
 def test_what_is_recorded_and_how_runs_are_named(gradual, straight, tmp_path, monkeypatch):
-    assert recorded(straight[0]) == (gradual, ())
+    assert recorded(straight[0]) == gradual
     monkeypatch.chdir(tmp_path)
     result = train(PruneConfig(epochs=1, batch_size=500, begin=0, end=1, seed=3))
     assert result.run == "runs/lenet-300-100-digits-gradual-seed3"

@@ -52,7 +52,7 @@ def test_a_run_that_is_replaced_and_interrupted_has_no_result_of_the_old_one(sho
     with pytest.raises(KeyboardInterrupt):
         train(short, default_topology(), run=tmp_path, force=True)
     assert not (tmp_path / "result.json").exists()
-    assert recorded(tmp_path)[1] is not None
+    assert recorded(tmp_path) is not None
 
 
 def test_what_a_process_that_was_killed_left_behind_is_put_right(

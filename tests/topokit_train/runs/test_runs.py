@@ -11,10 +11,11 @@ import pytest
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
+from topokit.formats import load_all
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.folder import RunFolder, is_held
+from topokit_train.runs.folder import CHECKPOINT, RunFolder, is_held
 from topokit_train.runs.train import default_topology, recorded, train, train_all
 
 
@@ -74,12 +75,12 @@ def test_the_threads_are_those_of_the_settings(tmp_path, threads):
 
 
 def test_what_is_recorded(short, straight, tmp_path):
-    config, (topology,) = recorded(straight[0])
-    assert config == short
+    (topology,) = load_all(straight[0] / CHECKPOINT)
+    assert recorded(straight[0]) == short
     assert tk.fingerprint(topology) == tk.fingerprint(default_topology())
     assert recorded(tmp_path) is None
     train(TrainConfig(epochs=1, batch_size=500), None, run=tmp_path)
-    assert recorded(tmp_path) == (TrainConfig(epochs=1, batch_size=500), ())
+    assert recorded(tmp_path) == TrainConfig(epochs=1, batch_size=500)
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"])

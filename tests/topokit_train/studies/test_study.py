@@ -18,8 +18,8 @@ import pytest
 from topokit_cli.main import main
 
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
-from topokit.placement import Weight, place
-from topokit_train.models import slots_for
+from topokit.placement import place
+from topokit_train.models.networks import Shape, model_source
 from topokit_train.studies import STUDIES
 
 STUDY = STUDIES["training-behavior"]
@@ -201,10 +201,8 @@ def test_every_budget_has_runs_whose_topologies_fit(budget):
     images = {"mnist": (1, 28, 28), "digits": (1, 28, 28), "cifar10": (3, 24, 24)}
     for run in {run.stack: run for run in STUDY.plan(budget)}.values():
         nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
-        table = slots_for(run.config.model, nets, image=images[run.config.dataset], classes=10)
-        assert len(place(nets, {name: Weight(shape) for name, shape in table.items()})) == sum(map(len, nets)), (
-            run.label
-        )
+        weights = model_source(run.config.model).weights(Shape(images[run.config.dataset], 10), nets)
+        assert len(place(nets, weights)) == sum(map(len, nets)), run.label
 
 
 @pytest.mark.parametrize("budget", STUDY.grids)

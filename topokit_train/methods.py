@@ -1,0 +1,179 @@
+"""Training methods and callbacks: objects whose hooks a Trainer calls.
+
+A method may change weights and edges, as pruning does; a callback only looks. Both have the same hooks, and a subclass
+writes those that it needs. They are called in this order:
+
+    prepare         once, when the model is built and before the optimizer exists
+    before_step     before each step; may call `trainer.want_dense_gradients()`
+    gradients       in each step, when the gradients are there (their mean over all processes)
+    after_step      after each step; may call `trainer.rewire`
+    after_epoch     after each epoch, with its metrics
+    end             once, with the results
+
+A resumed run calls `prepare`, then `load_state_dict`. Draw at random from `trainer.generator()` only: its stream
+depends on the run's seed and the step, so every process draws the same, and a resumed run what the first one would
+have.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from topokit._registry import Registry, nearest
+from topokit.descriptions._words import split
+from topokit.errors import InvalidSpecError
+from topokit_train.functions import UserFunction, is_function, load_function
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from topokit_train.metrics import Metrics
+    from topokit_train.results import Result
+    from topokit_train.training import Trainer
+
+HOOKS = ("before_step", "gradients", "after_step")
+"""What is called in each step."""
+
+CALLBACKS = Registry("callback", {"tensorboard": "topokit_train.tensorboard:TensorBoard"})
+
+
+class Callback:
+    """Hooks that look at a training run and change nothing of it."""
+
+    def prepare(self, trainer: Trainer) -> None:
+        """Begin; the model is built, the optimizer is not."""
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Prepare a step: `trainer.steps_done` steps were made."""
+
+    def gradients(self, trainer: Trainer) -> None:
+        """Look at the gradients of a step, in `parameter.grad` and `trainer.dense_gradients`."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Act on a step: `trainer.steps_done` counts it."""
+
+    def after_epoch(self, trainer: Trainer, metrics: Sequence[Metrics]) -> Sequence[Metrics] | None:
+        """Act on an epoch.
+
+        Args:
+            trainer: trains the networks.
+            metrics: of each network.
+
+        Returns:
+            What to record in their place, or None.
+        """
+
+    def end(self, trainer: Trainer, results: Sequence[Result]) -> Sequence[Result] | None:
+        """Finish the run; files belong into `trainer.folders`.
+
+        Args:
+            trainer: has trained the networks.
+            results: of each network.
+
+        Returns:
+            What to record in their place, or None.
+        """
+
+
+class Method(Callback):
+    """A way of training, which may change weights and edges.
+
+    Attributes:
+        stacks: whether it can train several networks that are stacked in one model; others train seeds in turn. A
+            method that stacks overrides `state_dicts` and `load_state_dicts`.
+        dense: whether it wants a dense model, so that a topology is refused.
+        notes: what the user should be told when a run starts, known after `prepare`.
+    """
+
+    stacks = False
+    dense = False
+    notes: Sequence[str] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of the method: arrays, tensors and what JSON can hold, by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, whose arrays are NumPy arrays; the model has its edges and weights already."""
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Return `state_dict` of each network."""
+        return [self.state_dict()]
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Call `load_state_dict` for each network."""
+        self.load_state_dict(states[0])
+
+
+def read(text: str, setting: str, kind: type[Callback], folder: Path | str = "") -> tuple[Callback, UserFunction]:
+    """Return the method or callback that a text describes: file.py:Class key=value ..., or a name of CALLBACKS.
+
+    Args:
+        text: the description; values have the types of the defaults or annotations of the class's arguments.
+        setting: what it is for: "method" or "callback".
+        kind: Method or Callback.
+        folder: that a relative path of a file starts from.
+
+    Raises:
+        InvalidSpecError: no such class, an argument that it does not have, or one of the wrong type.
+    """
+    words = [word.text for word in split(text)]
+    if not words:
+        raise InvalidSpecError(f"`{setting}` is empty: give file.py:Class key=value ...")
+    name, *given = words
+    if kind is Callback and name in CALLBACKS:
+        loaded = UserFunction(name, CALLBACKS[name], "")
+    elif not is_function(name):
+        known = f"{nearest(name, CALLBACKS)}, or " if kind is Callback else ""
+        raise InvalidSpecError(f"`{setting}` {name}: {known}give file.py:Class or package.module:Class")
+    else:
+        loaded = load_function(name, setting, folder)
+    arguments = _arguments(loaded.function, given, f"`{setting}` {name}")
+    try:
+        made = loaded.function(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InvalidSpecError(f"`{setting}` {name}: {error}") from error
+    if not isinstance(made, kind):
+        raise InvalidSpecError(f"`{setting}` {name} is not a topokit_train.{kind.__name__}, but {type(made).__name__}")
+    return made, loaded
+
+
+def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) -> dict[str, Any]:
+    known = inspect.signature(function, eval_str=True).parameters
+    arguments = {}
+    for word in given:
+        key, equals, value = word.partition("=")
+        key = key.replace("-", "_")
+        if not equals:
+            raise InvalidSpecError(f"{what}: {word} is not key=value")
+        if key not in known:
+            raise InvalidSpecError(f"{what} has no argument {key}: {nearest(key, known)}")
+        arguments[key] = _typed(value, known[key], f"{what}: {key}")
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in arguments]
+    if missing:
+        raise InvalidSpecError(f"{what} needs {', '.join(f'{name}=' for name in missing)}")
+    return arguments
+
+
+def _typed(value: str, declared: inspect.Parameter, what: str) -> Any:
+    kinds: dict[Any, Callable[[str], Any]] = {bool: _flag, int: int, float: float, str: str}
+    for kind in (declared.annotation, type(declared.default)):
+        if kind in kinds:
+            try:
+                return kinds[kind](value)
+            except ValueError:
+                raise InvalidSpecError(f"{what} must be {kind.__name__}, not {value}") from None
+    for number in (int, float):
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "true", "false"):
+        raise ValueError
+    return text.lower() in ("yes", "true")
