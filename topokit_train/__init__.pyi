@@ -9,6 +9,7 @@ from .datasets.given import dataset as dataset
 from .layers.attention import SparseAttention as SparseAttention
 from .layers.convolution import SparseConv2d as SparseConv2d
 from .layers.linear import SparseLinear as SparseLinear
+from .runs.evaluating import evaluate as evaluate
 from .runs.loading import load_run as load_run
 from .runs.train import train as train
 from .weights import read_weights as read_weights

@@ -104,7 +104,7 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             trainer.seeds,
             trainer.histories,
             trainer.dead_classes(),
-            dead_units(trainer),
+            dead_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test)),
             effective_sparsities(trainer.model),
             strict=True,
         )

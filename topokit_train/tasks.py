@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
@@ -210,6 +211,21 @@ def task_of(dataset: Dataset, loss: str | None = None, metric: str | None = None
         return task
     own = (load_function(loss, "loss") if loss else None, load_function(metric, "metric") if metric else None)
     return Own(task, *own, better)
+
+
+@torch.inference_mode()
+def tested(task: Task, outputs: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, batch: int) -> Tensor:
+    """Return what a task keeps of a whole test.
+
+    Args:
+        task: the task.
+        outputs: returns a network's outputs for a batch of inputs.
+        inputs: of all samples.
+        targets: of all samples.
+        batch: samples at once.
+    """
+    parts = zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True)
+    return torch.cat([task.kept(outputs(part), wanted) for part, wanted in parts])
 
 
 def require_finite(scores: dict[str, float], where: str) -> None:

@@ -30,7 +30,7 @@ from topokit_train.models.networks import ModelSource, as_sequence, build_model,
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import METHOD, WEIGHTS, torch_stream
-from topokit_train.tasks import Task, dead_classes, require_finite, task_of
+from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tested
 
 TEST_BATCH = 4096
 
@@ -323,20 +323,18 @@ class Trainer:
         _, targets = self.feed.test
         return [dead_classes(self.task, kept, targets) for kept in self._kept(*self.feed.test)]
 
-    @torch.inference_mode()
     def _kept(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         """For each network, what its task needs of the outputs for all samples."""
         self.model.eval()
         networks = len(self.seeds)
-        most = samples_at_once(self.config.batch_size, targets, networks)
-        found = []
-        for part, wanted in zip(torch.split(inputs, most), torch.split(targets, most), strict=True):
+
+        def outputs(part: Tensor) -> Tensor:
             batch = self.feed.inputs.of_tests(part)
             seen = batch if self.feed.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
-            outputs = self.logits(seen)
-            outputs = outputs if networks == 1 else outputs.reshape(len(batch), networks, -1)
-            found.append(self.task.kept(outputs, wanted))
-        kept = torch.cat(found)
+            found = self.logits(seen)
+            return found if networks == 1 else found.reshape(len(batch), networks, -1)
+
+        kept = tested(self.task, outputs, inputs, targets, samples_at_once(self.config.batch_size, targets, networks))
         return [kept] if networks == 1 else list(kept.unbind(1))
 
     def _clock(self) -> float:
