@@ -55,8 +55,8 @@ def dataset(
     if task == REGRESSION:
         if classes is not None:
             raise InvalidSpecError("`classes` has no use with a regression: leave it out")
-    elif classes is None and all(one.size and one.dtype.kind in "iu" for one in targets):
-        classes = 1 + max(int(one.max()) for one in targets)
+    elif classes is None and all(one.dtype.kind in "iu" for one in targets):
+        classes = max((1 + int(one.max()) for one in targets if one.size), default=1)
     made = Dataset(
         name=f"{GIVEN}:{name}",
         train_inputs=arrays[0],
