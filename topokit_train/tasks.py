@@ -144,7 +144,8 @@ class Own(Task):
 
     Args:
         task: what else it is.
-        loss: (outputs, targets) of a batch -> a scalar, its mean; None for that of the task.
+        loss: (outputs, targets) of a batch -> a scalar, its mean; None for that of the task. The outputs of a
+            regression have the shape of the targets.
         metric: (outputs, targets) of the whole test -> a number; None for that of the task.
         better: "higher" or "lower", of the metric.
     """
@@ -159,13 +160,19 @@ class Own(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self._loss is None:
             return self.task.loss(outputs, targets)
-        loss = self._loss.apply(outputs, targets)
+        loss = self._loss.apply(self._like(outputs, targets), targets)
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise InvalidSpecError(
                 f"`loss` {self._loss.name} gives {what}: return a scalar tensor, such as the mean over the batch"
             )
         return loss
+
+    def _like(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The outputs in the targets' shape, if they have as many numbers: else (N, 1) - (N,) would be a matrix."""
+        with suppress(InvalidSpecError):
+            return self.task.fitted(outputs, targets)
+        return outputs
 
     def losses(self, outputs: Tensor, targets: Tensor, networks: int) -> Tensor:
         """Return the loss of each stacked network, as `Classification.losses`."""
@@ -178,7 +185,7 @@ class Own(Task):
     def scores(self, kept: Tensor, targets: Tensor) -> dict[str, float]:
         if self._metric is None:
             return self.task.scores(kept, targets)
-        value = self._metric.apply(kept, targets)
+        value = self._metric.apply(self._like(kept, targets), targets)
         try:
             number = float(value)
         except (TypeError, ValueError, RuntimeError):

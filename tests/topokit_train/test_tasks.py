@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 MINE = """
 import torch
-def loss(outputs, targets): return (outputs.squeeze(1) - targets).abs().mean()
-def worst(outputs, targets): return (outputs.squeeze(1) - targets).abs().max()
-def each(outputs, targets): return (outputs.squeeze(1) - targets).abs()
+def loss(outputs, targets): return (outputs - targets).abs().mean()
+def worst(outputs, targets): return (outputs - targets).abs().max()
+def each(outputs, targets): return (outputs - targets).abs()
 def number(outputs, targets): return 1.0
 def nothing(outputs, targets): return torch.tensor(float("nan"))
-def fails(outputs, targets): return outputs @ targets
+def fails(outputs, targets): return outputs @ torch.ones(7)
 def text(outputs, targets): return "high"
 def half(outputs, targets): return (outputs.argmax(-1) == targets).float().mean() / 2
 """

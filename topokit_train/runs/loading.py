@@ -95,7 +95,7 @@ def _dataset(run: Path | str, config: TrainConfig, given: str | None, data_dir: 
         return load_dataset(given, data_dir or config.data_dir)
     kind = split_name(config.dataset)[0]
     if kind in (FUNCTION, GIVEN):
-        raise InvalidSpecError(f"the run {run} has a dataset of yours, {config.dataset}: give it, `data` or `dataset`")
+        raise InvalidSpecError(f"the run {run} has a dataset of yours, {config.dataset}: give it as `dataset`")
     name = f"idx:{data_dir}" if kind == "idx" and data_dir is not None else config.dataset
     return load_dataset(name, data_dir or config.data_dir)
 
