@@ -45,7 +45,7 @@ class TrainConfig:
             layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "adamw" or "sgd".
         momentum: of sgd; None for adam, which has its own.
         lr: the learning rate: with one-cycle its peak, with steps what it starts with.
         schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, from step 10,000 on half of it
@@ -53,6 +53,8 @@ class TrainConfig:
         init: of the weights: "he", by their real fan-in, with biases 0; "truncated-normal", see
             `topokit_train.initialisation`; or "own", those that the model's function draws, rescaled in sparse layers
             by the fan-in. By default "own" for a user's model.
+        weight_decay: of adamw: the share of each weight that a step at learning rate 1 takes away; biases and
+            normalisation layers have none. None for other optimizers.
         l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
             biases; of a sparse layer, its edges. The losses that are told are without it.
         relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
@@ -88,12 +90,14 @@ class TrainConfig:
     weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
     epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
     batch_size: int = option("Images in a step.", kind="int", bounds=Bounds(1), default=100)
-    optimizer: str = option("Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "sgd"), default=None)
+    optimizer: str = option(
+        "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
+    )
     momentum: float | None = option(
         "Momentum of sgd [.9; paper: 0].", kind="number", bounds=Bounds(0, 1, below=True), default=None
     )
     lr: float = option(
-        "Learning rate [adam: .004; sgd: .1; paper's sgd: .2].",
+        "Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].",
         kind="number",
         bounds=Bounds(0, above=True),
         default=None,
@@ -117,6 +121,7 @@ class TrainConfig:
         bounds=Bounds(0),
         default=None,
     )
+    weight_decay: float | None = option("Weight decay of adamw [.01].", kind="number", bounds=Bounds(0), default=None)
     relu_logits: bool = option("ReLU on the logits [no; paper: yes].", kind="flag", default=None)
     shuffle: bool = option("New order of the images in each epoch [yes; paper: no].", kind="flag", default=None)
     pixels: str = option(
@@ -163,6 +168,10 @@ class TrainConfig:
         if self.optimizer != "sgd" and self.momentum is not None:
             raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
 
+        if self.optimizer != "adamw" and self.weight_decay is not None:
+            raise InvalidSpecError(f"`weight_decay` belongs to `optimizer` adamw, not to {self.optimizer}: give `l2`")
+        if self.optimizer == "adamw" and self.l2:
+            raise InvalidSpecError("`l2` is for adam and sgd: give adamw `weight_decay`")
         if not is_function(self.model) and self.model not in MODELS:
             raise InvalidSpecError(f"`model` must be one of {one_of(self.model, (*MODELS, 'FILE.py:FUNCTION'))}")
         if self.init == "own" and self.model in MODELS:

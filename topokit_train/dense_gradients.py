@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 from torch.utils.hooks import RemovableHandle
 
 from topokit.errors import InvalidSpecError
@@ -48,7 +49,7 @@ class DenseGradients(AbstractContextManager["DenseGradients"]):
 
     def _look(self, name: str, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if output.requires_grad:
-            output.register_hook(partial(self._add, name, layer, inputs[0].detach()))
+            output.register_hook(partial(self._add, name, layer, inputs[0].detach()))  # type: ignore[no-untyped-call]
 
     def _add(self, name: str, layer: SparseModule, x: Tensor, grad: Tensor) -> None:
         with torch.no_grad():
@@ -63,6 +64,6 @@ def _weight_gradient(layer: SparseModule, x: Tensor, grad: Tensor) -> Tensor:
     if convolution.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise InvalidSpecError("dense gradients of a convolution need zeros as padding, in numbers of pixels")
     window = convolution.window
-    return torch.nn.grad.conv2d_weight(
+    return conv2d_weight(  # type: ignore[no-any-return]
         x, layer.dense_shape, grad, window.stride, layer.padding, window.dilation, layer.groups
     )

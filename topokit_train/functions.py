@@ -51,7 +51,7 @@ class UserFunction:
         Raises:
             TopokitError: it raises; the message says where.
         """
-        with _explained(f"{self.name} failed", TopokitError):
+        with explained(f"{self.name} failed", TopokitError):
             return self.function(*given)
 
 
@@ -67,8 +67,8 @@ def is_function(text: str) -> bool:
 def located(name: str, folder: Path | str) -> str:
     """Return a name with a relative path of its file made one from a folder.
 
-    >>> located("mine.py:net", "/nets"), located("torch.nn:Linear", "/nets")
-    ('/nets/mine.py:net', 'torch.nn:Linear')
+    >>> located("mine.py:Rewire every=9", "/nets"), located("torch.nn:Linear", "/nets")
+    ('/nets/mine.py:Rewire every=9', 'torch.nn:Linear')
     """
     return str(Path(folder, name)) if ".py:" in name else name
 
@@ -88,7 +88,7 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
     if parts is None:
         raise InvalidSpecError(f"`{setting}` {name} is no file.py:function and no package.module:function")
     place, wanted = parts["file"], parts["function"]
-    with _explained(f"`{setting}` {name}: importing {place} failed"):
+    with explained(f"`{setting}` {name}: importing {place} failed"):
         module, version = _from_file(Path(folder, place)) if place.endswith(".py") else _from_package(place)
     function = getattr(module, wanted, None)
     if not callable(function):
@@ -98,6 +98,29 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
             f"`{setting}` {name}: {place} has no function {wanted}" + (f", but {', '.join(near)}" if near else "")
         )
     return UserFunction(name, function, version)
+
+
+def version_of(name: str, folder: Path | str = "") -> str:
+    """Return the version of what a name says, without importing a file.
+
+    Raises:
+        InvalidSpecError: as for `load_function`.
+    """
+    place = name.rpartition(":")[0]
+    if not place.endswith(".py"):
+        return load_function(name, "name", folder).version
+    return hashlib.sha256(_read(Path(folder, place))).hexdigest()
+
+
+def short_name(text: str) -> str:
+    """Return a description without the folders of its file.
+
+    >>> short_name("/home/me/nets.py:net width=3"), short_name("lenet-5")
+    ('nets.py:net width=3', 'lenet-5')
+    """
+    name, space, rest = text.partition(" ")
+    place, colon, function = name.rpartition(":")
+    return f"{Path(place).name}{colon}{function}{space}{rest}" if place.endswith(".py") else text
 
 
 def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
@@ -123,29 +146,36 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
             f"{name} asks for {', '.join(missing)}, but is given {', '.join(offered) or 'nothing'}: "
             "give the other arguments defaults"
         )
-    with _explained(f"{name} failed", TopokitError):
+    with explained(f"{name} failed", TopokitError):
         return function(**given)
 
 
 @contextmanager
-def _explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
-    """Inside, any error ends in one line that says which line of the user's code raised it."""
+def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
+    """Inside, any error ends in one line that says which line of the user's code it comes from.
+
+    Args:
+        what: the beginning of the line, such as "net.py:net failed".
+        kind: of the error in its place.
+    """
     try:
         yield
     except TopokitError:
         raise
     except Exception as error:
-        where = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
+        where = [frame for frame in extract_tb(error.__traceback__) if _is_of_users(frame.filename)]
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
         told = shorten(f"{type(error).__name__}: {error}", 200)
         raise kind(f"{what}{line}: {told}") from error
 
 
+def _is_of_users(file: str) -> bool:
+    inside = Path(file).is_relative_to(Path(__file__).parent)
+    return not inside and "site-packages" not in file and not file.startswith("<")
+
+
 def _from_file(path: Path) -> tuple[ModuleType, str]:
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
+    digest = hashlib.sha256(_read(path)).hexdigest()
     # one module for one content, so that its classes stay the same ones, and pickle finds them
     name = f"_topokit_user_{digest[:16]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     if name not in sys.modules:
@@ -164,6 +194,13 @@ def _from_file(path: Path) -> tuple[ModuleType, str]:
         finally:
             sys.path.remove(folder)
     return sys.modules[name], digest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _from_package(name: str) -> tuple[ModuleType, str]:

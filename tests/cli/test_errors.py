@@ -88,7 +88,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("mask", "radix-net radices=2,2", "-o", "x"), 2, "--model or --names"),
         (("mask", "radix-net radices=2,2", "--names", "a,b,c", "-o", "x"), 2, "3 names for 2 layers"),
         (("train", "--epochs", "0"), 2, "--epochs must be at least 1, not 0"),
-        (("train", "--optimizer", "nonsense"), 2, "is not one of 'adam', 'sgd'"),
+        (("train", "--optimizer", "nonsense"), 2, "is not one of 'adam', 'adamw', 'sgd'"),
         (("train", "--topology", "radix-net radices=2,2"), 2, "fc1.weight 784 -> 300"),
         (("train", "--dataset", "nonsense"), 2, "known: digits, mnist"),
         (("train", "--validation", "99999"), 2, "all 1437 training samples"),

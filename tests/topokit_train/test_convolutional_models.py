@@ -21,7 +21,7 @@ from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.threads import suitable_threads
-from topokit_train.runs.train import default_wiring, recorded, recorded_seeds, train, train_seeds
+from topokit_train.runs.train import recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +48,7 @@ def small(monkeypatch):
         test_targets=labels[100:140],
         classes=10,
     )
-    monkeypatch.setattr("topokit_train.runs.held.load_dataset", lambda *_: data)
+    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: data)
     return data
 
 
@@ -160,7 +160,9 @@ def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
 
 
 def test_convolutions_are_not_stacked():
-    with pytest.raises(InvalidSpecError, match="convolutions are not stacked"):
+    with pytest.raises(
+        InvalidSpecError, match=r"lenet-5: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained"
+    ):
         build_stack(model_source("lenet-5"), (), MNIST, 2, shared=True, kernel="csr", device="cpu")
 
 
@@ -193,8 +195,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, a
     with pytest.raises(KeyboardInterrupt):
         train(config, wiring, run=tmp_path / "stopped")
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
-    _, nets = recorded(tmp_path / "stopped")
-    train(config, nets, run=tmp_path / "stopped", resume=True)
+    train(config, run=tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     with pytest.raises(InvalidSpecError, match="was started with another topology"):
         train(config, FC1, run=tmp_path / "stopped", resume=True)
@@ -217,9 +218,8 @@ def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     results = train_seeds(TrainConfig(**QUICK), [CONV2], [3, 1], run=tmp_path)
     assert [result.stacked for result in results] == [1, 1]
     assert [result.seed for result in results] == [3, 1]
-    assert "lenet-5: convolutions of several seeds are no faster together, so the seeds are trained in turn" in (
-        capsys.readouterr().err
-    )
+    said = "lenet-5: only perceptrons are trained several at once, so the seeds are trained in turn"
+    assert said in capsys.readouterr().err
     alone = train(TrainConfig(**QUICK, seed=1), [CONV2], run=tmp_path / "alone")
     assert alone.test_accuracy == results[1].test_accuracy
     assert recorded_seeds(tmp_path) == [1, 3]
@@ -237,7 +237,7 @@ def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monke
 
 def test_masks_fill_the_slots_of_their_names(tmp_path):
     random = np.random.default_rng(0)
-    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(MNIST).items()}
+    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(Shape(IMAGE, 10)).items()}
     masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
     tk.save_masks(masks, tmp_path / "masks.safetensors")
     nets = load_all(tmp_path / "masks.safetensors")
@@ -251,10 +251,14 @@ def test_masks_fill_the_slots_of_their_names(tmp_path):
     assert [net.names for net in again] == [net.names for net in nets]
 
 
-def test_without_a_topology_a_convolutional_model_asks_for_one():
-    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give topology FILE"):
-        default_wiring("lenet-5")
-    assert [net.widths for net in default_wiring("lenet-300-100")] == [(784, 300, 100)]
+def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_path, capsys):
+    config = TrainConfig(**QUICK | {"epochs": 1})
+    result = train(config, run=tmp_path / "default")
+    assert "lenet-5: dense, as no topology is given" in capsys.readouterr().err
+    assert result.parameters["nonzero"] == result.parameters["total"]
+    assert load(tmp_path / "default" / "checkpoint.safetensors").fingerprints == ()
+    train(config, "dense", run=tmp_path / "dense")
+    assert "no topology" not in capsys.readouterr().err
 
 
 def test_a_convolution_counts_at_each_of_its_places(small):

@@ -215,10 +215,18 @@ class Pruner(Method):
         return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
 
     def state_dicts(self) -> list[dict[str, Any]]:
-        return [{**masks, "topologies": told} for masks, told in zip(self.masks.packed(), self.told(), strict=True)]
+        return [
+            {**{f"mask.{name}": bits for name, bits in masks.items()}, "topologies": told}
+            for masks, told in zip(self.masks.packed(), self.told(), strict=True)
+        ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        self.masks.restore([{name: one for name, one in state.items() if name != "topologies"} for state in states])
+        self.masks.restore(
+            [
+                {name.removeprefix("mask."): one for name, one in state.items() if name.startswith("mask.")}
+                for state in states
+            ]
+        )
         self.topologies = tuple([SavedTopology(**saved) for saved in state["topologies"]] for state in states)
         latest = [history[-1] if history else None for history in self.trainer.histories]
         self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]

@@ -38,7 +38,7 @@ from topokit_train.training import Trainer
 Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER, METHOD = "optimizer.", "method."
-PRUNING = "pruning."  # what 0.1.0 wrote for METHOD
+PRUNING = "pruning."  # in 0.1.0, what is method.mask. now
 TOPOLOGY = ("layer.", "topology.")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
@@ -232,7 +232,7 @@ def _method_state(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _renamed(name: str) -> str:
-    return f"{METHOD}{name.removeprefix(PRUNING)}" if name.startswith(PRUNING) else name
+    return f"{METHOD}mask.{name.removeprefix(PRUNING)}" if name.startswith(PRUNING) else name
 
 
 def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:

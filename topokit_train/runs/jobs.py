@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from topokit.errors import InvalidSpecError, UnreachableError
+from topokit.errors import InvalidSpecError, TopokitError, UnreachableError
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
+from topokit_train.functions import explained
 from topokit_train.fusing import separate
 from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.methods import Callback, Method
@@ -149,7 +151,7 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
     ranks, folders = setup.ranks, [job.folder for job in jobs]
     prints = jobs[0].checkpoint.fingerprints if jobs[0].checkpoint else tuple(map(fingerprint, setup.topologies))
     origin = ranks.agreed(lambda: _origin(jobs, setup))
-    with cpu_threads(origin.threads):
+    with cpu_threads(origin.threads), _users_errors(setup):
         trainer = _aligned(jobs, setup, origin)
         origin = replace(origin, processes=ranks.size)
 
@@ -184,6 +186,14 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
     return results
+
+
+def _users_errors(setup: Setup) -> AbstractContextManager[None]:
+    """Inside, an error of the user's code ends in one line; any other one is a fault of topokit, and is left alone."""
+    method = setup.make_method()
+    own = [] if setup.source.builtin else [setup.source.name]
+    own += [type(one).__name__ for one in (method, *setup.callbacks) if not type(one).__module__.startswith("topokit")]
+    return explained(f"{' or '.join(own)} failed", TopokitError) if own else nullcontext()
 
 
 def _aligned(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:

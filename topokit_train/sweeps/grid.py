@@ -20,7 +20,7 @@ from typing import Any
 
 from topokit.descriptions import DENSE, Description, split_pattern
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit_train.config import FUNCTIONS, TrainConfig
+from topokit_train.config import TrainConfig
 from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
 from topokit_train.functions import located
@@ -28,7 +28,7 @@ from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
-from topokit_train.sweeps.planned import WHERE, Planned
+from topokit_train.sweeps.planned import CODE, WHERE, Planned
 from topokit_train.sweeps.wirings import Parameters, Pruned, Wiring, described, wired
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
@@ -139,7 +139,7 @@ class _Reader:
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
         if isinstance(settings.get("dataset"), str):
             settings["dataset"] = beside(settings["dataset"], self.folder)
-        for name in FUNCTIONS:
+        for name in CODE:
             if isinstance(settings.get(name), str):
                 settings[name] = located(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):

@@ -13,7 +13,7 @@ from typing import Any
 from topokit.errors import InvalidSpecError
 from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import load_dataset, split_name
-from topokit_train.functions import load_function
+from topokit_train.functions import is_function, short_name, version_of
 from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
@@ -21,6 +21,8 @@ from topokit_train.sweeps.wirings import Wiring
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+CODE = ("model", "method", *FUNCTIONS)  # settings that may name code of the user
+
 NAMED = frozenset(
     (
         *("model", "dataset", "recipe", "weights", "epochs", "batch_size", "optimizer", "momentum", "lr", "schedule"),
@@ -73,10 +75,11 @@ class Planned:
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
-        for name in FUNCTIONS:
-            if settings.get(name) is not None:
-                own = load_function(settings[name], name)
-                settings[name] = f"{own.name.rpartition(':')[2]} {own.version}"
+        for name in CODE:
+            text = str(settings.get(name))
+            code = text if is_function(text) else text.partition(" ")[0]
+            if is_function(code):
+                settings[name] = f"{short_name(text)} {version_of(code)}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {
@@ -110,7 +113,7 @@ class Planned:
     @cached_property
     def stack(self) -> str:
         """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
-        if self.config.model not in STACKED:
+        if self.config.model not in STACKED or (self.command == "train" and self.config.method):
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)

@@ -21,8 +21,8 @@ from topokit_train.models import MODELS, STACKED
 from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
-_PRUNING = "pruning."  # and a weight's name: its mask, in bits
-_OURS = ("optimizer.", "layer.", "topology.", _PRUNING)  # what a checkpoint holds beside the weights
+_MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
+_OURS = ("optimizer.", "layer.", "topology.", "method.", "pruning.")  # what a checkpoint holds beside the weights
 
 
 def read(path: Path) -> Weights:
@@ -57,8 +57,8 @@ def read(path: Path) -> Weights:
 
 def _with_mask(file: Stored, name: str, part: Part) -> Part:
     """A weight with the mask that a pruning run holds it by, where it does: a weight may be zero by chance."""
-    packed = _PRUNING + name
-    if packed not in file.shapes:
+    packed = next((mask + name for mask in _MASKS if mask + name in file.shapes), None)
+    if packed is None:
         return part
     size = prod(part.shape)
     if file.shapes[packed] != (-(-size // 8),):

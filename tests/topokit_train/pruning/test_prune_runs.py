@@ -109,7 +109,7 @@ def test_the_last_topology_is_the_pattern_of_the_checkpoint(straight):
     tensors = load(straight[0] / "checkpoint.safetensors").tensors
     for name, mask in tk.masks(net, SLOTS).items():
         np.testing.assert_array_equal(mask, tensors[name] != 0)
-        np.testing.assert_array_equal(mask.ravel(), np.unpackbits(tensors[f"pruning.{name}"], count=mask.size))
+        np.testing.assert_array_equal(mask.ravel(), np.unpackbits(tensors[f"method.mask.{name}"], count=mask.size))
     assert any((np.diff(layer.indptr.astype(int)) == 0).any() for layer in net.stream()), "a dead unit is no error"
     before = tk.load(straight[0] / SAVED[0])
     for small, large in zip(net.stream(), before.stream(), strict=True):

@@ -69,6 +69,15 @@ def test_a_seed_gives_one_run(assert_same_run, short, straight, tmp_path):
     assert_same_run(folder, tmp_path)
 
 
+def test_without_a_topology_lenet_300_100_has_the_default_one(assert_same_run, short, straight, tmp_path, capsys):
+    train(short, run=tmp_path / "default")
+    assert "topology" not in capsys.readouterr().err
+    assert_same_run(straight[0], tmp_path / "default")
+    none, dense = (train(short, topology, run=tmp_path / f"{topology}") for topology in (None, "dense"))
+    assert_same_run(tmp_path / "None", tmp_path / "dense")
+    assert none.parameters == dense.parameters == {"total": 266_610, "nonzero": 266_610}
+
+
 def test_the_threads_are_those_of_the_settings(tmp_path, threads):
     train(TrainConfig(epochs=1, batch_size=500, threads=7), None, run=tmp_path)
     assert threads == [load(tmp_path / "checkpoint.safetensors").origin.threads] == [7]
