@@ -32,7 +32,7 @@ def require_published(path: Path, known: str, name: str, advice: str, *, unpack:
         raw.seek(0)
         try:
             file = gzip.GzipFile(fileobj=raw) if packed else raw
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise FileFormatError(f"{path} is a damaged gzip file: {error}") from None
     if found != known:

@@ -117,9 +117,9 @@ def _result_row(run: Planned, folder: SweepFolder) -> Row:
         "nonzero_parameters": result["parameters"]["nonzero"],
         **with_metric(result),
         "test_metrics": [f"{name}={value}" for name, value in result.get("test_metrics", {}).items()],
-        "validation_metric": last.get("validation_metric", last["validation_accuracy"]),
+        "validation_metric": last.get("validation_metric", last.get("validation_accuracy")),
         "test_accuracy": result["test_accuracy"],
-        "validation_accuracy": last["validation_accuracy"],
+        "validation_accuracy": last.get("validation_accuracy"),
         "dead_classes": None if result["dead_classes"] is None else len(result["dead_classes"]),
         "dead_units": sum(result["dead_units"].values()),
         "effective_sparsity_before": sparsity.get("before"),
@@ -134,7 +134,7 @@ def _epoch_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Ro
             yield from folder.known[run.name].epochs
             continue
         for metrics in _metrics(folder.run(run.name)):
-            old = {f"{part}_metric": metrics[f"{part}_accuracy"] for part in ("test", "validation")}
+            old = {f"{part}_metric": metrics.get(f"{part}_accuracy") for part in ("test", "validation")}
             yield {"run": run.name} | old | metrics
 
 

@@ -127,5 +127,5 @@ def test_a_later_setting_renames_no_run_that_leaves_it_at_its_default(runs_of):
 
 @pytest.mark.parametrize("config", [TrainConfig(), PruneConfig()])
 def test_every_setting_of_today_is_in_the_names(config):
-    new = {*FUNCTIONS, "better"}  # since 0.1.0: in the name only if they are given
+    new = {*FUNCTIONS, "better", "weight_decay"}  # since 0.1.0: in the name only if they are given
     assert set(config.to_json()) - set(WHERE) - new <= NAMED
