@@ -64,6 +64,6 @@ def _weight_gradient(layer: SparseModule, x: Tensor, grad: Tensor) -> Tensor:
     if convolution.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise InvalidSpecError("dense gradients of a convolution need zeros as padding, in numbers of pixels")
     window = convolution.window
-    return conv2d_weight(  # type: ignore[no-any-return]
+    return conv2d_weight(  # type: ignore[no-any-return, no-untyped-call]
         x, layer.dense_shape, grad, window.stride, layer.padding, window.dilation, layer.groups
     )

@@ -163,15 +163,21 @@ def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterato
     except TopokitError:
         raise
     except Exception as error:
-        where = [frame for frame in extract_tb(error.__traceback__) if _is_of_users(frame.filename)]
+        frames = extract_tb(error.__traceback__)
+        where = [frame for frame in frames if _is_of_users(frame.filename)]
+        if not where and _is_ours(frames[-1].filename):
+            raise
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
         told = shorten(f"{type(error).__name__}: {error}", 200)
         raise kind(f"{what}{line}: {told}") from error
 
 
 def _is_of_users(file: str) -> bool:
-    inside = Path(file).is_relative_to(Path(__file__).parent)
-    return not inside and "site-packages" not in file and not file.startswith("<")
+    return not _is_ours(file) and "site-packages" not in file and not file.startswith("<")
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 def _from_file(path: Path) -> tuple[ModuleType, str]:

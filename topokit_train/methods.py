@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from topokit._registry import Registry, nearest
 from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError
+from topokit.fields import one_of
 from topokit_train.functions import UserFunction, is_function, load_function
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from topokit_train.metrics import Metrics
     from topokit_train.results import Result
     from topokit_train.training import Trainer
+
+C = TypeVar("C", bound="Callback")
 
 HOOKS = ("before_step", "gradients", "after_step")
 """What is called in each step."""
@@ -98,16 +101,16 @@ class Method(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, whose arrays are NumPy arrays; the model has its edges and weights already."""
 
-    def state_dicts(self) -> list[dict[str, Any]]:
-        """Return `state_dict` of each network."""
-        return [self.state_dict()]
+    def state_dicts(self, networks: int) -> list[dict[str, Any]]:
+        """Return `state_dict` of each of so many networks."""
+        return [self.state_dict() for _ in range(networks)]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """Call `load_state_dict` for each network."""
         self.load_state_dict(states[0])
 
 
-def read(text: str, setting: str, kind: type[Callback], folder: Path | str = "") -> tuple[Callback, UserFunction]:
+def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
     """Return the method or callback that a text describes: file.py:Class key=value ..., or a name of CALLBACKS.
 
     Args:
@@ -123,11 +126,12 @@ def read(text: str, setting: str, kind: type[Callback], folder: Path | str = "")
     if not words:
         raise InvalidSpecError(f"`{setting}` is empty: give file.py:Class key=value ...")
     name, *given = words
-    if kind is Callback and name in CALLBACKS:
+    callbacks = CALLBACKS if kind is Callback else ()
+    if name in callbacks:
         loaded = UserFunction(name, CALLBACKS[name], "")
     elif not is_function(name):
-        known = f"{nearest(name, CALLBACKS)}, or " if kind is Callback else ""
-        raise InvalidSpecError(f"`{setting}` {name}: {known}give file.py:Class or package.module:Class")
+        forms = (*callbacks, "file.py:Class", "package.module:Class")
+        raise InvalidSpecError(f"`{setting}` must be one of {one_of(name, forms)}")
     else:
         loaded = load_function(name, setting, folder)
     arguments = _arguments(loaded.function, given, f"`{setting}` {name}")

@@ -39,6 +39,16 @@ class Task:
         """Return the mean loss of a batch, a scalar."""
         raise NotImplementedError
 
+    def losses(self, outputs: Tensor, targets: Tensor, networks: int) -> Tensor:
+        """Return the mean loss of each of several stacked networks, shape (networks,).
+
+        Args:
+            outputs: shape (batch, networks * classes).
+            targets: shape (batch,), or (batch, networks).
+            networks: how many.
+        """
+        raise NotImplementedError
+
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (others need them)
         """Return what `scores` needs of a batch of a test, a row for each sample."""
         return outputs
@@ -79,13 +89,6 @@ class Classification(Task):
         return cross_entropy(self.fitted(outputs, targets), targets)
 
     def losses(self, outputs: Tensor, targets: Tensor, networks: int) -> Tensor:
-        """Return the mean loss of each of several stacked networks, shape (networks,).
-
-        Args:
-            outputs: shape (batch, networks * classes).
-            targets: shape (batch,), or (batch, networks).
-            networks: how many.
-        """
         outputs = outputs.reshape(len(targets), networks, -1)
         targets = targets[:, None].expand(outputs.shape[:2]) if targets.ndim == 1 else targets
         each = cross_entropy(outputs.flatten(0, 1), targets.reshape(-1), reduction="none")
@@ -175,8 +178,6 @@ class Own(Task):
         return outputs
 
     def losses(self, outputs: Tensor, targets: Tensor, networks: int) -> Tensor:
-        """Return the loss of each stacked network, as `Classification.losses`."""
-        assert isinstance(self.task, Classification)
         return self.task.losses(outputs, targets, networks)
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:

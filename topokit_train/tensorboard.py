@@ -41,16 +41,15 @@ class TensorBoard(Callback):
                 "the callback tensorboard needs tensorboard: pip install 'topokit[tensorboard]'"
             ) from None
         self._writers: list[SummaryWriter | None] = [
-            SummaryWriter(str(folder / FOLDER)) if folder else None  # type: ignore[no-untyped-call]
-            for folder in trainer.folders
+            SummaryWriter(str(folder / FOLDER)) if folder else None for folder in trainer.folders
         ]
         self._drawn: dict[str, bytes] = {}
 
     def after_epoch(self, trainer: Trainer, metrics: Sequence[Metrics]) -> None:
         for writer, one in zip(self._writers, metrics, strict=True):
-            for name, value in dataclasses.asdict(one).items() if writer else ():
-                if isinstance(value, int | float) and name != "epoch":
-                    writer.add_scalar(name, value, trainer.steps_done)  # type: ignore[union-attr, no-untyped-call]
+            for name, value in dataclasses.asdict(one).items():
+                if writer and isinstance(value, int | float) and name != "epoch":
+                    writer.add_scalar(name, value, trainer.steps_done)
         if len(trainer.seeds) == 1 and self._writers[0]:
             self._write_topology(self._writers[0], trainer)
 
@@ -62,12 +61,12 @@ class TensorBoard(Callback):
             self._drawn[name] = digest
             layer, step = part.topology_layer(), trainer.steps_done
             for side, degrees in (("out_degree", layer.out_degrees), ("in_degree", layer.in_degrees)):
-                writer.add_histogram(f"{name}/{side}", np.asarray(degrees), step)  # type: ignore[no-untyped-call]
+                writer.add_histogram(f"{name}/{side}", np.asarray(degrees), step)
             if layer.edges <= LARGEST:
                 figure = draw(Topology([layer]), style="pattern")
-                writer.add_figure(f"{name}/pattern", figure, step, close=True)  # type: ignore[no-untyped-call]
+                writer.add_figure(f"{name}/pattern", figure, step, close=True)
 
     def end(self, _trainer: Trainer, _results: Sequence[Result]) -> None:
         for writer in self._writers:
             if writer:
-                writer.close()  # type: ignore[no-untyped-call]
+                writer.close()

@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,17 +105,17 @@ class Trainer:
         self.scheduler = make_scheduler(config, self.optimizer, self.steps)
 
     def _built(self, source: ModelSource, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(
-            build_model, source, self.topologies, dataset, batch=-(-self.config.batch_size // self.ranks.size)
-        )
-        draws = {seed: torch_stream(seed, WEIGHTS) for seed in self.seeds}
-        about = [{"generator": draw, "seed": seed, "init": self.config.init} for seed, draw in draws.items()]
+        nets, batch = self.topologies, -(-self.config.batch_size // self.ranks.size)
+
+        def alone(seed: int, kernel: str | dict[str, str], device: torch.device | str) -> nn.Module:
+            about: dict[str, Any] = {"generator": torch_stream(seed, WEIGHTS), "seed": seed, "init": self.config.init}
+            return build_model(source, nets, dataset, kernel=kernel, device=device, batch=batch, **about)
+
         if len(self.seeds) == 1:
-            return build(kernel=kernel, device=self.device, **about[0])
-        model = build_stack(
-            *build.args, len(self.seeds), shared=self.feed.shared, kernel=kernel, device=self.device, **build.keywords
-        )
-        load_network_states(model, [build(kernel="csr", **one).state_dict() for one in about])
+            return alone(self.seeds[0], kernel, self.device)
+        about: dict[str, Any] = {"kernel": kernel, "device": self.device, "batch": batch}
+        model = build_stack(source, nets, dataset, len(self.seeds), shared=self.feed.shared, **about)
+        load_network_states(model, [alone(seed, "csr", "cpu").state_dict() for seed in self.seeds])
         return model
 
     @property
@@ -170,9 +170,7 @@ class Trainer:
             InvalidSpecError: there is no such layer, the shape is another one, or several networks are stacked.
         """
         if len(self.seeds) > 1:
-            raise InvalidSpecError(
-                "networks that are stacked have their edges in common: train one seed after the other"
-            )
+            raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
         parts = self.sparse_layers
         for name, layer in self.ranks.shared(dict(layers)).items():
             part = parts.get(name.removesuffix(".weight"))

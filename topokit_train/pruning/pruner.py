@@ -214,7 +214,7 @@ class Pruner(Method):
         """The saved topologies of each network, as JSON-able values."""
         return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
 
-    def state_dicts(self) -> list[dict[str, Any]]:
+    def state_dicts(self, _networks: int) -> list[dict[str, Any]]:
         return [
             {**{f"mask.{name}": bits for name, bits in masks.items()}, "topologies": told}
             for masks, told in zip(self.masks.packed(), self.told(), strict=True)

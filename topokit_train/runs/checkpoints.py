@@ -117,7 +117,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
         trainer.histories,
         network_states(trainer.model),
         _optimizer_states(trainer),
-        trainer.method.state_dicts(),
+        trainer.method.state_dicts(len(trainer.seeds)),
         strict=True,
     )
     with ExitStack() as replaced:

@@ -83,8 +83,18 @@ def train(
         TopokitError: data that is not to be had, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    given = {"model": model, "data": data, "method": method, "callbacks": callbacks}
-    return train_all([config], topology, [run], resume=resume, force=force, explain=explain, **given)[0]
+    return train_all(
+        [config],
+        topology,
+        [run],
+        model=model,
+        data=data,
+        method=method,
+        callbacks=callbacks,
+        resume=resume,
+        force=force,
+        explain=explain,
+    )[0]
 
 
 def train_seeds(

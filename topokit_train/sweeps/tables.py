@@ -13,6 +13,7 @@ from topokit.descriptions import DENSE
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit_train.datasets import load_dataset
+from topokit_train.functions import short_name
 from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
@@ -71,7 +72,7 @@ def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
             "state": state.value,
             "command": run.command,
         }
-        about |= dict(run.tags) | {name: settings.get(name) for name in SETTINGS}
+        about |= dict(run.tags) | {name: _shown(settings.get(name)) for name in SETTINGS}
         if run.name in folder.known:
             told = folder.known[run.name].row
             rows.append(about | {name: told[name] for name in (*WIRING, *RESULTS)})
@@ -199,6 +200,11 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return ";".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> Any:
+    """A setting without the folders of a user's file."""
+    return short_name(value) if isinstance(value, str) else value
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

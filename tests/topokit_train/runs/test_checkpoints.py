@@ -102,7 +102,7 @@ def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):
 
 
 def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
-    assert saved(tmp_path / "c", trainer(digits, None), ()).fingerprints == ()
+    assert saved(tmp_path / "c", trainer(digits, None)).fingerprints == ()
     with pytest.raises(FileFormatError, match="holds neither a topology"):
         tk.load(tmp_path / "c")
 
@@ -110,7 +110,7 @@ def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
 def test_origin_and_metrics_are_kept(tmp_path, digits):
     made = trainer(digits, None, data_dir="somewhere")
     made.run_epoch()
-    checkpoint = saved(tmp_path / "c", made, None)
+    checkpoint = saved(tmp_path / "c", made)
     assert checkpoint.origin == Origin(
         config=made.config, data="d", device="cpu", kernels={}, threads=1, torch=torch.__version__
     )
@@ -121,7 +121,7 @@ def test_damaged_checkpoints_are_refused(tmp_path, digits):
     path = tmp_path / "c"
     small = tk.RadixNet(radices=[(28, 28)])
     made = Trainer(TrainConfig(model="mlp"), small, digits, device=torch.device("cpu"), kernel="csr")
-    whole = saved(path, made, small)
+    whole = saved(path, made)
     good = path.read_bytes()
     random = np.random.default_rng(5)
     refused = 0
@@ -158,7 +158,7 @@ def test_other_files_are_no_checkpoints(tmp_path):
 
 def test_a_checkpoint_of_a_later_release_says_so(tmp_path, digits, monkeypatch):
     monkeypatch.setattr("topokit_train.runs.checkpoints.KIND", {"topokit.kind": "checkpoint", "topokit.schema": "2"})
-    saved(tmp_path / "c", trainer(digits, None), None)
+    saved(tmp_path / "c", trainer(digits, None))
     monkeypatch.undo()
     with pytest.raises(FileFormatError, match="later release"):
         load(tmp_path / "c")
