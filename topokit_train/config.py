@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, checked, one_of, option
-from topokit_train.datasets import DATASETS, NEED_FOLDER, split_name
+from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+FUNCTIONS = ("loss", "metric")
+"""Settings that name functions of the user."""
 CHOOSERS = ("auto", "tuned")
 """Ways of choosing kernels: by a cost model, or by timing."""
 
-_DATASETS = [f"{name}:FOLDER" if name in NEED_FOLDER else name for name in DATASETS]
+_DATASETS = [f"{name}:{NEED_PLACE[name]}" if name in NEED_PLACE else name for name in DATASETS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class TrainConfig:
             an nn.Module. It is called with those of these arguments that it has: input_shape, outputs, classes, widths.
         method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
             `topokit_train.methods`. None for plain training.
-        dataset: a name in DATASETS, or idx:FOLDER.
+        dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
         recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
         weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
@@ -60,7 +62,11 @@ class TrainConfig:
         shuffle: whether each epoch has an order of its own, or that of the dataset.
         pixels: "standardised" by the mean and deviation of all that is trained on, "unit" for 0 to 1, or "per-image".
         augment: "auto", as the dataset wants it, or "none".
-        validation: how many of the last training images are held out.
+        validation: how many of the last training samples are held out.
+        loss: a function of the user in place of the task's loss, (outputs, targets) of a batch -> a scalar:
+            file.py:function or package.module:function.
+        metric: likewise, the first metric of the tests, (outputs, targets) of all samples -> a number.
+        better: which values of `metric` are, "higher" or "lower".
         seed: of the first weights and of the order of the images and how they are augmented.
         order_seed: of the order and augmentation alone, which several seeds then share.
         kernel: a name in KERNELS; "auto", by a cost model; or "tuned", by a stopwatch.
@@ -74,7 +80,9 @@ class TrainConfig:
     model: str = option(
         f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
     )
-    dataset: str = option(f"Dataset: {', '.join(_DATASETS)}.", kind="text", default="digits")
+    dataset: str = option(
+        f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default="digits"
+    )
     recipe: str = option(
         "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
     )
@@ -126,6 +134,11 @@ class TrainConfig:
         "Augmentation; auto: as the dataset has it.", kind="choice", choices=("auto", "none"), default="auto"
     )
     validation: int = option("Number of training images to hold out.", kind="int", bounds=Bounds(0), default=0)
+    loss: str | None = option("Function of your own as loss, (outputs, targets) -> scalar.", kind="text", default=None)
+    metric: str | None = option(
+        "Function of your own as metric, (outputs, targets) of the whole test -> number.", kind="text", default=None
+    )
+    better: str | None = option("Better values of --metric.", kind="choice", choices=("higher", "lower"), default=None)
     seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
     order_seed: int | None = option(
         "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
@@ -151,6 +164,7 @@ class TrainConfig:
             self._set(field.name, value)
         if re.sub(r"^cuda:\d+$", "cuda", self.device) not in DEVICES:
             raise InvalidSpecError(f"`device` must be one of {', '.join(DEVICES)}, not {self.device!r}")
+        self._require_functions()
         if self.optimizer != "sgd" and self.momentum is not None:
             raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
 
@@ -162,6 +176,14 @@ class TrainConfig:
             raise InvalidSpecError(f"`model` must be one of {one_of(self.model, (*MODELS, 'FILE.py:FUNCTION'))}")
         if self.init == "own" and self.model in MODELS:
             raise InvalidSpecError(f"`init` own is for a user's model, not for {self.model}: use he")
+
+    def _require_functions(self) -> None:
+        for name in FUNCTIONS:
+            given = getattr(self, name)
+            if given is not None and not is_function(given):
+                raise InvalidSpecError(f"`{name}` must be file.py:function or package.module:function, not {given!r}")
+        if (self.metric is None) != (self.better is None):
+            raise InvalidSpecError("give `metric` and `better` together: a metric, and which of its values are better")
 
     @property
     def files(self) -> tuple[str, ...]:

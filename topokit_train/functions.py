@@ -45,6 +45,15 @@ class UserFunction:
         """Call it with those of the offered arguments that it has; see `call`."""
         return call(self.function, self.name, **offered)
 
+    def apply(self, *given: object) -> Any:
+        """Call it with these arguments, in their order.
+
+        Raises:
+            TopokitError: it raises; the message says where.
+        """
+        with explained(f"{self.name} failed", TopokitError):
+            return self.function(*given)
+
 
 def is_function(text: str) -> bool:
     """Whether a text has the form of such a name.
@@ -53,6 +62,15 @@ def is_function(text: str) -> bool:
     (True, True, False)
     """
     return _NAME.fullmatch(text) is not None
+
+
+def located(name: str, folder: Path | str) -> str:
+    """Return a name with a relative path of its file made one from a folder.
+
+    >>> located("mine.py:Rewire every=9", "/nets"), located("torch.nn:Linear", "/nets")
+    ('/nets/mine.py:Rewire every=9', 'torch.nn:Linear')
+    """
+    return str(Path(folder, name)) if ".py:" in name else name
 
 
 def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:

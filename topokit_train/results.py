@@ -26,11 +26,15 @@ class Result:
         device: where it was trained.
         seed: of the weights and of the images' order.
         epochs: how often each image was used.
-        test_accuracy: fraction of the test images, after the last epoch.
+        test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
+        metric: name of the first metric of the task, by which runs are compared.
+        better: which of its values are, "higher" or "lower".
+        test_metric: its value on the test samples, after the last epoch.
+        test_metrics: the other metrics on them.
         stacked: how many networks were trained together, this one included.
         train_seconds: spent on optimisation steps; of stacked networks, this one's share.
         parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
-        dead_classes: classes that are predicted for no test image.
+        dead_classes: classes that are predicted for no test sample; None if the task has no classes of samples.
         dead_units: for each hidden layer, how many units are 0 for every test image; of a convolution, how many
             channels.
         effective_sparsity: "before" training, of the wiring, and "after" it, of the weights that are not 0: see
@@ -44,11 +48,15 @@ class Result:
     device: str
     seed: int
     epochs: int
-    test_accuracy: float
+    test_accuracy: float | None
+    metric: str
+    better: str
+    test_metric: float
+    test_metrics: dict[str, float]
     stacked: int
     train_seconds: float
     parameters: dict[str, int]
-    dead_classes: list[int]
+    dead_classes: list[int] | None
     dead_units: dict[str, int]
     effective_sparsity: dict[str, float] | None
 
@@ -74,11 +82,15 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
         "device": str(trainer.device),
         "epochs": config.epochs,
         "stacked": len(trainer.seeds),
+        "metric": trainer.task.metric,
+        "better": trainer.task.better,
     }
     return [
         Result(
             run=folder,
             seed=seed,
+            test_metric=history[-1].test_metric,
+            test_metrics=history[-1].test_metrics,
             test_accuracy=history[-1].test_accuracy,
             train_seconds=sum(metrics.seconds for metrics in history),
             parameters=count_parameters(trainer.model),
@@ -92,7 +104,7 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             trainer.seeds,
             trainer.histories,
             trainer.dead_classes(),
-            dead_units(trainer),
+            dead_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test)),
             effective_sparsities(trainer.model),
             strict=True,
         )
@@ -100,8 +112,8 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
 
 
 def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
-    """The mean test accuracy of several seeds, and half the width of its 95 % confidence interval.
+    """The mean test metric of several seeds, and half the width of its 95 % confidence interval.
 
     The interval is Student's t; None for a single seed.
     """
-    return interval([result.test_accuracy for result in results])
+    return interval([result.test_metric for result in results])

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from topokit._registry import nearest
 from topokit.errors import InvalidSpecError, TopokitError
@@ -31,6 +30,7 @@ from topokit_train.models.networks import ModelSource, as_sequence, build_model,
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import METHOD, WEIGHTS, torch_stream
+from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tested
 
 TEST_BATCH = 4096
 
@@ -83,7 +83,7 @@ class Trainer:
         self.config = config
         self.device = device
         self.ranks = ranks
-        self.classes = dataset.classes
+        self.task: Task = task_of(dataset, config.loss, config.metric, config.better)
         self.seeds = tuple(seeds or (config.seed,))
         self.folders = tuple(folders or [None for _ in self.seeds])
         self.topologies = as_sequence(topologies)
@@ -217,18 +217,19 @@ class Trainer:
                     f"the loss is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
                     f"give a smaller `lr` than {self.config.lr}"
                 )
-        validation = self.accuracies(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
-        accuracies = zip(self.accuracies(*self.feed.test), validation, strict=True)
+        tests = self.scores(*self.feed.test)
+        held_out = self.scores(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
         metrics = [
-            Metrics(
+            Metrics.of(
+                self.task.metric,
+                tested,
+                validated,
                 epoch=self.epochs_done + 1,
                 train_loss=loss,
-                test_accuracy=tested,
-                validation_accuracy=validated,
                 seconds=seconds,
                 lr=lr,
             )
-            for loss, (tested, validated) in zip(losses.tolist(), accuracies, strict=True)
+            for loss, tested, validated in zip(losses.tolist(), tests, held_out, strict=True)
         ]
         for one in self._callbacks:
             metrics = list(one.after_epoch(self, metrics) or metrics)
@@ -294,45 +295,57 @@ class Trainer:
     def logits(self, images: Tensor) -> Tensor:
         """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
         logits: Tensor = self.model(images)
-        return logits.relu() if self.config.relu_logits else logits
+        return logits.relu() if self.config.relu_logits and self.task.classes else logits
 
-    def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over the networks, and each one's, shape (networks,)."""
         if len(self.seeds) == 1:
-            loss = cross_entropy(logits, labels)
+            loss = self.task.loss(outputs, targets)
             return loss, loss.detach()[None]
-        logits = logits.reshape(len(labels), len(self.seeds), self.classes)
-        labels = labels[:, None].expand(logits.shape[:2]) if labels.ndim == 1 else labels
-        each = cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none")
-        losses = each.view(logits.shape[:2]).mean(0)
+        losses = self.task.losses(outputs, targets, len(self.seeds))
         return losses.sum(), losses
 
-    def accuracies(self, images: Tensor, labels: Tensor) -> list[float]:
-        """Fraction of the images, as `Feed.test` holds them, whose class is predicted, by each network."""
-        right = (self._predict(images) == labels[:, None]).sum(0)
-        return [count / len(labels) for count in right.tolist()]
+    def scores(self, inputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
+        """Return each network's metrics on samples as `Feed.test` has them, the first one first.
 
-    def dead_classes(self) -> list[list[int]]:
-        """For each network, the classes that it predicts for no test image."""
-        predicted = map(set, self._predict(self.feed.test[0]).T.tolist())
-        return [[label for label in range(self.classes) if label not in found] for found in predicted]
+        Raises:
+            TopokitError: a metric is not a finite number.
+        """
+        found = [self.task.scores(kept, targets) for kept in self._kept(inputs, targets)]
+        for seed, scores in zip(self.seeds, found, strict=True):
+            require_finite(scores, f"in epoch {self.epochs_done + 1} of seed {seed}")
+        return found
 
-    @torch.inference_mode()
-    def _predict(self, images: Tensor) -> Tensor:
-        """The class that each network predicts for each image, shape (images, networks)."""
+    def dead_classes(self) -> list[list[int] | None]:
+        """Return for each network the classes that it predicts for no test sample; None if its task has no classes."""
+        _, targets = self.feed.test
+        return [dead_classes(self.task, kept, targets) for kept in self._kept(*self.feed.test)]
+
+    def _kept(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """For each network, what its task needs of the outputs for all samples."""
         self.model.eval()
         networks = len(self.seeds)
-        found = []
-        for part in torch.split(images, max(1, TEST_BATCH // networks)):
+
+        def outputs(part: Tensor) -> Tensor:
             batch = self.feed.inputs.of_tests(part)
-            inputs = batch if self.feed.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
-            found.append(self.logits(inputs).reshape(len(batch), networks, self.classes).argmax(2))
-        return torch.cat(found)
+            seen = batch if self.feed.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
+            found = self.logits(seen)
+            return found if networks == 1 else found.reshape(len(batch), networks, -1)
+
+        kept = tested(self.task, outputs, inputs, targets, samples_at_once(self.config.batch_size, targets, networks))
+        return [kept] if networks == 1 else list(kept.unbind(1))
 
     def _clock(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
+    """Return how many samples to test at once: several tokens or numbers for each make it fewer, down to a batch."""
+    if targets.ndim == 1:
+        return max(1, TEST_BATCH // networks)
+    return max(batch_size, TEST_BATCH // targets[0].numel())
 
 
 def _overrides(one: Callback, hook: str) -> bool:

@@ -27,6 +27,7 @@ COMMANDS = {
     "extract": "Take the topology out of a model's weights.",
     "train": "Train a network on a topology.",
     "prune": "Train a network and prune it; save the wiring that is left.",
+    "evaluate": "Test the network of a run.",
     "sweep": "Train many networks: a grid of runs, in a file.",
     "study": "Run a study: experiments, their tables and a report.",
     "challenge": "Run the Graph Challenge's inference.",

@@ -22,6 +22,7 @@ from topokit_cli.options import (
     was_given,
 )
 from topokit_train.config import TrainConfig
+from topokit_train.metrics import shown
 from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
@@ -169,9 +170,10 @@ def show_one(result: Result, as_json: bool) -> None:
     if as_json:
         render.as_json(result.to_json())
         return
-    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about([result])]
-    dead = ", ".join(map(str, result.dead_classes)) or "none"
-    render.table([*rows, ("dead classes", dead), ("run", result.run)])
+    rows = [(f"test {result.metric}", shown(result.metric, result.test_metric)), *_others([result]), *_about([result])]
+    if result.dead_classes is not None:
+        rows.append(("dead classes", ", ".join(map(str, result.dead_classes)) or "none"))
+    render.table([*rows, ("run", result.run)])
 
 
 def show_all(results: list[Result], as_json: bool) -> None:
@@ -186,9 +188,19 @@ def show_all(results: list[Result], as_json: bool) -> None:
         return
     for result in results:
         dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
-        click.echo(f"seed {result.seed:<5} {result.test_accuracy:.2%}  {result.run}{dead}")
-    spread = "" if half is None else f" ± {half:.2%} (95 % of Student's t, {len(results)} seeds)"
-    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results)])
+        click.echo(f"seed {result.seed:<5} {shown(result.metric, result.test_metric)}  {result.run}{dead}")
+    metric = results[0].metric
+    spread = "" if half is None else f" ± {shown(metric, half)} (95 % of Student's t, {len(results)} seeds)"
+    render.table([(f"test {metric}", f"{shown(metric, mean)}{spread}"), *_others(results), *_about(results)])
+
+
+def _others(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """A row for each further metric."""
+    return [
+        (f"test {name}", " to ".join(dict.fromkeys(shown(name, most) for most in (min(values), max(values)))))
+        for name in results[0].test_metrics
+        if (values := [result.test_metrics[name] for result in results])
+    ]
 
 
 def _about(results: list[Result]) -> list[tuple[str, str]]:
@@ -199,7 +211,7 @@ def _about(results: list[Result]) -> list[tuple[str, str]]:
     return [
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
-        ("silent units", ", ".join(units) or "no hidden layer"),
+        *([("silent units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
         ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
     ]
 

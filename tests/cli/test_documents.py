@@ -22,6 +22,8 @@ VARIES = [
     (r"test accuracy |seed \d ", r"[\d.]+(?=%)", 5),
     (r".* ± [\d.]+%$", r"[\d.]+(?=% ±)", 5),
     (r".* ± [\d.]+%$", r"(?<=± )[\d.]+", 9),
+    (r"test (?:mse|r2|mae) ", r"[\d.]+$", 0.3),
+    (r"\d \d+ \d+ [\d.]+% ", r"[\d.]+", None),
     (r"topology-.*%$", r"[\d.]+(?=%(?: [\d.]+%)?$)", 8),
     (r"effective sparsity ", r"[\d.]+(?=%)", 0.5),
     (r"silent units ", r"(?<=fc1 )\d+|\d+(?=, fc2)", 32),
@@ -146,6 +148,11 @@ def test_the_page_on_models_of_ones_own(run):
     blocks, names = run("docs/own-model.md")
     assert blocks == 5
     assert int((names["state"]["layers.1.self_attn.in_proj_weight"] != 0).sum()) == 3 * 384
+
+
+def test_the_page_on_data_of_ones_own(run):
+    blocks, _ = run("docs/own-data.md")
+    assert blocks == 4
 
 
 def test_the_page_on_descriptions(run, topokit):

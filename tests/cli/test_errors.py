@@ -91,7 +91,7 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("train", "--optimizer", "nonsense"), 2, "is not one of 'adam', 'adamw', 'sgd'"),
         (("train", "--topology", "radix-net radices=2,2"), 2, "fc1.weight 784 -> 300"),
         (("train", "--dataset", "nonsense"), 2, "known: digits, mnist"),
-        (("train", "--validation", "99999"), 2, "all 1437 training images"),
+        (("train", "--validation", "99999"), 2, "all 1437 training samples"),
         (("train", "--seed", "-1"), 2, "--seed must be at least 0, not -1"),
         (("train", "--kernel", "nonsense"), 2, "'masked', 'csr'"),
         (("build", "--radices", "1000,1000", "--kron", "1000", "-o", "x"), 1, "a layer needs 7,450.6 GiB"),

@@ -58,7 +58,7 @@ def test_one_threshold_saves_one_topology(topokit):
 
 def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tmp_path, monkeypatch):
     digits = load_dataset("digits")
-    few = dataclasses.replace(digits, train_images=digits.train_images[:200], train_labels=digits.train_labels[:200])
+    few = dataclasses.replace(digits, train_inputs=digits.train_inputs[:200], train_targets=digits.train_targets[:200])
     monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: few)
     short = ("--model", "lenet-5", "--epochs", 1, "--batch-size", 50, "--json")
     report = topokit("prune", *short, "--to", ".5,.9", "--begin", 0, "--end", 1, "--rewind", "initial").json

@@ -42,10 +42,10 @@ def small(monkeypatch):
     images = (pixels[:, None] * 15).astype(np.uint8)
     data = Dataset(
         name="digits",
-        train_images=images[:100],
-        train_labels=labels[:100],
-        test_images=images[100:140],
-        test_labels=labels[100:140],
+        train_inputs=images[:100],
+        train_targets=labels[:100],
+        test_inputs=images[100:140],
+        test_targets=labels[100:140],
         classes=10,
     )
     monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: data)

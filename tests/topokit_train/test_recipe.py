@@ -88,7 +88,7 @@ def test_the_paper_is_replayed(digits, topology, relu):
     made.run_epoch()
     found = dense_state(made.model.state_dict(), topology)
     wanted, others = (
-        replay(start, made.feed.images.numpy(), digits.train_labels, 10, 100, relu=choice)
+        replay(start, made.feed.images.numpy(), digits.train_targets, 10, 100, relu=choice)
         for choice in (relu, not relu)
     )
     for (weight, _, bias), (slow, _, slow_bias), (before, _, _) in zip(found, wanted, start, strict=True):
@@ -248,14 +248,14 @@ def test_without_shuffling_images_come_as_they_are(digits):
 
 def test_pixels_from_0_to_1(digits):
     made = trainer(digits, pixels="unit", validation=30)
-    np.testing.assert_allclose(made.feed.images, digits.train_images[:-30] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.feed.held_out[0], digits.train_images[-30:] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.feed.test[0], digits.test_images / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.images, digits.train_inputs[:-30] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.held_out[0], digits.train_inputs[-30:] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.test[0], digits.test_inputs / 255, atol=1e-6)
 
 
 def test_pixels_by_image(digits):
     made = trainer(digits, pixels="per-image")
-    wanted = [(image - image.mean()) / image.std() for image in digits.test_images.astype(float)]
+    wanted = [(image - image.mean()) / image.std() for image in digits.test_inputs.astype(float)]
     np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 
 

@@ -13,12 +13,17 @@ from topokit_train.models.networks import MNIST, Shape, build_model, build_stack
 from topokit_train.results import results_of
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
-from topokit_train.vitality import dead_units, effective_sparsities
+from topokit_train.vitality import dead_units as units_of
+from topokit_train.vitality import effective_sparsities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 SPARSE = tk.Bernoulli(widths=(784, 300, 100), density=".004", seed=1)
+
+
+def dead_units(made):
+    return units_of(made.model, len(made.seeds), lambda: made.scores(*made.feed.test))
 
 
 def slow_dead(state, images):

@@ -38,7 +38,8 @@ class SavedTopology:
         edges: weights that are left in these slots.
         file: in the run's folder.
         step: after which it was reached.
-        accuracy_before: fraction of the test images right before, when fewer weights were pruned.
+        accuracy_before: first metric of the task on the test samples, such as their accuracy, right before, when fewer
+            weights were pruned.
         test_accuracy: the same right after, before any training makes up for it.
     """
 
@@ -145,7 +146,7 @@ class Pruner(Method):
         self.thresholds = [level or old for level, old in zip(levels, self.thresholds, strict=True)]
         if any(stage.wanted for stage in stages):
             with self.trainer.pause():
-                before = self.trainer.accuracies(*self.trainer.feed.test)
+                before = self._tested()
         for stage, chosen in zip(stages, choices, strict=True):
             self.masks.set(chosen)
             if self.config.threshold is not None and self.config.biases:
@@ -178,10 +179,13 @@ class Pruner(Method):
                         f"`keep` {name.removesuffix('.weight')}"
                     )
 
+    def _tested(self) -> list[float]:
+        return [scores[self.trainer.task.metric] for scores in self.trainer.scores(*self.trainer.feed.test)]
+
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:
         target = None if stage.sparsity is None else float(stage.sparsity)
         weights = {name: self.masks.kept[name].shape[1] for name in self.masks.names}
-        accuracies = self.trainer.accuracies(*self.trainer.feed.test)
+        tested = self._tested()
         wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
         for k, folder in enumerate(self.folders):
             if folder:
@@ -194,7 +198,7 @@ class Pruner(Method):
                 file=file_name(target),
                 step=self.step,
                 accuracy_before=before[k],
-                test_accuracy=accuracies[k],
+                test_accuracy=tested[k],
             )
             self.topologies[k].append(saved)
 

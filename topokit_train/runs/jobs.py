@@ -30,6 +30,7 @@ from topokit_train.runs.memory import explained_shortage
 from topokit_train.runs.progress import Progress, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.runs.threads import suitable_threads
+from topokit_train.tasks import task_of
 from topokit_train.training import Trainer
 
 
@@ -80,7 +81,7 @@ class Job:
 
 def groups(jobs: Sequence[Job], setup: Setup) -> Iterable[Sequence[Job]]:
     """The runs that are trained together: stacked seeds that stand at the same place, or one at a time."""
-    why = _obstacle(setup) if len(jobs) > 1 else None
+    why = _obstacle(setup, jobs[0].config) if len(jobs) > 1 else None
     if why:
         say(f"{why}, so the seeds are trained in turn")
         return [[job] for job in jobs]
@@ -90,8 +91,10 @@ def groups(jobs: Sequence[Job], setup: Setup) -> Iterable[Sequence[Job]]:
     return together.values()
 
 
-def _obstacle(setup: Setup) -> str | None:
+def _obstacle(setup: Setup, config: TrainConfig) -> str | None:
     """Why several networks cannot be trained as one; None if they can."""
+    if not task_of(setup.dataset, config.loss).stacks:
+        return "only networks with the cross-entropy of classes are trained several at once"
     method = setup.make_method()
     if type(method) is not Method and not method.stacks:
         return f"the method {type(method).__name__} does not train several networks at once"

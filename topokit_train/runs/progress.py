@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from topokit_train.metrics import Metrics
+from topokit_train.metrics import ACCURACY, Metrics, shown
 from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ class Progress:
         """Show what an epoch came to, the mean of several networks."""
         self.bar.update(self.trainer.steps_done - self.bar.n)
         metrics = networks[0]
-        loss, test = (fmean(getattr(one, name) for one in networks) for name in ("train_loss", "test_accuracy"))
-        text = f"epoch {metrics.epoch}/{self.epochs}, loss {loss:.4f}, test {test:.2%}"
+        loss, test = (fmean(getattr(one, name) for one in networks) for name in ("train_loss", "test_metric"))
+        name = "" if metrics.metric == ACCURACY else f"{metrics.metric} "
+        text = f"epoch {metrics.epoch}/{self.epochs}, loss {loss:.4f}, test {name}{shown(metrics.metric, test)}"
         text += f", mean of {len(networks)}" if len(networks) > 1 else ""
         if not self.bar.disable:
             self.bar.set_postfix_str(text)

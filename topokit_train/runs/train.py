@@ -18,10 +18,10 @@ from topokit.layered import Layered
 from topokit.placement import Topologies
 from topokit.spec import Spec
 from topokit.transforms import crop
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.described import DEFAULT_TOPOLOGY, resolve
-from topokit_train.functions import is_function
+from topokit_train.functions import is_function, load_function
 from topokit_train.methods import Callback, Method
 from topokit_train.models import DEFAULT
 from topokit_train.models.networks import ModelSource, model_source
@@ -231,6 +231,9 @@ def _code(
     made, versions = (method, {}) if method is not None else config.make_method()
     if source.version is not None and source.module is None:
         versions = {"model": source.version} | versions
+    for name in FUNCTIONS:
+        if (given := getattr(config, name)) is not None:
+            versions = versions | {name: load_function(given, name).version}
     return versions, lambda: made if method is not None else config.make_method()[0]
 
 

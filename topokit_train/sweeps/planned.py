@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import load_dataset, split_name
 from topokit_train.functions import is_function, short_name, version_of
 from topokit_train.models import STACKED
@@ -21,6 +21,7 @@ from topokit_train.sweeps.wirings import Wiring
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+CODE = ("model", "method", *FUNCTIONS)  # settings that may name code of the user
 
 NAMED = frozenset(
     (
@@ -43,7 +44,7 @@ class Planned:
         wirings: what its topologies are; none for a dense model.
         tags: of the grid's entry; they go into the tables and change nothing.
         axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
-        data: checksum of the dataset, where that is a folder of one's own files.
+        data: checksum of the dataset, if it is one of the user's own.
     """
 
     label: str
@@ -74,10 +75,11 @@ class Planned:
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
-        for name in ("model", "method"):
+        for name in CODE:
             text = str(settings.get(name))
-            if is_function(text.partition(" ")[0]):
-                settings[name] = f"{short_name(text)} {version_of(text.partition(' ')[0])}"
+            code = text if is_function(text) else text.partition(" ")[0]
+            if is_function(code):
+                settings[name] = f"{short_name(text)} {version_of(code)}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {

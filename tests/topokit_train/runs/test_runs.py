@@ -29,9 +29,10 @@ def test_what_a_run_leaves_behind(short, straight):
         "result.json",
     }
     assert TrainConfig.from_json(json.loads((folder / "config.json").read_text())) == short
+    new = ("metric", "test_metric", "validation_metric", "test_metrics")  # since 0.1.0
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert list(rows[0]) == ["epoch", "train_loss", "test_accuracy", "validation_accuracy", "seconds", "lr"]
+    assert list(rows[0]) == ["epoch", "train_loss", "test_accuracy", "validation_accuracy", "seconds", "lr", *new]
     assert json.loads((folder / "result.json").read_text()) == result.to_json()
 
 
@@ -40,6 +41,7 @@ def test_the_result_has_exactly_the_agreed_keys(straight):
     told = result.to_json()
     assert list(told) == [
         *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
+        *("metric", "better", "test_metric", "test_metrics"),
         *("stacked", "train_seconds", "parameters", "dead_classes"),
         *("dead_units", "effective_sparsity"),
     ]
