@@ -3,7 +3,7 @@
 Use it from the command line:
 
     topokit train --dataset regression.py:data --model regression.py:perceptron \
-        --topology '2: radix-net radices=8,8'
+        --topology '2: bernoulli density=.2 seed=0'
 """
 
 import numpy as np
@@ -22,6 +22,4 @@ def data():
 
 def perceptron(input_shape, outputs):
     """Return three linear layers with ReLU between them."""
-    widths = input_shape[0], 64, 64, outputs
-    layers = [(nn.Linear(into, out), nn.ReLU()) for into, out in zip(widths, widths[1:], strict=False)]
-    return nn.Sequential(*(part for pair in layers for part in pair))[:-1]
+    return nn.Sequential(nn.Linear(input_shape[0], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, outputs))
