@@ -37,8 +37,8 @@ class Result:
         dead_classes: classes that are predicted for no test sample; None if the task has no classes of samples.
         dead_units: for each hidden layer, how many units are 0 for every test image; of a convolution, how many
             channels.
-        effective_sparsity: "before" training, of the wiring, and "after" it, of the weights that are not 0: see
-            `topokit_train.vitality`. None for a model whose layers do not chain.
+        effective_sparsity: "before" training, of the edges, unless a method has changed them; and "after" it, of the
+            weights that are not 0: see `topokit_train.vitality`. None for a model whose layers do not chain.
     """
 
     run: str
@@ -105,10 +105,15 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             trainer.histories,
             trainer.dead_classes(),
             dead_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test)),
-            effective_sparsities(trainer.model),
+            [_sparsity(trainer, one) for one in effective_sparsities(trainer.model)],
             strict=True,
         )
     ]
+
+
+def _sparsity(trainer: Trainer, found: dict[str, float] | None) -> dict[str, float] | None:
+    """Without that of the edges before training, if a method has changed them."""
+    return {"after": found["after"]} if found and trainer.rewired else found
 
 
 def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:

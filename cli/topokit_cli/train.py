@@ -221,7 +221,8 @@ def _sparsity(found: list[dict[str, float] | None]) -> str:
     if not known:
         return "unknown: the layers do not chain"
     after = _range([one["after"] for one in known], ".2%")
-    return f"{known[0]['before']:.2%} before training, {after} after"
+    before = known[0].get("before")
+    return f"{after} after training" if before is None else f"{before:.2%} before training, {after} after"
 
 
 def _range(values: Sequence[float], form: str = "") -> str:

@@ -51,8 +51,9 @@ class Rewire(Method):
         magnitudes = magnitudes.reshape(len(numbers), -1).sum(1)  # of a convolution's filters
         count = min(int(self.fraction * len(numbers)), sources * targets - len(numbers))
         kept = numbers[np.sort(np.argsort(magnitudes, kind="stable")[count:])]
-        absent = np.setdiff1d(np.arange(sources * targets), numbers)
-        grown = random.choice(absent, count, replace=False)
+        absent = np.ones(sources * targets, bool)
+        absent[numbers] = False
+        grown = random.choice(np.flatnonzero(absent), count, replace=False)
         self.replaced += count
         both = np.sort(np.concatenate([kept, grown]))
         return tk.Layer.from_edges(both // targets, both % targets, edges.shape)

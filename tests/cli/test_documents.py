@@ -155,6 +155,11 @@ def test_the_page_on_data_of_ones_own(run):
     assert blocks == 4
 
 
+def test_the_page_on_methods_of_ones_own(run):
+    blocks, _ = run("docs/own-method.md")
+    assert blocks == 4
+
+
 def test_the_page_on_descriptions(run, topokit):
     blocks, _ = run("docs/descriptions.md")
     assert blocks == 2

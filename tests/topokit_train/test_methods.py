@@ -1,11 +1,13 @@
 """Methods and callbacks: their hooks, edges that change in mid-run, and runs that go on bit for bit."""
 
+import ast
 import copy
 import inspect
 import random
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,9 @@ from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.methods import Callback, Method, read
 from topokit_train.runs.checkpoints import load
+from topokit_train.runs.jobs import train_together
 from topokit_train.runs.loading import load_run
-from topokit_train.runs.train import default_topology, train
+from topokit_train.runs.train import default_topology, train, train_all
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,6 +84,13 @@ def test_four_calls_lie_between_train_and_the_loop(hook, tmp_path):
     loop = names.index("run_epoch")
     assert names.index("train") - loop <= 4, names
     assert loop <= 1
+
+
+def test_no_function_on_that_way_is_long():
+    for function in (train, train_all, train_together, Trainer.run_epoch, Trainer.step, Trainer.gradients):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        lines = {line for part in node.body[1:] for one in ast.walk(part) if (line := getattr(one, "lineno", None))}
+        assert len(lines) <= 50, function
 
 
 def ends(layer):
@@ -227,6 +237,7 @@ def test_a_run_whose_edges_change_goes_on_bit_for_bit(settings, tmp_path, monkey
 KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from topokit import Bernoulli
 from topokit_train.config import TrainConfig
 from topokit_train.runs.train import train
 
@@ -240,13 +251,15 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 threading.Thread(target=die, daemon=True).start()
-train(TrainConfig(epochs=40, batch_size=300, method=method), run=folder, resume=True)
+net = Bernoulli(widths=(784, 300, 100), density=".02", seed=0)
+train(TrainConfig(epochs=25, batch_size=300, method=method), net, run=folder, resume=True)
 """
 
 
 def test_a_run_whose_edges_change_survives_three_kills(tmp_path, assert_same_run):
-    config = TrainConfig(epochs=40, batch_size=300, method=REWIRE)
-    train(config, run=tmp_path / "straight")
+    config = TrainConfig(epochs=25, batch_size=300, method=REWIRE)
+    net = tk.Bernoulli(widths=(784, 300, 100), density=".02", seed=0)
+    train(config, net, run=tmp_path / "straight")
     folder, done = tmp_path / "killed", 0
     for attempt in range(3):
         delay = random.Random(attempt).uniform(0, 0.1)
@@ -254,8 +267,8 @@ def test_a_run_whose_edges_change_survives_three_kills(tmp_path, assert_same_run
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         assert process.returncode == -signal.SIGKILL, process.stderr
         done = len(load(folder / "checkpoint.safetensors").metrics)
-    assert 0 < done < 40
-    train(config, run=folder, resume=True)
+    assert 0 < done < 25
+    train(config, net, run=folder, resume=True)
     assert_same_run(tmp_path / "straight", folder)
 
 

@@ -30,7 +30,7 @@ def assert_same_pruning(one, two):
     a, b = (load(folder / "checkpoint.safetensors") for folder in (one, two))
     assert a.tensors.keys() == b.tensors.keys()
     assert all(a.tensors[name].tobytes() == b.tensors[name].tobytes() for name in a.tensors)
-    assert (a.origin, a.pruned, a.scheduler) == (b.origin, b.pruned, b.scheduler)
+    assert (a.origin, a.method, a.scheduler) == (b.origin, b.method, b.scheduler)
     told = [json.loads((folder / "result.json").read_text().replace(str(folder), "")) for folder in (one, two)]
     for result in told:
         result.pop("train_seconds")
