@@ -74,7 +74,7 @@ class TrainCommand(Describing):
     "callbacks",
     metavar="CALLBACK",
     multiple=True,
-    help="tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
+    help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
 )
 @click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
