@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -276,7 +277,7 @@ def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered
     """
     if topologies is None:
         return ()
-    given = (topologies,) if isinstance(topologies, Layered | str) else topologies
+    given = (topologies,) if isinstance(topologies, Layered | str | PathLike) else topologies
     return tuple(network(net, "the topology") for net in given)
 
 
