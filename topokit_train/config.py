@@ -138,7 +138,9 @@ class TrainConfig:
     metric: str | None = option(
         "Function of your own as metric, (outputs, targets) of the whole test -> number.", kind="text", default=None
     )
-    better: str | None = option("Better values of --metric.", kind="choice", choices=("higher", "lower"), default=None)
+    better: str | None = option(
+        "Values of the metric that are better.", kind="choice", choices=("higher", "lower"), default=None
+    )
     seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
     order_seed: int | None = option(
         "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None

@@ -79,6 +79,8 @@ def test_a_run_goes_on_with_the_same_data_and_functions_only(topokit, tmp_path, 
     own = ("--loss", "mine.py:loss", "--metric", "mine.py:mae", "--better", "lower")
     assert topokit(*TRAIN, *own, "--run", "run").code == 0
     assert topokit("train", "--run", "run", "--resume").code == 0
+    moved = ("--dataset", tmp_path / "data.py:waves", "--loss", tmp_path / "mine.py:loss")
+    assert topokit("train", "--run", "run", "--resume", *moved).code == 0
     (tmp_path / file).write_text((tmp_path / file).read_text().replace(*change))
     refused = topokit("train", "--run", "run", "--resume")
     assert refused.code == 2

@@ -32,6 +32,11 @@ def test_the_task_follows_from_the_targets(targets, task, outputs):
     assert (made.task, made.outputs) == (task, outputs)
 
 
+def test_the_vocabulary_is_that_of_inputs_and_targets():
+    made = dataset(([[9, 1]], [[1, 2]]), ([[1, 2]], [[2, 5]]), "next-token")
+    assert (made.classes, made.outputs, made.input_shape) == (10, 10, (2,))
+
+
 def test_half_and_double_numbers_become_single_ones():
     made = dataset((torch.zeros(2, 3, dtype=torch.bfloat16), [1.0, 2.0]), (np.zeros((2, 3), np.float64), [1.0, 2.0]))
     assert {made.train_inputs.dtype, made.test_inputs.dtype, made.train_targets.dtype} == {np.dtype(np.float32)}

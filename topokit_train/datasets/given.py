@@ -56,7 +56,8 @@ def dataset(
         if classes is not None:
             raise InvalidSpecError("`classes` has no use with a regression: leave it out")
     elif classes is None and all(one.dtype.kind in "iu" for one in targets):
-        classes = max((1 + int(one.max()) for one in targets if one.size), default=1)
+        labels = arrays if task == NEXT_TOKEN else targets
+        classes = max((1 + int(one.max()) for one in labels if one.size), default=1)
     made = Dataset(
         name=f"{GIVEN}:{name}",
         train_inputs=arrays[0],

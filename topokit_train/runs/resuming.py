@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from topokit.errors import InvalidSpecError
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import Dataset, split_name
 from topokit_train.functions import short_name
 from topokit_train.pruning.config import PruneConfig
@@ -56,7 +56,7 @@ def require_same_settings(
 def _placeless(config: TrainConfig) -> dict[str, Any]:
     """The settings without where data and code lie: their contents are compared."""
     settings = config.to_json() | {"dataset": split_name(config.dataset)[0]}
-    settings |= {name: short_name(settings[name] or "") for name in ("model", "method") if name in settings}
+    settings |= {name: short_name(settings[name] or "") for name in ("model", "method", *FUNCTIONS) if name in settings}
     del settings["data_dir"]
     return settings
 

@@ -59,6 +59,7 @@ def test_what_a_run_leaves_behind(gradual, straight):
     told = json.loads((folder / "result.json").read_text())
     assert list(told) == [
         *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
+        *("metric", "better", "test_metric", "test_metrics"),
         *("stacked", "train_seconds", "parameters", "dead_classes", "dead_units", "effective_sparsity"),
         *("sparsity", "topologies"),
     ]
