@@ -20,6 +20,7 @@ from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
+from topokit_train.datasets.given import as_dataset
 from topokit_train.described import DEFAULT_TOPOLOGY, resolve
 from topokit_train.functions import is_function, load_function
 from topokit_train.methods import Callback, Method
@@ -45,7 +46,7 @@ def train(
     topology: Topologies | None = DEFAULT_TOPOLOGY,
     *,
     model: Model | None = None,
-    data: Dataset | None = None,
+    data: Any = None,
     method: Method | None = None,
     callbacks: Sequence[Callback] = (),
     run: Path | str | None = None,
@@ -68,7 +69,8 @@ def train(
         model: a function that returns an nn.Module, called with those of the arguments input_shape, outputs, classes
             and widths that it has; or an nn.Module, which is trained itself and keeps its weights. If omitted, the one
             that the settings name.
-        data: the dataset; if omitted, the one that the settings name.
+        data: a dataset, see `topokit_train.dataset`, or x_train, y_train, x_test and y_test; if omitted, the one that
+            the settings name.
         method: how to train; if omitted, as the settings say.
         callbacks: look at the run, see `topokit_train.methods`.
         run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
@@ -143,7 +145,7 @@ def train_all(
     runs: Sequence[Path | str | RunFolder | None],
     *,
     model: Model | None = None,
-    data: Dataset | None = None,
+    data: Any = None,
     method: Method | None = None,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -172,6 +174,8 @@ def train_all(
             is there twice; else as `train`.
     """
     source = model_source(configs[0].model if model is None else model)
+    if data is not None and not isinstance(data, Dataset):
+        data = as_dataset(data, "given:data")
     if model is not None or data is not None or method is not None:
         configs = [_recorded_as(one, source, data, method) for one in configs]
     _require_stack(configs, source, method)
@@ -295,19 +299,19 @@ def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: 
             f"settings, and the seeds {','.join(map(str, seeds))}"
         )
     if len(configs) > 1 and (source.module is not None or method is not None):
-        what = (
-            "a module has one set of weights" if source.module is not None else "a method object holds one run's state"
-        )
+        what = "a module has one set of weights" if source.module is not None else "a method holds one run's state"
         raise InvalidSpecError(f"{what}: give one seed, or the function or class that makes it")
 
 
 def _recorded_as(config: TrainConfig, source: ModelSource, data: Dataset | None, method: Method | None) -> TrainConfig:
     """The settings with the names of objects that were given in their place."""
     changed: dict[str, Any] = {"model": source.name}
-    if not source.builtin:
-        changed["init"] = "own" if config.init in ("own", "he", "truncated-normal") else config.init
+    if config.is_default("init"):
+        changed["init"] = None
     if data is not None:
         changed["dataset"] = data.name
+        # what is left to the dataset is another one's now
+        changed |= {name: None for name in ("epochs", "pixels") if config.is_default(name)}
     if method is not None and not isinstance(config, PruneConfig):
         changed["method"] = f"{type(method).__module__}:{type(method).__name__}"
     return replace(config, **changed)
@@ -324,6 +328,8 @@ def _name(config: TrainConfig, topology: Topologies | None) -> str:
     model = config.model.rpartition(":")[2] if is_function(config.model) else config.model
     dataset = config.dataset.rpartition(":")[2] if is_function(config.dataset) else config.dataset
     dataset = dataset.replace(":", "-").rpartition("/")[2]
+    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
+        topology = default_topology() if model == DEFAULT else None
     name = f"{model}-{dataset}-{config.method if isinstance(config, PruneConfig) else _about(topology)}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
@@ -331,8 +337,7 @@ def _name(config: TrainConfig, topology: Topologies | None) -> str:
 def _about(topology: Any) -> str:
     """A word for a run's name."""
     if topology is None or isinstance(topology, str):
-        word = (topology or "dense").split(maxsplit=1)[0]
-        return "radix-net" if word == DEFAULT_TOPOLOGY else Path(word).stem
+        return Path((topology or "dense").split(maxsplit=1)[0]).stem
     if isinstance(topology, Layered):
         return _made_as(topology)
     if isinstance(topology, Mapping):
