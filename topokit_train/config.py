@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, checked, one_of, option
@@ -76,6 +76,8 @@ class TrainConfig:
     Raises:
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
+
+    _omitted: ClassVar[Set[str]] = frozenset()
 
     model: str = option(
         f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
@@ -157,6 +159,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        omitted = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) is None}
+        self._set("_omitted", omitted)
         for field in dataclasses.fields(self):  # in their order: what others depend on comes before them
             value = getattr(self, field.name)
             if value is None and field.default is None:
@@ -203,6 +207,11 @@ class TrainConfig:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return the settings with others; what was omitted follows them, as the epochs follow the dataset."""
+        omitted: dict[str, Any] = dict.fromkeys(self._omitted)
+        return type(self)(**self.to_json() | omitted | changes)
 
     def is_default(self, name: str) -> bool:
         """Return whether a setting has the value that it would have if it were omitted."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import re
+import shlex
 import sys
+import sysconfig
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import topokit
+from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError, TopokitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_OURS = (Path(__file__).parent, Path(topokit.__file__).parent)
 _NAME = re.compile(r"(?P<file>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<function>[A-Za-z_]\w*)")
 
 
@@ -70,7 +74,23 @@ def located(name: str, folder: Path | str) -> str:
     >>> located("mine.py:Rewire every=9", "/nets"), located("torch.nn:Linear", "/nets")
     ('/nets/mine.py:Rewire every=9', 'torch.nn:Linear')
     """
-    return str(Path(folder, name)) if ".py:" in name else name
+    place, arguments = divided(name)
+    if ".py:" not in place:
+        return name
+    place = str(Path(folder, place))
+    return f"{shlex.quote(place) if arguments else place}{arguments}"
+
+
+def divided(text: str) -> tuple[str, str]:
+    """Return the name in a description, and its arguments with the blank before them.
+
+    >>> divided("'my nets/a.py:Rewire' every=9"), divided("my nets/a.py:net")
+    (('my nets/a.py:Rewire', ' every=9'), ('my nets/a.py:net', ''))
+    """
+    if is_function(text):
+        return text, ""
+    words = split(text)
+    return (words[0].text, text[words[1].start - 1 :]) if len(words) > 1 else (text, "")
 
 
 def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:
@@ -100,7 +120,7 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
     return UserFunction(name, function, version)
 
 
-def version_of(name: str, folder: Path | str = "") -> str:
+def version_of(name: str, setting: str, folder: Path | str = "") -> str:
     """Return the version of what a name says, without importing a file.
 
     Raises:
@@ -108,7 +128,7 @@ def version_of(name: str, folder: Path | str = "") -> str:
     """
     place = name.rpartition(":")[0]
     if not place.endswith(".py"):
-        return load_function(name, "name", folder).version
+        return load_function(name, setting, folder).version
     return hashlib.sha256(_read(Path(folder, place))).hexdigest()
 
 
@@ -118,9 +138,9 @@ def short_name(text: str) -> str:
     >>> short_name("/home/me/nets.py:net width=3"), short_name("lenet-5")
     ('nets.py:net width=3', 'lenet-5')
     """
-    name, space, rest = text.partition(" ")
+    name, arguments = divided(text)
     place, colon, function = name.rpartition(":")
-    return f"{Path(place).name}{colon}{function}{space}{rest}" if place.endswith(".py") else text
+    return f"{Path(place).name}{colon}{function}{arguments}" if place.endswith(".py") else text
 
 
 def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
@@ -165,7 +185,7 @@ def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterato
     except Exception as error:
         frames = extract_tb(error.__traceback__)
         where = [frame for frame in frames if _is_of_users(frame.filename)]
-        if not where and _is_ours(frames[-1].filename):
+        if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):
             raise
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
         told = shorten(f"{type(error).__name__}: {error}", 200)
@@ -173,27 +193,27 @@ def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterato
 
 
 def _is_of_users(file: str) -> bool:
-    return not _is_ours(file) and "site-packages" not in file and not file.startswith("<")
+    places = (*_OURS, Path(sysconfig.get_path("stdlib")))
+    return "site-packages" not in file and not file.startswith("<") and not any(map(Path(file).is_relative_to, places))
 
 
 def _is_ours(file: str) -> bool:
-    return Path(file).is_relative_to(Path(__file__).parent)
+    return any(map(Path(file).is_relative_to, _OURS))
 
 
 def _from_file(path: Path) -> tuple[ModuleType, str]:
-    digest = hashlib.sha256(_read(path)).hexdigest()
-    # one module for one content, so that its classes stay the same ones, and pickle finds them
-    name = f"_topokit_user_{digest[:16]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+    source = _read(path)
+    digest, place = (hashlib.sha256(one).hexdigest() for one in (source, str(path.resolve()).encode()))
+    # one module for one file and content, so that its classes stay the same ones, and pickle finds them
+    name = f"_topokit_user_{digest[:16]}_{place[:8]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(name)
+        module.__file__ = str(path)
         sys.modules[name] = module
         folder = str(path.resolve().parent)
         sys.path.insert(0, folder)  # where `python FILE` looks for the modules beside it
         try:
-            spec.loader.exec_module(module)
+            exec(compile(source, str(path), "exec"), vars(module))  # what was hashed, and no cached bytecode
         except BaseException:
             del sys.modules[name]
             raise

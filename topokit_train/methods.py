@@ -22,10 +22,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from topokit._registry import Registry, nearest
+from topokit.descriptions._values import from_text
 from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError
 from topokit.fields import one_of
-from topokit_train.functions import UserFunction, is_function, load_function
+from topokit_train.functions import UserFunction, explained, is_function, load_function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,12 +87,10 @@ class Method(Callback):
     Attributes:
         stacks: whether it can train several networks that are stacked in one model; others train seeds in turn. A
             method that stacks overrides `state_dicts` and `load_state_dicts`.
-        dense: whether it wants a dense model, so that a topology is refused.
         notes: what the user should be told when a run starts, known after `prepare`.
     """
 
     stacks = False
-    dense = False
     notes: Sequence[str] = ()
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,17 +134,18 @@ def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tup
     else:
         loaded = load_function(name, setting, folder)
     arguments = _arguments(loaded.function, given, f"`{setting}` {name}")
-    try:
+    with explained(f"`{setting}` {name} failed"):
         made = loaded.function(**arguments)
-    except (TypeError, ValueError) as error:
-        raise InvalidSpecError(f"`{setting}` {name}: {error}") from error
     if not isinstance(made, kind):
         raise InvalidSpecError(f"`{setting}` {name} is not a topokit_train.{kind.__name__}, but {type(made).__name__}")
     return made, loaded
 
 
 def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) -> dict[str, Any]:
-    known = inspect.signature(function, eval_str=True).parameters
+    try:
+        known = inspect.signature(function, eval_str=True).parameters
+    except NameError:  # an annotation that is imported for type checkers only
+        known = inspect.signature(function).parameters
     arguments = {}
     for word in given:
         key, equals, value = word.partition("=")
@@ -155,29 +155,20 @@ def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) ->
         if key not in known:
             raise InvalidSpecError(f"{what} has no argument {key}: {nearest(key, known)}")
         arguments[key] = _typed(value, known[key], f"{what}: {key}")
-    missing = [name for name, one in known.items() if one.default is one.empty and name not in arguments]
+    plain = {name: one for name, one in known.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    missing = [name for name, one in plain.items() if one.default is one.empty and name not in arguments]
     if missing:
         raise InvalidSpecError(f"{what} needs {', '.join(f'{name}=' for name in missing)}")
     return arguments
 
 
 def _typed(value: str, declared: inspect.Parameter, what: str) -> Any:
-    kinds: dict[Any, Callable[[str], Any]] = {bool: _flag, int: int, float: float, str: str}
-    for kind in (declared.annotation, type(declared.default)):
-        if kind in kinds:
-            try:
-                return kinds[kind](value)
-            except ValueError:
-                raise InvalidSpecError(f"{what} must be {kind.__name__}, not {value}") from None
-    for number in (int, float):
+    kinds: dict[Any, str] = {bool: "flag", int: "int", float: "number", str: "text"}
+    known = [kinds[one] for one in (declared.annotation, type(declared.default)) if one in kinds]
+    for kind in known[:1] or ["int", "number", "text"]:
         try:
-            return number(value)
-        except ValueError:
-            continue
+            return from_text({"kind": kind}, value)
+        except InvalidSpecError as error:
+            if known:
+                raise InvalidSpecError(f"{what}: {error.args[0]}") from None
     return value
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("yes", "no", "true", "false"):
-        raise ValueError
-    return text.lower() in ("yes", "true")

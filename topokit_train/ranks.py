@@ -119,7 +119,7 @@ class Ranks:
 
     def align(self, parameters: Sequence[Tensor]) -> None:
         """Give all processes the first one's values: on machines that differ, so may the last bits of a step."""
-        if not self.several:
+        if not self.several or not parameters:
             return
         import torch
         from torch import distributed

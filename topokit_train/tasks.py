@@ -196,7 +196,7 @@ class Own(Task):
         others: dict[str, float] = {}
         with suppress(InvalidSpecError):  # outputs that only the user's functions understand
             others = self.task.scores(self.task.kept(kept, targets), targets)
-        return {self.metric: number} | others | {self.metric: number}  # the first one first
+        return {self.metric: number} | {name: value for name, value in others.items() if name != self.metric}
 
     def predicted(self, kept: Tensor, targets: Tensor) -> Tensor | None:
         return self.task.predicted(self.task.kept(kept, targets) if self._metric else kept, targets)

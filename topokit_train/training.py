@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ from topokit_train.metrics import Metrics
 from topokit_train.models.networks import ModelSource, as_sequence, build_model, build_stack, model_source
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
-from topokit_train.streams import METHOD, WEIGHTS, torch_stream
+from topokit_train.streams import FORWARD, METHOD, WEIGHTS, torch_stream
 from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tested
 
+_SOURCE = re.compile(r"layer (\d+)(?: of topology (\d+))?")  # see `SparseModule.source`
 TEST_BATCH = 4096
 
 
@@ -100,7 +103,7 @@ class Trainer:
         for one in self._callbacks:
             one.prepare(self)
         self._hooks = {name: [getattr(one, name) for one in self._callbacks if _overrides(one, name)] for name in HOOKS}
-        self.parameters = tuple(self.model.parameters())
+        self.parameters = tuple(one for one in self.model.parameters() if one.requires_grad)
         self.optimizer = make_optimizer(config, self.model)
         self.scheduler = make_scheduler(config, self.optimizer, self.steps)
 
@@ -148,9 +151,20 @@ class Trainer:
         """The kernel of each sparse layer, and why it was taken."""
         return {name: part.choice for name, part in self.sparse_layers.items()}
 
-    def generator(self) -> torch.Generator:
-        """Return the random stream of this step for a method: the same in all processes, and in a resumed run."""
-        return torch_stream(self.seeds[0], METHOD, self.steps_done)
+    def add(self, callback: Callback) -> None:
+        """Call the hooks of one more callback, from the next step on."""
+        self._callbacks = (*self._callbacks, callback)
+        for name, hooks in self._hooks.items():
+            if _overrides(callback, name):
+                hooks.append(getattr(callback, name))
+
+    def generator(self, *key: int) -> torch.Generator:
+        """Return the random stream of this step for a method: the same in all processes, and in a resumed run.
+
+        Args:
+            key: calls with equal keys in one step give the same stream: pass the number of the layer, for example.
+        """
+        return torch_stream(self.seeds[0], METHOD, self.steps_done, *key)
 
     def want_dense_gradients(self) -> None:
         """In `before_step`: compute `dense_gradients` in this step, at the cost of a dense product for each layer."""
@@ -167,8 +181,11 @@ class Trainer:
             layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
 
         Raises:
-            InvalidSpecError: there is no such layer, the shape is another one, or several networks are stacked.
+            InvalidSpecError: there is no such layer, it shares its weights, the shape is another one, several networks
+                are stacked, or there is no optimizer yet, as in `prepare`.
         """
+        if not hasattr(self, "optimizer"):
+            raise InvalidSpecError("rewire needs the optimizer: call it from before_step or after_step")
         if len(self.seeds) > 1:
             raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
         parts = self.sparse_layers
@@ -176,6 +193,9 @@ class Trainer:
             part = parts.get(name.removesuffix(".weight"))
             if part is None:
                 raise InvalidSpecError(f"no sparse layer is named {name}: {nearest(name, parts)}")
+            shared = [other for other, one in parts.items() if one.values is part.values and one is not part]
+            if shared:
+                raise InvalidSpecError(f"{name} shares its weights with {shared[0]}: rewire needs layers that do not")
             state = self.optimizer.state.get(part.values, {})
             moments = {key: part.to_canonical(one) for key, one in state.items() if one.ndim}
             origin = part.rewire(layer)
@@ -184,9 +204,24 @@ class Trainer:
             part.values.grad = None
         self.ranks.align(self.parameters)
         self.rewired = True
-        self.topologies = tuple(
-            Topology([part.topology_layer()], names=[f"{name}.weight"]) for name, part in parts.items()
-        )
+        self.topologies = tuple(self._current_topologies())
+
+    def _current_topologies(self) -> Iterator[Topology]:
+        """The topologies as they are now, with the names of the parameters that they fill."""
+        groups: dict[int, dict[int, str]] = {}
+        for name, part in self.sparse_layers.items():
+            place = _SOURCE.fullmatch(part.source)
+            net, layer = (int(place[2] or 0), int(place[1])) if place else (-1, 0)
+            if net < 0 or layer in groups.get(net, {}):  # the module was given with this layer
+                net, layer = len(self.sparse_layers) + len(groups), 0
+            groups.setdefault(net, {})[layer] = name
+        for _, group in sorted(groups.items()):
+            names = [group[i] for i in sorted(group)]
+            layers = [self.sparse_layers[name].topology_layer() for name in names]
+            chained = all(one.shape[1] == two.shape[0] for one, two in pairwise(layers))
+            # a layer by channel and one by feature behind it do not chain
+            for numbers in [range(len(names))] if chained else [range(i, i + 1) for i in range(len(names))]:
+                yield Topology([layers[i] for i in numbers], names=[f"{names[i]}.weight" for i in numbers])
 
     def run_epoch(self) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.
@@ -201,15 +236,16 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
-            lr = self.optimizer.param_groups[0]["lr"]
-            losses = self.step(images, labels)
-            total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-            self.steps_done += 1
-            for hook in self._hooks["after_step"]:
-                hook(self)
+        with self._seeded():
+            for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
+                lr = self.optimizer.param_groups[0]["lr"]
+                losses = self.step(images, labels)
+                total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
+                self.steps_done += 1
+                for hook in self._hooks["after_step"]:
+                    hook(self)
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
-        self.ranks.align(self.parameters)
+        self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
@@ -236,6 +272,14 @@ class Trainer:
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Inside, torch's global generators, which dropout draws from, depend on seed, epoch and process alone."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            key = (FORWARD, self.epochs_done, self.ranks.rank)
+            torch.manual_seed(torch_stream(self.seeds[0], *key).initial_seed())
+            yield
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This epoch's images as networks see them, and their labels, as `step` takes them."""

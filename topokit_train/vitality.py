@@ -41,13 +41,14 @@ def dead_units(model: nn.Module, networks: int, test: Callable[[], object]) -> l
 
     Cost: a pass over the test samples.
     """
-    if not _is_chain(model):
+    if not (_is_chain(model) and _has_relus(model)):
         return [{} for _ in range(networks)]
     names = [name.rpartition(".")[0] for name, _, _ in weights_of(model)][:-1]
     highest: dict[str, Tensor] = {}
 
     def look(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        found = output.amax([dimension for dimension in range(output.ndim) if dimension != 1])
+        units = 1 if output.ndim == 4 else output.ndim - 1
+        found = output.amax([dimension for dimension in range(output.ndim) if dimension != units])
         highest[name] = torch.maximum(highest[name], found) if name in highest else found
 
     handles = [model.get_submodule(name).register_forward_hook(partial(look, name)) for name in names]
@@ -82,17 +83,36 @@ def effective_sparsities(model: nn.Module) -> list[dict[str, float] | None]:
     return [{"before": before, "after": _sparsity(parts, weights)} for weights in kept]
 
 
+_WEIGHTS = (nn.Linear, nn.Conv2d, SparseModule, StackedLinear)
 _LINKS = (
-    *(nn.Linear, nn.Conv2d, SparseModule, StackedLinear),
+    *_WEIGHTS,
     *(nn.Flatten, nn.ReLU, nn.MaxPool2d, nn.Dropout, nn.Identity),
 )
 
 
 def _is_chain(model: nn.Module) -> bool:
-    """Whether the layers of a model follow one another, with a ReLU between each two: others may have branches."""
+    """Whether the layers of a model follow one another: others may have branches."""
     return isinstance(model, LeNet5) or (
         isinstance(model, nn.Sequential) and all(isinstance(part, _LINKS) for part in model)
     )
+
+
+def _has_relus(model: nn.Module) -> bool:
+    """Whether a ReLU is behind each layer of a chain but the last."""
+    return isinstance(model, LeNet5) or (
+        isinstance(model, nn.Sequential)
+        and all(_then_relu(list(model)[i + 1 :]) for i, part in enumerate(model) if isinstance(part, _WEIGHTS))
+    )
+
+
+def _then_relu(behind: Sequence[nn.Module]) -> bool:
+    """Whether a ReLU comes before the next layer with weights; the last one needs none."""
+    for part in behind:
+        if isinstance(part, nn.ReLU):
+            return True
+        if isinstance(part, _WEIGHTS):
+            return False
+    return True
 
 
 @dataclass(frozen=True)

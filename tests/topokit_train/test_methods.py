@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit.formats import load_all
 from topokit_train.config import TrainConfig
 from topokit_train.conversion import densify
 from topokit_train.fusing import separate
@@ -157,7 +158,7 @@ def test_moments_of_edges_that_stay_are_carried_over_and_those_of_new_ones_are_z
         assert torch.equal(found, torch.where(stays, dense[ends(after)], 0))
     assert all(torch.equal(value, made.optimizer.state[part.bias][key]) for key, value in biases.items())
     made.run_epoch()  # the optimizer goes on with them
-    assert [net.names for net in made.topologies] == [("fc1.weight",), ("fc2.weight",)]
+    assert [net.names for net in made.topologies] == [("fc1.weight", "fc2.weight")]
 
 
 def test_what_cannot_be_rewired(digits):
@@ -310,9 +311,9 @@ def test_arguments_have_the_types_of_the_class(tmp_path):
     assert len(loaded.version) == 64
     for given, said in [
         ("", "needs times="),
-        ("times=x", "times must be int, not x"),
+        ("times=x", "times: 'x' is not an integer"),
         ("time=3", "has no argument time: did you mean times?"),
-        ("times=3 loud=maybe", "loud must be bool, not maybe"),
+        ("times=3 loud=maybe", "loud: 'maybe' is neither yes nor no"),
         ("times", "times is not key=value"),
     ]:
         with pytest.raises(InvalidSpecError, match=said.replace("?", r"\?")):
@@ -337,3 +338,62 @@ def test_tensorboard_writes_scalars_degrees_and_pictures(tmp_path):
     assert sorted(tags["histograms"]) == [f"fc{i}/{side}_degree" for i in (1, 2) for side in ("in", "out")]
     assert sorted(tags["images"]) == ["fc1/pattern", "fc2/pattern"]
     assert len(events.Histograms("fc1/in_degree")) == 2  # the edges had changed in between
+
+
+def test_what_the_forward_draws_depends_on_seed_and_epoch(tmp_path, monkeypatch, assert_same_run):
+    def model(input_shape, outputs):
+        del input_shape
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(784, outputs))
+
+    config = TrainConfig(epochs=3, batch_size=500)
+    train(config, None, model=model, run=tmp_path / "straight")
+    torch.rand(3)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, None, model=model, run=tmp_path / "stopped")
+    train(config, None, model=model, run=tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_an_mlp_has_the_widths_of_the_edges_that_changed(tmp_path):
+    config = TrainConfig(epochs=1, batch_size=300, model="mlp", method=REWIRE.replace("every=7", "every=2"))
+    net = tk.Bernoulli(widths=(784, 50, 20), density=".1", seed=0)
+    train(config, net, run=tmp_path)
+    (found,) = load_all(tmp_path / "checkpoint.safetensors")
+    assert found.widths == (784, 50, 20)
+    assert found.names == ("fc1.weight", "fc2.weight")
+    assert load_run(tmp_path)(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    train(config, net, run=tmp_path, resume=True)
+
+
+def test_a_method_object_is_known_by_its_class_and_settings(tmp_path):
+    class Own(Method):
+        def __init__(self, rate):
+            self.rate = rate
+
+    config = TrainConfig(epochs=1, batch_size=800)
+    train(config, method=Own(0.1), run=tmp_path)
+    train(config, method=Own(0.1), run=tmp_path, resume=True)
+    with pytest.raises(InvalidSpecError, match=r"method .*Own has changed since the run"):
+        train(config, method=Own(0.2), run=tmp_path, resume=True)
+    with pytest.raises(InvalidSpecError, match=r"`?method`? must be a topokit_train.Method object"):
+        train(config, method=Own, run=tmp_path / "other")
+
+
+def test_draws_of_a_step_differ_by_their_keys(digits):
+    made = trainer(digits)
+    first, same, other = (torch.rand(3, generator=made.generator(*key)) for key in ((), (), (1,)))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    made.steps_done += 1
+    assert not torch.equal(first, torch.rand(3, generator=made.generator()))
+
+
+def test_edges_cannot_change_before_there_is_an_optimizer(digits):
+    class Early(Method):
+        def prepare(self, trainer):
+            trainer.rewire({"fc2": layer((300, 100), 0)})
+
+    with pytest.raises(InvalidSpecError, match="call it from before_step or after_step"):
+        trainer(digits, Early())

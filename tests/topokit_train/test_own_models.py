@@ -150,7 +150,7 @@ def test_a_changed_file_stops_resume(tmp_path, file):
         ("net = 3", "own.py has no function net"),
         ("def net(: pass", "importing .*own.py failed.*SyntaxError"),
         ("1 / 0", "importing .*own.py failed in line 3 of own.py: ZeroDivisionError: division by zero"),
-        ("def net(depth): pass", "net asks for depth, but is given input_shape, outputs, widths, classes"),
+        ("def net(depth): pass", "net asks for depth, but is given input_shape, outputs, classes"),
         ("def net(): return 3", "net returned int: it must return an nn.Module"),
         ("def net(): raise KeyError('x')", "net failed in line 3 of own.py: KeyError: 'x'"),
         ("def net(): return nn.Linear(784, 10, device='meta')", "net returned a model on the meta device"),
@@ -197,3 +197,38 @@ def test_only_linear_layers_and_relu_without_hooks_are_fused(monkeypatch):
     torch.testing.assert_close(model(x[None]), expected[None])  # of three dimensions: not fused
     assert len(steps) == 4
     assert type(separate(model)) is nn.Sequential
+
+
+def test_a_child_may_be_called_layer_but_not_optimizer(tmp_path, file):
+    text = (
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.NAME = nn.Linear(784, 10)\n"
+        "    def forward(self, x):\n"
+        "        return self.NAME(x.flatten(1))"
+    )
+    path = file(text.replace("NAME", "layer"))
+    train(TrainConfig(**QUICK, model=f"{path}:Net"), None, run=tmp_path / "run")
+    assert load_run(tmp_path / "run", model=f"{path}:Net").layer.weight.shape == (10, 784)
+    path = file(text.replace("NAME", "optimizer"), "other.py")
+    with pytest.raises(InvalidSpecError, match="has a child named optimizer, which checkpoints use: rename it"):
+        train(TrainConfig(**QUICK, model=f"{path}:Net"), None, run=tmp_path / "other")
+
+
+def test_data_from_python_set_the_settings_that_depend_on_them(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 8)), rng.integers(0, 10, 60)
+    result = train(TrainConfig(), None, data=(x[:40], y[:40], x[40:], y[40:]), run=tmp_path / "ten")
+    assert result.epochs == 10
+    assert train(TrainConfig(epochs=3), None, data=(x[:40], y[:40], x[40:], y[40:]), run=tmp_path / "3").epochs == 3
+
+
+def test_files_of_equal_content_are_two_modules(tmp_path, file):
+    text = "from pathlib import Path\ndef net():\n    return nn.Linear(1, len(Path(__file__).parent.name))"
+    for name in ("a", "bcd"):
+        (tmp_path / name).mkdir()
+        file(text, f"{name}/own.py")
+    sizes = [model_source(f"{tmp_path / name}/own.py:net").module_for(MNIST).out_features for name in ("a", "bcd")]
+    assert sizes == [1, 3]
+    assert not list(tmp_path.rglob("__pycache__"))

@@ -2,7 +2,7 @@
 
 A model is a function that returns an nn.Module. It is called with those of these arguments that it has: `input_shape`,
 the shape of one input; `outputs`, the number of outputs; `classes`, the number of classes, which only data with classes
-have; and `widths`, those of the topology if there is exactly one, else None.
+have; and `widths`, those of the topology, if there is exactly one.
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedSparse, copies_in, stacked
 from topokit_train.models import MODELS
 
+Model = str | nn.Module | Callable[..., nn.Module]
+
+RESERVED = ("optimizer", "method", "pruning")
+"""What no part of a model may be called: tensors of other kinds in a checkpoint have such names."""
+
 OWN = "own"
 """The first weights are those that the function or the module has; of a sparse layer, see `ModelSource`."""
 
@@ -102,8 +107,9 @@ class ModelSource:
         if self.module is not None:
             return self.module
         assert self.make is not None
-        widths = topologies[0].widths if len(topologies) == 1 else None
-        offered = {"input_shape": data.input_shape, "outputs": data.outputs, "widths": widths}
+        offered: dict[str, object] = {"input_shape": data.input_shape, "outputs": data.outputs}
+        if len(topologies) == 1:
+            offered["widths"] = topologies[0].widths
         if data.classes is not None:
             offered["classes"] = data.classes
         if self.builtin:
@@ -122,7 +128,7 @@ class ModelSource:
         return {name: held.weight for name, held in held_weights(self.module_for(data, topologies)).items()}
 
 
-def model_source(model: str | nn.Module | Callable[..., Any], folder: Path | str = "") -> ModelSource:
+def model_source(model: Model, folder: Path | str = "") -> ModelSource:
     """Return where a model is from.
 
     Args:
@@ -144,7 +150,7 @@ def model_source(model: str | nn.Module | Callable[..., Any], folder: Path | str
     if isinstance(model, nn.Module):
         return ModelSource(_name_of(type(model)), None, "object", model)
     if callable(model):
-        return ModelSource(_name_of(model), model, _digest_of(model))
+        return ModelSource(_name_of(model), model, digest_of(model))
     raise InvalidSpecError(f"the model must be a name, a function or an nn.Module, not {type(model).__name__}")
 
 
@@ -155,12 +161,17 @@ def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', None) or '__main__'}:{name}"
 
 
-def _digest_of(function: Callable[..., Any]) -> str:
+def digest_of(function: Callable[..., Any]) -> str:
+    """Return the SHA-256 of the file that a function or class is in, and the arguments that a partial one has."""
+    arguments = ""
+    while isinstance(function, partial):
+        arguments += f" {function.args!r} {function.keywords!r}"
+        function = function.func
     with suppress(TypeError, OSError):
         file = inspect.getsourcefile(inspect.unwrap(function))
         if file:
-            return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return "function"
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest() + arguments
+    return f"function{arguments}"
 
 
 @contextmanager
@@ -207,6 +218,9 @@ def build_model(
     source = model_source(model) if isinstance(model, str) else model
     nets = as_sequence(topologies)
     built = source.module_for(data, nets, seed)
+    for name, _ in built.named_children():
+        if name in RESERVED:
+            raise InvalidSpecError(f"{source.name} has a child named {name}, which checkpoints use: rename it")
     if nets:
         keep = "keep" if source.module is not None else "scale"
         unused = torch.Generator()  # all weights are drawn together below
@@ -257,9 +271,12 @@ def build_stack(
 
 
 def require_stackable(source: ModelSource, model: nn.Module) -> None:
-    """Refuse to stack what is not an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU."""
-    parts = [] if type(model) is not nn.Sequential else list(model)
-    if source.module is not None or not parts or not all(isinstance(part, _STACKABLE) for part in parts):
+    """Refuse to stack what is not an nn.Sequential of nn.Flatten, then nn.Linear with biases and nn.ReLU."""
+    parts = list(model) if type(model) is nn.Sequential else []
+    stackable = parts and isinstance(parts[0], nn.Flatten) and parts[0].start_dim == 1
+    stackable = stackable and all(isinstance(part, _STACKABLE) for part in parts) and len(set(parts)) == len(parts)
+    biased = all(part.bias is not None for part in parts if hasattr(part, "bias"))
+    if source.module is not None or not stackable or not biased:
         raise InvalidSpecError(
             f"{source.name}: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained with several seeds "
             "at once: train one seed after the other"

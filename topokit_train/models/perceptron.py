@@ -36,7 +36,7 @@ def lenet_300_100(input_shape: Sequence[int], outputs: int) -> nn.Module:
     return perceptron((prod(input_shape), 300, 100, outputs))
 
 
-def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] | None) -> nn.Module:
+def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] | None = None) -> nn.Module:
     """Return a perceptron with the widths of a topology, and a dense layer to the outputs if these differ.
 
     Raises:

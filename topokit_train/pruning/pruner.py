@@ -69,7 +69,7 @@ class Pruner(Method):
     Cost: a product per weight in each step; a selection among the weights that are left in each pruning.
     """
 
-    stacks = dense = True
+    stacks = True
 
     def __init__(self, config: PruneConfig):
         self.config = config

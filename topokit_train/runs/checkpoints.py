@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER, METHOD = "optimizer.", "method."
 PRUNING = "pruning."  # in 0.1.0, what is method.mask. now
-TOPOLOGY = ("layer.", "topology.")
+TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -180,7 +181,7 @@ def load(path: Path) -> Checkpoint:
             fingerprints=tuple(state["started"]) if "started" in state else _fingerprints(metadata),
             metrics=tuple(metrics_from_json(metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={_renamed(name): one for name, one in tensors.items() if not name.startswith(TOPOLOGY)},
+            tensors={_renamed(name): one for name, one in tensors.items() if not TOPOLOGY.fullmatch(name)},
             rewired="started" in state,
             method=state.get("method", {"topologies": state["pruned"]} if "pruned" in state else {}),
         )

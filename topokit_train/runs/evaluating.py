@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from topokit.reprs import short_repr
 from topokit_train.datasets import Dataset
 from topokit_train.feeding.inputs import Inputs, numbers
+from topokit_train.models.networks import Model
 from topokit_train.runs.loading import opened_run
 from topokit_train.tasks import dead_classes, require_finite, task_of, tested
 from topokit_train.training import samples_at_once
@@ -48,7 +48,7 @@ class Evaluation:
         dataset: name of the dataset.
         samples: number of test samples.
         metric: name of the first metric of the task.
-        better: which of its values are, "higher" or "lower".
+        better: which of its values are, "higher" or "lower"; None for a metric that the run did not have.
         test_metric: its value.
         test_metrics: the other metrics.
         classes: each class; None if the task has no classes of samples.
@@ -61,7 +61,7 @@ class Evaluation:
     dataset: str
     samples: int
     metric: str
-    better: str
+    better: str | None
     test_metric: float
     test_metrics: dict[str, float]
     classes: tuple[ClassCount, ...] | None
@@ -79,7 +79,7 @@ def evaluate(
     run: Path | str,
     data: Dataset | str | None = None,
     *,
-    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    model: Model | None = None,
     metric: str | None = None,
     device: str = "cpu",
     data_dir: Path | str | None = None,
@@ -124,7 +124,7 @@ def evaluate(
         dataset=dataset.name,
         samples=len(targets),
         metric=task.metric,
-        better=task.better,
+        better=task.better if metric is None else (config.better if metric == config.metric else None),
         test_metric=scores.pop(task.metric),
         test_metrics=scores,
         classes=None if predicted is None else _by_class(predicted, targets, dataset.outputs),

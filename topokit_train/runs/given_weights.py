@@ -37,8 +37,12 @@ def start_from(path: str | Path, trainer: Trainer, source: ModelSource, dataset:
         InvalidSpecError: a sparse layer of the file is dense in the networks, or has other edges there.
         TopokitError: the file cannot be read.
     """
+    config = trainer.config
     generator = torch.Generator()  # the draw is overwritten: leave torch's global generator alone
-    model = build_model(source, trainer.topologies, dataset, kernel="csr", generator=generator)
+    if source.module is not None:
+        raise InvalidSpecError("`weights` fills a new model: load them into the module yourself")
+    about = {"generator": generator, "seed": trainer.seeds[0], "init": config.init}
+    model = build_model(source, trainer.topologies, dataset, kernel="csr", **about)  # type: ignore[arg-type]
     given = _Given(path, source.name)
     for name, layer in model.named_modules():
         if any(True for _ in layer.parameters(recurse=False)):
@@ -72,8 +76,11 @@ class _Given:
         elif isinstance(layer, SparseModule):
             layer.take(self._tensor(slot, layer.dense_shape))
         for own, parameter in layer.named_parameters(recurse=False):
-            if own != "values":
+            if own != "values" and (own != "weight" or not isinstance(layer, SparseModule)):
                 parameter.copy_(self._tensor(f"{name}.{own}", parameter.shape))
+        for own, buffer in layer.named_buffers(recurse=False):
+            if f"{name}.{own}" in self.tensors and not isinstance(layer, SparseModule):
+                buffer.copy_(self.tensors[f"{name}.{own}"])
 
     def _same_edges(self, name: str, layer: nn.Module, digest: Tensor) -> SparseModule:
         if isinstance(layer, SparseModule) and digest.tolist() == layer.digest.tolist():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -42,6 +42,7 @@ class Setup:
         source: where the model is from.
         topologies: that the runs start with; none for a dense model.
         dataset: what they are trained on.
+        method: the class of the method.
         make_method: returns a method for each run that is trained alone, or for each stack.
         callbacks: called after the method.
         versions: of the user's code, by setting.
@@ -53,6 +54,7 @@ class Setup:
     source: ModelSource
     topologies: tuple[Layered, ...]
     dataset: Dataset
+    method: type[Method] = Method
     make_method: Callable[[], Method] = Method
     callbacks: tuple[Callback, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -95,9 +97,8 @@ def _obstacle(setup: Setup, config: TrainConfig) -> str | None:
     """Why several networks cannot be trained as one; None if they can."""
     if not task_of(setup.dataset, config.loss).stacks:
         return "only networks with the cross-entropy of classes are trained several at once"
-    method = setup.make_method()
-    if type(method) is not Method and not method.stacks:
-        return f"the method {type(method).__name__} does not train several networks at once"
+    if setup.method is not Method and not setup.method.stacks:
+        return f"the method {setup.method.__name__} does not train several networks at once"
     if setup.source.name not in STACKED:
         try:
             require_stackable(setup.source, setup.source.module_for(setup.dataset, setup.topologies))
@@ -151,8 +152,9 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
     ranks, folders = setup.ranks, [job.folder for job in jobs]
     prints = jobs[0].checkpoint.fingerprints if jobs[0].checkpoint else tuple(map(fingerprint, setup.topologies))
     origin = ranks.agreed(lambda: _origin(jobs, setup))
-    with cpu_threads(origin.threads), _users_errors(setup):
+    with cpu_threads(origin.threads), _users_errors(setup), ExitStack() as at_end:
         trainer = _aligned(jobs, setup, origin)
+        at_end.callback(separate, trainer.model)
         origin = replace(origin, processes=ranks.size)
 
         def keep() -> None:
@@ -169,6 +171,7 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
         epochs = trainer.config.epochs
         try:
             with explained_shortage(trainer), Progress(trainer) as progress:
+                trainer.add(progress)
                 while trainer.epochs_done < epochs:
                     metrics = trainer.run_epoch()
                     keep()
@@ -178,8 +181,6 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
         except (KeyboardInterrupt, UnreachableError):
             say(f"stopped after {trainer.epochs_done} of {epochs} epochs: go on with {again}")
             raise
-        finally:
-            separate(trainer.model)
         results = results_of(trainer, [str(folder.path) for folder in folders])
         for one in (trainer.method, *setup.callbacks):
             results = list(one.end(trainer, results) or results)
@@ -190,9 +191,9 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
 
 def _users_errors(setup: Setup) -> AbstractContextManager[None]:
     """Inside, an error of the user's code ends in one line; any other one is a fault of topokit, and is left alone."""
-    method = setup.make_method()
+    kinds = [setup.method, *map(type, setup.callbacks)]
     own = [] if setup.source.builtin else [setup.source.name]
-    own += [type(one).__name__ for one in (method, *setup.callbacks) if not type(one).__module__.startswith("topokit")]
+    own += [kind.__name__ for kind in kinds if not kind.__module__.startswith("topokit")]
     return explained(f"{' or '.join(own)} failed", TopokitError) if own else nullcontext()
 
 

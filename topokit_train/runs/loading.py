@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
 
@@ -15,11 +14,9 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
 from topokit_train.machine import resolve_device
 from topokit_train.models import MODELS
-from topokit_train.models.networks import build_model, model_source
+from topokit_train.models.networks import Model, build_model, model_source
 from topokit_train.runs.checkpoints import load, weights_in
 from topokit_train.runs.folder import CHECKPOINT
-
-Model = str | nn.Module | Callable[..., nn.Module]
 
 
 def load_run(
@@ -76,6 +73,7 @@ def opened_run(
         kernel=checkpoint.origin.kernels if torch.device(checkpoint.origin.device).type == place.type else "auto",
         device=place,
         generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
+        seed=config.seed,
         init=config.init,
     )
     try:

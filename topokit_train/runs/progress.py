@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from topokit_train.methods import Callback
 from topokit_train.metrics import ACCURACY, Metrics, shown
 from topokit_train.ranks import this_rank
 
@@ -21,7 +22,7 @@ SECONDS = 10  # between two lines
 tqdm.set_lock(RLock())  # tqdm's own is a semaphore too, which outlives a process that is killed
 
 
-class Progress:
+class Progress(Callback):
     """Shows how far a run is.
 
     Args:
@@ -43,9 +44,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
+    def after_step(self, _trainer: Trainer) -> None:
+        self.bar.update()
+
     def epoch(self, networks: Sequence[Metrics]) -> None:
         """Show what an epoch came to, the mean of several networks."""
-        self.bar.update(self.trainer.steps_done - self.bar.n)
         metrics = networks[0]
         loss, test = (fmean(getattr(one, name) for one in networks) for name in ("train_loss", "test_metric"))
         name = "" if metrics.metric == ACCURACY else f"{metrics.metric} "

@@ -56,7 +56,8 @@ def require_same_settings(
 def _placeless(config: TrainConfig) -> dict[str, Any]:
     """The settings without where data and code lie: their contents are compared."""
     settings = config.to_json() | {"dataset": split_name(config.dataset)[0]}
-    settings |= {name: short_name(settings[name] or "") for name in ("model", "method", *FUNCTIONS) if name in settings}
+    code = ("model", "method", *FUNCTIONS)
+    settings |= {name: short_name(settings[name]) for name in code if settings.get(name) is not None}
     del settings["data_dir"]
     return settings
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
-
-from torch import nn
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
@@ -19,13 +19,13 @@ from topokit.placement import Topologies
 from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
-from topokit_train.datasets import Dataset, load_dataset
+from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
 from topokit_train.datasets.given import as_dataset
 from topokit_train.described import DEFAULT_TOPOLOGY, resolve
 from topokit_train.functions import is_function, load_function
 from topokit_train.methods import Callback, Method
 from topokit_train.models import DEFAULT
-from topokit_train.models.networks import ModelSource, model_source
+from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
 from topokit_train.results import Result
@@ -37,8 +37,6 @@ from topokit_train.runs.progress import say
 
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
-
-Model = str | nn.Module | Callable[..., nn.Module]
 
 
 def train(
@@ -101,8 +99,8 @@ def train(
 
 def train_seeds(
     config: TrainConfig,
-    topology: Topologies | None,
-    seeds: Sequence[int],
+    topology: Topologies | None = DEFAULT_TOPOLOGY,
+    seeds: Sequence[int] = (),
     *,
     run: Path | str | None = None,
     resume: bool = False,
@@ -129,10 +127,11 @@ def train_seeds(
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
-    configs = [replace(config, seed=seed) for seed in seeds]
+    configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
-        parent, made = made_folder(None if run is None else parent, f"{_name(config, topology)}-{SEED}s")
+        given = _recorded_as(config, model_source(others.get("model") or config.model), others.get("data"), None)
+        parent, made = made_folder(None if run is None else parent, f"{_name(given, topology)}-{SEED}s")
     try:
         return train_all(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume=resume, **others)
     finally:
@@ -173,6 +172,7 @@ def train_all(
         InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
             is there twice; else as `train`.
     """
+    _require_types(method, callbacks)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
@@ -182,10 +182,10 @@ def train_all(
     ranks = join()
     with ExitStack() as opened:
         folders = _folders(configs, topology, runs, resume, opened, ranks)
-        versions, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
+        versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
         dataset = data or ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
         nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
-        setup = Setup(source, nets, dataset, make_method, tuple(callbacks), versions, resume, explain, ranks)
+        setup = Setup(source, nets, dataset, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
@@ -230,15 +230,18 @@ def _folders(
 
 def _code(
     config: TrainConfig, source: ModelSource, method: Method | None
-) -> tuple[dict[str, str], Callable[[], Method]]:
-    """The versions of the user's code, and what makes a method."""
+) -> tuple[dict[str, str], type[Method], Callable[[], Method]]:
+    """The versions of the user's code, the class of the method, and what makes one."""
     made, versions = (method, {}) if method is not None else config.make_method()
     if source.version is not None and source.module is None:
         versions = {"model": source.version} | versions
     for name in FUNCTIONS:
         if (given := getattr(config, name)) is not None:
             versions = versions | {name: load_function(given, name).version}
-    return versions, lambda: made if method is not None else config.make_method()[0]
+    if method is not None:
+        plain = {key: value for key, value in vars(method).items() if isinstance(value, int | float | str | tuple)}
+        versions = versions | {"method": f"{digest_of(type(method))} {plain!r}"}
+    return versions, type(made), lambda: made if method is not None else config.make_method()[0]
 
 
 def _topologies(
@@ -303,18 +306,21 @@ def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: 
         raise InvalidSpecError(f"{what}: give one seed, or the function or class that makes it")
 
 
-def _recorded_as(config: TrainConfig, source: ModelSource, data: Dataset | None, method: Method | None) -> TrainConfig:
+def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Method | None) -> TrainConfig:
     """The settings with the names of objects that were given in their place."""
     changed: dict[str, Any] = {"model": source.name}
-    if config.is_default("init"):
-        changed["init"] = None
-    if data is not None:
+    if isinstance(data, Dataset):
         changed["dataset"] = data.name
-        # what is left to the dataset is another one's now
-        changed |= {name: None for name in ("epochs", "pixels") if config.is_default(name)}
     if method is not None and not isinstance(config, PruneConfig):
         changed["method"] = f"{type(method).__module__}:{type(method).__name__}"
-    return replace(config, **changed)
+    return config.replaced(**changed)
+
+
+def _require_types(method: object, callbacks: Sequence[object]) -> None:
+    kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
+    for what, one, kind in kinds:
+        if one is not None and not isinstance(one, kind):
+            raise InvalidSpecError(f"`{what}` must be a topokit_train.{kind.__name__} object, not {shortened(one)}")
 
 
 def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
@@ -326,7 +332,8 @@ def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
 
 def _name(config: TrainConfig, topology: Topologies | None) -> str:
     model = config.model.rpartition(":")[2] if is_function(config.model) else config.model
-    dataset = config.dataset.rpartition(":")[2] if is_function(config.dataset) else config.dataset
+    function = split_name(config.dataset)[0] == FUNCTION
+    dataset = config.dataset.rpartition(":")[2] if function else config.dataset
     dataset = dataset.replace(":", "-").rpartition("/")[2]
     if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
         topology = default_topology() if model == DEFAULT else None
@@ -336,11 +343,13 @@ def _name(config: TrainConfig, topology: Topologies | None) -> str:
 
 def _about(topology: Any) -> str:
     """A word for a run's name."""
+    if isinstance(topology, PathLike):
+        return Path(topology).stem
     if topology is None or isinstance(topology, str):
         return Path((topology or "dense").split(maxsplit=1)[0]).stem
     if isinstance(topology, Layered):
         return _made_as(topology)
-    if isinstance(topology, Mapping):
+    if isinstance(topology, Mapping) or not isinstance(topology, Sequence):
         return "sparse"
     return "-".join(dict.fromkeys(map(_about, topology))) or "dense"
 

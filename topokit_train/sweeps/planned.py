@@ -13,7 +13,7 @@ from typing import Any
 from topokit.errors import InvalidSpecError
 from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import load_dataset, split_name
-from topokit_train.functions import is_function, short_name, version_of
+from topokit_train.functions import divided, is_function, short_name, version_of
 from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
@@ -77,9 +77,9 @@ class Planned:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
         for name in CODE:
             text = str(settings.get(name))
-            code = text if is_function(text) else text.partition(" ")[0]
+            code, _ = divided(text)
             if is_function(code):
-                settings[name] = f"{short_name(text)} {version_of(code)}"
+                settings[name] = f"{short_name(text)} {version_of(code, name)}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {

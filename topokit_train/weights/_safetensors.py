@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -22,7 +23,8 @@ from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
 _MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
-_OURS = ("optimizer.", "layer.", "topology.", "method.", "pruning.")  # what a checkpoint holds beside the weights
+_OURS = re.compile(r"(optimizer|method|pruning)\..*|(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
+"""What a checkpoint holds beside the weights."""
 
 
 def read(path: Path) -> Weights:
@@ -38,7 +40,7 @@ def read(path: Path) -> Weights:
         raise FileFormatError(f"{path} is a topology already, and holds no weights")
     if kind != "checkpoint":
         return state_dict(file.shapes, file.read)
-    shapes = {name: shape for name, shape in file.shapes.items() if not name.startswith(_OURS)}
+    shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
     found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
     if not found.edgeless:

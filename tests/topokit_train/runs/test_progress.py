@@ -27,7 +27,8 @@ def test_a_terminal_shows_a_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     trained = trainer(epochs=4, done=1, steps=10)
     with Progress(trained) as progress:
-        trained.steps_done = 20
+        for _ in range(10):
+            progress.after_step(trained)
         progress.epoch([metrics(2)])
     shown = terminal.getvalue()
     assert "20/40" in shown
