@@ -216,7 +216,7 @@ def measured(device: str, quick: bool) -> dict[str, Any]:
     for width, kron, density in WIDE[:1] if quick else WIDE:
         layers[f"{width}x{width}, kron {kron}, {density:.3g}"] = radix_layer(width, kron, density)
     there, missing = kernels_on(device)
-    repeat = 3 if quick else 30
+    repeat = 1 if quick else 30
     return {
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else processor(),
         "date": time.strftime("%Y-%m-%d"),

@@ -1,10 +1,20 @@
 """Fixtures that many tests share."""
 
+import gc
 import importlib
 import os
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure():
+    gc.disable()  # until all tests are collected: they stay, and looking through them again and again takes seconds
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def run_alone(script, *args):
 
 
 @pytest.fixture
-def run(monkeypatch, scripts):  # noqa: ARG001
-    """What a benchmark prints, in this process: each process of its own would import torch again."""
+def run_here(monkeypatch, scripts):  # noqa: ARG001
+    """What a benchmark prints, in this process; what it measures in others is measured there."""
 
     def in_this_process(command, **_):
         monkeypatch.setattr(sys, "argv", list(map(str, command[1:])))
@@ -38,8 +38,15 @@ def run(monkeypatch, scripts):  # noqa: ARG001
             runpy.run_path(str(command[1]), run_name="__main__")
         return SimpleNamespace(stdout=printed.getvalue())
 
-    monkeypatch.setattr(subprocess, "run", in_this_process)
-    return lambda script, *args: in_this_process([sys.executable, FOLDER / script, *args]).stdout
+    in_this_process.of = lambda script, *args: in_this_process([sys.executable, FOLDER / script, *args]).stdout
+    return in_this_process
+
+
+@pytest.fixture
+def run(monkeypatch, run_here):
+    """What a benchmark prints, in this process and no other: each would import torch again."""
+    monkeypatch.setattr(subprocess, "run", run_here)
+    return run_here.of
 
 
 def test_building(tmp_path):
@@ -120,10 +127,10 @@ def test_a_sweep_and_its_plot(run, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-def test_memory(tmp_path):  # in processes of their own: what is in this one's memory would be counted too
+def test_memory(run_here, tmp_path):
     path = tmp_path / "memory.json"
     layer = ("--layers", "784x300 first", "--batches", "8")
-    run_alone("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
+    run_here.of("layers.py", "--memory", "--ways", "topokit csr", *layer, "--json", str(path))
     dense, csr = json.loads(path.read_text())["results"]
     x = 8 * 784 * 4  # bytes of the input
     assert (dense["parameters"], dense["saved"]) == (4 * 784 * 300 * 4, x)  # the weight, its gradient, two moments

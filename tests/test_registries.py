@@ -1,6 +1,7 @@
 """What holds for everything in a registry, the next entry included."""
 
 import re
+from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
@@ -88,6 +89,19 @@ def test_every_promise_is_proved(spec):
     report = tk.verify(spec.build())
     assert report.verdict.value == "holds", str(report)
     assert {*report.required} == spec.promises.names
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_no_setting_of_a_network_can_be_changed(spec):
+    for field in fields(spec):
+        with pytest.raises(FrozenInstanceError):
+            setattr(spec, field.name, getattr(spec, field.name))
+
+
+@pytest.mark.parametrize("spec", CASES)
+def test_settings_are_given_by_name(spec):
+    with pytest.raises(TypeError, match="positional argument"):
+        type(spec)(getattr(spec, fields(spec)[0].name))
 
 
 @pytest.mark.parametrize("spec", CASES)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, checked, one_of, option
@@ -76,8 +76,6 @@ class TrainConfig:
     Raises:
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
-
-    _omitted: ClassVar[Set[str]] = frozenset()
 
     model: str = option(
         f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
@@ -210,7 +208,7 @@ class TrainConfig:
 
     def replaced(self, **changes: Any) -> Self:
         """Return the settings with others; what was omitted follows them, as the epochs follow the dataset."""
-        omitted: dict[str, Any] = dict.fromkeys(self._omitted)
+        omitted: dict[str, Any] = dict.fromkeys(vars(self)["_omitted"])
         return type(self)(**self.to_json() | omitted | changes)
 
     def is_default(self, name: str) -> bool:

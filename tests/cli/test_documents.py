@@ -34,8 +34,9 @@ VARIES = [
 
 
 @pytest.fixture
-def run(topokit, is_same):
-    """A function that runs a document, see `run_document`."""
+def run(topokit, is_same, monkeypatch):
+    """A function that runs a document, see `run_document`: in this process, as others would import torch again."""
+    monkeypatch.setattr("topokit.executors.cores", lambda: 1)
     return partial(run_document, topokit=topokit, is_same=is_same)
 
 

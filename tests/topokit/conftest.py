@@ -108,7 +108,7 @@ def random_net(seed):
     return rng.choice(CHANGES)(net, rng) if rng.random() < 0.5 else net
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an idle cluster takes a sixth of a processor
 def cluster():
     """Two worker processes and their scheduler."""
     from distributed import LocalCluster

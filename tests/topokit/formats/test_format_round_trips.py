@@ -70,7 +70,7 @@ def test_streamed_and_held_networks_give_the_same_bytes(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "layers"), [("safetensors", 64), ("npz", 64), ("matrix-market", 20), ("tsv", 20)])
 def test_one_layer_at_a_time_is_in_memory(name, layers, tmp_path, memory_of):
-    net = RadixNet(radices=[(32, 32)] * (layers // 2))
+    net = RadixNet(radices=[(16, 16)] * (layers // 2))
     assert memory_of(lambda: save(net, tmp_path / "net", to=name, force=True)) < net.edges * 8
 
 

@@ -168,7 +168,7 @@ def test_unsorted_csr_is_sorted(tmp_path):
 def test_scipy_reads_our_matrix_market_files(tmp_path):
     save(NET, tmp_path / "net", to="matrix-market")
     for i, dense in enumerate(DENSE, start=1):
-        assert np.array_equal(scipy.io.mmread(tmp_path / "net" / f"layer-{i}.mtx").toarray(), dense)
+        assert np.array_equal(scipy.io.mmread(tmp_path / "net" / f"layer-{i}.mtx", spmatrix=False).toarray(), dense)
 
 
 @pytest.mark.parametrize("field", ["pattern", "real", "integer"])

@@ -51,7 +51,7 @@ def test_a_pickle_is_never_opened(tmp_path, refusal):
 
 @pytest.mark.parametrize("name", [*FORMATS, "masks", "sparse-masks"])
 def test_a_reader_asks_for_what_it_then_takes(name, path, memory_of, free_memory):
-    net = RadixNet(radices=[(60 if name == "graphml" else 300,)])
+    net = RadixNet(radices=[(60 if name == "graphml" else 150,)])
     if name.endswith("masks"):
         save_masks({"a": np.eye(1000) if name == "sparse-masks" else net.layer(0).to_dense()}, path)
     else:

@@ -1,8 +1,6 @@
 """sparsify on models of other people's making, and training on several ranks."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -169,61 +167,6 @@ def test_a_pruned_convolution_keeps_the_weights_of_its_last_step():
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     sparse = sparsify(nn.Sequential(*model), WIRED["by weight"])
     torch.testing.assert_close(sparse(x), model(x))
-
-
-RANK = """
-import sys
-import torch
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
-from topokit import RadixNet
-from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.linear import SparseLinear
-
-def steps(model, x):
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(3):
-        optimizer.zero_grad()
-        (model(x) ** 2).mean().backward()
-        optimizer.step()
-
-rank, store, kernels = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-torch.set_default_dtype(torch.float64)
-distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
-net = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()
-
-def model(seed, kernel):
-    generator = torch.Generator().manual_seed(seed)
-    layers = [SparseLinear(net.layer(i), kernel=kernel, generator=generator) for i in range(2)]
-    filters = SparseConv2d(net.layer(0), 5, 2, kernel=kernel, generator=generator)  # 5 channels of 2 x 2 to 40
-    return nn.Sequential(filters, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), layers[1], nn.ReLU(), layers[0])
-
-x = torch.randn(8, 5, 3, 3, generator=torch.Generator().manual_seed(9))
-for kernel in kernels:
-    several, alone = model(rank, kernel), model(0, kernel)  # rank 0's values are those that count
-    steps(DistributedDataParallel(several), x[4 * rank : 4 * rank + 4])
-    steps(alone, x)
-    for name, value in alone.state_dict().items():
-        torch.testing.assert_close(several.state_dict()[name], value, msg=lambda said: f"{kernel}, {name}: {said}")
-distributed.destroy_process_group()
-"""
-
-
-def test_two_ranks_train_the_network_that_one_would(tmp_path):
-    """Under every kernel, one after another: starting the processes takes longer than what they do."""
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), tmp_path / "store", *sorted(KERNELS)], stderr=subprocess.PIPE
-        )
-        for rank in range(2)
-    ]
-    try:
-        for rank in ranks:
-            _, errors = rank.communicate(timeout=300)
-            assert rank.returncode == 0, errors.decode()
-    finally:  # a rank whose partner failed waits for it
-        for rank in ranks:
-            rank.kill()
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

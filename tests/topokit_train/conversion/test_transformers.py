@@ -1,8 +1,6 @@
-"""torch's own transformers with sparse weights: trained, in evaluation, copied, in two processes, exported."""
+"""torch's own transformers with sparse weights: trained, in evaluation, copied, exported."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -76,40 +74,3 @@ def test_a_whole_transformer_with_masks_and_padding(mode):
             y = model.train(mode)(x, target, src_key_padding_mask=padding, **given)
         found.append([y, *torch.autograd.grad(y.square().sum(), [x])] if mode else [y])
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)
-
-
-RANK = """
-import sys
-sys.path.insert(0, sys.argv[3])
-from test_transformers import encoder_layer, inputs, torch
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
-
-rank = int(sys.argv[1])
-distributed.init_process_group("gloo", f"file://{sys.argv[2]}", rank=rank, world_size=2)
-several, alone, x = encoder_layer(seed=rank).double(), encoder_layer().double(), inputs(4).double()
-for model, batch in ((DistributedDataParallel(several), x[2 * rank : 2 * rank + 2]), (alone, x)):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for _ in range(3):
-        optimizer.zero_grad()
-        (model(batch) - 1).square().mean().backward()
-        optimizer.step()
-for one, other in zip(several.parameters(), alone.parameters(), strict=True):
-    torch.testing.assert_close(one, other)
-distributed.destroy_process_group()
-"""
-
-
-def test_two_processes_train_the_encoder_layer_that_one_would(tmp_path):
-    from pathlib import Path
-
-    words = [sys.executable, "-c", RANK]
-    here, store = str(Path(__file__).parent), str(tmp_path / "store")
-    ranks = [subprocess.Popen([*words, str(rank), store, here], stderr=subprocess.PIPE) for rank in range(2)]
-    try:
-        for rank in ranks:
-            _, errors = rank.communicate(timeout=240)
-            assert rank.returncode == 0, errors.decode()
-    finally:  # a rank whose partner failed waits for it
-        for rank in ranks:
-            rank.kill()

@@ -116,7 +116,7 @@ def test_states_come_back_as_they_went_in(topology, shared):
 @TOPOLOGIES
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer):
-    seeds, settings = (5, 0, 3), {"optimizer": optimizer, "order_seed": 7 if shared else None, "validation": 100}
+    seeds, settings = (5, 0, 3), {"optimizer": optimizer, "order_seed": 7 if shared else None, "validation": 737}
     stacked = trainer(digits, topology, seeds, **settings)
     together = [stacked.run_epoch() for _ in range(2)]
     states = network_states(stacked.model)

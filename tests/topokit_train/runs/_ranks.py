@@ -26,8 +26,8 @@ from topokit_train.runs import jobs
 from topokit_train.runs.train import default_topology, train, train_seeds
 from topokit_train.training import Trainer
 
-# 1,197 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
-UNEVEN = {"epochs": 2, "batch_size": 299, "validation": 240}
+# 397 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
+UNEVEN = {"epochs": 2, "batch_size": 99, "validation": 1040}
 REWIRE = f"{Path(__file__).parents[3] / 'docs' / 'examples' / 'rewire.py'}:Rewire every=2 fraction=.2"
 RUNS = {
     "sparse": partial(train, TrainConfig(**UNEVEN), default_topology()),
