@@ -90,7 +90,7 @@ def test_a_file_is_trained_from_the_command_line_and_loaded_again(tmp_path):
     checkpoint = load(run / "checkpoint.safetensors")
     assert checkpoint.origin.config.init == "own"
     assert len(checkpoint.origin.versions["model"]) == 64
-    with pytest.raises(InvalidSpecError, match=r"has a model of yours, .*residual.py:residual: give it, model"):
+    with pytest.raises(InvalidSpecError, match=r"uses your model .*residual.py:residual: pass it as model"):
         load_run(run)
     model = load_run(run, model=RESIDUAL)
     assert model.blocks[0].conv1.edges == checkpoint.tensors["blocks.0.conv1.values"].size
@@ -150,7 +150,7 @@ def test_a_changed_file_stops_resume(tmp_path, file):
         ("net = 3", "own.py has no function net"),
         ("def net(: pass", "importing .*own.py failed.*SyntaxError"),
         ("1 / 0", "importing .*own.py failed in line 3 of own.py: ZeroDivisionError: division by zero"),
-        ("def net(depth): pass", "net asks for depth, but is given input_shape, outputs, widths, classes"),
+        ("def net(depth): pass", "net needs depth, but only input_shape, outputs, widths, classes are available"),
         ("def net(): return 3", "net returned int: it must return an nn.Module"),
         ("def net(): raise KeyError('x')", "net failed in line 3 of own.py: KeyError: 'x'"),
         ("def net(): return nn.Linear(784, 10, device='meta')", "net returned a model on the meta device"),
