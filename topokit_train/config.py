@@ -39,7 +39,7 @@ class TrainConfig:
         method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
             `topokit_train.methods`. None for plain training.
         dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
-        recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
+        recipe: "modern" or "paper". It only sets defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
         weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
             layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
@@ -53,10 +53,10 @@ class TrainConfig:
         init: of the weights: "he", by their real fan-in, with biases 0; "truncated-normal", see
             `topokit_train.initialisation`; or "own", those that the model's function draws, rescaled in sparse layers
             by the fan-in. By default "own" for a user's model.
-        weight_decay: of adamw: the share of each weight that a step at learning rate 1 takes away; biases and
-            normalisation layers have none. None for other optimizers.
+        weight_decay: AdamW's coefficient: a step multiplies each weight by 1 - lr x weight_decay; biases and
+            normalisation layers are excluded. None for other optimizers.
         l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
-            biases; of a sparse layer, its edges. The losses that are told are without it.
+            biases; of a sparse layer, its edges. Reported losses exclude this term.
         relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
             gradient and is never predicted again.
         shuffle: whether each epoch has an order of its own, or that of the dataset.

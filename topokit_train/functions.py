@@ -99,14 +99,14 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
     Args:
         name: file.py:function, or package.module:function.
         setting: what it is given for, such as "model"; for messages.
-        folder: that a relative path of a file starts from; the current one where left out.
+        folder: that a relative path of a file starts from; the current one if omitted.
 
     Raises:
         InvalidSpecError: no such form, file, module or function, or the import fails.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise InvalidSpecError(f"`{setting}` {name} is no file.py:function and no package.module:function")
+        raise InvalidSpecError(f"`{setting}` must be file.py:function or package.module:function, not {name}")
     place, wanted = parts["file"], parts["function"]
     with explained(f"`{setting}` {name}: importing {place} failed"):
         module, version = _from_file(Path(folder, place)) if place.endswith(".py") else _from_package(place)
@@ -163,8 +163,9 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
     ]
     if missing:
         raise InvalidSpecError(
-            f"{name} asks for {', '.join(missing)}, but is given {', '.join(offered) or 'nothing'}: "
-            "give the other arguments defaults"
+            f"{name} needs {', '.join(missing)}, but only {', '.join(offered) or 'nothing'} "
+            f"{'is' if len(offered) < 2 else 'are'} available: "
+            "give its other arguments defaults"
         )
     with explained(f"{name} failed", TopokitError):
         return function(**given)
@@ -188,8 +189,8 @@ def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterato
         if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):
             raise
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
-        told = shorten(f"{type(error).__name__}: {error}", 200)
-        raise kind(f"{what}{line}: {told}") from error
+        message = shorten(f"{type(error).__name__}: {error}", 200)
+        raise kind(f"{what}{line}: {message}") from error
 
 
 def _is_of_users(file: str) -> bool:

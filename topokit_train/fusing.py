@@ -50,7 +50,7 @@ def _retyped(model: nn.Module, old: type, new: type) -> nn.Module:
 
 
 def perceptron(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Return what the last of several linear layers makes of x, shape (batch, features), with a ReLU between each two.
+    """Return the output of linear layers with a ReLU between each two, for x of shape (batch, features).
 
     Args:
         layers: nn.Linear or SparseLinear.

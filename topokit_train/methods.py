@@ -1,6 +1,6 @@
 """Training methods and callbacks: objects whose hooks a Trainer calls.
 
-A method may change weights and edges, as pruning does; a callback only looks. Both have the same hooks, and a subclass
+A method may change weights and edges, as pruning does; a callback only reads. Both have the same hooks, and a subclass
 writes those that it needs. They are called in this order:
 
     prepare         once, when the model is built and before the optimizer exists
@@ -56,7 +56,7 @@ class Callback:
         """Look at the gradients of a step, in `parameter.grad` and `trainer.dense_gradients`."""
 
     def after_step(self, trainer: Trainer) -> None:
-        """Act on a step: `trainer.steps_done` counts it."""
+        """Act after a step; `trainer.steps_done` includes it."""
 
     def after_epoch(self, trainer: Trainer, metrics: Sequence[Metrics]) -> Sequence[Metrics] | None:
         """Act on an epoch.
@@ -87,7 +87,7 @@ class Method(Callback):
     Attributes:
         stacks: whether it can train several networks that are stacked in one model; others train seeds in turn. A
             method that stacks overrides `state_dicts` and `load_state_dicts`.
-        notes: what the user should be told when a run starts, known after `prepare`.
+        notes: messages that are printed when a run starts; known after `prepare`.
     """
 
     stacks = False

@@ -66,11 +66,11 @@ def shown(metric: str, value: float) -> str:
     return f"{value:.2%}" if metric == ACCURACY else f"{value:.4g}"
 
 
-def with_metric(told: Mapping[str, Any]) -> dict[str, Any]:
+def with_metric(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the first metric in a result or a row of a table: "metric", "better" and "test_metric".
 
     What 0.1.0 wrote has only a test accuracy.
     """
-    if "metric" in told:
-        return {name: told[name] for name in ("metric", "better", "test_metric")}
-    return {"metric": ACCURACY, "better": "higher", "test_metric": told["test_accuracy"]}
+    if "metric" in record:
+        return {name: record[name] for name in ("metric", "better", "test_metric")}
+    return {"metric": ACCURACY, "better": "higher", "test_metric": record["test_accuracy"]}

@@ -1,4 +1,4 @@
-"""Result: what a finished run came to; and what several seeds come to together."""
+"""Result: metrics, time and sizes of a finished run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainer: the loop. It holds all that changes while networks are trained, and knows nothing of files."""
+"""Trainer: the training loop and its state. It reads and writes no files."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ class Trainer:
         return DenseGradients(self.sparse_layers) if wanted else nullcontext()
 
     def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The same, of this process's share of a batch alone."""
+        """Compute the gradients of this process's share of a batch."""
         for parameter in self.parameters:
             parameter.grad = None  # as zero_grad does, which takes ten times as long over it
         if not len(labels):  # a small batch for many processes

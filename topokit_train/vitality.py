@@ -28,8 +28,8 @@ Flags = NDArray[np.bool_]
 def dead_units(model: nn.Module, networks: int, test: Callable[[], object]) -> list[dict[str, int]]:
     """Return for each network how many units of each hidden layer are 0 for every test sample, by the layer's name.
 
-    docs/measures.md calls them silent: unlike the dead units of a topology they may have paths. A unit is 0 behind its
-    ReLU if its layer's output is never above 0; a unit of a convolution is a channel.
+    docs/measures.md calls them inactive: unlike the dead units of a topology they may have paths. A unit is 0 behind
+    its ReLU if its layer's output is never above 0; a unit of a convolution is a channel.
 
     Args:
         model: one network, or several stacked ones.

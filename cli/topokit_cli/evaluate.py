@@ -34,9 +34,9 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Test the network of RUN, a run's folder or checkpoint: metrics, each class, dead classes and silent units.
+    """Test the network of RUN, a run's folder or checkpoint: metrics, each class, dead classes and inactive units.
 
-    A file of yours that the run names is not imported unless an option names it, too.
+    A file of yours that the run used is imported only if you name it in an option.
 
     \b
     topokit evaluate runs/lenet-300-100-digits-radix-net-seed0
@@ -59,7 +59,7 @@ def _show(found: Evaluation) -> None:
     if found.dead_classes is not None:
         rows.append(("dead classes", ", ".join(map(str, found.dead_classes)) or "none"))
     if found.dead_units:
-        rows.append(("silent units", ", ".join(f"{name} {count}" for name, count in found.dead_units.items())))
+        rows.append(("inactive units", ", ".join(f"{name} {count}" for name, count in found.dead_units.items())))
     render.table(rows)
     if found.classes is not None:
         click.echo()

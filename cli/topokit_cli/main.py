@@ -26,7 +26,7 @@ COMMANDS = {
     "mask": "Write a topology as masks for a model.",
     "extract": "Take the topology out of a model's weights.",
     "train": "Train a network on a topology.",
-    "prune": "Train a network and prune it; save the wiring that is left.",
+    "prune": "Train and prune a network; save the remaining topology.",
     "evaluate": "Test the network of a run.",
     "sweep": "Train many networks: a grid of runs, in a file.",
     "study": "Run a study: experiments, their tables and a report.",

@@ -211,7 +211,7 @@ def _about(results: list[Result]) -> list[tuple[str, str]]:
     return [
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
-        *([("silent units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
+        *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
         ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
     ]
 

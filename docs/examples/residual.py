@@ -21,7 +21,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """Halve the image, pass the blocks, and average over what is left of it."""
+    """Halve the image, apply the blocks, average over all pixels."""
 
     def __init__(self, input_shape, outputs, channels, blocks):
         super().__init__()

@@ -15,7 +15,7 @@ from topokit_train import Method
 
 
 class Rewire(Method):
-    """Replace a share of each layer's edges from time to time, as long as training lasts.
+    """Replace a share of each layer's edges at regular intervals.
 
     Args:
         every: number of steps from one change of the edges to the next.

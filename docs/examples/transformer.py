@@ -1,4 +1,4 @@
-"""A small transformer that predicts the next token, for sequences of numbers of tokens.
+"""A small transformer that predicts the next token of a sequence.
 
 Use it from the command line, with a text file of your own:
 

@@ -71,7 +71,7 @@ def test_seeds_are_trained_in_turn(topokit):
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
-        ("data.py", ("[:, 1])", "[:, 2])"), "the dataset data.py:waves is no longer the one"),
+        ("data.py", ("[:, 1])", "[:, 2])"), "the dataset data.py:waves has changed since the run in"),
         ("mine.py", ("loss(outputs", "loss( outputs"), "--loss mine.py:loss has changed since the run"),
     ],
 )
@@ -162,8 +162,8 @@ def test_evaluate_imports_no_file_that_is_not_given(topokit):
     assert topokit(*TRAIN, "--run", "run").code == 0
     refused = topokit("evaluate", "run")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "has a dataset of yours, data.py:waves: give it as --dataset" in refused.err
+    assert "uses your dataset data.py:waves: pass it as --dataset" in refused.err
     done = topokit("evaluate", "run", "--dataset", "data.py:waves", "--metric", "mine.py:mae")
     assert [line.split("  ")[0] for line in done.out.splitlines()] == [
-        *("dataset", "test mae", "test mse", "test r2", "silent units")
+        *("dataset", "test mae", "test mse", "test r2", "inactive units")
     ]

@@ -112,12 +112,12 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     Args:
         name: a key of DATASETS, idx:FOLDER, text:FILE, or a function: file.py:function or package.module:function. It
             may ask for `data_dir`, and returns what `topokit_train.dataset` takes, or a `Dataset`.
-        data_dir: where files are looked for first; where None, the folder TOPOKIT_DATA_DIR names, if any.
+        data_dir: where files are looked for first; if None, the folder in TOPOKIT_DATA_DIR, if set.
 
     Raises:
-        InvalidSpecError: no such dataset, data_dir is no folder, or a function returns no sound dataset.
+        InvalidSpecError: no such dataset, data_dir is not a folder, or a function returns an invalid dataset.
         FileFormatError: a file is damaged, or is not the published one.
-        TopokitError: a file is neither here nor to be had, or a function fails.
+        TopokitError: a file is not found and cannot be downloaded, or a function fails.
     """
     from topokit_train.datasets.given import as_dataset
 

@@ -54,7 +54,7 @@ def dataset(
         raise InvalidSpecError(f"`task` must be one of {', '.join(TASKS)}, not {task!r}")
     if task == REGRESSION:
         if classes is not None:
-            raise InvalidSpecError("`classes` has no use with a regression: leave it out")
+            raise InvalidSpecError("`classes` has no effect on a regression: omit it")
     elif classes is None and all(one.dtype.kind in "iu" for one in targets):
         labels = arrays if task == NEXT_TOKEN else targets
         classes = max((1 + int(one.max()) for one in labels if one.size), default=1)
@@ -153,8 +153,8 @@ def _task_of(targets: tuple[Array, Array], name: str) -> str:
     if all(one.dtype.kind in "iu" and one.ndim == 1 for one in targets):
         return CLASSIFICATION
     raise InvalidSpecError(
-        f"{name}: targets of type {targets[0].dtype} and shape {targets[0].shape} do not say the task: "
-        f"give `task`, one of {', '.join(TASKS)}"
+        f"{name}: targets of type {targets[0].dtype} and shape {targets[0].shape} do not determine the "
+        f"task: give `task`, one of {', '.join(TASKS)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""evaluate: the metrics of a run's network, class by class, and what of it is never used."""
+"""evaluate: metrics of a run's network, per class, its dead classes and inactive units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from topokit_train.vitality import dead_units
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCount:
-    """What a network makes of one class.
+    """Counts of one class in a test.
 
     Args:
         label: of the class.

@@ -1,4 +1,4 @@
-"""Jobs: runs on their way. Which are trained together, and how they start or go on, epoch after epoch, to results."""
+"""Job and Setup: which runs are trained together; how they start, resume and finish."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Job:
-    """A run on its way: its settings, its folder, where it stood, and files of the run that it replaces."""
+    """A run: its settings, its folder, its checkpoint if it resumes, and files of a run that it replaces."""
 
     config: TrainConfig
     folder: RunFolder
@@ -209,7 +209,7 @@ def _aligned(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
 
 
 def _start(jobs: Sequence[Job], trainer: Trainer, setup: Setup) -> None:
-    """Say what there is to say of runs that begin, and make room for their files."""
+    """Print the notes of new runs, and remove the files that they replace."""
     for note in trainer.method.notes:
         say(f"note: {note}")
     for job in jobs:

@@ -65,7 +65,7 @@ def opened_run(
     config, place = checkpoint.origin.config, resolve_device(device)
     dataset = data if isinstance(data, Dataset) else _dataset(run, config, data, data_dir)
     if model is None and config.model not in MODELS:
-        raise InvalidSpecError(f"the run {run} has a model of yours, {config.model}: give it, `model`")
+        raise InvalidSpecError(f"the run {run} uses your model {config.model}: pass it as `model`")
     built = build_model(
         model_source(config.model if model is None else model),
         load_all(path) if checkpoint.fingerprints else None,
@@ -93,7 +93,7 @@ def _dataset(run: Path | str, config: TrainConfig, given: str | None, data_dir: 
         return load_dataset(given, data_dir or config.data_dir)
     kind = split_name(config.dataset)[0]
     if kind in (FUNCTION, GIVEN):
-        raise InvalidSpecError(f"the run {run} has a dataset of yours, {config.dataset}: give it as `dataset`")
+        raise InvalidSpecError(f"the run {run} uses your dataset {config.dataset}: pass it as `dataset`")
     name = f"idx:{data_dir}" if kind == "idx" and data_dir is not None else config.dataset
     return load_dataset(name, data_dir or config.data_dir)
 

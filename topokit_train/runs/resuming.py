@@ -1,4 +1,4 @@
-"""What must be as it was where a run goes on."""
+"""Checks that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
     """
     if dataset.checksum() != origin.data:
         raise InvalidSpecError(
-            f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
-            "bring that back, or choose another `run`"
+            f"the dataset {dataset.name} has changed since the run in {path} was started: restore it, or "
+            "choose another `run`"
         )
     if origin.torch != torch.__version__:
         say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")

@@ -80,7 +80,7 @@ def train(
         InvalidSpecError: settings that do not fit together, or a run to resume that was started with others.
         OutputExistsError: the folder holds a run, and neither resume nor force is set.
         FileFormatError: a damaged dataset or checkpoint.
-        TopokitError: data that is not to be had, a full disk, a folder in use, an error in the user's code.
+        TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
     return train_all(
@@ -268,7 +268,7 @@ def _topologies(
 
 
 def default_topology() -> Layered:
-    """What is trained if nothing else is said: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
+    """Return the default topology: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
     return crop(RadixNet(radices=((10, 10),), kron=(8, 3, 1)), (784, 300, 100))
 
 
@@ -298,8 +298,8 @@ def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: 
     seeds = [config.seed for config in configs]
     if len(kinds) != 1 or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(
-            f"what is trained together must differ in its seeds and in nothing else; there are {len(kinds)} kinds of "
-            f"settings, and the seeds {','.join(map(str, seeds))}"
+            f"runs trained together may differ only in their seed; there are {len(kinds)} kinds of settings, and the "
+            f"seeds {','.join(map(str, seeds))}"
         )
     if len(configs) > 1 and (source.module is not None or method is not None):
         what = "a module has one set of weights" if source.module is not None else "a method holds one run's state"
@@ -324,7 +324,7 @@ def _require_types(method: object, callbacks: Sequence[object]) -> None:
 
 
 def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
-    """The flags that go on with runs, those that have not yet begun included."""
+    """Return the flags that resume runs, including runs that have not started."""
     if len(paths) == 1:
         return f"--run {paths[0]} --resume"
     return f"--run {paths[0].parent} --seeds {','.join(str(config.seed) for config in configs)} --resume"

@@ -76,7 +76,7 @@ def test_a_run_on_data_of_ones_own(tmp_path):
     assert found.test_metrics == pytest.approx(result.test_metrics)
     assert found.classes is found.dead_classes is None
     assert [*found.dead_units] == ["fc1", "fc2"]
-    with pytest.raises(InvalidSpecError, match=r"has a dataset of yours, given:waves: give it as dataset"):
+    with pytest.raises(InvalidSpecError, match=r"uses your dataset given:waves: pass it as dataset"):
         evaluate(tmp_path)
 
 
