@@ -35,10 +35,10 @@ def noise(images: int = 6000) -> Any:
     )
     return Dataset(
         name="noise",
-        train_images=pixels,
-        train_labels=labels,
-        test_images=pixels[:1],
-        test_labels=labels[:1],
+        train_inputs=pixels,
+        train_targets=labels,
+        test_inputs=pixels[:1],
+        test_targets=labels[:1],
         classes=10,
     )
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the measurements here")
     args = parser.parse_args()
     net = GraphChallenge(neurons=args.neurons, layers=args.layers)
-    pictures = load_dataset(args.dataset, None).train_images[:, 0]
+    pictures = load_dataset(args.dataset, None).train_inputs[:, 0]
     images = resized(pictures[: args.images], isqrt(args.neurons))
     found: dict[str, list[float]] = {name: [] for name in ENGINES}
     categories = set()

@@ -186,7 +186,7 @@ def run_challenge(device: str, quick: bool) -> dict[str, Any]:
     """The fast engine on 1024 x 120 with MNIST's images, or why not."""
     if quick or "TOPOKIT_DATA_DIR" not in os.environ:
         return {"skipped": "--quick" if quick else "TOPOKIT_DATA_DIR is not set"}
-    images = resized(load_dataset("mnist", None).train_images[:, 0], 32)
+    images = resized(load_dataset("mnist", None).train_inputs[:, 0], 32)
     net = topokit.GraphChallenge(neurons=1024, layers=120)
     for _ in range(2):  # the first run warms up
         found = infer(net, images, official_bias(1024), torch.device(device))

@@ -101,7 +101,7 @@ def main() -> None:
     from topokit.formats import read_images
     from topokit_train.datasets import load_dataset
 
-    mnist = load_dataset("mnist", Path(sys.argv[1])).train_images[:, 0]
+    mnist = load_dataset("mnist", Path(sys.argv[1])).train_inputs[:, 0]
     official = read_images(Path(sys.argv[2]), SIDE * SIDE).to_dense().reshape(FIRST, SIDE, SIDE).transpose(0, 2, 1)
     print(f"{'rule':<60} {'wrong at the best':>18} {'threshold':>10} {'wrong at half':>14} {'half':>8}")
     for name, count, make in rules():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from topokit.csr import Storage
-from topokit.edges import validate
+from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
 
 if TYPE_CHECKING:
@@ -28,6 +28,20 @@ class Layer:
     def __init__(self, storage: Storage):
         self._storage = storage
         self._incoming: NDArray[np.int64] | None = None
+
+    @classmethod
+    def from_edges(cls, sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, int]) -> Layer:
+        """Return the layer of an edge list in any order. O(edges log edges).
+
+        Args:
+            sources: shape (edges,), integers: the source of each edge.
+            targets: shape (edges,), integers: the target of each edge.
+            shape: (sources, targets).
+
+        Raises:
+            InvalidGraphError: an edge is out of range or given twice, or the shape is not one that a layer can have.
+        """
+        return cls(from_edges(sources, targets, shape))
 
     @property
     def shape(self) -> tuple[int, int]:

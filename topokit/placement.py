@@ -215,7 +215,7 @@ def fill(
     else:
         several = isinstance(wanted, Sequence) and not isinstance(wanted, Layered | str)
         given: Sequence[Any] = wanted if several else [wanted]  # type: ignore[assignment]
-        nets = [net for one in given for net in _opened(one)]
+        nets = [net for one in given for net in opened(one)]
         if not nets:
             raise InvalidSpecError("no topology is given")
         filled = dict(_layers(nets, weights, names))
@@ -224,7 +224,12 @@ def fill(
     return {name: filled[name] for name in weights if name in filled}
 
 
-def _opened(one: Any) -> Sequence[Layered]:
+def opened(one: Any) -> Sequence[Layered]:
+    """Return the topologies that one thing stands for: a topology, a description, or a text or file of one or several.
+
+    Raises:
+        InvalidSpecError: it is none of these.
+    """
     if isinstance(one, str | PathLike):
         one = parse(one) if isinstance(one, str) else Description(kind="file", name=str(one))
     return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]

@@ -5,9 +5,14 @@ from .conversion import densify as densify
 from .conversion import parameter_groups as parameter_groups
 from .conversion import report as report
 from .conversion import sparsify as sparsify
+from .datasets.given import dataset as dataset
 from .layers.attention import SparseAttention as SparseAttention
 from .layers.convolution import SparseConv2d as SparseConv2d
 from .layers.linear import SparseLinear as SparseLinear
+from .methods import Callback as Callback
+from .methods import Method as Method
+from .runs.evaluating import evaluate as evaluate
 from .runs.loading import load_run as load_run
 from .runs.train import train as train
+from .runs.train import train_seeds as train_seeds
 from .weights import read_weights as read_weights

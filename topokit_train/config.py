@@ -6,21 +6,27 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, checked, option
-from topokit_train.datasets import DATASETS, NEED_FOLDER, split_name
+from topokit.fields import Bounds, checked, one_of, option
+from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
 from topokit_train.defaults import RECIPES, default
+from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
-from topokit_train.models import MODELS
+from topokit_train.models import DEFAULT, MODELS
+
+if TYPE_CHECKING:
+    from topokit_train.methods import Method
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+FUNCTIONS = ("loss", "metric")
+"""Settings that name functions of the user."""
 CHOOSERS = ("auto", "tuned")
 """Ways of choosing kernels: by a cost model, or by timing."""
 
-_DATASETS = [f"{name}:FOLDER" if name in NEED_FOLDER else name for name in DATASETS]
+_DATASETS = [f"{name}:{NEED_PLACE[name]}" if name in NEED_PLACE else name for name in DATASETS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,29 +34,39 @@ class TrainConfig:
     """Every setting of a training run, validated; defaults that depend on other settings are filled in.
 
     Args:
-        model: a name in MODELS.
-        dataset: a name in DATASETS, or idx:FOLDER.
-        recipe: "modern" or "paper"; no more than the defaults of other settings, see `topokit_train.defaults`.
+        model: a name in MODELS, or a function of the user, file.py:function or package.module:function, which returns
+            an nn.Module. It is called with those of these arguments that it has: input_shape, outputs, classes, widths.
+        method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
+            `topokit_train.methods`. None for plain training.
+        dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
+        recipe: "modern" or "paper". It only sets defaults of other settings, see `topokit_train.defaults`.
         data_dir: where the dataset's files are looked for first.
         weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
             layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
         batch_size: images in one step.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "adamw" or "sgd".
         momentum: of sgd; None for adam, which has its own.
         lr: the learning rate: with one-cycle its peak, with steps what it starts with.
         schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, from step 10,000 on half of it
             and from 20,000 on a quarter; or "constant".
-        init: of the weights: "he", by their real fan-in, with biases 0; or "truncated-normal", see
-            `topokit_train.initialisation`.
+        init: of the weights: "he", by their real fan-in, with biases 0; "truncated-normal", see
+            `topokit_train.initialisation`; or "own", those that the model's function draws, rescaled in sparse layers
+            by the fan-in. By default "own" for a user's model.
+        weight_decay: AdamW's coefficient: a step multiplies each weight by 1 - lr x weight_decay; biases and
+            normalisation layers are excluded. None for other optimizers.
         l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
-            biases; of a sparse layer, its edges. The losses that are told are without it.
+            biases; of a sparse layer, its edges. Reported losses exclude this term.
         relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
             gradient and is never predicted again.
         shuffle: whether each epoch has an order of its own, or that of the dataset.
         pixels: "standardised" by the mean and deviation of all that is trained on, "unit" for 0 to 1, or "per-image".
         augment: "auto", as the dataset wants it, or "none".
-        validation: how many of the last training images are held out.
+        validation: how many of the last training samples are held out.
+        loss: a function of the user in place of the task's loss, (outputs, targets) of a batch -> a scalar:
+            file.py:function or package.module:function.
+        metric: likewise, the first metric of the tests, (outputs, targets) of all samples -> a number.
+        better: which values of `metric` are, "higher" or "lower".
         seed: of the first weights and of the order of the images and how they are augmented.
         order_seed: of the order and augmentation alone, which several seeds then share.
         kernel: a name in KERNELS; "auto", by a cost model; or "tuned", by a stopwatch.
@@ -61,8 +77,12 @@ class TrainConfig:
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    model: str = option("Model.", kind="choice", choices=MODELS, default="lenet-300-100")
-    dataset: str = option(f"Dataset: {', '.join(_DATASETS)}.", kind="text", default="digits")
+    model: str = option(
+        f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
+    )
+    dataset: str = option(
+        f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default="digits"
+    )
     recipe: str = option(
         "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
     )
@@ -70,12 +90,14 @@ class TrainConfig:
     weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
     epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
     batch_size: int = option("Images in a step.", kind="int", bounds=Bounds(1), default=100)
-    optimizer: str = option("Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "sgd"), default=None)
+    optimizer: str = option(
+        "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
+    )
     momentum: float | None = option(
         "Momentum of sgd [.9; paper: 0].", kind="number", bounds=Bounds(0, 1, below=True), default=None
     )
     lr: float = option(
-        "Learning rate [adam: .004; sgd: .1; paper's sgd: .2].",
+        "Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].",
         kind="number",
         bounds=Bounds(0, above=True),
         default=None,
@@ -87,9 +109,10 @@ class TrainConfig:
         default=None,
     )
     init: str = option(
-        "First weights: by real fan-in, or of sd .04 [he; paper: truncated-normal].",
+        "First weights: by real fan-in, of sd .04, or the function's own "
+        "[he; paper: truncated-normal; own for a user's model].",
         kind="choice",
-        choices=("he", "truncated-normal"),
+        choices=("he", "truncated-normal", "own"),
         default=None,
     )
     l2: float = option(
@@ -98,6 +121,7 @@ class TrainConfig:
         bounds=Bounds(0),
         default=None,
     )
+    weight_decay: float | None = option("Weight decay of adamw [.01].", kind="number", bounds=Bounds(0), default=None)
     relu_logits: bool = option("ReLU on the logits [no; paper: yes].", kind="flag", default=None)
     shuffle: bool = option("New order of the images in each epoch [yes; paper: no].", kind="flag", default=None)
     pixels: str = option(
@@ -110,9 +134,19 @@ class TrainConfig:
         "Augmentation; auto: as the dataset has it.", kind="choice", choices=("auto", "none"), default="auto"
     )
     validation: int = option("Number of training images to hold out.", kind="int", bounds=Bounds(0), default=0)
+    loss: str | None = option("Function of your own as loss, (outputs, targets) -> scalar.", kind="text", default=None)
+    metric: str | None = option(
+        "Function of your own as metric, (outputs, targets) of the whole test -> number.", kind="text", default=None
+    )
+    better: str | None = option(
+        "Values of the metric that are better.", kind="choice", choices=("higher", "lower"), default=None
+    )
     seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
     order_seed: int | None = option(
         "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
+    )
+    method: str | None = option(
+        "Training method: 'FILE.py:CLASS key=value ...' [plain training].", kind="text", default=None
     )
     kernel: str = option(
         "Kernel of the sparse layers; tuned: timed once.", kind="choice", choices=(*CHOOSERS, *KERNELS), default="auto"
@@ -123,6 +157,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        omitted = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) is None}
+        self._set("_omitted", omitted)
         for field in dataclasses.fields(self):  # in their order: what others depend on comes before them
             value = getattr(self, field.name)
             if value is None and field.default is None:
@@ -132,11 +168,48 @@ class TrainConfig:
             self._set(field.name, value)
         if re.sub(r"^cuda:\d+$", "cuda", self.device) not in DEVICES:
             raise InvalidSpecError(f"`device` must be one of {', '.join(DEVICES)}, not {self.device!r}")
+        self._require_functions()
         if self.optimizer != "sgd" and self.momentum is not None:
             raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
 
+        if self.optimizer != "adamw" and self.weight_decay is not None:
+            raise InvalidSpecError(f"`weight_decay` belongs to `optimizer` adamw, not to {self.optimizer}: give `l2`")
+        if self.optimizer == "adamw" and self.l2:
+            raise InvalidSpecError("`l2` is for adam and sgd: give adamw `weight_decay`")
+        if not is_function(self.model) and self.model not in MODELS:
+            raise InvalidSpecError(f"`model` must be one of {one_of(self.model, (*MODELS, 'FILE.py:FUNCTION'))}")
+        if self.init == "own" and self.model in MODELS:
+            raise InvalidSpecError(f"`init` own is for a user's model, not for {self.model}: use he")
+
+    def _require_functions(self) -> None:
+        for name in FUNCTIONS:
+            given = getattr(self, name)
+            if given is not None and not is_function(given):
+                raise InvalidSpecError(f"`{name}` must be file.py:function or package.module:function, not {given!r}")
+        if (self.metric is None) != (self.better is None):
+            raise InvalidSpecError("give `metric` and `better` together: a metric, and which of its values are better")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files that the method leaves in the run's folder."""
+        return ()
+
+    def make_method(self) -> tuple[Method, dict[str, str]]:
+        """Return the training method, and the version of its code by setting. Imports torch and the user's file."""
+        from topokit_train.methods import Method, read
+
+        if self.method is None:
+            return Method(), {}
+        method, loaded = read(self.method, "method", Method)
+        return method, {"method": loaded.version}
+
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return the settings with others; what was omitted follows them, as the epochs follow the dataset."""
+        omitted: dict[str, Any] = dict.fromkeys(vars(self)["_omitted"])
+        return type(self)(**self.to_json() | omitted | changes)
 
     def is_default(self, name: str) -> bool:
         """Return whether a setting has the value that it would have if it were omitted."""

@@ -1,42 +1,51 @@
-"""From descriptions to the topologies of a named model: texts, and texts for parameters, 'PATTERN: DESCRIPTION'."""
+"""From what a user gives for a topology to the topologies of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
 
 from topokit.descriptions import DENSE, Description, parse, split_pattern
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
-from topokit.placement import Weight, named
+from topokit.placement import Topologies, Weight, named, opened
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
-from topokit_train.models import slots
+
+DEFAULT_TOPOLOGY = "default"
+"""The topology of lenet-300-100, none for other models, and for a resumed run its own."""
 
 Mapped = Mapping[str, Description]
 """Pattern of parameter names -> the description of the topology that each parameter gets."""
 
 
-def wire(texts: Sequence[str], config: TrainConfig) -> tuple[Layered, ...]:
-    """Return the topologies of a run that texts describe, in their order.
+def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
+    """Return the topologies that a user describes, in their order; none for a dense model.
 
     Args:
-        texts: descriptions; or each 'PATTERN: DESCRIPTION'; or "dense" alone.
-        config: the run's settings; its model and dataset say which parameters there are.
+        topology: topologies; texts, which are descriptions, or each 'PATTERN: DESCRIPTION', or "dense" alone; files; or
+            a mapping of patterns to topologies, descriptions, layers or masks.
+        weights: returns the weights of the dense model, which patterns need.
 
     Raises:
         InvalidSpecError: what is wrong with a text, or which parameters the patterns do not fit.
     """
-    if DENSE in texts:
-        if len(texts) > 1:
+    if isinstance(topology, Mapping):
+        return named(topology, weights())
+    alone = topology is None or isinstance(topology, Layered | str | PathLike)
+    given: Sequence[Any] = [] if topology is None else [topology] if alone else topology  # type: ignore[assignment]
+    if DENSE in [one for one in given if isinstance(one, str)]:
+        if len(given) > 1:
             raise InvalidSpecError("dense is a model without topologies: give no other `topology`")
         return ()
-    pairs = [split_pattern(text) for text in texts]
-    if all(pattern is None for pattern, _ in pairs):
-        return tuple(net for _, text in pairs for net in parse(text).open_all())
-    return named(as_mapping(pairs), parameters_of(config))
+    pairs = [split_pattern(one) if isinstance(one, str) else (None, one) for one in given]
+    if any(pattern is not None for pattern, _ in pairs):
+        return named(as_mapping(pairs), weights())
+    return tuple(net for _, one in pairs for net in opened(one))
 
 
-def as_mapping(pairs: Sequence[tuple[str | None, str]], folder: str = "", *, seed: int | None = None) -> Mapped:
+def as_mapping(pairs: Sequence[tuple[str | None, Any]], folder: str = "", *, seed: int | None = None) -> Mapped:
     """Return the descriptions by their patterns, in order.
 
     Raises:
@@ -53,7 +62,7 @@ def as_mapping(pairs: Sequence[tuple[str | None, str]], folder: str = "", *, see
 
 
 def parameters_of(config: TrainConfig) -> dict[str, Weight]:
-    """Return the weights of a run's dense model. Reads the dataset."""
-    dataset = load_dataset(config.dataset, config.data_dir)
-    table = slots(config.model, image=dataset.input_shape, classes=dataset.classes)
-    return {name: Weight(shape) for name, shape in table.items()}
+    """Return the weights of a run's dense model. Reads the dataset and, of a user's model, calls the function."""
+    from topokit_train.models.networks import model_source
+
+    return model_source(config.model).weights(load_dataset(config.dataset, config.data_dir))

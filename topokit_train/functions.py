@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import re
+import shlex
 import sys
+import sysconfig
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import topokit
+from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError, TopokitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_OURS = (Path(__file__).parent, Path(topokit.__file__).parent)
 _NAME = re.compile(r"(?P<file>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<function>[A-Za-z_]\w*)")
 
 
@@ -45,6 +49,15 @@ class UserFunction:
         """Call it with those of the offered arguments that it has; see `call`."""
         return call(self.function, self.name, **offered)
 
+    def apply(self, *given: object) -> Any:
+        """Call it with these arguments, in their order.
+
+        Raises:
+            TopokitError: it raises; the message says where.
+        """
+        with explained(f"{self.name} failed", TopokitError):
+            return self.function(*given)
+
 
 def is_function(text: str) -> bool:
     """Whether a text has the form of such a name.
@@ -55,22 +68,47 @@ def is_function(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def located(name: str, folder: Path | str) -> str:
+    """Return a name with a relative path of its file made one from a folder.
+
+    >>> located("mine.py:Rewire every=9", "/nets"), located("torch.nn:Linear", "/nets")
+    ('/nets/mine.py:Rewire every=9', 'torch.nn:Linear')
+    """
+    place, arguments = divided(name)
+    if ".py:" not in place:
+        return name
+    place = str(Path(folder, place))
+    return f"{shlex.quote(place) if arguments else place}{arguments}"
+
+
+def divided(text: str) -> tuple[str, str]:
+    """Return the name in a description, and its arguments with the blank before them.
+
+    >>> divided("'my nets/a.py:Rewire' every=9"), divided("my nets/a.py:net")
+    (('my nets/a.py:Rewire', ' every=9'), ('my nets/a.py:net', ''))
+    """
+    if is_function(text):
+        return text, ""
+    words = split(text)
+    return (words[0].text, text[words[1].start - 1 :]) if len(words) > 1 else (text, "")
+
+
 def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:
     """Import what a name says. This runs the file, as `python FILE` would.
 
     Args:
         name: file.py:function, or package.module:function.
         setting: what it is given for, such as "model"; for messages.
-        folder: that a relative path of a file starts from; the current one where left out.
+        folder: that a relative path of a file starts from; the current one if omitted.
 
     Raises:
         InvalidSpecError: no such form, file, module or function, or the import fails.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise InvalidSpecError(f"`{setting}` {name} is no file.py:function and no package.module:function")
+        raise InvalidSpecError(f"`{setting}` must be file.py:function or package.module:function, not {name}")
     place, wanted = parts["file"], parts["function"]
-    with _explained(f"`{setting}` {name}: importing {place} failed"):
+    with explained(f"`{setting}` {name}: importing {place} failed"):
         module, version = _from_file(Path(folder, place)) if place.endswith(".py") else _from_package(place)
     function = getattr(module, wanted, None)
     if not callable(function):
@@ -80,6 +118,29 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
             f"`{setting}` {name}: {place} has no function {wanted}" + (f", but {', '.join(near)}" if near else "")
         )
     return UserFunction(name, function, version)
+
+
+def version_of(name: str, setting: str, folder: Path | str = "") -> str:
+    """Return the version of what a name says, without importing a file.
+
+    Raises:
+        InvalidSpecError: as for `load_function`.
+    """
+    place = name.rpartition(":")[0]
+    if not place.endswith(".py"):
+        return load_function(name, setting, folder).version
+    return hashlib.sha256(_read(Path(folder, place))).hexdigest()
+
+
+def short_name(text: str) -> str:
+    """Return a description without the folders of its file.
+
+    >>> short_name("/home/me/nets.py:net width=3"), short_name("lenet-5")
+    ('nets.py:net width=3', 'lenet-5')
+    """
+    name, arguments = divided(text)
+    place, colon, function = name.rpartition(":")
+    return f"{Path(place).name}{colon}{function}{arguments}" if place.endswith(".py") else text
 
 
 def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
@@ -102,50 +163,71 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
     ]
     if missing:
         raise InvalidSpecError(
-            f"{name} asks for {', '.join(missing)}, but is given {', '.join(offered) or 'nothing'}: "
-            "give the other arguments defaults"
+            f"{name} needs {', '.join(missing)}, but only {', '.join(offered) or 'nothing'} "
+            f"{'is' if len(offered) < 2 else 'are'} available: "
+            "give its other arguments defaults"
         )
-    with _explained(f"{name} failed", TopokitError):
+    with explained(f"{name} failed", TopokitError):
         return function(**given)
 
 
 @contextmanager
-def _explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
-    """Inside, any error ends in one line that says which line of the user's code raised it."""
+def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
+    """Inside, any error ends in one line that says which line of the user's code it comes from.
+
+    Args:
+        what: the beginning of the line, such as "net.py:net failed".
+        kind: of the error in its place.
+    """
     try:
         yield
     except TopokitError:
         raise
     except Exception as error:
-        where = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
+        frames = extract_tb(error.__traceback__)
+        where = [frame for frame in frames if _is_of_users(frame.filename)]
+        if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):
+            raise
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
-        told = shorten(f"{type(error).__name__}: {error}", 200)
-        raise kind(f"{what}{line}: {told}") from error
+        message = shorten(f"{type(error).__name__}: {error}", 200)
+        raise kind(f"{what}{line}: {message}") from error
+
+
+def _is_of_users(file: str) -> bool:
+    places = (*_OURS, Path(sysconfig.get_path("stdlib")))
+    return "site-packages" not in file and not file.startswith("<") and not any(map(Path(file).is_relative_to, places))
+
+
+def _is_ours(file: str) -> bool:
+    return any(map(Path(file).is_relative_to, _OURS))
 
 
 def _from_file(path: Path) -> tuple[ModuleType, str]:
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
-    # one module for one content, so that its classes stay the same ones, and pickle finds them
-    name = f"_topokit_user_{digest[:16]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+    source = _read(path)
+    digest, place = (hashlib.sha256(one).hexdigest() for one in (source, str(path.resolve()).encode()))
+    # one module for one file and content, so that its classes stay the same ones, and pickle finds them
+    name = f"_topokit_user_{digest[:16]}_{place[:8]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(name)
+        module.__file__ = str(path)
         sys.modules[name] = module
         folder = str(path.resolve().parent)
         sys.path.insert(0, folder)  # where `python FILE` looks for the modules beside it
         try:
-            spec.loader.exec_module(module)
+            exec(compile(source, str(path), "exec"), vars(module))  # what was hashed, and no cached bytecode
         except BaseException:
             del sys.modules[name]
             raise
         finally:
             sys.path.remove(folder)
     return sys.modules[name], digest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _from_package(name: str) -> tuple[ModuleType, str]:

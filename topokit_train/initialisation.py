@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import parameters_of
+from topokit_train.layers.stacks import StackedLinear, parameters_of
 
 DEVIATION = {"linear": 0.04, "convolution": 0.05}
 BIAS = {"linear": 0.1, "convolution": 0.0}
@@ -17,9 +17,12 @@ CUT = 2  # standard deviations
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Name, parameter and module of all weights, dense and sparse; biases are none. In the model's order."""
+    """Name, parameter and module of the weights of linear layers and convolutions, dense and sparse, in order."""
+    seen = set()  # tied weights are one
     for name, parameter, module in parameters_of(model):
-        if name.rpartition(".")[2] in ("weight", "values"):
+        layer = isinstance(module, nn.Linear | nn.Conv2d | SparseModule | StackedLinear)
+        if layer and name.rpartition(".")[2] in ("weight", "values") and id(parameter) not in seen:
+            seen.add(id(parameter))
             yield name, parameter, module
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from topokit_train.config import TrainConfig
+from topokit_train.conversion import parameter_groups
 from topokit_train.initialisation import is_convolution, weights_of
 
 MILESTONES = (10_000, 20_000)  # steps at which the schedule "steps" halves the learning rate
@@ -16,8 +17,10 @@ def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimiz
     """The optimizer of a model's parameters, of which the weights of linear layers are penalised with `config.l2`.
 
     What torch calls weight_decay in SGD and Adam is the gradient of weight_decay / 2 times the sum of squares, added
-    to the loss's gradient before anything else is done with it (AdamW is another thing). So the loss need not hold it.
+    to the loss's gradient before anything else is done with it. So the loss need not hold it. AdamW's is another thing.
     """
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameter_groups(model, config.weight_decay or 0.0), lr=config.lr, fused=True)
     penalised = [parameter for _, parameter, module in weights_of(model) if not is_convolution(module)]
     members = {id(parameter) for parameter in penalised}
     groups = [{"params": list(model.parameters())}]

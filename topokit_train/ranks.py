@@ -86,13 +86,16 @@ class Ranks:
             raise InvalidSpecError(f"this machine has {there} GPUs: give torchrun --nproc-per-node {there}")
         return torch.device("cuda", self.local)
 
-    def average(self, parameters: Sequence[Tensor], losses: Tensor, images: int) -> Tensor:
+    def average(
+        self, parameters: Sequence[Tensor], losses: Tensor, images: int, others: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Give parameters their gradients over the whole batch, the same numbers in all processes.
 
         Args:
             parameters: their gradients are those of the mean loss over this process's share, or None if it is empty.
             losses: of each network, over the share; shape (networks,).
             images: in the share.
+            others: more gradients of that loss, which become those over the whole batch, in place.
 
         Returns:
             The losses over the whole batch.
@@ -103,18 +106,20 @@ class Ranks:
         from torch import distributed
 
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-        parts = [*gradients, losses, losses.new_ones(1)]
+        parts = [*gradients, *others, losses, losses.new_ones(1)]
         flat = torch.cat([part.reshape(-1) for part in parts]).mul_(images)  # its last number becomes their count
         with answered():
             distributed.all_reduce(flat)
         *means, losses, _ = torch.split(flat / flat[-1], [part.numel() for part in parts])
-        for parameter, gradient, mean in zip(parameters, gradients, means, strict=True):
+        for other, mean in zip(others, means[len(gradients) :], strict=True):
+            other.copy_(mean.view(other.shape))
+        for parameter, gradient, mean in zip(parameters, gradients, means[: len(gradients)], strict=True):
             parameter.grad = gradient.copy_(mean.view(gradient.shape))  # in the layout that the optimizer expects
         return losses
 
     def align(self, parameters: Sequence[Tensor]) -> None:
         """Give all processes the first one's values: on machines that differ, so may the last bits of a step."""
-        if not self.several:
+        if not self.several or not parameters:
             return
         import torch
         from torch import distributed

@@ -1,4 +1,4 @@
-"""Result: what a finished run came to; and what several seeds come to together."""
+"""Result: metrics, time and sizes of a finished run."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ class Result:
         device: where it was trained.
         seed: of the weights and of the images' order.
         epochs: how often each image was used.
-        test_accuracy: fraction of the test images, after the last epoch.
+        test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
+        metric: name of the first metric of the task, by which runs are compared.
+        better: which of its values are, "higher" or "lower".
+        test_metric: its value on the test samples, after the last epoch.
+        test_metrics: the other metrics on them.
         stacked: how many networks were trained together, this one included.
         train_seconds: spent on optimisation steps; of stacked networks, this one's share.
         parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
-        dead_classes: classes that are predicted for no test image.
+        dead_classes: classes that are predicted for no test sample; None if the task has no classes of samples.
         dead_units: for each hidden layer, how many units are 0 for every test image; of a convolution, how many
             channels.
-        effective_sparsity: "before" training, of the wiring, and "after" it, of the weights that are not 0: see
-            `topokit_train.vitality`. None for a model whose layers do not chain.
+        effective_sparsity: "before" training, of the edges, unless a method has changed them; and "after" it, of the
+            weights that are not 0: see `topokit_train.vitality`. None for a model whose layers do not chain.
     """
 
     run: str
@@ -44,11 +48,15 @@ class Result:
     device: str
     seed: int
     epochs: int
-    test_accuracy: float
+    test_accuracy: float | None
+    metric: str
+    better: str
+    test_metric: float
+    test_metrics: dict[str, float]
     stacked: int
     train_seconds: float
     parameters: dict[str, int]
-    dead_classes: list[int]
+    dead_classes: list[int] | None
     dead_units: dict[str, int]
     effective_sparsity: dict[str, float] | None
 
@@ -74,11 +82,15 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
         "device": str(trainer.device),
         "epochs": config.epochs,
         "stacked": len(trainer.seeds),
+        "metric": trainer.task.metric,
+        "better": trainer.task.better,
     }
     return [
         Result(
             run=folder,
             seed=seed,
+            test_metric=history[-1].test_metric,
+            test_metrics=history[-1].test_metrics,
             test_accuracy=history[-1].test_accuracy,
             train_seconds=sum(metrics.seconds for metrics in history),
             parameters=count_parameters(trainer.model),
@@ -92,16 +104,21 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             trainer.seeds,
             trainer.histories,
             trainer.dead_classes(),
-            dead_units(trainer),
-            effective_sparsities(trainer.model),
+            dead_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test)),
+            [_sparsity(trainer, one) for one in effective_sparsities(trainer.model)],
             strict=True,
         )
     ]
 
 
+def _sparsity(trainer: Trainer, found: dict[str, float] | None) -> dict[str, float] | None:
+    """Without that of the edges before training, if a method has changed them."""
+    return {"after": found["after"]} if found and trainer.rewired else found
+
+
 def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
-    """The mean test accuracy of several seeds, and half the width of its 95 % confidence interval.
+    """The mean test metric of several seeds, and half the width of its 95 % confidence interval.
 
     The interval is Student's t; None for a single seed.
     """
-    return interval([result.test_accuracy for result in results])
+    return interval([result.test_metric for result in results])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-WEIGHTS, ORDER, AUGMENTATION = 0, 1, 2
+WEIGHTS, ORDER, AUGMENTATION, METHOD, FORWARD = 0, 1, 2, 3, 4
 
 
 def numpy_stream(seed: int, *key: int) -> np.random.Generator:

@@ -1,32 +1,40 @@
-"""Trainer: the loop. It holds all that changes while networks are trained, and knows nothing of files."""
+"""Trainer: the training loop and its state. It reads and writes no files."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from topokit.errors import TopokitError
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError, TopokitError
+from topokit.layered import Layer, Layered
+from topokit.topologies import Topology
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
+from topokit_train.dense_gradients import DenseGradients
 from topokit_train.feeding.feed import Feed
-from topokit_train.initialisation import draw_truncated_normal
+from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
-from topokit_train.layers.sparse import SparseModule
+from topokit_train.layers.sparse import SparseModule, carried_over
 from topokit_train.layers.stacks import load_network_states
+from topokit_train.methods import HOOKS, Callback, Method
 from topokit_train.metrics import Metrics
-from topokit_train.models import Wiring
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import ModelSource, as_sequence, build_model, build_stack, model_source
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
-from topokit_train.streams import WEIGHTS, torch_stream
+from topokit_train.streams import FORWARD, METHOD, WEIGHTS, torch_stream
+from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tested
 
+_SOURCE = re.compile(r"layer (\d+)(?: of topology (\d+))?")  # see `SparseModule.source`
 TEST_BATCH = 4096
 
 
@@ -38,12 +46,23 @@ class Trainer:
 
     Args:
         config: the settings.
-        wiring: topologies that fill the model's slots, see `build_model`; none for a dense model.
+        topologies: those that fill the model's weights, see `build_model`; none for a dense model.
         dataset: what to train on.
         device: where to train.
         kernel: as for `build_model`.
-        seeds: of the networks to stack; the one of `config` where left out.
+        seeds: of the networks to stack; the one of `config` if omitted.
         ranks: the processes that train the same networks, each with its share of every batch.
+        model: where the model is from; the one that `config` names if omitted.
+        method: how to train; plain training if omitted.
+        callbacks: called after the method.
+        folders: the run's folder of each network, for the files of methods; None if another process writes into it.
+
+    Attributes:
+        model: the networks, in one module.
+        topologies: the current ones; `rewire` changes them.
+        steps_done: how many steps there have been.
+        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...), in the
+            `gradients` hook of a step for which they were wanted.
 
     Raises:
         InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
@@ -52,48 +71,55 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        wiring: Wiring,
+        topologies: Sequence[Layered] | Layered | None,
         dataset: Dataset,
         *,
         device: torch.device,
         kernel: str | dict[str, str],
         seeds: Sequence[int] | None = None,
         ranks: Ranks = ALONE,
+        model: ModelSource | None = None,
+        method: Method | None = None,
+        callbacks: Sequence[Callback] = (),
+        folders: Sequence[Path | None] | None = None,
     ):
         self.config = config
         self.device = device
         self.ranks = ranks
-        self.classes = dataset.classes
+        self.task: Task = task_of(dataset, config.loss, config.metric, config.better)
         self.seeds = tuple(seeds or (config.seed,))
+        self.folders = tuple(folders or [None for _ in self.seeds])
+        self.topologies = as_sequence(topologies)
+        self.method = method or Method()
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
+        self.steps_done = 0
+        self.rewired = False
+        self.dense_gradients: dict[str, Tensor] = {}
+        self._dense_wanted = False
         self._paused = 0.0
         self.feed = Feed(config, dataset, self.seeds, device, ranks)
-        self.model = self._built(wiring, dataset, kernel)
-        self.parameters = tuple(self.model.parameters())
+        self.model = fuse(self._built(model or model_source(config.model), dataset, kernel))
+        self._callbacks = (self.method, *callbacks)
+        for one in self._callbacks:
+            one.prepare(self)
+        self._hooks = {name: [getattr(one, name) for one in self._callbacks if _overrides(one, name)] for name in HOOKS}
+        self.parameters = tuple(one for one in self.model.parameters() if one.requires_grad)
         self.optimizer = make_optimizer(config, self.model)
-        self.scheduler = make_scheduler(config, self.optimizer, config.epochs * self.steps_per_epoch)
+        self.scheduler = make_scheduler(config, self.optimizer, self.steps)
 
-    def _built(self, wiring: Wiring, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
-        build = partial(
-            build_model,
-            self.config.model,
-            wiring,
-            image=dataset.input_shape,
-            classes=dataset.classes,
-            batch=-(-self.config.batch_size // self.ranks.size),
-        )
-        draws = [torch_stream(seed, WEIGHTS) for seed in self.seeds]
-        if len(draws) == 1:
-            return self._drawn(build(kernel=kernel, device=self.device, generator=draws[0]), draws[0])
-        model = build(kernel=kernel, device=self.device, copies=len(draws), shared=self.feed.shared)
-        alone = (self._drawn(build(kernel="csr", generator=draw), draw) for draw in draws)
-        load_network_states(model, [network.state_dict() for network in alone])
+    def _built(self, source: ModelSource, dataset: Dataset, kernel: str | dict[str, str]) -> nn.Module:
+        nets, batch = self.topologies, -(-self.config.batch_size // self.ranks.size)
+
+        def alone(seed: int, kernel: str | dict[str, str], device: torch.device | str) -> nn.Module:
+            about: dict[str, Any] = {"generator": torch_stream(seed, WEIGHTS), "seed": seed, "init": self.config.init}
+            return build_model(source, nets, dataset, kernel=kernel, device=device, batch=batch, **about)
+
+        if len(self.seeds) == 1:
+            return alone(self.seeds[0], kernel, self.device)
+        about: dict[str, Any] = {"kernel": kernel, "device": self.device, "batch": batch}
+        model = build_stack(source, nets, dataset, len(self.seeds), shared=self.feed.shared, **about)
+        load_network_states(model, [alone(seed, "csr", "cpu").state_dict() for seed in self.seeds])
         return model
-
-    def _drawn(self, network: nn.Module, draw: torch.Generator) -> nn.Module:
-        if self.config.init == "truncated-normal":
-            draw_truncated_normal(network, draw)
-        return network
 
     @property
     def epochs_done(self) -> int:
@@ -106,20 +132,99 @@ class Trainer:
         return len(self.feed.batch_sizes)
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def sparse_layers(self) -> dict[str, SparseModule]:
+        """The sparse layers by their names in the model."""
+        return {name: part for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+
+    @property
     def kernels(self) -> dict[str, str]:
         """The kernel of each sparse layer."""
-        return {name: part.kernel for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+        return {name: part.kernel for name, part in self.sparse_layers.items()}
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The kernel of each sparse layer, and why it was taken."""
-        return {name: part.choice for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
+        return {name: part.choice for name, part in self.sparse_layers.items()}
 
-    def run_epoch(self, after_step: Callable[[], object] = lambda: None) -> list[Metrics]:
-        """Use each training image once, in an order of its own, and then test.
+    def add(self, callback: Callback) -> None:
+        """Call the hooks of one more callback, from the next step on."""
+        self._callbacks = (*self._callbacks, callback)
+        for name, hooks in self._hooks.items():
+            if _overrides(callback, name):
+                hooks.append(getattr(callback, name))
+
+    def generator(self, *key: int) -> torch.Generator:
+        """Return the random stream of this step for a method: the same in all processes, and in a resumed run.
 
         Args:
-            after_step: called after each step.
+            key: calls with equal keys in one step give the same stream: pass the number of the layer, for example.
+        """
+        return torch_stream(self.seeds[0], METHOD, self.steps_done, *key)
+
+    def want_dense_gradients(self) -> None:
+        """In `before_step`: compute `dense_gradients` in this step, at the cost of a dense product for each layer."""
+        self._dense_wanted = True
+
+    @torch.no_grad()
+    def rewire(self, layers: Mapping[str, Layer]) -> None:
+        """Change edges between two steps.
+
+        Edges that stay keep their values and what the optimizer knows of them; new ones start from 0 in both. Of
+        several processes all get the first one's edges.
+
+        Args:
+            layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
+
+        Raises:
+            InvalidSpecError: there is no such layer, it shares its weights, the shape is another one, several networks
+                are stacked, or there is no optimizer yet, as in `prepare`.
+        """
+        if not hasattr(self, "optimizer"):
+            raise InvalidSpecError("rewire needs the optimizer: call it from before_step or after_step")
+        if len(self.seeds) > 1:
+            raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
+        parts = self.sparse_layers
+        for name, layer in self.ranks.shared(dict(layers)).items():
+            part = parts.get(name.removesuffix(".weight"))
+            if part is None:
+                raise InvalidSpecError(f"no sparse layer is named {name}: {nearest(name, parts)}")
+            shared = [other for other, one in parts.items() if one.values is part.values and one is not part]
+            if shared:
+                raise InvalidSpecError(f"{name} shares its weights with {shared[0]}: rewire needs layers that do not")
+            state = self.optimizer.state.get(part.values, {})
+            moments = {key: part.to_canonical(one) for key, one in state.items() if one.ndim}
+            origin = part.rewire(layer)
+            for key, canonical in moments.items():
+                state[key] = part.from_canonical(carried_over(canonical, origin))
+            part.values.grad = None
+        self.ranks.align(self.parameters)
+        self.rewired = True
+        self.topologies = tuple(self._current_topologies())
+
+    def _current_topologies(self) -> Iterator[Topology]:
+        """The topologies as they are now, with the names of the parameters that they fill."""
+        groups: dict[int, dict[int, str]] = {}
+        for name, part in self.sparse_layers.items():
+            place = _SOURCE.fullmatch(part.source)
+            net, layer = (int(place[2] or 0), int(place[1])) if place else (-1, 0)
+            if net < 0 or layer in groups.get(net, {}):  # the module was given with this layer
+                net, layer = len(self.sparse_layers) + len(groups), 0
+            groups.setdefault(net, {})[layer] = name
+        for _, group in sorted(groups.items()):
+            names = [group[i] for i in sorted(group)]
+            layers = [self.sparse_layers[name].topology_layer() for name in names]
+            chained = all(one.shape[1] == two.shape[0] for one, two in pairwise(layers))
+            # a layer by channel and one by feature behind it do not chain
+            for numbers in [range(len(names))] if chained else [range(i, i + 1) for i in range(len(names))]:
+                yield Topology([layers[i] for i in numbers], names=[f"{names[i]}.weight" for i in numbers])
+
+    def run_epoch(self) -> list[Metrics]:
+        """Use each training image once, in an order of its own, and then test.
 
         Returns:
             The metrics of each network; the seconds are its share.
@@ -131,13 +236,16 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
-            lr = self.optimizer.param_groups[0]["lr"]
-            losses = self.step(images, labels)
-            total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-            after_step()
+        with self._seeded():
+            for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
+                lr = self.optimizer.param_groups[0]["lr"]
+                losses = self.step(images, labels)
+                total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
+                self.steps_done += 1
+                for hook in self._hooks["after_step"]:
+                    hook(self)
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
-        self.ranks.align(self.parameters)
+        self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
@@ -145,22 +253,33 @@ class Trainer:
                     f"the loss is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
                     f"give a smaller `lr` than {self.config.lr}"
                 )
-        validation = self.accuracies(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
-        accuracies = zip(self.accuracies(*self.feed.test), validation, strict=True)
+        tests = self.scores(*self.feed.test)
+        held_out = self.scores(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
         metrics = [
-            Metrics(
+            Metrics.of(
+                self.task.metric,
+                tested,
+                validated,
                 epoch=self.epochs_done + 1,
                 train_loss=loss,
-                test_accuracy=tested,
-                validation_accuracy=validated,
                 seconds=seconds,
                 lr=lr,
             )
-            for loss, (tested, validated) in zip(losses.tolist(), accuracies, strict=True)
+            for loss, tested, validated in zip(losses.tolist(), tests, held_out, strict=True)
         ]
+        for one in self._callbacks:
+            metrics = list(one.after_epoch(self, metrics) or metrics)
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Inside, torch's global generators, which dropout draws from, depend on seed, epoch and process alone."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            key = (FORWARD, self.epochs_done, self.ranks.rank)
+            torch.manual_seed(torch_stream(self.seeds[0], *key).initial_seed())
+            yield
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This epoch's images as networks see them, and their labels, as `step` takes them."""
@@ -184,18 +303,31 @@ class Trainer:
         Returns:
             Each network's loss before the step, shape (networks,), left on the device.
         """
+        for hook in self._hooks["before_step"]:
+            hook(self)
         losses = self.gradients(images, labels)
+        for hook in self._hooks["gradients"]:
+            hook(self)
         self.optimizer.step()
         self.scheduler.step()
         return losses
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
-        losses = self.own_gradients(images, labels)
-        return self.ranks.average(self.parameters, losses, len(labels)) if self.ranks.several else losses
+        with self._dense() as found:
+            losses = self.own_gradients(images, labels)
+        self.dense_gradients = {} if found is None else found.mean()
+        if not self.ranks.several:
+            return losses
+        return self.ranks.average(self.parameters, losses, len(labels), list(self.dense_gradients.values()))
+
+    def _dense(self) -> AbstractContextManager[DenseGradients | None]:
+        """Inside, the gradients of dense weights are computed too, if they are wanted in this step."""
+        wanted, self._dense_wanted = self._dense_wanted, False
+        return DenseGradients(self.sparse_layers) if wanted else nullcontext()
 
     def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The same, of this process's share of a batch alone."""
+        """Compute the gradients of this process's share of a batch."""
         for parameter in self.parameters:
             parameter.grad = None  # as zero_grad does, which takes ten times as long over it
         if not len(labels):  # a small batch for many processes
@@ -207,42 +339,58 @@ class Trainer:
     def logits(self, images: Tensor) -> Tensor:
         """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
         logits: Tensor = self.model(images)
-        return logits.relu() if self.config.relu_logits else logits
+        return logits.relu() if self.config.relu_logits and self.task.classes else logits
 
-    def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over the networks, and each one's, shape (networks,)."""
         if len(self.seeds) == 1:
-            loss = cross_entropy(logits, labels)
+            loss = self.task.loss(outputs, targets)
             return loss, loss.detach()[None]
-        logits = logits.reshape(len(labels), len(self.seeds), self.classes)
-        labels = labels[:, None].expand(logits.shape[:2]) if labels.ndim == 1 else labels
-        each = cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none")
-        losses = each.view(logits.shape[:2]).mean(0)
+        losses = self.task.losses(outputs, targets, len(self.seeds))
         return losses.sum(), losses
 
-    def accuracies(self, images: Tensor, labels: Tensor) -> list[float]:
-        """Fraction of the images, as `Feed.test` holds them, whose class is predicted, by each network."""
-        right = (self._predict(images) == labels[:, None]).sum(0)
-        return [count / len(labels) for count in right.tolist()]
+    def scores(self, inputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
+        """Return each network's metrics on samples as `Feed.test` has them, the first one first.
 
-    def dead_classes(self) -> list[list[int]]:
-        """For each network, the classes that it predicts for no test image."""
-        predicted = map(set, self._predict(self.feed.test[0]).T.tolist())
-        return [[label for label in range(self.classes) if label not in found] for found in predicted]
+        Raises:
+            TopokitError: a metric is not a finite number.
+        """
+        found = [self.task.scores(kept, targets) for kept in self._kept(inputs, targets)]
+        for seed, scores in zip(self.seeds, found, strict=True):
+            require_finite(scores, f"in epoch {self.epochs_done + 1} of seed {seed}")
+        return found
 
-    @torch.inference_mode()
-    def _predict(self, images: Tensor) -> Tensor:
-        """The class that each network predicts for each image, shape (images, networks)."""
+    def dead_classes(self) -> list[list[int] | None]:
+        """Return for each network the classes that it predicts for no test sample; None if its task has no classes."""
+        _, targets = self.feed.test
+        return [dead_classes(self.task, kept, targets) for kept in self._kept(*self.feed.test)]
+
+    def _kept(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """For each network, what its task needs of the outputs for all samples."""
         self.model.eval()
         networks = len(self.seeds)
-        found = []
-        for part in torch.split(images, max(1, TEST_BATCH // networks)):
+
+        def outputs(part: Tensor) -> Tensor:
             batch = self.feed.inputs.of_tests(part)
-            inputs = batch if self.feed.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
-            found.append(self.logits(inputs).reshape(len(batch), networks, self.classes).argmax(2))
-        return torch.cat(found)
+            seen = batch if self.feed.shared else batch[:, None].expand(-1, networks, *batch.shape[1:])
+            found = self.logits(seen)
+            return found if networks == 1 else found.reshape(len(batch), networks, -1)
+
+        kept = tested(self.task, outputs, inputs, targets, samples_at_once(self.config.batch_size, targets, networks))
+        return [kept] if networks == 1 else list(kept.unbind(1))
 
     def _clock(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
+    """Return how many samples to test at once: several tokens or numbers for each make it fewer, down to a batch."""
+    if targets.ndim == 1:
+        return max(1, TEST_BATCH // networks)
+    return max(batch_size, TEST_BATCH // targets[0].numel())
+
+
+def _overrides(one: Callback, hook: str) -> bool:
+    return getattr(type(one), hook) is not getattr(Callback, hook)

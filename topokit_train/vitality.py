@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -19,35 +19,46 @@ from topokit.topologies import Topology
 from topokit_train.initialisation import weights_of
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states
-from topokit_train.training import Trainer
+from topokit_train.models.convolutional import LeNet5
 
 Nodes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-def dead_units(trainer: Trainer) -> list[dict[str, int]]:
-    """For each network, how many units of each hidden layer are 0 for every test image, by the layer's name.
+def dead_units(model: nn.Module, networks: int, test: Callable[[], object]) -> list[dict[str, int]]:
+    """Return for each network how many units of each hidden layer are 0 for every test sample, by the layer's name.
 
-    docs/measures.md calls them silent: unlike the dead units of a topology they may have paths. A unit is 0 behind its
-    ReLU where its layer's output is never above 0; a unit of a convolution is a channel.
+    docs/measures.md calls them inactive: unlike the dead units of a topology they may have paths. A unit is 0 behind
+    its ReLU if its layer's output is never above 0; a unit of a convolution is a channel.
 
-    Cost: a pass over the test images.
+    Args:
+        model: one network, or several stacked ones.
+        networks: how many.
+        test: passes all test samples through the model.
+
+    Returns:
+        Nothing of a model whose layers do not follow one another, each but the last with a ReLU.
+
+    Cost: a pass over the test samples.
     """
-    names = [name.rpartition(".")[0] for name, _, _ in weights_of(trainer.model)][:-1]
+    if not (_is_chain(model) and _has_relus(model)):
+        return [{} for _ in range(networks)]
+    names = [name.rpartition(".")[0] for name, _, _ in weights_of(model)][:-1]
     highest: dict[str, Tensor] = {}
 
     def look(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        found = output.amax([dimension for dimension in range(output.ndim) if dimension != 1])
+        units = 1 if output.ndim == 4 else output.ndim - 1
+        found = output.amax([dimension for dimension in range(output.ndim) if dimension != units])
         highest[name] = torch.maximum(highest[name], found) if name in highest else found
 
-    handles = [trainer.model.get_submodule(name).register_forward_hook(partial(look, name)) for name in names]
+    handles = [model.get_submodule(name).register_forward_hook(partial(look, name)) for name in names]
     try:
-        trainer.accuracies(*trainer.feed.test)
+        test()
     finally:
         for handle in handles:
             handle.remove()
-    counts = {name: (found <= 0).view(len(trainer.seeds), -1).sum(1).tolist() for name, found in highest.items()}
-    return [{name: counts[name][k] for name in names} for k in range(len(trainer.seeds))]
+    counts = {name: (found <= 0).view(networks, -1).sum(1).tolist() for name, found in highest.items()}
+    return [{name: counts[name][k] for name in names} for k in range(networks)]
 
 
 def effective_sparsities(model: nn.Module) -> list[dict[str, float] | None]:
@@ -64,12 +75,44 @@ def effective_sparsities(model: nn.Module) -> list[dict[str, float] | None]:
     Cost: O(weights log weights).
     """
     states = network_states(model)
-    parts = _chained([_part(name, module) for name, _, module in weights_of(model)])
+    parts = _chained([_part(name, module) for name, _, module in weights_of(model)]) if _is_chain(model) else None
     if parts is None:
         return [None] * len(states)
     before = _sparsity(parts, [np.ones(part.sources.size, np.bool_) for part in parts])
     kept = ([(state[part.name] != 0).flatten().cpu().numpy() for part in parts] for state in states)
     return [{"before": before, "after": _sparsity(parts, weights)} for weights in kept]
+
+
+_WEIGHTS = (nn.Linear, nn.Conv2d, SparseModule, StackedLinear)
+_LINKS = (
+    *_WEIGHTS,
+    *(nn.Flatten, nn.ReLU, nn.MaxPool2d, nn.Dropout, nn.Identity),
+)
+
+
+def _is_chain(model: nn.Module) -> bool:
+    """Whether the layers of a model follow one another: others may have branches."""
+    return isinstance(model, LeNet5) or (
+        isinstance(model, nn.Sequential) and all(isinstance(part, _LINKS) for part in model)
+    )
+
+
+def _has_relus(model: nn.Module) -> bool:
+    """Whether a ReLU is behind each layer of a chain but the last."""
+    return isinstance(model, LeNet5) or (
+        isinstance(model, nn.Sequential)
+        and all(_then_relu(list(model)[i + 1 :]) for i, part in enumerate(model) if isinstance(part, _WEIGHTS))
+    )
+
+
+def _then_relu(behind: Sequence[nn.Module]) -> bool:
+    """Whether a ReLU comes before the next layer with weights; the last one needs none."""
+    for part in behind:
+        if isinstance(part, nn.ReLU):
+            return True
+        if isinstance(part, _WEIGHTS):
+            return False
+    return True
 
 
 @dataclass(frozen=True)

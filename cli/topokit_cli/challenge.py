@@ -100,7 +100,7 @@ def _images(images: str, pixels: int, data_dir: Path | None) -> Layer:
 
     if isqrt(pixels) ** 2 != pixels:
         raise click.UsageError(f"--images mnist makes square images, but the network has {pixels} inputs")
-    return resized(load_dataset("mnist", data_dir).train_images[:, 0], isqrt(pixels))
+    return resized(load_dataset("mnist", data_dir).train_inputs[:, 0], isqrt(pixels))
 
 
 def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inference]:

@@ -109,10 +109,10 @@ def _is_of_masks(source: Description) -> bool:
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
     """The parameters of a model that a topology's layers fill, and their shapes, in the order of the layers."""
-    from topokit.placement import Weight, place
-    from topokit_train.models import MNIST, slots
+    from topokit.placement import place
+    from topokit_train.models.networks import MNIST, Shape, model_source
 
-    channels, rows, columns = image or MNIST
-    table = slots(model, widths=net.widths, image=(channels, rows, columns))
-    filled = place([net], {name: Weight(shape) for name, shape in table.items()})
-    return {name: table[name] for name in sorted(filled, key=lambda name: filled[name].layer)}
+    data = MNIST if image is None else Shape(image, MNIST.classes)
+    table = model_source(model).weights(data, [net])
+    filled = place([net], table)
+    return {name: table[name].shape for name in sorted(filled, key=lambda name: filled[name].layer)}

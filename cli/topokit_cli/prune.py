@@ -12,6 +12,7 @@ import click
 from topokit_cli import render
 from topokit_cli.options import OUTPUT, SEEDS, OnceEach, force_option, json_option
 from topokit_cli.train import setting_options, show_all, show_one, what_to_do
+from topokit_train.metrics import shown
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
 
@@ -57,7 +58,7 @@ def command(
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs.train import train, train_seeds
 
-    config, seeds, _ = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
+    config, seeds = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
     if seeds is None:
         results = [train(config, run=run, resume=resume, force=force)]
         show_one(results[0], as_json)
@@ -75,10 +76,9 @@ def _show_topologies(results: Sequence[PruneResult]) -> None:
         before, after, sparsity = (
             fmean(one[key] for one in networks) for key in ("accuracy_before", "test_accuracy", "sparsity")
         )
+        tested = (shown(results[0].metric, value) for value in (before, after))
         edges = fmean(one["edges"] for one in networks)
         name = Path(networks[0]["file"]).name
-        rows.append(
-            (name, f"{sparsity:.2%}", render.number(edges), str(networks[0]["step"]), f"{before:.2%}", f"{after:.2%}")
-        )
+        rows.append((name, f"{sparsity:.2%}", render.number(edges), str(networks[0]["step"]), *tested))
     click.echo()
     render.grid(("saved", "sparsity", "edges", "step", "test before", "after"), rows, left=("saved",))

@@ -9,6 +9,7 @@ import click
 
 from topokit_cli import render
 from topokit_cli.options import FILE, OUTPUT, Command, OnceEach, json_option
+from topokit_train.metrics import ACCURACY, shown
 
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
@@ -116,14 +117,17 @@ def command(
 def show(found: Summary, place: Path) -> None:
     """Print a row for each group of runs that differ in their seeds, then the failures."""
     states = ("finished", "failed", "running", "waiting")
-    head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, "test accuracy")
+    metrics = {group.metric for group in found.groups if group.metric} or {ACCURACY}
+    test = f"test {'metric' if len(metrics) > 1 else metrics.pop()}"
+    head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, test)
     rows = []
     for group in found.groups:
         counts = (str(getattr(group, state)) for state in states)
-        mean = "-" if group.mean is None else f"{group.mean:.2%}"
-        spread = "" if group.ci95 is None else f" ± {group.ci95:.2%}"
+        name = group.metric or ACCURACY
+        mean = "-" if group.mean is None else ("" if len(metrics) < 2 else f"{name} ") + shown(name, group.mean)
+        spread = "" if group.ci95 is None else f" ± {shown(name, group.ci95)}"
         rows.append((group.label, *((group.axes,) if "axes" in head else ()), *counts, mean + spread))
-    render.grid(head, rows, left=("label", "axes", "test accuracy"))
+    render.grid(head, rows, left=("label", "axes", test))
     click.echo()
     for trouble in found.troubles:
         why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"

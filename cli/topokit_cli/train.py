@@ -22,6 +22,7 @@ from topokit_cli.options import (
     was_given,
 )
 from topokit_train.config import TrainConfig
+from topokit_train.metrics import shown
 from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ class TrainCommand(Describing):
     multiple=True,
     help="Description, file, 'PATTERN: DESCRIPTION' or dense; repeatable.",
 )
+@click.option(
+    "--callback",
+    "callbacks",
+    metavar="CALLBACK",
+    multiple=True,
+    help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
+)
 @click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
@@ -80,6 +88,7 @@ def command(
     tune: bool,
     explain_kernel: bool,
     topologies: tuple[str, ...],
+    callbacks: tuple[str, ...],
     run: Path | None,
     resume: bool,
     force: bool,
@@ -98,18 +107,22 @@ def command(
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
+    from topokit_train.described import DEFAULT_TOPOLOGY
+    from topokit_train.methods import Callback, read
     from topokit_train.runs.train import train, train_seeds
 
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
-    config, seeds, before = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
-    nets = before[1] if before and not topologies else _wired(topologies, config)
+    config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
+    others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
+    others["callbacks"] = [read(text, "callback", Callback)[0] for text in callbacks]
+    topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
     if seeds is None:
-        show_one(train(config, nets, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        show_one(train(config, topology, **others), as_json)
     else:
-        show_all(train_seeds(config, nets, seeds, run=run, resume=resume, force=force, explain=explain_kernel), as_json)
+        show_all(train_seeds(config, topology, seeds, **others), as_json)
 
 
 def what_to_do(
@@ -118,8 +131,8 @@ def what_to_do(
     settings: dict[str, Any],
     seeds: tuple[int, ...] | None,
     resumed: Path | None,
-) -> tuple[C, tuple[int, ...] | None, tuple[TrainConfig, tuple[Layered, ...]] | None]:
-    """Return the settings and seeds of a run, and the recorded ones if it resumes: these are kept unless given again.
+) -> tuple[C, tuple[int, ...] | None]:
+    """Return the settings and seeds of a run; if it resumes, the recorded ones unless they are given again.
 
     Args:
         ctx: knows which settings were given.
@@ -144,10 +157,10 @@ def what_to_do(
             raise click.UsageError(f"{resumed} is the run of one network: omit --seeds, or give another --run")
         seeds = seeds or tuple(there) or None
         before = recorded(resumed / f"{SEED}{there[0]}" if there else resumed)
-    if before and type(before[0]) is kind:
+    if before and type(before) is kind:
         given = {name: value for name, value in settings.items() if was_given(ctx, name)}
-        return dataclasses.replace(before[0], **given), seeds, before
-    return kind(**settings), seeds, before
+        return dataclasses.replace(before, **given), seeds
+    return kind(**settings), seeds
 
 
 def show_one(result: Result, as_json: bool) -> None:
@@ -157,9 +170,10 @@ def show_one(result: Result, as_json: bool) -> None:
     if as_json:
         render.as_json(result.to_json())
         return
-    rows = [("test accuracy", f"{result.test_accuracy:.2%}"), *_about([result])]
-    dead = ", ".join(map(str, result.dead_classes)) or "none"
-    render.table([*rows, ("dead classes", dead), ("run", result.run)])
+    rows = [(f"test {result.metric}", shown(result.metric, result.test_metric)), *_others([result]), *_about([result])]
+    if result.dead_classes is not None:
+        rows.append(("dead classes", ", ".join(map(str, result.dead_classes)) or "none"))
+    render.table([*rows, ("run", result.run)])
 
 
 def show_all(results: list[Result], as_json: bool) -> None:
@@ -174,9 +188,19 @@ def show_all(results: list[Result], as_json: bool) -> None:
         return
     for result in results:
         dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
-        click.echo(f"seed {result.seed:<5} {result.test_accuracy:.2%}  {result.run}{dead}")
-    spread = "" if half is None else f" ± {half:.2%} (95 % of Student's t, {len(results)} seeds)"
-    render.table([("test accuracy", f"{mean:.2%}{spread}"), *_about(results)])
+        click.echo(f"seed {result.seed:<5} {shown(result.metric, result.test_metric)}  {result.run}{dead}")
+    metric = results[0].metric
+    spread = "" if half is None else f" ± {shown(metric, half)} (95 % of Student's t, {len(results)} seeds)"
+    render.table([(f"test {metric}", f"{shown(metric, mean)}{spread}"), *_others(results), *_about(results)])
+
+
+def _others(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """A row for each further metric."""
+    return [
+        (f"test {name}", " to ".join(dict.fromkeys(shown(name, most) for most in (min(values), max(values)))))
+        for name in results[0].test_metrics
+        if (values := [result.test_metrics[name] for result in results])
+    ]
 
 
 def _about(results: list[Result]) -> list[tuple[str, str]]:
@@ -187,7 +211,7 @@ def _about(results: list[Result]) -> list[tuple[str, str]]:
     return [
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
-        ("silent units", ", ".join(units) or "no hidden layer"),
+        *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
         ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
     ]
 
@@ -197,7 +221,8 @@ def _sparsity(found: list[dict[str, float] | None]) -> str:
     if not known:
         return "unknown: the layers do not chain"
     after = _range([one["after"] for one in known], ".2%")
-    return f"{known[0]['before']:.2%} before training, {after} after"
+    before = known[0].get("before")
+    return f"{after} after training" if before is None else f"{before:.2%} before training, {after} after"
 
 
 def _range(values: Sequence[float], form: str = "") -> str:
@@ -207,11 +232,10 @@ def _range(values: Sequence[float], form: str = "") -> str:
 
 
 def _wired(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
-    """The topologies that the user described, or the default."""
-    from topokit_train.described import wire
-    from topokit_train.runs.train import default_wiring
+    """The topologies that the user described."""
+    from topokit_train.described import parameters_of, resolve
 
-    nets = wire(texts, config) if texts else default_wiring(config.model)
+    nets = resolve(texts, lambda: parameters_of(config))
     for net in nets if this_rank().first else ():
         render.notes(net)
     return nets

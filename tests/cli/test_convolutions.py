@@ -56,7 +56,6 @@ def test_masks_are_a_topology_of_the_weights_they_name(topokit, tmp_path):
             ["--topology", "conv2.safetensors", "--topology", "fc.safetensors", "--crop", "150,16"],
             "a description takes the place of --crop",
         ),
-        ([], "lenet-5-classic has no topology of its own: give --topology FILE"),
     ],
 )
 def test_what_does_not_go_together(topokit, files, args, said):
@@ -64,6 +63,12 @@ def test_what_does_not_go_together(topokit, files, args, said):
     run = topokit(*TRAIN, *args)
     assert (run.code != 0, run.out) == (True, "")
     assert said in run.err
+
+
+def test_without_a_topology_the_model_is_dense_and_that_is_said(topokit):
+    run = topokit(*TRAIN)
+    assert run.json["parameters"]["nonzero"] == run.json["parameters"]["total"]
+    assert "lenet-5-classic: dense, as no topology is given" in run.err
 
 
 @pytest.mark.parametrize(

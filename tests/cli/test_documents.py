@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # The beginning of a line, numbers in it, and how far they may be off; None for times. Another processor or number of
-# threads adds in another order, after which accuracies, silent units and pruned weights may be others. The limits are
+# threads adds in another order, after which accuracies, inactive units and pruned weights may be others. The limits are
 # four standard deviations of what MKL_ENABLE_INSTRUCTIONS, ATEN_CPU_CAPABILITY and OMP_NUM_THREADS made of 12 seeds of
 # these commands. Another release of networkx finds other communities in random twins.
 MODULARITY = r"modularity .* (?:structure|chance)$"
@@ -22,10 +22,12 @@ VARIES = [
     (r"test accuracy |seed \d ", r"[\d.]+(?=%)", 5),
     (r".* ± [\d.]+%$", r"[\d.]+(?=% ±)", 5),
     (r".* ± [\d.]+%$", r"(?<=± )[\d.]+", 9),
+    (r"test (?:mse|r2|mae) ", r"[\d.]+$", 0.3),
+    (r"\d \d+ \d+ [\d.]+% ", r"[\d.]+", None),
     (r"topology-.*%$", r"[\d.]+(?=%(?: [\d.]+%)?$)", 8),
     (r"effective sparsity ", r"[\d.]+(?=%)", 0.5),
-    (r"silent units ", r"(?<=fc1 )\d+|\d+(?=, fc2)", 32),
-    (r"silent units ", r"(?<=fc2 )\d+|\d+$", 8),
+    (r"inactive units ", r"(?<=fc1 )\d+|\d+(?=, fc2)", 32),
+    (r"inactive units ", r"(?<=fc2 )\d+|\d+$", 8),
     (MODULARITY, r"(?<=^modularity \d\.\d{4} )[\d.]+", 0.002),
     (MODULARITY, r"(?<=# )[\d.e -]+(?= [sc])", None),  # standard deviation, z and p follow from the communities, too
 ]
@@ -99,7 +101,7 @@ def comparable(found, wanted):
         ("test accuracy 93.24% ± 1.44% (95 % of Student's t, 3 seeds)", "93.24", "92.24", "87.24"),
         ("seed 0 93.89% seeds/seed0", "93.89", "94.44", "83.89"),
         ("effective sparsity 89.66% before training, 89.66% after", "89.66% after", "89.96% after", "98.66% after"),
-        ("silent units fc1 4 to 6, fc2 4 to 5", "5", "8", "50"),
+        ("inactive units fc1 4 to 6, fc2 4 to 5", "5", "8", "50"),
         ("training 0.8 s, 40 epochs, kernel csr, cpu", "0.8", "1.9", "0.8 s, 5"),
         ("topology-0.9.safetensors 90.00% 26,620 312 88.33% 88.06%", "88.33", "90.33", "78.33"),
         ("topology-0.9.safetensors 90.00% 26,620 312 88.33% 88.06%", "88.06", "90.06", "98.06"),
@@ -147,6 +149,16 @@ def test_the_page_on_models_of_ones_own(run):
     blocks, names = run("docs/own-model.md")
     assert blocks == 5
     assert int((names["state"]["layers.1.self_attn.in_proj_weight"] != 0).sum()) == 3 * 384
+
+
+def test_the_page_on_data_of_ones_own(run):
+    blocks, _ = run("docs/own-data.md")
+    assert blocks == 4
+
+
+def test_the_page_on_methods_of_ones_own(run):
+    blocks, _ = run("docs/own-method.md")
+    assert blocks == 4
 
 
 def test_the_page_on_descriptions(run, topokit):

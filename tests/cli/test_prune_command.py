@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from topokit.formats import load_masks
 from topokit_train.datasets import load_dataset
-from topokit_train.models import slots
+from topokit_train.models.networks import MNIST, model_source
 
 SHORT = ("prune", "--epochs", 2, "--batch-size", 300, "--begin", 0, "--end", 1)
 
@@ -58,13 +58,14 @@ def test_one_threshold_saves_one_topology(topokit):
 
 def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tmp_path, monkeypatch):
     digits = load_dataset("digits")
-    few = dataclasses.replace(digits, train_images=digits.train_images[:200], train_labels=digits.train_labels[:200])
-    monkeypatch.setattr("topokit_train.runs.held.load_dataset", lambda *_: few)
+    few = dataclasses.replace(digits, train_inputs=digits.train_inputs[:200], train_targets=digits.train_targets[:200])
+    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: few)
     short = ("--model", "lenet-5", "--epochs", 1, "--batch-size", 50, "--json")
     report = topokit("prune", *short, "--to", ".5,.9", "--begin", 0, "--end", 1, "--rewind", "initial").json
     file, run = report["topologies"][1]["file"], tmp_path / report["run"]
     masks, weights = load_masks(tmp_path / file), load_file(run / "checkpoint.safetensors")
-    assert {name: mask.shape for name, mask in masks.items()} == slots("lenet-5")
+    shapes = {name: weight.shape for name, weight in model_source("lenet-5").weights(MNIST).items()}
+    assert {name: mask.shape for name, mask in masks.items()} == shapes
     for name, mask in masks.items():
         np.testing.assert_array_equal(mask, weights[name] != 0)
         assert np.count_nonzero(mask) == mask.size - round(0.9 * mask.size)

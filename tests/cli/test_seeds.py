@@ -39,7 +39,7 @@ def test_seeds_without_a_folder_have_one_that_a_run_goes_on_in(topokit):
 
 
 def test_nothing_is_left_of_seeds_that_cannot_be_trained(topokit, tmp_path):
-    assert topokit(*SHORT, "--seeds", "0,1", "--model", "lenet-5").code == 2
+    assert topokit(*SHORT, "--seeds", "0,1", "--model", "mlp", "--topology", "dense").code == 2
     assert not (tmp_path / "runs").exists()
 
 

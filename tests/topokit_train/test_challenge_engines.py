@@ -135,7 +135,7 @@ def test_resized_mnist_is_what_the_challenge_gives(mnist_dir, golden_dir):
     from topokit_train.datasets import load_dataset
 
     folder = golden_dir / "graphchallenge"
-    images = challenge.resized(load_dataset("mnist", mnist_dir).train_images[:, 0], 32)
+    images = challenge.resized(load_dataset("mnist", mnist_dir).train_inputs[:, 0], 32)
     official = read_images(folder / "images-1024-subset.mtx", 1024)
     first = slice(0, int(images.indptr[1200]))
     assert np.array_equal(images.indptr[:1201], official.indptr)

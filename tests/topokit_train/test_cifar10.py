@@ -97,19 +97,19 @@ def pixel(content, record, channel, row, column):
 
 def check(dataset):
     files = small_files()
-    assert dataset.train_images.shape == (5 * RECORDS, 3, 32, 32)
-    assert dataset.test_images.shape == (RECORDS, 3, 32, 32)
+    assert dataset.train_inputs.shape == (5 * RECORDS, 3, 32, 32)
+    assert dataset.test_inputs.shape == (RECORDS, 3, 32, 32)
     for record, channel, row, column in [(0, 0, 0, 0), (3, 2, 31, 4), (19, 1, 7, 30)]:
         for number in range(5):
-            found = dataset.train_images[number * RECORDS + record, channel, row, column]
+            found = dataset.train_inputs[number * RECORDS + record, channel, row, column]
             assert found == pixel(files[f"data_batch_{number + 1}.bin"], record, channel, row, column)
-        assert dataset.test_images[record, channel, row, column] == pixel(
+        assert dataset.test_inputs[record, channel, row, column] == pixel(
             files["test_batch.bin"], record, channel, row, column
         )
-    assert dataset.train_labels.tolist() == [
+    assert dataset.train_targets.tolist() == [
         files[f"data_batch_{number}.bin"][record * 3073] for number in range(1, 6) for record in range(RECORDS)
     ]
-    assert dataset.test_labels.tolist() == list(files["test_batch.bin"][::3073])
+    assert dataset.test_targets.tolist() == list(files["test_batch.bin"][::3073])
     assert dataset.classes == 10
 
 
@@ -218,7 +218,6 @@ def collected(made):
 def test_networks_see_crops_of_24(folder):
     dataset = load_dataset("cifar10", folder)
     assert dataset.input_shape == (3, 24, 24)
-    assert dataset.pixels == 1728
     made = trainer(dataset)
     assert made.config.pixels == "per-image"
     assert made.feed.images.dtype == made.feed.test[0].dtype == torch.uint8
@@ -233,7 +232,7 @@ def test_tests_see_the_middle(folder):
     dataset = load_dataset("cifar10", folder)
     made = trainer(dataset, validation=10)
     seen = made.feed.inputs.of_tests(made.feed.test[0])
-    for image, found in zip(dataset.test_images, seen, strict=True):
+    for image, found in zip(dataset.test_inputs, seen, strict=True):
         middle = image[:, 4:28, 4:28].astype(float)
         np.testing.assert_allclose(found, (middle - middle.mean()) / middle.std(), atol=1e-5)
     (metrics,) = made.run_epoch()
@@ -253,9 +252,9 @@ def test_without_augmentation_training_sees_the_middle_too(folder):
 def test_crops_can_be_scaled_in_other_ways(folder, pixels):
     dataset = load_dataset("cifar10", folder)
     made = trainer(dataset, augment="none", shuffle=False, pixels=pixels)
-    wanted = dataset.train_images[:, :, 4:28, 4:28] / 255
+    wanted = dataset.train_inputs[:, :, 4:28, 4:28] / 255
     if pixels == "standardised":
-        wanted = (wanted * 255 - dataset.train_images.mean()) / dataset.train_images.std()
+        wanted = (wanted * 255 - dataset.train_inputs.mean()) / dataset.train_inputs.std()
     np.testing.assert_allclose(collected(made)[0], wanted, atol=1e-5)
 
 
@@ -317,13 +316,13 @@ def test_several_seeds_train(folder, tmp_path):
 @pytest.mark.cifar10
 def test_the_published_files(cifar10_dir):
     dataset = load_dataset("cifar10", cifar10_dir)
-    assert dataset.train_images.shape == (50_000, 3, 32, 32)
-    assert dataset.test_images.shape == (10_000, 3, 32, 32)
-    assert np.bincount(dataset.train_labels).tolist() == [5000] * 10
-    assert np.bincount(dataset.test_labels).tolist() == [1000] * 10
-    assert dataset.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    assert dataset.train_inputs.shape == (50_000, 3, 32, 32)
+    assert dataset.test_inputs.shape == (10_000, 3, 32, 32)
+    assert np.bincount(dataset.train_targets).tolist() == [5000] * 10
+    assert np.bincount(dataset.test_targets).tolist() == [1000] * 10
+    assert dataset.train_targets[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     # the well-known means of the three channels
-    np.testing.assert_allclose(dataset.train_images.mean((0, 2, 3)) / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
+    np.testing.assert_allclose(dataset.train_inputs.mean((0, 2, 3)) / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
 
 
 @pytest.mark.cifar10
@@ -331,10 +330,10 @@ def test_published_images_train(cifar10_dir):
     dataset = load_dataset("cifar10", cifar10_dir)
     few = dataclasses.replace(
         dataset,
-        train_images=dataset.train_images[:5000],
-        train_labels=dataset.train_labels[:5000],
-        test_images=dataset.test_images[:1000],
-        test_labels=dataset.test_labels[:1000],
+        train_inputs=dataset.train_inputs[:5000],
+        train_targets=dataset.train_targets[:5000],
+        test_inputs=dataset.test_inputs[:1000],
+        test_targets=dataset.test_targets[:1000],
     )
     made = Trainer(TrainConfig(dataset="cifar10", epochs=2), None, few, device=CPU, kernel="auto")
     made.run_epoch()

@@ -26,19 +26,29 @@ def test_defaults_depend_on_the_other_settings():
         "schedule": "one-cycle",
         "init": "he",
         "l2": 0.0,
+        "weight_decay": None,
         "relu_logits": False,
         "shuffle": True,
         "pixels": "standardised",
         "augment": "auto",
         "validation": 0,
+        "loss": None,
+        "metric": None,
+        "better": None,
         "seed": 0,
         "order_seed": None,
+        "method": None,
         "kernel": "auto",
         "device": "auto",
         "threads": None,
     }
     assert TrainConfig(dataset="mnist").epochs == TrainConfig(dataset="idx:digits").epochs == 10
     assert (TrainConfig(optimizer="sgd").lr, TrainConfig(optimizer="sgd").momentum) == (0.1, 0.9)
+    for recipe in ("modern", "paper"):
+        adamw = TrainConfig(optimizer="adamw", recipe=recipe)
+        assert (adamw.lr, adamw.momentum, adamw.l2, adamw.weight_decay) == (0.004, None, 0.0, 0.01)
+    assert TrainConfig(model="nets/mine.py:net").init == TrainConfig(model="package.nets:net").init == "own"
+    assert TrainConfig(model="nets/mine.py:net", init="he").init == "he"
     assert TrainConfig(dataset="cifar10").pixels == TrainConfig(dataset="cifar10", recipe="paper").pixels == "per-image"
     assert (TrainConfig(epochs=3).epochs, TrainConfig(lr=1).lr) == (3, 1.0)
 
@@ -81,17 +91,22 @@ def test_settings_of_before_there_were_recipes_mean_what_they_did():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"model": "lenet-300"}, "mlp, not 'lenet-300': did you mean lenet-300-100"),
+        ({"model": "lenet-300"}, "FILE.py:FUNCTION, not 'lenet-300': did you mean lenet-300-100"),
+        ({"model": "mine.py"}, "must be one of lenet-300-100, "),
+        ({"model": "lenet-5", "init": "own"}, "init own is for a user's model, not for lenet-5: use he"),
+        ({"optimizer": "adamw", "l2": 0.1}, "l2 is for adam and sgd: give adamw weight_decay"),
+        ({"weight_decay": 0.1}, "weight_decay belongs to optimizer adamw, not to adam"),
+        ({"optimizer": "adamw", "weight_decay": -1}, "weight_decay must be a number from 0 on, not -1"),
         ({"dataset": "minst"}, "no dataset named 'minst': did you mean mnist"),
         ({"dataset": "idx"}, "idx:FOLDER"),
         ({"dataset": "mnist:folder"}, "takes no folder"),
         ({"kernel": "cs"}, "band, not 'cs': did you mean csr"),
-        ({"optimizer": "Adam"}, "optimizer must be one of adam, sgd, not 'Adam'"),
+        ({"optimizer": "Adam"}, "optimizer must be one of adam, adamw, sgd, not 'Adam'"),
         ({"schedule": "cosine"}, "schedule must be one of one-cycle, steps, constant"),
         ({"recipe": "papers"}, "recipe must be one of modern, paper, not 'papers'"),
         ({"recipe": None}, "recipe must be a text, not None"),
-        ({"recipe": "paper", "optimizer": "adagrad"}, "optimizer must be one of adam, sgd, not 'adagrad'"),
-        ({"init": "normal"}, "init must be one of he, truncated-normal"),
+        ({"recipe": "paper", "optimizer": "adagrad"}, "optimizer must be one of adam, adamw, sgd, not 'adagrad'"),
+        ({"init": "normal"}, "init must be one of he, truncated-normal, own"),
         ({"pixels": "raw"}, "pixels must be one of standardised, unit, per-image"),
         ({"augment": "all"}, "augment must be one of auto, none"),
         ({"dataset": 3}, "dataset must be a text, not 3"),
@@ -140,10 +155,10 @@ def test_json_there_and_back():
         TrainConfig.from_json({"width": 1, "depth": 2, "seed": 3})
 
 
-def test_settings_datasets_and_slots_load_no_torch():
+def test_settings_and_datasets_load_no_torch():
     code = (
-        "import sys; from topokit_train.config import TrainConfig; from topokit_train.models import slots\n"
+        "import sys; from topokit_train.config import TrainConfig; from topokit_train.models import MODELS\n"
         "from topokit_train.datasets import load_dataset\n"
-        "TrainConfig(kernel='csr'); slots('lenet-300-100'); load_dataset('digits'); sys.exit('torch' in sys.modules)"
+        "TrainConfig(kernel='csr'); list(MODELS); load_dataset('digits'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

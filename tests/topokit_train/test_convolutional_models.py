@@ -18,11 +18,10 @@ from topokit_train.datasets import Dataset
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
-from topokit_train.models import slots
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.threads import suitable_threads
-from topokit_train.runs.train import default_wiring, recorded, recorded_seeds, train, train_seeds
+from topokit_train.runs.train import recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,18 +42,19 @@ def small(monkeypatch):
     images = (pixels[:, None] * 15).astype(np.uint8)
     data = Dataset(
         name="digits",
-        train_images=images[:100],
-        train_labels=labels[:100],
-        test_images=images[100:140],
-        test_labels=labels[100:140],
+        train_inputs=images[:100],
+        train_targets=labels[:100],
+        test_inputs=images[100:140],
+        test_targets=labels[100:140],
         classes=10,
     )
-    monkeypatch.setattr("topokit_train.runs.held.load_dataset", lambda *_: data)
+    monkeypatch.setattr("topokit_train.runs.train.load_dataset", lambda *_: data)
     return data
 
 
 def shapes(model, image):
-    return {name.removesuffix(".weight"): shape for name, shape in slots(model, image=image).items()}
+    weights = model_source(model).weights(Shape(image, 10))
+    return {name.removesuffix(".weight"): weight.shape for name, weight in weights.items()}
 
 
 def test_the_published_shapes():
@@ -82,15 +82,15 @@ def test_bigger_ones_have_so_many_times_the_weights_in_the_layers_that_become_sp
 
 @pytest.mark.parametrize("image", [(1, 1, 1), (3, 1, 1), (1, 8, 8), (1, 5, 28), (2, 7, 9), (3, 25, 24)], ids=str)
 def test_images_of_any_size(image):
-    model = build_model("lenet-5", (), image=image, classes=7)
+    model = build_model("lenet-5", (), Shape(image, 7))
     assert model(torch.randn(3, *image)).shape == (3, 7)
 
 
 def test_images_that_are_too_small_say_how_large_they_must_be():
     for image in [(1, 11, 12), (1, 8, 8), (1, 28, 3)]:
         with pytest.raises(InvalidSpecError, match=r"has no room in images of .* give images of 12 x 12 or more"):
-            slots("lenet-5-classic", image=image)
-    model = build_model("lenet-5-classic", (), image=(3, 12, 12), classes=10)
+            model_source("lenet-5-classic").weights(Shape(image, 10))
+    model = build_model("lenet-5-classic", (), Shape((3, 12, 12), 10))
     assert model(torch.randn(2, 3, 12, 12)).shape == (2, 10)
 
 
@@ -103,7 +103,7 @@ def same_pool(x, size):
 
 @pytest.mark.parametrize(("image", "size"), [((1, 8, 8), 2), ((1, 7, 5), 2), ((3, 24, 24), 3), ((3, 9, 8), 3)], ids=str)
 def test_lenet_5_is_the_papers_function(image, size):
-    model = build_model("lenet-5", (), image=image, classes=10, generator=torch.Generator().manual_seed(0)).double()
+    model = build_model("lenet-5", (), Shape(image, 10), generator=torch.Generator().manual_seed(0)).double()
     images = torch.randn(3, *image, dtype=torch.float64)
     state = model.state_dict()
 
@@ -119,7 +119,7 @@ def test_lenet_5_is_the_papers_function(image, size):
 
 
 def test_the_classic_is_relu_and_pool_behind_each_convolution():
-    model = build_model("lenet-5-classic", (), image=(1, 28, 28), classes=10).double()
+    model = build_model("lenet-5-classic", (), Shape((1, 28, 28), 10)).double()
     images, state = torch.randn(3, 1, 28, 28, dtype=torch.float64), model.state_dict()
     x = images
     for name, padding in (("conv1", 2), ("conv2", 0)):
@@ -132,12 +132,12 @@ def test_the_classic_is_relu_and_pool_behind_each_convolution():
 
 
 def test_each_topology_fills_the_slots_that_it_fits():
-    model = build_model("lenet-5", [FC1, CONV2], image=IMAGE, classes=10)
+    model = build_model("lenet-5", [FC1, CONV2], Shape(IMAGE, 10))
     kinds = {name: type(part).__name__ for name, part in model.named_children()}
     assert kinds["conv1"] == "Conv2d"
     assert (kinds["conv2"], kinds["fc1"], kinds["fc2"]) == ("SparseConv2d", "SparseLinear", "Linear")
     assert (model.conv2.topology_layer().to_dense() == CONV2.layer(0).to_dense()).all()
-    filters = build_model("lenet-5", CHANNELS, image=IMAGE, classes=10)
+    filters = build_model("lenet-5", CHANNELS, Shape(IMAGE, 10))
     assert isinstance(filters.conv1, SparseConv2d)
     assert filters.conv2.by_channel
     assert filters.conv2.weights == 25 * CHANNELS.layer_edges[1]
@@ -156,12 +156,14 @@ def test_each_topology_fills_the_slots_that_it_fits():
 )
 def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
     with pytest.raises(InvalidSpecError, match=said):
-        build_model("lenet-5", wiring, image=IMAGE, classes=10)
+        build_model("lenet-5", wiring, Shape(IMAGE, 10))
 
 
 def test_convolutions_are_not_stacked():
-    with pytest.raises(InvalidSpecError, match="convolutions are not stacked"):
-        build_model("lenet-5", (), image=IMAGE, classes=10, copies=2)
+    with pytest.raises(
+        InvalidSpecError, match=r"lenet-5: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained"
+    ):
+        build_stack(model_source("lenet-5"), (), MNIST, 2, shared=True, kernel="csr", device="cpu")
 
 
 @pytest.mark.parametrize("kernel", ["masked", "csr", "block"])
@@ -193,8 +195,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, a
     with pytest.raises(KeyboardInterrupt):
         train(config, wiring, run=tmp_path / "stopped")
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
-    _, nets = recorded(tmp_path / "stopped")
-    train(config, nets, run=tmp_path / "stopped", resume=True)
+    train(config, run=tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     with pytest.raises(InvalidSpecError, match="was started with another topology"):
         train(config, FC1, run=tmp_path / "stopped", resume=True)
@@ -217,9 +218,8 @@ def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     results = train_seeds(TrainConfig(**QUICK), [CONV2], [3, 1], run=tmp_path)
     assert [result.stacked for result in results] == [1, 1]
     assert [result.seed for result in results] == [3, 1]
-    assert "lenet-5: convolutions of several seeds are no faster together, so the seeds are trained in turn" in (
-        capsys.readouterr().err
-    )
+    said = "lenet-5: only perceptrons are trained several at once, so the seeds are trained in turn"
+    assert said in capsys.readouterr().err
     alone = train(TrainConfig(**QUICK, seed=1), [CONV2], run=tmp_path / "alone")
     assert alone.test_accuracy == results[1].test_accuracy
     assert recorded_seeds(tmp_path) == [1, 3]
@@ -237,12 +237,12 @@ def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monke
 
 def test_masks_fill_the_slots_of_their_names(tmp_path):
     random = np.random.default_rng(0)
-    table = slots("lenet-5", image=IMAGE)
+    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(Shape(IMAGE, 10)).items()}
     masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
     tk.save_masks(masks, tmp_path / "masks.safetensors")
     nets = load_all(tmp_path / "masks.safetensors")
     assert [net.names for net in nets] == [("conv2.weight",), ("fc1.weight", "fc2.weight")]
-    model = build_model("lenet-5", nets, image=IMAGE, classes=10)
+    model = build_model("lenet-5", nets, Shape(IMAGE, 10))
     for name, mask in masks.items():
         part = model.get_submodule(name.removesuffix(".weight"))
         np.testing.assert_array_equal(part.topology_layer().to_dense().T, mask.reshape(len(mask), -1))
@@ -251,18 +251,22 @@ def test_masks_fill_the_slots_of_their_names(tmp_path):
     assert [net.names for net in again] == [net.names for net in nets]
 
 
-def test_without_a_topology_a_convolutional_model_asks_for_one():
-    with pytest.raises(InvalidSpecError, match="lenet-5 has no topology of its own: give topology FILE"):
-        default_wiring("lenet-5")
-    assert [net.widths for net in default_wiring("lenet-300-100")] == [(784, 300, 100)]
+def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_path, capsys):
+    config = TrainConfig(**QUICK | {"epochs": 1})
+    result = train(config, run=tmp_path / "default")
+    assert "lenet-5: dense, as no topology is given" in capsys.readouterr().err
+    assert result.parameters["nonzero"] == result.parameters["total"]
+    assert load(tmp_path / "default" / "checkpoint.safetensors").fingerprints == ()
+    train(config, "dense", run=tmp_path / "dense")
+    assert "no topology" not in capsys.readouterr().err
 
 
 def test_a_convolution_counts_at_each_of_its_places(small):
     few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
     with cpu_threads(2):
-        assert suitable_threads(few, (), small) == 1
+        assert suitable_threads(few, model_source(few.model), (), small) == 1
         # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
-        assert suitable_threads(many, (), small) == 2
+        assert suitable_threads(many, model_source(many.model), (), small) == 2
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import topokit as tk
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.models import MODELS, slots, slots_for
-from topokit_train.models.networks import build_model, count_parameters
+from topokit_train.models import MODELS
+from topokit_train.models.networks import MNIST, Shape, as_sequence, build_model, count_parameters, model_source
 from topokit_train.runs.train import default_topology
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
@@ -27,17 +27,22 @@ CONVOLUTIONAL = {
 }
 
 
-def build(name, topology, seed=0, **options):
-    return build_model(name, topology, generator=torch.Generator().manual_seed(seed), **options)
+def build(name, topology, seed=0, data=MNIST, **options):
+    return build_model(name, topology, data, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def shapes(name, data=MNIST, topology=None):
+    weights = model_source(name).weights(data, as_sequence(topology))
+    return {key: weight.shape for key, weight in weights.items()}
 
 
 def test_lenet_300_100_has_its_published_shape():
-    assert slots("lenet-300-100") == {
+    assert shapes("lenet-300-100") == {
         "fc1.weight": (300, 784),
         "fc2.weight": (100, 300),
         "fc3.weight": (10, 100),
     }
-    model = build("lenet-300-100", None, image=(1, 28, 28), classes=10)
+    model = build("lenet-300-100", None)
     assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == {
         "fc1.weight": (300, 784),
         "fc1.bias": (300,),
@@ -50,16 +55,16 @@ def test_lenet_300_100_has_its_published_shape():
 
 @pytest.mark.parametrize("wiring", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
 def test_the_name_of_a_file_is_no_topology(wiring):
-    with pytest.raises(InvalidSpecError, match="a wiring must be a topology, not "):
-        build_model("lenet-300-100", wiring, image=(1, 28, 28), classes=10)
+    with pytest.raises(InvalidSpecError, match="the topology must be a topology, not "):
+        build_model("lenet-300-100", wiring, Shape((1, 28, 28), 10))
 
 
 def test_an_mlp_has_the_widths_of_its_topology():
-    assert slots("mlp", widths=(32, 48, 16), image=(1, 4, 8), classes=16) == {
+    assert shapes("mlp", Shape((1, 4, 8), 16), NET) == {
         "fc1.weight": (48, 32),
         "fc2.weight": (16, 48),
     }
-    assert slots("mlp", widths=(32, 48, 16), image=(1, 4, 8), classes=10) == {
+    assert shapes("mlp", Shape((1, 4, 8), 10), NET) == {
         "fc1.weight": (48, 32),
         "fc2.weight": (16, 48),
         "fc3.weight": (10, 16),
@@ -77,45 +82,45 @@ def test_an_mlp_has_the_widths_of_its_topology():
 )
 def test_a_topology_that_does_not_fit(name, topology, image, message):
     with pytest.raises(InvalidSpecError, match=message):
-        build(name, topology, image=image, classes=10)
+        build(name, topology, data=Shape(image, 10))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_maps_images_to_logits_and_learns_every_parameter(name):
     wiring = CONVOLUTIONAL.get(name, [default_topology()])
-    model = build(name, wiring, image=(1, 28, 28), classes=7)
+    model = build(name, wiring, data=Shape((1, 28, 28), 7))
     logits = model(torch.randn(5, 1, 28, 28))
     assert logits.shape == (5, 7)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    shapes = slots_for(name, wiring, image=(1, 28, 28), classes=7)
+    found = shapes(name, Shape((1, 28, 28), 7), wiring)
     sparse = sum(net.edges - sum(a * b for a, b in pairwise(net.widths)) for net in wiring)
-    dense = build("lenet-300-100", None, image=(1, 28, 28), classes=7)
-    total = sum(prod(shape) + shape[0] for shape in shapes.values())
+    dense = build("lenet-300-100", None, data=Shape((1, 28, 28), 7))
+    total = sum(prod(shape) + shape[0] for shape in found.values())
     assert count_parameters(model) == {"total": total, "nonzero": total + sparse}
     assert count_parameters(dense) == {"total": 784 * 300 + 300 * 100 + 100 * 7 + 407, "nonzero": 266_307}
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_the_main_job_stores_27930_numbers(kernel):
-    model = build("lenet-300-100", default_topology(), image=(1, 28, 28), classes=10, kernel=kernel)
+    model = build("lenet-300-100", default_topology(), kernel=kernel)
     assert count_parameters(model) == {"total": 266_610, "nonzero": 27_930}
-    assert [type(part) for part in model.children()] == [SparseLinear, SparseLinear, nn.Linear]
+    assert [type(part) for part in model.children() if hasattr(part, "bias")] == [SparseLinear, SparseLinear, nn.Linear]
 
 
 def test_a_layer_fills_the_slot_of_its_shape_and_the_others_stay_dense():
     second = tk.Bernoulli(widths=(300, 100), density=".1", seed=0)
-    model = build("lenet-300-100", second, image=(1, 28, 28), classes=10, kernel={"fc2": "masked"})
-    assert [type(part) for part in model.children()] == [nn.Linear, SparseLinear, nn.Linear]
+    model = build("lenet-300-100", second, kernel={"fc2": "masked"})
+    assert [type(part) for part in model.children() if hasattr(part, "bias")] == [nn.Linear, SparseLinear, nn.Linear]
     assert model.fc2.kernel == "masked"
     assert (model.fc2.topology_layer().to_dense() == second.layer(0).to_dense()).all()
 
 
 def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
     topology = default_topology()
-    model = build("lenet-300-100", topology, image=(1, 28, 28), classes=10, kernel="masked")
+    model = build("lenet-300-100", topology, kernel="masked")
     with torch.no_grad():
-        for part in model.children():
+        for part in (model.fc1, model.fc2, model.fc3):
             part.bias.normal_(generator=torch.Generator().manual_seed(3))
         x = images = torch.randn(6, 28, 28)
         x = x.reshape(6, 784)
@@ -128,7 +133,7 @@ def test_the_module_is_relu_between_the_layers_and_none_at_the_end():
 
 def test_a_seed_gives_one_network_under_every_kernel():
     states = [
-        build("lenet-300-100", default_topology(), seed, image=(1, 28, 28), classes=10, kernel=kernel).state_dict()
+        build("lenet-300-100", default_topology(), seed, kernel=kernel).state_dict()
         for seed, kernel in ((0, "csr"), (0, "masked"), (1, "csr"))
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -138,9 +143,9 @@ def test_a_seed_gives_one_network_under_every_kernel():
 def test_dense_weights_are_drawn_by_their_fan_in_and_from_nothing_but_the_generator():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    model = build("lenet-300-100", None, image=(1, 28, 28), classes=10)
+    model = build("lenet-300-100", None)
     assert torch.equal(torch.get_rng_state(), before)
-    for part in model.children():
+    for part in (model.fc1, model.fc2, model.fc3):
         assert part.weight.std().item() == pytest.approx((2 / part.in_features) ** 0.5, rel=0.05)
         assert part.weight.mean().item() == pytest.approx(0, abs=0.02)
         assert not part.bias.any()

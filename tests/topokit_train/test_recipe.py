@@ -16,7 +16,7 @@ from topokit_train.initialisation import draw_truncated_normal
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.stacks import network_states
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, train, train_seeds
@@ -88,7 +88,7 @@ def test_the_paper_is_replayed(digits, topology, relu):
     made.run_epoch()
     found = dense_state(made.model.state_dict(), topology)
     wanted, others = (
-        replay(start, made.feed.images.numpy(), digits.train_labels, 10, 100, relu=choice)
+        replay(start, made.feed.images.numpy(), digits.train_targets, 10, 100, relu=choice)
         for choice in (relu, not relu)
     )
     for (weight, _, bias), (slow, _, slow_bias), (before, _, _) in zip(found, wanted, start, strict=True):
@@ -147,7 +147,7 @@ def test_truncated_normal_weights_and_biases():
 
 
 def test_truncated_normal_weights_are_the_same_however_sparse():
-    sparse = drawn(build_model("lenet-300-100", default_topology(), image=(1, 28, 28), classes=10))
+    sparse = drawn(build_model("lenet-300-100", default_topology(), Shape((1, 28, 28), 10)))
     values = sparse.fc1.values.detach()
     assert values.abs().max() <= 0.08
     assert values[values != 0].std().item() == pytest.approx(0.04 * scipy.stats.truncnorm(-2, 2).std(), rel=0.02)
@@ -157,8 +157,8 @@ def test_truncated_normal_weights_are_the_same_however_sparse():
 @pytest.mark.parametrize("kernel", ["masked", "csr"])
 def test_sparse_convolutions_have_the_deviation_of_convolutions(kernel):
     wiring = tk.Bernoulli(widths=(20, 50), density=".3", seed=2)
-    made = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10, kernel=kernel))
-    state = drawn(build_model("lenet-5", wiring, image=(1, 28, 28), classes=10)).state_dict()
+    made = drawn(build_model("lenet-5", wiring, Shape((1, 28, 28), 10), kernel=kernel))
+    state = drawn(build_model("lenet-5", wiring, Shape((1, 28, 28), 10))).state_dict()
     assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in state.items())
     assert 0.08 < state["conv2.values"].abs().max() <= 0.1
     assert not state["conv2.bias"].any()
@@ -248,14 +248,14 @@ def test_without_shuffling_images_come_as_they_are(digits):
 
 def test_pixels_from_0_to_1(digits):
     made = trainer(digits, pixels="unit", validation=30)
-    np.testing.assert_allclose(made.feed.images, digits.train_images[:-30] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.feed.held_out[0], digits.train_images[-30:] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.feed.test[0], digits.test_images / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.images, digits.train_inputs[:-30] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.held_out[0], digits.train_inputs[-30:] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.test[0], digits.test_inputs / 255, atol=1e-6)
 
 
 def test_pixels_by_image(digits):
     made = trainer(digits, pixels="per-image")
-    wanted = [(image - image.mean()) / image.std() for image in digits.test_images.astype(float)]
+    wanted = [(image - image.mean()) / image.std() for image in digits.test_inputs.astype(float)]
     np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 
 

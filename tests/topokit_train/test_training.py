@@ -10,6 +10,7 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device
+from topokit_train.models.networks import model_source
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
@@ -18,6 +19,9 @@ CPU = torch.device("cpu")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+LENET = model_source("lenet-300-100")
 
 
 def trainer(dataset, topology=None, seeds=None, **settings):
@@ -95,13 +99,13 @@ def test_images_are_scaled_by_those_that_are_trained_on(digits):
     assert made.feed.images.shape == (1037, 1, 28, 28)
     assert made.feed.images.mean().item() == pytest.approx(0, abs=1e-5)
     assert made.feed.images.std().item() == pytest.approx(1, rel=1e-4)
-    pixels = digits.train_images[:1037].astype(np.float64)
-    wanted = (digits.test_images - pixels.mean()) / pixels.std()
+    pixels = digits.train_inputs[:1037].astype(np.float64)
+    wanted = (digits.test_inputs - pixels.mean()) / pixels.std()
     np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 
 
 def test_images_without_any_contrast_are_no_division_by_zero(digits):
-    flat = dataclasses.replace(digits, train_images=np.full_like(digits.train_images, 7))
+    flat = dataclasses.replace(digits, train_inputs=np.full_like(digits.train_inputs, 7))
     made = trainer(flat, epochs=1)
     assert np.isfinite(run_epoch(made).train_loss)
 
@@ -109,9 +113,9 @@ def test_images_without_any_contrast_are_no_division_by_zero(digits):
 def test_held_out_images_are_never_trained_on(digits):
     runs = []
     for changed in (slice(0, 0), slice(-300, None), slice(-301, -300)):
-        images = digits.train_images.copy()
+        images = digits.train_inputs.copy()
         images[changed] = 255 - images[changed]
-        made = trainer(dataclasses.replace(digits, train_images=images), validation=300, epochs=1)
+        made = trainer(dataclasses.replace(digits, train_inputs=images), validation=300, epochs=1)
         runs.append((weights(made), run_epoch(made), weights(made)))
     (_, plain, same), (_, changed, held_out), (_, _, trained) = runs
     assert equal(same, held_out)
@@ -125,13 +129,13 @@ def test_validation_accuracy_is_that_of_the_last_images(digits):
     metrics = run_epoch(made)
     with torch.no_grad():
         guesses = made.model(made.feed.held_out[0]).argmax(1).numpy()
-    assert metrics.validation_accuracy == np.mean(guesses == digits.train_labels[-300:])
+    assert metrics.validation_accuracy == np.mean(guesses == digits.train_targets[-300:])
     assert run_epoch(trainer(digits, epochs=1)).validation_accuracy is None
 
 
 def test_something_must_be_left_to_train_on(digits):
     assert len(trainer(digits, validation=1436).feed.labels) == 1
-    with pytest.raises(InvalidSpecError, match="validation 1437 holds out all 1437 training images"):
+    with pytest.raises(InvalidSpecError, match="validation 1437 holds out all 1437 training samples"):
         trainer(digits, validation=1437)
 
 
@@ -193,7 +197,7 @@ def test_images_of_any_size_and_number_of_classes():
     images = random.integers(0, 256, (40, 3, 4, 6), dtype=np.uint8)
     labels = random.integers(0, 5, 40, dtype=np.uint8)
     small = Dataset(
-        name="small", train_images=images, train_labels=labels, test_images=images, test_labels=labels, classes=5
+        name="small", train_inputs=images, train_targets=labels, test_inputs=images, test_targets=labels, classes=5
     )
     made = trainer(small, epochs=60, batch_size=40, schedule="constant", lr=0.002)
     for _ in range(60):
@@ -211,8 +215,8 @@ def test_devices():
 def test_small_models_take_one_thread(digits):
     with cpu_threads(2):
         assert torch.get_num_threads() == 2
-        assert suitable_threads(TrainConfig(), default_topology(), digits) == 1
-        assert suitable_threads(TrainConfig(batch_size=1000), default_topology(), digits) == 2
+        assert suitable_threads(TrainConfig(), LENET, [default_topology()], digits) == 1
+        assert suitable_threads(TrainConfig(batch_size=1000), LENET, [default_topology()], digits) == 2
     assert torch.get_num_threads() == 1
 
 

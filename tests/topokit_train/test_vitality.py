@@ -9,16 +9,21 @@ from torch import nn
 import topokit as tk
 from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import load_network_states, network_states
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.results import results_of
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
-from topokit_train.vitality import dead_units, effective_sparsities
+from topokit_train.vitality import dead_units as units_of
+from topokit_train.vitality import effective_sparsities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 SPARSE = tk.Bernoulli(widths=(784, 300, 100), density=".004", seed=1)
+
+
+def dead_units(made):
+    return units_of(made.model, len(made.seeds), lambda: made.scores(*made.feed.test))
 
 
 def slow_dead(state, images):
@@ -108,12 +113,14 @@ def test_effective_sparsity_of_dense_layers_and_convolutions(seed):
 @pytest.mark.parametrize("copies", [1, 3])
 @pytest.mark.parametrize("shared", [True, False])
 def test_effective_sparsity_of_sparse_layers(copies, shared):
-    about = {"image": (1, 28, 28), "classes": 10, "kernel": "csr"}
-    model = build_model("lenet-300-100", SPARSE, **about, copies=copies, shared=shared)
+    model = build_model("lenet-300-100", SPARSE, MNIST, kernel="csr")
+    if copies > 1:
+        about = {"shared": shared, "kernel": "csr", "device": "cpu"}
+        model = build_stack(model_source("lenet-300-100"), [SPARSE], MNIST, copies, **about)
     states = []
     masks = [layer.to_dense().T for layer in SPARSE.stream()]
     for k in range(copies):
-        alone = build_model("lenet-300-100", SPARSE, **about)
+        alone = build_model("lenet-300-100", SPARSE, MNIST, kernel="csr")
         with torch.no_grad():
             alone.fc1.values[k::4] = 0  # other weights of each
         states.append(alone.state_dict())
@@ -132,7 +139,7 @@ def test_effective_sparsity_of_sparse_layers(copies, shared):
 def test_effective_sparsity_of_sparse_convolutions(width, kernel):
     conv = tk.Bernoulli(widths=(width, 50), density=".01", seed=2)
     linear = tk.Bernoulli(widths=(2450, 384), density=".01", seed=3)
-    model = build_model("lenet-5", [conv, linear], image=(1, 28, 28), classes=10, kernel=kernel)
+    model = build_model("lenet-5", [conv, linear], Shape((1, 28, 28), 10), kernel=kernel)
     assert model.conv2.by_channel == (width == 20)
     masks = {
         "conv1": np.ones((20, 1, 5, 5)),

@@ -57,7 +57,7 @@ CIFAR10 = Published(
 )
 
 
-def load_cifar10(_folder: Path, data_dir: Path | None) -> Dataset:
+def load_cifar10(_place: str, data_dir: Path | None) -> Dataset:
     """50,000 pictures in color to train on and 10,000 to test with, 32x32, of which networks see 24x24."""
     return load(CIFAR10, data_dir)
 
@@ -84,10 +84,10 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
     *train, test = parts
     return Dataset(
         name="cifar10",
-        train_images=np.concatenate([images for images, _ in train]),
-        train_labels=np.concatenate([labels for _, labels in train]),
-        test_images=test[0],
-        test_labels=test[1],
+        train_inputs=np.concatenate([images for images, _ in train]),
+        train_targets=np.concatenate([labels for _, labels in train]),
+        test_inputs=test[0],
+        test_targets=test[1],
         classes=CLASSES,
         crop=CROP,
     )
@@ -121,12 +121,12 @@ def _read_files(published: Published, paths: Iterable[Path | None]) -> list[tupl
         assert path is not None
         require_memory(2 * path.stat().st_size, f"reading {path}")
         parts.append(records(path.read_bytes(), path))  # says more than a checksum where the file is cut off
-        require_published(path, [md5], "cifar10", ADVICE)
+        require_published(path, md5, "cifar10", ADVICE)
     return parts
 
 
 def _read_archive(published: Published, path: Path) -> list[tuple[UInt8Array, UInt8Array]]:
-    require_published(path, [published.archive], "cifar10", ADVICE)
+    require_published(path, published.archive, "cifar10", ADVICE)
     with tarfile.open(path) as tar:
         members = [tar.extractfile(f"{FOLDER}/{file}") for file in published.files]
         return [records(member.read(), path) for member in members if member is not None]

@@ -19,16 +19,16 @@ TRAIN = 1437  # the last 360 are the test
 SIDE = 28  # as MNIST has it, so that the same models run
 
 
-def load(_folder: Path, _data_dir: Path | None) -> Dataset:
+def load(_place: str, _data_dir: Path | None) -> Dataset:
     """The first 1,437 digits to train on and the last 360 to test with, resized from 8x8 to 28x28."""
     pixels, labels = read()
     images = enlarge(np.rint(pixels * (255 / 16)).astype(np.uint8))[:, np.newaxis]
     return Dataset(
         name="digits",
-        train_images=images[:TRAIN],
-        train_labels=labels[:TRAIN],
-        test_images=images[TRAIN:],
-        test_labels=labels[TRAIN:],
+        train_inputs=images[:TRAIN],
+        train_targets=labels[:TRAIN],
+        test_inputs=images[TRAIN:],
+        test_targets=labels[TRAIN:],
         classes=10,
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError
 from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.datasets.published import GZIP_MAGIC
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -29,16 +30,16 @@ FILES = (
 """What the four files of a dataset are called; each may be gzipped and then ends in .gz."""
 
 UNSIGNED_BYTE = 8
-GZIP_MAGIC = b"\x1f\x8b"
 MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can stand for, at most
 
 
-def load(folder: Path, _data_dir: Path | None) -> Dataset:
+def load(place: str, _data_dir: Path | None) -> Dataset:
     """The dataset idx:FOLDER: as many classes as the largest label says, images of any size.
 
     Raises:
         FileFormatError: a file is missing or damaged, or images and labels do not fit together.
     """
+    folder = Path(place).expanduser()
     paths = [find(file, [folder]) for file in FILES]
     missing = [file for file, path in zip(FILES, paths, strict=True) if path is None]
     if missing:
@@ -70,10 +71,10 @@ def from_files(name: str, paths: Iterable[Path]) -> Dataset:
         )
     return Dataset(
         name=name,
-        train_images=train_images[:, np.newaxis],
-        train_labels=train_labels,
-        test_images=test_images[:, np.newaxis],
-        test_labels=test_labels,
+        train_inputs=train_images[:, np.newaxis],
+        train_targets=train_labels,
+        test_inputs=test_images[:, np.newaxis],
+        test_targets=test_labels,
         classes=int(max(train_labels.max(), test_labels.max())) + 1,
     )
 

@@ -21,14 +21,14 @@ class Published:
     Args:
         name: of the dataset, and of its folder below the data folder and the cache.
         mirrors: addresses of folders that hold the gzipped files, the first to ask first.
-        gzipped: MD5 of each file of FILES as it is published, gzipped.
-        plain: MD5 of each unpacked file, where known.
+        gzipped: MD5 of each file of FILES as it is published, gzipped, to download it.
+        plain: MD5 of each unpacked file, however it was packed.
     """
 
     name: str
     mirrors: tuple[str, ...]
     gzipped: tuple[str, str, str, str]
-    plain: tuple[str, ...] = ()
+    plain: tuple[str, str, str, str]
 
 
 MNIST = Published(
@@ -60,15 +60,21 @@ FASHION_MNIST = Published(
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
+    plain=(
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
 )
 
 
-def load_mnist(_folder: Path, data_dir: Path | None) -> Dataset:
+def load_mnist(_place: str, data_dir: Path | None) -> Dataset:
     """60,000 handwritten digits to train on and 10,000 to test with, 28x28."""
     return load(MNIST, data_dir)
 
 
-def load_fashion_mnist(_folder: Path, data_dir: Path | None) -> Dataset:
+def load_fashion_mnist(_place: str, data_dir: Path | None) -> Dataset:
     """60,000 pictures of clothes to train on and 10,000 to test with, 28x28, in 10 classes."""
     return load(FASHION_MNIST, data_dir)
 
@@ -87,15 +93,10 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
         if path is None:
             path = _fetch(published, number, folders)
         else:
-            _verify(published, number, path)
+            advice = "Fetch it again, or give your own files as `dataset` idx:FOLDER"
+            require_published(path, published.plain[number], published.name, advice, unpack=True)
         paths.append(path)
     return from_files(published.name, paths)
-
-
-def _verify(published: Published, number: int, path: Path) -> None:
-    known = [published.gzipped[number], *published.plain[number : number + 1]]
-    advice = "Fetch it again, or give your own files as `dataset` idx:FOLDER"
-    require_published(path, known, published.name, advice)
 
 
 def _fetch(published: Published, number: int, folders: list[Path]) -> Path:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 
 from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
 
+GZIP_MAGIC = b"\x1f\x8b"
 
-def require_published(path: Path, known: Sequence[str], name: str, advice: str) -> None:
+
+def require_published(path: Path, known: str, name: str, advice: str, *, unpack: bool = False) -> None:
     """Refuse a file that is not the published one. Reads all of it.
 
     Args:
         path: the file.
-        known: MD5 of what it may be, as hexadecimal digits.
+        known: MD5 of what it must be, as hexadecimal digits.
         name: the dataset's.
         advice: what to do else.
+        unpack: whether `known` is of the unpacked bytes; the file may be gzipped or plain.
 
     Raises:
-        FileFormatError: its MD5 is another one.
+        FileFormatError: its MD5 is another one, or it is damaged.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found not in known:
-        raise FileFormatError(
-            f"{path} is not the published file of {name}: its MD5 is {found}, not {' or '.join(known)}. {advice}"
-        )
+    with path.open("rb") as raw:
+        packed = unpack and raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        try:
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise FileFormatError(f"{path} is a damaged gzip file: {error}") from None
+    if found != known:
+        which = "the MD5 of its unpacked bytes" if packed else "its MD5"
+        raise FileFormatError(f"{path} is not the published file of {name}: {which} is {found}, not {known}. {advice}")
 
 
 def retrieve(

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from topokit.errors import InvalidSpecError
 from topokit_train.config import TrainConfig
-from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.datasets import Array, Dataset
 from topokit_train.feeding.augmentation import Draws, stacked
-from topokit_train.feeding.inputs import Inputs
+from topokit_train.feeding.inputs import Inputs, numbers
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import AUGMENTATION, ORDER, numpy_stream, torch_stream
 
@@ -28,13 +28,13 @@ class Feed:
         ranks: the processes that each get a share of every batch.
 
     Raises:
-        InvalidSpecError: nothing is left to train on.
+        InvalidSpecError: nothing is left to train on, or a setting does not fit the data.
 
     Attributes:
-        images, labels: to train on.
-        held_out: images and labels for validation.
-        test: images and labels.
-        inputs: what networks see of the images.
+        images, labels: inputs and targets to train on.
+        held_out: inputs and targets for validation.
+        test: inputs and targets.
+        inputs: what networks see of the inputs.
         shared: whether all networks see the same batches.
     """
 
@@ -46,34 +46,35 @@ class Feed:
         device: torch.device,
         ranks: Ranks = ALONE,
     ):
-        kept = len(dataset.train_labels) - config.validation
+        kept = len(dataset.train_targets) - config.validation
         if kept < 1:
             raise InvalidSpecError(
-                f"`validation` {config.validation} holds out all {len(dataset.train_labels)} training images: "
+                f"`validation` {config.validation} holds out all {len(dataset.train_targets)} training samples: "
                 "hold out fewer"
             )
+        _require_fitting(config, dataset)
         self.config, self.device, self.networks, self.ranks = config, device, len(seeds), ranks
-        train, held_out = dataset.train_images[:kept], dataset.train_images[kept:]
+        train, held_out = dataset.train_inputs[:kept], dataset.train_inputs[kept:]
         self.inputs = Inputs(config, dataset, train, device)
-        self.images, self.labels = self.inputs.load(train), self._labels(dataset.train_labels[:kept])
-        self.held_out = self.inputs.load(held_out), self._labels(dataset.train_labels[kept:])
-        self.test = self.inputs.load(dataset.test_images), self._labels(dataset.test_labels)
+        self.images, self.labels = self.inputs.load(train), self._targets(dataset.train_targets[:kept])
+        self.held_out = self.inputs.load(held_out), self._targets(dataset.train_targets[kept:])
+        self.test = self.inputs.load(dataset.test_inputs), self._targets(dataset.test_targets)
         drawn = config.shuffle or self.inputs.augmented
         self.shared = config.order_seed is not None or len(seeds) == 1 or not drawn
         one = seeds[0] if config.order_seed is None else config.order_seed
         self._seeds = (one,) if self.shared else seeds
 
-    def _labels(self, labels: UInt8Array) -> Tensor:
-        return torch.from_numpy(labels.astype(np.int64)).to(self.device)
+    def _targets(self, targets: Array) -> Tensor:
+        return numbers(targets).to(self.device)
 
     @property
     def batch_sizes(self) -> list[int]:
-        """How many images each batch of an epoch has, the shares of all processes together."""
+        """How many samples each batch of an epoch has, the shares of all processes together."""
         images, most = len(self.labels), self.config.batch_size
         return [min(most, images - start) for start in range(0, images, most)]
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """An epoch's images as networks see them, and their labels; the first epoch is number 0.
+        """An epoch's inputs as networks see them, and their targets; the first epoch is number 0.
 
         Of several processes each gets its share of every batch, which may be empty.
         Of shapes (batch, ...) and (batch,), or (batch, networks, ...) and (batch, networks) if each has its own.
@@ -86,7 +87,7 @@ class Feed:
             yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
 
     def order(self, epoch: int) -> Tensor:
-        """The images in the order of an epoch: shape (images,), or (images, networks) if each has its own."""
+        """The samples in the order of an epoch: shape (samples,), or (samples, networks) if each has its own."""
         if not self.config.shuffle:
             order = torch.arange(len(self.labels), device=self.device)
             return order if self.shared else order[:, None].expand(-1, self.networks)
@@ -106,3 +107,12 @@ class Feed:
 def _taken(data: Tensor, numbers: Tensor) -> Tensor:
     """data[numbers], in a third of its time."""
     return data.index_select(0, numbers.flatten()).view(*numbers.shape, *data.shape[1:])
+
+
+def _require_fitting(config: TrainConfig, dataset: Dataset) -> None:
+    """Refuse settings of images for other data, and of logits for a regression."""
+    names = ([] if dataset.is_images else ["pixels", "augment"]) + ([] if dataset.classes else ["relu_logits"])
+    for name in names:
+        if not config.is_default(name):
+            kind = "images, bytes of shape (N, channels, rows, columns)" if name != "relu_logits" else "classes"
+            raise InvalidSpecError(f"`{name}` is for {kind}, and {dataset.name} has none: leave it out")

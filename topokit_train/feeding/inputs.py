@@ -1,4 +1,4 @@
-"""Inputs: what networks see of a dataset's images, in training and in tests."""
+"""Inputs: what networks see of a dataset's samples, in training and in tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from topokit.csr import require_memory
 from topokit_train.config import TrainConfig
-from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.datasets import Array, Dataset, UInt8Array
 from topokit_train.feeding.augmentation import Draws, augmented, central_crop, draw, standardised
 
 
 class Inputs:
-    """What networks see of a dataset's images: the pixels scaled and, where the dataset says so, a part of each image.
+    """What networks see of a dataset's samples: numbers as they are; images scaled and, with a `crop`, a part of each.
 
     Images that are seen whole become numbers once, when they are loaded. Those that are cropped stay bytes until
     their batch: they are seen anew each time, and would take four times the memory.
@@ -21,22 +21,26 @@ class Inputs:
     Args:
         config: says how pixels are scaled, and whether images that are cropped are augmented in training.
         dataset: says whether and how its images are cropped.
-        trained_on: the images whose mean and deviation standardise all, shape (N, channels, rows, columns).
+        trained_on: the samples to train on; the mean and deviation of images among them standardise all images.
         device: where they are seen.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, trained_on: UInt8Array, device: torch.device):
+    def __init__(self, config: TrainConfig, dataset: Dataset, trained_on: Array, device: torch.device):
         self.crop = dataset.crop
         self.augmented = config.augment == "auto" and dataset.crop is not None
         self.device = device
-        self._sizes = dataset.train_images.shape[2], dataset.train_images.shape[3]
+        self._images = dataset.is_images
+        self._sizes: tuple[int, int] = dataset.train_inputs.shape[2:4] if self._images else (0, 0)
         self._per_image = config.pixels == "per-image"
         self._mean, self._deviation = (0.0, 255.0)
-        if config.pixels == "standardised":
+        if config.pixels == "standardised" and self._images:
             self._mean, self._deviation = mean_and_deviation(trained_on)
 
-    def load(self, images: UInt8Array) -> Tensor:
-        """Images on the device: as networks see them, or as bytes where they are cropped."""
+    def load(self, images: Array) -> Tensor:
+        """Samples on the device: as networks see them, or as bytes if they are cropped."""
+        if not self._images:
+            require_memory(8 * images.size, "the data as numbers of training")
+            return numbers(images).to(self.device)
         if self.crop is not None:
             return torch.from_numpy(np.require(images, requirements=("C", "W"))).to(self.device)
         require_memory(4 * images.size, "the images as 32-bit numbers")
@@ -66,6 +70,11 @@ class Inputs:
         if self._per_image:
             return standardised(images)
         return images.sub_(self._mean).mul_(1 / self._deviation)
+
+
+def numbers(array: Array) -> Tensor:
+    """Return numbers as networks and losses take them: integers as int64, others as float32."""
+    return torch.from_numpy(array.astype(np.int64 if array.dtype.kind in "iu" else np.float32))
 
 
 def mean_and_deviation(images: UInt8Array) -> tuple[float, float]:

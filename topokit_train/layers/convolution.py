@@ -154,6 +154,24 @@ class SparseConv2d(SparseModule):
         )
         return self._handed_to(dense)
 
+    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
+        window = self.convolution.window
+        return SparseConv2d(
+            layer,
+            self.in_channels,
+            self.kernel_size,
+            stride=window.stride,
+            padding=self.padding,
+            dilation=window.dilation,
+            groups=self.groups,
+            padding_mode=self.convolution.padding_mode,
+            bias=self.bias is not None,
+            kernel=kernel,
+            device=self.values.device,
+            dtype=self.values.dtype,
+            generator=torch.Generator(),  # the draw is overwritten
+        )
+
     def topology_layer(self) -> Layer:
         """The edges as they were given, by channel or by weight, copied. O(size of values)."""
         targets, sources = self._ends()

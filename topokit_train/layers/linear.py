@@ -76,6 +76,16 @@ class SparseLinear(SparseModule):
     def dense(self) -> nn.Module:
         return self._handed_to(nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta"))
 
+    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
+        return SparseLinear(
+            layer,
+            bias=self.bias is not None,
+            kernel=kernel,
+            device=self.values.device,
+            dtype=self.values.dtype,
+            generator=torch.Generator(),  # the draw is overwritten
+        )
+
     def link(self, relu: bool = False) -> Link:
         """The layer as a part of a chain, see `topokit_train.chain`: its features come first.
 

@@ -129,6 +129,41 @@ class SparseModule(nn.Module):
             module.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
         return module
 
+    @torch.no_grad()
+    def rewire(self, layer: Layer) -> Tensor:
+        """Replace the edges in place. Edges that stay keep their values, new ones get 0; parameters stay the same ones.
+
+        Args:
+            layer: the new edges, of the same shape as the old ones.
+
+        Returns:
+            For each new weight in canonical order the number of the old one, or -1; shape (weights,), on the CPU.
+
+        Raises:
+            InvalidSpecError: the layer has another shape.
+
+        Cost: O(edges log edges).
+        """
+        before = self.topology_layer()
+        if layer.shape != before.shape:
+            raise InvalidSpecError(f"the new edges are {layer.shape[0]} -> {layer.shape[1]}, the old {before.shape}")
+        origin = _origin(before, layer)
+        each = self.weights // max(self.edges, 1)
+        if each > 1:
+            origin = torch.where(origin[:, None] < 0, -1, origin[:, None] * each + torch.arange(each)).flatten()
+        moved = carried_over(self.to_canonical(self.values), origin)
+        # band and block need edges that are a band or blocks
+        new = self._with_edges(layer, self.kernel if self.kernel in ("csr", "masked") else "csr")
+        new.source, new.init, new.training = self.source, self.init, self.training
+        self.values.data = new.from_canonical(moved)
+        kept = {name: value for name, value in vars(self).items() if "hooks" in name or name == "_parameters"}
+        vars(self).update(vars(new) | kept)
+        return origin
+
+    @abstractmethod
+    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
+        """A layer that has all settings of this one, but other edges and values."""
+
     def to_canonical(self, tensor: Tensor) -> Tensor:
         """One number per weight, shape (weights,), sorted by source, then target, of a tensor laid out as `values`."""
         return self._plan.to_canonical(tensor)
@@ -250,6 +285,27 @@ class SparseModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+
+def carried_over(canonical: Tensor, origin: Tensor) -> Tensor:
+    """Numbers of old weights as those of new ones, which are 0 if they are not old: see `SparseModule.rewire`.
+
+    Args:
+        canonical: one number for each old weight, in canonical order.
+        origin: as `rewire` returns it.
+    """
+    origin = origin.to(canonical.device)
+    padded = torch.cat([canonical, canonical.new_zeros(1)])  # -1 is the last one
+    return padded[origin]
+
+
+def _origin(before: Layer, after: Layer) -> Tensor:
+    """The number of each edge in an older layer; -1 if it is new."""
+    old, new = (layer.sources * layer.shape[1] + layer.targets for layer in (before, after))
+    if not old.size:
+        return torch.full((new.size,), -1)
+    place = np.searchsorted(old, new).clip(max=old.size - 1)
+    return torch.from_numpy(np.where(old[place] == new, place, -1))
 
 
 def _hex(digest: Tensor) -> str:

@@ -2,104 +2,131 @@
 
 There are two of that name. `lenet-5` is what pruning papers since 2015 call so: TensorFlow's tutorial network with
 20 and 50 filters and local response normalisation. `lenet-5-classic` has the widths of 1998.
-
-A pool stands before the ReLU wherever nothing lies between them: max and ReLU commute, so it is the same function, and
-the ReLU has a quarter of the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from topokit.errors import InvalidSpecError
-from topokit_train.models import Image, Slots
-
-if TYPE_CHECKING:
-    from torch import nn
+from topokit_train.fusing import perceptron
+from topokit_train.layers.normalisation import LocalResponseNorm
 
 FILTER = 5  # rows and columns of every filter
 
 
-@dataclass(frozen=True)
-class LeNet5:
+class LeNet5(nn.Module):
     """A LeNet-5 for images of any size.
 
+    A pool stands before the ReLU wherever nothing lies between them: max and ReLU commute, so it is the same function,
+    and the ReLU has a quarter of the work. Activations lie in memory channels last, where torch's convolutions and
+    pools are faster on a CPU.
+
     Args:
-        name: in MODELS, for messages.
+        input_shape: of an image: (channels, rows, columns).
+        outputs: number of outputs.
         filters: of the two convolutions.
         paddings: zeros on each side of the two convolutions' inputs: 2 keeps the size, 0 takes 4 rows and columns off.
-        hidden: widths of the fully connected layers before the logits.
+        hidden: widths of the fully connected layers before the outputs.
         normalised: whether the convolutions are normalised over the channels, the first behind its pool and the
-            second before; the pools then round sizes up, and are of 3 x 3 pixels where an image has several channels.
+            second before; the pools then round sizes up, and are of 3 x 3 pixels if an image has several channels.
+
+    Raises:
+        InvalidSpecError: the images are too small.
     """
 
-    name: str
-    filters: tuple[int, int]
-    paddings: tuple[int, int]
-    hidden: tuple[int, ...]
-    normalised: bool
-
-    def slots(self, _widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
-        """The weights: {"conv1.weight": (out, in, 5, 5), ..., "fc1.weight": (out, in), ...}.
-
-        Raises:
-            InvalidSpecError: the images are too small.
-        """
-        channels, *sizes = image
-        for padding in self.paddings:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        outputs: int,
+        *,
+        filters: tuple[int, int],
+        paddings: tuple[int, int],
+        hidden: tuple[int, ...],
+        normalised: bool,
+    ):
+        super().__init__()
+        if len(input_shape) != 3:
+            raise InvalidSpecError(f"LeNet-5 needs images, (channels, rows, columns), not inputs of {input_shape}")
+        channels, *sizes = input_shape
+        self.normalised, self.pool = normalised, 3 if normalised and channels > 1 else 2
+        for padding in paddings:
             sizes = [self._halved(size + 2 * padding - FILTER + 1) for size in sizes]
         if min(sizes) < 1:
+            least = self._least(paddings)
             raise InvalidSpecError(
-                f"the model {self.name} has no room in images of {image[1]} x {image[2]} pixels: "
-                f"give images of {self._least()} x {self._least()} or more, or take lenet-300-100 or mlp"
+                f"LeNet-5 has no room in images of {input_shape[1]} x {input_shape[2]} pixels: "
+                f"give images of {least} x {least} or more, or take lenet-300-100 or mlp"
             )
-        one, two = self.filters
-        chain = (two * prod(sizes), *self.hidden, classes)
-        return {
-            "conv1.weight": (one, channels, FILTER, FILTER),
-            "conv2.weight": (two, one, FILTER, FILTER),
-            **{f"fc{number}.weight": (out, into) for number, (into, out) in enumerate(pairwise(chain), start=1)},
-        }
+        one, two = filters
+        self.conv1 = nn.Conv2d(channels, one, FILTER, padding=paddings[0])
+        self.conv2 = nn.Conv2d(one, two, FILTER, padding=paddings[1])
+        widths = (two * prod(sizes), *hidden, outputs)
+        for number, (into, out) in enumerate(pairwise(widths), start=1):
+            self.add_module(f"fc{number}", nn.Linear(into, out))
+        self._linear = [f"fc{number}" for number in range(1, len(widths))]
+        self.norm1, self.norm2 = (
+            LocalResponseNorm(width, device="cpu") if normalised else nn.Identity() for width in filters
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the outputs, shape (batch, outputs), of images of shape (batch, channels, rows, columns)."""
+        x = self._pooled(self.conv1(images.contiguous(memory_format=torch.channels_last))).relu()
+        if self.normalised:
+            x = self._pooled(self.norm2(self.conv2(self.norm1(x)).relu()))
+        else:
+            x = self._pooled(self.conv2(x)).relu()
+        return perceptron([self.get_submodule(name) for name in self._linear], x.flatten(1))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """The greatest number of each window, as TensorFlow's SAME places them: half the size, rounded up.
+
+        Without normalisation a row or column that is left over is dropped.
+        """
+        if not self.normalised:
+            return max_pool2d(x, self.pool, 2)
+        before = [size % 2 if self.pool == 3 else 0 for size in x.shape[2:]]
+        return max_pool2d(x, self.pool, 2, before, ceil_mode=True)
 
     def _halved(self, size: int) -> int:
         return -(-size // 2) if self.normalised else size // 2
 
-    def _least(self) -> int:
+    def _least(self, paddings: Sequence[int]) -> int:
         """The least rows and columns of an image."""
         size = 1
-        for padding in self.paddings[::-1]:
+        for padding in paddings[::-1]:
             size = (2 * size - self.normalised) + FILTER - 1 - 2 * padding
         return max(size, 1)
 
-    @property
-    def convolutions(self) -> Mapping[str, int]:
-        """The convolutions, and how many zeros each has on each side of its input."""
-        return dict(zip(("conv1", "conv2"), self.paddings, strict=True))
 
-    def module(self, layers: Mapping[str, nn.Module], image: Image) -> nn.Module:
-        """The torch module over layers that are named as the slots, without `.weight`."""
-        from topokit_train.models.networks import ConvolutionalNetwork
+def lenet_5(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Return the LeNet-5 of pruning papers.
 
-        return ConvolutionalNetwork(layers, normalised=self.normalised, pool=3 if self._wide(image) else 2)
-
-    def _wide(self, image: Image) -> bool:
-        return self.normalised and image[0] > 1
+    Source: Alford, Robinett, Milechin, Kepner 2018, "Training Behavior of Sparse Neural Network Topologies",
+    arXiv:1810.00299: fc1 has 2,450 inputs for MNIST, and 1,800 for crops of CIFAR-10, 24 x 24 pixels of 3 channels.
+    """
+    return LeNet5(input_shape, outputs, filters=(20, 50), paddings=(2, 2), hidden=(384,), normalised=True)
 
 
-LENET_5 = LeNet5("lenet-5", filters=(20, 50), paddings=(2, 2), hidden=(384,), normalised=True)
-"""As in Alford, Robinett, Milechin, Kepner, "Training Behavior of Sparse Neural Network Topologies", 2018,
-arXiv:1810.00299: fc1 has 2,450 inputs for MNIST, and 1,800 for crops of CIFAR-10, 24 x 24 pixels of 3 channels."""
+def lenet_5_x2(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Return LeNet-5 with twice as many weights in conv2 and fc1: 2.007 times for MNIST and CIFAR-10."""
+    return LeNet5(input_shape, outputs, filters=(28, 71), paddings=(2, 2), hidden=(543,), normalised=True)
 
-LENET_5_X2 = LeNet5("lenet-5-x2", filters=(28, 71), paddings=(2, 2), hidden=(543,), normalised=True)
-"""LeNet-5 with twice as many weights in conv2 and fc1: 2.007 times for MNIST and CIFAR-10."""
 
-LENET_5_X10 = LeNet5("lenet-5-x10", filters=(63, 158), paddings=(2, 2), hidden=(1214,), normalised=True)
-"""LeNet-5 with ten times as many weights in conv2 and fc1: 9.989 times for MNIST and CIFAR-10."""
+def lenet_5_x10(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Return LeNet-5 with ten times as many weights in conv2 and fc1: 9.989 times for MNIST and CIFAR-10."""
+    return LeNet5(input_shape, outputs, filters=(63, 158), paddings=(2, 2), hidden=(1214,), normalised=True)
 
-LENET_5_CLASSIC = LeNet5("lenet-5-classic", filters=(6, 16), paddings=(2, 0), hidden=(120, 84), normalised=False)
-"""LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", with ReLU, max
-pooling and every filter on every channel, as it is mostly built today."""
+
+def lenet_5_classic(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Return LeNet-5 with ReLU, max pooling and every filter on every channel, as it is mostly built today.
+
+    Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
+    """
+    return LeNet5(input_shape, outputs, filters=(6, 16), paddings=(2, 0), hidden=(120, 84), normalised=False)

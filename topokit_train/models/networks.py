@@ -1,155 +1,301 @@
-"""The models as torch modules, and build_model, which builds one by name and puts topologies on it."""
+"""ModelSource: where the networks of a run are from; and build_model, which builds one and puts topologies on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
+from torch import nn
 
-from topokit_train.chain import Dense, Link, chain
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
+from topokit.placement import Weight
+from topokit.spec import network
 from topokit_train.conversion import sparsify
-from topokit_train.initialisation import draw_by_fan_in
+from topokit_train.conversion.weights import held_weights
+from topokit_train.functions import call, is_function, load_function
+from topokit_train.initialisation import draw_by_fan_in, draw_truncated_normal
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.layers.normalisation import LocalResponseNorm
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in, stacked
-from topokit_train.models import MODELS, Image, Wiring, as_sequence, slots_for
+from topokit_train.layers.stacks import StackedSparse, copies_in, stacked
+from topokit_train.models import MODELS
+
+Model = str | nn.Module | Callable[..., nn.Module]
+
+RESERVED = ("optimizer", "method", "pruning")
+"""What no part of a model may be called: tensors of other kinds in a checkpoint have such names."""
+
+OWN = "own"
+"""The first weights are those that the function or the module has; of a sparse layer, see `ModelSource`."""
 
 
-class MultilayerPerceptron(nn.Module):
-    """Layers one after another, a ReLU between them; the last one's outputs are the logits.
+class Data(Protocol):
+    """What a model must know of a dataset."""
 
-    Args:
-        layers: name -> nn.Linear or SparseLinear, in the order in which the data pass them.
-    """
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
 
-    def __init__(self, layers: Mapping[str, nn.Module]):
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
+    @property
+    def classes(self) -> int | None:
+        """The number of classes; None if there are none."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), of images of any shape (batch, ...)."""
-        return _perceptron(tuple(self.children()), images.flatten(1))
-
-
-def _perceptron(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """What the last of several linear layers makes of x, shape (batch, features), with a ReLU between each two."""
-    *hidden, last = layers
-    # all in one step of autograd, as a step for each would take longer than small products; but hooks want to be called
-    if torch.is_grad_enabled() and not any(map(_has_hooks, layers)):
-        return chain(x.T, [*(_link(layer, relu=True) for layer in hidden), _link(last, relu=False)]).T
-    for layer in hidden:
-        x = layer(x).relu()
-    logits: Tensor = last(x)
-    return logits
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
 
 
-def _has_hooks(layer: nn.Module) -> bool:
-    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_pre_hooks or layer._backward_hooks)
-
-
-def _link(layer: nn.Module, relu: bool) -> Link:
-    if isinstance(layer, nn.Linear):
-        return Link(Dense(), layer.weight, layer.bias, relu)
-    assert isinstance(layer, SparseLinear | StackedLinear)
-    return layer.link(relu)
-
-
-class ConvolutionalNetwork(nn.Module):
-    """Two convolutions with a pool each, and fully connected layers; the last one's outputs are the logits.
-
-    Activations lie in memory channels last, where torch's convolutions and pools are faster on a CPU. The features
-    are handed to fc1 channel by channel, whatever the memory.
+@dataclass(frozen=True)
+class Shape:
+    """What a model must know of data that are not there.
 
     Args:
-        layers: conv1 and conv2, then fc1, fc2, ...: dense or sparse, in the order in which the data pass them.
-        normalised: whether to normalise behind the first pool and before the second.
-        pool: rows and columns of a pool, 2 or 3; its stride is 2.
+        input_shape: the shape of one input.
+        classes: the number of classes.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], *, normalised: bool, pool: int):
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self._layers = tuple(layers)
-        self._pool = pool
-        self.norm1, self.norm2 = (
-            LocalResponseNorm(int(layers[name].out_channels)) if normalised else None  # type: ignore[arg-type]
-            for name in ("conv1", "conv2")
-        )
+    input_shape: tuple[int, ...]
+    classes: int
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), of images of shape (batch, channels, rows, columns)."""
-        conv1, conv2, *linear = (self.get_submodule(name) for name in self._layers)
-        x = self._pooled(conv1(images.contiguous(memory_format=torch.channels_last))).relu()
-        if self.norm1 is None or self.norm2 is None:
-            x = self._pooled(conv2(x)).relu()
-        else:
-            x = self._pooled(self.norm2(conv2(self.norm1(x)).relu()))
-        return _perceptron(linear, x.flatten(1))
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self.classes
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        """The greatest number of each window, as TensorFlow's SAME places them: half the size, rounded up.
 
-        Without normalisation a row or column that is left over is dropped.
+MNIST = Shape((1, 28, 28), 10)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the networks of a run are from: a model of topokit, a function of the user, or a module object.
+
+    Args:
+        name: for messages and records.
+        make: called with `input_shape`, `outputs`, `classes` and `widths`.
+        version: what must not change while a run goes on: the SHA-256 of a file, or the version of a package; None for
+            a model of topokit.
+        module: the object, which is trained itself.
+    """
+
+    name: str
+    make: Callable[..., Any] | None
+    version: str | None = None
+    module: nn.Module | None = None
+
+    @property
+    def builtin(self) -> bool:
+        """Whether topokit draws the first weights."""
+        return self.name in MODELS
+
+    def module_for(self, data: Data, topologies: Sequence[Layered] = (), seed: int = 0) -> nn.Module:
+        """Return the dense model: a new one on the meta device if it is topokit's, one under a seed if it is a user's.
+
+        Raises:
+            InvalidSpecError: the function asks for what is not offered, fails or returns no module.
         """
-        if self.norm1 is None:
-            return max_pool2d(x, self._pool, 2)
-        before = [size % 2 if self._pool == 3 else 0 for size in x.shape[2:]]
-        return max_pool2d(x, self._pool, 2, before, ceil_mode=True)
+        if self.module is not None:
+            return self.module
+        assert self.make is not None
+        offered: dict[str, object] = {"input_shape": data.input_shape, "outputs": data.outputs}
+        if len(topologies) == 1:
+            offered["widths"] = topologies[0].widths
+        if data.classes is not None:
+            offered["classes"] = data.classes
+        if self.builtin:
+            with torch.device("meta"):
+                return call(self.make, self.name, **offered)  # type: ignore[no-any-return]
+        with under_seed(seed):
+            made = call(self.make, self.name, **offered)
+        if not isinstance(made, nn.Module):
+            raise InvalidSpecError(f"{self.name} returned {type(made).__name__}: it must return an nn.Module")
+        if any(parameter.is_meta for parameter in made.parameters()):
+            raise InvalidSpecError(f"{self.name} returned a model on the meta device: return one with numbers")
+        return made
+
+    def weights(self, data: Data, topologies: Sequence[Layered] = ()) -> dict[str, Weight]:
+        """Return the weights of the dense model that topologies can fill, by name, in the model's order."""
+        return {name: held.weight for name, held in held_weights(self.module_for(data, topologies)).items()}
+
+
+def model_source(model: Model, folder: Path | str = "") -> ModelSource:
+    """Return where a model is from.
+
+    Args:
+        model: a name in MODELS, file.py:function, package.module:function, a function, or a module object.
+        folder: that a relative path of a file starts from.
+
+    Raises:
+        InvalidSpecError: no such model, file or function.
+    """
+    if isinstance(model, str):
+        if is_function(model):
+            loaded = load_function(model, "model", folder)
+            return ModelSource(model, loaded.function, loaded.version)
+        if model not in MODELS:
+            raise InvalidSpecError(
+                f"no model is named {model}: {nearest(model, MODELS)}, or file.py:function for a model of yours"
+            )
+        return ModelSource(model, MODELS[model])
+    if isinstance(model, nn.Module):
+        return ModelSource(_name_of(type(model)), None, "object", model)
+    if callable(model):
+        return ModelSource(_name_of(model), model, digest_of(model))
+    raise InvalidSpecError(f"the model must be a name, a function or an nn.Module, not {type(model).__name__}")
+
+
+def _name_of(thing: Any) -> str:
+    while isinstance(thing, partial):
+        thing = thing.func
+    name = getattr(thing, "__qualname__", type(thing).__qualname__).rpartition(".")[2].replace("<lambda>", "function")
+    return f"{getattr(thing, '__module__', None) or '__main__'}:{name}"
+
+
+def digest_of(function: Callable[..., Any]) -> str:
+    """Return the SHA-256 of the file that a function or class is in, and the arguments that a partial one has."""
+    arguments = ""
+    while isinstance(function, partial):
+        arguments += f" {function.args!r} {function.keywords!r}"
+        function = function.func
+    with suppress(TypeError, OSError):
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        if file:
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest() + arguments
+    return f"function{arguments}"
+
+
+@contextmanager
+def under_seed(seed: int) -> Iterator[None]:
+    """Inside, torch's global generators start from a seed; afterwards they are as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def build_model(
-    name: str,
-    wiring: Wiring,
+    model: str | ModelSource,
+    topologies: Sequence[Layered] | Layered | None,
+    data: Data,
     *,
-    image: Image,
-    classes: int,
     kernel: str | Mapping[str, str] = "auto",
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
-    copies: int = 1,
-    shared: bool = False,
+    seed: int = 0,
+    init: str = "he",
     batch: int = BATCH,
 ) -> nn.Module:
-    """A model whose slots the layers of topologies fill where their shapes match, in order; the others are dense.
+    """Build a model whose weights the layers of topologies fill, see `topokit.placement.place`; the others are dense.
 
-    All weights are drawn by their real fan-in (He et al. 2015, arXiv:1502.01852) from one generator, slot
-    after slot, so a seed gives one network under every kernel; all biases are 0. The type is float32.
+    With init "he" and "truncated-normal" all weights are drawn from one generator, layer after layer, so a seed gives
+    one network under every kernel. With "own" a function's weights are drawn by itself under `seed`, and those of a
+    sparse layer are multiplied by the square root of the dense fan-in over the real one; a module object keeps its
+    numbers.
 
     Args:
-        name: a name in MODELS.
-        wiring: a topology, or several of which each fills the slots that are left; none for a dense model.
-        image: shape of an image, (channels, rows, columns).
-        classes: number of classes.
+        model: a name in MODELS, or where the model is from.
+        topologies: one, or several of which each fills the weights that are left; none for a dense model.
+        data: the dataset, or whatever says input_shape, outputs and classes.
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
         device: where it lives.
-        generator: a CPU generator; torch's global one where left out.
-        copies: how many networks to stack in one, see `topokit_train.layers.stacks`; the weights of more than one are
-            left for `load_network_states`.
-        shared: whether stacked networks read the same images.
-        batch: images in one step, for the choice of kernels.
+        generator: a CPU generator; torch's global one if omitted.
+        seed: of a user's function.
+        init: see above.
+        batch: inputs in one step, for the choice of kernels.
 
     Raises:
-        InvalidSpecError: a topology does not fit the model, the message says which shapes do; or convolutions
-            would have to be stacked.
+        InvalidSpecError: a topology does not fit the model, the message says which shapes do; or the function fails.
     """
-    nets = as_sequence(wiring)
-    table = slots_for(name, nets, image=image, classes=classes)
-    layers = {slot.removesuffix(".weight"): _undrawn(name, slot, shape) for slot, shape in table.items()}
-    model: nn.Module = MODELS[name].module(layers, image)
+    source = model_source(model) if isinstance(model, str) else model
+    nets = as_sequence(topologies)
+    built = source.module_for(data, nets, seed)
+    for name, _ in built.named_children():
+        if name in RESERVED:
+            raise InvalidSpecError(f"{source.name} has a child named {name}, which checkpoints use: rename it")
     if nets:
+        keep = "keep" if source.module is not None else "scale"
         unused = torch.Generator()  # all weights are drawn together below
+        first = keep if init == OWN else "he"
         with torch.device(device):
-            sparsify(model, nets, kernel="csr" if copies > 1 else kernel, init="he", generator=unused, batch=batch)
-    if copies > 1:
-        return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
-    draw_by_fan_in(model, device, generator)
-    return model.to(device)
+            built = sparsify(built, nets, kernel=kernel, init=first, generator=unused, batch=batch)
+    if init != OWN:
+        draw_by_fan_in(built, device, generator)
+    if init == "truncated-normal":
+        assert generator is not None
+        draw_truncated_normal(built, generator)
+    return built.to(device)
+
+
+def build_stack(
+    source: ModelSource,
+    topologies: Sequence[Layered],
+    data: Data,
+    copies: int,
+    *,
+    shared: bool,
+    kernel: str | Mapping[str, str],
+    device: torch.device | str,
+    batch: int = BATCH,
+) -> nn.Module:
+    """Build several networks in one, see `topokit_train.layers.stacks`; weights are left for `load_network_states`.
+
+    Args:
+        source: where the model is from.
+        topologies: as for `build_model`.
+        data: as for `build_model`.
+        copies: how many networks.
+        shared: whether they read the same inputs.
+        kernel: as for `build_model`.
+        device: where it lives.
+        batch: inputs in one step.
+
+    Raises:
+        InvalidSpecError: see `build_model`; or the model cannot be stacked.
+    """
+    unused = torch.Generator()
+    model = source.module_for(data, topologies)
+    require_stackable(source, model)
+    if topologies:
+        with torch.device(device):
+            model = sparsify(model, topologies, kernel="csr", init="he", generator=unused, batch=batch)
+    return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
+
+
+def require_stackable(source: ModelSource, model: nn.Module) -> None:
+    """Refuse to stack what is not an nn.Sequential of nn.Flatten, then nn.Linear with biases and nn.ReLU."""
+    parts = list(model) if type(model) is nn.Sequential else []
+    stackable = parts and isinstance(parts[0], nn.Flatten) and parts[0].start_dim == 1
+    stackable = stackable and all(isinstance(part, _STACKABLE) for part in parts) and len(set(parts)) == len(parts)
+    biased = all(part.bias is not None for part in parts if hasattr(part, "bias"))
+    if source.module is not None or not stackable or not biased:
+        raise InvalidSpecError(
+            f"{source.name}: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained with several seeds "
+            "at once: train one seed after the other"
+        )
+
+
+_STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU, SparseLinear)
+
+
+def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered, ...]:
+    """The topologies, however they were given.
+
+    Raises:
+        InvalidSpecError: something else than topologies.
+    """
+    if topologies is None:
+        return ()
+    given = (topologies,) if isinstance(topologies, Layered | str | PathLike) else topologies
+    return tuple(network(net, "the topology") for net in given)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -171,12 +317,3 @@ def _dense_size(part: SparseModule) -> int:
     """Of as many dense layers as there are networks."""
     size = part.dense_weights
     return size // part.copies if isinstance(part, StackedSparse) and not part.shared else size
-
-
-def _undrawn(name: str, slot: str, shape: Sequence[int]) -> nn.Linear | nn.Conv2d:
-    """A dense layer on the meta device: it costs nothing, and a sparse one may take its place."""
-    out, into, *filters = shape
-    if not filters:
-        return nn.Linear(into, out, device="meta", dtype=torch.float32)
-    padding = MODELS[name].convolutions[slot.removesuffix(".weight")]
-    return nn.Conv2d(into, out, (filters[0], filters[1]), padding=padding, device="meta", dtype=torch.float32)

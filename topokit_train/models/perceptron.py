@@ -6,58 +6,47 @@ is never predicted again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
 
 from topokit.errors import InvalidSpecError
-from topokit_train.models import Image, Slots
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
-@dataclass(frozen=True)
-class Perceptron:
-    """A multilayer perceptron.
+def perceptron(widths: Sequence[int]) -> nn.Sequential:
+    """Return linear layers of these widths, from inputs to outputs, with a ReLU between each two.
 
-    Args:
-        hidden: widths of the hidden layers; None takes all widths from the topology, and adds a dense layer
-            to the classes where the topology does not end in them.
+    >>> [name for name, _ in perceptron((784, 300, 10)).named_children()]
+    ['flatten', 'fc1', 'relu1', 'fc2']
     """
-
-    hidden: tuple[int, ...] | None
-    convolutions: ClassVar[Mapping[str, int]] = {}
-
-    def slots(self, widths: tuple[int, ...] | None, image: Image, classes: int) -> Slots:
-        """The weights: {"fc1.weight": (out, in), ...}.
-
-        Raises:
-            InvalidSpecError: there is no topology to take the widths from, or its inputs are not the pixels.
-        """
-        pixels = prod(image)
-        if self.hidden is not None:
-            chain = (pixels, *self.hidden, classes)
-        elif widths is None:
-            raise InvalidSpecError("the model mlp has the widths of a topology: give one, or take lenet-300-100")
-        elif widths[0] != pixels:
-            crop = ",".join(map(str, (pixels, *widths[1:])))
-            advice = f"crop={crop} fits" if widths[0] > pixels else "make it wider"
-            raise InvalidSpecError(f"the topology has {widths[0]} inputs and an image {pixels} pixels: {advice}")
-        else:
-            chain = widths if widths[-1] == classes else (*widths, classes)
-        return {f"fc{number}.weight": (out, into) for number, (into, out) in enumerate(pairwise(chain), start=1)}
-
-    def module(self, layers: Mapping[str, nn.Module], _image: Image) -> nn.Module:
-        """The torch module over layers that are named as the slots, without `.weight`."""
-        from topokit_train.models.networks import MultilayerPerceptron
-
-        return MultilayerPerceptron(layers)
+    layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+    for number, (into, out) in enumerate(pairwise(widths), start=1):
+        layers += [(f"fc{number}", nn.Linear(into, out)), (f"relu{number}", nn.ReLU())]
+    return nn.Sequential(OrderedDict(layers[:-1]))
 
 
-LENET_300_100 = Perceptron(hidden=(300, 100))
-"""LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition": 784-300-100-10."""
+def lenet_300_100(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Return LeNet-300-100.
 
-MLP = Perceptron(hidden=None)
+    Source: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition": 784-300-100-10.
+    """
+    return perceptron((prod(input_shape), 300, 100, outputs))
+
+
+def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] | None = None) -> nn.Module:
+    """Return a perceptron with the widths of a topology, and a dense layer to the outputs if these differ.
+
+    Raises:
+        InvalidSpecError: there is not exactly one topology, or its inputs are not those of the data.
+    """
+    inputs = prod(input_shape)
+    if widths is None:
+        raise InvalidSpecError("the model mlp has the widths of a topology: give one, or take lenet-300-100")
+    if widths[0] != inputs:
+        crop = ",".join(map(str, (inputs, *widths[1:])))
+        advice = f"crop={crop} fits" if widths[0] > inputs else "make it wider"
+        raise InvalidSpecError(f"the topology has {widths[0]} inputs and an image {inputs} pixels: {advice}")
+    return perceptron(widths if widths[-1] == outputs else (*widths, outputs))

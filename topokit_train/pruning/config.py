@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, integer, numbers, option
 from topokit_train.config import TrainConfig
 
+if TYPE_CHECKING:
+    from topokit_train.methods import Method
+
 METHODS = ("gradual", "one-time")
 SCOPES = ("layer", "global")
 INITIAL = "initial"
+REWIND = "rewind.safetensors"
 
 BEGIN, END, EVERY = 0.2, 0.7, 0.01  # of the steps
 TO = (0.9,)
@@ -93,6 +97,15 @@ class PruneConfig(TrainConfig):
         if self.rewind is not None:
             self._require_rewind()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*map(file_name, self.to or [None]), *([REWIND] if self.rewind else []))
+
+    def make_method(self) -> tuple[Method, dict[str, str]]:
+        from topokit_train.pruning.pruner import Pruner
+
+        return Pruner(self), {}
+
     def _require_method(self) -> None:
         others = {"gradual": ("threshold",), "one-time": ("begin", "end", "every")}[self.method]
         for name in others:
@@ -142,10 +155,19 @@ class PruneConfig(TrainConfig):
         self._set("rewind", str(integer(int(text), "`rewind`", 1)))
 
 
+def file_name(target: float | None) -> str:
+    """The name of the file that holds the topology of a target sparsity; None is an absolute threshold's.
+
+    >>> file_name(0.95), file_name(None)
+    ('topology-0.95.safetensors', 'topology.safetensors')
+    """
+    return "topology.safetensors" if target is None else f"topology-{target}.safetensors"
+
+
 def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a run, of whichever kind it is: only a pruning run has a method.
+    """The settings of a run, of whichever kind it is: only a pruning run has a scope.
 
     Raises:
         InvalidSpecError: a key is no setting, or a value is not allowed.
     """
-    return (PruneConfig if "method" in values else TrainConfig).from_json(values)
+    return (PruneConfig if "scope" in values else TrainConfig).from_json(values)

@@ -36,7 +36,7 @@ class Masks:
         self.networks = copies_in(model)
         self._model = model
         self._slots = {
-            name: (parameter.detach(), module)
+            name: (parameter, module)
             for name, parameter, module in parameters_of(model)
             if name.endswith("weight") and split(module, name, parameter).ndim > 2
         }
@@ -45,11 +45,13 @@ class Masks:
         self.kept: Rows = {name: torch.ones_like(rows, dtype=torch.bool) for name, rows in self.magnitudes().items()}
         self._factors: dict[str, Tensor] = {}  # of the weights: 0 or 1, in their shape; none while nothing is pruned
 
+    @torch.no_grad()
     def magnitudes(self) -> Rows:
         """Of all weights that may be pruned: parameter name -> shape (networks, weights)."""
         parts = ((name, *self._slots[name]) for name in self.names)
         return {name: split(module, name, weight).flatten(1).abs() for name, weight, module in parts}
 
+    @torch.no_grad()
     def set(self, kept: Mapping[str, Tensor]) -> None:
         """Keep these weights and no others from now on.
 
@@ -63,11 +65,13 @@ class Masks:
             factor.copy_(self.kept[name].view(weight.shape))
         self.impose()
 
+    @torch.no_grad()
     def impose(self) -> None:
         """Set all pruned weights to zero. O(weights): as numbers, a product is several times as fast as bool masks."""
         for name, factor in self._factors.items():
             self._slots[name][0].mul_(factor)
 
+    @torch.no_grad()
     def prune_biases(self, threshold: float) -> None:
         """Set the biases to zero, once, that are smaller than a threshold and belong to slots that are pruned."""
         for bias in self._biases():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import safetensors.numpy
@@ -14,31 +13,18 @@ import torch
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import replacing
 from topokit_train.layers.stacks import network_states
+from topokit_train.methods import Method
 from topokit_train.metrics import Metrics
-from topokit_train.pruning.config import INITIAL, PruneConfig
+from topokit_train.pruning.config import INITIAL, REWIND, PruneConfig, file_name
 from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.metrics import PruneMetrics
+from topokit_train.pruning.notes import notes
+from topokit_train.pruning.results import pruned_results
 from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
-from topokit_train.pruning.wiring import file_name, save_wiring
+from topokit_train.pruning.wiring import save_wiring
+from topokit_train.results import Result
 from topokit_train.training import Trainer
-
-REWIND = "rewind.safetensors"
-
-
-def files_of(settings: Mapping[str, Any]) -> list[str]:
-    """The files that a run leaves in its folder because it prunes; none of one that does not.
-
-    Args:
-        settings: as `TrainConfig.to_json` gives them.
-
-    >>> files_of({"method": "gradual", "to": [0.5, 0.9], "rewind": "initial"})
-    ['topology-0.5.safetensors', 'topology-0.9.safetensors', 'rewind.safetensors']
-    """
-    if "method" not in settings:
-        return []
-    targets = settings.get("to") or [None]
-    return [*map(file_name, targets), *([REWIND] if settings.get("rewind") else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +38,8 @@ class SavedTopology:
         edges: weights that are left in these slots.
         file: in the run's folder.
         step: after which it was reached.
-        accuracy_before: fraction of the test images right before, when fewer weights were pruned.
+        accuracy_before: first metric of the task on the test samples, such as their accuracy, right before, when fewer
+            weights were pruned.
         test_accuracy: the same right after, before any training makes up for it.
     """
 
@@ -66,32 +53,41 @@ class SavedTopology:
     test_accuracy: float
 
 
-class Pruner:
-    """Prunes networks, one or stacked, each by its own weights; to be called after each step of their trainer.
+class Pruner(Method):
+    """Prune networks, one or stacked, each by its own weights, while they are trained.
 
     A pruned weight is set back to zero after each step, so it is exactly 0 whenever a network is used, whatever the
     optimizer does; its moments do no harm, as an optimizer treats each weight by itself.
 
     Args:
         config: the settings.
-        trainer: dense networks, before their first step.
-        folders: the run's folder of each network; None where another process writes into it.
 
     Raises:
-        InvalidSpecError: slots to keep that the model lacks, too few steps, or a sparsity that leaves a layer empty.
+        InvalidSpecError: in `prepare`: slots to keep that the model lacks, too few steps, or a sparsity that leaves a
+            layer empty.
 
     Cost: a product per weight in each step; a selection among the weights that are left in each pruning.
     """
 
-    def __init__(self, config: PruneConfig, trainer: Trainer, folders: Sequence[Path | None]):
-        self.config, self.trainer, self.folders = config, trainer, folders
+    stacks = True
+
+    def __init__(self, config: PruneConfig):
+        self.config = config
+
+    def prepare(self, trainer: Trainer) -> None:
+        config, self.trainer, self.folders = self.config, trainer, trainer.folders
         self.masks = Masks(trainer.model, config.keep)
-        self.schedule = schedule_of(config, config.epochs * trainer.steps_per_epoch)
+        self.notes = notes(config, self.masks.shapes)
+        self.schedule = schedule_of(config, trainer.steps)
         self.topologies: tuple[list[SavedTopology], ...] = tuple([] for _ in trainer.seeds)
         self.thresholds: list[float | None] = [None for _ in trainer.seeds]
-        self.step = 0
         self._rewind_step = self._step_of_rewind()
         self._require_possible()
+
+    @property
+    def step(self) -> int:
+        """How many steps there have been."""
+        return self.trainer.steps_done
 
     def _step_of_rewind(self) -> int | None:
         rewind, per_epoch = self.config.rewind, self.trainer.steps_per_epoch
@@ -117,31 +113,25 @@ class Pruner:
                         f"give less, or `keep` {name.removesuffix('.weight')}"
                     )
 
-    def start(self) -> None:
-        """Begin a new run."""
-        if self._rewind_step == 0:
-            self._save_weights()
-
-    def after_step(self) -> None:
-        """Prune what is due, and hold at zero what was pruned before."""
-        self.step += 1
-        self.masks.impose()
-        stages = self.schedule.due(self.step)
-        if stages:
-            self._prune(stages)
-        if self.step == self._rewind_step:
-            with self.trainer.pause():
+    def before_step(self, trainer: Trainer) -> None:
+        if trainer.steps_done == self._rewind_step:
+            with trainer.pause():
                 self._save_weights()
 
-    def after_epoch(self, metrics: Sequence[Metrics]) -> list[Metrics]:
-        """What an epoch of the trainer came to, with the sparsity and the threshold; its histories have them too."""
-        told: list[Metrics] = [
+    def after_step(self, trainer: Trainer) -> None:
+        self.masks.impose()
+        stages = self.schedule.due(trainer.steps_done)
+        if stages:
+            self._prune(stages)
+
+    def after_epoch(self, _trainer: Trainer, metrics: Sequence[Metrics]) -> list[Metrics]:
+        return [
             PruneMetrics(**vars(one), sparsity=sparsity, threshold=level)
             for one, sparsity, level in zip(metrics, self.masks.sparsities(), self.thresholds, strict=True)
         ]
-        for history, one in zip(self.trainer.histories, told, strict=True):
-            history[-1] = one
-        return told
+
+    def end(self, _trainer: Trainer, results: Sequence[Result]) -> list[Result]:
+        return pruned_results(results, self)
 
     def _prune(self, stages: Sequence[Stage]) -> None:
         self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
@@ -156,7 +146,7 @@ class Pruner:
         self.thresholds = [level or old for level, old in zip(levels, self.thresholds, strict=True)]
         if any(stage.wanted for stage in stages):
             with self.trainer.pause():
-                before = self.trainer.accuracies(*self.trainer.feed.test)
+                before = self._tested()
         for stage, chosen in zip(stages, choices, strict=True):
             self.masks.set(chosen)
             if self.config.threshold is not None and self.config.biases:
@@ -189,10 +179,13 @@ class Pruner:
                         f"`keep` {name.removesuffix('.weight')}"
                     )
 
+    def _tested(self) -> list[float]:
+        return [scores[self.trainer.task.metric] for scores in self.trainer.scores(*self.trainer.feed.test)]
+
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:
         target = None if stage.sparsity is None else float(stage.sparsity)
         weights = {name: self.masks.kept[name].shape[1] for name in self.masks.names}
-        accuracies = self.trainer.accuracies(*self.trainer.feed.test)
+        tested = self._tested()
         wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
         for k, folder in enumerate(self.folders):
             if folder:
@@ -205,7 +198,7 @@ class Pruner:
                 file=file_name(target),
                 step=self.step,
                 accuracy_before=before[k],
-                test_accuracy=accuracies[k],
+                test_accuracy=tested[k],
             )
             self.topologies[k].append(saved)
 
@@ -221,15 +214,19 @@ class Pruner:
         """The saved topologies of each network, as JSON-able values."""
         return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
 
-    def restore(self, masks: Sequence[Mapping[str, Any]], told: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Go on with networks that a checkpoint has put where they were, with the trainer's histories.
+    def state_dicts(self, _networks: int) -> list[dict[str, Any]]:
+        return [
+            {**{f"mask.{name}": bits for name, bits in masks.items()}, "topologies": told}
+            for masks, told in zip(self.masks.packed(), self.told(), strict=True)
+        ]
 
-        Args:
-            masks: of each network, as `Masks.packed` gave them.
-            told: of each network, as `told` gave it.
-        """
-        self.step = self.trainer.epochs_done * self.trainer.steps_per_epoch
-        self.masks.restore(masks)
-        self.topologies = tuple([SavedTopology(**saved) for saved in network] for network in told)
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        self.masks.restore(
+            [
+                {name.removeprefix("mask."): one for name, one in state.items() if name.startswith("mask.")}
+                for state in states
+            ]
+        )
+        self.topologies = tuple([SavedTopology(**saved) for saved in state["topologies"]] for state in states)
         latest = [history[-1] if history else None for history in self.trainer.histories]
         self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]

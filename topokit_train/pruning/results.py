@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from topokit_train.pruning.pruner import Pruner
 from topokit_train.results import Result
+
+if TYPE_CHECKING:
+    from topokit_train.pruning.pruner import Pruner
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,17 +13,6 @@ from numpy.typing import NDArray
 from topokit.formats import save, save_masks
 from topokit.masking import from_masks
 
-NAME = "topology"
-
-
-def file_name(target: float | None) -> str:
-    """The name of the file that holds the wiring of a wanted sparsity; None is an absolute threshold's.
-
-    >>> file_name(0.95), file_name(None)
-    ('topology-0.95.safetensors', 'topology.safetensors')
-    """
-    return f"{NAME}.safetensors" if target is None else f"{NAME}-{target}.safetensors"
-
 
 def save_wiring(masks: Mapping[str, NDArray[np.bool_]], path: Path) -> None:
     """Write what is kept, in place of what stood at `path`; all of it or nothing.

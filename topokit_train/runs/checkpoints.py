@@ -3,9 +3,9 @@
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,
 the topology as in a topology file, so that `topokit.load` reads it out of here. Several topologies have their tensors
-behind `topology.<number>.`, and `topokit.formats.load_all` reads them. A pruning run also has `pruning.<parameter>`,
-each mask packed in bits. Metadata: the topology's, or `topologies` (JSON, what each one's would be), `state` (JSON)
-and `sha256`, over all the rest.
+behind `topology.<number>.`, and `topokit.formats.load_all` reads them. They are the current ones: a method may have
+changed edges since the start. `method.<name>`: the arrays of the method's state, such as masks. Metadata: the
+topology's, or `topologies` (JSON, what each one's would be), `state` (JSON) and `sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -28,7 +29,6 @@ from torch import Tensor
 
 from topokit.errors import FileFormatError
 from topokit.formats import as_tensors, replacing
-from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.metrics import Metrics
@@ -36,13 +36,11 @@ from topokit_train.pruning.config import config_from_json
 from topokit_train.pruning.metrics import metrics_from_json
 from topokit_train.training import Trainer
 
-if TYPE_CHECKING:
-    from topokit_train.pruning.pruner import Pruner
-
 Arrays = dict[str, NDArray[Any]]
 
-OPTIMIZER, PRUNING = "optimizer.", "pruning."
-TOPOLOGY = ("layer.", "topology.")
+OPTIMIZER, METHOD = "optimizer.", "method."
+PRUNING = "pruning."  # in 0.1.0, what is method.mask. now
+TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -62,6 +60,7 @@ class Origin:
         threads: of the CPU; another number adds in another order and gives other last bits.
         torch: torch's version.
         processes: that trained it together; another number, too, adds in another order.
+        versions: of the user's code: setting -> the SHA-256 of a file, or the version of a package.
     """
 
     config: TrainConfig
@@ -71,6 +70,7 @@ class Origin:
     threads: int
     torch: str
     processes: int = 1
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +79,12 @@ class Checkpoint:
 
     Args:
         origin: what it was started with.
-        fingerprints: of the topologies; none for a dense model.
+        fingerprints: of the topologies that the run was started with; none for a dense model.
+        rewired: whether the topologies in the file are others by now.
         metrics: of each epoch so far.
         scheduler: the state of the learning rate's schedule.
-        tensors: the weights, the optimizer's state and masks.
-        pruned: the topologies that a pruning run has saved so far, as `Pruner.told` says.
+        tensors: the weights, the optimizer's state and the arrays of the method's.
+        method: what else the method's state holds.
     """
 
     origin: Origin
@@ -91,16 +92,11 @@ class Checkpoint:
     metrics: tuple[Metrics, ...]
     scheduler: dict[str, Any]
     tensors: Arrays
-    pruned: tuple[dict[str, Any], ...] = ()
+    rewired: bool = False
+    method: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def save(
-    paths: Sequence[Path],
-    trainer: Trainer,
-    origin: Origin,
-    topologies: Sequence[Layered],
-    pruner: Pruner | None = None,
-) -> None:
+def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: Sequence[str] = ()) -> None:
     """Write a checkpoint of each network, as if it had been trained alone.
 
     What stood at the paths is replaced when all new files are written, so that stacked networks stay together: if the
@@ -108,35 +104,48 @@ def save(
 
     Args:
         paths: one for each of the trainer's seeds.
-        trainer: the networks and their optimizer.
+        trainer: the networks, their optimizer and their method.
         origin: what they were started with, whatever its seed.
-        topologies: of all of them.
-        pruner: of a pruning run.
+        fingerprints: of the topologies that they were started with; the trainer's own if omitted.
 
     Raises:
         TopokitError: the disk is full, or the folder may not be written to.
     """
-    pattern, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
-    moments = _optimizer_states(trainer)
-    states = network_states(trainer.model)
-    masks = pruner.masks.packed() if pruner else None
+    pattern, described = as_tensors(*trainer.topologies) if trainer.topologies else ({}, dict(KIND))
+    parts = zip(
+        paths,
+        trainer.seeds,
+        trainer.histories,
+        network_states(trainer.model),
+        _optimizer_states(trainer),
+        trainer.method.state_dicts(len(trainer.seeds)),
+        strict=True,
+    )
     with ExitStack() as replaced:
-        for k, (path, seed, history, weights, moment) in enumerate(
-            zip(paths, trainer.seeds, trainer.histories, states, moments, strict=True)
-        ):
-            tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moment).items()}
+        for path, seed, history, weights, moments, method in parts:
+            arrays, rest = _divided(method)
+            tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moments).items()} | arrays
             state = {
                 "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
                 "metrics": [dataclasses.asdict(metrics) for metrics in history],
                 "scheduler": trainer.scheduler.state_dict(),
+                **({"method": rest} if rest else {}),
+                **({"started": list(fingerprints)} if trainer.rewired else {}),
             }
-            if pruner and masks:
-                tensors |= {f"{PRUNING}{name}": bits for name, bits in masks[k].items()}
-                state["pruned"] = pruner.told()[k]
             metadata = described | {"state": json.dumps(state, allow_nan=False)}
             metadata["sha256"] = _digest(tensors, metadata)
             temporary = replaced.enter_context(replacing(path, force=True))
             temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
+
+
+def _divided(state: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """A method's state: its arrays, by the names that they have in the file, and what JSON holds."""
+    arrays = {
+        f"{METHOD}{name}": value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        for name, value in state.items()
+        if isinstance(value, Tensor | np.ndarray)
+    }
+    return arrays, {name: value for name, value in state.items() if f"{METHOD}{name}" not in arrays}
 
 
 def _optimizer_states(trainer: Trainer) -> list[dict[str, Tensor]]:
@@ -169,11 +178,12 @@ def load(path: Path) -> Checkpoint:
         origin = state["origin"]
         return Checkpoint(
             origin=Origin(**{**origin, "config": config_from_json(origin["config"])}),
-            fingerprints=_fingerprints(metadata),
+            fingerprints=tuple(state["started"]) if "started" in state else _fingerprints(metadata),
             metrics=tuple(metrics_from_json(metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(TOPOLOGY)},
-            pruned=tuple(state.get("pruned", ())),
+            tensors={_renamed(name): one for name, one in tensors.items() if not TOPOLOGY.fullmatch(name)},
+            rewired="started" in state,
+            method=state.get("method", {"topologies": state["pruned"]} if "pruned" in state else {}),
         )
     except FileFormatError:
         raise
@@ -189,11 +199,11 @@ def weights_in(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {
         name: torch.from_numpy(array)
         for name, array in checkpoint.tensors.items()
-        if not name.startswith((OPTIMIZER, PRUNING))
+        if not name.startswith((OPTIMIZER, METHOD))
     }
 
 
-def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner | None = None) -> None:
+def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
     """Put a fresh trainer of the same origin and topology where the checkpoints of its networks were taken."""
     tensors = [{name: torch.from_numpy(array) for name, array in taken.tensors.items()} for taken in checkpoints]
     load_network_states(trainer.model, [weights_in(taken) for taken in checkpoints])
@@ -212,12 +222,18 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer, pruner: Pruner 
         group["lr"] = lr
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
     trainer.histories = tuple(list(taken.metrics) for taken in checkpoints)
-    if pruner:
-        masks = [
-            {n.removeprefix(PRUNING): array for n, array in taken.tensors.items() if n.startswith(PRUNING)}
-            for taken in checkpoints
-        ]
-        pruner.restore(masks, [taken.pruned for taken in checkpoints])
+    trainer.steps_done = trainer.epochs_done * trainer.steps_per_epoch
+    trainer.rewired = checkpoints[0].rewired
+    trainer.method.load_state_dicts([_method_state(taken) for taken in checkpoints])
+
+
+def _method_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    arrays = {name.removeprefix(METHOD): a for name, a in checkpoint.tensors.items() if name.startswith(METHOD)}
+    return checkpoint.method | arrays
+
+
+def _renamed(name: str) -> str:
+    return f"{METHOD}mask.{name.removeprefix(PRUNING)}" if name.startswith(PRUNING) else name
 
 
 def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:

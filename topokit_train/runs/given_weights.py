@@ -14,13 +14,12 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.datasets import Dataset
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import load_network_states
-from topokit_train.models import Wiring
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import ModelSource, build_model
 from topokit_train.training import Trainer
 
 
 @torch.no_grad()
-def start_from(path: str | Path, trainer: Trainer, wiring: Wiring, dataset: Dataset) -> None:
+def start_from(path: str | Path, trainer: Trainer, source: ModelSource, dataset: Dataset) -> None:
     """Give a trainer's networks the weights in a file, all the same.
 
     A layer may be dense in the file and sparse in the networks: it then takes the weights at its edges. Where it is
@@ -30,7 +29,7 @@ def start_from(path: str | Path, trainer: Trainer, wiring: Wiring, dataset: Data
         path: a safetensors file of a model's state_dict, such as rewind.safetensors or the checkpoint of any run;
             other tensors are left alone.
         trainer: before its first step.
-        wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
+        source: where the model is from.
         dataset: what it trains on.
 
     Raises:
@@ -39,17 +38,14 @@ def start_from(path: str | Path, trainer: Trainer, wiring: Wiring, dataset: Data
         TopokitError: the file cannot be read.
     """
     config = trainer.config
-    model = build_model(
-        config.model,
-        wiring,
-        image=dataset.input_shape,
-        classes=dataset.classes,
-        kernel="csr",
-        generator=torch.Generator(),  # the draw is overwritten: leave torch's global generator alone
-    )
-    given = _Given(path, config.model)
-    for name, layer in model.named_children():
-        if any(True for _ in layer.parameters()):
+    generator = torch.Generator()  # the draw is overwritten: leave torch's global generator alone
+    if source.module is not None:
+        raise InvalidSpecError("`weights` fills a new model: load them into the module yourself")
+    about = {"generator": generator, "seed": trainer.seeds[0], "init": config.init}
+    model = build_model(source, trainer.topologies, dataset, kernel="csr", **about)  # type: ignore[arg-type]
+    given = _Given(path, source.name)
+    for name, layer in model.named_modules():
+        if any(True for _ in layer.parameters(recurse=False)):
             given.put(name, layer)
     load_network_states(trainer.model, [model.state_dict() for _ in trainer.seeds])
 
@@ -79,11 +75,12 @@ class _Given:
             sparse.values.copy_(sparse.from_canonical(self._tensor(values, (sparse.weights,))))
         elif isinstance(layer, SparseModule):
             layer.take(self._tensor(slot, layer.dense_shape))
-        else:
-            weight = layer.get_parameter("weight")
-            weight.copy_(self._tensor(slot, weight.shape))
-        bias = layer.get_parameter("bias")
-        bias.copy_(self._tensor(f"{name}.bias", bias.shape))
+        for own, parameter in layer.named_parameters(recurse=False):
+            if own != "values" and (own != "weight" or not isinstance(layer, SparseModule)):
+                parameter.copy_(self._tensor(f"{name}.{own}", parameter.shape))
+        for own, buffer in layer.named_buffers(recurse=False):
+            if f"{name}.{own}" in self.tensors and not isinstance(layer, SparseModule):
+                buffer.copy_(self.tensors[f"{name}.{own}"])
 
     def _same_edges(self, name: str, layer: nn.Module, digest: Tensor) -> SparseModule:
         if isinstance(layer, SparseModule) and digest.tolist() == layer.digest.tolist():

@@ -1,21 +1,26 @@
-"""Jobs: runs on their way. Which are trained together, and how they start or go on, epoch after epoch, to results."""
+"""Job and Setup: which runs are trained together; how they start, resume and finish."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from topokit.errors import InvalidSpecError, UnreachableError
+from topokit.errors import InvalidSpecError, TopokitError, UnreachableError
+from topokit.formats import load_all
 from topokit.layered import Layered
+from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
+from topokit_train.functions import explained
+from topokit_train.fusing import separate
 from topokit_train.machine import cpu_threads, resolve_device
-from topokit_train.models import slots_for
-from topokit_train.pruning.config import PruneConfig, config_from_json
-from topokit_train.pruning.pruner import Pruner, files_of
-from topokit_train.pruning.results import pruned_results
+from topokit_train.methods import Callback, Method
+from topokit_train.models import STACKED
+from topokit_train.models.networks import ModelSource, require_stackable
+from topokit_train.pruning.config import config_from_json
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
 from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save
@@ -25,12 +30,42 @@ from topokit_train.runs.memory import explained_shortage
 from topokit_train.runs.progress import Progress, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.runs.threads import suitable_threads
+from topokit_train.tasks import task_of
 from topokit_train.training import Trainer
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What all runs of one call have in common.
+
+    Args:
+        source: where the model is from.
+        topologies: that the runs start with; none for a dense model.
+        dataset: what they are trained on.
+        method: the class of the method.
+        make_method: returns a method for each run that is trained alone, or for each stack.
+        callbacks: called after the method.
+        versions: of the user's code, by setting.
+        resume: whether the user wants to go on with runs.
+        explain: whether to say which kernel each sparse layer has, and why.
+        ranks: the processes that train; only the first one writes files.
+    """
+
+    source: ModelSource
+    topologies: tuple[Layered, ...]
+    dataset: Dataset
+    method: type[Method] = Method
+    make_method: Callable[[], Method] = Method
+    callbacks: tuple[Callback, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    resume: bool = False
+    explain: bool = False
+    ranks: Ranks = ALONE
+
+
+@dataclass(frozen=True)
 class Job:
-    """A run on its way: its settings, its folder, where it stood, and files of the run that it replaces."""
+    """A run: its settings, its folder, its checkpoint if it resumes, and files of a run that it replaces."""
 
     config: TrainConfig
     folder: RunFolder
@@ -46,16 +81,11 @@ class Job:
         return len(self.checkpoint.metrics), origin.device, str(origin.kernels), origin.threads
 
 
-def groups(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> Iterable[Sequence[Job]]:
-    """The runs that are trained together: stacked seeds that stand at the same place, or one at a time.
-
-    Raises:
-        InvalidSpecError: the topologies do not fit the model.
-    """
-    model = jobs[0].config.model
-    table = slots_for(model, topologies, image=dataset.input_shape, classes=dataset.classes)
-    if len(jobs) > 1 and any(len(shape) == 4 for shape in table.values()):
-        say(f"{model}: convolutions of several seeds are no faster together, so the seeds are trained in turn")
+def groups(jobs: Sequence[Job], setup: Setup) -> Iterable[Sequence[Job]]:
+    """The runs that are trained together: stacked seeds that stand at the same place, or one at a time."""
+    why = _obstacle(setup, jobs[0].config) if len(jobs) > 1 else None
+    if why:
+        say(f"{why}, so the seeds are trained in turn")
         return [[job] for job in jobs]
     together: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
@@ -63,184 +93,177 @@ def groups(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset)
     return together.values()
 
 
-def job_of(config: TrainConfig, topologies: Sequence[Layered], folder: RunFolder, resume: bool, force: bool) -> Job:
+def _obstacle(setup: Setup, config: TrainConfig) -> str | None:
+    """Why several networks cannot be trained as one; None if they can."""
+    if not task_of(setup.dataset, config.loss).stacks:
+        return "only networks with the cross-entropy of classes are trained several at once"
+    if setup.method is not Method and not setup.method.stacks:
+        return f"the method {setup.method.__name__} does not train several networks at once"
+    if setup.source.name not in STACKED:
+        try:
+            require_stackable(setup.source, setup.source.module_for(setup.dataset, setup.topologies))
+        except InvalidSpecError:
+            return f"{setup.source.name}: only perceptrons are trained several at once"
+    return None
+
+
+def job_of(config: TrainConfig, setup: Setup, folder: RunFolder, force: bool, given: bool = True) -> Job:
     """The run that a folder holds or gets.
 
+    Args:
+        config: its settings.
+        setup: what it has in common with others.
+        folder: its folder.
+        force: whether it replaces a run that is there.
+        given: whether the user gave the topologies; others need not be compared with those of the run.
+
     Raises:
-        InvalidSpecError: the run to resume was started with other settings or another topology.
+        InvalidSpecError: the run to resume was started with other settings, code or topologies.
         OutputExistsError: the folder holds a run, and neither resume nor force is set.
         FileFormatError: a damaged checkpoint.
     """
-    checkpoint = load(folder.checkpoint) if resume and folder.checkpoint.exists() else None
+    checkpoint = load(folder.checkpoint) if setup.resume and folder.checkpoint.exists() else None
     if checkpoint:
-        require_same_settings(checkpoint, config, topologies, folder.path)
+        prints = tuple(map(fingerprint, setup.topologies)) if given else checkpoint.fingerprints
+        require_same_settings(checkpoint, config, prints, setup.versions, folder.path)
         return Job(config, folder, checkpoint)
     if force:  # other files in the folder are the user's: a topology to train may be there
         return Job(config, folder, None, replaced=(RESULT, *_files_of(folder)))
-    folder.require_free(*(() if resume else files_of(config.to_json())))
+    folder.require_free(*(() if setup.resume else config.files))
     return Job(config, folder, None)
 
 
-def _files_of(folder: RunFolder) -> list[str]:
-    """The files that the pruning run in a folder left; none where its settings are not to be read."""
+def _files_of(folder: RunFolder) -> tuple[str, ...]:
+    """The files that the method of the run in a folder left; none if its settings cannot be read."""
     try:
-        return files_of(config_from_json(folder.settings()).to_json())
+        return config_from_json(folder.settings()).files
     except (InvalidSpecError, TypeError):
-        return []
+        return ()
 
 
-def train_together(
-    jobs: Sequence[Job],
-    topologies: Sequence[Layered],
-    dataset: Dataset,
-    again: str,
-    resume: bool,
-    explain: bool,
-    ranks: Ranks = ALONE,
-) -> list[Result]:
+def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result]:
     """Train the networks of one group, from the start or from their checkpoints, and write all files of their runs.
 
     Args:
         jobs: a group, as `groups` gives them.
-        topologies: of all of them; none for dense models.
-        dataset: what they are trained on.
+        setup: what they have in common with others.
         again: the flags that go on with them, for the message after Ctrl-C.
-        resume: whether the user wants to go on with runs.
-        explain: say on stderr which kernel each sparse layer has, and why.
-        ranks: the processes that train them; only the first one writes files.
     """
-    folders = [job.folder for job in jobs]
-    origin = ranks.agreed(lambda: _origin(jobs, topologies, dataset, ranks))
-    with cpu_threads(origin.threads):
-        if ranks.several and origin.kernels == "tuned":  # each has a stopwatch, and the first one's counts
-            timed = ranks.agreed(lambda: _trainer(jobs, topologies, dataset, origin, ranks).kernels)
-            origin = replace(origin, kernels=ranks.shared(timed))
-        trainer, pruner = ranks.agreed(lambda: _prepared(jobs, topologies, dataset, origin, explain, ranks))
-        ranks.align(trainer.parameters)
-        origin = replace(origin, kernels=trainer.kernels, processes=ranks.size)
+    ranks, folders = setup.ranks, [job.folder for job in jobs]
+    prints = jobs[0].checkpoint.fingerprints if jobs[0].checkpoint else tuple(map(fingerprint, setup.topologies))
+    origin = ranks.agreed(lambda: _origin(jobs, setup))
+    with cpu_threads(origin.threads), _users_errors(setup), ExitStack() as at_end:
+        trainer = _aligned(jobs, setup, origin)
+        at_end.callback(separate, trainer.model)
+        origin = replace(origin, processes=ranks.size)
+
+        def keep() -> None:
+            if folders[0].writes:
+                now = replace(origin, kernels=trainer.kernels)
+                save([folder.checkpoint for folder in folders], trainer, now, prints)
+
         if jobs[0].checkpoint is None:
-            _start(jobs, trainer, origin, topologies, pruner, resume)
+            _start(jobs, trainer, setup)
+            keep()
         for job, history in zip(jobs, trainer.histories, strict=True):
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
-        _run_epochs(trainer, folders, origin, topologies, pruner, again)
+        epochs = trainer.config.epochs
+        try:
+            with explained_shortage(trainer), Progress(trainer) as progress:
+                trainer.add(progress)
+                while trainer.epochs_done < epochs:
+                    metrics = trainer.run_epoch()
+                    keep()
+                    for folder, entry in zip(folders, metrics, strict=True):
+                        folder.add_metrics(entry)
+                    progress.epoch(metrics)
+        except (KeyboardInterrupt, UnreachableError):
+            say(f"stopped after {trainer.epochs_done} of {epochs} epochs: go on with {again}")
+            raise
         results = results_of(trainer, [str(folder.path) for folder in folders])
-        results = pruned_results(results, pruner) if pruner else results
+        for one in (trainer.method, *setup.callbacks):
+            results = list(one.end(trainer, results) or results)
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
     return results
 
 
-def _start(
-    jobs: Sequence[Job],
-    trainer: Trainer,
-    origin: Origin,
-    topologies: Sequence[Layered],
-    pruner: Pruner | None,
-    resume: bool,
-) -> None:
-    """Put the first checkpoints in place of what the folders held."""
+def _users_errors(setup: Setup) -> AbstractContextManager[None]:
+    """Inside, an error of the user's code ends in one line; any other one is a fault of topokit, and is left alone."""
+    kinds = [setup.method, *map(type, setup.callbacks)]
+    own = [] if setup.source.builtin else [setup.source.name]
+    own += [kind.__name__ for kind in kinds if not kind.__module__.startswith("topokit")]
+    return explained(f"{' or '.join(own)} failed", TopokitError) if own else nullcontext()
+
+
+def _aligned(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
+    """The trainer of a group, the same in all processes."""
+    ranks = setup.ranks
+    if ranks.several and origin.kernels == "tuned":  # each has a stopwatch, and the first one's counts
+        timed = ranks.agreed(lambda: _trainer(jobs, setup, origin).kernels)
+        origin = replace(origin, kernels=ranks.shared(timed))
+    trainer = ranks.agreed(lambda: _prepared(jobs, setup, origin))
+    ranks.align(trainer.parameters)
+    return trainer
+
+
+def _start(jobs: Sequence[Job], trainer: Trainer, setup: Setup) -> None:
+    """Print the notes of new runs, and remove the files that they replace."""
+    for note in trainer.method.notes:
+        say(f"note: {note}")
     for job in jobs:
-        if resume:
+        if setup.resume:
             say(f"there is no checkpoint in {job.folder.path} yet: starting from the beginning")
         job.folder.remove(*job.replaced)
-    if pruner:
-        pruner.start()
-    _save([job.folder for job in jobs], trainer, origin, topologies, pruner)
 
 
-def _save(
-    folders: Sequence[RunFolder],
-    trainer: Trainer,
-    origin: Origin,
-    topologies: Sequence[Layered],
-    pruner: Pruner | None,
-) -> None:
-    if folders[0].writes:
-        save([folder.checkpoint for folder in folders], trainer, origin, topologies, pruner)
-
-
-def _prepared(
-    jobs: Sequence[Job],
-    topologies: Sequence[Layered],
-    dataset: Dataset,
-    origin: Origin,
-    explain: bool,
-    ranks: Ranks,
-) -> tuple[Trainer, Pruner | None]:
+def _prepared(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
     """The networks of a group, before their first step or where their checkpoints were taken. Writes nothing."""
-    trainer = _trainer(jobs, topologies, dataset, origin, ranks)
+    trainer = _trainer(jobs, setup, origin)
     config, checkpoints = origin.config, [job.checkpoint for job in jobs if job.checkpoint]
-    folders = [job.folder.path if job.folder.writes else None for job in jobs]
-    pruner = Pruner(config, trainer, folders) if isinstance(config, PruneConfig) else None
-    for layer, choice in trainer.choices.items() if explain else ():
+    for layer, choice in trainer.choices.items() if setup.explain else ():
         reason = "the run was started with it" if checkpoints else choice.reason
         say(f"{layer}: kernel {choice.kernel}, {reason}")
     if checkpoints:
-        require_same_data(origin, dataset, jobs[0].folder.path)
-        restore(checkpoints, trainer, pruner)
-        if origin.processes != ranks.size:
-            say(f"started in {origin.processes} processes, going on in {ranks.size}: the last bits may differ")
+        require_same_data(origin, setup.dataset, jobs[0].folder.path)
+        restore(checkpoints, trainer)
+        if origin.processes != setup.ranks.size:
+            say(f"started in {origin.processes} processes, going on in {setup.ranks.size}: the last bits may differ")
     elif config.weights is not None:
-        start_from(config.weights, trainer, topologies, dataset)
-    return trainer, pruner
+        start_from(config.weights, trainer, setup.source, setup.dataset)
+    return trainer
 
 
-def _trainer(
-    jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset, origin: Origin, ranks: Ranks
-) -> Trainer:
+def _trainer(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
+    checkpoint = jobs[0].checkpoint
+    rewired = checkpoint is not None and checkpoint.rewired
     return Trainer(
         origin.config,
-        topologies,
-        dataset,
-        device=ranks.device(resolve_device(origin.device)),
+        load_all(jobs[0].folder.checkpoint) if rewired else setup.topologies,
+        setup.dataset,
+        device=setup.ranks.device(resolve_device(origin.device)),
         kernel=origin.kernels,
         seeds=[job.config.seed for job in jobs],
-        ranks=ranks,
+        ranks=setup.ranks,
+        model=setup.source,
+        method=setup.make_method(),
+        callbacks=setup.callbacks,
+        folders=[job.folder.path if job.folder.writes else None for job in jobs],
     )
 
 
-def _origin(jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset, ranks: Ranks) -> Origin:
+def _origin(jobs: Sequence[Job], setup: Setup) -> Origin:
     config = jobs[0].config
     if jobs[0].checkpoint:
         return replace(jobs[0].checkpoint.origin, config=config)
     return Origin(
         config=config,
-        data=dataset.checksum(),
+        data=setup.dataset.checksum(),
         device=str(resolve_device(config.device)),
         kernels=config.kernel,
-        threads=config.threads or suitable_threads(config, topologies, dataset, len(jobs)),
+        threads=config.threads or suitable_threads(config, setup.source, setup.topologies, setup.dataset, len(jobs)),
         torch=torch.__version__,
-        processes=ranks.size,
+        processes=setup.ranks.size,
+        versions=setup.versions,
     )
-
-
-def _run_epochs(
-    trainer: Trainer,
-    folders: Sequence[RunFolder],
-    origin: Origin,
-    topologies: Sequence[Layered],
-    pruner: Pruner | None,
-    again: str,
-) -> None:
-    epochs = trainer.config.epochs
-    done = trainer.epochs_done
-    try:
-        with explained_shortage(trainer), Progress(epochs, done, trainer.steps_per_epoch) as progress:
-
-            def after_step() -> None:
-                if pruner:
-                    pruner.after_step()
-                progress.step()
-
-            while done < epochs:
-                metrics = trainer.run_epoch(after_step)
-                metrics = pruner.after_epoch(metrics) if pruner else metrics
-                _save(folders, trainer, origin, topologies, pruner)
-                done = trainer.epochs_done
-                for folder, entry in zip(folders, metrics, strict=True):
-                    folder.add_metrics(entry)
-                progress.epoch(metrics)
-    except (KeyboardInterrupt, UnreachableError):
-        say(f"stopped after {done} of {epochs} epochs: go on with {again}")
-        raise

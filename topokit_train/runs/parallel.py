@@ -14,12 +14,10 @@ import torch
 from torch import distributed
 
 from topokit.errors import InvalidSpecError, TopokitError
-from topokit.layered import Layered
 from topokit.topologies import fingerprint
-from topokit_train.datasets import Dataset
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank
-from topokit_train.runs.jobs import Job
+from topokit_train.runs.jobs import Job, Setup
 
 TIMEOUT = timedelta(minutes=10)  # that processes wait for each other, such as for the first one's checkpoint
 
@@ -41,7 +39,7 @@ def join() -> Ranks:
     return ranks
 
 
-def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered], dataset: Dataset) -> None:
+def require_same(jobs: Sequence[Job], setup: Setup) -> None:
     """Refuse to train where the processes of a run were not given the same; files are the same if their contents are.
 
     Raises:
@@ -57,8 +55,9 @@ def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered
         weights = config.weights if config.weights is None or begun else _digest(Path(config.weights))
         found = settings | {
             "`seeds`": [job.config.seed for job in jobs],
-            "the topology": list(map(fingerprint, topologies)),
-            "the dataset": dataset.checksum(),
+            "the topology": list(map(fingerprint, setup.topologies)),
+            "the dataset": setup.dataset.checksum(),
+            "the user's code": setup.versions,
             "the device": resolve_device(config.device).type,
             "the checkpoint": [job.checkpoint and _digest(job.folder.checkpoint) for job in jobs],
             "`weights`": weights,  # where all runs are begun, nobody reads them
@@ -74,6 +73,7 @@ def require_same(ranks: Ranks, jobs: Sequence[Job], topologies: Sequence[Layered
                         "give all processes of a run the same files and options"
                     )
 
+    ranks = setup.ranks
     if ranks.several:
         everyone = ranks.gathered(ranks.agreed(facts))
         ranks.agreed(compared)

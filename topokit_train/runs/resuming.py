@@ -1,33 +1,36 @@
-"""What must be as it was where a run goes on."""
+"""Checks that a run can be resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
-from topokit.topologies import fingerprint
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import Dataset, split_name
+from topokit_train.functions import short_name
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import Checkpoint, Origin
 from topokit_train.runs.progress import say
 
 
 def require_same_settings(
-    checkpoint: Checkpoint, config: TrainConfig, topologies: Sequence[Layered], path: Path
+    checkpoint: Checkpoint,
+    config: TrainConfig,
+    fingerprints: Sequence[str],
+    versions: Mapping[str, str],
+    path: Path,
 ) -> None:
-    """Refuse to go on with other settings or topologies than a run was started with.
+    """Refuse to go on with other settings, code or topologies than a run was started with.
 
     Raises:
         InvalidSpecError: names what differs.
     """
     given, started = (_placeless(one) for one in (config, checkpoint.origin.config))
-    if given.keys() != started.keys():
+    if type(config) is not type(checkpoint.origin.config):
         kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
         raise InvalidSpecError(
             f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another `run`"
@@ -38,15 +41,23 @@ def require_same_settings(
                 f"`{name}` is {given[name]}, but the run in {path} was started with {started[name]}: "
                 "give the same, or choose another `run`"
             )
-    if checkpoint.fingerprints != tuple(map(fingerprint, topologies)):
+    for name, version in versions.items():
+        if checkpoint.origin.versions.get(name, version) != version:
+            raise InvalidSpecError(
+                f"`{name}` {getattr(config, name)} has changed since the run in {path} was started: restore it, or "
+                "choose another `run`"
+            )
+    if checkpoint.fingerprints != tuple(fingerprints):
         raise InvalidSpecError(
             f"the run in {path} was started with another topology: give the same, or choose another `run`"
         )
 
 
 def _placeless(config: TrainConfig) -> dict[str, Any]:
-    """The settings without where the data lie, which does not change them: `require_same_data` compares those."""
+    """The settings without where data and code lie: their contents are compared."""
     settings = config.to_json() | {"dataset": split_name(config.dataset)[0]}
+    code = ("model", "method", *FUNCTIONS)
+    settings |= {name: short_name(settings[name]) for name in code if settings.get(name) is not None}
     del settings["data_dir"]
     return settings
 
@@ -59,8 +70,8 @@ def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
     """
     if dataset.checksum() != origin.data:
         raise InvalidSpecError(
-            f"the dataset {dataset.name} is no longer the one that the run in {path} was started with: "
-            "bring that back, or choose another `run`"
+            f"the dataset {dataset.name} has changed since the run in {path} was started: restore it, or "
+            "choose another `run`"
         )
     if origin.torch != torch.__version__:
         say(f"started with torch {origin.torch}, going on with {torch.__version__}: the last bits may differ")

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.formats import load_all
 from topokit.layered import Layered
+from topokit.placement import Topologies
+from topokit.spec import Spec
 from topokit.transforms import crop
-from topokit_train.config import TrainConfig
-from topokit_train.models import MODELS, Wiring, as_sequence
+from topokit_train.config import FUNCTIONS, TrainConfig
+from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
+from topokit_train.datasets.given import as_dataset
+from topokit_train.described import DEFAULT_TOPOLOGY, resolve
+from topokit_train.functions import is_function, load_function
+from topokit_train.methods import Callback, Method
+from topokit_train.models import DEFAULT
+from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.ranks import this_rank
+from topokit_train.ranks import Ranks, this_rank
 from topokit_train.results import Result
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder, made_folder, remove_empty
-from topokit_train.runs.held import train_held
-from topokit_train.runs.parallel import join
+from topokit_train.runs.jobs import Setup, groups, job_of, train_together
+from topokit_train.runs.parallel import join, require_same
+from topokit_train.runs.progress import say
 
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
@@ -30,8 +41,12 @@ NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
 
 def train(
     config: TrainConfig,
-    wiring: Wiring = None,
+    topology: Topologies | None = DEFAULT_TOPOLOGY,
     *,
+    model: Model | None = None,
+    data: Any = None,
+    method: Method | None = None,
+    callbacks: Sequence[Callback] = (),
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -46,9 +61,18 @@ def train(
 
     Args:
         config: the settings; with a PruneConfig the run prunes, and the result is a PruneResult.
-        wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
-        run: the run's folder; where left out, a new one in runs/ that is named after the settings.
-        resume: go on with the run in that folder; where it has no checkpoint yet, start it.
+        topology: what `sparsify` takes: a topology, several, a description or a mapping of names to these; None or
+            "dense" for a dense model. If omitted, lenet-300-100 has a topology of its own and other models are dense; a
+            resumed run has its own.
+        model: a function that returns an nn.Module, called with those of the arguments input_shape, outputs, classes
+            and widths that it has; or an nn.Module, which is trained itself and keeps its weights. If omitted, the one
+            that the settings name.
+        data: a dataset, see `topokit_train.dataset`, or x_train, y_train, x_test and y_test; if omitted, the one that
+            the settings name.
+        method: how to train; if omitted, as the settings say.
+        callbacks: look at the run, see `topokit_train.methods`.
+        run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
+        resume: go on with the run in that folder; if it has no checkpoint yet, start it.
         force: replace a run that is there.
         explain: say on stderr which kernel each sparse layer has, and why.
 
@@ -56,35 +80,45 @@ def train(
         InvalidSpecError: settings that do not fit together, or a run to resume that was started with others.
         OutputExistsError: the folder holds a run, and neither resume nor force is set.
         FileFormatError: a damaged dataset or checkpoint.
-        TopokitError: data that is not to be had, a full disk, a folder in use.
+        TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    return train_all([config], wiring, [run], resume=resume, force=force, explain=explain)[0]
+    return train_all(
+        [config],
+        topology,
+        [run],
+        model=model,
+        data=data,
+        method=method,
+        callbacks=callbacks,
+        resume=resume,
+        force=force,
+        explain=explain,
+    )[0]
 
 
 def train_seeds(
     config: TrainConfig,
-    wiring: Wiring,
-    seeds: Sequence[int],
+    topology: Topologies | None = DEFAULT_TOPOLOGY,
+    seeds: Sequence[int] = (),
     *,
     run: Path | str | None = None,
     resume: bool = False,
-    force: bool = False,
-    explain: bool = False,
+    **others: Any,
 ) -> list[Result]:
     """Train a model once for each seed, all in one program; see `topokit_train.layers.stacks`.
 
-    Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. Where
-    `config.order_seed` is set, all use the same batches, and the first layers are one product.
+    Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. If
+    `config.order_seed` is set, all use the same batches, and the first layers are one product. Only perceptrons are
+    trained together; the seeds of other models are trained in turn.
 
     Args:
         config: the settings; `config.seed` does not matter.
-        wiring: a topology that fills the model's slots, or several, each those that are left; None for a dense model.
+        topology: as for `train`.
         seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
-        run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ where left out.
+        run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ if omitted.
         resume: go on with the runs in these folders.
-        force: replace runs that are there.
-        explain: say on stderr which kernel each sparse layer has, and why.
+        others: other arguments of `train`.
 
     Raises:
         InvalidSpecError: no seeds, or one twice; else as `train`.
@@ -93,33 +127,40 @@ def train_seeds(
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
-    configs = [replace(config, seed=seed) for seed in seeds]
+    configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
-        name = f"{_name(config, as_sequence(wiring))}-{SEED}s"
-        parent, made = made_folder(None if run is None else parent, name)
+        given = _recorded_as(config, model_source(others.get("model") or config.model), others.get("data"), None)
+        parent, made = made_folder(None if run is None else parent, f"{_name(given, topology)}-{SEED}s")
     try:
-        folders = [parent / f"{SEED}{seed}" for seed in seeds]
-        return train_all(configs, wiring, folders, resume=resume, force=force, explain=explain)
+        return train_all(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume=resume, **others)
     finally:
         remove_empty(made)
 
 
 def train_all(
     configs: Sequence[TrainConfig],
-    wiring: Wiring,
-    runs: Sequence[Path | str | None],
+    topology: Topologies | None,
+    runs: Sequence[Path | str | RunFolder | None],
     *,
+    model: Model | None = None,
+    data: Any = None,
+    method: Method | None = None,
+    callbacks: Sequence[Callback] = (),
     resume: bool = False,
     force: bool = False,
     explain: bool = False,
 ) -> list[Result]:
-    """Train networks that differ in their seeds, each with a folder that is given; else as `train_seeds`.
+    """Train networks that differ in their seeds, each with a folder that is given; else as `train`.
 
     Args:
         configs: the settings of each, equal but for their seeds; device, threads and data_dir may differ too.
-        wiring: as for `train`; the same for all.
-        runs: the folder of each; None for a new one in runs/.
+        topology: as for `train`, and so are the others; the same for all.
+        runs: the folder of each; None for a new one in runs/; one that is open already stays so.
+        model: the model.
+        data: the dataset.
+        method: how to train.
+        callbacks: look at the runs.
         resume: go on with the runs in these folders.
         force: replace runs that are there.
         explain: say on stderr which kernel each sparse layer has, and why.
@@ -131,41 +172,104 @@ def train_all(
         InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
             is there twice; else as `train`.
     """
-    paths = [None if run is None else Path(run) for run in runs]
-    if resume and None in paths:
+    _require_types(method, callbacks)
+    source = model_source(configs[0].model if model is None else model)
+    if data is not None and not isinstance(data, Dataset):
+        data = as_dataset(data, "given:data")
+    if model is not None or data is not None or method is not None:
+        configs = [_recorded_as(one, source, data, method) for one in configs]
+    _require_stack(configs, source, method)
+    ranks = join()
+    with ExitStack() as opened:
+        folders = _folders(configs, topology, runs, resume, opened, ranks)
+        versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
+        dataset = data or ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
+        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
+        setup = Setup(source, nets, dataset, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
+        jobs = ranks.agreed(
+            lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
+        )
+        require_same(jobs, setup)
+        again = _resumed_with([folder.path for folder in folders], configs)
+        results = [
+            result
+            for group in ranks.agreed(lambda: list(groups(jobs, setup)))
+            for result in train_together(group, setup, again)
+        ]
+    return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
+
+
+def _folders(
+    configs: Sequence[TrainConfig],
+    topology: Topologies | None,
+    runs: Sequence[Path | str | RunFolder | None],
+    resume: bool,
+    opened: ExitStack,
+    ranks: Ranks,
+) -> list[RunFolder]:
+    """The open folders of runs, in the first process; others get folders that they do not write into."""
+    if resume and None in runs:
         raise InvalidSpecError(NEEDS_RUN)
-    given = [path.resolve() for path in paths if path is not None]
+    given = [Path(run).resolve() for run in runs if isinstance(run, Path | str)]
     if len(set(given)) != len(given):
         twice = next(path for path in given if given.count(path) > 1)
         raise InvalidSpecError(f"each network needs a folder of its own, but {twice} is given twice")
-    ranks = join()
-    with ExitStack() as held:
-        names = [f"{_name(config, as_sequence(wiring))}-{SEED}{config.seed}" for config in configs]
-        opened = map(RunFolder, paths, names) if ranks.first else ()
-        folders = ranks.agreed(lambda: [held.enter_context(folder) for folder in opened])
-        where = ranks.shared([folder.path for folder in folders])
-        folders = folders or [FolderElsewhere(path) for path in where]
-        return train_held(configs, wiring, folders, resume=resume, force=force, explain=explain, ranks=ranks)
+
+    def open_all() -> Iterator[RunFolder]:
+        for config, run in zip(configs, runs, strict=True):
+            if isinstance(run, RunFolder):
+                yield run
+            elif ranks.first:
+                name = f"{_name(config, topology)}-{SEED}{config.seed}"
+                yield opened.enter_context(RunFolder(None if run is None else Path(run), name))
+
+    folders = ranks.agreed(lambda: list(open_all()))
+    where = ranks.shared([folder.path for folder in folders])
+    return folders or [FolderElsewhere(path) for path in where]
+
+
+def _code(
+    config: TrainConfig, source: ModelSource, method: Method | None
+) -> tuple[dict[str, str], type[Method], Callable[[], Method]]:
+    """The versions of the user's code, the class of the method, and what makes one."""
+    made, versions = (method, {}) if method is not None else config.make_method()
+    if source.version is not None and source.module is None:
+        versions = {"model": source.version} | versions
+    for name in FUNCTIONS:
+        if (given := getattr(config, name)) is not None:
+            versions = versions | {name: load_function(given, name).version}
+    if method is not None:
+        plain = {key: value for key, value in vars(method).items() if isinstance(value, int | float | str | tuple)}
+        versions = versions | {"method": f"{digest_of(type(method))} {plain!r}"}
+    return versions, type(made), lambda: made if method is not None else config.make_method()[0]
+
+
+def _topologies(
+    topology: Topologies | None,
+    config: TrainConfig,
+    source: ModelSource,
+    dataset: Dataset,
+    folders: Sequence[RunFolder],
+    resume: bool,
+) -> tuple[tuple[Layered, ...], bool]:
+    """The topologies that runs start with, and whether they are other than those of the runs to resume."""
+    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
+        begun = [folder.checkpoint for folder in folders if resume and folder.checkpoint.exists()]
+        if begun:
+            return load_all(begun[0]) if load(begun[0]).fingerprints else (), False
+        if source.name != DEFAULT or isinstance(config, PruneConfig):
+            if not isinstance(config, PruneConfig):
+                say(f"{source.name}: dense, as no topology is given")
+            return (), True
+        topology = default_topology()
+    nets = resolve(topology, lambda: source.weights(dataset))
+    # a spec would draw its edges anew for every checkpoint
+    return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
 
 
 def default_topology() -> Layered:
-    """What is trained where nothing else is said: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
+    """Return the default topology: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
     return crop(RadixNet(radices=((10, 10),), kron=(8, 3, 1)), (784, 300, 100))
-
-
-def default_wiring(model: str) -> tuple[Layered, ...]:
-    """The topologies of a model where nothing else is said: the default one.
-
-    Raises:
-        InvalidSpecError: it does not fit the model's convolutions; the message says what would.
-    """
-    convolutions = MODELS[model].convolutions
-    if not convolutions:
-        return (default_topology(),)
-    raise InvalidSpecError(
-        f"{model} has no topology of its own: give `topology` FILE for each of its layers that is to be sparse, "
-        "or `topology` dense"
-    )
 
 
 def recorded_seeds(run: Path | str) -> list[int]:
@@ -174,28 +278,80 @@ def recorded_seeds(run: Path | str) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def recorded(run: Path | str) -> tuple[TrainConfig, tuple[Layered, ...]] | None:
-    """The settings and the topologies that a run was started with; None where it has no checkpoint yet.
+def recorded(run: Path | str) -> TrainConfig | None:
+    """The settings that a run was started with; None if it has no checkpoint yet.
 
     Raises:
         FileFormatError: a damaged checkpoint.
     """
     path = Path(run) / CHECKPOINT
-    if not path.exists():
-        return None
-    checkpoint = load(path)
-    return checkpoint.origin.config, load_all(path) if checkpoint.fingerprints else ()
+    return load(path).origin.config if path.exists() else None
 
 
-def _name(config: TrainConfig, topologies: Sequence[Layered]) -> str:
-    dataset = config.dataset.replace(":", "-").rpartition("/")[2]
-    wiring = config.method if isinstance(config, PruneConfig) else _wiring(topologies)
-    name = f"{config.model}-{dataset}-{wiring}"
+def common(config: TrainConfig) -> TrainConfig:
+    """The settings without those in which networks that are trained together may differ."""
+    return replace(config, seed=0, device="auto", threads=None, data_dir=None)
+
+
+def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: Method | None) -> None:
+    kinds = set(map(common, configs))
+    seeds = [config.seed for config in configs]
+    if len(kinds) != 1 or len(set(seeds)) != len(seeds):
+        raise InvalidSpecError(
+            f"runs trained together may differ only in their seed; there are {len(kinds)} kinds of settings, and the "
+            f"seeds {','.join(map(str, seeds))}"
+        )
+    if len(configs) > 1 and (source.module is not None or method is not None):
+        what = "a module has one set of weights" if source.module is not None else "a method holds one run's state"
+        raise InvalidSpecError(f"{what}: give one seed, or the function or class that makes it")
+
+
+def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Method | None) -> TrainConfig:
+    """The settings with the names of objects that were given in their place."""
+    changed: dict[str, Any] = {"model": source.name}
+    if isinstance(data, Dataset):
+        changed["dataset"] = data.name
+    if method is not None and not isinstance(config, PruneConfig):
+        changed["method"] = f"{type(method).__module__}:{type(method).__name__}"
+    return config.replaced(**changed)
+
+
+def _require_types(method: object, callbacks: Sequence[object]) -> None:
+    kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
+    for what, one, kind in kinds:
+        if one is not None and not isinstance(one, kind):
+            raise InvalidSpecError(f"`{what}` must be a topokit_train.{kind.__name__} object, not {shortened(one)}")
+
+
+def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
+    """Return the flags that resume runs, including runs that have not started."""
+    if len(paths) == 1:
+        return f"--run {paths[0]} --resume"
+    return f"--run {paths[0].parent} --seeds {','.join(str(config.seed) for config in configs)} --resume"
+
+
+def _name(config: TrainConfig, topology: Topologies | None) -> str:
+    model = config.model.rpartition(":")[2] if is_function(config.model) else config.model
+    function = split_name(config.dataset)[0] == FUNCTION
+    dataset = config.dataset.rpartition(":")[2] if function else config.dataset
+    dataset = dataset.replace(":", "-").rpartition("/")[2]
+    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
+        topology = default_topology() if model == DEFAULT else None
+    name = f"{model}-{dataset}-{config.method if isinstance(config, PruneConfig) else _about(topology)}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 
-def _wiring(topologies: Sequence[Layered]) -> str:
-    return "-".join(dict.fromkeys(map(_made_as, topologies))) or "dense"
+def _about(topology: Any) -> str:
+    """A word for a run's name."""
+    if isinstance(topology, PathLike):
+        return Path(topology).stem
+    if topology is None or isinstance(topology, str):
+        return Path((topology or "dense").split(maxsplit=1)[0]).stem
+    if isinstance(topology, Layered):
+        return _made_as(topology)
+    if isinstance(topology, Mapping) or not isinstance(topology, Sequence):
+        return "sparse"
+    return "-".join(dict.fromkeys(map(_about, topology))) or "dense"
 
 
 def _made_as(topology: Layered) -> str:

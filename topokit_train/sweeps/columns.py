@@ -9,16 +9,21 @@ from topokit_train.sweeps.planned import Planned
 BEFORE_TAGS = ("run", "label", "axes", "state", "command")
 SETTINGS = (
     *("model", "dataset", "recipe", "epochs", "batch_size", "optimizer", "lr", "l2", "relu_logits", "shuffle", "init"),
-    *("seed", "validation", "to", "method"),
+    *("seed", "validation", "to", "method", "loss"),
 )
 WIRING = ("topology", "widths", "edges", "topology_density", "pruned_from", "pruned_sparsity")
 RESULTS = (
-    *("total_parameters", "nonzero_parameters", "test_accuracy", "validation_accuracy", "dead_classes", "dead_units"),
+    *("total_parameters", "nonzero_parameters", "metric", "better", "test_metric", "test_metrics", "validation_metric"),
+    *("test_accuracy", "validation_accuracy", "dead_classes", "dead_units"),
     *("effective_sparsity_before", "effective_sparsity_after", "train_seconds", "error"),
 )
 COLUMNS = (*BEFORE_TAGS, *SETTINGS, *WIRING, *RESULTS)
-NEW = ("axes",)  # columns that tables of earlier releases lack; nothing is read from them
-EPOCHS = ("run", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "lr", "sparsity", "threshold")
+NEW = ("axes", "loss", "metric", "better", "test_metric", "test_metrics", "validation_metric")
+"""Columns that tables of earlier releases lack."""
+EPOCHS = (
+    *("run", "epoch", "train_loss", "test_metric", "validation_metric", "test_accuracy", "validation_accuracy"),
+    *("lr", "sparsity", "threshold"),
+)
 PRUNINGS = ("run", "target", "sparsity", "edges", "step", "epoch", "accuracy_before", "test_accuracy")
 
 

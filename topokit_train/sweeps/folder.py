@@ -12,6 +12,7 @@ from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit_train.json_files import read_json, write_json
+from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import CHECKPOINT, CONFIG, LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
@@ -134,11 +135,10 @@ class SweepFolder:
         """What a run came to that was finished here."""
         return read_json(self.run(name) / RESULT)
 
-    def test_accuracy(self, name: str) -> float:
-        """Of a finished run, wherever that was: a fraction."""
-        if name in self.known:
-            return self.known[name].test_accuracy
-        return float(self.result(name)["test_accuracy"])
+    def test_metric(self, name: str) -> tuple[str, float]:
+        """The name of the first metric of a finished run, wherever that was, and its value."""
+        found = with_metric(self.known[name].row if name in self.known else self.result(name))
+        return found["metric"], float(found["test_metric"])
 
     def error(self, name: str) -> str:
         """Why a run failed."""

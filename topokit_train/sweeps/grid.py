@@ -21,13 +21,14 @@ from typing import Any
 from topokit.descriptions import DENSE, Description, split_pattern
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
-from topokit_train.datasets import NEED_FOLDER, load_dataset, split_name
+from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
+from topokit_train.functions import located
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
-from topokit_train.sweeps.planned import WHERE, Planned
+from topokit_train.sweeps.planned import CODE, WHERE, Planned
 from topokit_train.sweeps.wirings import Parameters, Pruned, Wiring, described, wired
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
@@ -128,8 +129,8 @@ class _Reader:
             yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values), data=data)
 
     def _checksum(self, dataset: str) -> str | None:
-        """Of a dataset whose name says where it lies, and not what it is; read once."""
-        if split_name(dataset)[0] not in NEED_FOLDER:
+        """Of a dataset whose name says where it is, and not what it is; read once."""
+        if split_name(dataset)[0] not in OWN:
             return None
         if dataset not in self._checksums:
             self._checksums[dataset] = load_dataset(dataset, self.where.get("data_dir")).checksum()
@@ -137,9 +138,10 @@ class _Reader:
 
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
         if isinstance(settings.get("dataset"), str):
-            name, place = split_name(settings["dataset"])
-            if name in NEED_FOLDER:
-                settings["dataset"] = f"{name}:{self.folder / place}"
+            settings["dataset"] = beside(settings["dataset"], self.folder)
+        for name in CODE:
+            if isinstance(settings.get(name), str):
+                settings[name] = located(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
             if not Path(settings["weights"]).is_file():

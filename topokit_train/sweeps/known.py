@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from topokit.errors import FileFormatError
+from topokit_train.metrics import ACCURACY, with_metric
 from topokit_train.sweeps.columns import COLUMNS, EPOCHS, NEW, PRUNINGS
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.reading import Row, read_rows
@@ -27,11 +29,6 @@ class KnownRun:
     row: Row
     epochs: tuple[Row, ...]
     prunings: tuple[Row, ...]
-
-    @property
-    def test_accuracy(self) -> float:
-        """A fraction."""
-        return float(self.row["test_accuracy"])
 
 
 Known = Mapping[str, KnownRun]
@@ -54,29 +51,41 @@ def read_known(folders: Iterable[Path]) -> Known:
 
 
 def _read(folder: Path) -> dict[str, KnownRun]:
-    columns = [name for name in COLUMNS if name not in NEW]
-    runs = {row["run"]: row for row in read_rows(folder / "runs.csv", columns) if row["state"] == "finished"}
-    epochs = _by_run(read_rows(folder / "epochs.csv", EPOCHS))
+    runs = {row["run"]: row for row in _rows(folder / "runs.csv", COLUMNS) if row["state"] == "finished"}
+    epochs = _by_run(_rows(folder / "epochs.csv", EPOCHS))
     prunings = _by_run(read_rows(folder / "prunings.csv", PRUNINGS))
     for name, row in runs.items():
         if name not in epochs:
             raise FileFormatError(f"{folder / 'epochs.csv'} has nothing of run {name}, which runs.csv has: {AGAIN}")
-        _require_accuracy(folder / "runs.csv", row)
+        _require_metric(folder / "runs.csv", row)
     return {
         name: KnownRun(row=row, epochs=tuple(epochs[name]), prunings=tuple(prunings.get(name, ())))
         for name, row in runs.items()
     }
 
 
-def _require_accuracy(path: Path, row: Row) -> None:
+def _rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """The rows of a table; what earlier releases did not write is filled in."""
+    rows = read_rows(path, [name for name in columns if name not in NEW])
+    old = {f"{part}_metric": f"{part}_accuracy" for part in ("test", "validation")}
+    return [
+        dict.fromkeys(NEW, "")
+        | {name: row[accuracy] for name, accuracy in old.items()}
+        | (with_metric(row) if "state" in row else {})
+        | row
+        for row in rows
+    ]
+
+
+def _require_metric(path: Path, row: Row) -> None:
+    name = "test_accuracy" if row["metric"] == ACCURACY else "test_metric"
     try:
-        plausible = 0 <= float(row["test_accuracy"]) <= 1
+        value = float(row[name])
+        plausible = 0 <= value <= 1 if row["metric"] == ACCURACY else isfinite(value)
     except ValueError:
         plausible = False
     if not plausible:
-        raise FileFormatError(
-            f"{path}: run {row['run']} is finished, but its test_accuracy is {row['test_accuracy']!r}: {AGAIN}"
-        )
+        raise FileFormatError(f"{path}: run {row['run']} is finished, but its {name} is {row[name]!r}: {AGAIN}")
 
 
 def _by_run(rows: Iterable[Row]) -> dict[str, list[Row]]:

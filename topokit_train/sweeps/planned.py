@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit_train.config import TrainConfig
+from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import load_dataset, split_name
-from topokit_train.models import MODELS
+from topokit_train.functions import divided, is_function, short_name, version_of
+from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.sweeps.wirings import Wiring
 
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
 WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+CODE = ("model", "method", *FUNCTIONS)  # settings that may name code of the user
 
 NAMED = frozenset(
     (
@@ -42,7 +44,7 @@ class Planned:
         wirings: what its topologies are; none for a dense model.
         tags: of the grid's entry; they go into the tables and change nothing.
         axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
-        data: checksum of the dataset, where that is a folder of one's own files.
+        data: checksum of the dataset, if it is one of the user's own.
     """
 
     label: str
@@ -65,13 +67,19 @@ class Planned:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
+        named = NAMED if self.command == "prune" else NAMED - {"method"}  # 0.1.0 had methods of pruning only
         settings = {
             name: value
             for name, value in self.config.to_json().items()
-            if name not in WHERE and (name in NAMED or not self.config.is_default(name))
+            if name not in WHERE and (name in named or not self.config.is_default(name))
         }
         if self.config.weights is not None:
             settings["weights"] = hashlib.sha256(Path(self.config.weights).read_bytes()).hexdigest()
+        for name in CODE:
+            text = str(settings.get(name))
+            code, _ = divided(text)
+            if is_function(code):
+                settings[name] = f"{short_name(text)} {version_of(code, name)}"
         if self.data is not None:
             settings["dataset"] = f"{split_name(self.config.dataset)[0]}:{self.data}"
         return {
@@ -105,7 +113,7 @@ class Planned:
     @cached_property
     def stack(self) -> str:
         """Equal for runs that can be trained as one stack; runs of models with convolutions never are."""
-        if MODELS[self.config.model].convolutions:
+        if self.config.model not in STACKED or (self.command == "train" and self.config.method):
             return self.name
         identity = dict(self.identity, settings=self.identity["settings"] | {"seed": None})
         return json.dumps(identity, sort_keys=True)

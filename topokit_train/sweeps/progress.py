@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from topokit_train.metrics import ACCURACY, shown
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
 
@@ -47,7 +48,9 @@ class Progress:
         self.done += 1
         self.bar.update()
         if state is State.FINISHED:
-            self._say(f"{self._count()} {run.about}: {self.folder.test_accuracy(run.name):.2%}")
+            metric, value = self.folder.test_metric(run.name)
+            name = "" if metric == ACCURACY else f"{metric} "
+            self._say(f"{self._count()} {run.about}: {name}{shown(metric, value)}")
         else:
             self._say(f"{self._count()} {run.about}: failed: {self.folder.error(run.name)} ({run.name})")
 

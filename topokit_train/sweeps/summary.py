@@ -21,7 +21,8 @@ class Group:
         axes: the values of the entry's other axes, such as "recipe=paper"; empty where it has none.
         runs: how many there are.
         finished, failed, running, waiting: how many of them are.
-        mean: test accuracy of the finished ones, a fraction; None where there are none.
+        metric: name of the first metric of the finished ones; None if there are none.
+        mean: its mean on the test samples: of accuracies a fraction.
         ci95: half the width of its 95 % confidence interval; None for fewer than two.
     """
 
@@ -32,6 +33,7 @@ class Group:
     failed: int
     running: int
     waiting: int
+    metric: str | None
     mean: float | None
     ci95: float | None
 
@@ -102,10 +104,18 @@ def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:
 
 def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, State], folder: SweepFolder) -> Group:
     found = [states[run.name] for run in members]
-    accuracies = [folder.test_accuracy(run.name) for run in members if states[run.name] is State.FINISHED]
-    mean, ci95 = mean_and_ci95(accuracies) if accuracies else (None, None)
+    tested = [folder.test_metric(run.name) for run in members if states[run.name] is State.FINISHED]
+    mean, ci95 = mean_and_ci95([value for _, value in tested]) if tested else (None, None)
     counts = {str(state): found.count(state) for state in State}
-    return Group(label=label, axes=axes, runs=len(members), mean=mean, ci95=ci95, **counts)
+    return Group(
+        label=label,
+        axes=axes,
+        runs=len(members),
+        metric=tested[0][0] if tested else None,
+        mean=mean,
+        ci95=ci95,
+        **counts,
+    )
 
 
 def _troubles(run: Planned, states: dict[str, State], folder: SweepFolder) -> list[Trouble]:

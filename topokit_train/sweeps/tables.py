@@ -13,6 +13,8 @@ from topokit.descriptions import DENSE
 from topokit.errors import TopokitError
 from topokit.formats import replacing
 from topokit_train.datasets import load_dataset
+from topokit_train.functions import short_name
+from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
 from topokit_train.sweeps.folder import State, SweepFolder
@@ -70,7 +72,7 @@ def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
             "state": state.value,
             "command": run.command,
         }
-        about |= dict(run.tags) | {name: settings.get(name) for name in SETTINGS}
+        about |= dict(run.tags) | {name: _shown(settings.get(name)) for name in SETTINGS}
         if run.name in folder.known:
             told = folder.known[run.name].row
             rows.append(about | {name: told[name] for name in (*WIRING, *RESULTS)})
@@ -110,13 +112,16 @@ def _wiring_row(wirings: Sequence[Wiring], folder: SweepFolder) -> Row:
 
 def _result_row(run: Planned, folder: SweepFolder) -> Row:
     result = folder.result(run.name)
-    sparsity = result["effective_sparsity"] or {}
+    sparsity, last = result["effective_sparsity"] or {}, _metrics(folder.run(run.name))[-1]
     return {
         "total_parameters": result["parameters"]["total"],
         "nonzero_parameters": result["parameters"]["nonzero"],
+        **with_metric(result),
+        "test_metrics": [f"{name}={value}" for name, value in result.get("test_metrics", {}).items()],
+        "validation_metric": last.get("validation_metric", last.get("validation_accuracy")),
         "test_accuracy": result["test_accuracy"],
-        "validation_accuracy": _metrics(folder.run(run.name))[-1]["validation_accuracy"],
-        "dead_classes": len(result["dead_classes"]),
+        "validation_accuracy": last.get("validation_accuracy"),
+        "dead_classes": None if result["dead_classes"] is None else len(result["dead_classes"]),
         "dead_units": sum(result["dead_units"].values()),
         "effective_sparsity_before": sparsity.get("before"),
         "effective_sparsity_after": sparsity.get("after"),
@@ -130,7 +135,8 @@ def _epoch_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Ro
             yield from folder.known[run.name].epochs
             continue
         for metrics in _metrics(folder.run(run.name)):
-            yield {"run": run.name} | metrics
+            old = {f"{part}_metric": metrics.get(f"{part}_accuracy") for part in ("test", "validation")}
+            yield {"run": run.name} | old | metrics
 
 
 def _pruning_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Row]:
@@ -155,7 +161,7 @@ def _epoch_of(step: int, run: Planned) -> int | None:
 @cache
 def _training_images(dataset: str, data_dir: str | None) -> int | None:
     try:
-        return len(load_dataset(dataset, data_dir).train_labels)
+        return len(load_dataset(dataset, data_dir).train_targets)
     except TopokitError:
         return None  # remembered, too: each try is one to download them
 
@@ -194,6 +200,11 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return ";".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> Any:
+    """A setting without the folders of a user's file."""
+    return short_name(value) if isinstance(value, str) else value
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

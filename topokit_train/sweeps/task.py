@@ -41,7 +41,7 @@ class Task:
             DiskError: a full disk.
             RunBusyError: another process does one of them.
         """
-        import topokit_train.runs.held  # noqa: F401  # a process that dies of loading torch has begun no run
+        import topokit_train.runs.train  # noqa: F401  # a process that dies of loading torch has begun no run
 
         try:
             with ExitStack() as held:
@@ -80,7 +80,7 @@ class Task:
         return None
 
     def _train(self, held: Sequence[Held]) -> None:
-        from topokit_train.runs.held import common, train_held
+        from topokit_train.runs.train import common, train_all
 
         kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
         for run, folder in held:
@@ -91,7 +91,7 @@ class Task:
             with _told_to(folders[0].path / LOG):
                 runs[0].require_data()
                 nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
-                train_held(configs, nets, folders, resume=True)
+                train_all(configs, nets, folders, resume=True)
 
 
 def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:

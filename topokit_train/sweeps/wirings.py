@@ -21,7 +21,7 @@ from topokit.recipes import from_recipe
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
-from topokit_train.pruning.wiring import file_name
+from topokit_train.pruning.config import file_name
 from topokit_train.sweeps._keys import require_known
 
 

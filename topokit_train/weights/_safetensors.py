@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -17,11 +18,13 @@ from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
-from topokit_train.models import MODELS, slots
+from topokit_train.models import MODELS, STACKED
+from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
-_PRUNING = "pruning."  # and a weight's name: its mask, in bits
-_OURS = ("optimizer.", "layer.", "topology.", _PRUNING)  # what a checkpoint holds beside the weights
+_MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
+_OURS = re.compile(r"(optimizer|method|pruning)\..*|(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
+"""What a checkpoint holds beside the weights."""
 
 
 def read(path: Path) -> Weights:
@@ -37,7 +40,7 @@ def read(path: Path) -> Weights:
         raise FileFormatError(f"{path} is a topology already, and holds no weights")
     if kind != "checkpoint":
         return state_dict(file.shapes, file.read)
-    shapes = {name: shape for name, shape in file.shapes.items() if not name.startswith(_OURS)}
+    shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
     found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
     if not found.edgeless:
@@ -56,8 +59,8 @@ def read(path: Path) -> Weights:
 
 def _with_mask(file: Stored, name: str, part: Part) -> Part:
     """A weight with the mask that a pruning run holds it by, where it does: a weight may be zero by chance."""
-    packed = _PRUNING + name
-    if packed not in file.shapes:
+    packed = next((mask + name for mask in _MASKS if mask + name in file.shapes), None)
+    if packed is None:
         return part
     size = prod(part.shape)
     if file.shapes[packed] != (-(-size // 8),):
@@ -84,10 +87,12 @@ def _windows(file: Stored) -> dict[str, Shape]:
     """Rows and columns of the filters of each convolution, as the model has them that the checkpoint is of."""
     try:
         model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
-        table = slots(model) if MODELS[model].convolutions else {}
-    except (KeyError, TypeError, ValueError):  # it is of no model that is known here
+    except (KeyError, TypeError, ValueError):
         return {}
-    return {name.removesuffix(".weight"): shape[2:] for name, shape in table.items() if len(shape) == 4}
+    if model not in MODELS or model in STACKED:  # a user's model is not imported here
+        return {}
+    table = model_source(model).weights(MNIST)
+    return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 
 
 def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part:

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 import topokit as tk
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit_train import sparsify
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 
 BY_CHANNEL = tk.Bernoulli(widths=(2, 4, 6, 5, 3), density=".5", seed=1)
 BY_WEIGHT = tk.Bernoulli(widths=(36, 6), density=".5", seed=2)
@@ -96,7 +96,7 @@ def test_the_masks_last_through_training_and_copies(tmp_path):
 def test_the_models_here_learn_what_is_left_of_them():
     net = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
     net = tk.crop(net, (784, 300, 100)).build()
-    masked = masked_model(build_model("lenet-300-100", None, image=(1, 28, 28), classes=10), net)
+    masked = masked_model(build_model("lenet-300-100", None, Shape((1, 28, 28), 10)), net)
     masked(torch.ones(3, 1, 28, 28)).square().sum().backward()
     for i, layer in enumerate((masked.fc1, masked.fc2)):
         assert layer.weight_orig.grad.count_nonzero() > 0.1 * net.layer(i).edges

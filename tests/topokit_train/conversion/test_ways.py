@@ -25,10 +25,10 @@ from topokit_train import (
     sparsify,
 )
 from topokit_train.conversion.weights import held_weights
-from topokit_train.described import wire
+from topokit_train.described import parameters_of, resolve
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 from topokit_train.sweeps.grid import read_grid
 
 
@@ -390,11 +390,11 @@ def test_the_command_and_grids_give_built_in_models_the_layers_that_sparsify_giv
     grid.write_text(f"[[runs]]\nmodel = {model!r}\ntopology = {texts}\n")
     (run,) = read_grid(grid)
     in_grid = [net for wiring in run.wirings for net in wiring.open(tmp_path)]
-    plain = densify(build_model(model, None, image=(1, 28, 28), classes=10))
+    plain = densify(build_model(model, None, Shape((1, 28, 28), 10)))
     pairs = [text.partition(": ")[::2] for text in texts]
     wanted = sparsify(plain, dict(pairs) if ":" in texts[0] else texts, kernel="csr")
-    for nets in (wire(texts, config), in_grid):
-        built = build_model(model, nets, image=(1, 28, 28), classes=10, kernel="csr")
+    for nets in (resolve(texts, lambda: parameters_of(config)), in_grid):
+        built = build_model(model, nets, Shape((1, 28, 28), 10), kernel="csr")
         found = {name: part for name, part in built.named_modules() if isinstance(part, SparseModule)}
         assert found.keys() == {name for name, part in wanted.named_modules() if isinstance(part, SparseModule)}
         for name, part in found.items():

@@ -23,7 +23,15 @@ from topokit_train.layers.stacks import (
     split,
     stacked_layer,
 )
-from topokit_train.models.networks import build_model, count_parameters
+from topokit_train.models.networks import (
+    MNIST,
+    Shape,
+    as_sequence,
+    build_model,
+    build_stack,
+    count_parameters,
+    model_source,
+)
 from topokit_train.results import mean_and_ci95
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded_seeds, train, train_seeds
@@ -86,13 +94,12 @@ def test_dense_copies_multiply_with_their_own_weights(shared):
 @TOPOLOGIES
 def test_states_come_back_as_they_went_in(topology, shared):
     models = [
-        build_model(
-            "lenet-300-100", topology, image=(1, 28, 28), classes=10, generator=torch.Generator().manual_seed(k)
-        )
+        build_model("lenet-300-100", topology, Shape((1, 28, 28), 10), generator=torch.Generator().manual_seed(k))
         for k in range(3)
     ]
     states = [model.state_dict() for model in models]
-    stack = build_model("lenet-300-100", topology, image=(1, 28, 28), classes=10, copies=3, shared=shared)
+    about = {"shared": shared, "kernel": "auto", "device": "cpu"}
+    stack = build_stack(model_source("lenet-300-100"), as_sequence(topology), MNIST, 3, **about)
     load_network_states(stack, states)
     for state, found in zip(states, network_states(stack), strict=True):
         assert state.keys() == found.keys()

@@ -28,10 +28,11 @@ def pruning(digits, tmp_path):
 
     def make(*seeds, **settings):
         config = PruneConfig(**{"epochs": 3, "batch_size": 300, **settings})
-        trainer = Trainer(config, None, digits, device=torch.device("cpu"), kernel="auto", seeds=seeds or (0,))
-        folders = [tmp_path / f"network{k}" for k in range(len(trainer.seeds))]
+        seeds, pruner = seeds or (0,), Pruner(config)
+        folders = [tmp_path / f"network{k}" for k in range(len(seeds))]
         for folder in folders:
             folder.mkdir(exist_ok=True)
-        return trainer, Pruner(config, trainer, folders)
+        about = {"seeds": seeds, "method": pruner, "folders": folders}
+        return Trainer(config, None, digits, device=torch.device("cpu"), kernel="auto", **about), pruner
 
     return make

@@ -2,7 +2,7 @@
 
 import pytest
 
-from topokit_train.models import slots
+from topokit_train.models.networks import MNIST, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.pruning.notes import notes
 from topokit_train.runs.train import train, train_seeds
@@ -13,9 +13,13 @@ NOTE = (
 )
 
 
+def shapes(model):
+    return {name: weight.shape for name, weight in model_source(model).weights(MNIST).items()}
+
+
 @pytest.mark.parametrize("settings", [{}, {"keep": ("fc1",)}, {"method": "one-time"}])
 def test_few_weights_for_each_class_are_noted(settings):
-    assert notes(PruneConfig(to=(0.5, 0.99), **settings), slots("lenet-300-100")) == (NOTE,)
+    assert notes(PruneConfig(to=(0.5, 0.99), **settings), shapes("lenet-300-100")) == (NOTE,)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def test_few_weights_for_each_class_are_noted(settings):
 )
 def test_nothing_is_noted_where_enough_are_left(settings):
     config = PruneConfig(**settings)
-    assert notes(config, slots(config.model)) == ()
+    assert notes(config, shapes(config.model)) == ()
 
 
 def test_it_is_said_once_on_stderr_and_not_again(tmp_path, capsys):

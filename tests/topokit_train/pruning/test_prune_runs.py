@@ -30,7 +30,7 @@ def assert_same_pruning(one, two):
     a, b = (load(folder / "checkpoint.safetensors") for folder in (one, two))
     assert a.tensors.keys() == b.tensors.keys()
     assert all(a.tensors[name].tobytes() == b.tensors[name].tobytes() for name in a.tensors)
-    assert (a.origin, a.pruned, a.scheduler) == (b.origin, b.pruned, b.scheduler)
+    assert (a.origin, a.method, a.scheduler) == (b.origin, b.method, b.scheduler)
     told = [json.loads((folder / "result.json").read_text().replace(str(folder), "")) for folder in (one, two)]
     for result in told:
         result.pop("train_seconds")
@@ -59,6 +59,7 @@ def test_what_a_run_leaves_behind(gradual, straight):
     told = json.loads((folder / "result.json").read_text())
     assert list(told) == [
         *("run", "model", "dataset", "kernel", "device", "seed", "epochs", "test_accuracy"),
+        *("metric", "better", "test_metric", "test_metrics"),
         *("stacked", "train_seconds", "parameters", "dead_classes", "dead_units", "effective_sparsity"),
         *("sparsity", "topologies"),
     ]
@@ -109,7 +110,7 @@ def test_the_last_topology_is_the_pattern_of_the_checkpoint(straight):
     tensors = load(straight[0] / "checkpoint.safetensors").tensors
     for name, mask in tk.masks(net, SLOTS).items():
         np.testing.assert_array_equal(mask, tensors[name] != 0)
-        np.testing.assert_array_equal(mask.ravel(), np.unpackbits(tensors[f"pruning.{name}"], count=mask.size))
+        np.testing.assert_array_equal(mask.ravel(), np.unpackbits(tensors[f"method.mask.{name}"], count=mask.size))
     assert any((np.diff(layer.indptr.astype(int)) == 0).any() for layer in net.stream()), "a dead unit is no error"
     before = tk.load(straight[0] / SAVED[0])
     for small, large in zip(net.stream(), before.stream(), strict=True):
@@ -236,7 +237,7 @@ def test_runs_of_another_kind_are_not_gone_on_with(gradual, straight, short, tmp
 
 
 def test_what_is_recorded_and_how_runs_are_named(gradual, straight, tmp_path, monkeypatch):
-    assert recorded(straight[0]) == (gradual, ())
+    assert recorded(straight[0]) == gradual
     monkeypatch.chdir(tmp_path)
     result = train(PruneConfig(epochs=1, batch_size=500, begin=0, end=1, seed=3))
     assert result.run == "runs/lenet-300-100-digits-gradual-seed3"

@@ -23,9 +23,15 @@ def zeros(trainer):
     return {name: [int((state[name] == 0).sum()) for state in states] for name in SLOTS}
 
 
-def run(trainer, pruner, look=lambda: None):
+def watch(trainer, look, *, before_pruning=False):
+    """Call a function after each step, and after what the pruner does then."""
+    hooks = trainer._hooks["after_step"]
+    hooks.insert(0 if before_pruning else len(hooks), lambda _: look())
+
+
+def run(trainer):
     for _ in range(trainer.config.epochs):
-        trainer.run_epoch(lambda: (pruner.after_step(), look()))
+        trainer.run_epoch()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -41,7 +47,8 @@ def test_after_each_step_exactly_the_scheduled_weights_are_zero(pruning, optimiz
             assert not (gone[name] & ~now).any(), "a pruned weight came back"
             gone[name] = now
 
-    run(trainer, pruner, look)
+    watch(trainer, look)
+    run(trainer)
     assert pruner.step == 15
 
 
@@ -64,10 +71,11 @@ def test_each_epoch_tells_the_largest_magnitude_that_its_last_pruning_took(pruni
                 expected[k] = max(float(values.max()) for values in gone)
 
     trainer.step = spy
+    watch(trainer, look)
     told = []
     for _ in range(3):
-        trainer.run_epoch(lambda: (pruner.after_step(), look()))
-        told.append(pruner.after_epoch([history[-1] for history in trainer.histories]))
+        told.append(trainer.run_epoch())
+        assert told[-1] == [history[-1] for history in trainer.histories]
         assert [one.threshold for one in told[-1]] == expected
     assert [one.threshold for one in told[0]] == [None, None]
     assert told[1] != told[2]
@@ -80,7 +88,8 @@ def test_one_time_trains_dense_and_prunes_after_the_last_step(pruning, digits):
     def look():
         assert sum(map(sum, zeros(trainer).values())) == (round(0.9 * TOTAL) if pruner.step == 15 else 0)
 
-    run(trainer, pruner, look)
+    watch(trainer, look)
+    run(trainer)
     for _ in range(3):
         dense.run_epoch()
     for name, size in SLOTS.items():
@@ -106,7 +115,7 @@ def test_what_is_saved_is_what_is_left_at_that_moment(pruning, monkeypatch):
         save(self, stage, before)
 
     monkeypatch.setattr(Pruner, "_save_topologies", spy)
-    run(trainer, pruner)
+    run(trainer)
     assert len(moments) == 2
     for moment, target in zip(moments, (0.5, 0.9), strict=True):
         for k, patterns in enumerate(moment):
@@ -121,7 +130,7 @@ def test_what_is_saved_is_what_is_left_at_that_moment(pruning, monkeypatch):
 
 def test_all_layers_together_have_the_wanted_sparsity(pruning):
     trainer, pruner = pruning(2, 5, scope="global", to=(0.95,))
-    run(trainer, pruner)
+    run(trainer)
     counts = zeros(trainer)
     assert [sum(of_slot[k] for of_slot in counts.values()) for k in range(2)] == [round(TOTAL * 0.95)] * 2
     assert counts["fc1.weight"][0] > 0.95 * 235_200 > 0.95 * 1_000 > counts["fc3.weight"][0]
@@ -133,7 +142,7 @@ def test_all_layers_together_have_the_wanted_sparsity(pruning):
 @pytest.mark.parametrize("name", ["fc3", "fc3.weight"])
 def test_a_kept_slot_stays_dense_and_out_of_the_topology(pruning, name):
     trainer, pruner = pruning(keep=(name,), to=(0.9,))
-    run(trainer, pruner)
+    run(trainer)
     assert zeros(trainer)["fc3.weight"] == [0]
     assert tk.load(pruner.folders[0] / "topology-0.9.safetensors").widths == (784, 300, 100)
     assert pruner.topologies[0][0].sparsity == 0.9
@@ -141,7 +150,7 @@ def test_a_kept_slot_stays_dense_and_out_of_the_topology(pruning, name):
 
 def test_a_kept_slot_in_between_is_a_complete_layer(pruning):
     trainer, pruner = pruning(keep=("fc2",), to=(0.9,))
-    run(trainer, pruner)
+    run(trainer)
     assert tk.load(pruner.folders[0] / "topology-0.9.safetensors").layer_edges == (23_520, 30_000, 100)
 
 
@@ -149,15 +158,13 @@ def test_a_kept_slot_in_between_is_a_complete_layer(pruning):
 def test_one_threshold_over_everything(pruning, biases):
     trainer, pruner = pruning(4, 6, method="one-time", threshold=0.06, biases=biases)
     before = []
-    after = Pruner.after_step
 
     def spy():
-        if pruner.step == 14:
+        if pruner.step == 15:
             before.extend({n: t.clone() for n, t in state.items()} for state in network_states(trainer.model))
-        after(pruner)
 
-    for _ in range(3):
-        trainer.run_epoch(spy)
+    watch(trainer, spy, before_pruning=True)
+    run(trainer)
     for k, state in enumerate(network_states(trainer.model)):
         for name, tensor in state.items():
             goes = (before[k][name].abs() < 0.06) & torch.tensor(biases or name in SLOTS)
@@ -173,10 +180,10 @@ def test_one_threshold_over_everything(pruning, biases):
 def test_each_seed_is_pruned_as_it_would_be_alone(pruning):
     settings = {"to": (0.5, 0.9), "order_seed": 7}
     together, stacked = pruning(5, 0, **settings)
-    run(together, stacked)
+    run(together)
     for k, seed in enumerate((5, 0)):
         alone, pruner = pruning(seed, **settings)
-        run(alone, pruner)
+        run(alone)
         for name in SLOTS:
             one, two = alone.model.state_dict()[name], network_states(together.model)[k][name]
             assert torch.equal(one == 0, two == 0)
@@ -188,8 +195,7 @@ def test_weights_to_rewind_to(pruning):
     trainer, pruner = pruning(4, 6, rewind="initial")
     start = network_states(trainer.model)
     start = [{name: tensor.clone().numpy() for name, tensor in state.items()} for state in start]
-    pruner.start()
-    run(trainer, pruner)
+    run(trainer)
     for folder, state in zip(pruner.folders, start, strict=True):
         saved = load_file(folder / "rewind.safetensors")
         assert saved.keys() == state.keys()
@@ -198,18 +204,18 @@ def test_weights_to_rewind_to(pruning):
 
 def test_weights_of_an_epoch_to_rewind_to(pruning):
     trainer, pruner = pruning(rewind="1", begin=0.4)
-    trainer.run_epoch(pruner.after_step)
+    trainer.run_epoch()
     first = {name: tensor.clone().numpy() for name, tensor in trainer.model.state_dict().items()}
-    trainer.run_epoch(pruner.after_step)
+    trainer.run_epoch()
     saved = load_file(pruner.folders[0] / "rewind.safetensors")
     assert all(np.array_equal(saved[name], first[name]) for name in first)
 
 
 def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
-    trainer, pruner = pruning(to=(0.9,))
+    trainer, _ = pruning(to=(0.9,))
     clock = iter(range(1000))
     monkeypatch.setattr(Trainer, "_clock", lambda _: next(clock))
-    seconds = [trainer.run_epoch(pruner.after_step)[0].seconds for _ in range(3)]
+    seconds = [trainer.run_epoch()[0].seconds for _ in range(3)]
     # ticks of an epoch without a pause; each of the two pauses in which step 10 is tested and saved takes one off
     assert seconds == [1, 5 - 2, 1]
 
@@ -250,7 +256,7 @@ def test_a_layer_left_empty_is_named_and_no_topology_of_that_step_written(prunin
     with torch.no_grad():
         trainer.model.fc1.weight.mul_(1e-3 if "scope" in settings else 1)
     with pytest.raises(TopokitError, match=message):
-        run(trainer, pruner)
+        run(trainer)
     assert not any((folder / "topology.safetensors").exists() for folder in pruner.folders)
     assert not any((folder / "topology-0.99999.safetensors").exists() for folder in pruner.folders)
 
@@ -260,13 +266,13 @@ def test_a_weight_that_is_no_number_is_named(pruning):
 
     def spoil():
         with torch.no_grad():
-            trainer.model.fc2.weight[1, 0, 0] *= torch.nan if pruner.step == 3 else 1
-        pruner.after_step()
+            trainer.model.fc2.weight[1, 0, 0] *= torch.nan if pruner.step == 4 else 1
 
+    watch(trainer, spoil, before_pruning=True)
     with pytest.raises(
         TopokitError, match=r"fc2\.weight holds a weight that is no finite number, after step 4 of seed 8"
     ):
-        trainer.run_epoch(spoil)
+        trainer.run_epoch()
 
 
 def test_a_sparse_model_is_refused():

@@ -17,6 +17,7 @@ from topokit_cli.main import topokit
 
 from topokit import Bernoulli
 from topokit.errors import TopokitError
+from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.layers import choice
 from topokit_train.pruning.config import PruneConfig
@@ -27,12 +28,14 @@ from topokit_train.training import Trainer
 
 # 397 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
 UNEVEN = {"epochs": 2, "batch_size": 99, "validation": 1040}
+REWIRE = f"{Path(__file__).parents[3] / 'docs' / 'examples' / 'rewire.py'}:Rewire every=2 fraction=.2"
 RUNS = {
     "sparse": partial(train, TrainConfig(**UNEVEN), default_topology()),
     "convolutions": partial(
         train, TrainConfig(model="lenet-5", epochs=1, batch_size=33, validation=1337, lr=0.002, l2=0.01), None
     ),
     "seeds": partial(train_seeds, TrainConfig(**UNEVEN, relu_logits=True), None, (3, 5)),
+    "rewired": partial(train, TrainConfig(**UNEVEN, method=REWIRE), default_topology()),
     "pruned": partial(train, PruneConfig(**UNEVEN, to=(0.5, 0.9), rewind="initial"), None),
 }
 
@@ -54,11 +57,12 @@ class Seen:
     """The weights and masks of each network that is trained, at its end."""
 
     def __init__(self):
-        self.results_of, self.weights, self.kernels = jobs.results_of, [], []
+        self.results_of, self.weights, self.kernels, self.edges = jobs.results_of, [], [], []
 
     def __call__(self, trainer, folders):
         self.weights.append(digest(trainer.parameters))
         self.kernels.append(trainer.kernels)
+        self.edges.append([fingerprint(net) for net in trainer.topologies])
         return self.results_of(trainer, folders)
 
 
@@ -116,7 +120,7 @@ def main(folder):
             told["data"] = ended(lambda: train(no_data, None, run=folder / "data"))
     command = CliRunner().invoke(topokit, ["train", "--epochs", "1", "--json", "--run", str(folder / "command")])
     told |= {"stdout": command.stdout, "stderr": command.stderr, "exit": command.exit_code}
-    told |= {"weights": seen.weights, "kernels": seen.kernels}
+    told |= {"weights": seen.weights, "kernels": seen.kernels, "edges": seen.edges}
     (folder / f"rank{this_rank().rank}.json").write_text(json.dumps(told))
 
 

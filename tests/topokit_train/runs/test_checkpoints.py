@@ -10,7 +10,6 @@ from safetensors.numpy import load_file, save_file
 import topokit as tk
 from topokit.errors import FileFormatError
 from topokit_train.config import TrainConfig
-from topokit_train.models import as_sequence
 from topokit_train.runs.checkpoints import Origin, load, restore, save
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
@@ -23,11 +22,11 @@ def trainer(digits, topology, **settings):
     return Trainer(config, topology, digits, device=torch.device("cpu"), kernel=config.kernel)
 
 
-def saved(path, made, topology):
+def saved(path, made):
     origin = Origin(
         config=made.config, data="d", device="cpu", kernels=made.kernels, threads=1, torch=torch.__version__
     )
-    save([path], made, origin, as_sequence(topology))
+    save([path], made, origin)
     return load(path)
 
 
@@ -44,7 +43,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit(tmp_path, digits, topology, sett
     straight = trainer(digits, topology, **settings)
     for _ in range(epochs):
         straight.run_epoch()
-    checkpoint = saved(tmp_path / "c", straight, topology)
+    checkpoint = saved(tmp_path / "c", straight)
     again = trainer(digits, topology, **settings)
     again.run_epoch()  # whatever it did before must not matter
     restore([checkpoint], again)
@@ -54,7 +53,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit(tmp_path, digits, topology, sett
         again.run_epoch()
     for name, tensor in straight.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], tensor)
-    one, two = (saved(tmp_path / "c", made, topology) for made in (straight, again))
+    one, two = (saved(tmp_path / "c", made) for made in (straight, again))
     assert one.scheduler == two.scheduler
     assert one.tensors.keys() == two.tensors.keys()
     assert all(np.array_equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
@@ -67,7 +66,7 @@ def test_every_kernel_saves_one_number_per_edge_in_canonical_order(tmp_path, dig
     for kernel in ("csr", "masked"):
         made = trainer(digits, topology, kernel=kernel)
         made.run_epoch()
-        saved(tmp_path / kernel, made, topology)
+        saved(tmp_path / kernel, made)
         files[kernel] = load_file(tmp_path / kernel)
     names = [f"{layer}.{part}" for layer in ("fc1", "fc2") for part in ("values", "bias")] + ["fc3.weight", "fc3.bias"]
     kept = [f"optimizer.{name}.{part}" for name in names for part in ("exp_avg", "exp_avg_sq", "step")]
@@ -86,7 +85,7 @@ def test_a_checkpoint_goes_on_under_another_kernel(tmp_path, digits):
     topology = default_topology()
     masked, csr = (trainer(digits, topology, kernel=kernel) for kernel in ("masked", "csr"))
     masked.run_epoch()
-    restore([saved(tmp_path / "c", masked, topology)], csr)
+    restore([saved(tmp_path / "c", masked)], csr)
     assert csr.run_epoch()[0].train_loss == pytest.approx(masked.run_epoch()[0].train_loss, rel=1e-6)
     for layer in ("fc1", "fc2"):
         one, two = (made.model.state_dict()[f"{layer}.values"] for made in (masked, csr))
@@ -95,7 +94,7 @@ def test_a_checkpoint_goes_on_under_another_kernel(tmp_path, digits):
 
 def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):
     topology = default_topology()
-    checkpoint = saved(tmp_path / "c", trainer(digits, topology), topology)
+    checkpoint = saved(tmp_path / "c", trainer(digits, topology))
     net = tk.load(tmp_path / "c")
     assert tk.fingerprint(net) == tk.fingerprint(topology) == checkpoint.fingerprints[0]
     assert net.recipe == topology.recipe
@@ -103,7 +102,7 @@ def test_the_topology_is_read_out_of_a_checkpoint(tmp_path, digits):
 
 
 def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
-    assert saved(tmp_path / "c", trainer(digits, None), ()).fingerprints == ()
+    assert saved(tmp_path / "c", trainer(digits, None)).fingerprints == ()
     with pytest.raises(FileFormatError, match="holds neither a topology"):
         tk.load(tmp_path / "c")
 
@@ -111,7 +110,7 @@ def test_a_dense_checkpoint_holds_no_topology(tmp_path, digits):
 def test_origin_and_metrics_are_kept(tmp_path, digits):
     made = trainer(digits, None, data_dir="somewhere")
     made.run_epoch()
-    checkpoint = saved(tmp_path / "c", made, None)
+    checkpoint = saved(tmp_path / "c", made)
     assert checkpoint.origin == Origin(
         config=made.config, data="d", device="cpu", kernels={}, threads=1, torch=torch.__version__
     )
@@ -122,7 +121,7 @@ def test_damaged_checkpoints_are_refused(tmp_path, digits):
     path = tmp_path / "c"
     small = tk.RadixNet(radices=[(28, 28)])
     made = Trainer(TrainConfig(model="mlp"), small, digits, device=torch.device("cpu"), kernel="csr")
-    whole = saved(path, made, small)
+    whole = saved(path, made)
     good = path.read_bytes()
     random = np.random.default_rng(5)
     refused = 0
@@ -159,7 +158,7 @@ def test_other_files_are_no_checkpoints(tmp_path):
 
 def test_a_checkpoint_of_a_later_release_says_so(tmp_path, digits, monkeypatch):
     monkeypatch.setattr("topokit_train.runs.checkpoints.KIND", {"topokit.kind": "checkpoint", "topokit.schema": "2"})
-    saved(tmp_path / "c", trainer(digits, None), None)
+    saved(tmp_path / "c", trainer(digits, None))
     monkeypatch.undo()
     with pytest.raises(FileFormatError, match="later release"):
         load(tmp_path / "c")

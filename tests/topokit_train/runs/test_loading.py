@@ -11,7 +11,7 @@ from topokit.errors import TopokitError
 from topokit_train import TrainConfig, densify, load_run, train
 from topokit_train.datasets import load_dataset
 from topokit_train.feeding.feed import Feed
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.train import default_topology, train_seeds
 
@@ -58,7 +58,7 @@ def test_it_is_the_network_that_was_trained(kind, tmp_path):
     assert not model.training
     assert accuracy(model, config) == pytest.approx(result.test_accuracy, abs=ONE_IMAGE)
     model, images = model.double(), feed_of(config).test[0][:50].double()
-    dense = build_model(config.model, wiring if kind == "mlp" else None, image=(1, 28, 28), classes=10)
+    dense = build_model(config.model, wiring if kind == "mlp" else None, Shape((1, 28, 28), 10))
     if kind == "mlp":
         dense = nn.ModuleDict({"fc1": nn.Linear(784, 16), "fc2": nn.Linear(16, 10)})
         dense.forward = lambda images: dense["fc2"](dense["fc1"](images.flatten(1)).relu())

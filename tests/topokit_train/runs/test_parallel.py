@@ -23,10 +23,11 @@ from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.feeding.feed import Feed
 from topokit_train.machine import cpu_threads
+from topokit_train.models.networks import model_source
 from topokit_train.ranks import ALONE, VARIABLES, Ranks, answered, this_rank
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import FolderElsewhere
-from topokit_train.runs.jobs import job_of
+from topokit_train.runs.jobs import Setup, job_of
 from topokit_train.runs.parallel import require_same
 from topokit_train.runs.train import train
 from topokit_train.training import Trainer
@@ -56,7 +57,7 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["sparse", "convolutions", "seeds/seed3", "seeds/seed5", "pruned"])
+@pytest.mark.parametrize("name", ["sparse", "convolutions", "seeds/seed3", "seeds/seed5", "pruned", "rewired"])
 def test_two_processes_train_what_one_does_within_rounding(name, together, alone):
     two, one = (load(folder / name / "checkpoint.safetensors") for folder in (together[0], alone))
     assert two.tensors.keys() == one.tensors.keys()
@@ -72,10 +73,12 @@ def test_two_processes_train_what_one_does_within_rounding(name, together, alone
 
 def test_all_processes_end_with_the_same_bits_and_results(together):
     _, first, second = together
-    assert len(first["weights"]) == 7
+    assert len(first["weights"]) == 8
     assert first["weights"] == second["weights"]
     assert first["results"] == second["results"]
     assert first["kernels"] == second["kernels"]
+    assert first["edges"] == second["edges"]
+    assert sum(map(len, first["edges"])) > 0
 
 
 def test_wirings_are_those_that_one_process_prunes_to(together, alone):
@@ -180,7 +183,8 @@ def compared(digits, tmp_path):
                 return said
 
         for ranks in (InTurn(0, 2), InTurn(1, 2)):
-            require_same(ranks, [job_of(config, (), FolderElsewhere(tmp_path), resume, False)], (), digits)
+            setup = Setup(model_source(config.model), (), digits, resume=resume, ranks=ranks)
+            require_same([job_of(config, setup, FolderElsewhere(tmp_path), force=False)], setup)
             if ranks.first:
                 change()
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,10 +20,11 @@ import pytest
 from topokit_cli.main import main
 
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
-from topokit.placement import Weight, place
+from topokit.placement import place
 from topokit_train.datasets import digits
-from topokit_train.models import slots_for
+from topokit_train.models.networks import Shape, model_source
 from topokit_train.studies import STUDIES
+from topokit_train.sweeps.tables import _training_images
 
 STUDY = STUDIES["training-behavior"]
 SMALLEST = Path(__file__).with_name("smallest.toml")
@@ -39,6 +40,14 @@ COMMITTED = Path(__file__).parents[3] / "docs" / "study"
 DRAWN_BY = "3.11.2"  # the release of matplotlib that drew the committed figures, and is in locks/
 
 
+@contextmanager
+def sizes_forgotten():
+    """Inside, tables count the images of these datasets anew; other tests are not to see their number."""
+    _training_images.cache_clear()
+    yield
+    _training_images.cache_clear()
+
+
 def study(*arguments, cwd="."):
     """Run the command in this process: another one would import torch again.
 
@@ -46,6 +55,7 @@ def study(*arguments, cwd="."):
     """
     command = ["topokit", "study", "training-behavior", *map(str, arguments)]
     with (
+        sizes_forgotten(),
         patch.dict(STUDY.grids, smoke=SMALLEST),
         patch.object(digits, "load", few_images),
         patch.object(sys, "argv", command),
@@ -62,7 +72,7 @@ def study(*arguments, cwd="."):
 def few_images(_folder=Path(), _data_dir=None, load=digits.load):
     """Every eighth of the digits."""
     images = load(Path(), None)
-    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    parts = ("train_inputs", "train_targets", "test_inputs", "test_targets")
     return replace(images, **{name: getattr(images, name)[::8] for name in parts})
 
 
@@ -214,10 +224,8 @@ def test_every_budget_has_runs_whose_topologies_fit(budget):
     images = {"mnist": (1, 28, 28), "digits": (1, 28, 28), "cifar10": (3, 24, 24)}
     for run in {run.stack: run for run in STUDY.plan(budget)}.values():
         nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
-        table = slots_for(run.config.model, nets, image=images[run.config.dataset], classes=10)
-        assert len(place(nets, {name: Weight(shape) for name, shape in table.items()})) == sum(map(len, nets)), (
-            run.label
-        )
+        weights = model_source(run.config.model).weights(Shape(images[run.config.dataset], 10), nets)
+        assert len(place(nets, weights)) == sum(map(len, nets)), run.label
 
 
 @pytest.mark.parametrize("budget", STUDY.grids)

@@ -232,7 +232,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "seed must be integers"),
-        ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the folder of its files"),
+        ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the place of its data"),
         ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
         ("[[runs]]\ndataset = 3", "dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "epochs must be integers"),

@@ -130,9 +130,11 @@ def test_only_finished_runs_are_known(undisturbed, copied, state):
 
 def test_the_folder_itself_is_believed_before_tables_and_the_first_tables_before_others(undisturbed, copied, tmp_path):
     runs, out = undisturbed
-    changed(copied, "runs", lambda rows: [row | {"test_accuracy": "0.25"} for row in rows])
+    changed(
+        copied, "runs", lambda rows: [row | dict.fromkeys(("test_accuracy", "test_metric"), "0.25") for row in rows]
+    )
     both = read_known([copied, out / "tables"])
-    assert {run.test_accuracy for run in both.values()} == {0.25}
+    assert {run.row["test_accuracy"] for run in both.values()} == {"0.25"}
     assert status(runs, tmp_path / "nothing", both).groups[0].mean == 0.25
     assert status(runs, out, both) == status(runs, out)
 

@@ -9,8 +9,7 @@ import time
 import pytest
 
 from topokit.errors import FileFormatError, TopokitError
-from topokit_train.runs.held import train_held
-from topokit_train.runs.train import train
+from topokit_train.runs.train import train, train_all
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.summary import summary_of
 from topokit_train.sweeps.sweep import sweep
@@ -60,9 +59,9 @@ def broken(monkeypatch):
     def breaking(configs, *args, **more):
         if configs[0].model in models:
             raise ValueError("broken on purpose")
-        return train_held(configs, *args, **more)
+        return train_all(configs, *args, **more)
 
-    monkeypatch.setattr("topokit_train.runs.held.train_held", breaking)
+    monkeypatch.setattr("topokit_train.runs.train.train_all", breaking)
     return models
 
 
@@ -258,7 +257,7 @@ def deadly(monkeypatch):
     def die(*_, **__):
         raise DeathError
 
-    monkeypatch.setattr("topokit_train.runs.held.train_held", die)
+    monkeypatch.setattr("topokit_train.runs.train.train_all", die)
 
 
 @pytest.mark.usefixtures("deadly")

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from topokit.errors import TopokitError
-from topokit_train.models.networks import build_model
+from topokit_train.models.networks import Shape, build_model
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import RunBusyError, RunFolder
 from topokit_train.sweeps import execution
@@ -108,7 +108,7 @@ def test_a_grid_that_was_moved_goes_on_with_seeds_of_which_some_are_begun(tmp_pa
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     make_idx(one / "data", 1)
-    state = build_model("lenet-300-100", None, image=(1, 28, 28), classes=10).state_dict()
+    state = build_model("lenet-300-100", None, Shape((1, 28, 28), 10)).state_dict()
     arrays = {name: np.full(tensor.shape, 0.01, np.float32) for name, tensor in state.items()}
     (one / "weights").write_bytes(safetensors.numpy.save(arrays))
     grid = "[[runs]]\nepochs = 1\ndataset = 'idx:data'\nweights = 'weights'\neach.seed = "

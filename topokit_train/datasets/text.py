@@ -1,0 +1,67 @@
+"""text:FILE, the characters of a text file as next-token data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from topokit.csr import require_memory
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit_train.datasets import Dataset
+
+BLOCK = 64
+TEST = 10  # the last tenth of the characters
+
+
+def load(place: str, _data_dir: Path | None) -> Dataset:
+    """Cut the text of a file into blocks of characters; the target of a character is the one after it.
+
+    The first 90 % of the characters are to train on, the last 10 % to test with. A sample is a block; blocks do not
+    overlap, so an epoch uses each character once. The vocabulary is the sorted set of the characters of the whole text.
+
+    Args:
+        place: FILE, in UTF-8, or FILE block=N, the characters of a block.
+
+    Raises:
+        FileFormatError: not UTF-8, or too short a text.
+        InvalidSpecError: a block without characters.
+        TopokitError: the file cannot be read.
+    """
+    found = re.fullmatch(r"(.*?)(?:\s+block=(\S*))?", place, re.DOTALL)
+    assert found is not None  # any text is a path
+    path, given = Path(found[1]).expanduser(), found[2] or str(BLOCK)
+    if not re.fullmatch(r"[1-9]\d{0,8}", given, re.ASCII):
+        raise InvalidSpecError(f"the dataset text:{place}: block must be a number of characters from 1 on, not {given}")
+    block = int(given)
+    try:
+        require_memory(32 * path.stat().st_size, f"the text {path}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TopokitError(f"cannot read the text {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
+    if len(text) // TEST <= block:
+        raise FileFormatError(
+            f"{path} has {len(text):,} characters, too few for blocks of {block}: give at least "
+            f"{TEST * (block + 1):,}, or a smaller block"
+        )
+    vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)
+    tokens = tokens.astype(np.int32)
+    train, test = (_blocks(part, block) for part in np.split(tokens, [len(tokens) - len(tokens) // TEST]))
+    return Dataset(
+        name=f"text:{place}",
+        train_inputs=train[0],
+        train_targets=train[1],
+        test_inputs=test[0],
+        test_targets=test[1],
+        task="next-token",
+        classes=len(vocabulary),
+    )
+
+
+def _blocks(tokens: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks of tokens and of the tokens after them, each of shape (blocks, block)."""
+    end = (len(tokens) - 1) // block * block
+    return tokens[:end].reshape(-1, block), tokens[1 : end + 1].reshape(-1, block)
