@@ -41,7 +41,7 @@ class Layer:
         Raises:
             InvalidGraphError: an edge is out of range or given twice, or the shape is not one that a layer can have.
         """
-        return cls(from_edges(sources, targets, shape))
+        return cls(from_edges(np.asarray(sources), np.asarray(targets), shape))
 
     @property
     def shape(self) -> tuple[int, int]:

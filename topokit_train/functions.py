@@ -55,6 +55,14 @@ class UserFunction:
         Raises:
             TopokitError: it raises; the message says where.
         """
+        try:
+            inspect.signature(self.function).bind(*given)
+        except TypeError as error:
+            raise InvalidSpecError(
+                f"{self.name} is called with {len(given)} arguments, in their order: {error}"
+            ) from None
+        except ValueError:  # a builtin has no signature
+            pass
         with explained(f"{self.name} failed", TopokitError):
             return self.function(*given)
 
@@ -152,15 +160,16 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
     """
     asked = inspect.signature(function).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in asked):
-        given = offered
+        given = dict(offered)
     else:
         given = {one.name: offered[one.name] for one in asked if one.name in offered}
     missing = [
         one.name
         for one in asked
-        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
         if one.name not in given
     ]
+    first = [given.pop(one.name) for one in asked if one.kind is one.POSITIONAL_ONLY and one.name in given]
     if missing:
         raise InvalidSpecError(
             f"{name} needs {', '.join(missing)}, but only {', '.join(offered) or 'nothing'} "
@@ -168,7 +177,7 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
             "give its other arguments defaults"
         )
     with explained(f"{name} failed", TopokitError):
-        return function(**given)
+        return function(*first, **given)
 
 
 @contextmanager
@@ -183,7 +192,7 @@ def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterato
         yield
     except TopokitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = extract_tb(error.__traceback__)
         where = [frame for frame in frames if _is_of_users(frame.filename)]
         if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):

@@ -23,7 +23,7 @@ class FusedSequential(nn.Sequential):
         """Return what nn.Sequential does."""
         parts = list(self)
         while parts:
-            run = _run(parts) if _is_matrix(x) else []
+            run = _run(parts, x)
             if run:
                 x = chain(x.T, run).T
                 del parts[: sum(1 + link.relu for link in run)]
@@ -57,7 +57,7 @@ def perceptron(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
         x: shape (batch, features).
     """
     parts = [part for layer in layers for part in (layer, nn.ReLU())][:-1]
-    run = _run(parts) if _is_matrix(x) else []
+    run = _run(parts, x)
     if len(run) == len(layers):
         return chain(x.T, run).T
     for part in parts:
@@ -65,17 +65,21 @@ def perceptron(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def _is_matrix(x: object) -> bool:
-    return isinstance(x, Tensor) and x.ndim == 2 and torch.is_grad_enabled()
+def _run(parts: Sequence[nn.Module], x: object) -> list[Link]:
+    """The linear layers at the beginning of the parts, each with the ReLU behind it, that can be one step for x.
 
-
-def _run(parts: Sequence[nn.Module]) -> list[Link]:
-    """The linear layers at the beginning of the parts, each with the ReLU behind it; hooks want to be called."""
+    Hooks want to be called, and a layer for inputs of another width is to say so itself.
+    """
     run: list[Link] = []
-    i = 0
+    if not isinstance(x, Tensor) or x.ndim != 2 or not torch.is_grad_enabled():
+        return run
+    i, width = 0, x.shape[1]
     while i < len(parts) and _is_linear(parts[i]) and not _has_hooks(parts[i]):
+        if getattr(parts[i], "in_features", width) != width:
+            break
         relu = i + 1 < len(parts) and type(parts[i + 1]) is nn.ReLU and not _has_hooks(parts[i + 1])
         run.append(_link(parts[i], relu))
+        width = getattr(parts[i], "out_features", width)
         i += 1 + relu
     return run
 

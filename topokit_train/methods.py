@@ -152,6 +152,8 @@ def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) ->
         key = key.replace("-", "_")
         if not equals:
             raise InvalidSpecError(f"{what}: {word} is not key=value")
+        if key in arguments:
+            raise InvalidSpecError(f"{what}: {key} is given twice: give it once")
         if key not in known:
             raise InvalidSpecError(f"{what} has no argument {key}: {nearest(key, known)}")
         arguments[key] = _typed(value, known[key], f"{what}: {key}")

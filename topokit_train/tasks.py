@@ -155,6 +155,12 @@ class Own(Task):
 
     def __init__(self, task: Task, loss: UserFunction | None, metric: UserFunction | None, better: str | None):
         super().__init__(task.classes)
+        for what, one in (("loss", loss), ("metric", metric)):
+            if one is not None and isinstance(one.function, type):
+                raise InvalidSpecError(
+                    f"`{what}` {one.name} is a class: name a function of (outputs, targets), such as "
+                    "torch.nn.functional:mse_loss"
+                )
         self.task, self._loss, self._metric = task, loss, metric
         self.stacks = task.stacks and loss is None
         self.metric = metric.name.rpartition(":")[2] if metric else task.metric
@@ -164,7 +170,9 @@ class Own(Task):
         if self._loss is None:
             return self.task.loss(outputs, targets)
         loss = self._loss.apply(self._like(outputs, targets), targets)
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+        if isinstance(loss, Tensor) and not loss.ndim and not loss.requires_grad:
+            raise InvalidSpecError(f"`loss` {self._loss.name} gives a number without a gradient: do not detach it")
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
             what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise InvalidSpecError(
                 f"`loss` {self._loss.name} gives {what}: return a scalar tensor, such as the mean over the batch"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.streams import FORWARD, METHOD, WEIGHTS, torch_stream
 from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tested
+
+T = TypeVar("T")
 
 _SOURCE = re.compile(r"layer (\d+)(?: of topology (\d+))?")  # see `SparseModule.source`
 TEST_BATCH = 4096
@@ -104,6 +106,8 @@ class Trainer:
             one.prepare(self)
         self._hooks = {name: [getattr(one, name) for one in self._callbacks if _overrides(one, name)] for name in HOOKS}
         self.parameters = tuple(one for one in self.model.parameters() if one.requires_grad)
+        if not self.parameters:
+            raise InvalidSpecError("all parameters of the model are frozen: set requires_grad of some")
         self.optimizer = make_optimizer(config, self.model)
         self.scheduler = make_scheduler(config, self.optimizer, self.steps)
 
@@ -190,6 +194,8 @@ class Trainer:
             raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
         parts = self.sparse_layers
         for name, layer in self.ranks.shared(dict(layers)).items():
+            if not isinstance(layer, Layer):
+                raise InvalidSpecError(f"rewire needs a topokit.Layer for {name}, not {type(layer).__name__}")
             part = parts.get(name.removesuffix(".weight"))
             if part is None:
                 raise InvalidSpecError(f"no sparse layer is named {name}: {nearest(name, parts)}")
@@ -268,7 +274,9 @@ class Trainer:
             for loss, tested, validated in zip(losses.tolist(), tests, held_out, strict=True)
         ]
         for one in self._callbacks:
-            metrics = list(one.after_epoch(self, metrics) or metrics)
+            metrics = replaced_by(
+                one.after_epoch(self, metrics), metrics, Metrics, f"after_epoch of {type(one).__name__}"
+            )
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
@@ -280,6 +288,19 @@ class Trainer:
             key = (FORWARD, self.epochs_done, self.ranks.rank)
             torch.manual_seed(torch_stream(self.seeds[0], *key).initial_seed())
             yield
+
+    def rehearse(self) -> None:
+        """Use one batch and a few tests, and change nothing: what is wrong with the user's code shows at once."""
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        with self._seeded():
+            self.model.train()
+            self.own_gradients(*next(self.batches()))
+            self.scores(*(part[:2] for part in self.feed.test))
+        with torch.no_grad():
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This epoch's images as networks see them, and their labels, as `step` takes them."""
@@ -339,6 +360,8 @@ class Trainer:
     def logits(self, images: Tensor) -> Tensor:
         """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
         logits: Tensor = self.model(images)
+        if not isinstance(logits, Tensor):
+            raise InvalidSpecError(f"the model gives {type(logits).__name__}: its forward must return one tensor")
         return logits.relu() if self.config.relu_logits and self.task.classes else logits
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -390,6 +413,20 @@ def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
     if targets.ndim == 1:
         return max(1, TEST_BATCH // networks)
     return max(batch_size, TEST_BATCH // targets[0].numel())
+
+
+def replaced_by(given: object, before: Sequence[T], kind: type[T], hook: str) -> list[T]:
+    """Return what a hook gave in place of something, or what there was if it gave None.
+
+    Raises:
+        InvalidSpecError: it is not as many objects of that kind.
+    """
+    if given is None:
+        return list(before)
+    fine = isinstance(given, list | tuple) and len(given) == len(before) and all(isinstance(one, kind) for one in given)
+    if not fine:
+        raise InvalidSpecError(f"{hook} must return None or a list of {len(before)} {kind.__name__}, not {given!r:.60}")
+    return list(given)  # type: ignore[call-overload, no-any-return]
 
 
 def _overrides(one: Callback, hook: str) -> bool:

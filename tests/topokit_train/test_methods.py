@@ -397,3 +397,20 @@ def test_edges_cannot_change_before_there_is_an_optimizer(digits):
 
     with pytest.raises(InvalidSpecError, match="call it from before_step or after_step"):
         trainer(digits, Early())
+
+
+@pytest.mark.parametrize(
+    ("hook", "given", "said"),
+    [
+        ("after_epoch", 5, "after_epoch of Odd must return None or a list of 1 Metrics, not 5"),
+        ("end", "x", "end of Odd must return None or a list of 1 Result, not 'x'"),
+        ("state_dict", [1], "state_dict of a method must return a dict, not list"),
+    ],
+)
+def test_hooks_that_return_something_else_are_named(hook, given, said, tmp_path):
+    class Odd(Method):
+        pass
+
+    setattr(Odd, hook, lambda *_: given)
+    with pytest.raises(InvalidSpecError, match=said):
+        train(TrainConfig(epochs=1, batch_size=800), method=Odd(), run=tmp_path)

@@ -233,3 +233,38 @@ def test_files_of_equal_content_are_two_modules(tmp_path, file):
     sizes = [model_source(f"{tmp_path / name}/own.py:net").module_for(MNIST).out_features for name in ("a", "bcd")]
     assert sizes == [1, 3]
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 10))", "shapes can"),
+        ("class net(nn.Linear):\n    def __init__(self): super().__init__(784, 10)\n"
+         "    def forward(self, x): return super().forward(x.flatten(1)), x", "the model gives tuple: its forward"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10).double())", "float64: return model.float"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 9))", "outputs of shape .*let its last layer"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).requires_grad_(False)", "are frozen"),
+        ("def net(a, /): return nn.Linear(784, 10)", "net needs a, but only"),
+        ("import sys\ndef net(): sys.exit(0)", "net failed in line 4 of own.py: SystemExit: 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_leaves_no_run(text, said, tmp_path, file):
+    run = tmp_path / "run"
+    with pytest.raises(TopokitError, match=said) as caught:
+        train(TrainConfig(**QUICK, model=f"{file(text)}:net"), None, run=run)
+    assert "\n" not in str(caught.value)
+    assert not run.exists()
+
+
+def test_a_rehearsal_changes_nothing(tmp_path):
+    def normed(input_shape, outputs):
+        del input_shape
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Dropout(), nn.Linear(784, outputs))
+
+    one = train(TrainConfig(**QUICK), None, model=normed, run=tmp_path / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("topokit_train.training.Trainer.rehearse", lambda _: None)
+        two = train(TrainConfig(**QUICK), None, model=normed, run=tmp_path / "two")
+    first, second = (load(Path(result.run) / "checkpoint.safetensors").tensors for result in (one, two))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+    assert int(first["1.num_batches_tracked"]) == 2

@@ -165,7 +165,7 @@ def test_a_metric_of_the_user_is_that_of_each_stacked_network(digits, mine):
     [
         ({"loss": "each"}, r"loss .*mine.py:each gives a tensor of shape \(100,\): return a scalar tensor"),
         ({"loss": "number"}, r"loss .*mine.py:number gives float"),
-        ({"loss": "nothing"}, "return a scalar tensor"),
+        ({"loss": "nothing"}, "gives a number without a gradient: do not detach it"),
         ({"loss": "fails"}, r"mine.py:fails failed in line 8 of mine.py: RuntimeError"),
         ({"loss": "lost"}, "mine.py has no function lost, but loss"),
         ({"metric": "text", "better": "higher"}, "metric .*mine.py:text gives str: return one number"),

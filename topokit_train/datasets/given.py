@@ -23,6 +23,7 @@ TASKS = Registry(
     },
 )
 """Each is a class, a `Task`."""
+FEW = 10_000  # classes
 PARTS = ("train", "test")
 
 
@@ -58,6 +59,11 @@ def dataset(
     elif classes is None and all(one.dtype.kind in "iu" for one in targets):
         labels = arrays if task == NEXT_TOKEN else targets
         classes = max((1 + int(one.max()) for one in labels if one.size), default=1)
+        if classes > max(FEW, sum(one.size for one in labels)):  # such numbers are ids, and no classes
+            raise InvalidSpecError(
+                f"{name}: the largest label is {classes - 1:,}, but there are fewer samples: number the classes from 0 "
+                "on, or give `classes`"
+            )
     made = Dataset(
         name=f"{GIVEN}:{name}",
         train_inputs=arrays[0],
@@ -140,6 +146,8 @@ def _array(what: str, values: Any, name: str) -> Array:
         array = np.asarray(values)
     except ValueError:
         raise InvalidSpecError(f"{name}: {what} are rows of different lengths: give all one shape") from None
+    if array.dtype.kind == "b" and what.endswith("targets"):
+        raise InvalidSpecError(f"{name}: {what} are true or false: give 0 and 1 as integers, for classification")
     if array.dtype.kind not in "biuf":
         raise InvalidSpecError(f"{name}: {what} are of type {array.dtype}: give integers or real numbers")
     if array.dtype.kind in "iu" and array.dtype.itemsize < 8:

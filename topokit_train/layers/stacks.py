@@ -40,6 +40,7 @@ class StackedLinear(nn.Module):
     def __init__(self, copies: int, into: int, out: int, *, shared: bool, device: torch.device | str):
         super().__init__()
         self.copies, self.shared = copies, shared
+        self.in_features, self.out_features = into * (1 if shared else copies), out * copies
         self.weight = nn.Parameter(torch.empty(copies, out, into, device=device))
         self.bias = nn.Parameter(torch.empty(copies, out, device=device))
 

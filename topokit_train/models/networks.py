@@ -121,6 +121,9 @@ class ModelSource:
             raise InvalidSpecError(f"{self.name} returned {type(made).__name__}: it must return an nn.Module")
         if any(parameter.is_meta for parameter in made.parameters()):
             raise InvalidSpecError(f"{self.name} returned a model on the meta device: return one with numbers")
+        for name, parameter in made.named_parameters():
+            if parameter.dtype != torch.float32:
+                raise InvalidSpecError(f"{self.name}: {name} is of type {parameter.dtype}: return model.float()")
         return made
 
     def weights(self, data: Data, topologies: Sequence[Layered] = ()) -> dict[str, Weight]:

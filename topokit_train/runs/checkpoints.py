@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import as_tensors, replacing
 from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import joined, load_network_states, network_states, parameters_of, split
@@ -140,6 +140,8 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
 
 def _divided(state: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
     """A method's state: its arrays, by the names that they have in the file, and what JSON holds."""
+    if not isinstance(state, dict):
+        raise InvalidSpecError(f"state_dict of a method must return a dict, not {type(state).__name__}")
     arrays = {
         f"{METHOD}{name}": value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         for name, value in state.items()

@@ -115,6 +115,10 @@ def evaluate(
         most = samples_at_once(config.batch_size, targets)
         return tested(task, lambda batch: network(inputs.of_tests(batch)), samples, targets, most)
 
+    with torch.inference_mode():
+        task.kept(network(inputs.of_tests(samples[:1])), targets[:1])
+        if metric is None and task.classes is not None:
+            task.fitted(network(inputs.of_tests(samples[:1])), targets[:1])
     kept = test()
     scores = task.scores(kept, targets)
     require_finite(scores, f"of {run}")

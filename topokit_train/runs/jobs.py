@@ -31,7 +31,7 @@ from topokit_train.runs.progress import Progress, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.tasks import task_of
-from topokit_train.training import Trainer
+from topokit_train.training import Trainer, replaced_by
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
             raise
         results = results_of(trainer, [str(folder.path) for folder in folders])
         for one in (trainer.method, *setup.callbacks):
-            results = list(one.end(trainer, results) or results)
+            results = replaced_by(one.end(trainer, results), results, Result, f"end of {type(one).__name__}")
     for folder, result in zip(folders, results, strict=True):
         folder.write_json(RESULT, result.to_json())
     return results
@@ -232,6 +232,9 @@ def _prepared(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
             say(f"started in {origin.processes} processes, going on in {setup.ranks.size}: the last bits may differ")
     elif config.weights is not None:
         start_from(config.weights, trainer, setup.source, setup.dataset)
+    if not checkpoints and (setup.versions or setup.source.module is not None):
+        with explained_shortage(trainer):
+            trainer.rehearse()
     return trainer
 
 

@@ -100,6 +100,12 @@ class _Reader:
             raise InvalidSpecError("another entry has this label: give each its own")
         self.runs[label] = list({run.name: run for run in self._planned(label, entry)}.values())
 
+    def _default_topology(self, kind: type[TrainConfig]) -> Any:
+        if kind is PruneConfig:
+            return DENSE
+        self._used.append("topology")
+        return self.defaults.get("topology", DENSE)
+
     def require_useful_defaults(self) -> None:
         """Refuse a default that no entry can use."""
         _require_settings(self.defaults, self._used, "of the defaults")
@@ -116,7 +122,7 @@ class _Reader:
         _require_settings(each, ("topology", *names), f"of {EACH}")
         axes = list(axes_of(each))
         given = {name: value for name, value in (*self.defaults.items(), *entry.items()) if name in names}
-        given["topology"] = entry.get("topology", DENSE)
+        given["topology"] = entry.get("topology", self._default_topology(kind))
         tags = _tags(_table(entry.get("tags", {}), "tags"))
         for values in combinations(axes):
             settings = put(given, values)

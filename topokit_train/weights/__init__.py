@@ -37,13 +37,16 @@ class Reader:
     read: Callable[[Path], Weights]
 
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
+
+
 def read_weights(path: str | Path) -> Weights:
     """The weights in a file: a checkpoint of ours, a safetensors or torch state dict, or an ONNX model.
 
     `topokit.extract` makes a topology of them.
 
     Args:
-        path: what to read.
+        path: what to read; of a run's folder its checkpoint.
 
     Returns:
         The weights; numbers are read from the file when they are asked for, where its kind allows.
@@ -55,6 +58,8 @@ def read_weights(path: str | Path) -> Weights:
         TopokitError: it cannot be read.
     """
     path = Path(path)
+    if (path / CHECKPOINT).is_file():
+        path /= CHECKPOINT
     try:
         with path.open("rb") as file:
             start = file.read(512)
