@@ -29,6 +29,7 @@ from topokit_train.runs.jobs import train_together
 from topokit_train.runs.loading import load_run
 from topokit_train.runs.train import default_topology, train, train_all
 from topokit_train.training import Trainer
+from topokit_train.weights import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -363,6 +364,7 @@ def test_an_mlp_has_the_widths_of_the_edges_that_changed(tmp_path):
     (found,) = load_all(tmp_path / "checkpoint.safetensors")
     assert found.widths == (784, 50, 20)
     assert found.names == ("fc1.weight", "fc2.weight")
+    assert tk.extract(read_weights(tmp_path)).widths == (784, 50, 20)
     assert load_run(tmp_path)(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
     train(config, net, run=tmp_path, resume=True)
 

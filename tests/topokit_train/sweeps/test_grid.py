@@ -40,6 +40,19 @@ def test_an_entry_prevails_over_the_defaults_and_an_axis_over_both(runs_of):
     assert runs[2].config.to == (0.5,)
 
 
+def test_a_topology_is_a_default_of_the_runs_that_train(runs_of):
+    runs = runs_of("""
+        [defaults]
+        topology = "bernoulli widths=784,10 density=.1 seed=0"
+        [[runs]]
+        [[runs]]
+        topology = "dense"
+        [[runs]]
+        command = "prune"
+    """)
+    assert [len(run.wirings) for run in runs] == [1, 0, 0]
+
+
 def test_one_slot_to_keep_may_be_given_as_a_text(runs_of):
     assert runs_of("[[runs]]\ncommand = 'prune'\nkeep = 'fc3'")[0].config.keep == ("fc3",)
 
