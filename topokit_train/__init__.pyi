@@ -5,6 +5,7 @@ from .conversion import densify as densify
 from .conversion import parameter_groups as parameter_groups
 from .conversion import report as report
 from .conversion import sparsify as sparsify
+from .datasets import Dataset as Dataset
 from .datasets.given import dataset as dataset
 from .layers.attention import SparseAttention as SparseAttention
 from .layers.convolution import SparseConv2d as SparseConv2d
