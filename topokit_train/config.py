@@ -44,7 +44,7 @@ class TrainConfig:
         weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
             layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
         epochs: how often each training image is used; by default 40 for digits and 10 for others.
-        batch_size: images in one step.
+        batch_size: samples in one step.
         optimizer: "adam", "adamw" or "sgd".
         momentum: of sgd; None for adam, which has its own.
         lr: the learning rate: with one-cycle its peak, with steps what it starts with.
@@ -89,7 +89,7 @@ class TrainConfig:
     data_dir: str | None = option("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
     weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
     epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
-    batch_size: int = option("Images in a step.", kind="int", bounds=Bounds(1), default=100)
+    batch_size: int = option("Samples in a step.", kind="int", bounds=Bounds(1), default=100)
     optimizer: str = option(
         "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
     )
