@@ -57,9 +57,7 @@ class TrainCommand(Describing):
 
 @click.command("train", cls=TrainCommand)
 @setting_options
-@click.option(
-    "--seeds", type=SEEDS, help="Seeds of several networks, trained at once; of other models than perceptrons in turn."
-)
+@click.option("--seeds", type=SEEDS, help="Seeds of several networks; perceptrons are trained at once.")
 @click.option("--tune", is_flag=True, help="Kernels by timing on this machine; the same as --kernel tuned.")
 @click.option("--explain-kernel", is_flag=True, help="Report of each sparse layer's kernel, and why.")
 @click.option(
@@ -106,7 +104,6 @@ def command(
     topokit train --topology "bernoulli widths=784,300,100 density=.1 seed=0" --epochs 10
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
     topokit train --model nets.py:net --dataset data.py:data --topology "*: bernoulli density=.1 seed=0"
-    topokit train --method "rewire.py:Rewire every=100"
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
     from topokit_train.described import DEFAULT_TOPOLOGY
