@@ -103,7 +103,7 @@ def command(
     topokit train --topology dense
     topokit train --topology "bernoulli widths=784,300,100 density=.1 seed=0" --epochs 10
     topokit train --model lenet-5 --topology conv2.safetensors --topology fc1.safetensors
-    topokit train --model nets.py:net --dataset data.py:data --topology "*: bernoulli density=.1 seed=0"
+    topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
     from topokit_train.described import DEFAULT_TOPOLOGY
