@@ -59,6 +59,8 @@ class Trainer:
         callbacks: called after the method.
         folders: the run's folder of each network, for the files of methods; None if another process writes into it.
 
+        rewired: whether the topologies are those of a checkpoint, which a method has changed already.
+
     Attributes:
         model: the networks, in one module.
         topologies: the current ones; `rewire` changes them.
@@ -84,6 +86,7 @@ class Trainer:
         method: Method | None = None,
         callbacks: Sequence[Callback] = (),
         folders: Sequence[Path | None] | None = None,
+        rewired: bool = False,
     ):
         self.config = config
         self.device = device
@@ -95,7 +98,7 @@ class Trainer:
         self.method = method or Method()
         self.histories: tuple[list[Metrics], ...] = tuple([] for _ in self.seeds)
         self.steps_done = 0
-        self.rewired = False
+        self.rewired = rewired
         self.dense_gradients: dict[str, Tensor] = {}
         self._dense_wanted = False
         self._paused = 0.0
@@ -176,7 +179,7 @@ class Trainer:
 
     @torch.no_grad()
     def rewire(self, layers: Mapping[str, Layer]) -> None:
-        """Change edges between two steps.
+        """Change edges between two steps, or in `prepare`: a resumed run has chosen its edges there already.
 
         Edges that stay keep their values and what the optimizer knows of them; new ones start from 0 in both. Of
         several processes all get the first one's edges.
@@ -185,11 +188,12 @@ class Trainer:
             layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
 
         Raises:
-            InvalidSpecError: there is no such layer, it shares its weights, the shape is another one, several networks
-                are stacked, or there is no optimizer yet, as in `prepare`.
+            InvalidSpecError: there is no such layer, it shares its weights, the shape is another one, or several networks
+                are stacked.
         """
-        if not hasattr(self, "optimizer"):
-            raise InvalidSpecError("rewire needs the optimizer: call it from before_step or after_step")
+        prepared = hasattr(self, "optimizer")
+        if not prepared and self.rewired:  # the checkpoint has the edges that were chosen then, or later ones
+            return
         if len(self.seeds) > 1:
             raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
         parts = self.sparse_layers
@@ -202,13 +206,13 @@ class Trainer:
             shared = [other for other, one in parts.items() if one.values is part.values and one is not part]
             if shared:
                 raise InvalidSpecError(f"{name} shares its weights with {shared[0]}: rewire needs layers that do not")
-            state = self.optimizer.state.get(part.values, {})
+            state = self.optimizer.state.get(part.values, {}) if prepared else {}
             moments = {key: part.to_canonical(one) for key, one in state.items() if one.ndim}
             origin = part.rewire(layer)
             for key, canonical in moments.items():
                 state[key] = part.from_canonical(carried_over(canonical, origin))
             part.values.grad = None
-        self.ranks.align(self.parameters)
+        self.ranks.align(tuple(self.model.parameters()))
         self.rewired = True
         self.topologies = tuple(self._current_topologies())
 

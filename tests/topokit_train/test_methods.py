@@ -392,13 +392,21 @@ def test_draws_of_a_step_differ_by_their_keys(digits):
     assert not torch.equal(first, torch.rand(3, generator=made.generator()))
 
 
-def test_edges_cannot_change_before_there_is_an_optimizer(digits):
+def test_edges_that_are_chosen_before_training_are_those_of_a_resumed_run(tmp_path, monkeypatch, assert_same_run):
     class Early(Method):
         def prepare(self, trainer):
-            trainer.rewire({"fc2": layer((300, 100), 0)})
+            trainer.rewire({"fc2": layer((300, 100), trainer.seeds[0])})
 
-    with pytest.raises(InvalidSpecError, match="call it from before_step or after_step"):
-        trainer(digits, Early())
+    config = TrainConfig(epochs=3, batch_size=500, seed=4)
+    train(config, method=Early(), run=tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, method=Early(), run=tmp_path / "stopped")
+    train(config, method=Early(), run=tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    (net,) = load_all(tmp_path / "stopped" / "checkpoint.safetensors")
+    assert (net.layer(1).to_dense() == layer((300, 100), 4).to_dense()).all()
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,7 @@ def _trainer(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
         method=setup.make_method(),
         callbacks=setup.callbacks,
         folders=[job.folder.path if job.folder.writes else None for job in jobs],
+        rewired=rewired,
     )
 
 
