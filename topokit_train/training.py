@@ -188,8 +188,8 @@ class Trainer:
             layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
 
         Raises:
-            InvalidSpecError: there is no such layer, it shares its weights, the new edges have another shape, or several
-                networks are stacked.
+            InvalidSpecError: there is no such layer, it shares its weights, the new edges have another shape, or
+                several networks are stacked.
         """
         prepared = hasattr(self, "optimizer")
         if not prepared and self.rewired:  # the checkpoint has the edges that were chosen then, or later ones
