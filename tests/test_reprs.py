@@ -6,7 +6,7 @@ import pytest
 import topokit as tk
 from topokit.extraction import Rule, select
 from topokit.extraction.weights import Part, Weights
-from topokit.formats import stored
+from topokit.formats import TensorFile
 from topokit.measures import MEASURES
 from topokit.reprs import SCREEN, described
 
@@ -47,7 +47,7 @@ def test_candidates_extractions_and_files(tmp_path):
     for result in (weights, parts["fc0.weight"], select(weights, Rule())):
         fits(result)
     DEEP.save(tmp_path / "net")
-    fits(stored(tmp_path / "net"))
+    fits(TensorFile(tmp_path / "net"))
 
 
 def test_results_of_training():

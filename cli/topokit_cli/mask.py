@@ -102,9 +102,9 @@ def command(
 
 def _is_of_masks(source: Description) -> bool:
     """Whether the user gave a file alone that is not a topology."""
-    from topokit.formats import stored
+    from topokit.formats import TensorFile
 
-    return source.is_file and stored(Path(source.name)).metadata.get("topokit.kind") not in ("topology", "checkpoint")
+    return source.is_file and TensorFile(source.name).kind not in ("topology", "checkpoint")
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:

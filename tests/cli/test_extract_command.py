@@ -183,14 +183,14 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "half"), 1, "damaged"),
         (("extract", "payload"), 1, "Python objects"),
         (("extract", "model.pt", "-o", "no/such/folder"), 1, "create it first"),
-        (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file is written, and no .npz"),
+        (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file does not end in .npz"),
         (
             ("mask", "radix-net radices=2", "--names", "fc1.weight_mask", "-o", "x"),
             2,
             "give its parameter's, fc1.weight",
         ),
         (("mask", "radix-net radices=2", "--names", "fc1", "-o", "x.pt"), 2, "end it in .safetensors"),
-        (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "no safetensors file"),
+        (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "not a safetensors file"),
         (("mask", "radix-net radices=2,2", "--apply", "model.safetensors", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors crop=1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
@@ -251,9 +251,9 @@ def test_nothing_is_overwritten_without_force(topokit, tmp_path):
         (("verify", "arrays.npz"), "arrays.npz holds no sparse matrix"),
         (
             ("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "model.pt", "-o", "x"),
-            "is no safetensors file",
+            "is not a safetensors file",
         ),
-        (("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"), "model.pt is no safetensors file"),
+        (("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"), "model.pt is not a safetensors file"),
     ],
 )
 def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, args, said):

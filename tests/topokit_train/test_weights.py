@@ -311,7 +311,7 @@ def test_safetensors_files_that_are_refused(tmp_path):
     tk.save(Bernoulli(widths=(3, 3), density=".5", seed=1), path)
     assert_refused(path, "is a topology already, and holds no weights")
     save_file({"a.weight": torch.ones(2, 2).to(torch.float8_e4m3fn)}, path)
-    assert_refused(path, "a.weight is of the type F8_E4M3, which is not read")
+    assert_refused(path, "a.weight has the type F8_E4M3, which topokit does not read")
     save_file({"a.weight": torch.ones(2, 2)}, path)
     content = path.read_bytes()
     for bad in (content[:-1], content[:20], (2**40).to_bytes(8, "little") + content[8:], content + b"\0"):

@@ -18,16 +18,16 @@ from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
-from topokit.formats._masks import load_masks, save_masks
+from topokit.formats._masks import is_of_masks, load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
-from topokit.formats._stored import Stored, is_of_masks, stored
+from topokit.formats._tensors import TensorFile
 from topokit.formats._writing import replacing
 from topokit.layered import Layered
 from topokit.topologies import Topology
 
 __all__ = [
     "FORMATS",
-    "Stored",
+    "TensorFile",
     "as_tensors",
     "from_csv",
     "from_networkx",
@@ -43,7 +43,6 @@ __all__ = [
     "save",
     "save_masked",
     "save_masks",
-    "stored",
     "to_networkx",
 ]
 

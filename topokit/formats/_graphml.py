@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
@@ -55,75 +54,35 @@ def to_networkx(net: Layered) -> networkx.DiGraph[str]:
 
 
 def from_networkx(graph: networkx.Graph[Any], *, layer: str | None = None) -> Topology:
-    """The topology of a graph as `to_networkx` makes it, or of one whose nodes say which node layer they are in.
+    """Return the topology of a graph that `to_networkx` made, or whose nodes have the number of their layer.
 
     A graph without the attribute `widths` is read by an attribute of its nodes, whose values are consecutive
-    integers. The nodes of a layer are numbered in the graph's order; edges lead to the next layer. A graph that is not
-    directed is read from lower to higher layers. Other attributes, weights included, do not count.
+    integers. The nodes of a layer are numbered in the graph's order. Edges lead to the next layer; those of an
+    undirected graph are read from the lower to the higher layer. Other attributes, weights included, are ignored.
 
     Args:
         graph: the graph.
-        layer: the nodes' attribute. If left out `layer` or `subset`, as `networkx.multipartite_layout` has it.
+        layer: the nodes' attribute; `layer` or `subset`, as in `networkx.multipartite_layout`, if omitted.
 
     Raises:
-        InvalidGraphError: nodes without the attribute, or with two that differ; layers that are not consecutive; nodes
-            of another name than `widths` wants; an edge that skips a layer or is given twice.
+        InvalidGraphError: a node lacks the attribute, or has two that differ; the layers are not consecutive; a node
+            has another name than `widths` asks for; an edge skips a layer or is given twice.
         TooLargeError: not enough free memory.
     """
-    if layer is None and "widths" in graph.graph:
-        return _topology(graph, "this graph")
-    numbers = _layer_numbers(graph, layer)
-    first, last = min(numbers.values()), max(numbers.values())
-    members: list[list[Any]] = [[] for _ in range(first, last + 1)]
-    place = {}
-    for node, number in numbers.items():
-        place[node] = len(members[number - first])
-        members[number - first].append(node)
-    edges: list[list[tuple[int, int]]] = [[] for _ in members[1:]]
-    for one, two in graph.edges():
-        source, target = (two, one) if not graph.is_directed() and numbers[one] > numbers[two] else (one, two)
-        if numbers[target] != numbers[source] + 1:
-            raise InvalidGraphError(f"edge {one!r:.80} to {two!r:.80} does not lead to the next node layer")
-        edges[numbers[source] - first].append((place[source], place[target]))
-    return _of_pairs(edges, list(map(len, members)))
+    return _topology(graph, layer, "this graph")
 
 
-def _layer_numbers(graph: Any, layer: str | None) -> dict[Any, int]:
-    """The number of each node's layer, in the order of the graph."""
-    found = {name: dict(graph.nodes(data=name)) for name in ([layer] if layer else ["layer", "subset"])}
-    full = {name: numbers for name, numbers in found.items() if numbers and None not in numbers.values()}
-    if not full or any(numbers != next(iter(full.values())) for numbers in full.values()):
-        problem = "the attributes layer and subset differ" if full else f"nodes lack the attribute {layer or 'layer'}"
-        raise InvalidGraphError(f"{problem}: say which one numbers the node layers, as from_networkx(graph, layer=...)")
-    name, numbers = next(iter(full.items()))
-    for value in numbers.values():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise InvalidGraphError(f"the attribute {name} of the nodes must hold integers, not {shortened(value)}")
-    values = set(numbers.values())
-    if len(values) < 2 or max(values) - min(values) >= len(values):
-        raise InvalidGraphError(f"the node layers must be two or more, numbered without a gap, not {shortened(values)}")
-    return {node: int(value) for node, value in numbers.items()}
-
-
-def _topology(graph: networkx.DiGraph[str], what: str) -> Topology:
-    if not graph.is_directed():
-        raise InvalidGraphError("an undirected graph has no inputs and outputs: make it a DiGraph")
-    widths = parse_widths(graph.graph.get("widths"))
-    require_memory(48 * sum(widths) + 200 * graph.number_of_edges(), what)
-    for node in graph:
-        layer, index = _place(node)
-        if not (layer < len(widths) and index < widths[layer]):
-            raise InvalidGraphError(f"node {node} is outside of the widths {widths!s:.80}")
+def _topology(graph: networkx.Graph[Any], layer: str | None, what: str) -> Topology:
+    recorded = layer is None and "widths" in graph.graph
+    widths, places = _recorded(graph, what) if recorded else _numbered(graph, layer)
     edges: list[list[tuple[int, int]]] = [[] for _ in widths[1:]]
     for one, two in graph.edges():
-        (i, u), (j, v) = _place(one), _place(two)
+        (i, u), (j, v) = places[one], places[two]
+        if not graph.is_directed() and i > j:
+            (i, u), (j, v) = (j, v), (i, u)
         if j != i + 1:
-            raise InvalidGraphError(f"edge {one} to {two} does not lead to the next node layer")
+            raise InvalidGraphError(f"edge {one!r:.80} to {two!r:.80} does not lead to the next node layer")
         edges[i].append((u, v))
-    return _of_pairs(edges, widths)
-
-
-def _of_pairs(edges: Sequence[Sequence[tuple[int, int]]], widths: Sequence[int]) -> Topology:
     layers = []
     for i, pairs in enumerate(edges):
         sources, targets = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -131,11 +90,43 @@ def _of_pairs(edges: Sequence[Sequence[tuple[int, int]]], widths: Sequence[int])
     return Topology(layers)
 
 
-def _place(node: object) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", node) if isinstance(node, str) else None
-    if match is None:
-        raise InvalidGraphError(f"a node is named {node!r:.80}; the names must be layer:index, such as '0:3'")
-    return int(match[1]), int(match[2])
+def _recorded(graph: networkx.Graph[str], what: str) -> tuple[tuple[int, ...], dict[Any, tuple[int, int]]]:
+    """The recorded widths, and the (layer, index) that each node's name holds."""
+    widths = parse_widths(graph.graph["widths"])
+    require_memory(48 * sum(widths) + 200 * graph.number_of_edges(), what)
+    places = {}
+    for node in graph:
+        match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", node) if isinstance(node, str) else None
+        if match is None:
+            raise InvalidGraphError(f"a node is named {node!r:.80}; the names must be layer:index, such as '0:3'")
+        places[node] = layer, index = int(match[1]), int(match[2])
+        if layer >= len(widths) or index >= widths[layer]:
+            raise InvalidGraphError(f"node {node} is outside of the widths {widths!s:.80}")
+    return widths, places
+
+
+def _numbered(graph: networkx.Graph[Any], layer: str | None) -> tuple[list[int], dict[Any, tuple[int, int]]]:
+    """The widths, and the (layer, index) of each node by an attribute."""
+    found = {name: dict(graph.nodes(data=name)) for name in ([layer] if layer else ["layer", "subset"])}
+    full = {name: numbers for name, numbers in found.items() if numbers and None not in numbers.values()}
+    if not full or any(numbers != next(iter(full.values())) for numbers in full.values()):
+        problem = "the attributes layer and subset differ" if full else f"nodes lack the attribute {layer or 'layer'}"
+        raise InvalidGraphError(f"{problem}: name the one with the layer's number, from_networkx(graph, layer=...)")
+    name, numbers = next(iter(full.items()))
+    for value in numbers.values():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InvalidGraphError(f"the attribute {name} of the nodes must hold integers, not {shortened(value)}")
+    values = set(numbers.values())
+    first = min(values)
+    if len(values) < 2 or max(values) - first >= len(values):
+        raise InvalidGraphError(f"the node layers must be two or more, numbered without a gap, not {shortened(values)}")
+    widths = [0] * len(values)
+    places = {}
+    for node, number in numbers.items():
+        i = int(number) - int(first)
+        places[node] = i, widths[i]
+        widths[i] += 1
+    return widths, places
 
 
 def write(net: Layered, path: Path) -> str:
@@ -171,7 +162,7 @@ def read(path: Path) -> Topology:
             raise FileFormatError(f"{path} has a document type, which topokit does not read: take it out")
         with warnings.catch_warnings(action="ignore"):  # of what networkx leaves out: ports, types of keys
             graph: Any = nx.parse_graphml(text)
-        return _topology(graph, f"reading {path}")
+        return _topology(graph, None, f"reading {path}")
 
 
 FORMAT = Format(

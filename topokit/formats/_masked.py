@@ -15,8 +15,7 @@ from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.extraction.rules import require_numbers
 from topokit.formats._masks import require_safetensors
-from topokit.formats._stored import stored
-from topokit.formats._tensors import places
+from topokit.formats._tensors import MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
 from topokit.masking import checked_masks
 
@@ -36,28 +35,26 @@ def parameter_shapes(path: str | Path, names: list[str]) -> list[tuple[int, ...]
         InvalidSpecError: it has no parameter of such a name, or two names mean the same one.
         TopokitError: it cannot be read.
     """
-    return list(_shapes_of(path, names).values())
+    return list(_shapes_of(TensorFile(path), names).values())
 
 
-def _shapes_of(path: str | Path, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def _shapes_of(file: TensorFile, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter by its whole name; `parameter_shapes` says more."""
-    file = stored(path)
-    if "topokit.kind" in file.metadata:
-        raise FileFormatError(
-            f"{path} is no state dict but a file of topokit ({file.metadata['topokit.kind'][:20]}): give a model's own"
-        )
+    path, held = file.path, file.entries
+    if file.kind is not None:
+        raise FileFormatError(f"{path} is not a state dict but a topokit {file.kind[:20]} file: give a model's own")
     found: dict[str, tuple[int, ...]] = {}
     for name in names:
-        if name.endswith(("_mask", "_orig")) and {f"{name[:-5]}_mask", f"{name[:-5]}_orig"} & {*file.shapes}:
+        if name.endswith((MASK, "_orig")) and {f"{name[:-5]}{MASK}", f"{name[:-5]}_orig"} & held.keys():
             raise InvalidSpecError(f"{name} of {path} belongs to the parameter {name[:-5]}: give that name")
-        known = [whole for whole in (name, f"{name}.weight") if {whole, f"{whole}_orig"} & {*file.shapes}]
-        if not known:
-            held = [key for key, shape in file.shapes.items() if len(shape) in (2, 4)]
-            raise InvalidSpecError(f"{path} has no parameter named {name}: it has {', '.join(held[:12]) or 'none'}")
-        whole = known[0]
+        keys = {key: whole for whole in (name, f"{name}.weight") for key in (f"{whole}_orig", whole) if key in held}
+        if not keys:
+            known = [key for key, shape in file.shapes.items() if len(shape) in (2, 4)]
+            raise InvalidSpecError(f"{path} has no parameter named {name}: it has {', '.join(known[:12]) or 'none'}")
+        key, whole = next(iter(keys.items()))
         if whole in found:
             raise InvalidSpecError(f"two names mean {whole} of {path}: give one mask for each parameter")
-        found[whole] = tuple(file.shapes.get(f"{whole}_orig", file.shapes.get(whole, ())))
+        found[whole] = held[key].shape
     return found
 
 
@@ -86,55 +83,56 @@ def save_masked(
         TopokitError: it cannot be read or written.
     """
     require_safetensors(path)
-    checked = _whole_names(source, checked_masks(masks))
-    held = places(Path(source))
+    file = TensorFile(source)
+    checked = _whole_names(file, checked_masks(masks))
     for name in checked:
-        key = name if name in held else f"{name}_orig"
-        if _bits(held[key][0]) % 8:
+        key = name if name in file.entries else f"{name}_orig"
+        dtype = file.entries[key].dtype
+        if _bits(dtype) % 8:
             raise InvalidSpecError(f"{name} in {source} has several numbers in a byte: save it as F32")
-        if held[key][0] in _WITH_NAN:
-            require_numbers(f"{source}: {name}", stored(source).read(key))
-    left = {name: int((mask & _own_mask(source, name, mask.shape)).sum()) for name, mask in checked.items()}
+        if dtype in _WITH_NAN:
+            require_numbers(f"{source}: {name}", file.read(key))
+    left = {name: int((mask & _own_mask(file, name, mask.shape)).sum()) for name, mask in checked.items()}
     with replacing(path, force=force) as temporary:
         try:
             shutil.copyfile(source, temporary)
         except OSError as error:
             raise TopokitError(f"cannot copy {source} to {path}: {error.strerror or error}") from error
         for name, mask in checked.items():
-            for key in (name, f"{name}_orig", f"{name}_mask"):
-                if key in held:
-                    _clear(temporary, held[key], ~mask)
+            for key in (name, f"{name}_orig", f"{name}{MASK}"):
+                if key in file.entries:
+                    _clear(temporary, file.entries[key], ~mask)
     return left
 
 
-def _whole_names(source: str | Path, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def _whole_names(file: TensorFile, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """The masks by the whole names of their parameters, whose shapes they have."""
-    shapes = _shapes_of(source, masks)
+    shapes = _shapes_of(file, masks)
     for (name, shape), mask in zip(shapes.items(), masks.values(), strict=True):
         if mask.shape != shape:
             raise InvalidSpecError(
-                f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {source} has {shown(shape)}: "
+                f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {file.path} has {shown(shape)}: "
                 "give the masks of this model"
             )
     return dict(zip(shapes, masks.values(), strict=True))
 
 
-def _own_mask(source: str | Path, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """What a state dict itself keeps of a parameter."""
-    file = stored(source)
-    own = file.shapes.get(f"{name}_mask")
-    if own is None:
+def _own_mask(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask of a parameter that the state dict itself holds; all True if there is none."""
+    key = name + MASK
+    if key not in file.entries:
         return np.ones(shape, np.bool_)
+    own = file.entries[key].shape
     if own != shape:
         raise FileFormatError(
-            f"{source}: {name}_mask has the shape {shown(own)}, but {name} has {shown(shape)}: they must be equal"
+            f"{file.path}: {key} has the shape {shown(own)}, but {name} has {shown(shape)}: they must be equal"
         )
-    return np.asarray(file.read(f"{name}_mask") != 0)
+    return np.asarray(file.read(key) != 0)
 
 
-def _clear(path: Path, place: tuple[str, tuple[int, ...], int], where: NDArray[np.bool_]) -> None:
+def _clear(path: Path, entry: Entry, where: NDArray[np.bool_]) -> None:
     """Set to 0 the numbers of a tensor `where` says so, in the file."""
-    dtype, shape, start = place
+    dtype, shape, start = entry
     size = _bits(dtype) * math.prod(shape) // 8
     require_memory(2 * size, f"writing {path}")
     with path.open("rb+") as file:

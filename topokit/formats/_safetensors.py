@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
-from topokit.formats._masks import holds_masks, read_masks
-from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
+from topokit.formats._masks import read_masks
+from topokit.formats._tensors import SCHEMA, TensorFile, header
 from topokit.layered import Layered, Promises, Recipe
 from topokit.masking import from_masks, wirings
 from topokit.recipes import from_recipe
@@ -93,20 +94,19 @@ def _several(number: int) -> str:
 
 
 def read(path: Path) -> Topology:
-    """Read a topology, a checkpoint's topology or masks; everything is validated, nothing is proved.
+    """Read a topology, the topology of a checkpoint, or masks. Everything is validated, nothing is proved.
 
     Cost: O(edges) time, 8 bytes an edge and up to 13 for the widest layer.
 
     Raises:
-        FileFormatError: damaged, written by a later release, no topology, or several.
-        InvalidGraphError: its arrays are no layered graph.
+        FileFormatError: the file is damaged, written by a later release, or holds no topology or several.
+        InvalidGraphError: its arrays are not a layered graph.
         TooLargeError: not enough free memory.
     """
-    with opened(path) as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        found = _topologies(path, file, metadata)
-        if found is None:
-            return from_masks(_masks(path, file, metadata))
+    file = TensorFile(path)
+    found = _topologies(file)
+    if not found:
+        return from_masks(_masks(file))
     if len(found) > 1:
         shapes = ", ".join("-".join(map(str, net.widths)) for net in found)
         raise FileFormatError(
@@ -116,105 +116,90 @@ def read(path: Path) -> Topology:
 
 
 def read_all(path: Path) -> tuple[Topology, ...]:
-    """Read a topology, a checkpoint's topologies or those of masks; as `read`, which wants one."""
-    with opened(path) as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        found = _topologies(path, file, metadata)
-        return wirings(_masks(path, file, metadata)) if found is None else found
+    """Read all topologies of a file; errors and cost as for `read`."""
+    file = TensorFile(path)
+    return _topologies(file) or wirings(_masks(file))
 
 
-def _masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    if holds_masks(file):
-        return read_masks(path, file, metadata)
-    is_of = "is a file of weights and " if file.keys() else ""
+def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:
+    if file.masked:
+        return read_masks(file)
+    is_of = "is a file of weights and " if file.entries else ""
     raise FileFormatError(
-        f"{path} {is_of}holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask): "
+        f"{file.path} {is_of}holds neither a topology (topokit.kind) nor masks (tensors named like fc1.weight_mask): "
         + (EXTRACT if is_of else "give another file")
     )
 
 
-def _topologies(path: Path, file: Any, metadata: Mapping[str, str]) -> tuple[Topology, ...] | None:
-    """The topologies of a file; None where it is neither a topology nor a checkpoint of any."""
-    kind = metadata.get("topokit.kind")
-    if kind == "topology" or (kind == "checkpoint" and "widths" in metadata):
-        require_known_schema(metadata, path)
-        return (_read_topology(path, file, metadata, alone=kind == "topology"),)
-    if kind != "checkpoint" or "topologies" not in metadata:
-        return None
-    require_known_schema(metadata, path)
-    with damaged(path, ValueError, RecursionError):
-        described = json.loads(metadata["topologies"])
+def _topologies(file: TensorFile) -> tuple[Topology, ...]:
+    """The topologies of a file of ours; none if it holds something else."""
+    if file.kind not in ("topology", "checkpoint"):
+        return ()
+    if file.kind == "topology" or "widths" in file.metadata:
+        file.require_known_schema()
+        return (_read_topology(file, file.metadata),)
+    if "topologies" not in file.metadata:
+        return ()
+    file.require_known_schema()
+    described = file.json("topologies")
     if (
         not isinstance(described, list)
         or not described
         or not all(isinstance(about, dict) and all(isinstance(v, str) for v in about.values()) for about in described)
     ):
-        raise FileFormatError(f"{path}: topologies must be a JSON list of descriptions")
-    return tuple(
-        _read_topology(path, file, about, alone=False, prefix=_several(number))
-        for number, about in enumerate(described)
-    )
+        raise FileFormatError(f"{file.path}: topologies must be a JSON list of descriptions")
+    return tuple(_read_topology(file, about, _several(number)) for number, about in enumerate(described))
 
 
-def _read_topology(path: Path, file: Any, metadata: Mapping[str, str], *, alone: bool, prefix: str = "") -> Topology:
-    widths = parse_widths(metadata.get("widths"))
-    _require_tensors(path, file, widths, prefix, alone=alone)
+def _read_topology(file: TensorFile, about: Mapping[str, str], prefix: str = "") -> Topology:
+    widths = parse_widths(about.get("widths"))
+    _require_tensors(file, widths, prefix)
     layers = [f"{prefix}layer.{i}" for i in range(len(widths) - 1)]
-    edges = [file.get_slice(f"{layer}.indices").get_shape()[0] for layer in layers]
-    require_room(path, widths, 8 * sum(edges) + 13 * max(edges))
-    arrays = ((file.get_tensor(f"{layer}.indptr"), file.get_tensor(f"{layer}.indices")) for layer in layers)
-    recipe = _recipe(metadata, path)
-    recorded = metadata.get("fingerprint", "")
-    if len(recorded) != 64 or set(recorded) - set("0123456789abcdef"):
-        raise FileFormatError(f"{path}: the fingerprint must be 64 hexadecimal digits")
+    edges = [file.entries[f"{layer}.indices"].shape[0] for layer in layers]
+    require_room(file.path, widths, 8 * sum(edges) + 13 * max(edges))
+    recipe = _json(file, about, "recipe", dict)
+    names = _json(file, about, "names", list) or []
+    if names and (len(names) != len(layers) or not all(isinstance(name, str) for name in names)):
+        raise FileFormatError(f"{file.path}: names must be a JSON list of {len(layers)} names, one for each layer")
+    recorded = about.get("fingerprint", "")
+    if not re.fullmatch("[0-9a-f]{64}", recorded):
+        raise FileFormatError(f"{file.path}: the fingerprint must be 64 hexadecimal digits")
     return Topology.from_csr(
-        arrays,
+        ((file.read(f"{layer}.indptr"), file.read(f"{layer}.indices")) for layer in layers),
         widths,
         recipe=recipe,
         promises=_promises(recipe, widths),
-        by_channel=_by_channel(recipe, metadata),
+        by_channel=_by_channel(recipe, about),
         recorded_fingerprint=recorded,
-        names=_names(metadata, path, len(layers)),
+        names=names,
     )
 
 
-def _require_tensors(path: Path, file: Any, widths: tuple[int, ...], prefix: str, *, alone: bool) -> None:
-    names = set(file.keys())
-    if len(widths) - 1 > len(names):
-        raise FileFormatError(f"{path}: {len(widths)} widths, but only {len(names)} tensors")
+def _require_tensors(file: TensorFile, widths: tuple[int, ...], prefix: str) -> None:
+    if len(widths) - 1 > len(file.entries):
+        raise FileFormatError(f"{file.path}: {len(widths)} widths, but only {len(file.entries)} tensors")
     wanted = {f"{prefix}layer.{i}.{part}" for i in range(len(widths) - 1) for part in ("indptr", "indices")}
-    wrong = (wanted - names) or (names - wanted if alone else set())
-    if wrong:
-        problem = "lacks" if wanted - names else "holds more than a topology:"
-        raise FileFormatError(f"{path} {problem} tensor {min(wrong)[:80]!r}")
+    lacking, others = wanted - file.entries.keys(), file.entries.keys() - wanted
+    if lacking or (others and file.kind == "topology"):
+        problem = "lacks" if lacking else "holds more than a topology:"
+        raise FileFormatError(f"{file.path} {problem} tensor {min(lacking or others)[:80]!r}")
     for name in wanted:
-        tensor = file.get_slice(name)
-        dtype, shape = tensor.get_dtype(), tensor.get_shape()
+        dtype, shape, _ = file.entries[name]
         needed = "U64" if name.endswith("indptr") else "U32"
         if dtype != needed or len(shape) != 1:
             raise FileFormatError(
-                f"{path}: tensor {name} is {dtype} of shape {shape}; it must be {needed}, one-dimensional"
+                f"{file.path}: tensor {name} is {dtype} of shape {list(shape)}; it must be {needed}, one-dimensional"
             )
 
 
-def _recipe(metadata: Mapping[str, str], path: Path) -> Recipe | None:
-    if "recipe" not in metadata:
+def _json(file: TensorFile, about: Mapping[str, str], key: str, kind: type) -> Any:
+    if key not in about:
         return None
-    with damaged(path, ValueError, RecursionError):
-        recipe = json.loads(metadata["recipe"])
-    if not isinstance(recipe, dict):
-        raise FileFormatError(f"{path}: the recipe must be a JSON object")
-    return recipe
-
-
-def _names(metadata: Mapping[str, str], path: Path, layers: int) -> list[str]:
-    if "names" not in metadata:
-        return []
-    with damaged(path, ValueError, RecursionError):
-        names = json.loads(metadata["names"])
-    if not isinstance(names, list) or len(names) != layers or not all(isinstance(name, str) for name in names):
-        raise FileFormatError(f"{path}: names must be a JSON list of {layers} names, one for each layer")
-    return names
+    with damaged(file.path, ValueError, RecursionError):
+        value = json.loads(about[key])
+    if not isinstance(value, kind):
+        raise FileFormatError(f"{file.path}: {key} must be a JSON {'object' if kind is dict else 'list'}")
+    return value
 
 
 def _by_channel(recipe: Recipe | None, metadata: Mapping[str, str]) -> bool:

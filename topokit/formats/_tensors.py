@@ -1,116 +1,196 @@
-"""The safetensors container: laying down a header of our own, and opening a file with the library.
+"""The safetensors container: a reader, and a header for files that are written layer by layer.
 
-A safetensors file is an 8-byte length, a JSON header that names each tensor's type, shape and place, and
-the tensors one after another. The library writes it from arrays in memory. Our header is for networks
-that are written layer by layer.
+A safetensors file is an 8-byte length, a JSON header with the type, shape and place of each tensor, and the tensors
+one after another. The safetensors library writes it only from arrays in memory.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from topokit.errors import FileFormatError, TooLargeError
+from topokit.csr import require_memory
+from topokit.errors import FileFormatError, TooLargeError, TopokitError
 from topokit.formats._format import damaged
+from topokit.reprs import described
 
 SCHEMA = 1
-"""The newest version of our metadata that this release knows, and the one it writes."""
+"""The newest version of topokit's metadata that this release reads, and the one that it writes."""
 
 MAX_HEADER = 100_000_000
-"""Bytes of a header that the library reads; it refuses longer ones."""
+"""Bytes of the longest header that the library reads."""
 
-_ITEM_SIZES = {"U64": 8, "U32": 4, "BOOL": 1}
+MASK = "_mask"
+"""The ending that torch.nn.utils.prune gives to the names of masks."""
+
+_DTYPES = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "F16": "<f2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "F32": "<f4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F64": "<f8",
+    "BF16": "<u2",  # the upper half of a float32, a type that NumPy lacks
+}
+
+
+class Entry(NamedTuple):
+    """A tensor's line in the header: its safetensors type, its shape, and its first byte in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+
+class TensorFile:
+    """A safetensors file: its header is read at once, each tensor when it is asked for.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        metadata: texts by name.
+        entries: name -> `Entry`.
+
+    Raises:
+        FileFormatError: the file is damaged or not a safetensors file.
+        TopokitError: it cannot be read.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = path = Path(path)
+        try:
+            with path.open("rb") as file:
+                size, brace = file.read(8), file.read(1)
+                if brace not in (b"", b"{"):
+                    raise FileFormatError(
+                        f"{path} is not a safetensors file: write one with "
+                        "safetensors.torch.save_file(model.state_dict(), ...)"
+                    )
+                with damaged(path, SafetensorError), safe_open(path, framework="numpy"):
+                    pass  # the library has now checked the header
+                start = 8 + int.from_bytes(size, "little")
+                header = json.loads(brace + file.read(start - 9))
+        except OSError as error:
+            raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        self.entries = {
+            name: Entry(one["dtype"], tuple(one["shape"]), start + one["data_offsets"][0])
+            for name, one in header.items()
+        }
+
+    def __repr__(self) -> str:
+        return described("TensorFile", {"path": str(self.path), "shapes": self.shapes})
+
+    @property
+    def kind(self) -> str | None:
+        """What topokit wrote: "topology", "checkpoint" or "masks"; None for a file of another program."""
+        return self.metadata.get("topokit.kind")
+
+    @cached_property
+    def masked(self) -> list[str]:
+        """The parameters that have masks, in the order of the layers: the recorded one, or that of their names.
+
+        Raises:
+            FileFormatError: the recorded names are not those of the masks.
+        """
+        found = sorted((name.removesuffix(MASK) for name in self.entries if name.endswith(MASK)), key=_natural)
+        if self.kind != "masks":
+            return found
+        self.require_known_schema()
+        names = self.json("names")
+        if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
+            raise FileFormatError(f"{self.path}: names must list the parameters of the masks, each once")
+        return names
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes by name, fc2 before fc10: a safetensors file has no order of its own. topokit's masks keep theirs."""
+        first = self.masked if self.kind == "masks" else ()
+        order = dict.fromkeys([*(name + MASK for name in first), *sorted(self.entries, key=_natural)])
+        return {name: self.entries[name].shape for name in order}
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return a tensor; BF16 as float32.
+
+        Raises:
+            FileFormatError: NumPy has no such type.
+            TooLargeError: not enough free memory.
+        """
+        dtype, shape, start = self.entries[name]
+        if dtype not in _DTYPES:
+            raise FileFormatError(
+                f"{self.path}: {name} has the type {dtype}, which topokit does not read: save it as F32"
+            )
+        require_memory(8 * math.prod(shape), f"reading {name}")
+        array: NDArray[Any] = np.fromfile(self.path, _DTYPES[dtype], math.prod(shape), offset=start)
+        if dtype == "BF16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return array.reshape(shape)
+
+    def json(self, key: str) -> Any:
+        """Return a metadata text that holds JSON; None if it is missing.
+
+        Raises:
+            FileFormatError: it is not JSON.
+        """
+        with damaged(self.path, ValueError, RecursionError):
+            return json.loads(self.metadata.get(key, "null"))
+
+    def require_known_schema(self) -> None:
+        """Refuse a file that a later release of topokit wrote.
+
+        Raises:
+            FileFormatError: a newer version, or none.
+        """
+        schema = self.metadata.get("topokit.schema", "")
+        if not re.fullmatch("[0-9]{1,9}", schema):
+            raise FileFormatError(f"{self.path}: topokit.schema is {schema[:20]!r} instead of a version number")
+        if not 1 <= int(schema) <= SCHEMA:
+            raise FileFormatError(f"{self.path} has schema {schema}; this topokit reads up to {SCHEMA}: update topokit")
 
 
 def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
-    """The start of a file that holds `tensors` in this order, without gaps, right after it.
+    """Return the start of a file that holds `tensors` in this order, without gaps, right after it.
 
     Args:
-        tensors: (name, safetensors dtype, shape) of each; the widest types first, so that all are aligned.
-        metadata: what the file says about itself.
+        tensors: (name, safetensors type, shape) of each; the widest types first, so that all are aligned.
+        metadata: texts by name.
 
     Raises:
-        TooLargeError: nobody could read the file, as the header would be too long.
+        TooLargeError: the header is longer than the library reads.
     """
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, dtype, shape in tensors:
-        start, end = end, end + _ITEM_SIZES[dtype] * math.prod(shape)
+        start, end = end, end + np.dtype(_DTYPES[dtype]).itemsize * math.prod(shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise TooLargeError(
-            f"a safetensors file's header holds {MAX_HEADER:,} bytes at most, and what is known of this network takes "
-            f"{len(text):,}: permute by a seed and not by lists, or save it as npz, which keeps no recipe"
+            f"the header of a safetensors file may have {MAX_HEADER:,} bytes; the recipe of this topology needs "
+            f"{len(text):,}: permute by a seed instead of lists, or save as npz, which keeps no recipe"
         )
     return len(text).to_bytes(8, "little") + text
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file as the safetensors library sees it, tensors as NumPy arrays.
-
-    Raises:
-        FileFormatError: it begins like another kind of file, or the library refuses the header or a tensor.
-    """
-    with path.open("rb") as file:
-        start = file.read(9)
-    if len(start) == 9 and start[8:] != b"{":
-        raise FileFormatError(
-            f"{path} is no safetensors file, as is needed here: write one with "
-            "safetensors.torch.save_file(model.state_dict(), ...)"
-        )
-    with damaged(path, SafetensorError), safe_open(path, framework="numpy") as file:
-        yield file
-
-
-def places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Type, shape and place in the file, in bytes from its start, of each tensor.
-
-    For types that NumPy lacks, and for changing some bytes of a copy. The library has looked at the header first.
-
-    Raises:
-        FileFormatError: the library refuses it.
-    """
-    with opened(path), path.open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        entries = json.loads(file.read(start - 8))
-    return {
-        name: (entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0])
-        for name, entry in entries.items()
-        if name != "__metadata__"
-    }
-
-
-def bfloat16(path: Path, place: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A tensor of type BF16, which NumPy lacks: the upper halves of float32 numbers.
-
-    Args:
-        path: a safetensors file.
-        place: where in it the tensor begins, as `places` says.
-        shape: of the tensor.
-    """
-    halves = np.fromfile(path, "<u2", count=math.prod(shape), offset=place)
-    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
-
-
-def require_known_schema(metadata: Mapping[str, str], path: Path) -> None:
-    """Refuse a file of ours that a later release has written.
-
-    Raises:
-        FileFormatError: a newer version, or none.
-    """
-    schema = metadata.get("topokit.schema", "")
-    if not (schema.isascii() and schema.isdigit() and len(schema) < 10):
-        raise FileFormatError(f"{path}: topokit.schema is {schema[:20]!r} instead of a version number")
-    if not 1 <= int(schema) <= SCHEMA:
-        raise FileFormatError(f"{path} has schema {schema}; this topokit reads up to {SCHEMA}: update topokit")
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts fc2 before fc10: of two numbers the longer one is larger."""
+    parts = re.split("([0-9]+)", name)
+    return [(len(part.lstrip("0")), part.lstrip("0")) if k % 2 else (0, part) for k, part in enumerate(parts)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from topokit.convolutions import Shape, as_mask
 from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
-from topokit.formats import Stored, load_all, stored
+from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
@@ -34,11 +34,10 @@ def read(path: Path) -> Weights:
         FileFormatError: damaged, or a topology, which holds no weights.
         TooLargeError: not enough free memory.
     """
-    file = stored(path)
-    kind = file.metadata.get("topokit.kind")
-    if kind == "topology":
+    file = TensorFile(path)
+    if file.kind == "topology":
         raise FileFormatError(f"{path} is a topology already, and holds no weights")
-    if kind != "checkpoint":
+    if file.kind != "checkpoint":
         return state_dict(file.shapes, file.read)
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
@@ -57,18 +56,18 @@ def read(path: Path) -> Weights:
     )
 
 
-def _with_mask(file: Stored, name: str, part: Part) -> Part:
+def _with_mask(file: TensorFile, name: str, part: Part) -> Part:
     """A weight with the mask that a pruning run holds it by, where it does: a weight may be zero by chance."""
-    packed = next((mask + name for mask in _MASKS if mask + name in file.shapes), None)
+    packed = next((mask + name for mask in _MASKS if mask + name in file.entries), None)
     if packed is None:
         return part
     size = prod(part.shape)
-    if file.shapes[packed] != (-(-size // 8),):
+    if file.entries[packed].shape != (-(-size // 8),):
         raise FileFormatError(f"{file.path}: {packed} is no mask of {size} weights: it is damaged")
     return replace(part, mask=lambda: np.unpackbits(file.read(packed), count=size).reshape(part.shape))
 
 
-def _sparse_layers(file: Stored, names: tuple[str, ...]) -> dict[str, Part]:
+def _sparse_layers(file: TensorFile, names: tuple[str, ...]) -> dict[str, Part]:
     """The sparse layers of a checkpoint, in the order of its topologies, which are beside them."""
     held = [layer for topology in load_all(file.path) for layer in topology.stream()]
     layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(held)))}
@@ -83,7 +82,7 @@ def _sparse_layers(file: Stored, names: tuple[str, ...]) -> dict[str, Part]:
     return {name: part for _, name, part in sorted(found, key=lambda entry: entry[:2])}
 
 
-def _windows(file: Stored) -> dict[str, Shape]:
+def _windows(file: TensorFile) -> dict[str, Shape]:
     """Rows and columns of the filters of each convolution, as the model has them that the checkpoint is of."""
     try:
         model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
@@ -95,7 +94,7 @@ def _windows(file: Stored) -> dict[str, Shape]:
     return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 
 
-def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part:
+def _part(file: TensorFile, values: str, layer: Layer, window: Shape | None) -> Part:
     """A sparse layer as a weight with its mask: a number per edge, or a filter of numbers per edge of a convolution.
 
     Args:
@@ -104,7 +103,7 @@ def _part(file: Stored, values: str, layer: Layer, window: Shape | None) -> Part
         layer: its edges.
         window: rows and columns of its filters; None for a linear layer, and where nobody knows.
     """
-    (count,) = file.shapes[values]
+    (count,) = file.entries[values].shape
     size = count // max(layer.edges, 1)
     if size * layer.edges != count:
         raise FileFormatError(f"{file.path}: {values} has {count} numbers for {layer.edges} edges: it is damaged")

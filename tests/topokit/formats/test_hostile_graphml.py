@@ -25,6 +25,8 @@ def test_the_graph_that_the_others_are_made_of_is_fine(path):
     assert np.array_equal(load(path).layer(0).to_dense(), [[0, 1]])
     path.write_bytes(b"\xef\xbb\xbf" + graphml(EDGE).encode())
     assert load(path).edges == 1
+    path.write_text(graphml('<edge source="1:1" target="0:0"/>', edgedefault="undirected"))
+    assert np.array_equal(load(path).layer(0).to_dense(), [[0, 1]])  # from the lower layer to the higher one
     path.write_text(graphml(EDGE).replace(' attr.type="string"', ""))  # networkx warns and takes it for a string
     assert load(path).edges == 1
 
@@ -35,8 +37,7 @@ def test_the_graph_that_the_others_are_made_of_is_fine(path):
         (graphml(EDGE, widths="[1, 1]"), "node 1:1 is outside"),
         (graphml(EDGE, widths="[1]"), "JSON list"),
         (graphml(EDGE, widths="12"), "JSON list"),
-        (graphml(EDGE).replace("widths", "width"), "JSON list"),
-        (graphml(EDGE, edgedefault="undirected"), "an undirected graph has no inputs and outputs"),
+        (graphml(EDGE).replace("widths", "width"), "nodes lack the attribute layer"),
         (graphml(EDGE + EDGE), "twice"),
         (graphml('<edge source="0:0" target="0:0"/>'), "does not lead to the next node layer"),
         (graphml('<edge source="1:0" target="0:0"/>'), "does not lead to the next node layer"),

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from topokit.errors import FileFormatError, InvalidSpecError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
-from topokit.formats import load, load_all, load_masks, parameter_shapes, save, save_masked, save_masks, stored
+from topokit.formats import TensorFile, load, load_all, load_masks, parameter_shapes, save, save_masked, save_masks
 
 RNG = np.random.default_rng(0)
 
@@ -80,9 +80,7 @@ def test_the_name_of_a_mask_is_not_its_parameters(tmp_path):
 def test_safetensors_have_no_other_suffix(model, tmp_path, suffix):
     masks, out = {"fc10.weight": np.ones((3, 5))}, tmp_path / f"out{suffix}"
     for write in (lambda: save_masks(masks, out), lambda: save_masked(model[0], masks, out)):
-        with pytest.raises(
-            InvalidSpecError, match=rf"a safetensors file is written, and no \{suffix}: end it in .safe"
-        ):
+        with pytest.raises(InvalidSpecError, match=rf"a safetensors file does not end in \{suffix}: end it in .safe"):
             write()
     assert not out.exists()
 
@@ -115,14 +113,14 @@ def test_types_that_numpy_lacks(tmp_path):
         wide = torch.complex64 if dtype == torch.complex64 else torch.float32
         assert torch.equal(load_torch(tmp_path / "out")["a.weight"].to(wide), weight.to(wide) * torch.from_numpy(mask))
     save_torch({"a": torch.tensor([[1.5, -0.1]]).bfloat16()}, tmp_path / "in")
-    assert stored(tmp_path / "in").read("a").tolist() == torch.tensor([[1.5, -0.1]]).bfloat16().float().tolist()
+    assert TensorFile(tmp_path / "in").read("a").tolist() == torch.tensor([[1.5, -0.1]]).bfloat16().float().tolist()
 
 
 def test_shapes_and_the_order_of_names(model):
     path, _ = model
     assert parameter_shapes(path, ["fc2.weight", "conv.weight"]) == [(3, 4), (4, 2, 3, 3)]
-    assert [name for name in stored(path).shapes if name.endswith("weight")] == ["conv.weight", "fc10.weight"]
-    names = list(stored(path).shapes)
+    assert [name for name in TensorFile(path).shapes if name.endswith("weight")] == ["conv.weight", "fc10.weight"]
+    names = list(TensorFile(path).shapes)
     assert names.index("fc2.weight_orig") < names.index("fc10.weight")
 
 
@@ -138,7 +136,7 @@ def test_what_is_refused_writes_nothing(model, tmp_path):
             save_masked(path, masks, out)
     save(Bernoulli(widths=(3, 3), density=".5", seed=1), tmp_path / "net")
     save_masks(mask, tmp_path / "masks")
-    for name, said in [("net", "topokit .topology"), ("masks", "topokit .masks")]:
+    for name, said in [("net", "not a state dict but a topokit topology"), ("masks", "but a topokit masks file")]:
         with pytest.raises(FileFormatError, match=said):
             save_masked(tmp_path / name, mask, out)
     with pytest.raises(TopokitError, match="cannot read"):

@@ -344,6 +344,6 @@ def test_a_file_whose_header_nobody_could_read_is_not_written(tmp_path, monkeypa
     monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size)
     save(net, tmp_path / "net", force=True)
     monkeypatch.setattr("topokit.formats._tensors.MAX_HEADER", size - 1)
-    with pytest.raises(TooLargeError, match=f"takes {size:,}: permute by a seed"):
+    with pytest.raises(TooLargeError, match=f"needs {size:,}: permute by a seed"):
         save(net, tmp_path / "more")
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
