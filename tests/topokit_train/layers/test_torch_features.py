@@ -251,7 +251,7 @@ FEATURES = {
 }
 
 LINES = {  # what is said of what does not work
-    "torch.compile fullgraph": "function marked as skipped",  # in torch's words: nothing else is heard there
+    "torch.compile fullgraph": r"function marked as skipped|torch\.compiler\.disable",  # torch's words
     "torch.export": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.grad": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.vmap": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
