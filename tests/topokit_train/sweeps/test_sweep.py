@@ -332,12 +332,15 @@ def test_what_another_program_does_is_waited_for(runs_of, tmp_path, capsys):
         assert SweepFolder(tmp_path / "out").state(runs[0].name) is State.RUNNING
         thread = threading.Thread(target=sweep, args=(runs, tmp_path / "out"))
         thread.start()
-        time.sleep(0.3)
+        said = ""
+        while thread.is_alive() and "waiting for it" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
         assert thread.is_alive()
         assert not (folder / "starts").exists()
     thread.join()
     assert (folder / "result.json").exists()
-    said = capsys.readouterr().err
+    said += capsys.readouterr().err
     assert said.count(f"another program does runs-1, seed 0: waiting for it ({runs[0].name})") == 1
     assert "[1/1] runs-1, seed 0: " in said
 
