@@ -243,16 +243,16 @@ def test_a_command_that_is_stopped_at_any_moment(name, number, straight, tmp_pat
                 send(process.pid, number)
         code, said = process.wait(PATIENCE), (folder / "said.txt").read_text()
         assert code in (0, -number, 143), said  # -15 before Python has begun
-        assert (code == 0) <= (contents(folder) == expected)
+        done = contents(folder) == expected  # or a file is whole, and not all is printed
+        assert done or code != 0
         end = time.monotonic() + PATIENCE
         while in_session(process.pid):
             assert time.monotonic() < end, "a process stays"
             time.sleep(0.01)
-        contents(folder)
         if number == signal.SIGTERM:
             assert not list(folder.rglob("*.part"))
             assert not re.search("Traceback|leaked|Exception ignored", said), said
-        if code == 0:
+        if done:
             folder, command = prepared(tmp_path_factory), COMMANDS[name]
         else:
             command = again(COMMANDS[name], folder)
