@@ -1,4 +1,7 @@
-"""SIGTERM, Ctrl-C and kill -9 at random moments: nothing stays half-written, no process stays, and resume is exact."""
+"""SIGTERM, Ctrl-C and kill -9 at random moments: nothing stays half-written, no process stays, and resume is exact.
+
+TOPOKIT_MOMENTS is the number of random moments of each command and signal, and TOPOKIT_SEED chooses them.
+"""
 
 import csv
 import json

@@ -67,9 +67,9 @@ def begun(folder: Path) -> Path:
 class RunFolder:
     """A folder with config.json, metrics.jsonl (a line per epoch), checkpoint.safetensors and result.json.
 
-    All that a run needs is in the checkpoint; the other files are for people and other programs, and are
-    written anew from it when the run is continued. Inside `with`, no other process can use the folder: the
-    lock is the operating system's (flock), so it ends with the process, however that ends.
+    All that a run needs is in the checkpoint, before there is one in start.safetensors; the other files are for people
+    and other programs, and are written anew from it when the run is continued. Inside `with`, no other process can use
+    the folder: the lock is the operating system's (flock), so it ends with the process, however that ends.
 
     Args:
         path: the folder; made if missing, but not the folders above it. None makes runs/<name>, or
