@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, main_thread
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PATIENCE = 5  # seconds that a task may take to remove what it has half written
+
+
+class Left(SystemExit):
+    """The process that gave the tasks is gone, or leaves."""
 
 
 class Workers(Executor):
@@ -25,7 +32,8 @@ class Workers(Executor):
     killed it. Here the task's own future raises BrokenProcessPool, the others go on, and a new process follows.
 
     Each process holds the end of a pipe whose other end is here. When that end is closed, which the operating system
-    does however this process ends, the processes leave at once, whatever they are doing.
+    does however this process ends, the processes leave at once, whatever they are doing; an exception ends their tasks,
+    which can remove what they have half written.
 
     Args:
         count: of processes; each is started when it is first needed.
@@ -65,7 +73,7 @@ class Workers(Executor):
     def _elsewhere(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         process = self._idle.get()
         try:
-            return process.submit(fn, *args, **kwargs).result()
+            return process.submit(_do, fn, *args, **kwargs).result()
         except BrokenProcessPool:
             process.shutdown()
             process = self._process()
@@ -75,8 +83,16 @@ class Workers(Executor):
 
 
 def _begin(watched: Connection) -> None:
-    # Ctrl-C reaches every process of a terminal; the first ends the others
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def leave(*_: object) -> None:
+        # Ctrl-C reaches every process of a terminal, and SIGTERM every one of a job; the first ends the others
+        if watched.poll():
+            for number in signals:
+                signal.signal(number, signal.SIG_IGN)
+            raise Left
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        signal.signal(number, leave)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy, GraphBLAS or torch are there: one core a process
     Thread(target=_leave_with, args=(watched,), daemon=True).start()
 
@@ -84,4 +100,13 @@ def _begin(watched: Connection) -> None:
 def _leave_with(watched: Connection) -> None:
     """Wait until the other end of the pipe is closed, and leave."""
     watched.poll(None)
+    signal.pthread_kill(main_thread().ident or 0, signal.SIGTERM)  # wakes it, whatever it waits for
+    time.sleep(PATIENCE)
     os._exit(1)
+
+
+def _do(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except Left:
+        os._exit(1)  # nobody waits for what the pool would answer

@@ -51,7 +51,10 @@ def draw_by_fan_in(
         if isinstance(module, SparseModule):
             module.reset_parameters(generator)
         elif isinstance(module, nn.Linear | nn.Conv2d):
-            module.to_empty(device=device)
+            # what to_empty does, whose empty_like of a meta tensor imports sympy, which takes a second
+            module._apply(  # type: ignore[no-untyped-call]
+                lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
+            )
             weight = torch.randn(*module.weight.shape, generator=generator, dtype=torch.float32, device="cpu")
             module.weight.copy_(weight * (2 / prod(module.weight.shape[1:])) ** 0.5)
             if module.bias is not None:

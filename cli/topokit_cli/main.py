@@ -1,14 +1,16 @@
 """The `topokit` command: finds the subcommand, and turns errors into one line and an exit code.
 
 Exit codes: 0 done and every required check holds; 1 error; 2 usage; 3 a required check fails;
-4 a required check is undecided; 130 interrupted.
+4 a required check is undecided; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -33,6 +35,14 @@ COMMANDS = {
     "challenge": "Run the Graph Challenge's inference.",
 }
 """Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""
+
+
+SPINNING = {"OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"}
+"""Environment variables that say how the threads of OpenMP wait."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a command ends as after Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -82,6 +92,7 @@ def topokit(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the installed `topokit` calls this."""
+    _prepare()
     try:
         code = topokit.main(prog_name="topokit", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -90,8 +101,11 @@ def main() -> None:
         code = _say(error.format_message(), error.exit_code, getattr(error, "ctx", None))
     except TopokitError as error:
         code = error.exit_code if error.quiet else _say(str(error), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        code = _say("interrupted", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        terminated = isinstance(error.__cause__ or error, Terminated)  # click's Abort has a cause
+        code = _say("terminated", 143) if terminated else _say("interrupted", 130)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # all is put right, and the exit code stays
     except MemoryError:
         code = _say("out of memory: use smaller widths, or stream the topology from its options", 1)
     except BrokenPipeError:
@@ -100,6 +114,25 @@ def main() -> None:
     except OSError as error:
         code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     sys.exit(code or 0)
+
+
+def _prepare() -> None:
+    if not SPINNING & os.environ.keys():
+        # before torch and GraphBLAS are loaded: threads that wait in a loop hold up those that work, and on a busy
+        # machine a run with two threads then takes 15 times as long
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as it is in the background of a script
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """Raise what ends the command, unless it ends already: what removes half-written files must not be interrupted."""
+    error = sys.exc_info()[1]
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    if error is None:
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _say(message: str, code: int, ctx: click.Context | None = None) -> int:

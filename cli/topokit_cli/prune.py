@@ -56,9 +56,9 @@ def command(
     topokit prune --to .9 --rewind initial --run ticket
     topokit train --topology ticket/topology-0.9.safetensors --weights ticket/rewind.safetensors
     """  # noqa: D301 (click wants the control character)
+    config, seeds = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
     from topokit_train.runs.train import train, train_seeds
 
-    config, seeds = what_to_do(ctx, PruneConfig, settings, seeds, run if resume else None)
     if seeds is None:
         results = [train(config, run=run, resume=resume, force=force)]
         show_one(results[0], as_json)

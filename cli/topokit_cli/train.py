@@ -106,15 +106,15 @@ def command(
     topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.described import DEFAULT_TOPOLOGY
-    from topokit_train.methods import Callback, read
-    from topokit_train.runs.train import train, train_seeds
-
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
     config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
+    from topokit_train.described import DEFAULT_TOPOLOGY
+    from topokit_train.methods import Callback, read
+    from topokit_train.runs.train import train, train_seeds
+
     others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
     others["callbacks"] = [read(text, "callback", Callback)[0] for text in callbacks]
     topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
@@ -140,7 +140,10 @@ def what_to_do(
         seeds: of several networks, None for one.
         resumed: the folder of a run that is continued.
     """
-    from topokit_train.runs.folder import CHECKPOINT
+    from topokit_train.runs.progress import phase
+
+    phase("loading torch")
+    from topokit_train.runs.folder import begun
     from topokit_train.runs.train import SEED, recorded, recorded_seeds
 
     if seeds is not None and was_given(ctx, "seed"):
@@ -152,10 +155,15 @@ def what_to_do(
         if not resumed.is_dir():
             raise click.UsageError(f"there is no run {resumed} to continue: omit --resume to start one")
         there = recorded_seeds(resumed)
-        if (seeds or there) and (resumed / CHECKPOINT).exists():
+        if (seeds or there) and begun(resumed).exists():
             raise click.UsageError(f"{resumed} is the run of one network: omit --seeds, or give another --run")
-        seeds = seeds or tuple(there) or None
-        before = recorded(resumed / f"{SEED}{there[0]}" if there else resumed)
+        new, seeds = seeds is not None, seeds or tuple(there) or None
+        folders = [resumed / f"{SEED}{seed}" for seed in seeds] if seeds else [resumed]
+        known = {folder: config for folder in folders if (config := recorded(folder))}
+        unknown = [folder for folder in folders if folder not in known]
+        if not known or (unknown and not new):  # seeds that are given may be new ones, beside others
+            raise click.UsageError(f"no run was started in {unknown[0]}: omit --resume to start one")
+        before = known[next(iter(known))]
     if before and type(before) is kind:
         given = {name: value for name, value in settings.items() if was_given(ctx, name)}
         return dataclasses.replace(before, **given), seeds

@@ -1,6 +1,7 @@
 """Running the command line inside the test's process."""
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Run:
 def topokit(monkeypatch, tmp_path, capfd):
     """Call as topokit("build", "--radices", "2,2"); the working directory is a fresh folder."""
     monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*args):
         command = ["topokit", *map(str, args)]
@@ -49,6 +51,8 @@ def topokit(monkeypatch, tmp_path, capfd):
         capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         captured = capfd.readouterr()
         return Run(exit_.value.code, Printed(captured.out, command), Printed(captured.err, command))
 

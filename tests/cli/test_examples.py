@@ -1,10 +1,6 @@
 """The examples in docs/examples: trained from the command line, killed, resumed, swept and loaded again."""
 
 import json
-import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,42 +100,3 @@ def test_an_example_is_swept_over_three_seeds(name, flags, topokit):
     checkpoints = [load(path / "checkpoint.safetensors") for path in folder.runs.iterdir()]
     assert len(checkpoints) == 3
     assert len({checkpoint.fingerprints for checkpoint in checkpoints}) == 3  # each seed draws its own edges
-
-
-KILLED = """
-import os, signal, sys, threading, time
-from pathlib import Path
-from topokit_cli.main import main
-
-folder, lines, delay, *command = sys.argv[1:]
-metrics = Path(folder) / "metrics.jsonl"
-
-def die():
-    while not metrics.exists() or metrics.read_bytes().count(b"\\n") <= int(lines):
-        time.sleep(0.001)
-    time.sleep(float(delay))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-threading.Thread(target=die, daemon=True).start()
-sys.argv = ["topokit", *command]
-main()
-"""
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", RUNS)
-def test_an_example_survives_three_kills(name, flags, topokit):
-    epochs = {"regression": 150, "rewire": 60}.get(name, 20)  # for a second or more, whatever the machine
-    command = flags(name, epochs=epochs)
-    assert topokit("train", *command, "--run", "straight").code == 0
-    done = 0
-    for attempt in range(3):
-        more = ["train", *command, "--run", "killed", *(["--resume"] if attempt else [])]
-        delay = random.Random(attempt).uniform(0, 0.2)
-        killed = [sys.executable, "-c", KILLED, "killed", str(done), str(delay), *more]
-        process = subprocess.run(killed, capture_output=True, text=True, check=False)
-        assert process.returncode == -signal.SIGKILL, process.stderr
-        done = len(load(Path("killed/checkpoint.safetensors")).metrics)
-    assert 0 < done < epochs
-    assert topokit("train", *command, "--run", "killed", "--resume").code == 0
-    assert same("straight", "killed")

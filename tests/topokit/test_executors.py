@@ -56,23 +56,39 @@ def test_workers_end_at_once_where_the_block_is_left_by_an_exception():
 PARENT = """
 import os, time
 from topokit.executors import opened
+from topokit.formats import replacing
+
+def write():
+    with replacing("out", force=True) as temporary:
+        temporary.write_text("half")
+        time.sleep(600)
+
 if __name__ == "__main__":
     with opened(2) as executor:
         print(executor.submit(os.getpid).result(), flush=True)
-        executor.submit(time.sleep, 600)
-        executor.submit(time.sleep, 600)
+        executor.submit(write)
+        executor.submit(write)
+        time.sleep(600)
 """
 
 
 def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, script]
+    parent = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     worker = psutil.Process(int(parent.stdout.readline()))
+    while len(list(tmp_path.glob("*.part"))) < 2:
+        time.sleep(0.01)
+    worker.terminate()  # as every process of a job gets it: the first process decides
     parent.kill()
     parent.wait()
     parent.stdout.close()
     assert worker.wait(300) is None  # another's child has no exit code, and no exception says that it is gone
+    end = time.monotonic() + 300
+    while list(tmp_path.glob("*.part")):  # of the other worker
+        assert time.monotonic() < end, "half a file stays"
+        time.sleep(0.01)
 
 
 def test_a_cluster_is_an_executor(cluster):

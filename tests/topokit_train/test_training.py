@@ -1,6 +1,8 @@
 """The loop: determinism, what it trains on, and what it tells."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models.networks import model_source
+from topokit_train.optimisation import without_compiler
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
@@ -225,3 +228,39 @@ def test_an_epoch_of_mnist(mnist_dir):
     made = trainer(load_dataset("mnist", mnist_dir), default_topology(), epochs=1)
     assert run_epoch(made).test_accuracy > 0.93
     assert made.dead_classes() == [[]]
+
+
+IMPORTS = """
+import sys
+from topokit_train.config import TrainConfig
+from topokit_train.runs.train import default_topology, train
+
+for optimizer in ("adam", "adamw", "sgd"):
+    for resume in (False, True):
+        config = TrainConfig(epochs=1, batch_size=500, optimizer=optimizer)
+        train(config, default_topology(), run=optimizer, resume=resume)
+print(sorted({"torch._dynamo", "sympy"} & sys.modules.keys()))
+"""
+
+
+def test_training_does_not_import_the_compiler_of_torch(tmp_path):
+    found = subprocess.run([sys.executable, "-c", IMPORTS], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.stdout == "[]\n", found.stderr
+
+
+@pytest.mark.parametrize(("name", "options"), [("Adam", {}), ("AdamW", {}), ("SGD", {"momentum": 0.9})])
+def test_an_optimizer_without_the_compiler_does_the_same(name, options):
+    kind = getattr(torch.optim, name)
+    found = []
+    for make in (kind, without_compiler(kind)):
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+        optimizer = make([parameter], lr=0.1, **options)
+        for _ in range(3):
+            parameter.grad = parameter.detach() ** 2
+            optimizer.step()
+        again = make([parameter], lr=0.5)
+        again.load_state_dict(optimizer.state_dict())
+        again.step()
+        assert isinstance(optimizer, kind)
+        found.append(parameter.detach())
+    assert found[0].equal(found[1])

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import as_tensors, replacing
+from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.metrics import Metrics
@@ -132,10 +133,29 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
                 **({"method": rest} if rest else {}),
                 **({"started": list(fingerprints)} if trainer.rewired else {}),
             }
-            metadata = described | {"state": json.dumps(state, allow_nan=False)}
-            metadata["sha256"] = _digest(tensors, metadata)
-            temporary = replaced.enter_context(replacing(path, force=True))
-            temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
+            _write(replaced.enter_context(replacing(path, force=True)), tensors, described, state)
+
+
+def save_start(path: Path, config: TrainConfig, topologies: Sequence[Layered], versions: Mapping[str, str]) -> None:
+    """Write what a run is started with, before its data are read: a checkpoint without weights.
+
+    Args:
+        path: the file.
+        config: the settings.
+        topologies: that the run starts with.
+        versions: of the user's code.
+    """
+    tensors, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
+    unknown = {"data": "", "device": "", "kernels": "", "threads": 0, "torch": ""}
+    origin = {"config": dataclasses.asdict(config), "versions": dict(versions), **unknown}
+    with replacing(path, force=True) as temporary:
+        _write(temporary, tensors, described, {"origin": origin, "metrics": [], "scheduler": {}})
+
+
+def _write(path: Path, tensors: Arrays, described: dict[str, str], state: dict[str, Any]) -> None:
+    metadata = described | {"state": json.dumps(state, allow_nan=False)}
+    metadata["sha256"] = _digest(tensors, metadata)
+    path.write_bytes(safetensors.numpy.save(tensors, metadata))
 
 
 def _divided(state: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:

@@ -21,6 +21,7 @@ from topokit_train.metrics import Metrics
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"
+START = "start.safetensors"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
@@ -57,12 +58,18 @@ def _lock(file: int) -> None:
             return
 
 
+def begun(folder: Path) -> Path:
+    """Where it is recorded what a run was started with: in its checkpoint, before the first one in START."""
+    start = folder / START  # beside a checkpoint: of a run that is replaced
+    return start if start.exists() else folder / CHECKPOINT
+
+
 class RunFolder:
     """A folder with config.json, metrics.jsonl (a line per epoch), checkpoint.safetensors and result.json.
 
-    All that a run needs is in the checkpoint; the other files are for people and other programs, and are
-    written anew from it when the run is continued. Inside `with`, no other process can use the folder: the
-    lock is the operating system's (flock), so it ends with the process, however that ends.
+    All that a run needs is in the checkpoint, before there is one in start.safetensors; the other files are for people
+    and other programs, and are written anew from it when the run is continued. Inside `with`, no other process can use
+    the folder: the lock is the operating system's (flock), so it ends with the process, however that ends.
 
     Args:
         path: the folder; made if missing, but not the folders above it. None makes runs/<name>, or
@@ -117,7 +124,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._made and not self.checkpoint.exists():  # nothing came of it
+        if self._made and not begun(self.path).exists():  # nothing came of it
             (self.path / LOCK).unlink(missing_ok=True)
             remove_empty(self._made)
         os.close(self._lock)
@@ -142,10 +149,12 @@ class RunFolder:
         Raises:
             OutputExistsError: names the file.
         """
-        found = [name for name in (CHECKPOINT, CONFIG, METRICS, RESULT, *others) if (self.path / name).exists()]
+        found = [name for name in (CHECKPOINT, START, CONFIG, METRICS, RESULT, *others) if (self.path / name).exists()]
         if found:
             advice = (
-                "continue that run with `resume`, replace it with `force`" if CHECKPOINT in found else "use `force`"
+                "continue that run with `resume`, replace it with `force`"
+                if found[0] in (CHECKPOINT, START)
+                else "use `force`"
             )
             raise OutputExistsError(f"{self.path} holds {found[0]} already: {advice}, or choose another `run`")
 

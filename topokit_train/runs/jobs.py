@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -23,11 +24,11 @@ from topokit_train.models.networks import ModelSource, require_stackable
 from topokit_train.pruning.config import config_from_json
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Result, results_of
-from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save
-from topokit_train.runs.folder import CONFIG, RESULT, RunFolder
+from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save, save_start
+from topokit_train.runs.folder import CONFIG, RESULT, START, RunFolder, begun
 from topokit_train.runs.given_weights import start_from
 from topokit_train.runs.memory import explained_shortage
-from topokit_train.runs.progress import Progress, say
+from topokit_train.runs.progress import Progress, phase, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.runs.threads import suitable_threads
 from topokit_train.tasks import task_of
@@ -41,7 +42,7 @@ class Setup:
     Args:
         source: where the model is from.
         topologies: that the runs start with; none for a dense model.
-        dataset: what they are trained on.
+        read: returns what they are trained on.
         method: the class of the method.
         make_method: returns a method for each run that is trained alone, or for each stack.
         callbacks: called after the method.
@@ -53,7 +54,7 @@ class Setup:
 
     source: ModelSource
     topologies: tuple[Layered, ...]
-    dataset: Dataset
+    read: Callable[[], Dataset]
     method: type[Method] = Method
     make_method: Callable[[], Method] = Method
     callbacks: tuple[Callback, ...] = ()
@@ -61,6 +62,11 @@ class Setup:
     resume: bool = False
     explain: bool = False
     ranks: Ranks = ALONE
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """What they are trained on; read when it is first asked for."""
+        return self.read()
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,14 @@ def job_of(config: TrainConfig, setup: Setup, folder: RunFolder, force: bool, gi
         OutputExistsError: the folder holds a run, and neither resume nor force is set.
         FileFormatError: a damaged checkpoint.
     """
-    checkpoint = load(folder.checkpoint) if setup.resume and folder.checkpoint.exists() else None
-    if checkpoint:
-        prints = tuple(map(fingerprint, setup.topologies)) if given else checkpoint.fingerprints
-        require_same_settings(checkpoint, config, prints, setup.versions, folder.path)
-        return Job(config, folder, checkpoint)
-    if force:  # other files in the folder are the user's: a topology to train may be there
+    record = begun(folder.path)
+    before = load(record) if setup.resume and record.exists() else None
+    if before:
+        prints = tuple(map(fingerprint, setup.topologies)) if given else before.fingerprints
+        require_same_settings(before, config, prints, setup.versions, folder.path)
+        if record == folder.checkpoint:
+            return Job(config, folder, before)
+    if force or before:  # other files in the folder are the user's: a topology to train may be there
         return Job(config, folder, None, replaced=(RESULT, *_files_of(folder)))
     folder.require_free(*(() if setup.resume else config.files))
     return Job(config, folder, None)
@@ -141,17 +149,40 @@ def _files_of(folder: RunFolder) -> tuple[str, ...]:
         return ()
 
 
-def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result]:
+@contextmanager
+def recorded_start(jobs: Sequence[Job], setup: Setup, again: str) -> Iterator[None]:
+    """Inside, new runs can be resumed from the first moment on; a start that fails leaves nothing.
+
+    Args:
+        jobs: all runs.
+        setup: what they have in common.
+        again: the flags that resume them.
+    """
+    new = [job for job in jobs if job.checkpoint is None and job.folder.writes]
+    for job in new:
+        save_start(job.folder.path / START, job.config, setup.topologies, setup.versions)
+    try:
+        yield
+    except (KeyboardInterrupt, UnreachableError):
+        say(f"stopped: continue with {again}")
+        raise
+    except Exception:
+        for job in new:
+            job.folder.remove(START)
+        raise
+
+
+def train_together(jobs: Sequence[Job], setup: Setup) -> list[Result]:
     """Train the networks of one group, from the start or from their checkpoints, and write all files of their runs.
 
     Args:
         jobs: a group, as `groups` gives them.
         setup: what they have in common with others.
-        again: the flags that go on with them, for the message after Ctrl-C.
     """
     ranks, folders = setup.ranks, [job.folder for job in jobs]
     prints = jobs[0].checkpoint.fingerprints if jobs[0].checkpoint else tuple(map(fingerprint, setup.topologies))
     origin = ranks.agreed(lambda: _origin(jobs, setup))
+    phase("building the model")
     with cpu_threads(origin.threads), _users_errors(setup), ExitStack() as at_end:
         trainer = _aligned(jobs, setup, origin)
         at_end.callback(separate, trainer.model)
@@ -166,21 +197,17 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
             _start(jobs, trainer, setup)
             keep()
         for job, history in zip(jobs, trainer.histories, strict=True):
+            job.folder.remove(START)
             job.folder.write_json(CONFIG, job.config.to_json())
             job.folder.write_metrics(history)
-        epochs = trainer.config.epochs
-        try:
-            with explained_shortage(trainer), Progress(trainer) as progress:
-                trainer.add(progress)
-                while trainer.epochs_done < epochs:
-                    metrics = trainer.run_epoch()
-                    keep()
-                    for folder, entry in zip(folders, metrics, strict=True):
-                        folder.add_metrics(entry)
-                    progress.epoch(metrics)
-        except (KeyboardInterrupt, UnreachableError):
-            say(f"stopped after {trainer.epochs_done} of {epochs} epochs: go on with {again}")
-            raise
+        with explained_shortage(trainer), Progress(trainer) as progress:
+            trainer.add(progress)
+            while trainer.epochs_done < trainer.config.epochs:
+                metrics = trainer.run_epoch()
+                keep()
+                for folder, entry in zip(folders, metrics, strict=True):
+                    folder.add_metrics(entry)
+                progress.epoch(metrics)
         results = results_of(trainer, [str(folder.path) for folder in folders])
         for one in (trainer.method, *setup.callbacks):
             results = replaced_by(one.end(trainer, results), results, Result, f"end of {type(one).__name__}")

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from statistics import fmean
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from tqdm import auto
 
 from topokit_train.methods import Callback
 from topokit_train.metrics import ACCURACY, Metrics, shown
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from topokit_train.training import Trainer
 
 SECONDS = 10  # between two lines
-tqdm.set_lock(RLock())  # tqdm's own is a semaphore too, which outlives a process that is killed
+auto.std_tqdm.set_lock(RLock())  # tqdm's own is a semaphore too, which outlives a process that is killed
 
 
 class Progress(Callback):
@@ -31,11 +31,7 @@ class Progress(Callback):
 
     def __init__(self, trainer: Trainer):
         self.epochs, self.trainer = trainer.config.epochs, trainer
-        # disable=None is tqdm's way of saying: not unless stderr is a terminal
-        disable = None if this_rank().first else True
-        self.bar = tqdm(
-            total=trainer.steps, initial=trainer.steps_done, unit="step", disable=disable, dynamic_ncols=True
-        )
+        self.bar = bar(total=trainer.steps, initial=trainer.steps_done, unit="step")
         self.said = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -59,6 +55,22 @@ class Progress(Callback):
         elif time.monotonic() - self.said >= SECONDS or metrics.epoch == self.epochs:
             self.said = time.monotonic()
             say(text)
+
+
+def drawn() -> bool:
+    """Whether bars are drawn: in a terminal or a notebook, by the first of several processes of a run."""
+    return this_rank().first and (sys.stderr.isatty() or auto.notebook_tqdm is not auto.std_tqdm)
+
+
+def bar(*, wanted: bool = True, **options: Any) -> Any:
+    """Return a bar, drawn if it is wanted and can be; the options are those of tqdm."""
+    return auto.tqdm(disable=not (wanted and drawn()), dynamic_ncols=True, **options)
+
+
+def phase(text: str) -> None:
+    """Print what is done before the first epoch, where the bar is drawn later."""
+    if drawn():
+        say(f"{text} ...")
 
 
 def say(text: str) -> None:

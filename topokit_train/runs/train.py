@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
@@ -30,10 +31,10 @@ from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
 from topokit_train.results import Result
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder, made_folder, remove_empty
-from topokit_train.runs.jobs import Setup, groups, job_of, train_together
+from topokit_train.runs.folder import FolderElsewhere, RunFolder, begun, made_folder, remove_empty
+from topokit_train.runs.jobs import Setup, groups, job_of, recorded_start, train_together
 from topokit_train.runs.parallel import join, require_same
-from topokit_train.runs.progress import say
+from topokit_train.runs.progress import phase, say
 
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
@@ -72,7 +73,7 @@ def train(
         method: how to train; if omitted, as the settings say.
         callbacks: look at the run, see `topokit_train.methods`.
         run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
-        resume: go on with the run in that folder; if it has no checkpoint yet, start it.
+        resume: go on with the run in that folder; if none was started there, start it.
         force: replace a run that is there.
         explain: say on stderr which kernel each sparse layer has, and why.
 
@@ -183,19 +184,20 @@ def train_all(
     with ExitStack() as opened:
         folders = _folders(configs, topology, runs, resume, opened, ranks)
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
-        dataset = data or ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
-        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
-        setup = Setup(source, nets, dataset, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
+        read = cache(lambda: data or _read(configs[0]))
+        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, read, folders, resume))
+        setup = Setup(source, nets, read, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
-        require_same(jobs, setup)
-        again = _resumed_with([folder.path for folder in folders], configs)
-        results = [
-            result
-            for group in ranks.agreed(lambda: list(groups(jobs, setup)))
-            for result in train_together(group, setup, again)
-        ]
+        with recorded_start(jobs, setup, _resumed_with([folder.path for folder in folders], configs)):
+            ranks.agreed(read)
+            require_same(jobs, setup)
+            results = [
+                result
+                for group in ranks.agreed(lambda: list(groups(jobs, setup)))
+                for result in train_together(group, setup)
+            ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
 
 
@@ -244,25 +246,31 @@ def _code(
     return versions, type(made), lambda: made if method is not None else config.make_method()[0]
 
 
+def _read(config: TrainConfig) -> Dataset:
+    phase(f"reading {config.dataset}")
+    return load_dataset(config.dataset, config.data_dir)
+
+
 def _topologies(
     topology: Topologies | None,
     config: TrainConfig,
     source: ModelSource,
-    dataset: Dataset,
+    read: Callable[[], Dataset],
     folders: Sequence[RunFolder],
     resume: bool,
 ) -> tuple[tuple[Layered, ...], bool]:
     """The topologies that runs start with, and whether they are other than those of the runs to resume."""
     if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
-        begun = [folder.checkpoint for folder in folders if resume and folder.checkpoint.exists()]
-        if begun:
-            return load_all(begun[0]) if load(begun[0]).fingerprints else (), False
+        before = [path for folder in folders if resume and (path := begun(folder.path)).exists()]
+        if before:
+            return load_all(before[0]) if load(before[0]).fingerprints else (), False
         if source.name != DEFAULT or isinstance(config, PruneConfig):
             if not isinstance(config, PruneConfig):
                 say(f"{source.name}: dense, as no topology is given")
             return (), True
         topology = default_topology()
-    nets = resolve(topology, lambda: source.weights(dataset))
+    phase("building the topology")
+    nets = resolve(topology, lambda: source.weights(read()))
     # a spec would draw its edges anew for every checkpoint
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
 
@@ -279,12 +287,12 @@ def recorded_seeds(run: Path | str) -> list[int]:
 
 
 def recorded(run: Path | str) -> TrainConfig | None:
-    """The settings that a run was started with; None if it has no checkpoint yet.
+    """The settings that a run was started with; None if none was started there.
 
     Raises:
         FileFormatError: a damaged checkpoint.
     """
-    path = Path(run) / CHECKPOINT
+    path = begun(Path(run))
     return load(path).origin.config if path.exists() else None
 
 

@@ -129,11 +129,11 @@ class _Execution:
     def forget_starts(self) -> None:
         """Count no start of runs that are ended from outside: by Ctrl-C, a full disk or a scheduler that is gone.
 
-        What a cluster's workers still do has not ended.
+        What a cluster's workers still do counts for nothing either: they may be ended too before it is done.
         """
         for task, starts in self._under_way.values():
             for run in task.runs:
-                if self.folder.state(run.name) is State.WAITING and self.folder.starts([run]) > starts[run.name]:
+                if not self.folder.state(run.name).ended and self.folder.starts([run]) > starts[run.name]:
                     self.folder.forget_start(run.name)
         self._under_way.clear()
 

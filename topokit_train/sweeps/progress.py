@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from tqdm import tqdm
-
 from topokit_train.metrics import ACCURACY, shown
+from topokit_train.runs.progress import bar
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
 
@@ -25,8 +24,7 @@ class Progress:
         self.folder, self.quiet = folder, quiet
         states = {run.name: folder.state(run.name) for run in runs}
         self.runs, self.done = len(states), sum(state.ended for state in states.values())
-        # disable=None is tqdm's way of saying: not unless stderr is a terminal
-        self.bar = tqdm(total=self.runs, initial=self.done, unit="run", disable=quiet or None, dynamic_ncols=True)
+        self.bar = bar(total=self.runs, initial=self.done, unit="run", wanted=not quiet)
         if self.done:
             failed = list(states.values()).count(State.FAILED)
             known = f", {len(folder.known)} in other tables" if folder.known else ""
@@ -37,7 +35,7 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.close()
-        if kind is KeyboardInterrupt:
+        if kind and issubclass(kind, KeyboardInterrupt):
             self._say(f"stopped after {self.done} of {self.runs} runs: the same command goes on")
 
     def told(self, run: Planned, state: State) -> None:

@@ -12,7 +12,7 @@ from threading import current_thread, main_thread
 from topokit.errors import TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.json_files import write_json
-from topokit_train.runs.folder import CHECKPOINT, RunFolder
+from topokit_train.runs.folder import CHECKPOINT, START, RunFolder
 from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start
 from topokit_train.sweeps.planned import Planned
 
@@ -84,6 +84,7 @@ class Task:
 
         kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
         for run, folder in held:
+            folder.remove(START)  # the run's name says what it is started with
             config = _as_begun(run.config, folder.path)
             kinds.setdefault(common(config), []).append((run, config, folder))
         for together in kinds.values():  # one, unless files of one content have several names

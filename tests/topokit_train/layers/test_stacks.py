@@ -224,7 +224,7 @@ def test_runs_go_on_from_where_each_stood(settings, tmp_path, monkeypatch, uneve
         with pytest.raises(KeyboardInterrupt):
             train_seeds(settings, default_topology(), [4, 2, 0], run=tmp_path / "runs", resume=epochs == 2)
         monkeypatch.undo()
-        assert f"go on with --run {tmp_path / 'runs'} --seeds 4,2,0 --resume" in capsys.readouterr().err
+        assert f"continue with --run {tmp_path / 'runs'} --seeds 4,2,0 --resume" in capsys.readouterr().err
         if epochs == 1:
             before = last.read_bytes()
     if uneven:  # as if it had been killed between two checkpoints

@@ -159,7 +159,7 @@ def test_a_process_that_loses_another_says_how_to_go_on(short, tmp_path, monkeyp
     with pytest.raises(UnreachableError, match=r"does not answer \(Connection closed") as failure:
         train(short, None, run=tmp_path)
     assert not failure.value.quiet
-    assert f"stopped after 0 of 3 epochs: go on with --run {tmp_path} --resume" in capsys.readouterr().err
+    assert f"stopped: continue with --run {tmp_path} --resume" in capsys.readouterr().err
     for name, value in zip(VARIABLES, ("1", "2", "1", "localhost", "29500"), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(UnreachableError) as failure:
@@ -183,7 +183,7 @@ def compared(digits, tmp_path):
                 return said
 
         for ranks in (InTurn(0, 2), InTurn(1, 2)):
-            setup = Setup(model_source(config.model), (), digits, resume=resume, ranks=ranks)
+            setup = Setup(model_source(config.model), (), lambda: digits, resume=resume, ranks=ranks)
             require_same([job_of(config, setup, FolderElsewhere(tmp_path), force=False)], setup)
             if ranks.first:
                 change()

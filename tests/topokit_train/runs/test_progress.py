@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from topokit_train.runs.progress import Progress
+from topokit_train.runs.progress import Progress, drawn, phase
 from topokit_train.training import Metrics
 
 
@@ -34,6 +34,19 @@ def test_a_terminal_shows_a_bar(monkeypatch):
     assert "20/40" in shown
     assert "epoch 2/4, loss 0.5000, test 87.50%" in shown
     assert "mean" not in shown
+
+
+def test_what_comes_before_the_bar_is_said_only_where_there_is_one(monkeypatch, capsys):
+    phase("reading")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    phase("building")
+    assert capsys.readouterr().err == "building ...\n"
+
+
+def test_a_notebook_has_bars(monkeypatch):
+    assert not drawn()
+    monkeypatch.setattr("tqdm.auto.notebook_tqdm", object)
+    assert drawn()
 
 
 def test_of_several_networks_the_mean_is_shown(capsys):

@@ -39,7 +39,7 @@ def test_ctrl_c_keeps_the_last_whole_epoch_and_says_how_to_go_on(
     interrupt_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         train(short, default_topology(), run=tmp_path)
-    assert f"stopped after 2 of 3 epochs: go on with --run {tmp_path} --resume" in capsys.readouterr().err
+    assert f"stopped: continue with --run {tmp_path} --resume" in capsys.readouterr().err
     assert not (tmp_path / "result.json").exists()
     monkeypatch.undo()
     train(short, default_topology(), run=tmp_path, resume=True)
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(assert_same_run, short, straight
 
     def full(tensors, metadata):
         calls.append(None)
-        if len(calls) == 3:
+        if len(calls) == 4:  # the start, before the first epoch, after the first and the second
             raise OSError(28, os.strerror(28))
         return pack(tensors, metadata)
 

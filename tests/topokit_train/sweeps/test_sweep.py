@@ -5,12 +5,16 @@ import fcntl
 import json
 import threading
 import time
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
 from topokit.errors import FileFormatError, TopokitError
+from topokit_train.runs.folder import RunFolder
 from topokit_train.runs.train import train, train_all
-from topokit_train.sweeps.folder import State, SweepFolder
+from topokit_train.sweeps.execution import carry_out
+from topokit_train.sweeps.folder import State, SweepFolder, count_start
 from topokit_train.sweeps.summary import summary_of
 from topokit_train.sweeps.sweep import sweep
 from topokit_train.sweeps.tables import write_tables
@@ -296,6 +300,25 @@ def test_what_ends_runs_from_outside_is_not_held_against_them(runs_of, tmp_path,
                 sweep(runs, tmp_path / "out", quiet=True)
     assert (tmp_path / "out" / "runs" / runs[0].name / "starts").read_text() == ""
     assert sweep(runs, tmp_path / "out", quiet=True).complete
+
+
+def test_ctrl_c_is_not_held_against_runs_that_a_clusters_workers_go_on_with(runs_of, tmp_path, monkeypatch):
+    runs, folder = runs_of(ONE), SweepFolder(tmp_path / "out")
+    path = folder.run(runs[0].name)
+    path.mkdir()
+    with ExitStack() as held:
+
+        class Cluster(Executor):
+            def submit(self, _task):
+                held.enter_context(RunFolder(path, "run"))
+                count_start(path)
+                return Future()
+
+        monkeypatch.setattr("topokit_train.sweeps.execution.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(runs, folder, lambda: nullcontext(Cluster()), print)
+        assert folder.state(runs[0].name) is State.RUNNING
+    assert folder.starts(runs) == 0
 
 
 def test_stacks_hold_seeds_and_are_no_larger_than_they_should_be(runs_of, tmp_path):
