@@ -11,9 +11,24 @@ leaves the quotes out, so Python and files read the name; the command line write
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 
 _NAME = re.compile(r"`(\w+)`", re.ASCII)
+
+EXTRAS = {
+    "torch": "train",
+    "pooch": "train",
+    "tqdm": "train",
+    "matplotlib": "plot",
+    "distributed": "cluster",
+    "onnx": "onnx",
+    "tensorboard": "tensorboard",
+    "jinja2": "study",
+    "statsmodels": "study",
+    "pandas": "study",
+}
+"""Optional package -> the extra of topokit that installs it."""
 
 
 class TopokitError(Exception):
@@ -71,6 +86,27 @@ class TooLargeError(TopokitError, MemoryError):
 
 class MissingDependencyError(TopokitError, ImportError):
     """An optional package is needed and is not installed."""
+
+
+@contextmanager
+def needing(what: str = "this", extra: str = "") -> Iterator[None]:
+    """Name the extra to install where an optional package is missing; as a decorator, in every call.
+
+    Args:
+        what: what needs the package, for the message.
+        extra: that installs it, if it is not the one in EXTRAS.
+
+    Raises:
+        MissingDependencyError: a package of EXTRAS is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        install = f"pip install 'topokit[{extra or EXTRAS[package]}]'"
+        raise MissingDependencyError(f"{what} needs {package}: {install}") from None
 
 
 class UnreachableError(TopokitError, ConnectionError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.errors import needing
 from topokit_cli import render
 from topokit_cli.options import FILE, Describing, json_option, topology_argument
 
@@ -108,13 +109,9 @@ def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inferen
         from topokit.challenge import infer
 
         return infer
-    try:
+    with needing("the fast engine"):
         from topokit_train.challenge import infer as fast_infer
         from topokit_train.machine import resolve_device
-    except ImportError:
-        from topokit.errors import MissingDependencyError
-
-        raise MissingDependencyError("the fast engine needs torch: pip install 'topokit[train]'") from None
     return partial(fast_infer, device=resolve_device(device))
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from topokit import __version__
-from topokit.errors import TopokitError
+from topokit.errors import TopokitError, needing
 
 COMMANDS = {
     "build": "Build a topology and save it.",
@@ -83,7 +83,8 @@ def topokit(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line; the installed `topokit` calls this."""
     try:
-        code = topokit.main(prog_name="topokit", standalone_mode=False)
+        with needing("this command"):
+            code = topokit.main(prog_name="topokit", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except click.ClickException as error:

@@ -57,7 +57,8 @@ class Report:
 
     def to_frame(self) -> Any:
         """Return a pandas.DataFrame with a row for each weight."""
-        import pandas as pd
+        with needing("to_frame"):
+            import pandas as pd
 
         return pd.DataFrame([asdict(row) for row in self.rows])
 
