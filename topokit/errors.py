@@ -13,8 +13,17 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = re.compile(r"`(\w+)`", re.ASCII)
+_PLURAL = (
+    "(argument|character|column|edge|epoch|image|input|label|layer|name|node|number|output|pixel|sample|shape|target|"
+    "tensor|weight|width)s"
+)
+_ONE = re.compile(rf"(?<![\d>] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
 
 EXTRAS = {
     "torch": "train",
@@ -38,7 +47,10 @@ class TopokitError(Exception):
     quiet = False
 
     def __str__(self) -> str:
-        return _NAME.sub(r"\1", super().__str__())
+        return _NAME.sub(r"\1", self._text())
+
+    def _text(self) -> str:
+        return _ONE.sub(r"1 \1\2", super().__str__())
 
     def with_flags(self, names: Container[str]) -> str:
         """Return the message for a command that has options of these names.
@@ -46,7 +58,19 @@ class TopokitError(Exception):
         >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
         '--batch-size must be at least 1'
         """
-        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
+        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], self._text())
+
+
+def unreadable(path: object, error: OSError) -> TopokitError:
+    """Return the error that says why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"cannot read {path}: there is no such file")
+    return TopokitError(f"cannot read {path}: {error.strerror or error}")
+
+
+def no_folder(path: Path) -> NotFoundError:
+    """Return the error that says that the folder of a file or folder to write does not exist."""
+    return NotFoundError(f"cannot write {path}: there is no folder {path.parent}: create it first")
 
 
 def flag(name: str) -> str:
@@ -82,6 +106,12 @@ class OutputExistsError(TopokitError, FileExistsError):
 
 class TooLargeError(TopokitError, MemoryError):
     """The work would need more memory than this machine has free, or more time than was allowed."""
+
+
+class NotFoundError(TopokitError, FileNotFoundError):
+    """A file or folder that the user named does not exist."""
+
+    exit_code = 2
 
 
 class MissingDependencyError(TopokitError, ImportError):

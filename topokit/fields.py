@@ -156,6 +156,18 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
     return exact * layers if len(exact) == 1 else exact
 
 
+def written(value: Fraction) -> str:
+    """A number as people write it.
+
+    >>> written(Fraction(3, 2)), written(Fraction(1, 3))
+    ('1.5', '1/3')
+    """
+    with suppress(OverflowError):
+        text = f"{float(value):.12g}"
+        return text if Fraction(text) == value else str(value)
+    return "a number above all floats"
+
+
 def _number(value: object, what: str) -> Fraction:
     if isinstance(value, Fraction):
         return value

@@ -167,7 +167,7 @@ def place(
             chosen = [known_name(name, weights) for name in net.names]
         else:
             free = {n: w for n, w in weights.items() if n not in filled and (names or not w.only_by_name)}
-            chosen = _in_order(net, free)
+            chosen = _in_order(net, free, {name: weights[name] for name in filled})
         for name in chosen:
             if name in filled:
                 raise InvalidSpecError(f"two layers are for {name}: give each weight one")
@@ -419,17 +419,23 @@ def _ends(net: Layered, i: int) -> tuple[int, int]:
     return net.widths[i], net.widths[i + 1]
 
 
-def _in_order(net: Layered, weights: Mapping[str, Weight]) -> list[str]:
-    """For each layer the first weight that it fits, behind that of the layer before."""
+def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:
+    """For each layer the first weight that it fits, behind that of the layer before; those of `filled` are taken."""
     chosen: list[str] = []
     left = iter(weights.items())
     for i in range(len(net)):
         before = weights[chosen[-1]].shape if chosen else None
         name = next((name for name, weight in left if _ends(net, i) in weight.readings(before)), None)
         if name is None:
-            raise InvalidSpecError(_no_weight(net, i, weights))
+            taken = next((name for name, weight in filled.items() if _ends(net, i) in weight.readings(before)), None)
+            raise InvalidSpecError(_taken(net, i, taken) if taken else _no_weight(net, i, weights))
         chosen.append(name)
     return chosen
+
+
+def _taken(net: Layered, i: int, name: str) -> str:
+    ends = " -> ".join(map(str, _ends(net, i)))
+    return f"layer {i} is {ends}, but another topology fills {name} already: give each weight one topology"
 
 
 def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import topokit
 from topokit.descriptions._words import split
-from topokit.errors import InvalidSpecError, TopokitError
+from topokit.errors import InvalidSpecError, TopokitError, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +236,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
+        raise unreadable(path, error) from None
 
 
 def _from_package(name: str) -> tuple[ModuleType, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from topokit.layered import Layered
+from topokit.reprs import counted
 from topokit_cli import render
 from topokit_cli.options import (
     OUTPUT,
@@ -211,7 +212,7 @@ def _about(results: list[Result]) -> list[tuple[str, str]]:
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
         *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
-        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
+        ("training", f"{seconds}, {counted(first.epochs, 'epoch')}, kernel {first.kernel}, {first.device}"),
     ]
 
 

@@ -25,7 +25,7 @@ from topokit.fitting._plans import Plan
 from topokit.fitting._search import Search
 from topokit.fitting.candidate import WEAK, Candidate, examined
 from topokit.layered import possible_edges
-from topokit.spec import integer, integers, numbers, require_widths
+from topokit.spec import integer, integers, numbers, require_widths, written
 
 BUDGET = 2**20
 """Partial networks that a search looks at, at most about; half of them without interior crops."""
@@ -144,7 +144,7 @@ def _share(density: object, widths: tuple[int, ...]) -> Fraction:
     (wanted,) = numbers(density, "density", 1)
     cells = possible_edges(widths)
     if not 0 < wanted <= 1:
-        raise InvalidSpecError("density must be above 0 and at most 1: the share of all possible edges")
+        raise InvalidSpecError(f"density must be above 0 and at most 1, not {written(wanted)}: it is a share")
     if wanted * cells < 1:
         raise InvalidSpecError(f"a density of {float(wanted):.3g} is less than one edge of the {cells:,} possible")
     return wanted

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, unreadable
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
@@ -108,7 +108,7 @@ def _said_of(path: Path) -> Iterator[None]:
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _format_of(path: Path) -> Format:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import MAX_WIDTH, require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, unreadable
 from topokit.formats import _matrix_market
 from topokit.formats._layer_files import layer_of, read_table
 from topokit.layered import Layer
@@ -77,4 +77,4 @@ def _read(path: Path, width: int, columns: int, rows: int | None = None) -> Laye
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error

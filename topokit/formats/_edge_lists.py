@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.edges import from_edges
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, unreadable
 from topokit.formats._format import damaged
 from topokit.layered import Layer
 from topokit.spec import integers
@@ -70,7 +70,7 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _require_columns(names: Sequence[object], widths: Sequence[int]) -> None:

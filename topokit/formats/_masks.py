@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, unreadable
 from topokit.formats._format import damaged
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.formats._writing import replacing
@@ -90,7 +90,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from errno import EEXIST, ENOTEMPTY, EROFS
 from pathlib import Path
 
-from topokit.errors import OutputExistsError, TopokitError
+from topokit.errors import OutputExistsError, TopokitError, no_folder
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def _beside(target: Path) -> Path:
 
 def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | None) -> None:
     if not target.parent.is_dir():
-        raise TopokitError(f"cannot write {path}: there is no folder {target.parent}: create it first")
+        raise no_folder(target)
     if not target.exists():
         return
     if folder_of and target.is_dir():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, unreadable
 from topokit_train.datasets import Dataset
 
 BLOCK = 64
@@ -39,7 +39,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         require_memory(32 * path.stat().st_size, f"the text {path}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise TopokitError(f"cannot read the text {path}: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if len(text) // TEST <= block:

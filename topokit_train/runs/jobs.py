@@ -11,6 +11,7 @@ import torch
 from topokit.errors import InvalidSpecError, TopokitError, UnreachableError
 from topokit.formats import load_all
 from topokit.layered import Layered
+from topokit.reprs import counted
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
@@ -179,7 +180,7 @@ def train_together(jobs: Sequence[Job], setup: Setup, again: str) -> list[Result
                         folder.add_metrics(entry)
                     progress.epoch(metrics)
         except (KeyboardInterrupt, UnreachableError):
-            say(f"stopped after {trainer.epochs_done} of {epochs} epochs: go on with {again}")
+            say(f"stopped after {trainer.epochs_done} of {counted(epochs, 'epoch')}: go on with {again}")
             raise
         results = results_of(trainer, [str(folder.path) for folder in folders])
         for one in (trainer.method, *setup.callbacks):

@@ -13,7 +13,7 @@ from textwrap import shorten
 import torch
 from torch import distributed
 
-from topokit.errors import InvalidSpecError, TopokitError
+from topokit.errors import InvalidSpecError, unreadable
 from topokit.topologies import fingerprint
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank
@@ -84,4 +84,4 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror}") from None
+        raise unreadable(path, error) from None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from topokit.descriptions import DENSE, Description, split_pattern
-from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, unreadable
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
@@ -52,7 +52,7 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is no TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror}") from None
+        raise unreadable(path, error) from None
     return expand(table, path, where or {})
 
 

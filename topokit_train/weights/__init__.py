@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, unreadable
 from topokit.extraction.weights import Weights
 
 READERS = Registry(
@@ -72,5 +72,5 @@ def read_weights(path: str | Path) -> Weights:
     except InvalidGraphError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     raise FileFormatError(f"{path} is no file of weights that topokit reads ({', '.join(READERS)})")
