@@ -23,7 +23,7 @@ _PLURAL = (
     "(argument|character|column|edge|epoch|image|input|label|layer|name|node|number|output|pixel|sample|shape|target|"
     "tensor|weight|width)s"
 )
-_ONE = re.compile(rf"(?<![\d>] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
+_ONE = re.compile(rf"(?<![\d>-] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
 
 EXTRAS = {
     "torch": "train",
@@ -63,9 +63,8 @@ class TopokitError(Exception):
 
 def unreadable(path: object, error: OSError) -> TopokitError:
     """Return the error that says why a file cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"cannot read {path}: there is no such file")
-    return TopokitError(f"cannot read {path}: {error.strerror or error}")
+    kind = NotFoundError if isinstance(error, FileNotFoundError) else TopokitError
+    return kind(f"cannot read {path}: {error.strerror or error}")
 
 
 def no_folder(path: Path) -> NotFoundError:

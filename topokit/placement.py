@@ -180,7 +180,7 @@ def place(
     return {name: filled[name] for name in weights if name in filled}
 
 
-_NAMED = "the names of its layers chose this weight; give names= to choose others"
+_NAMED = "the names of its layers chose this weight"
 
 
 def fill(
@@ -457,11 +457,12 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
-        return f"it needs {wider[0][0]} inputs; topokit fit proposes networks of widths={','.join(map(str, wider[0]))}"
+        target = f"{'-'.join(map(str, wider[0]))} at {min(100 * (1 - net.density), 99.99):.4g} %"
+        return f"it needs {wider[0][0]} inputs: topokit fit '{target}' proposes such networks"
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         return f"crop={','.join(map(str, widest))} fits"
-    return "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers"
+    return "no crop of it fits: give layers of these shapes, in this order"
 
 
 def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:

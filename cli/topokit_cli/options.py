@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +15,7 @@ from topokit.descriptions._words import quoted
 from topokit.descriptions.description import AROUND, FAMILY, kind_of
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
+from topokit_cli.paths import given
 from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,7 +48,9 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
         if not isinstance(value, str):
             return value
         try:
-            return parse(value) if self.kind == "net" else from_text({"kind": self.kind}, value)
+            if self.kind == "net":
+                return parse(given(value, ctx))
+            return from_text({"kind": self.kind}, value)
         except InvalidSpecError as error:
             self.fail(str(error), param, ctx)
 
@@ -117,8 +119,6 @@ IMAGE = ImageSize()
 INTS = Value("ints")
 NAMES = Value("names")
 TOPOLOGY = Value("net")
-FILE = click.Path(exists=True, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object as output.")
 force_option = click.option("--force", is_flag=True, help="Replacement of what exists.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from topokit.extraction import Extraction
-    from topokit.layered import Layered
+    from topokit.layered import Layer, Layered
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -66,6 +66,41 @@ def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
             bar.update(max(0, done - bar.pos))  # of two sweeps of one check the one further on is shown
 
         yield show
+
+
+LARGE = 2**30
+"""Bytes of a file from which its size and the free space are printed before it is written."""
+
+
+def saved(net: Layered, path: str | Path, *, to: str | None = None, force: bool = False) -> str:
+    """Save a topology and return its fingerprint; on a terminal show the progress."""
+    from topokit.formats import free_bytes, least_bytes, save
+
+    size = least_bytes(net, path, to=to)
+    if size >= LARGE:
+        sizes = f"at least {size / 2**30:,.1f} GiB; {free_bytes(path) / 2**30:,.1f} GiB are free on its disk"
+        click.echo(f"note: {path} takes {sizes}", err=True)
+    with progress(len(net)) as show:
+        return save(_Watched(net, show) if show else net, path, to=to, force=force)  # type: ignore[arg-type]
+
+
+class _Watched:
+    """A network that reports each layer that is read from its stream."""
+
+    def __init__(self, net: Layered, show: Callable[[str, int], None]):
+        self._net, self._show = net, show
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._net, name)
+
+    def __len__(self) -> int:
+        return len(self._net)
+
+    def stream(self) -> Iterator[Layer]:
+        self._show("writing", 0)
+        for done, layer in enumerate(self._net.stream(), start=1):
+            yield layer
+            self._show("writing", done)
 
 
 def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:

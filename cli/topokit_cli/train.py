@@ -12,16 +12,8 @@ import click
 from topokit.layered import Layered
 from topokit.reprs import counted
 from topokit_cli import render
-from topokit_cli.options import (
-    OUTPUT,
-    SEEDS,
-    Command,
-    Describing,
-    force_option,
-    json_option,
-    option_of,
-    was_given,
-)
+from topokit_cli.options import SEEDS, Command, Describing, force_option, json_option, option_of, was_given
+from topokit_cli.paths import OUTPUT_FOLDER
 from topokit_train.config import TrainConfig
 from topokit_train.metrics import shown
 from topokit_train.ranks import this_rank
@@ -75,7 +67,7 @@ class TrainCommand(Describing):
     multiple=True,
     help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
 )
-@click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
+@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option

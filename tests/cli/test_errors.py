@@ -94,8 +94,8 @@ RADIX = ("--radices", "2,2", "-o", "x")
         (("train", "--validation", "99999"), 2, "all 1437 training samples"),
         (("train", "--seed", "-1"), 2, "--seed must be at least 0, not -1"),
         (("train", "--kernel", "nonsense"), 2, "'masked', 'csr'"),
-        (("build", "--radices", "1000,1000", "--kron", "1000", "-o", "x"), 1, "a layer needs 7,450.6 GiB"),
-        (("build", "--radices", "2,2", "-o", "no/such/folder/x"), 1, "create it first"),
+        (("build", "--radices", "1000,1000", "--kron", "1000", "-o", "x"), 1, "7,450.6 GiB and "),
+        (("build", "--radices", "2,2", "-o", "no/such/folder/x"), 2, "create it first"),
         (("nonsense",), 2, "No such command 'nonsense'"),
     ],
 )

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from math import inf, prod
@@ -80,11 +80,17 @@ def fit(
 
 
 def candidates(
-    widths: Sequence[int], density: object, *, tolerance: object = Fraction(1, 10), limit: int = 10
+    widths: Sequence[int],
+    density: object,
+    *,
+    tolerance: object = Fraction(1, 10),
+    limit: int = 10,
+    progress: Callable[[str, int], None] | None = None,
 ) -> list[Candidate]:
     """All that `fit` looked at on the way, in its order: what it says of them does not depend on a small `limit`.
 
-    Args and errors: those of `fit`. It takes `chosen` of these.
+    Args and errors: those of `fit`, which takes `chosen` of these; `progress` is called with what is being done and the
+    number of good candidates found.
     """
     widths = _widths(widths)
     wanted = _share(density, widths)
@@ -102,6 +108,8 @@ def candidates(
     for plan in chain.from_iterable(islice(groups[key], 2 * max(limit, LEAST)) for key in sorted(groups)):
         if good == limit or (found and edges > TOTAL):
             break
+        if progress:
+            progress("counting paths", good)
         found.append(examined(plan, wanted, allowed))
         good += not (found[-1].strange or found[-1].outside or found[-1].dead_units)
         edges += plan.edges_before if found[-1].counted else 0

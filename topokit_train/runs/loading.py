@@ -8,8 +8,8 @@ from textwrap import shorten
 import torch
 from torch import Tensor, nn
 
-from topokit.errors import InvalidSpecError, TopokitError
-from topokit.formats import load_all
+from topokit.errors import FileFormatError, InvalidSpecError, NotFoundError
+from topokit.formats import load_all, stored
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
 from topokit_train.machine import resolve_device
@@ -60,7 +60,9 @@ def opened_run(
     """Return the network of a run, its settings and the dataset; arguments and errors as of `load_run`."""
     path = Path(run) / CHECKPOINT if Path(run).is_dir() else Path(run)
     if not path.exists():
-        raise TopokitError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
+        raise NotFoundError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
+    if path == Path(run):
+        _require_safetensors(path)
     checkpoint = load(path)
     config, place = checkpoint.origin.config, resolve_device(device)
     dataset = data if isinstance(data, Dataset) else _dataset(run, config, data, data_dir)
@@ -86,6 +88,15 @@ def opened_run(
     if config.relu_logits and dataset.classes:
         built.register_forward_hook(_relu)
     return built.eval(), config, dataset
+
+
+def _require_safetensors(path: Path) -> None:
+    try:
+        stored(path)
+    except FileFormatError:
+        raise FileFormatError(
+            f"{path} is not a checkpoint: give the folder of a run, or the {CHECKPOINT} in it"
+        ) from None
 
 
 def _dataset(run: Path | str, config: TrainConfig, given: str | None, data_dir: Path | str | None) -> Dataset:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from math import prod
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
@@ -262,6 +263,13 @@ def _topologies(
                 say(f"{source.name}: dense, as no topology is given")
             return (), True
         topology = default_topology()
+        inputs = prod(dataset.input_shape)
+        if inputs != topology.widths[0]:
+            other = f"'bernoulli widths={inputs},300,100 density=.1 seed=0'"
+            raise InvalidSpecError(
+                f"the default topology has {topology.widths[0]} inputs, but {dataset.name} has {inputs}: give "
+                f"`topology` {other}, another one or dense"
+            )
     nets = resolve(topology, lambda: source.weights(dataset))
     # a spec would draw its edges anew for every checkpoint
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
