@@ -88,7 +88,12 @@ class OnceEach(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
-        left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
+        try:
+            left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
+        except click.UsageError as error:
+            if "unexpected extra argument" in error.message:
+                error.message += ": put quotes around a value with blanks, such as 'text:my file.txt'"
+            raise
         if not ctx.resilient_parsing:  # as it is for the completions of a shell
             self._require_once(ctx, self.make_parser(ctx).parse_args(given)[2])
         return left

@@ -32,6 +32,8 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     found = re.fullmatch(r"(.*?)(?:\s+block=(\S*))?", place, re.DOTALL)
     assert found is not None  # any text is a path
     path, given = Path(found[1]).expanduser(), found[2] or str(BLOCK)
+    if place[:1] in ("'", '"'):
+        raise InvalidSpecError(f"the dataset text:{place}: leave out the quotes around the file, also if it has blanks")
     if not re.fullmatch(r"[1-9]\d{0,8}", given, re.ASCII):
         raise InvalidSpecError(f"the dataset text:{place}: block must be a number of characters from 1 on, not {given}")
     block = int(given)
