@@ -52,7 +52,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'did you mean radices?'
     """
     known = list(known)
-    return near(word, known) or f"known: {', '.join(known)}"
+    return near(word, known) or f"known: {', '.join(known) or 'none'}"
 
 
 def near(word: str, known: Iterable[str]) -> str:

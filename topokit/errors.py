@@ -63,7 +63,8 @@ class TopokitError(Exception):
 
 def unreadable(path: object, error: OSError) -> TopokitError:
     """Return the error that says why a file cannot be read."""
-    kind = NotFoundError if isinstance(error, FileNotFoundError) else TopokitError
+    typed = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+    kind = NotFoundError if typed else TopokitError
     return kind(f"cannot read {path}: {error.strerror or error}")
 
 
@@ -108,7 +109,7 @@ class TooLargeError(TopokitError, MemoryError):
 
 
 class NotFoundError(TopokitError, FileNotFoundError):
-    """A file or folder that the user named does not exist."""
+    """A file or folder that the user named does not exist, or is a folder and not a file."""
 
     exit_code = 2
 

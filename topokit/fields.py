@@ -114,7 +114,8 @@ def _bounded(name: str, value: Any, bounds: Bounds) -> float:
         number = float(_number(value, name))
         if bounds.allow(number):
             return number
-    raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {shortened(value)}")
+    given = f"{value:g}" if isinstance(value, float) else shortened(value)
+    raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {given}")
 
 
 def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
@@ -162,7 +163,8 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
     """
     items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
     if len(items) not in (1, layers):
-        raise InvalidSpecError(f"{what} has {len(items)} numbers; give one for all layers, or {layers}, one for each")
+        wanted = "one" if layers == 1 else f"one for all layers, or {layers}, one for each"
+        raise InvalidSpecError(f"{what} has {len(items)} numbers: give {wanted}; a decimal has a point")
     exact = tuple(_number(item, what) for item in items)
     return exact * layers if len(exact) == 1 else exact
 

@@ -92,7 +92,7 @@ class OnceEach(click.Command):
             left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
         except click.UsageError as error:
             if "unexpected extra argument" in error.message:
-                error.message += ": put quotes around a value with blanks, such as 'text:my file.txt'"
+                error.message += ": lists have commas and no blanks (2,2), and other values with blanks need quotes"
             raise
         if not ctx.resilient_parsing:  # as it is for the completions of a shell
             self._require_once(ctx, self.make_parser(ctx).parse_args(given)[2])

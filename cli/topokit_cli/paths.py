@@ -22,14 +22,14 @@ def _stdin() -> Iterator[str]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:
-            copyfileobj(click.get_binary_stream("stdin"), file)
+            copyfileobj(sys.stdin.buffer, file)
         yield str(path)
 
 
 @contextmanager
 def _stdout() -> Iterator[str]:
     """Give the name of a file that is copied to stdout at the end; what is printed meanwhile goes to stderr."""
-    stdout, printed = click.get_binary_stream("stdout"), StringIO()
+    stdout, printed = sys.stdout.buffer, StringIO()
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdout")
         with redirect_stdout(printed):
@@ -70,8 +70,8 @@ class Output(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
         self.refusal = refusal
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == STREAM and self.refusal:
-            self.fail(self.refusal, param, ctx)
+        if value == "" or (value == STREAM and self.refusal):
+            self.fail(self.refusal or "the name is empty: name a file", param, ctx)
         return ctx.with_resource(_stdout()) if value == STREAM and ctx else value
 
 
@@ -79,8 +79,8 @@ class OutputFolder(click.Path):
     """A folder to write into."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == STREAM:
-            self.fail("stdout is not a folder: name one", param, ctx)
+        if value in (STREAM, ""):
+            self.fail("stdout is not a folder: name one" if value else "the name is empty: name a folder", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -22,7 +22,10 @@ def running_options(command: Command) -> Command:
     """Add the options for workers, devices and data; `how_to_run` reads them."""
     options = (
         click.option(
-            "--workers", type=click.IntRange(1), metavar="N", help="Number of worker processes [one for each core]."
+            "--workers",
+            type=click.IntRange(1, 1024),
+            metavar="N",
+            help="Number of worker processes [one for each core].",
         ),
         click.option(
             "--scheduler",

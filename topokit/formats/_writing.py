@@ -81,7 +81,7 @@ def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | 
     if not folder_of and os.fspath(path).endswith(os.sep):
         raise InvalidSpecError(f"{path} is the name of a folder: give that of a file")
     if not target.parent.is_dir():
-        raise no_folder(target)
+        raise no_folder(Path(path))
     if not target.exists():
         return
     if folder_of and target.is_dir():

@@ -73,4 +73,7 @@ def read_weights(path: str | Path) -> Weights:
         raise FileFormatError(f"{path}: {error}") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    raise FileFormatError(f"{path} is no file of weights that topokit reads ({', '.join(READERS)})")
+    raise FileFormatError(
+        f"{path} is no file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict or "
+        "an ONNX model"
+    )
