@@ -19,7 +19,6 @@ from topokit.formats import Stored, load_all, stored
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
-from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
 _MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
@@ -91,6 +90,8 @@ def _windows(file: Stored) -> dict[str, Shape]:
         return {}
     if model not in MODELS or model in STACKED:  # a user's model is not imported here
         return {}
+    from topokit_train.models.networks import MNIST, model_source  # which load torch
+
     table = model_source(model).weights(MNIST)
     return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 
