@@ -26,16 +26,12 @@ _PLURAL = (
 _ONE = re.compile(rf"(?<![\d>-] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
 
 EXTRAS = {
-    "torch": "train",
-    "pooch": "train",
-    "tqdm": "train",
+    **dict.fromkeys(("torch", "pooch", "tqdm"), "train"),
+    **dict.fromkeys(("jinja2", "statsmodels", "pandas"), "study"),
     "matplotlib": "plot",
     "distributed": "cluster",
     "onnx": "onnx",
     "tensorboard": "tensorboard",
-    "jinja2": "study",
-    "statsmodels": "study",
-    "pandas": "study",
 }
 """Optional package -> the extra of topokit that installs it."""
 
@@ -59,13 +55,6 @@ class TopokitError(Exception):
         '--batch-size must be at least 1'
         """
         return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], self._text())
-
-
-def unreadable(path: object, error: OSError) -> TopokitError:
-    """Return the error that says why a file cannot be read."""
-    typed = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
-    kind = NotFoundError if typed else TopokitError
-    return kind(f"cannot read {path}: {error.strerror or error}")
 
 
 def no_folder(path: Path) -> NotFoundError:
@@ -141,3 +130,24 @@ def needing(what: str = "this", extra: str = "") -> Iterator[None]:
 
 class UnreachableError(TopokitError, ConnectionError):
     """Another machine or process that the work needs does not answer."""
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Name the file in the errors of reading it.
+
+    Raises:
+        FileFormatError: in place of InvalidGraphError.
+        NotFoundError: there is no such file.
+        TopokitError: in place of another OSError.
+    """
+    try:
+        yield
+    except InvalidGraphError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, TopokitError):
+            raise
+        typed = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        kind = NotFoundError if typed else TopokitError
+        raise kind(f"cannot read {path}: {error.strerror or error}") from error

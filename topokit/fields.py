@@ -21,12 +21,6 @@ from topokit.errors import InvalidSpecError
 MAX_DIGITS = 4300
 """Decimal digits of an integer: Python reads and prints no more, as that takes quadratic time."""
 
-MAX_BITS = 14_284
-"""Bits of an integer of so many digits."""
-
-LARGEST = 2**62
-"""The largest integer of a setting without bounds of its own: torch computes in 64 bits."""
-
 
 class Bounds(NamedTuple):
     """The numbers from `low` to `high`, without those of the two that are excluded."""
@@ -95,9 +89,9 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind == "choice" and value not in metadata["choices"]:
         raise InvalidSpecError(f"`{name}` must be one of {one_of(value, metadata['choices'])}")
     if kind == "int":
-        value, most = integer(value, f"`{name}`", int(bounds.low)), min(bounds.high, LARGEST)
-        if value > most:
-            raise InvalidSpecError(f"`{name}` must be at most {most}, not {shortened(value)}")
+        value = integer(value, f"`{name}`", int(bounds.low))
+        if value > bounds.high:
+            raise InvalidSpecError(f"`{name}` must be at most {bounds.high:,}, not {shortened(value)}")
     if kind == "number":
         return _bounded(name, value, bounds)
     return os.fspath(value) if kind == "path" else value
@@ -137,8 +131,6 @@ def integer(value: object, what: str, minimum: int) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
-    if number.bit_length() > MAX_BITS:
-        raise InvalidSpecError(f"{what} must be integers of at most {MAX_DIGITS:,} digits")
     if number < minimum:
         raise InvalidSpecError(f"{what} must be at least {minimum}, not {shortened(number)}")
     return number

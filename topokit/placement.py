@@ -433,14 +433,11 @@ def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, 
         name = next((name for name, weight in left if _ends(net, i) in weight.readings(before)), None)
         if name is None:
             taken = next((name for name, weight in filled.items() if _ends(net, i) in weight.readings(before)), None)
-            raise InvalidSpecError(_taken(net, i, taken) if taken else _no_weight(net, i, weights))
+            why = f"another topology fills {taken} already: give each weight one topology"
+            ends = " -> ".join(map(str, _ends(net, i)))
+            raise InvalidSpecError(f"layer {i} is {ends}, but {why}" if taken else _no_weight(net, i, weights))
         chosen.append(name)
     return chosen
-
-
-def _taken(net: Layered, i: int, name: str) -> str:
-    ends = " -> ".join(map(str, _ends(net, i)))
-    return f"layer {i} is {ends}, but another topology fills {name} already: give each weight one topology"
 
 
 def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:

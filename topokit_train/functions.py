@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import topokit
 from topokit.descriptions._words import split
-from topokit.errors import InvalidSpecError, TopokitError, unreadable
+from topokit.errors import InvalidSpecError, TopokitError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +201,8 @@ def explained(
             if line and line not in str(error):
                 error.args = (f"{error.args[0]} ({line.strip()})", *error.args[1:])
             raise
-        if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):
+        called_wrongly = objects and isinstance(error, TypeError) and "positional argument" in str(error)
+        if not (where or called_wrongly or isinstance(error, SyntaxError)) and _is_ours(frames[-1].filename):
             raise
         selves = (type(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__))
         began = next((objects[one] for one in selves if one in objects), what)
@@ -240,10 +241,8 @@ def _from_file(path: Path) -> tuple[ModuleType, str]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def _from_package(name: str) -> tuple[ModuleType, str]:

@@ -109,24 +109,6 @@ class Method(Callback):
         self.load_state_dict(states[0])
 
 
-def require_hooks(one: Callback) -> None:
-    """Refuse hooks that cannot be called with the arguments of theirs.
-
-    Raises:
-        InvalidSpecError: names the hook and its arguments.
-    """
-    for kind in (Callback, Method):
-        for name, hook in vars(kind).items():
-            own = getattr(type(one), name, None)
-            if name.startswith("_") or not callable(hook) or not callable(own):
-                continue
-            wanted = inspect.signature(hook).parameters
-            try:
-                inspect.signature(own).bind(*wanted)
-            except TypeError:
-                raise InvalidSpecError(f"{type(one).__name__}.{name} must take {', '.join(wanted)}") from None
-
-
 def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
     """Return the method or callback that a text describes: file.py:Class key=value ..., or a name of CALLBACKS.
 

@@ -26,7 +26,7 @@ from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
 from topokit_train.layers.sparse import SparseModule, carried_over
 from topokit_train.layers.stacks import load_network_states
-from topokit_train.methods import HOOKS, Callback, Method, require_hooks
+from topokit_train.methods import HOOKS, Callback, Method
 from topokit_train.metrics import Metrics
 from topokit_train.models.networks import ModelSource, as_sequence, build_model, build_stack, model_source
 from topokit_train.optimisation import make_optimizer, make_scheduler
@@ -106,7 +106,6 @@ class Trainer:
         self.model = fuse(self._built(model or model_source(config.model), dataset, kernel))
         self._callbacks = (self.method, *callbacks)
         for one in self._callbacks:
-            require_hooks(one)
             one.prepare(self)
         self._hooks = {name: [getattr(one, name) for one in self._callbacks if _overrides(one, name)] for name in HOOKS}
         self.parameters = tuple(one for one in self.model.parameters() if one.requires_grad)

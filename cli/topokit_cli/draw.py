@@ -8,9 +8,9 @@ from topokit.descriptions import Description
 from topokit.drawing import STYLES
 from topokit_cli import render
 from topokit_cli.options import IMAGE, TOPOLOGY, Describing, force_option, json_option, topology_argument
-from topokit_cli.paths import Output
+from topokit_cli.paths import Place
 
-FIGURE = Output("the extension of the figure says its format: name a file that ends in .png, .svg or .pdf")
+FIGURE = Place(refusal="the extension of the figure says its format: name a file that ends in .png, .svg or .pdf")
 
 
 @click.command("draw", cls=Describing)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from shutil import copyfileobj
@@ -13,11 +13,9 @@ from typing import Any
 
 import click
 
-STREAM = "-"
-
 
 @contextmanager
-def _stdin() -> Iterator[str]:
+def stdin() -> Iterator[str]:
     """Give the name of a file with what stdin holds."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdin")
@@ -34,57 +32,36 @@ def _stdout() -> Iterator[str]:
         path = Path(folder, "stdout")
         with redirect_stdout(printed):
             yield str(path)
-        sys.stderr.write(printed.getvalue().replace(str(path), STREAM))
+        sys.stderr.write(printed.getvalue().replace(str(path), "-"))
         if path.is_dir():
-            raise click.UsageError(f"stdout takes one file, and this format is a folder: name it in place of {STREAM}")
+            raise click.UsageError("stdout takes one file, and this format is a folder: name it in place of -")
         if path.exists():
             with path.open("rb") as file:
                 copyfileobj(file, stdout)
 
 
-def given(value: str, ctx: click.Context | None) -> str:
-    """Return the name of a file to read; of `-` one with what stdin holds, which is removed with the context."""
-    return ctx.with_resource(_stdin()) if value == STREAM and ctx else value
-
-
-class Given(click.Path):
-    """A file or folder that exists."""
-
-    def __init__(self) -> None:
-        super().__init__(exists=True, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(given(value, ctx), param, ctx)
-
-
-class Output(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """A file to write, as a text, whose last character may say that it is a folder.
+class Place(click.Path):
+    """A file or folder; as a text, if it is to be written: its last character may say that it is a folder.
 
     Args:
-        refusal: why it cannot be stdout, if it cannot.
+        stream: what `-` stands for.
+        refusal: why `-` cannot stand for anything.
+        kind: as of click.Path.
     """
 
-    name = "PATH"
-
-    def __init__(self, refusal: str = ""):
-        self.refusal = refusal
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "" or (value == STREAM and self.refusal):
-            self.fail(self.refusal or "the name is empty: name a file", param, ctx)
-        return ctx.with_resource(_stdout()) if value == STREAM and ctx else value
-
-
-class OutputFolder(click.Path):
-    """A folder to write into."""
+    def __init__(self, stream: Callable[[], AbstractContextManager[str]] | None = None, refusal: str = "", **kind: Any):
+        super().__init__(**kind)
+        self.stream, self.refusal = stream, refusal
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in (STREAM, ""):
-            self.fail("stdout is not a folder: name one" if value else "the name is empty: name a folder", param, ctx)
+        if value == "" or (value == "-" and self.refusal):
+            self.fail(self.refusal if value else "the name is empty: name a file or folder", param, ctx)
+        if value == "-" and self.stream and ctx:
+            value = ctx.with_resource(self.stream())
         return super().convert(value, param, ctx)
 
 
-FILE = Given()
+FILE = Place(stdin, exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-OUTPUT = Output()
-OUTPUT_FOLDER = OutputFolder(path_type=Path)
+OUTPUT = Place(_stdout)
+OUTPUT_FOLDER = Place(refusal="stdout is not a folder: name one", path_type=Path)

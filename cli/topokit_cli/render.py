@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,26 +82,20 @@ def saved(net: Layered, path: str | Path, *, to: str | None = None, force: bool 
         sizes = f"at least {size / 2**30:,.1f} GiB; {free_bytes(path) / 2**30:,.1f} GiB are free on its disk"
         click.echo(f"note: {path} takes {sizes}", err=True)
     with progress(len(net)) as show:
-        return save(_Watched(net, show) if show else net, path, to=to, force=force)  # type: ignore[arg-type]
+        return save(_reporting(net, show) if show else net, path, to=to, force=force)
 
 
-class _Watched:
-    """A network that reports each layer that is read from its stream."""
+def _reporting(net: Layered, show: Callable[[str, int], None]) -> Layered:
+    """The network, which reports each layer that is read from its stream."""
 
-    def __init__(self, net: Layered, show: Callable[[str, int], None]):
-        self._net, self._show = net, show
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._net, name)
-
-    def __len__(self) -> int:
-        return len(self._net)
-
-    def stream(self) -> Iterator[Layer]:
-        self._show("writing", 0)
-        for done, layer in enumerate(self._net.stream(), start=1):
+    def stream() -> Iterator[Layer]:
+        for done, layer in enumerate(net.stream()):
+            show("writing", done)
             yield layer
-            self._show("writing", done)
+
+    watched = copy(net)
+    object.__setattr__(watched, "stream", stream)  # a frozen dataclass, as a spec is, takes no other way
+    return watched
 
 
 def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:

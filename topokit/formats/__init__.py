@@ -6,13 +6,11 @@ What a file is, is read from the file and never from its name. docs/format.md de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, unreadable
+from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
@@ -78,7 +76,7 @@ def load(path: str | Path) -> Topology:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    with _said_of(path):
+    with reading(path):
         topology: Topology = _format_of(path).read(path)
         return topology
 
@@ -98,19 +96,9 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    with _said_of(path):
+    with reading(path):
         kind = _format_of(path)
         return kind.read_all(path) if kind.read_all else (kind.read(path),)
-
-
-@contextmanager
-def _said_of(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _format_of(path: Path) -> Format:

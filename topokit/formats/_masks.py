@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, unreadable
+from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit.formats._format import damaged
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.formats._writing import replacing
@@ -79,18 +79,13 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    try:
-        with opened(path) as file:
-            if not holds_masks(file):
-                raise FileFormatError(
-                    f"{path} holds no masks (tensors named like fc1.weight_mask); the masks of a topology need names: "
-                    "`names`, or `model`"
-                )
-            return checked_masks(read_masks(path, file, file.metadata() or {}))
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path), opened(path) as file:
+        if not holds_masks(file):
+            raise FileFormatError(
+                f"{path} holds no masks (tensors named like fc1.weight_mask); the masks of a topology need names: "
+                "`names`, or `model`"
+            )
+        return checked_masks(read_masks(path, file, file.metadata() or {}))
 
 
 def read_masks(path: Path, file: Any, metadata: Mapping[str, str]) -> dict[str, NDArray[Any]]:

@@ -72,10 +72,5 @@ def _read(path: Path) -> Layer:
 
 
 FORMAT = Format(
-    suffix=".mtx",
-    begins=lambda start: start.startswith(b"%%MatrixMarket"),
-    read=read,
-    write=write,
-    folder=True,
-    edge_bytes=4,
+    suffix=".mtx", begins=lambda start: start.startswith(b"%%MatrixMarket"), read=read, write=write, folder=True
 )

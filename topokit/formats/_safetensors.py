@@ -254,10 +254,5 @@ def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None
 
 
 FORMAT = Format(
-    suffix=".safetensors",
-    begins=lambda start: start[8:9] == b"{",
-    read=read,
-    write=write,
-    edge_bytes=4,
-    read_all=read_all,
+    suffix=".safetensors", begins=lambda start: start[8:9] == b"{", read=read, write=write, read_all=read_all
 )

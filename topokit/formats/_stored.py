@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, TopokitError, unreadable
+from topokit.errors import FileFormatError, TopokitError, reading
 from topokit.formats._masks import holds_masks, mask_names, natural
 from topokit.formats._tensors import bfloat16, opened, places
 from topokit.reprs import short_repr
@@ -62,13 +62,11 @@ def stored(path: str | Path) -> Stored:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    try:
+    with reading(path):
         with opened(path) as file:
             metadata: dict[str, str] = file.metadata() or {}
             masks = mask_names(path, file, metadata) if holds_masks(file) and "topokit.kind" in metadata else []
         shapes = {name: shape for name, (_, shape, _) in places(path).items()}
-    except OSError as error:
-        raise unreadable(path, error) from error
     order = dict.fromkeys([*(f"{name}_mask" for name in masks), *sorted(shapes, key=natural)])
     return Stored(path=path, metadata=metadata, shapes={name: shapes[name] for name in order})
 

@@ -66,8 +66,8 @@ def opened(path: Path) -> Iterator[Any]:
         start = file.read(9)
     if len(start) == 9 and start[8:] != b"{":
         raise FileFormatError(
-            f"{path} is no safetensors file, as is needed here: write one with "
-            "safetensors.torch.save_file(model.state_dict(), ...)"
+            f"{path} is no safetensors file, as is needed here: topokit writes its checkpoints so, and "
+            "safetensors.torch.save_file(model.state_dict(), ...) does"
         )
     with damaged(path, SafetensorError), safe_open(path, framework="numpy") as file:
         yield file

@@ -71,4 +71,4 @@ def read(folder: Path) -> Topology:
     return Topology(layers)
 
 
-FORMAT = Format(suffix=".tsv", begins=lambda start: False, read=read, write=write, folder=True, edge_bytes=17)  # noqa: ARG005
+FORMAT = Format(suffix=".tsv", begins=lambda start: False, read=read, write=write, folder=True)  # noqa: ARG005

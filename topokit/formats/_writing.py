@@ -59,12 +59,9 @@ def require_disk(path: str | Path, size: int) -> None:
     Raises:
         TopokitError: it needs `size` bytes, and fewer are free.
     """
-    free = free_bytes(path)
-    if size > free:
-        raise TopokitError(
-            f"{path} needs {size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free on its disk: choose another "
-            "disk, or a smaller network"
-        )
+    if size > (free := free_bytes(path)):
+        sizes = f"{size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free on its disk"
+        raise TopokitError(f"{path} needs {sizes}: choose another disk, or a smaller network")
 
 
 def free_bytes(path: str | Path) -> float:

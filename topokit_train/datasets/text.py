@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidSpecError, unreadable
+from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit_train.datasets import Dataset
 
 BLOCK = 64
@@ -38,10 +38,9 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         raise InvalidSpecError(f"the dataset text:{place}: block must be a number of characters from 1 on, not {given}")
     block = int(given)
     try:
-        require_memory(32 * path.stat().st_size, f"the text {path}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise unreadable(path, error) from None
+        with reading(path):
+            require_memory(32 * path.stat().st_size, f"the text {path}")
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if len(text) // TEST <= block:

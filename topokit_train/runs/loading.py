@@ -8,7 +8,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor, nn
 
-from topokit.errors import FileFormatError, InvalidSpecError, NotFoundError
+from topokit.errors import InvalidSpecError, NotFoundError
 from topokit.formats import load_all, stored
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
@@ -62,7 +62,7 @@ def opened_run(
     if not path.exists():
         raise NotFoundError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
     if path == Path(run):
-        _require_safetensors(path)
+        stored(path)  # which says so if it is another kind of file
     checkpoint = load(path)
     config, place = checkpoint.origin.config, resolve_device(device)
     dataset = data if isinstance(data, Dataset) else _dataset(run, config, data, data_dir)
@@ -88,15 +88,6 @@ def opened_run(
     if config.relu_logits and dataset.classes:
         built.register_forward_hook(_relu)
     return built.eval(), config, dataset
-
-
-def _require_safetensors(path: Path) -> None:
-    try:
-        stored(path)
-    except FileFormatError:
-        raise FileFormatError(
-            f"{path} is not a checkpoint: give the folder of a run, or the {CHECKPOINT} in it"
-        ) from None
 
 
 def _dataset(run: Path | str, config: TrainConfig, given: str | None, data_dir: Path | str | None) -> Dataset:

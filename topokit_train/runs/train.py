@@ -265,10 +265,9 @@ def _topologies(
         topology = default_topology()
         inputs = prod(dataset.input_shape)
         if inputs != topology.widths[0]:
-            other = f"'bernoulli widths={inputs},300,100 density=.1 seed=0'"
             raise InvalidSpecError(
-                f"the default topology has {topology.widths[0]} inputs, but {dataset.name} has {inputs}: give "
-                f"`topology` {other}, another one or dense"
+                f"the default topology has {topology.widths[0]} inputs, and {dataset.name} {inputs}: give `topology` "
+                f"'bernoulli widths={inputs},300,100 density=.1 seed=0', another one or dense"
             )
     nets = resolve(topology, lambda: source.weights(dataset))
     # a spec would draw its edges anew for every checkpoint

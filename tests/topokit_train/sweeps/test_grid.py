@@ -246,7 +246,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "seed must be integers"),
         ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the place of its data"),
-        ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
+        ("[[runs]]\ndataset = 'mnits'", "runs-1: dataset must be one of digits"),
         ("[[runs]]\ndataset = 3", "dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "epochs must be integers"),
         ("[[runs]]\ncommand = ['x']", r"command must be one of train, prune, not \['x'\]"),
