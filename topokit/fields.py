@@ -91,7 +91,7 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind == "int":
         value = integer(value, f"`{name}`", int(bounds.low))
         if value > bounds.high:
-            raise InvalidSpecError(f"`{name}` must be at most {bounds.high:,}, not {shortened(value)}")
+            raise InvalidSpecError(f"`{name}` must be at most {bounds.high}, not {shortened(value)}")
     if kind == "number":
         return _bounded(name, value, bounds)
     return os.fspath(value) if kind == "path" else value

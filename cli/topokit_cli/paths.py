@@ -32,9 +32,9 @@ def _stdout() -> Iterator[str]:
         path = Path(folder, "stdout")
         with redirect_stdout(printed):
             yield str(path)
-        sys.stderr.write(printed.getvalue().replace(str(path), "-"))
         if path.is_dir():
             raise click.UsageError("stdout takes one file, and this format is a folder: name it in place of -")
+        sys.stderr.write(printed.getvalue().replace(str(path), "-"))
         if path.exists():
             with path.open("rb") as file:
                 copyfileobj(file, stdout)

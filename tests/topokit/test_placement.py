@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit import Bernoulli
+from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.masking import from_masks
 from topokit.placement import Place, Weight, fill, place
@@ -234,3 +234,10 @@ def test_a_mapping_as_named_topologies_is_placed_where_it_says():
     assert [net.names for net in nets] == [("blocks.0.mlp.2.weight",), ("blocks.1.mlp.0.weight",)]
     assert place(nets, MODEL).keys() == {"blocks.0.mlp.2.weight", "blocks.1.mlp.0.weight"}
     assert nets[1].recipe == UP.recipe
+
+
+def test_a_topology_given_twice_names_the_weight_that_has_one():
+    net = RadixNet(radices=[(2, 3)])
+    weights = {"fc1.weight": Weight((6, 6)), "fc2.weight": Weight((6, 6)), "fc3.weight": Weight((4, 6))}
+    with pytest.raises(InvalidSpecError, match=r"^layer 0 is 6 -> 6, but another topology fills fc1.weight already"):
+        place([net, net], weights)
