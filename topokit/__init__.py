@@ -12,6 +12,9 @@ __init__.pyi lists the public names. They are imported when they are first used:
 
 import lazy_loader
 
+from topokit.errors import needing
+
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__ = needing()(_imported)

@@ -8,7 +8,7 @@ from importlib import import_module
 from reprlib import repr as shortened
 from typing import Any
 
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, needing
 
 
 class Registry(Mapping[str, Any]):
@@ -32,7 +32,8 @@ class Registry(Mapping[str, Any]):
         if name not in self.places:
             raise InvalidSpecError(f"no {self.what} named {shortened(name)}: {nearest(str(name), self.places)}")
         module, _, attribute = self.places[name].partition(":")
-        return getattr(import_module(module), attribute)
+        with needing():
+            return getattr(import_module(module), attribute)
 
     def __contains__(self, name: object) -> bool:
         return name in self.places
@@ -51,7 +52,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'did you mean radices?'
     """
     known = list(known)
-    return near(word, known) or f"known: {', '.join(known)}"
+    return near(word, known) or f"known: {', '.join(known) or 'none'}"
 
 
 def near(word: str, known: Iterable[str]) -> str:

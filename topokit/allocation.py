@@ -9,7 +9,7 @@ from reprlib import repr as shortened
 
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
-from topokit.spec import integers, numbers
+from topokit.spec import integers, numbers, written
 
 ALLOCATIONS = Registry(
     "allocation",
@@ -63,15 +63,15 @@ def allocate(shapes: Sequence[Sequence[int]], density: object, how: str) -> tupl
     return allocated
 
 
-def require_shares(densities: Sequence[Fraction]) -> None:
-    """Refuse a density that is not from 0 to 1.
+def require_shares(shares: Sequence[Fraction], what: str = "density") -> None:
+    """Refuse a density, or another share, that is not from 0 to 1.
 
     Raises:
-        InvalidSpecError: names the first such density.
+        InvalidSpecError: names the first such share.
     """
-    for density in densities:
-        if not 0 <= density <= 1:
-            raise InvalidSpecError(f"density must be from 0 to 1, not {density}")
+    for share in shares:
+        if not 0 <= share <= 1:
+            raise InvalidSpecError(f"{what} must be from 0 to 1, not {written(share)}")
 
 
 def uniform(shapes: Shapes, density: Fraction) -> tuple[Fraction, ...]:

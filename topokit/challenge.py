@@ -55,7 +55,7 @@ def official_bias(neurons: int) -> float:
     """
     if neurons not in BIASES:
         sizes = ", ".join(map(str, BIASES))
-        raise InvalidSpecError(f"the challenge has no bias for {neurons} neurons, only for {sizes}: give one")
+        raise InvalidSpecError(f"the challenge has no bias for {neurons} neurons, only for {sizes}: give `bias`")
     return BIASES[neurons]
 
 
@@ -70,7 +70,7 @@ def require_problem(net: Layered, images: Layer, bias: float) -> None:
             f"images have {images.shape[1]} pixels, but the network {net.widths[0]} inputs: they must be equal"
         )
     if not -CLIP <= bias < 0:
-        raise InvalidSpecError(f"bias must be negative, and {-CLIP:g} at least, not {bias}")
+        raise InvalidSpecError(f"`bias` must be negative, and {-CLIP:g} at least, not {bias:g}")
 
 
 def infer(net: Layered, images: Layer, bias: float) -> Inference:

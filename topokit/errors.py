@@ -11,9 +11,29 @@ leaves the quotes out, so Python and files read the name; the command line write
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = re.compile(r"`(\w+)`", re.ASCII)
+_PLURAL = (
+    "(argument|character|column|edge|epoch|image|input|label|layer|name|node|number|output|pixel|sample|shape|target|"
+    "tensor|weight|width)s"
+)
+_ONE = re.compile(rf"(?<![\d>-] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "pooch", "tqdm"), "train"),
+    **dict.fromkeys(("jinja2", "statsmodels", "pandas"), "study"),
+    "matplotlib": "plot",
+    "distributed": "cluster",
+    "onnx": "onnx",
+    "tensorboard": "tensorboard",
+}
+"""Optional package -> the extra of topokit that installs it."""
 
 
 class TopokitError(Exception):
@@ -23,7 +43,10 @@ class TopokitError(Exception):
     quiet = False
 
     def __str__(self) -> str:
-        return _NAME.sub(r"\1", super().__str__())
+        return _NAME.sub(r"\1", self._text())
+
+    def _text(self) -> str:
+        return _ONE.sub(r"1 \1\2", super().__str__())
 
     def with_flags(self, names: Container[str]) -> str:
         """Return the message for a command that has options of these names.
@@ -31,7 +54,12 @@ class TopokitError(Exception):
         >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
         '--batch-size must be at least 1'
         """
-        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
+        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], self._text())
+
+
+def no_folder(path: Path) -> NotFoundError:
+    """Return the error that says that the folder of a file or folder to write does not exist."""
+    return NotFoundError(f"cannot write {path}: there is no folder {path.parent}: create it first")
 
 
 def flag(name: str) -> str:
@@ -69,9 +97,57 @@ class TooLargeError(TopokitError, MemoryError):
     """The work would need more memory than this machine has free, or more time than was allowed."""
 
 
+class NotFoundError(TopokitError, FileNotFoundError):
+    """A file or folder that the user named does not exist, or is a folder and not a file."""
+
+    exit_code = 2
+
+
 class MissingDependencyError(TopokitError, ImportError):
     """An optional package is needed and is not installed."""
 
 
+@contextmanager
+def needing(what: str = "this", extra: str = "") -> Iterator[None]:
+    """Name the extra to install where an optional package is missing; as a decorator, in every call.
+
+    Args:
+        what: what needs the package, for the message.
+        extra: that installs it, if it is not the one in EXTRAS.
+
+    Raises:
+        MissingDependencyError: a package of EXTRAS is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        install = f"pip install 'topokit[{extra or EXTRAS[package]}]'"
+        raise MissingDependencyError(f"{what} needs {package}: {install}") from None
+
+
 class UnreachableError(TopokitError, ConnectionError):
     """Another machine or process that the work needs does not answer."""
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Name the file in the errors of reading it.
+
+    Raises:
+        FileFormatError: in place of InvalidGraphError.
+        NotFoundError: there is no such file.
+        TopokitError: in place of another OSError.
+    """
+    try:
+        yield
+    except InvalidGraphError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, TopokitError):
+            raise
+        typed = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        kind = NotFoundError if typed else TopokitError
+        raise kind(f"cannot read {path}: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from topokit._workers import Workers
-from topokit.errors import InvalidSpecError, MissingDependencyError, UnreachableError
+from topokit.errors import InvalidSpecError, UnreachableError, needing
 
 PATIENCE = 10  # seconds to wait for a scheduler
 
@@ -69,10 +69,8 @@ def lost_worker(error: BaseException) -> bool:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Executor]:
-    try:
+    with needing("a scheduler"):
         from distributed import Client
-    except ImportError:
-        raise MissingDependencyError("a scheduler needs dask: pip install 'topokit[cluster]'") from None
     for name in ("distributed", "distributed.client", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong comes as an exception too
     try:

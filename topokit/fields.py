@@ -18,6 +18,9 @@ import numpy as np
 from topokit._registry import near
 from topokit.errors import InvalidSpecError
 
+MAX_DIGITS = 4300
+"""Decimal digits of an integer: Python reads and prints no more, as that takes quadratic time."""
+
 
 class Bounds(NamedTuple):
     """The numbers from `low` to `high`, without those of the two that are excluded."""
@@ -105,7 +108,8 @@ def _bounded(name: str, value: Any, bounds: Bounds) -> float:
         number = float(_number(value, name))
         if bounds.allow(number):
             return number
-    raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {shortened(value)}")
+    given = f"{value:g}" if isinstance(value, float) else shortened(value)
+    raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {given}")
 
 
 def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
@@ -128,7 +132,7 @@ def integer(value: object, what: str, minimum: int) -> int:
     except TypeError:
         raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
     if number < minimum:
-        raise InvalidSpecError(f"{what} must be at least {minimum}, not {number}")
+        raise InvalidSpecError(f"{what} must be at least {minimum}, not {shortened(number)}")
     return number
 
 
@@ -151,9 +155,22 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
     """
     items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
     if len(items) not in (1, layers):
-        raise InvalidSpecError(f"{what} has {len(items)} numbers; give one for all layers, or {layers}, one for each")
+        wanted = "one" if layers == 1 else f"one for all layers, or {layers}, one for each"
+        raise InvalidSpecError(f"{what} has {len(items)} numbers: give {wanted}; a decimal has a point")
     exact = tuple(_number(item, what) for item in items)
     return exact * layers if len(exact) == 1 else exact
+
+
+def written(value: Fraction) -> str:
+    """A number as people write it.
+
+    >>> written(Fraction(3, 2)), written(Fraction(1, 3))
+    ('1.5', '1/3')
+    """
+    with suppress(OverflowError):
+        text = f"{float(value):.12g}"
+        return text if Fraction(text) == value else str(value)
+    return "a number above all floats"
 
 
 def _number(value: object, what: str) -> Fraction:

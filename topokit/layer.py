@@ -9,6 +9,7 @@ import numpy as np
 from topokit.csr import Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
+from topokit.reprs import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +123,7 @@ class Layer:
         return Layer, (self._storage,)
 
     def __repr__(self) -> str:
-        return f"<Layer {self.shape[0]} to {self.shape[1]}, {self.edges:,} edges>"
+        return f"<Layer {self.shape[0]} to {self.shape[1]}, {counted(self.edges, 'edge')}>"
 
 
 def _counts(indptr: NDArray[np.uint64], indices: NDArray[np.uint64], targets: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from topokit.csr import require_memory
 from topokit.layer import Layer
+from topokit.reprs import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,7 +216,7 @@ class Layered(ABC):
             if len(widths) <= 8
             else f"{widths[0]}-...-{widths[-1]} ({len(widths)} node layers)"
         )
-        return f"{shown}, {self.edges:,} edges, density {self.density:.4g}"
+        return f"{shown}, {counted(self.edges, 'edge')}, density {self.density:.4g}"
 
     def _repr_html_(self) -> str:
         """Return a table of the first layers, for notebooks. Cost: that of `layer_edges`."""

@@ -167,7 +167,7 @@ def place(
             chosen = [known_name(name, weights) for name in net.names]
         else:
             free = {n: w for n, w in weights.items() if n not in filled and (names or not w.only_by_name)}
-            chosen = _in_order(net, free)
+            chosen = _in_order(net, free, {name: weights[name] for name in filled})
         for name in chosen:
             if name in filled:
                 raise InvalidSpecError(f"two layers are for {name}: give each weight one")
@@ -180,7 +180,7 @@ def place(
     return {name: filled[name] for name in weights if name in filled}
 
 
-_NAMED = "the names of its layers chose this weight; give names= to choose others"
+_NAMED = "the names of its layers chose this weight"
 
 
 def fill(
@@ -285,7 +285,7 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
     """For each weight that is filled, a topology of one layer with its name, and where it comes from."""
     filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
-        matched = {name: weights[name] for name in _matched(str(pattern), weights)}
+        matched = {name: weights[name] for name in matching(str(pattern), weights)}
         if twice := [name for name in matched if name in filled]:
             raise InvalidSpecError(f"{pattern!r} and an entry before it both match {twice[0]}: give each weight one")
         filled |= dict(_given(str(pattern), one, matched))
@@ -361,7 +361,12 @@ def _array(pattern: str, one: Any) -> ArrayLike:
     return one  # type: ignore[no-any-return]
 
 
-def _matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
+def matching(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
+    """Return the names of the weights that a name or pattern stands for.
+
+    Raises:
+        InvalidSpecError: there are none.
+    """
     if "*" not in pattern:
         return [known_name(pattern, weights)]
     fits = [name for name in weights if fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern)]
@@ -419,15 +424,18 @@ def _ends(net: Layered, i: int) -> tuple[int, int]:
     return net.widths[i], net.widths[i + 1]
 
 
-def _in_order(net: Layered, weights: Mapping[str, Weight]) -> list[str]:
-    """For each layer the first weight that it fits, behind that of the layer before."""
+def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:
+    """For each layer the first weight that it fits, behind that of the layer before; those of `filled` are taken."""
     chosen: list[str] = []
     left = iter(weights.items())
     for i in range(len(net)):
         before = weights[chosen[-1]].shape if chosen else None
         name = next((name for name, weight in left if _ends(net, i) in weight.readings(before)), None)
         if name is None:
-            raise InvalidSpecError(_no_weight(net, i, weights))
+            taken = next((name for name, weight in filled.items() if _ends(net, i) in weight.readings(before)), None)
+            why = f"another topology fills {taken} already: give each weight one topology"
+            ends = " -> ".join(map(str, _ends(net, i)))
+            raise InvalidSpecError(f"layer {i} is {ends}, but {why}" if taken else _no_weight(net, i, weights))
         chosen.append(name)
     return chosen
 
@@ -451,11 +459,12 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
-        return f"it needs {wider[0][0]} inputs; topokit fit proposes networks of widths={','.join(map(str, wider[0]))}"
+        target = f"{'-'.join(map(str, wider[0]))} at {min(100 * (1 - net.density), 99.99):.4g} %"
+        return f"it needs {wider[0][0]} inputs: topokit fit '{target}' proposes such networks"
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         return f"crop={','.join(map(str, widest))} fits"
-    return "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers"
+    return "no crop of it fits: give layers of these shapes, in this order"
 
 
 def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:

@@ -25,6 +25,15 @@ def described(name: str, values: Mapping[str, object]) -> str:
     return text if len(text) <= SCREEN else f"{text[: SCREEN - 4]}...)"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count and its noun, in the plural unless there is one.
+
+    >>> counted(1, "epoch"), counted(2000, "edge")
+    ('1 epoch', '2,000 edges')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
     """Return a line for each row, with columns of equal width.
 

@@ -22,6 +22,7 @@ from topokit.fields import integer as integer
 from topokit.fields import integers as integers
 from topokit.fields import numbers as numbers
 from topokit.fields import option as option
+from topokit.fields import written as written
 from topokit.layered import Layer, Layered, Recipe
 from topokit.options import Options
 from topokit.options import options_of as options_of

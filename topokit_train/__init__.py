@@ -6,4 +6,7 @@ torch.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from topokit.errors import needing
+
+_imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__ = needing()(_imported)

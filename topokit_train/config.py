@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
+COUNTS = Bounds(1, 2**62)  # torch computes in 64 bits
 FUNCTIONS = ("loss", "metric")
 """Settings that name functions of the user."""
 CHOOSERS = ("auto", "tuned")
@@ -88,8 +89,8 @@ class TrainConfig:
     )
     data_dir: str | None = option("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
     weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
-    epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
-    batch_size: int = option("Samples in a step.", kind="int", bounds=Bounds(1), default=100)
+    epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=COUNTS, default=None)
+    batch_size: int = option("Samples in a step.", kind="int", bounds=COUNTS, default=100)
     optimizer: str = option(
         "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
     )

@@ -10,19 +10,19 @@ import re
 import shlex
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
-from traceback import extract_tb
-from types import ModuleType
+from traceback import extract_tb, walk_tb
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import topokit
 from topokit.descriptions._words import split
-from topokit.errors import InvalidSpecError, TopokitError
+from topokit.errors import InvalidSpecError, TopokitError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,25 +181,33 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
 
 
 @contextmanager
-def explained(what: str, kind: type[TopokitError] = InvalidSpecError) -> Iterator[None]:
+def explained(
+    what: str, kind: type[TopokitError] = InvalidSpecError, objects: Mapping[type, str] = MappingProxyType({})
+) -> Iterator[None]:
     """Inside, any error ends in one line that says which line of the user's code it comes from.
 
     Args:
         what: the beginning of the line, such as "net.py:net failed".
         kind: of the error in its place.
+        objects: class -> the beginning of the line if a method of such an object raised the error.
     """
     try:
         yield
-    except TopokitError:
-        raise
     except (Exception, SystemExit) as error:
         frames = extract_tb(error.__traceback__)
         where = [frame for frame in frames if _is_of_users(frame.filename)]
-        if not where and _is_ours(frames[-1].filename) and not isinstance(error, SyntaxError):
-            raise
         line = f" in line {where[-1].lineno} of {Path(where[-1].filename).name}" if where else ""
+        if isinstance(error, TopokitError):  # which says what is wrong, and not in which of the user's files
+            if line and line not in str(error):
+                error.args = (f"{error.args[0]} ({line.strip()})", *error.args[1:])
+            raise
+        called_wrongly = objects and isinstance(error, TypeError) and "positional argument" in str(error)
+        if not (where or called_wrongly or isinstance(error, SyntaxError)) and _is_ours(frames[-1].filename):
+            raise
+        selves = (type(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__))
+        began = next((objects[one] for one in selves if one in objects), what)
         message = shorten(f"{type(error).__name__}: {error}", 200)
-        raise kind(f"{what}{line}: {message}") from error
+        raise kind(f"{began}{line}: {message}") from error
 
 
 def _is_of_users(file: str) -> bool:
@@ -233,10 +241,8 @@ def _from_file(path: Path) -> tuple[ModuleType, str]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise InvalidSpecError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _from_package(name: str) -> tuple[ModuleType, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from topokit.drawing import draw
-from topokit.errors import MissingDependencyError
+from topokit.errors import needing
 from topokit.topologies import Topology
 from topokit_train.methods import Callback
 
@@ -34,12 +34,8 @@ class TensorBoard(Callback):
     """
 
     def prepare(self, trainer: Trainer) -> None:
-        try:
+        with needing("the callback tensorboard"):
             from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            raise MissingDependencyError(
-                "the callback tensorboard needs tensorboard: pip install 'topokit[tensorboard]'"
-            ) from None
         self._writers: list[SummaryWriter | None] = [
             SummaryWriter(str(folder / FOLDER)) if folder else None for folder in trainer.folders
         ]

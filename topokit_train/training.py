@@ -259,9 +259,10 @@ class Trainer:
         losses = total / len(self.feed.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
             if not math.isfinite(loss):
+                own = f" {self.config.loss}" if self.config.loss else ""
                 raise TopokitError(
-                    f"the loss is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
-                    f"give a smaller `lr` than {self.config.lr}"
+                    f"the loss{own} is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
+                    f"{own and 'correct it, or '}give a smaller `lr` than {self.config.lr}"
                 )
         tests = self.scores(*self.feed.test)
         held_out = self.scores(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)

@@ -12,7 +12,8 @@ from topokit.descriptions.description import AROUND, FAMILY, Description, fields
 from topokit.errors import flag
 from topokit.families import FAMILIES
 from topokit_cli import render
-from topokit_cli.options import AS_KEYS, OUTPUT, Command, OnceEach, force_option, json_option, option_of
+from topokit_cli.options import AS_KEYS, Command, OnceEach, force_option, json_option, option_of
+from topokit_cli.paths import OUTPUT
 
 SEED_FLAGS = ("--seed", "--topology-seed")
 
@@ -41,7 +42,7 @@ def graph_options(command: Command) -> Command:
 @click.option("-o", "--output", type=OUTPUT, help="File to write [named after the topology].")
 @force_option
 @json_option
-def command(output: Path | None, force: bool, as_json: bool, **values: Any) -> None:
+def command(output: str | None, force: bool, as_json: bool, **values: Any) -> None:
     """Build a topology and save it.
 
     \b
@@ -49,14 +50,12 @@ def command(output: Path | None, force: bool, as_json: bool, **values: Any) -> N
     topokit build --radices 10,10 --kron 8,3,1 --crop 784,300,100 -o radix.safetensors
     topokit build --random-equivalent regular --like radix.safetensors --seed 0 -o random.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit.formats import save
-
     description = described(values)
     if description.seed is None and (description.draws or description.random_equivalent):
         raise click.UsageError("a random topology needs --seed")
     net = description.open()
     path = output or Path(f"{net.slug if hasattr(net, 'slug') else description.random_equivalent}.safetensors")
-    fingerprint = save(net, path, force=force)
+    fingerprint = render.saved(net, path, force=force)
     render.notes(net)
     about = render.describe(net, path, fingerprint)
     if as_json:

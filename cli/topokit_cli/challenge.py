@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.errors import needing
 from topokit_cli import render
-from topokit_cli.options import FILE, Describing, json_option, topology_argument
+from topokit_cli.options import Describing, json_option, topology_argument
+from topokit_cli.paths import FILE, FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,7 @@ FEW = 5
 @click.option(
     "--images", required=True, metavar="FILE|mnist", help="Images: a .tsv or .mtx file, or mnist, which is resized."
 )
-@click.option("--data-dir", type=FILE, help="Folder of the MNIST files [TOPOKIT_DATA_DIR].")
+@click.option("--data-dir", type=FOLDER, help="Folder of the MNIST files [TOPOKIT_DATA_DIR].")
 @click.option("--categories", type=FILE, help="Expected rows: .tsv or .mtx.")
 @click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Engine; fast needs torch [graphblas].")
 @click.option("--device", help="Device of the fast engine, such as cuda or cuda:1 [cpu].")
@@ -108,13 +110,9 @@ def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inferen
         from topokit.challenge import infer
 
         return infer
-    try:
+    with needing("the fast engine"):
         from topokit_train.challenge import infer as fast_infer
         from topokit_train.machine import resolve_device
-    except ImportError:
-        from topokit.errors import MissingDependencyError
-
-        raise MissingDependencyError("the fast engine needs torch: pip install 'topokit[train]'") from None
     return partial(fast_infer, device=resolve_device(device))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from topokit.descriptions import Description
 from topokit.formats import FORMATS
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, topology_argument
+from topokit_cli.options import OnceEach, force_option, json_option, topology_argument
+from topokit_cli.paths import OUTPUT
 
 
 @click.command("convert", cls=OnceEach)
@@ -18,13 +17,11 @@ from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, top
 @click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write [by TARGET's suffix].")
 @force_option
 @json_option
-def command(source: Description, target: Path, to: str | None, force: bool, as_json: bool) -> None:
+def command(source: Description, target: str, to: str | None, force: bool, as_json: bool) -> None:
     """Write TOPOLOGY, a file of any format or a description, to TARGET."""
-    from topokit.formats import save
-
     net = source.open()
     render.notes(net)
-    fingerprint = save(net, target, to=to, force=force)
+    fingerprint = render.saved(net, target, to=to, force=force)
     if net.by_channel:
         click.echo(f"note: {target} holds these edges, and not which weights of a filter are kept", err=True)
     if as_json:

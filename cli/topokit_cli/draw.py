@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from topokit.descriptions import Description
 from topokit.drawing import STYLES
 from topokit_cli import render
-from topokit_cli.options import IMAGE, OUTPUT, TOPOLOGY, Describing, force_option, json_option, topology_argument
+from topokit_cli.options import IMAGE, TOPOLOGY, Describing, force_option, json_option, topology_argument
+from topokit_cli.paths import Place
+
+FIGURE = Place(refusal="the extension of the figure says its format: name a file that ends in .png, .svg or .pdf")
 
 
 @click.command("draw", cls=Describing)
 @topology_argument
-@click.option("-o", "--output", type=OUTPUT, required=True, help="Figure to write: .png, .svg or .pdf.")
+@click.option("-o", "--output", type=FIGURE, required=True, help="Figure to write: .png, .svg or .pdf.")
 @click.option(
     "--style",
     type=click.Choice(STYLES),
@@ -36,7 +37,7 @@ from topokit_cli.options import IMAGE, OUTPUT, TOPOLOGY, Describing, force_optio
 @json_option
 def command(
     source: Description,
-    output: Path,
+    output: str,
     style: str,
     image: tuple[int, ...] | None,
     beside: tuple[Description, ...],

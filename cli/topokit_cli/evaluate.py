@@ -9,12 +9,11 @@ import click
 
 from topokit_cli import render
 from topokit_cli.options import OnceEach, json_option
+from topokit_cli.paths import FOLDER
 from topokit_train.metrics import shown
 
 if TYPE_CHECKING:
     from topokit_train.runs.evaluating import Evaluation
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command("evaluate", cls=OnceEach)

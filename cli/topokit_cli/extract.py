@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, NAMES, OUTPUT, OnceEach, force_option, json_option
+from topokit_cli.options import NAMES, OnceEach, force_option, json_option
+from topokit_cli.paths import FILE, OUTPUT
 
 if TYPE_CHECKING:
     from topokit.extraction import Extraction
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     checkpoint: Path,
-    output: Path | None,
+    output: str | None,
     layers: tuple[str, ...] | None,
     rule: str | None,
     above: float | None,

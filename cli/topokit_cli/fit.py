@@ -53,7 +53,8 @@ def command(
         widths, wanted = parse_target(" ".join(target))
     if widths is None or wanted is None:
         raise click.UsageError("give --widths and --density, or a target such as '784-300-100 at 95 %'")
-    ranked = candidates(widths, wanted, tolerance=tolerance, limit=limit)
+    with render.progress(limit) as progress:
+        ranked = candidates(widths, wanted, tolerance=tolerance, limit=limit, progress=progress)
     _note(ranked)
     found = chosen(ranked, limit)
     if as_json:

@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 from topokit import __version__
-from topokit.errors import TopokitError
+from topokit.errors import TopokitError, needing
 
 COMMANDS = {
     "build": "Build a topology and save it.",
@@ -94,7 +94,8 @@ def main() -> None:
     """Run the command line; the installed `topokit` calls this."""
     _prepare()
     try:
-        code = topokit.main(prog_name="topokit", standalone_mode=False)
+        with needing("this command"):
+            code = topokit.main(prog_name="topokit", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except click.ClickException as error:

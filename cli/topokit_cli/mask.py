@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, INTS, NAMES, OUTPUT, Describing, force_option, json_option, topology_argument
+from topokit_cli.options import INTS, NAMES, Describing, force_option, json_option, topology_argument
+from topokit_cli.paths import FILE, OUTPUT
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
@@ -44,7 +45,7 @@ def command(
     image: tuple[int, ...] | None,
     names: tuple[str, ...] | None,
     applied: Path | None,
-    output: Path,
+    output: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -55,9 +56,9 @@ def command(
 
     The masks are named as by torch.nn.utils.prune: fc1.weight_mask belongs to fc1.weight. A topology that was pruned,
     extracted or made from masks has the names of its parameters until it is cropped. Edges that are whole filters need
-    a model, which has the filters' size. With --apply, TOPOLOGY may be a file of masks, with the names of parameters,
-    and fc1 means fc1.weight. A MODEL that is pruned already keeps the weights that both its own masks and the new
-    ones keep.
+    a model, which has the filters' size. With --apply, TOPOLOGY may be a file of masks, with the names of parameters.
+    A MODEL that is pruned already keeps the weights that both its own masks and the new ones keep. fc1 is short for
+    fc1.weight.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -81,7 +82,7 @@ def command(
             names, shapes = tuple(table), list(table.values())
         elif names is None and net.by_channel and not applied:
             raise click.UsageError(FILTERS)
-        names = names or net.names
+        names = (names if applied or not names else _whole(names)) or net.names
         if not names:
             raise click.UsageError(GIVE_NAMES)
         render.notes(net)
@@ -98,6 +99,11 @@ def command(
     for name, mask in made.items():
         shape = " x ".join(map(str, mask.shape))
         click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
+
+
+def _whole(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the weights: fc1 is fc1.weight."""
+    return tuple(name if name.endswith(("weight", "_mask")) else f"{name}.weight" for name in names)
 
 
 def _is_of_masks(source: Description) -> bool:

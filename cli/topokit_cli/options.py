@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -13,9 +13,10 @@ import click
 from topokit.descriptions import parse
 from topokit.descriptions._values import REPEATED, from_text
 from topokit.descriptions._words import quoted
-from topokit.descriptions.description import AROUND, FAMILY, kind_of
+from topokit.descriptions.description import AROUND, FAMILY, Description, kind_of
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
+from topokit_cli.paths import stdin
 from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,48 +35,39 @@ _METAVARS = {
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """A value of a declared field, read as a description reads it.
+    """A value that a function reads.
 
     Args:
-        kind: of the field, see `topokit.spec.option`.
+        name: for the help.
+        read: makes the value of a text, or raises InvalidSpecError.
     """
 
-    def __init__(self, kind: str):
-        self.kind = kind
-        self.name = _METAVARS[kind]
+    def __init__(self, name: str, read: Callable[[str], Any]):
+        self.name, self.read = name, read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return parse(value) if self.kind == "net" else from_text({"kind": self.kind}, value)
+            return self.read(value)
         except InvalidSpecError as error:
             self.fail(str(error), param, ctx)
 
 
-class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Numbers and ranges of numbers separated by commas, as a tuple."""
-
-    name = "N-N,N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse_seeds(value)
-        except InvalidSpecError as error:
-            self.fail(str(error), param, ctx)
+def of_kind(kind: str) -> Value:
+    """Return the type of a declared field's values, which are read as a description reads them."""
+    return Value(_METAVARS[kind], _topology if kind == "net" else partial(from_text, {"kind": kind}))
 
 
-class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Rows, columns and perhaps channels, joined by x, as a tuple."""
+def _topology(text: str) -> Description:
+    return parse(click.get_current_context().with_resource(stdin()) if text == "-" else text)
 
-    name = "ROWSxCOLUMNS[xCHANNELS]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and not re.fullmatch(r"\d{1,9}(x\d{1,9}){1,2}", value, re.ASCII):
-            self.fail(f"{value!r} is not ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, such as 28x28", param, ctx)
-        return tuple(map(int, value.split("x"))) if isinstance(value, str) else value
+def _image(text: str) -> tuple[int, ...]:
+    """Rows, columns and perhaps channels, joined by x."""
+    if not re.fullmatch(r"\d{1,9}(x\d{1,9}){1,2}", text, re.ASCII):
+        raise InvalidSpecError(f"{text!r} is not ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, such as 28x28")
+    return tuple(map(int, text.split("x")))
 
 
 class OnceEach(click.Command):
@@ -86,7 +78,13 @@ class OnceEach(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
-        left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
+        try:
+            left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            advice = "lists have commas and no blanks (2,2), and other values with blanks need quotes"
+            raise click.UsageError(f"{error.message}: {advice}", ctx) from None
         if not ctx.resilient_parsing:  # as it is for the completions of a shell
             self._require_once(ctx, self.make_parser(ctx).parse_args(given)[2])
         return left
@@ -112,13 +110,9 @@ class OnceEach(click.Command):
 AS_KEYS = {"topology_seed": "seed"}
 """Options of `build` -> the keys of descriptions, if they differ."""
 
-SEEDS = Seeds()
-IMAGE = ImageSize()
-INTS = Value("ints")
-NAMES = Value("names")
-TOPOLOGY = Value("net")
-FILE = click.Path(exists=True, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
+SEEDS = Value("N-N,N,...", parse_seeds)
+IMAGE = Value("ROWSxCOLUMNS[xCHANNELS]", _image)
+INTS, NAMES, TOPOLOGY = map(of_kind, ("ints", "names", "net"))
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object as output.")
 force_option = click.option("--force", is_flag=True, help="Replacement of what exists.")
@@ -135,7 +129,7 @@ def option_of(name: str, metadata: Mapping[str, Any], **more: Any) -> Callable[[
     kind, flag = metadata["kind"], more.pop("flag", flag_of(name))
     if kind == "flag":
         return click.option(f"{flag}/--no-{flag[2:]}", name, **{"help": metadata["help"], **more})
-    kind_of_value = click.Choice(metadata["choices"]) if metadata["choices"] else Value(kind)
+    kind_of_value = click.Choice(metadata["choices"]) if metadata["choices"] else of_kind(kind)
     several = kind in (*REPEATED, "names")
     return click.option(flag, name, type=kind_of_value, multiple=several, **{"help": metadata["help"], **more})
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, SEEDS, OnceEach, force_option, json_option
+from topokit_cli.options import SEEDS, OnceEach, force_option, json_option
+from topokit_cli.paths import OUTPUT_FOLDER
 from topokit_cli.train import setting_options, show_all, show_one, what_to_do
 from topokit_train.metrics import shown
 from topokit_train.pruning.config import PruneConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.command("prune", cls=OnceEach)
 @partial(setting_options, config=PruneConfig)
 @click.option("--seeds", type=SEEDS, help="Seeds of several networks, pruned at once.")
-@click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
+@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option

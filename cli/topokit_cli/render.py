@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from topokit.extraction import Extraction
-    from topokit.layered import Layered
+    from topokit.layered import Layer, Layered
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -66,6 +67,35 @@ def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
             bar.update(max(0, done - bar.pos))  # of two sweeps of one check the one further on is shown
 
         yield show
+
+
+LARGE = 2**30
+"""Bytes of a file from which its size and the free space are printed before it is written."""
+
+
+def saved(net: Layered, path: str | Path, *, to: str | None = None, force: bool = False) -> str:
+    """Save a topology and return its fingerprint; on a terminal show the progress."""
+    from topokit.formats import free_bytes, least_bytes, save
+
+    size = least_bytes(net, path, to=to)
+    if size >= LARGE:
+        sizes = f"at least {size / 2**30:,.1f} GiB; {free_bytes(path) / 2**30:,.1f} GiB are free on its disk"
+        click.echo(f"note: {path} takes {sizes}", err=True)
+    with progress(len(net)) as show:
+        return save(_reporting(net, show) if show else net, path, to=to, force=force)
+
+
+def _reporting(net: Layered, show: Callable[[str, int], None]) -> Layered:
+    """The network, which reports each layer that is read from its stream."""
+
+    def stream() -> Iterator[Layer]:
+        for done, layer in enumerate(net.stream()):
+            show("writing", done)
+            yield layer
+
+    watched = copy(net)
+    object.__setattr__(watched, "stream", stream)  # a frozen dataclass, as a spec is, takes no other way
+    return watched
 
 
 def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:

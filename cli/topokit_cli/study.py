@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import OUTPUT, OnceEach, force_option, json_option, was_given
-from topokit_cli.sweep import TABLES, how_to_run, running_options, show
+from topokit_cli.options import OnceEach, force_option, json_option, was_given
+from topokit_cli.paths import FOLDER, OUTPUT_FOLDER
+from topokit_cli.sweep import how_to_run, running_options, show
 from topokit_train.studies import STUDIES
 
 
 @click.command("study", cls=OnceEach)
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="Budget: smoke, small or full.")
-@click.option("--out", type=OUTPUT, help="Folder of the runs, tables and report [NAME-BUDGET].")
-@click.option("--tables", type=TABLES, help="Tables to report on into --out, without any run.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs, tables and report [NAME-BUDGET].")
+@click.option("--tables", type=FOLDER, help="Tables to report on into --out, without any run.")
 @running_options
 @force_option
 @json_option

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import FILE, OUTPUT, Command, OnceEach, json_option
+from topokit_cli.options import Command, OnceEach, json_option
+from topokit_cli.paths import FOLDER, OUTPUT_FOLDER
 from topokit_train.metrics import ACCURACY, shown
 
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
 
-FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
-TABLES = click.Path(exists=True, file_okay=False, path_type=Path)
+DATA_DIR = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
 def running_options(command: Command) -> Command:
     """Add the options for workers, devices and data; `how_to_run` reads them."""
     options = (
         click.option(
-            "--workers", type=click.IntRange(1), metavar="N", help="Number of worker processes [one for each core]."
+            "--workers",
+            type=click.IntRange(1, 1024),
+            metavar="N",
+            help="Number of worker processes [one for each core].",
         ),
         click.option(
             "--scheduler",
@@ -32,11 +35,11 @@ def running_options(command: Command) -> Command:
         click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last epoch."),
         click.option(
             "--known",
-            type=TABLES,
+            type=FOLDER,
             multiple=True,
             help="Tables of another sweep, whose finished runs are not done again; repeatable.",
         ),
-        click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
+        click.option("--data-dir", type=DATA_DIR, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
         click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
         click.option(
             "--threads",
@@ -64,8 +67,8 @@ def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @click.command("sweep", cls=OnceEach)
-@click.argument("grid", type=FILE)
-@click.option("--out", type=OUTPUT, help="Folder of the runs and tables [the grid's name, here].")
+@click.argument("grid", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs and tables [the grid's name, here].")
 @running_options
 @click.option("--status", is_flag=True, help="Only the progress: nothing is run or written.")
 @json_option

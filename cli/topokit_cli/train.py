@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from topokit.layered import Layered
+from topokit.reprs import counted
 from topokit_cli import render
-from topokit_cli.options import (
-    OUTPUT,
-    SEEDS,
-    Command,
-    Describing,
-    force_option,
-    json_option,
-    option_of,
-    was_given,
-)
+from topokit_cli.options import SEEDS, Command, Describing, force_option, json_option, option_of, was_given
+from topokit_cli.paths import OUTPUT_FOLDER
 from topokit_train.config import TrainConfig
 from topokit_train.metrics import shown
 from topokit_train.ranks import this_rank
@@ -74,7 +67,7 @@ class TrainCommand(Describing):
     multiple=True,
     help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
 )
-@click.option("--run", type=OUTPUT, help="Folder of the run's files [a new one in runs/].")
+@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run's files [a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
 @force_option
 @json_option
@@ -219,7 +212,7 @@ def _about(results: list[Result]) -> list[tuple[str, str]]:
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
         *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
-        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
+        ("training", f"{seconds}, {counted(first.epochs, 'epoch')}, kernel {first.kernel}, {first.device}"),
     ]
 
 

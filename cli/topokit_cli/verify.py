@@ -33,7 +33,9 @@ EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
     default="auto",
     help="Method for path symmetry: exact, random probes with an error bound, or the cheaper one [auto].",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Number of worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of worker processes."
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786.")
 @json_option
 @click.pass_context

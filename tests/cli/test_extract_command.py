@@ -182,7 +182,7 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "shape"), 1, "shape 2 x 3, but its weights have 3 x 2"),
         (("extract", "half"), 1, "damaged"),
         (("extract", "payload"), 1, "Python objects"),
-        (("extract", "model.pt", "-o", "no/such/folder"), 1, "create it first"),
+        (("extract", "model.pt", "-o", "no/such/folder"), 2, "create it first"),
         (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file does not end in .npz"),
         (
             ("mask", "radix-net radices=2", "--names", "fc1.weight_mask", "-o", "x"),

@@ -45,7 +45,7 @@ def test_masks_and_back(data):
 
 def test_names_must_be_as_many_as_layers_and_differ():
     net = complete(2, 3, 2)
-    with pytest.raises(InvalidSpecError, match="1 names for 2 layers"):
+    with pytest.raises(InvalidSpecError, match=r"^1 name for 2 layers"):
         masks(net, ["a"])
     with pytest.raises(InvalidSpecError, match="must differ"):
         masks(net, ["a", "a"])

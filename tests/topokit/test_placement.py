@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit import Bernoulli
+from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.masking import from_masks
 from topokit.placement import Place, Weight, fill, place
@@ -58,16 +58,16 @@ def test_layers_take_the_weights_of_their_shape_in_order(widths, shapes, filled)
         (
             (64, 300, 100),
             0,
-            "it needs 784 inputs; topokit fit proposes networks of widths=784,300,100",
+            "it needs 784 inputs: topokit fit '784-300-100 at 0 %' proposes such networks",
         ),
         ((784, 320, 100, 10), 0, "crop=784,300,100,10 fits"),
         ((300, 200), 0, "crop=300,100 fits"),
         ((100, 784), 0, "crop=100,10 fits"),
-        ((64, 64, 64), 0, "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers"),
+        ((64, 64, 64), 0, "no crop of it fits: give layers of these shapes, in this order"),
         (
             (784, 300, 100, 10, 10),
             3,
-            "no crop of it fits: choose other widths, such as topokit fit proposes, or fewer layers",
+            "no crop of it fits: give layers of these shapes, in this order",
         ),
         ((784, 784), 0, "crop=784,300 fits"),
     ],
@@ -234,3 +234,10 @@ def test_a_mapping_as_named_topologies_is_placed_where_it_says():
     assert [net.names for net in nets] == [("blocks.0.mlp.2.weight",), ("blocks.1.mlp.0.weight",)]
     assert place(nets, MODEL).keys() == {"blocks.0.mlp.2.weight", "blocks.1.mlp.0.weight"}
     assert nets[1].recipe == UP.recipe
+
+
+def test_a_topology_given_twice_names_the_weight_that_has_one():
+    net = RadixNet(radices=[(2, 3)])
+    weights = {"fc1.weight": Weight((6, 6)), "fc2.weight": Weight((6, 6)), "fc3.weight": Weight((4, 6))}
+    with pytest.raises(InvalidSpecError, match=r"^layer 0 is 6 -> 6, but another topology fills fc1.weight already"):
+        place([net, net], weights)

@@ -97,7 +97,7 @@ def test_settings_of_before_there_were_recipes_mean_what_they_did():
         ({"optimizer": "adamw", "l2": 0.1}, "l2 is for adam and sgd: give adamw weight_decay"),
         ({"weight_decay": 0.1}, "weight_decay belongs to optimizer adamw, not to adam"),
         ({"optimizer": "adamw", "weight_decay": -1}, "weight_decay must be a number from 0 on, not -1"),
-        ({"dataset": "minst"}, "no dataset named 'minst': did you mean mnist"),
+        ({"dataset": "minst"}, "idx, text, FILE.py:FUNCTION, not 'minst': did you mean mnist"),
         ({"dataset": "idx"}, "idx:FOLDER"),
         ({"dataset": "mnist:folder"}, "takes no folder"),
         ({"kernel": "cs"}, "band, not 'cs': did you mean csr"),

@@ -73,7 +73,7 @@ class Stream(IterableDataset):
 BAD = [
     (((X, Y[:3]), (X, Y)), {}, "train has 4 inputs, but 3 targets: give a target for each"),
     (((X, Y), (X[:0], Y[:0])), {}, "test is empty: give at least one sample"),
-    (((np.where(X == 7, np.nan, X), Y), (X, Y)), {}, "train inputs have NaN or infinity in 1 samples, the first in 2"),
+    (((np.where(X == 7, np.nan, X), Y), (X, Y)), {}, "train inputs have NaN or infinity in 1 sample, the first in 2"),
     (((X, np.array([0, 1, np.inf, 2])), (X, X[:, 0])), {}, "train targets have NaN or infinity"),
     (((X, Y), (X, np.array([0, 1, -1, 2]))), {}, "test targets have -1 in sample 2: 3 classes are labelled 0 to 2"),
     (((X, Y), (X, Y)), {"classes": 2}, "train targets have 2 in sample 1: 2 classes are labelled 0 to 1"),
@@ -222,7 +222,7 @@ def test_a_text_is_cut_into_blocks(tmp_path):
         (b"", "", "has 0 characters"),
         (b"\xff" * 1000, "", "is not a text in UTF-8"),
         (b"a" * 1000, " block=0", "block must be a number of characters from 1 on, not 0"),
-        (None, "", "cannot read the text .*: No such file"),
+        (None, "", "cannot read .*: No such file"),
     ],
 )
 def test_texts_that_are_none(tmp_path, content, options, said):

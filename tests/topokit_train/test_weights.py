@@ -339,5 +339,5 @@ def test_what_is_not_installed_is_said(kind, package, tmp_path, monkeypatch):
     assert kind in READERS
     READERS[kind]  # is imported before the package is hidden
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(MissingDependencyError, match=r"need .*: pip install 'topokit\[(train|onnx)\]'"):
+    with pytest.raises(MissingDependencyError, match=r"needs .*: pip install 'topokit\[(train|onnx)\]'"):
         read_weights(tmp_path / "model")

@@ -13,6 +13,7 @@ from topokit.checks.result import CheckResult, Verdict
 from topokit.errors import InvalidSpecError, OutsideRecipeError, TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
+from topokit.reprs import counted
 from topokit.spec import Spec
 from topokit.topologies import Topology, fingerprint
 
@@ -67,7 +68,7 @@ def _form(net: Layered) -> _Finding:
         if fault:
             return _Finding(Verdict.FAILS, fault, {"layer": i})
         if layer.edges != edges:
-            reason = f"layer {i} has {layer.edges:,} edges instead of {edges:,}"
+            reason = f"layer {i} has {counted(layer.edges, 'edge')} instead of {edges:,}"
             return _Finding(Verdict.FAILS, reason, {"layer": i})
     return _Finding(Verdict.HOLDS, "every layer is in canonical form")
 

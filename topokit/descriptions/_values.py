@@ -9,10 +9,7 @@ from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit.fields import numbers, one_of
-
-MAX_DIGITS = 4300
-"""Decimal digits of an integer: Python refuses more, as reading them takes quadratic time."""
+from topokit.fields import MAX_DIGITS, numbers, one_of
 
 YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 REPEATED = ("systems", "nets")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from topokit.spec import option
 from topokit.transforms import TRANSFORMS
 
 PRUNED = "pruned"
+_PATTERN = re.compile(r"\s*[\w.*?]*\s*[:=]?\s*([\w-]*)(?!\S)", re.ASCII)
+"""A word, and perhaps the name of a family."""
+
 PRUNED_FIELDS = {"sparsity": option("Sparsity that the run saves.", kind="numbers")}
 
 
@@ -71,6 +75,9 @@ def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str,
     if label != word.text:
         raise error_at(f"{word.text} is of a run in the same grid, and has no use elsewhere", text, word.start)
     names = [*FAMILIES, *TRANSFORMS]
+    found = _PATTERN.match(text)
+    if text.rstrip().endswith(":") or (found and kind_of(found[1])):
+        raise error_at("a pattern is followed by a colon and a blank, 'fc*: bernoulli density=.1'", text, word.start)
     advice = near(word.text, names) or ("give a file that exists" if "." in path.name else nearest(word.text, names))
     raise error_at(f"there is no file, family or transform {str(path)!r}: {advice}", text, word.start)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from topokit.errors import MissingDependencyError
+from topokit.errors import needing
 
 INK = "#2b3a4a"  # lines, nodes, text
 PALE = "#b9c2cc"  # what stands back: frames, edges off the traced paths
@@ -61,9 +61,7 @@ def house_style() -> Iterator[None]:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
+    with needing("a figure"):
         import matplotlib
-    except ModuleNotFoundError:
-        raise MissingDependencyError("pictures need matplotlib: pip install 'topokit[plot]'") from None
     with matplotlib.rc_context(_SETTINGS):
         yield

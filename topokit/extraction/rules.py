@@ -54,9 +54,9 @@ class Rule:
         if self.scope == "global" and self.keep is None:
             raise InvalidSpecError("`scope` global is for `keep` only: give a share to keep")
         if self.above is not None and not 0 <= self.above < math.inf:
-            raise InvalidSpecError(f"`above` must be a number of at least 0, not {self.above}")
+            raise InvalidSpecError(f"`above` must be a number of at least 0, not {self.above:g}")
         if self.keep is not None:
-            (share,) = numbers(self.keep, "keep", 1)
+            (share,) = numbers(self.keep, "`keep`", 1)
             if not 0 < share < 1:
                 advice = "leave it out to take all weights other than 0" if share == 1 else "such as .1"
                 raise InvalidSpecError(f"`keep` must be more than 0 and less than 1, not {self.keep}: {advice}")

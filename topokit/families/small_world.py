@@ -9,11 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from topokit.allocation import require_shares
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families._draws import by_source, numbers_slug, random_widths, require_drawing, supersets
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option, written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +69,9 @@ class SmallWorld(Spec):
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
         for i, (fan_in, sources) in enumerate(zip(self.fan_in, self.widths, strict=False)):
             if not 0 <= fan_in <= sources or fan_in.denominator != 1:
-                raise InvalidSpecError(f"layer {i}: fan_in must be a whole number from 0 to {sources}, not {fan_in}")
-        for rewire in self.rewire:
-            if not 0 <= rewire <= 1:
-                raise InvalidSpecError(f"rewire must be from 0 to 1, not {rewire}")
+                whole = f"a whole number from 0 to {sources}"
+                raise InvalidSpecError(f"layer {i}: fan_in must be {whole}, not {written(fan_in)}")
+        require_shares(self.rewire, "rewire")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:

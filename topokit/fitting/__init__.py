@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from math import inf, prod
@@ -25,7 +25,7 @@ from topokit.fitting._plans import Plan
 from topokit.fitting._search import Search
 from topokit.fitting.candidate import WEAK, Candidate, examined
 from topokit.layered import possible_edges
-from topokit.spec import integer, integers, numbers, require_widths
+from topokit.spec import integer, integers, numbers, require_widths, written
 
 BUDGET = 2**20
 """Partial networks that a search looks at, at most about; half of them without interior crops."""
@@ -80,11 +80,17 @@ def fit(
 
 
 def candidates(
-    widths: Sequence[int], density: object, *, tolerance: object = Fraction(1, 10), limit: int = 10
+    widths: Sequence[int],
+    density: object,
+    *,
+    tolerance: object = Fraction(1, 10),
+    limit: int = 10,
+    progress: Callable[[str, int], None] | None = None,
 ) -> list[Candidate]:
     """All that `fit` looked at on the way, in its order: what it says of them does not depend on a small `limit`.
 
-    Args and errors: those of `fit`. It takes `chosen` of these.
+    Args and errors: those of `fit`, which takes `chosen` of these; `progress` is called with what is being done and the
+    number of good candidates found.
     """
     widths = _widths(widths)
     wanted = _share(density, widths)
@@ -102,6 +108,8 @@ def candidates(
     for plan in chain.from_iterable(islice(groups[key], 2 * max(limit, LEAST)) for key in sorted(groups)):
         if good == limit or (found and edges > TOTAL):
             break
+        if progress:
+            progress("counting paths", good)
         found.append(examined(plan, wanted, allowed))
         good += not (found[-1].strange or found[-1].outside or found[-1].dead_units)
         edges += plan.edges_before if found[-1].counted else 0
@@ -144,7 +152,7 @@ def _share(density: object, widths: tuple[int, ...]) -> Fraction:
     (wanted,) = numbers(density, "density", 1)
     cells = possible_edges(widths)
     if not 0 < wanted <= 1:
-        raise InvalidSpecError("density must be above 0 and at most 1: the share of all possible edges")
+        raise InvalidSpecError(f"density must be above 0 and at most 1, not {written(wanted)}: it is a share")
     if wanted * cells < 1:
         raise InvalidSpecError(f"a density of {float(wanted):.3g} is less than one edge of the {cells:,} possible")
     return wanted

@@ -6,13 +6,11 @@ What a file is, is read from the file and never from its name. docs/format.md de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
@@ -21,7 +19,7 @@ from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import is_of_masks, load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
 from topokit.formats._tensors import TensorFile
-from topokit.formats._writing import replacing
+from topokit.formats._writing import free_bytes, replacing, require_disk
 from topokit.layered import Layered
 from topokit.topologies import Topology
 
@@ -29,10 +27,12 @@ __all__ = [
     "FORMATS",
     "TensorFile",
     "as_tensors",
+    "free_bytes",
     "from_csv",
     "from_networkx",
     "from_pandas",
     "is_of_masks",
+    "least_bytes",
     "load",
     "load_all",
     "load_masks",
@@ -75,7 +75,7 @@ def load(path: str | Path) -> Topology:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    with _said_of(path):
+    with reading(path):
         topology: Topology = _format_of(path).read(path)
         return topology
 
@@ -95,19 +95,9 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
         TopokitError: it cannot be read.
     """
     path = Path(path)
-    with _said_of(path):
+    with reading(path):
         kind = _format_of(path)
         return kind.read_all(path) if kind.read_all else (kind.read(path),)
-
-
-@contextmanager
-def _said_of(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _format_of(path: Path) -> Format:
@@ -150,35 +140,50 @@ def save(
 
     Raises:
         OutputExistsError: something is there, and `force` is not set.
-        InvalidSpecError: an unknown format, or no format for this path.
+        InvalidSpecError: an unknown format, no format for this path, or two.
         TooLargeError: too many nodes or edges for the format.
         TopokitError: the disk is full, or the folder above is missing or read-only.
     """
-    path = Path(path)
-    name = to or _named_by(path)
+    name = _format_to_write(path, to)
     kind: Format = FORMATS[name]
     options: dict[str, Any] = {}
     if weight is not None:
         if name != "tsv":
             raise InvalidSpecError(f"weight is for tsv only: {name} holds no weights")
         options["weight"] = weight
+    require_disk(path, least_bytes(net, path, to=to))
     with replacing(path, force=force, folder_of=kind.suffix if kind.folder else None) as temporary:
         return kind.write(net, temporary, **options)
 
 
-def _named_by(path: Path) -> str:
-    if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where a name is too long)
+def least_bytes(net: Layered, path: str | Path, *, to: str | None = None) -> int:
+    """Return the least size of the file or folder that `save` would write; 0 if its format compresses."""
+    kind: Format = FORMATS[_format_to_write(path, to)]
+    return kind.edge_bytes * net.edges
+
+
+def _format_to_write(path: str | Path, to: str | None) -> str:
+    """The format of a file to write: `to`, or else that of its suffix."""
+    suffix, named = Path(path).suffix, {FORMATS[name].suffix: name for name in FORMATS}
+    if to is not None:
+        if to in FORMATS and named.get(suffix, to) != to:
+            raise InvalidSpecError(f"{path} ends as {named[suffix]} does, but `to` is {to}: give one of the two")
+        return to
+    if os.path.isdir(path) or os.fspath(path).endswith(os.sep):  # noqa: PTH112 (pathlib's raises if a name is too long)
         folders = " or ".join(_names(folder=True))
-        raise InvalidSpecError(f"{path} is a folder: give a file's name, or choose `to`={folders}")
-    if not path.suffix:
-        return "safetensors"
-    for name in _names(folder=False):
-        if FORMATS[name].suffix == path.suffix:
-            return name
-    suffixes = ", ".join(FORMATS[name].suffix for name in _names(folder=False))
-    raise InvalidSpecError(
-        f"{path}: {path.suffix} says no format: end it in {suffixes}, or choose `to`=FORMAT of topokit convert"
-    )
+        raise InvalidSpecError(f"{path} is a folder: give a file's name, or choose `to`={folders} of topokit convert")
+    if suffix and suffix not in named:
+        suffixes = ", ".join(FORMATS[name].suffix for name in _names(folder=False))
+        raise InvalidSpecError(
+            f"{path}: unknown extension {suffix}: end it in {suffixes}, or choose `to`=FORMAT of topokit convert"
+        )
+    name = named.get(suffix, "safetensors")
+    if FORMATS[name].folder:
+        raise InvalidSpecError(
+            f"{path}: {name} is a folder with a {suffix} file for each layer: give the folder's name, such as "
+            f"{Path(path).with_suffix('')}, and choose `to`={name} of topokit convert"
+        )
+    return name
 
 
 def _names(*, folder: bool) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import MAX_WIDTH, require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, reading
 from topokit.formats import _matrix_market
 from topokit.formats._layer_files import layer_of, read_table
 from topokit.layered import Layer
@@ -58,7 +58,7 @@ def read_categories(path: Path, rows: int) -> NDArray[np.int64]:
 
 
 def _read(path: Path, width: int, columns: int, rows: int | None = None) -> Layer:
-    try:
+    with reading(path):
         require_memory(path.stat().st_size, f"reading {path}")
         text = path.read_bytes()
         if text.startswith(b"%%"):
@@ -74,7 +74,3 @@ def _read(path: Path, width: int, columns: int, rows: int | None = None) -> Laye
             largest = table[:, 0].max(initial=1)
             rows = max(1, int(largest)) if largest < MAX_WIDTH else 1  # what is no number is refused below
         return layer_of(table, (rows, width), path)
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.edges import from_edges
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, reading
 from topokit.formats._format import damaged
 from topokit.layered import Layer
 from topokit.spec import integers
@@ -56,7 +56,7 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
         TopokitError: the file cannot be read.
     """
     path = Path(path)
-    try:
+    with reading(path):
         require_memory(10 * path.stat().st_size, f"reading {path}")
         with path.open(encoding="utf-8-sig", newline="") as file, damaged(path, ValueError, Warning, csv.Error):
             names = [name.strip() for name in next(csv.reader([file.readline()]), [])]
@@ -67,10 +67,6 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
             if table.size and table.shape[1] != len(names):
                 raise FileFormatError(f"{path} has {len(names)} column names, but {table.shape[1]} columns")
             return _topology(dict(zip(names, table.reshape(-1, len(names)).T, strict=True)), widths)
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _require_columns(names: Sequence[object], widths: Sequence[int]) -> None:

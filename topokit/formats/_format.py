@@ -26,6 +26,7 @@ class Format:
         read: makes the topology of a file or folder, and validates all of it.
         write: writes a network to a new file, or into a new, empty folder; returns its fingerprint.
         folder: a network is a folder with one file per layer.
+        edge_bytes: what an edge takes in a file at least, in bytes; 0 if files are compressed.
         read_all: makes the topologies of a file, where it can hold several.
     """
 
@@ -34,6 +35,7 @@ class Format:
     read: Callable[[Path], Topology]
     write: Callable[..., str]
     folder: bool = False
+    edge_bytes: int = 4
     read_all: Callable[[Path], tuple[Topology, ...]] | None = None
 
 

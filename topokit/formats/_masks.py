@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, reading
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.masking import MASK_SHAPES, checked_masks
@@ -76,10 +76,8 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
             f"{path} holds no masks (tensors named like fc1.weight_mask); the masks of a topology need names: "
             "`names`, or `model`"
         )
-    try:
+    with reading(path):
         return checked_masks(read_masks(file))
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
 
 
 def is_of_masks(path: str | Path) -> bool:

@@ -180,4 +180,4 @@ def _blocks(matrix: Any, widths: list[int]) -> Iterator[tuple[NDArray[Any], NDAr
         yield indptr - indptr[0], targets - high
 
 
-FORMAT = Format(suffix=".npz", begins=lambda start: start.startswith(b"PK"), read=read, write=write)
+FORMAT = Format(suffix=".npz", begins=lambda start: start.startswith(b"PK"), read=read, write=write, edge_bytes=0)

@@ -110,7 +110,8 @@ def read(path: Path) -> Topology:
     if len(found) > 1:
         shapes = ", ".join("-".join(map(str, net.widths)) for net in found)
         raise FileFormatError(
-            f"{path} holds {len(found)} topologies ({shapes}), not one: read them with topokit.formats.load_all"
+            f"{path} holds {len(found)} topologies ({shapes}), not one: `topokit extract {path}` makes one of them if "
+            "they chain, and topokit.formats.load_all reads all"
         )
     return found[0]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, TooLargeError, TopokitError
+from topokit.errors import FileFormatError, TooLargeError, reading
 from topokit.formats._format import damaged
 from topokit.reprs import described
 
@@ -74,20 +74,17 @@ class TensorFile:
 
     def __init__(self, path: str | Path):
         self.path = path = Path(path)
-        try:
-            with path.open("rb") as file:
-                size, brace = file.read(8), file.read(1)
-                if brace not in (b"", b"{"):
-                    raise FileFormatError(
-                        f"{path} is not a safetensors file: write one with "
-                        "safetensors.torch.save_file(model.state_dict(), ...)"
-                    )
-                with damaged(path, SafetensorError), safe_open(path, framework="numpy"):
-                    pass  # the library has now checked the header
-                start = 8 + int.from_bytes(size, "little")
-                header = json.loads(brace + file.read(start - 9))
-        except OSError as error:
-            raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
+        with reading(path), path.open("rb") as file:
+            size, brace = file.read(8), file.read(1)
+            if brace not in (b"", b"{"):
+                raise FileFormatError(
+                    f"{path} is not a safetensors file: topokit writes its checkpoints as such, and "
+                    "safetensors.torch.save_file(model.state_dict(), ...) does"
+                )
+            with damaged(path, SafetensorError), safe_open(path, framework="numpy"):
+                pass  # the library has now checked the header
+            start = 8 + int.from_bytes(size, "little")
+            header = json.loads(brace + file.read(start - 9))
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self.entries = {
             name: Entry(one["dtype"], tuple(one["shape"]), start + one["data_offsets"][0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from errno import EEXIST, ENOTEMPTY, EROFS
 from pathlib import Path
 
-from topokit.errors import OutputExistsError, TopokitError
+from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError, no_folder
 
 
 @contextmanager
@@ -52,13 +53,32 @@ def replacing(path: str | Path, *, force: bool, folder_of: str | None = None) ->
         _remove(temporary)
 
 
+def require_disk(path: str | Path, size: int) -> None:
+    """Refuse a file that cannot fit on its disk, before anything is written.
+
+    Raises:
+        TopokitError: it needs `size` bytes, and fewer are free.
+    """
+    if size > (free := free_bytes(path)):
+        sizes = f"{size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free on its disk"
+        raise TopokitError(f"{path} needs {sizes}: choose another disk, or a smaller network")
+
+
+def free_bytes(path: str | Path) -> float:
+    """Return the free space on the disk of a file that is to be written; infinity if its folder does not exist."""
+    folder = Path(os.path.realpath(path)).parent
+    return shutil.disk_usage(folder).free if folder.is_dir() else math.inf
+
+
 def _beside(target: Path) -> Path:
     return target.with_name(f".topokit-{secrets.token_hex(8)}.part")
 
 
 def _require_free(path: str | Path, target: Path, force: bool, folder_of: str | None) -> None:
+    if not folder_of and os.fspath(path).endswith(os.sep):
+        raise InvalidSpecError(f"{path} is the name of a folder: give that of a file")
     if not target.parent.is_dir():
-        raise TopokitError(f"cannot write {path}: there is no folder {target.parent}: create it first")
+        raise no_folder(Path(path))
     if not target.exists():
         return
     if folder_of and target.is_dir():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
+from topokit.errors import needing
 from topokit.reprs import aligned
 from topokit_train.conversion.weights import held_weights
 from topokit_train.layers.sparse import SparseModule
@@ -57,7 +58,8 @@ class Report:
 
     def to_frame(self) -> Any:
         """Return a pandas.DataFrame with a row for each weight."""
-        import pandas as pd
+        with needing("to_frame"):
+            import pandas as pd
 
         return pd.DataFrame([asdict(row) for row in self.rows])
 

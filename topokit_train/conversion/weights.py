@@ -92,7 +92,10 @@ _PARAMETRIZED = (
 )
 
 
-LAZY = "has no shape yet, as its layer is lazy: pass a batch through the model first"
+LAZY = (
+    "has no shape yet, as its layer is lazy: call the model once, such as model(torch.zeros(1, *input_shape)), "
+    "before it is filled or pruned"
+)
 
 
 def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:

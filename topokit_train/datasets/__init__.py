@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
+from topokit.fields import one_of
 from topokit_train.functions import is_function, load_function, located
 
 Array = NDArray[Any]
@@ -149,7 +150,7 @@ def split_name(name: str) -> tuple[str, str]:
     if kind not in DATASETS:
         if is_function(name):
             return FUNCTION, name
-        DATASETS[kind]  # raises, naming the nearest
+        raise InvalidSpecError(f"`dataset` must be one of {one_of(kind, (*DATASETS, 'FILE.py:FUNCTION'))}")
     if kind in NEED_PLACE and not place:
         raise InvalidSpecError(f"the dataset {kind} needs the place of its data: {kind}:{NEED_PLACE[kind]}")
     if colon and kind not in NEED_PLACE:

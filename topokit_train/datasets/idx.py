@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.datasets.published import GZIP_MAGIC
 
@@ -40,6 +40,8 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         FileFormatError: a file is missing or damaged, or images and labels do not fit together.
     """
     folder = Path(place).expanduser()
+    if not folder.is_dir():
+        raise NotFoundError(f"idx:{place}: there is no folder {folder}: give the one that holds the four files")
     paths = [find(file, [folder]) for file in FILES]
     missing = [file for file, path in zip(FILES, paths, strict=True) if path is None]
     if missing:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 
-from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
+from topokit.errors import FileFormatError, TopokitError, needing
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -68,10 +68,8 @@ def retrieve(
         MissingDependencyError: pooch is not installed.
         TopokitError: no mirror has it; the message says where to put it.
     """
-    try:
+    with needing(f"downloading {name}"):
         import pooch
-    except ImportError:
-        raise MissingDependencyError("to download datasets, install pooch: pip install 'topokit[train]'") from None
     cache = Path(pooch.os_cache("topokit")) / name
     unpack = pooch.Untar(members=list(members)) if members else None
     failure: Exception | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit_train.datasets import Dataset
 
 BLOCK = 64
@@ -32,14 +32,15 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     found = re.fullmatch(r"(.*?)(?:\s+block=(\S*))?", place, re.DOTALL)
     assert found is not None  # any text is a path
     path, given = Path(found[1]).expanduser(), found[2] or str(BLOCK)
+    if place[:1] in ("'", '"'):
+        raise InvalidSpecError(f"the dataset text:{place}: leave out the quotes around the file, also if it has blanks")
     if not re.fullmatch(r"[1-9]\d{0,8}", given, re.ASCII):
         raise InvalidSpecError(f"the dataset text:{place}: block must be a number of characters from 1 on, not {given}")
     block = int(given)
     try:
-        require_memory(32 * path.stat().st_size, f"the text {path}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TopokitError(f"cannot read the text {path}: {error.strerror}") from None
+        with reading(path):
+            require_memory(32 * path.stat().st_size, f"the text {path}")
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if len(text) // TEST <= block:

@@ -147,7 +147,7 @@ def model_source(model: Model, folder: Path | str = "") -> ModelSource:
             return ModelSource(model, loaded.function, loaded.version)
         if model not in MODELS:
             raise InvalidSpecError(
-                f"no model is named {model}: {nearest(model, MODELS)}, or file.py:function for a model of yours"
+                f"no model is named {model}, and one of yours is file.py:function: {nearest(model, MODELS)}"
             )
         return ModelSource(model, MODELS[model])
     if isinstance(model, nn.Module):

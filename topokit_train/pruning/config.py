@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -150,8 +151,8 @@ class PruneConfig(TrainConfig):
         if self.rewind == INITIAL:
             return
         text = str(self.rewind)
-        if not (text.isascii() and text.isdigit()):
-            raise InvalidSpecError(f"`rewind` must be {INITIAL} or a number of epochs, not {text!r}")
+        if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+            raise InvalidSpecError(f"`rewind` must be {INITIAL} or a number of epochs, not {text!r:.60}")
         self._set("rewind", str(integer(int(text), "`rewind`", 1)))
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from topokit.errors import InvalidSpecError
+from topokit_train.conversion.weights import LAZY
 from topokit_train.layers.stacks import copies_in, parameters_of, split
 from topokit_train.pruning.magnitude import Rows
 
@@ -33,6 +35,8 @@ class Masks:
     def __init__(self, model: nn.Module, dense: Sequence[str] = ()):
         if any(name.endswith("values") for name, _ in model.named_parameters()):  # as sparse layers call their weights
             raise InvalidSpecError("pruning begins with a dense model: leave out the topology")
+        if lazy := [name for name, one in model.named_parameters() if isinstance(one, UninitializedParameter)]:
+            raise InvalidSpecError(f"{lazy[0]} {LAZY}")
         self.networks = copies_in(model)
         self._model = model
         self._slots = {

@@ -14,7 +14,7 @@ from os.path import samestat
 from pathlib import Path
 from typing import Any
 
-from topokit.errors import FileFormatError, OutputExistsError, TopokitError
+from topokit.errors import FileFormatError, OutputExistsError, TopokitError, no_folder
 from topokit.formats import replacing
 from topokit_train.json_files import read_json, write_json
 from topokit_train.metrics import Metrics
@@ -227,7 +227,7 @@ def remove_empty(made: Sequence[Path]) -> None:
 
 def _unusable(path: Path, error: OSError) -> TopokitError:
     if isinstance(error, FileNotFoundError):
-        return TopokitError(f"cannot make {path} for a run: there is no folder {path.parent}: create it first")
+        return no_folder(path)
     return TopokitError(f"cannot use {path} as a run's folder ({error.strerror}): choose another `run`")
 
 

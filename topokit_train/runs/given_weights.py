@@ -7,10 +7,10 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError
+from topokit.formats import TensorFile
 from topokit_train.datasets import Dataset
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import load_network_states
@@ -60,12 +60,8 @@ class _Given:
 
     def __init__(self, path: str | Path, model: str):
         self.path, self.model = path, model
-        try:
-            self.tensors: Mapping[str, Tensor] = safetensors.torch.load_file(path)
-        except OSError as error:
-            raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
-        except SafetensorError as error:
-            raise FileFormatError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from None
+        TensorFile(path)  # which raises if it is missing, of another kind or damaged
+        self.tensors: Mapping[str, Tensor] = safetensors.torch.load_file(path)
 
     def put(self, name: str, layer: nn.Module) -> None:
         """Give a layer its weights and biases."""

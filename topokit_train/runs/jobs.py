@@ -219,9 +219,9 @@ def train_together(jobs: Sequence[Job], setup: Setup) -> list[Result]:
 def _users_errors(setup: Setup) -> AbstractContextManager[None]:
     """Inside, an error of the user's code ends in one line; any other one is a fault of topokit, and is left alone."""
     kinds = [setup.method, *map(type, setup.callbacks)]
-    own = [] if setup.source.builtin else [setup.source.name]
-    own += [kind.__name__ for kind in kinds if not kind.__module__.startswith("topokit")]
-    return explained(f"{' or '.join(own)} failed", TopokitError) if own else nullcontext()
+    own = {kind: f"{kind.__name__} failed" for kind in kinds if not kind.__module__.startswith("topokit")}
+    model = "" if setup.source.builtin else f"{setup.source.name} failed"
+    return explained(model or next(iter(own.values())), TopokitError, own) if own or model else nullcontext()
 
 
 def _aligned(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:

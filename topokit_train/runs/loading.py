@@ -8,8 +8,8 @@ from textwrap import shorten
 import torch
 from torch import Tensor, nn
 
-from topokit.errors import InvalidSpecError, TopokitError
-from topokit.formats import load_all
+from topokit.errors import InvalidSpecError, NotFoundError
+from topokit.formats import TensorFile, load_all
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
 from topokit_train.machine import resolve_device
@@ -60,7 +60,9 @@ def opened_run(
     """Return the network of a run, its settings and the dataset; arguments and errors as of `load_run`."""
     path = Path(run) / CHECKPOINT if Path(run).is_dir() else Path(run)
     if not path.exists():
-        raise TopokitError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
+        raise NotFoundError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
+    if path == Path(run):
+        TensorFile(path)  # which says so if it is another kind of file
     checkpoint = load(path)
     config, place = checkpoint.origin.config, resolve_device(device)
     dataset = data if isinstance(data, Dataset) else _dataset(run, config, data, data_dir)

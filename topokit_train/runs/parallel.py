@@ -13,7 +13,7 @@ from textwrap import shorten
 import torch
 from torch import distributed
 
-from topokit.errors import InvalidSpecError, TopokitError
+from topokit.errors import InvalidSpecError, reading
 from topokit.topologies import fingerprint
 from topokit_train.machine import resolve_device
 from topokit_train.ranks import Ranks, answered, this_rank
@@ -80,8 +80,5 @@ def require_same(jobs: Sequence[Job], setup: Setup) -> None:
 
 
 def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror}") from None
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

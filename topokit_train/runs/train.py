@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
+from math import prod
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
@@ -191,7 +192,7 @@ def train_all(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
         with recorded_start(jobs, setup, _resumed_with([folder.path for folder in folders], configs)):
-            ranks.agreed(read)
+            ranks.agreed(lambda: _require_inputs(topology, nets, read()))
             require_same(jobs, setup)
             results = [
                 result
@@ -273,6 +274,16 @@ def _topologies(
     nets = resolve(topology, lambda: source.weights(read()))
     # a spec would draw its edges anew for every checkpoint
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
+
+
+def _require_inputs(topology: Topologies | None, nets: Sequence[Layered], dataset: Dataset) -> None:
+    """Refuse the default topology for data with another number of inputs: the user did not choose it."""
+    inputs = prod(dataset.input_shape)
+    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY and nets and inputs != nets[0].widths[0]:
+        raise InvalidSpecError(
+            f"the default topology has {nets[0].widths[0]} inputs, and {dataset.name} {inputs}: give `topology` "
+            f"'bernoulli widths={inputs},300,100 density=.1 seed=0', another one or dense"
+        )
 
 
 def default_topology() -> Layered:

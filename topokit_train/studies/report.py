@@ -6,7 +6,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from topokit.errors import MissingDependencyError, OutputExistsError, TopokitError
+from topokit.errors import OutputExistsError, TopokitError, needing, no_folder
 from topokit.formats import replacing
 from topokit_train.studies.tables import read_tables
 
@@ -54,10 +54,8 @@ def require_packages() -> None:
         MissingDependencyError: a package is not.
     """
     for name in PACKAGES:
-        try:
+        with needing("a report", "study"):
             import_module(name)
-        except ModuleNotFoundError:
-            raise MissingDependencyError(f"a report needs {name}: pip install 'topokit[study]'") from None
 
 
 def _write(out: Path, files: dict[str, str]) -> None:
@@ -70,5 +68,7 @@ def _write(out: Path, files: dict[str, str]) -> None:
         for path in (out / FIGURES).iterdir():  # what an earlier report drew, and this one does not
             if _OURS.fullmatch(path.name) and f"{FIGURES}/{path.name}" not in files:
                 path.unlink()
+    except FileNotFoundError:
+        raise no_folder(out) from None
     except OSError as error:
         raise TopokitError(f"{out} cannot be written to ({error.strerror}): give another folder") from None

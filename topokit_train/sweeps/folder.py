@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from topokit.errors import FileFormatError, TopokitError
+from topokit.errors import FileFormatError, TopokitError, no_folder
 from topokit_train.json_files import read_json, write_json
 from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import CHECKPOINT, CONFIG, LOCK, METRICS, RESULT, is_held
@@ -68,6 +68,8 @@ class SweepFolder:
                 self._require_empty()
             if make:
                 self._make()
+        except FileNotFoundError:
+            raise no_folder(path) from None
         except OSError as error:
             raise TopokitError(
                 f"cannot use {path} as a sweep's folder ({error.strerror}): choose another `out`"

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from topokit.descriptions import DENSE, Description, split_pattern
-from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, reading
+from topokit.fields import MAX_DIGITS
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
@@ -48,11 +49,12 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
         TopokitError: a file is not there.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        with reading(path):
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is no TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise FileFormatError(f"{path} holds an integer of more than {MAX_DIGITS:,} digits") from None
     return expand(table, path, where or {})
 
 

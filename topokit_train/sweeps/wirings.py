@@ -16,11 +16,13 @@ from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import named
+from topokit.placement import matching, named
 from topokit.recipes import from_recipe
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
+from topokit_train.models import MODELS
+from topokit_train.models.networks import MNIST, model_source
 from topokit_train.pruning.config import file_name
 from topokit_train.sweeps._keys import require_known
 
@@ -106,7 +108,15 @@ class Parameters(Wiring):
 
     @classmethod
     def of(cls, mapped: Mapped, config: TrainConfig) -> Parameters:
-        """Return the wiring of a run; reads the files that it needs."""
+        """Return the wiring of a run; reads the files that it needs.
+
+        Raises:
+            InvalidSpecError: a pattern matches no weight of a model of topokit; a user's is not imported here.
+        """
+        if config.model in MODELS:
+            weights = model_source(config.model).weights(MNIST)
+            for pattern in mapped:
+                matching(pattern, weights)
         return cls(mapped, config, _prints(mapped))
 
     @property

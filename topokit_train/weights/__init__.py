@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, reading
 from topokit.extraction.weights import Weights
 
 READERS = Registry(
@@ -60,7 +60,7 @@ def read_weights(path: str | Path) -> Weights:
     path = Path(path)
     if (path / CHECKPOINT).is_file():
         path /= CHECKPOINT
-    try:
+    with reading(path):
         with path.open("rb") as file:
             start = file.read(512)
             file.seek(0)
@@ -69,8 +69,7 @@ def read_weights(path: str | Path) -> Weights:
             reader: Reader = READERS[kind]
             if reader.begins(start):
                 return replace(reader.read(path), origin={"kind": kind, "file": path.name, "sha256": digest})
-    except InvalidGraphError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise TopokitError(f"cannot read {path}: {error.strerror or error}") from error
-    raise FileFormatError(f"{path} is no file of weights that topokit reads ({', '.join(READERS)})")
+    raise FileFormatError(
+        f"{path} is no file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict or "
+        "an ONNX model"
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, MissingDependencyError
+from topokit.errors import FileFormatError, needing
 from topokit.extraction.weights import Weights, state_dict
 from topokit_train.weights import Reader
 
@@ -29,11 +29,9 @@ def read(path: Path) -> Weights:
         MissingDependencyError: onnx is not installed.
         TooLargeError: not enough free memory.
     """
-    try:
+    with needing("an ONNX model"):
         import onnx
         import onnx.numpy_helper
-    except ImportError:
-        raise MissingDependencyError("ONNX models need onnx: pip install 'topokit[onnx]'") from None
     require_memory(3 * path.stat().st_size, f"reading {path}")
     try:
         graph = onnx.load_model(str(path)).graph

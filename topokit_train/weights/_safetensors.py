@@ -19,7 +19,6 @@ from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
-from topokit_train.models.networks import MNIST, model_source
 from topokit_train.weights import Reader
 
 _MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
@@ -90,6 +89,8 @@ def _windows(file: TensorFile) -> dict[str, Shape]:
         return {}
     if model not in MODELS or model in STACKED:  # a user's model is not imported here
         return {}
+    from topokit_train.models.networks import MNIST, model_source  # which load torch
+
     table = model_source(model).weights(MNIST)
     return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 

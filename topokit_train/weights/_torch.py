@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
+from topokit.errors import FileFormatError, TopokitError, needing
 from topokit.extraction.weights import Weights, state_dict
 from topokit_train.weights import Reader
 
@@ -39,10 +39,8 @@ def read(path: Path) -> Weights:
 
 
 def _loaded(path: Path) -> object:
-    try:
+    with needing("a torch checkpoint"):
         import torch
-    except ImportError:
-        raise MissingDependencyError("torch checkpoints need torch: pip install 'topokit[train]'") from None
     try:
         _require_archive(path)
         with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]

@@ -298,9 +298,13 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("net.mtx", {}, "end it in .safetensors, .npz, .graphml"),
-        ("net.tsv", {}, "to=FORMAT of topokit convert"),
-        ("net.v2", {}, r"\.v2 says no format"),
+        ("net.mtx", {}, "a folder with a .mtx file for each layer: .* and choose to=matrix-market"),
+        ("net.tsv", {}, "give the folder's name, .* and choose to=tsv of topokit convert"),
+        ("net.v2", {}, r"unknown extension .*: end it in .safetensors, .npz, .graphml"),
+        ("net.npz", {"to": "graphml"}, "ends as npz does, but to is graphml"),
+        ("net.npz", {"to": "tsv"}, "give one of the two"),
+        ("folder/", {}, "is a folder: .* choose to=matrix-market or tsv"),
+        ("folder/", {"to": "npz"}, "is the name of a folder"),
         ("", {}, "is a folder: give a file's name, or choose to=matrix-market or tsv"),
         ("net", {"to": "nzp"}, "did you mean npz"),
         ("net.npz", {"weight": 1.0}, "npz holds no weights"),
@@ -310,7 +314,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 )
 def test_no_format_for_this(name, options, said, tmp_path):
     with pytest.raises(InvalidSpecError, match=said):
-        save(NET, tmp_path / name, **options)
+        save(NET, f"{tmp_path}/{name}", **options)
     assert not list(tmp_path.iterdir())
 
 

@@ -162,7 +162,7 @@ def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
 def test_images_are_looked_for_beside_the_grid_and_must_be_there(runs_of, tmp_path, make_idx, monkeypatch):
     text = "[[runs]]\ndataset = 'idx:data'"
     monkeypatch.chdir(tmp_path.parent)
-    with pytest.raises(FileFormatError, match=r"grid.toml, runs-1: .*/data holds no train-images-idx3-ubyte, "):
+    with pytest.raises(TopokitError, match=r"grid.toml, runs-1: .* there is no folder .*/data: give"):
         runs_of(text)
     make_idx(tmp_path / "data", 1)
     assert runs_of(text)[0].config.dataset == f"idx:{tmp_path / 'data'}"
@@ -246,7 +246,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
         ("[[runs]]\nseed = '0-4'", "seed must be integers"),
         ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the place of its data"),
-        ("[[runs]]\ndataset = 'mnits'", "runs-1: no dataset named 'mnits'"),
+        ("[[runs]]\ndataset = 'mnits'", "runs-1: dataset must be one of digits"),
         ("[[runs]]\ndataset = 3", "dataset must be a text, not 3"),
         ("[[runs]]\nepochs = 'x'", "epochs must be integers"),
         ("[[runs]]\ncommand = ['x']", r"command must be one of train, prune, not \['x'\]"),
