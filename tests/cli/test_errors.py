@@ -340,7 +340,7 @@ MISTAKES = {
     "evaluate": [
         ("missing", 2, "does not exist"),
         ("{folder}", 2, "give the folder of a run"),
-        ("{text}", 1, "topokit writes its checkpoints so"),
+        ("{text}", 1, "topokit writes its checkpoints as such"),
         ("{run} --dataset cifar", 2, "did you mean cifar10?"),
         ("{run} --device tpu", 2, "this machine has"),
     ],
