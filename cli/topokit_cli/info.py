@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
 from topokit.measures import MEASURES
-from topokit_cli import portrait, render
+from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
-
+    from topokit.profiles import Profile
 
 SHOWN = 160
 """Characters of a description in the table, at most; --json has all."""
+
+COLUMNS = 12
+"""Columns of a table, without the numbers of the layers."""
+
+LEFT = ("layer", "classes", "structure")
 
 
 @click.command("info", cls=Describing)
@@ -49,6 +55,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
         about |= {"topology": str(source), "description": described}
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
+    lines = [MEASURES[name].lines(name, values, net) for name, values in found.measures.items()]
     render.table(
         [
             ("file" if source.file else "topology", str(source)),
@@ -56,13 +63,27 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
             *([("description", _cut(described))] if described else []),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),
-            *portrait.network_lines(net, found),
-            ("fingerprint", about["fingerprint"] or "(ask with --fingerprint)"),
+            *(line for part in lines for line in part.items()),
+            *(("skipped", f"{name}: {why} (--measure {name} takes it)") for name, why in found.skipped.items()),
+            ("fingerprint", about["fingerprint"] or "(use --fingerprint)"),
             ("promises", ", ".join(sorted(net.promises.names))),
         ]
     )
-    click.echo()
-    portrait.print_layers(net, found)
+    _print_layers(found)
+
+
+def _print_layers(found: Profile) -> None:
+    """Print a line for each edge layer; neighbours of equal cells share one. Many columns make several tables."""
+    head, *rows = found.rows()
+    merged = []
+    for cells, same in groupby(rows, key=lambda row: row[1:]):
+        first, *_, last = 2 * [row[0] for row in same]
+        merged.append([first if first == last else f"{first}..{last}", *cells])
+    numbers, *columns = zip(head, *merged, strict=True)
+    for low in range(0, len(columns), COLUMNS):
+        click.echo()
+        heads, *lines = zip(numbers, *columns[low : low + COLUMNS], strict=True)
+        render.grid(heads, lines, LEFT)
 
 
 def _cut(text: str) -> str:

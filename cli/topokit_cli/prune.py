@@ -79,6 +79,6 @@ def _show_topologies(results: Sequence[PruneResult]) -> None:
         tested = (shown(results[0].metric, value) for value in (before, after))
         edges = fmean(one["edges"] for one in networks)
         name = Path(networks[0]["file"]).name
-        rows.append((name, f"{sparsity:.2%}", render.number(edges), str(networks[0]["step"]), *tested))
+        rows.append((name, f"{sparsity:.2%}", render.cell(edges), str(networks[0]["step"]), *tested))
     click.echo()
     render.grid(("saved", "sparsity", "edges", "step", "test before", "after"), rows, left=("saved",))

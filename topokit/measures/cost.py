@@ -1,10 +1,18 @@
-"""Cost: the numbers, operations and bytes that a network's layers take."""
+"""Cost: the numbers, operations and bytes that a network's layers take.
+
+Keys:
+    weights, biases, multiply_adds: a weight and a multiply-add (two floating-point operations) for each edge, a bias
+        for each node behind the inputs
+    weight_bytes, csr_bytes, dense_bytes: bytes in float32: the weights alone; with uint32 targets and uint64 row
+        pointers; the same layers as dense matrices
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from topokit.layered import Layered
+from topokit.measures._measure import Measure
 
 WEIGHT = 4
 """Bytes of a float32."""
@@ -55,3 +63,6 @@ def cost(net: Layered) -> Cost:
         csr_bytes=(WEIGHT + TARGET) * edges + POINTER * pointers,
         dense_bytes=WEIGHT * net.possible_edges,
     )
+
+
+MEASURE = Measure(cost, by_channel=False)

@@ -1,4 +1,9 @@
-"""Modularity: how far a network falls into communities, groups of nodes with more edges inside than by chance."""
+"""Modularity: whether a network has communities, groups of nodes with more edges inside than by chance.
+
+Keys:
+    value, communities: modularity of all layers as one undirected graph, by Louvain's method; number of communities,
+        without nodes that have no edges
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
+from topokit.measures._measure import Measure
 from topokit.reprs import short_repr
 
 SEED = 0
@@ -91,3 +97,11 @@ def seconds_for(net: Layered) -> float:
 
 def _by_layer(labels: Labels, net: Layered) -> tuple[Labels, ...]:
     return tuple(np.split(labels, list(accumulate(net.widths))[:-1]))
+
+
+MEASURE = Measure(
+    modularity,
+    values=lambda found: {"value": found.value, "communities": found.count},
+    cost=seconds_for,
+    scalars={"modularity": "value"},
+)

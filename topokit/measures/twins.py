@@ -1,8 +1,13 @@
-"""Twins: nodes with the same neighbours, and the quotient that is left where each class of them is one node."""
+"""Twins: equivalent nodes, which have the same neighbours, and the quotient, in which each class of them is one node.
+
+Keys:
+    edges, layers of sources, targets, edges: classes of nodes that have the same neighbours in an edge layer, on both
+        sides, without nodes that have no edges, and the edges between classes: the quotient graph
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +16,7 @@ from numpy.typing import NDArray
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels, twins
 from topokit.measures._layers import each_layer
+from topokit.measures._measure import Measure, Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +84,17 @@ def _connected(labels: Labels, degrees: NDArray[np.int64]) -> Labels:
     if used.any():
         found[used] = np.unique(labels[used], return_inverse=True)[1]
     return found
+
+
+def _values(found: Iterable[Quotient]) -> Values:
+    layers = [dict(zip(("sources", "targets", "edges"), (*one.shape, one.edges), strict=True)) for one in found]
+    return {"edges": sum(layer["edges"] for layer in layers), "layers": layers}
+
+
+MEASURE = Measure(
+    quotients,
+    _values,
+    cost=80,
+    scalars={"quotient edges": "edges"},
+    columns={"classes": lambda layer: f"{layer['sources']} x {layer['targets']}"},
+)
