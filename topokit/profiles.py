@@ -83,14 +83,13 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
     >>> found.measures["reach"]["disconnected_pairs"], found.measures["path-statistics"]["max"]
     (0, '100')
     """
-    wanted = {name: MEASURES[name] for name in (MEASURES if names is None else names)}
+    default = (name for name in MEASURES if not MEASURES[name].on_request)
+    wanted = {name: MEASURES[name] for name in (default if names is None else names)}
     if isinstance(net, Spec) and net.edges <= BUILT:
         net = net.build()
     measures: dict[str, Values] = {}
     skipped: dict[str, str] = {}
     for name in sorted(wanted, key=list(MEASURES).index):
-        if names is None and wanted[name].on_request:
-            continue
         if names is None and net.by_channel and not wanted[name].by_channel:
             skipped[name] = "an edge stands for a whole filter, which is several weights"
             continue

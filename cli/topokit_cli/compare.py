@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit.families import RANDOM_EQUIVALENTS
+from topokit.reprs import cell
 from topokit_cli import render
 from topokit_cli.options import TOPOLOGY, OnceEach, json_option, was_given
 
@@ -72,7 +74,7 @@ def command(
         if wanted:
             label = f"{Path(file.name).name if file.is_file else file}: {wanted} random networks"
             with click.progressbar(length=wanted, label=label, file=sys.stderr) as bar:
-                against = compare(net, twins=wanted, kind=kind, seed=seed, each=lambda bar=bar: bar.update(1))
+                against = compare(net, twins=wanted, kind=kind, seed=seed, each=partial(bar.update, 1))
         networks.append((file, net, found, against))
     if as_json:
         render.as_json({"networks": [_as_json(*network) for network in networks]})
@@ -99,7 +101,7 @@ def _print_beside(networks: list[Network]) -> None:
     rows = [
         ("widths", *(render.widths(net) for _, net, _, _ in networks)),
         ("edges", *(f"{net.edges:,}" for _, net, _, _ in networks)),
-        *((label, *(render.cell(one.get(label, "(skipped)")) for one in values)) for label in labels),
+        *((label, *(cell(one.get(label, "(skipped)")) for one in values)) for label in labels),
     ]
     render.grid(["", *(str(file) for file, *_ in networks)], rows, left=[""])
     for file, _, found, _ in networks:

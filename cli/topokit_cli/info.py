@@ -49,18 +49,19 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
-    described = render.description(net)
+    described = render.description(net) or ""
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
-        about |= {"topology": str(source), "description": described}
+        about |= {"topology": str(source), "description": described or None}
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
-    lines = [MEASURES[name].lines(name, values, net) for name, values in found.measures.items()]
+    shown = described if len(described) <= SHOWN else f"{described[: SHOWN - 3]}..."
+    lines = [MEASURES[name].lines(name, values) for name, values in found.measures.items()]
     render.table(
         [
             ("file" if source.file else "topology", str(source)),
             ("family", about["family"] or "(unknown)"),
-            *([("description", _cut(described))] if described else []),
+            *([("description", shown)] if shown else []),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),
             *(line for part in lines for line in part.items()),
@@ -76,15 +77,11 @@ def _print_layers(found: Profile) -> None:
     """Print a line for each edge layer; neighbours of equal cells share one. Many columns make several tables."""
     head, *rows = found.rows()
     merged = []
-    for cells, same in groupby(rows, key=lambda row: row[1:]):
-        first, *_, last = 2 * [row[0] for row in same]
-        merged.append([first if first == last else f"{first}..{last}", *cells])
+    for cells, same in groupby(enumerate(rows), key=lambda row: row[1][1:]):
+        first, *_, last = 2 * [i for i, _ in same]
+        merged.append([str(first) if first == last else f"{first}..{last}", *cells])
     numbers, *columns = zip(head, *merged, strict=True)
     for low in range(0, len(columns), COLUMNS):
         click.echo()
         heads, *lines = zip(numbers, *columns[low : low + COLUMNS], strict=True)
         render.grid(heads, lines, LEFT)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -86,11 +86,8 @@ def _missing(sources: Labels, targets: Labels, cycle: Labels) -> Labels:
     """For sources that feed all targets of their component but one: that one."""
     target_cycle = np.empty_like(cycle)
     target_cycle[targets] = cycle[sources]
-    every = np.zeros(cycle.max() + 1, np.intp)
-    np.add.at(every, target_cycle, np.arange(cycle.size))
-    fed = np.zeros_like(cycle)
-    np.add.at(fed, sources, targets)
-    return every[cycle] - fed
+    every, fed = np.bincount(target_cycle, np.arange(cycle.size)), np.bincount(sources, targets)  # exact below 2^53
+    return (every[cycle] - fed).astype(np.intp)
 
 
 def _walk(sources: Labels, targets: Labels, by_cycle: Labels, radix: int) -> CyclicOrders | None:

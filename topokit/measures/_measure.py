@@ -41,8 +41,8 @@ class Measure:
         step: seconds that a unit of `budget` takes, if `compute` has this option.
         scalars: the numbers that networks are compared by: label -> the number in the values; None if undefined.
         columns: columns of the table of layers: heading -> the cell in an entry of `layers`.
-        line: the lines that `topokit info` prints, from the values and the network: name -> text. By default all values
-            in one line, if there are no columns.
+        line: the lines that `topokit info` prints of the values: name -> text. By default all values in one line, if
+            there are no columns.
         on_request: whether it is skipped unless it is named.
         by_channel: whether it has a meaning if each edge stands for a filter.
     """
@@ -54,7 +54,7 @@ class Measure:
     step: float | None = None
     scalars: Mapping[str, Reader] = field(default_factory=dict)
     columns: Mapping[str, Reader] = field(default_factory=dict)
-    line: Callable[[Values, Layered], dict[str, str]] | None = None
+    line: Callable[[Values], dict[str, str]] | None = None
     on_request: bool = False
     by_channel: bool = True
 
@@ -71,10 +71,10 @@ class Measure:
         values: Values = _plain(self.values(self.compute(net, **options)))
         return values
 
-    def lines(self, name: str, values: Values, net: Layered) -> dict[str, str]:
+    def lines(self, name: str, values: Values) -> dict[str, str]:
         """Return the name and text of each line that `topokit info` prints."""
         if self.line:
-            return self.line(values, net)
+            return self.line(values)
         return {} if self.columns else {name: ", ".join(f"{key} {shown(part)}" for key, part in values.items())}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
+from operator import matmul
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class Sweep:
             return
         nodes, limbs, starts = self.counts.shape
         self._next_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
-        self._multiply = partial(_product, self._reduced(step), self.counts)
+        self._multiply = partial(matmul, self._reduced(step), self.counts.reshape(nodes, -1))
         self._shape = (step.shape[0], limbs, starts)
         self.work = step.nnz * limbs * starts + PASSES * prod(self._shape)
 
@@ -122,10 +123,6 @@ class Sweep:
         node = int(np.argmax(self.node_class == node_class))
         start = int(self.starts[np.argmax(self.start_class == start_class)])
         return (node, start) if self.reverse else (start, node)
-
-
-def _product(step: Any, counts: UInt64Array) -> UInt64Array:
-    return step @ counts.reshape(counts.shape[0], -1)  # type: ignore[no-any-return]  # scipy has no types
 
 
 def finished_sweep(net: Layered, starts: Sequence[int] | None, budget: float) -> Sweep:

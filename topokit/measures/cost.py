@@ -14,15 +14,6 @@ from dataclasses import dataclass
 from topokit.layered import Layered
 from topokit.measures._measure import Measure
 
-WEIGHT = 4
-"""Bytes of a float32."""
-
-TARGET = 4
-"""Bytes of an edge's target, a uint32."""
-
-POINTER = 8
-"""Bytes of a source's entry in indptr, a uint64."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -59,9 +50,9 @@ def cost(net: Layered) -> Cost:
         weights=edges,
         biases=sum(widths[1:]),
         multiply_adds=edges,
-        weight_bytes=WEIGHT * edges,
-        csr_bytes=(WEIGHT + TARGET) * edges + POINTER * pointers,
-        dense_bytes=WEIGHT * net.possible_edges,
+        weight_bytes=4 * edges,
+        csr_bytes=(4 + 4) * edges + 8 * pointers,
+        dense_bytes=4 * net.possible_edges,
     )
 
 

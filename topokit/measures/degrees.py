@@ -62,7 +62,7 @@ def _values(found: Iterable[LayerDegrees]) -> Values:
     return {"inputs": layers[0].outgoing.tolist(), "layers": [{"out": out, "in": into} for out, into in both]}
 
 
-def _line(values: Values, _: Layered) -> dict[str, str]:
+def _line(values: Values) -> dict[str, str]:
     inputs = values["inputs"]
     low, high = min(inputs), max(inputs)
     if low == high:

@@ -111,7 +111,7 @@ def _values(found: Effective) -> Values:
     }
 
 
-def _line(values: Values, _: Layered) -> dict[str, str]:
+def _line(values: Values) -> dict[str, str]:
     layers = [f"{units:,} in node layer {i}" for i, units in enumerate(values["dead_units"]) if units]
     where = f": {', '.join(layers)}" if 0 < len(layers) <= 4 else ""
     lines = {

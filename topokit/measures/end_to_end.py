@@ -70,8 +70,6 @@ def end_to_end(net: Layered, *, count: int = 6) -> EndToEnd:
         dtype=np.float64,
         matvec=partial(reduce, _times, backward),
         rmatvec=partial(reduce, _times, forward),
-        matmat=partial(reduce, _times, backward),
-        rmatmat=partial(reduce, _times, forward),
     )
     values = largest_values(operator, min(count, *operator.shape))
     return EndToEnd(float(scale + np.log2(values[0])), tuple((values / values[0]).tolist()))
@@ -95,8 +93,7 @@ def _scaled(layer: Layer, paths: Vector) -> tuple[Any, Vector]:
     matrix = layer.to_scipy(np.float64)
     degrees, onward = np.diff(matrix.indptr), paths[matrix.indices]
     found = np.full(degrees.size, -np.inf)
-    if matrix.nnz:
-        found[degrees > 0] = np.logaddexp2.reduceat(onward, matrix.indptr[:-1][degrees > 0])
+    found[degrees > 0] = np.logaddexp2.reduceat(onward, matrix.indptr[:-1][degrees > 0])
     matrix.data = np.exp2(onward - np.repeat(np.where(np.isfinite(found), found, 0), degrees))
     return matrix, found
 

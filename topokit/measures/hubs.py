@@ -77,10 +77,5 @@ MEASURE = Measure(
     _values,
     cost=8,
     scalars={"mean Gini of out-degrees": "mean_gini.out", "mean Gini of in-degrees": "mean_gini.in"},
-    columns={
-        "out: Gini": "out.gini",
-        "out: top 10 %": "out.top_10",
-        "in: Gini": "in.gini",
-        "in: top 10 %": "in.top_10",
-    },
+    columns={key: key for key in ("out.gini", "out.top_10", "in.gini", "in.top_10")},
 )

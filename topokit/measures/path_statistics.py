@@ -19,7 +19,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._limbs import to_int
-from topokit.measures._measure import Measure, Values, shown
+from topokit.measures._measure import Measure, Values
 from topokit.measures._sweep import STEP, finished_sweep
 
 
@@ -109,12 +109,4 @@ def _values(found: PathStatistics) -> Values:
     }
 
 
-def _line(values: Values, _: Layered) -> dict[str, str]:
-    least, most, middle, median, spread = (shown(values[key]) for key in ("min", "max", "mean", "median", "variation"))
-    if least == most:
-        return {"paths": f"{least} between every input and every output"}
-    spread = f"mean {middle}, median {median}, coefficient of variation {spread}"
-    return {"paths": f"{least} to {most} between an input and an output, {spread}"}
-
-
-MEASURE = Measure(path_statistics, _values, cost=40, step=STEP, scalars={"variation of paths": "variation"}, line=_line)
+MEASURE = Measure(path_statistics, _values, cost=40, step=STEP, scalars={"variation of paths": "variation"})

@@ -4,7 +4,7 @@ The number of paths from input u to output v is entry (u, v) of the product of t
 Every layer multiplies it: 120 layers of 32 edges a node give 2^590, where 64-bit integers wrap without a warning.
 
 Keys:
-    min, max, min_pair, max_pair: the smallest and largest number of paths of a pair, with a pair for each; on request
+    min, max, min_pair, max_pair: the smallest and largest number of paths of a pair, with a pair for each
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
-from topokit.measures._measure import Measure, Values
+from topokit.measures._measure import Measure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,15 +91,8 @@ def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
     return union[back]
 
 
-def _line(values: Values, net: Layered) -> dict[str, str]:
-    missing, pair = values["disconnected_pairs"], values["disconnected_pair"]
-    first = f", the first from input {pair[0]} to output {pair[1]}" if pair else ""
-    return {"no path": f"{missing:,} of {net.widths[0] * net.widths[-1]:,} pairs{first}"}
-
-
 MEASURE = Measure(
     reach,
     cost=lambda net: 1e-9 * net.edges * (30 + 0.02 * net.widths[0]),
     scalars={"disconnected pairs": "disconnected_pairs"},
-    line=_line,
 )

@@ -1,8 +1,7 @@
 """Sampled paths: what a random sample of pairs shows about the number of paths of all of them.
 
 Keys:
-    pairs, confidence, min, max: size of the sample of random pairs, and its smallest and largest number of paths; on
-        request
+    pairs, confidence, min, max: size of the sample of random pairs, 1,000; its smallest and largest number of paths
     disconnected_share, median of estimate, low, high: estimates for all pairs, with confidence intervals that hold for
         any distribution
 """
@@ -20,9 +19,6 @@ from topokit.layered import Layered
 from topokit.measures._limbs import to_int
 from topokit.measures._measure import Measure
 from topokit.measures._sweep import STEP, finished_sweep
-
-FEWEST = 10
-"""Pairs that a sample must have whatever the confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def sampled_paths(
     """
     if not 0 < confidence < 1:
         raise InvalidSpecError(f"confidence must be above 0 and below 1, not {confidence}")
-    fewest = next(pairs for pairs in count(FEWEST) if 2.0 ** (1 - pairs) < 1 - confidence)
+    fewest = next(pairs for pairs in count(10) if 2.0 ** (1 - pairs) < 1 - confidence)
     if pairs < fewest:
         raise InvalidSpecError(f"pairs must be at least {fewest} for a confidence of {confidence}, not {pairs}")
     from scipy.stats import binom, binomtest

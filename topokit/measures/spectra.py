@@ -96,7 +96,8 @@ def _weighted(quotient: Quotient) -> Any:
     """The quotient as a scipy.sparse.csr_array with the singular values of the layer."""
     from scipy.sparse import csr_array
 
-    weights = [np.sqrt(sizes) for sizes in quotient.sizes]
+    classes = quotient.source_class, quotient.target_class
+    weights = [np.sqrt(np.bincount(labels[labels >= 0])) for labels in classes]
     data: NDArray[np.float64] = weights[0][quotient.sources] * weights[1][quotient.targets]
     return csr_array((data, (quotient.sources, quotient.targets)), shape=quotient.shape)
 

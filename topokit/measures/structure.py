@@ -122,8 +122,7 @@ def structure(layer: Layer) -> Structure:
 
     Source: the topology is that of Robinett & Kepner 2019, arXiv:1905.00416.
     """
-    summary = LayerDegrees(layer.out_degrees, layer.in_degrees)
-    fan_out, fan_in = summary.constant
+    fan_out, fan_in = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
     quotient = quotient_of(layer)
     orders = cyclic_orders(quotient.sources, quotient.targets)
     if orders is None:

@@ -46,12 +46,6 @@ class Quotient:
         """Pairs of classes that are joined: each pair is joined by all its edges or by none."""
         return self.sources.size
 
-    @property
-    def sizes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The number of nodes in each class of sources, and of targets."""
-        source_class, target_class = (labels[labels >= 0] for labels in (self.source_class, self.target_class))
-        return np.bincount(source_class), np.bincount(target_class)
-
 
 def quotients(net: Layered) -> Iterator[Quotient]:
     """The twins of each edge layer, one layer after another; layers known to be equal are read once.
