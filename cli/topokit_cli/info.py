@@ -21,8 +21,6 @@ SHOWN = 160
 COLUMNS = 12
 """Columns of a table, without the numbers of the layers."""
 
-LEFT = ("layer", "classes", "structure")
-
 
 @click.command("info", cls=Describing)
 @topology_argument
@@ -84,4 +82,4 @@ def _print_layers(found: Profile) -> None:
     for low in range(0, len(columns), COLUMNS):
         click.echo()
         heads, *lines = zip(numbers, *columns[low : low + COLUMNS], strict=True)
-        render.grid(heads, lines, LEFT)
+        render.grid(heads, lines, left=("layer", "classes", "structure"))

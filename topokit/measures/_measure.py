@@ -21,9 +21,6 @@ Reader = str | Callable[[Any], Any]
 EXACT = 2**53
 """Fractions below this are numbers in JSON, larger ones decimal strings."""
 
-COUNTS = frozenset({"cycles", "max", "median", "min", "total"})
-"""Keys whose integers may pass 2^53, so that they are decimal strings."""
-
 LISTED = 6
 """Most entries of a list in a printed line."""
 
@@ -34,8 +31,9 @@ class Measure:
 
     Args:
         compute: the function of a network, which returns numbers, arrays or objects for Python.
-        values: the keys and values of the result; those of a dataclass are its fields. In JSON fractions become
-            floats, and integers of COUNTS decimal strings. A key `layers` has one entry for each edge layer.
+        values: the keys and values of the result (of an iterator: of the list); those of a dataclass are its fields. A
+            key `layers` has one entry for each edge layer. In JSON fractions become floats.
+        counts: keys whose integers may pass 2^53, and are decimal strings in JSON.
         cost: nanoseconds an edge on one core at most, or a function of the network that returns seconds. Measure it
             with random networks, which have few equivalent nodes.
         step: seconds that a unit of `budget` takes, if `compute` has this option.
@@ -50,6 +48,7 @@ class Measure:
     compute: Callable[..., Any]
     values: Callable[[Any], Any] = lambda found: found
     _: KW_ONLY
+    counts: tuple[str, ...] = ()
     cost: float | Callable[[Layered], float] = 0
     step: float | None = None
     scalars: Mapping[str, Reader] = field(default_factory=dict)
@@ -68,8 +67,20 @@ class Measure:
         if estimate > seconds:
             raise TooLargeError(f"may take {estimate:,.0f} s")
         options = {"budget": seconds / self.step} if self.step else {}
-        values: Values = _plain(self.values(self.compute(net, **options)))
+        found = self.compute(net, **options)
+        values: Values = self._plain(self.values(list(found) if isinstance(found, Iterator) else found))
         return values
+
+    def _plain(self, value: Any, key: object = None) -> Any:
+        if is_dataclass(value):
+            value = {field.name: getattr(value, field.name) for field in fields(value)}
+        if isinstance(value, Mapping):
+            return {name: self._plain(part, key if key in self.counts else name) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._plain(part, key) for part in value]
+        if isinstance(value, Fraction):
+            return float(value) if value < EXACT else decimal(round(value))
+        return decimal(value) if isinstance(value, int) and key in self.counts else value
 
     def lines(self, name: str, values: Values) -> dict[str, str]:
         """Return the name and text of each line that `topokit info` prints."""
@@ -96,15 +107,3 @@ def mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the numbers that are not None; None if all are."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
-
-
-def _plain(value: Any, key: object = None) -> Any:
-    if is_dataclass(value):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {name: _plain(part, key if key in COUNTS else name) for name, part in value.items()}
-    if isinstance(value, list | tuple | Iterator):
-        return [_plain(part, key) for part in value]
-    if isinstance(value, Fraction):
-        return float(value) if value < EXACT else decimal(round(value))
-    return decimal(value) if isinstance(value, int) and key in COUNTS else value

@@ -8,7 +8,7 @@ Keys:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -107,15 +107,15 @@ def _counted(found: LayerClustering) -> Values:
     return {"cycles": found.cycles, "coefficient": found.coefficient}
 
 
-def _values(found: Iterable[LayerClustering]) -> Values:
-    layers = list(found)
-    whole = LayerClustering(sum(layer.cycles for layer in layers), sum(layer.three_paths for layer in layers))
-    return {**_counted(whole), "layers": list(map(_counted, layers))}
+def _values(found: list[LayerClustering]) -> Values:
+    whole = LayerClustering(sum(layer.cycles for layer in found), sum(layer.three_paths for layer in found))
+    return {**_counted(whole), "layers": list(map(_counted, found))}
 
 
 MEASURE = Measure(
     clustering,
     _values,
+    counts=("cycles",),
     cost=40,
     step=8e-9,
     scalars={"clustering": "coefficient"},

@@ -7,7 +7,7 @@ Keys:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,9 @@ def _histogram(side: NDArray[np.int64]) -> dict[int, int]:
     return dict(zip(found.tolist(), nodes.tolist(), strict=True))
 
 
-def _values(found: Iterable[LayerDegrees]) -> Values:
-    layers = list(found)
-    both = (layer.distribution for layer in layers)
-    return {"inputs": layers[0].outgoing.tolist(), "layers": [{"out": out, "in": into} for out, into in both]}
+def _values(found: list[LayerDegrees]) -> Values:
+    both = (layer.distribution for layer in found)
+    return {"inputs": found[0].outgoing.tolist(), "layers": [{"out": out, "in": into} for out, into in both]}
 
 
 def _line(values: Values) -> dict[str, str]:

@@ -114,6 +114,7 @@ def _values(found: NodePaths) -> Values:
 MEASURE = Measure(
     node_paths,
     _values,
+    counts=("total",),
     cost=150,
     scalars={
         "log2 of mean paths": "log2_mean",

@@ -109,4 +109,6 @@ def _values(found: PathStatistics) -> Values:
     }
 
 
-MEASURE = Measure(path_statistics, _values, cost=40, step=STEP, scalars={"variation of paths": "variation"})
+MEASURE = Measure(
+    path_statistics, _values, counts=("min", "max"), cost=40, step=STEP, scalars={"variation of paths": "variation"}
+)

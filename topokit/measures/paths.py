@@ -104,4 +104,4 @@ def path_counts(net: Layered) -> NDArray[np.object_]:
     return pairs if sweep.reverse else pairs.T
 
 
-MEASURE = Measure(path_range, cost=40, step=STEP, on_request=True)
+MEASURE = Measure(path_range, counts=("min", "max"), cost=40, step=STEP, on_request=True)

@@ -111,4 +111,4 @@ def sampled_paths(
     )
 
 
-MEASURE = Measure(sampled_paths, cost=40, step=STEP, on_request=True)
+MEASURE = Measure(sampled_paths, counts=("median", "min", "max"), cost=40, step=STEP, on_request=True)

@@ -8,7 +8,7 @@ Keys:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -21,7 +21,7 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.measures._cycles import components
 from topokit.measures._layers import each_layer
-from topokit.measures._measure import Measure, Values, mean
+from topokit.measures._measure import Measure, mean
 from topokit.measures._singular import largest_values
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import Quotient, quotient_of
@@ -102,14 +102,9 @@ def _weighted(quotient: Quotient) -> Any:
     return csr_array((data, (quotient.sources, quotient.targets)), shape=quotient.shape)
 
 
-def _values(found: Iterable[LayerSpectrum]) -> Values:
-    layers = list(found)
-    return {"mean_ratio": mean(layer.ratio for layer in layers), "layers": layers}
-
-
 MEASURE = Measure(
     spectra,
-    _values,
+    lambda found: {"mean_ratio": mean(layer.ratio for layer in found), "layers": found},
     cost=1000,
     scalars={"mean sigma_2/sigma_1": "mean_ratio"},
     columns={
