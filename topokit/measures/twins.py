@@ -21,7 +21,7 @@ from topokit.measures._measure import Measure, Values
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quotient:
-    """An edge layer in which each class of twins is one node.
+    """An edge layer in which each class of equivalent nodes is one node.
 
     Args:
         source_class: shape (sources,), the class of each source, numbered by their first nodes; -1 where a
@@ -48,9 +48,9 @@ class Quotient:
 
 
 def quotients(net: Layered) -> Iterator[Quotient]:
-    """The twins of each edge layer, one layer after another; layers known to be equal are read once.
+    """Yield the quotient of each edge layer; layers known to be equal are read once.
 
-    Nodes are twins here if they have the same neighbours in this edge layer.
+    Nodes are equivalent here if they have the same neighbours in this edge layer.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> [(found.shape, found.edges) for found in quotients(RadixNet(radices=[(3, 4)], kron=(1, 2, 1)))]
@@ -60,7 +60,7 @@ def quotients(net: Layered) -> Iterator[Quotient]:
 
 
 def quotient_of(layer: Layer) -> Quotient:
-    """A layer's classes of twins and the edges between them. O(edges) time, about 40 bytes an edge."""
+    """Return a layer's classes of equivalent nodes and the edges between them. O(edges) time, about 40 bytes an edge."""
     source_class = _connected(twins(layer)[0], layer.out_degrees)
     target_class = _connected(twins(layer, reverse=True)[0], layer.in_degrees)
     first = [np.zeros(labels.size, np.bool_) for labels in (source_class, target_class)]
