@@ -53,8 +53,8 @@ def modularity(net: Layered) -> Modularity:
     """Communities by Louvain's method, with all layers as one undirected graph, and the modularity of them.
 
     Random networks have communities too: the method finds what it can. So the value says something only beside that
-    of random equivalents. Those that keep all degrees have the same expectation, and the method's own spread, as it stops in
-    some local maximum, is in theirs.
+    of random equivalents. Those that keep all degrees have the same expectation, and the method's own spread (it stops
+    in a local maximum) is part of theirs.
 
     Raises:
         TooLargeError: not enough free memory.

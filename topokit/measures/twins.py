@@ -60,7 +60,7 @@ def quotients(net: Layered) -> Iterator[Quotient]:
 
 
 def quotient_of(layer: Layer) -> Quotient:
-    """Return a layer's classes of equivalent nodes and the edges between them. O(edges) time, about 40 bytes an edge."""
+    """Return a layer's classes of equivalent nodes and the edges between them. O(edges), about 60 bytes an edge."""
     source_class = _connected(twins(layer)[0], layer.out_degrees)
     target_class = _connected(twins(layer, reverse=True)[0], layer.in_degrees)
     first = [np.zeros(labels.size, np.bool_) for labels in (source_class, target_class)]
