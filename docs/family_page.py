@@ -150,7 +150,7 @@ def layer_rows(net: Layered) -> list[tuple[str, ...]]:
     rows = []
     measured = zip(pairwise(net.widths), net.layer_edges, degrees(net), structures(net), strict=True)
     for i, ((sources, targets), edges, sides, found) in zip(range(LAYERS), measured, strict=False):
-        spans = ["..".join(map(str, sorted(set(ends)))) for ends in (sides.outgoing_range, sides.incoming_range)]
+        spans = ["..".join(map(str, sorted({min(ends), max(ends)}))) for ends in sides.distribution]
         share = f"{edges / (sources * targets):.4g}"
         rows.append((str(i), f"{sources} × {targets}", f"{edges:,}", share, *spans, prose(str(found))))
     return rows

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from topokit.families import RANDOM_EQUIVALENTS
+from topokit.reprs import cell
 from topokit_cli import render
 from topokit_cli.options import TOPOLOGY, OnceEach, json_option, was_given
 
 if TYPE_CHECKING:
-    from topokit.comparison import AgainstTwins
+    from topokit.comparison import Comparison
     from topokit.descriptions import Description
     from topokit.layered import Layered
+    from topokit.profiles import Profile
+
+    Network = tuple[Description, Layered, Profile, Comparison | None]
 
 TWINS = 20
 """Random networks for a single topology by default."""
-
-HEAD = ("measure", "value", "twins' mean", "sd", "z", "rank p", "adjusted p", "verdict")
 
 
 @click.command("compare", cls=OnceEach)
@@ -49,96 +54,68 @@ def command(
 
     \b
     topokit compare pruned.safetensors                  with 20 random networks that have its degrees
-    topokit compare radix.safetensors twin.safetensors  with each other
+    topokit compare radix.safetensors random.safetensors  with each other
 
     Random network number j is 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. A measure is called structure
     if a random network would differ as much with a probability of at most .05, after Holm's correction for the
     number of measures. docs/measures.md explains it.
     """  # noqa: D301 (click wants the control character)
-    from topokit.comparison import measured
+    from topokit.comparison import compare, measured
 
     wanted = twins or (TWINS if len(files) == 1 else 0)
     for name, flag in (("kind", "--kind"), ("seed", "--topology-seed")):
         if not wanted and was_given(ctx, name):
-            raise click.UsageError(f"{flag} is of twins, and several files have none unless you give --twins")
-    networks, widths = [], []
+            raise click.UsageError(f"{flag} needs --twins: several topologies have no random networks by default")
+    networks: list[Network] = []
     for file in files:
         net = file.open()
         render.notes(net, str(file) if len(files) > 1 else None)
-        found = measured(net)
-        about = {
-            **render.describe(net, str(file), None),
-            "values": found.scalars(),
-            "skipped": dict(found.skipped),
-            "against_twins": _against(net, _name(file), wanted, kind, seed) if wanted else None,
-        }
-        networks.append({key: value for key, value in about.items() if key != "fingerprint"})
-        widths.append(render.widths(net))
+        found, against = measured(net), None
+        if wanted:
+            label = f"{Path(file.name).name if file.is_file else file}: {wanted} random networks"
+            with click.progressbar(length=wanted, label=label, file=sys.stderr) as bar:
+                against = compare(net, twins=wanted, kind=kind, seed=seed, each=partial(bar.update, 1))
+        networks.append((file, net, found, against))
     if as_json:
-        render.as_json({"networks": networks})
-    else:
-        _print(networks, widths)
-
-
-def _against(net: Layered, name: str, twins: int, kind: str, seed: int) -> dict[str, Any]:
-    from topokit import comparison
-
-    with click.progressbar(length=twins, label=f"{name}: {twins} twins", file=sys.stderr) as bar:
-        found: AgainstTwins = comparison.compare(net, twins=twins, kind=kind, seed=seed, each=lambda: bar.update(1))
-    comparisons = {label: asdict(one) for label, one in found.comparisons.items()}
-    return {
-        "kind": found.kind,
-        "seeds": list(found.seeds),
-        "comparisons": comparisons,
-        "skipped": dict(found.skipped),
-    }
-
-
-def _name(file: Description) -> str:
-    return Path(file.name).name if file.is_file else str(file)
-
-
-def _print(networks: list[dict[str, Any]], widths: list[str]) -> None:
+        render.as_json({"networks": [_as_json(*network) for network in networks]})
+        return
     if len(networks) > 1:
-        _print_beside(networks, widths)
-    for network, shown in zip(networks, widths, strict=True):
-        if network["against_twins"]:
-            if len(networks) > 1:
-                click.echo()
-            _print_twins(f"{network['file']} ({shown}, {network['edges']:,} edges)", **network["against_twins"])
+        _print_beside(networks)
+    for file, net, _, against in networks:
+        if against:
+            size = f"{render.widths(net)}, {net.edges:,} edges"
+            click.echo("\n" * (len(networks) > 1) + f"{file} ({size}) and {against.title}")
+            _print(against)
 
 
-def _print_beside(networks: list[dict[str, Any]], widths: list[str]) -> None:
-    labels = list(dict.fromkeys(label for network in networks for label in network["values"]))
+def _as_json(file: Description, net: Layered, found: Profile, against: Comparison | None) -> dict[str, object]:
+    about = render.describe(net, str(file), None)
+    del about["fingerprint"]
+    about |= {"values": found.scalars(), "skipped": found.skipped}
+    return {**about, "against_twins": asdict(against) if against else None}
+
+
+def _print_beside(networks: list[Network]) -> None:
+    values = [found.scalars() for _, _, found, _ in networks]
+    labels = dict.fromkeys(chain(*values))
     rows = [
-        ("widths", *widths),
-        ("edges", *(f"{network['edges']:,}" for network in networks)),
-        *((label, *(_cell(network["values"], label) for network in networks)) for label in labels),
+        ("widths", *(render.widths(net) for _, net, _, _ in networks)),
+        ("edges", *(f"{net.edges:,}" for _, net, _, _ in networks)),
+        *((label, *(cell(one.get(label, "(skipped)")) for one in values)) for label in labels),
     ]
-    render.grid(["", *(network["file"] for network in networks)], rows, left=[""])
-    for network in networks:
-        if network["skipped"]:
-            click.echo(f"{network['file']}: left out {_reasons(network['skipped'])}")
+    render.grid(["", *(str(file) for file, *_ in networks)], rows, left=[""])
+    for file, _, found, _ in networks:
+        _print_skipped(f"{file}: ", found.skipped)
 
 
-def _print_twins(
-    network: str, kind: str, seeds: list[int], comparisons: dict[str, dict[str, Any]], skipped: dict[str, str]
-) -> None:
-    click.echo(f"{network} against {len(seeds)} {kind} twins, seeds {seeds[0]} to {seeds[-1]}")
-    keys = ("value", "mean", "sd", "z", "rank_p", "adjusted_p")
-    rows = [
-        (label, *(render.number(one[key]) for key in keys), one["verdict"] or "-") for label, one in comparisons.items()
-    ]
-    render.grid(HEAD, rows, left=("measure", "verdict"))
-    if any(one["verdict"] == "undecided" for one in comparisons.values()):
-        click.echo("undecided: all twins are equal, and so few of them prove nothing; give more --twins")
+def _print(against: Comparison) -> None:
+    head, *rows = against.rows()
+    render.grid(head, rows, left=("measure", "verdict"))
+    if any(score.verdict == "undecided" for score in against.comparisons.values()):
+        click.echo("undecided: all random networks are equal, and so few of them prove nothing: use more --twins")
+    _print_skipped("", against.skipped)
+
+
+def _print_skipped(of: str, skipped: Mapping[str, str]) -> None:
     if skipped:
-        click.echo(f"left out {_reasons(skipped)}")
-
-
-def _cell(values: dict[str, float | None], label: str) -> str:
-    return render.number(values[label]) if label in values else "(left out)"
-
-
-def _reasons(skipped: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        click.echo(f"{of}skipped {'; '.join(f'{name}: {why}' for name, why in skipped.items())}")

@@ -101,7 +101,7 @@ def _print(found: tuple[Candidate, ...]) -> None:
 
 
 def _cells(candidate: Candidate) -> tuple[str, ...]:
-    from topokit.checks.result import in_words
+    from topokit.reprs import in_words
 
     layers = candidate.layer_densities
     ends = {0, len(layers)}

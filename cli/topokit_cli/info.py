@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
 from topokit.measures import MEASURES
-from topokit_cli import portrait, render
+from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
-
+    from topokit.profiles import Profile
 
 SHOWN = 160
 """Characters of a description in the table, at most; --json has all."""
+
+COLUMNS = 12
+"""Columns of a table, without the numbers of the layers."""
 
 
 @click.command("info", cls=Describing)
@@ -43,27 +47,39 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
-    described = render.description(net)
+    described = render.description(net) or ""
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
-        about |= {"topology": str(source), "description": described}
+        about |= {"topology": str(source), "description": described or None}
         render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
         return
+    shown = described if len(described) <= SHOWN else f"{described[: SHOWN - 3]}..."
+    lines = [MEASURES[name].lines(name, values) for name, values in found.measures.items()]
     render.table(
         [
             ("file" if source.file else "topology", str(source)),
             ("family", about["family"] or "(unknown)"),
-            *([("description", _cut(described))] if described else []),
+            *([("description", shown)] if shown else []),
             ("widths", render.widths(net)),
             ("edges", f"{net.edges:,}, density {about['density']:.6g}, sparsity {about['sparsity']:.6g}"),
-            *portrait.network_lines(net, found),
-            ("fingerprint", about["fingerprint"] or "(ask with --fingerprint)"),
+            *(line for part in lines for line in part.items()),
+            *(("skipped", f"{name}: {why} (--measure {name} takes it)") for name, why in found.skipped.items()),
+            ("fingerprint", about["fingerprint"] or "(use --fingerprint)"),
             ("promises", ", ".join(sorted(net.promises.names))),
         ]
     )
-    click.echo()
-    portrait.print_layers(net, found)
+    _print_layers(found)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+def _print_layers(found: Profile) -> None:
+    """Print a line for each edge layer; neighbours of equal cells share one. Many columns make several tables."""
+    head, *rows = found.rows()
+    merged = []
+    for cells, same in groupby(enumerate(rows), key=lambda row: row[1][1:]):
+        first, *_, last = 2 * [i for i, _ in same]
+        merged.append([str(first) if first == last else f"{first}..{last}", *cells])
+    numbers, *columns = zip(head, *merged, strict=True)
+    for low in range(0, len(columns), COLUMNS):
+        click.echo()
+        heads, *lines = zip(numbers, *columns[low : low + COLUMNS], strict=True)
+        render.grid(heads, lines, left=("layer", "classes", "structure"))

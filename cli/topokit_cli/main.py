@@ -1,7 +1,7 @@
 """The `topokit` command: finds the subcommand, and turns errors into one line and an exit code.
 
 Exit codes: 0 done and every required check holds; 1 error; 2 usage; 3 a required check fails;
-4 a required check is undecided; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+4 a required check is undecided or not promised; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations

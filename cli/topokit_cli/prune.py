@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.reprs import cell
 from topokit_cli import render
 from topokit_cli.options import SEEDS, OnceEach, force_option, json_option
 from topokit_cli.paths import OUTPUT_FOLDER
@@ -80,6 +81,6 @@ def _show_topologies(results: Sequence[PruneResult]) -> None:
         tested = (shown(results[0].metric, value) for value in (before, after))
         edges = fmean(one["edges"] for one in networks)
         name = Path(networks[0]["file"]).name
-        rows.append((name, f"{sparsity:.2%}", render.number(edges), str(networks[0]["step"]), *tested))
+        rows.append((name, f"{sparsity:.2%}", cell(edges), str(networks[0]["step"]), *tested))
     click.echo()
     render.grid(("saved", "sparsity", "edges", "step", "test before", "after"), rows, left=("saved",))

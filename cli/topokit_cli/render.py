@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.reprs import aligned
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -156,14 +158,5 @@ def widths(net: Layered) -> str:
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
     """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
-    from topokit.reprs import aligned
-
     for line in aligned([head, *rows], right=[i for i, name in enumerate(head) if name not in left]):
         click.echo(line)
-
-
-def number(value: float | None) -> str:
-    """A measured number: all digits of an integer, four of another; a dash where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"

@@ -13,7 +13,7 @@ from topokit_cli.options import Describing, json_option, topology_argument
 if TYPE_CHECKING:
     from topokit.descriptions import Description
 
-EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4}
+EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4, "not promised": 4}
 
 
 @click.command("verify", cls=Describing)
@@ -49,7 +49,9 @@ def command(
     scheduler: str | None,
     as_json: bool,
 ) -> None:
-    """Verify the promised properties of a topology: exit 0 if they hold, 3 if one fails, 4 if one is undecided.
+    """Verify the promised properties of a topology: exit 0 if they hold, 3 if one fails, else 4.
+
+    Exit 4: a required check is undecided, or the topology promises nothing that the check could verify.
 
     All checks run. The required ones are those that the topology's recipe promises (without a recipe: soundness), or
     those that --require or --check name.

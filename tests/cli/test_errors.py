@@ -499,10 +499,10 @@ def test_random_nets_that_are_not_symmetric_are_reported_and_exit_0(topokit):
     assert next(check for check in run.json["checks"] if check["check"] == "path-symmetry")["verdict"] == "fails"
 
 
-def test_an_undecided_required_check_exits_4(topokit):
+def test_a_required_check_that_was_not_promised_exits_4(topokit):
     run = topokit("verify", "bernoulli widths=20,20 density=.1 seed=1", "--require", "regularity", "--json")
     assert run.code == 4
-    assert run.json["verdict"] == "undecided"
+    assert run.json["verdict"] == "not promised"
 
 
 def test_a_reader_that_leaves_early_is_no_traceback():

@@ -4,11 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from topokit_cli.portrait import count
 
 import topokit as tk
 from topokit.measures import MEASURES
-from topokit.profiles import ON_REQUEST, SCALARS
+
+SCALARS = {label for name in MEASURES for label in MEASURES[name].scalars}
+ON_REQUEST = {"paths", "sampled-paths"}
 
 LENET = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
 PRUNED = [np.array([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0]]), np.array([[1, 0], [0, 1], [1, 1], [0, 0]])]
@@ -24,31 +25,32 @@ def pruned(tmp_path):
 def test_a_researcher_sees_everything_at_a_glance(topokit):
     shown = topokit("info", LENET).out
     lines = dict(re.findall(r"^(\S[a-z0-9 -]*?)  +(.*)$", shown, flags=re.MULTILINE))
-    assert lines["paths"] == "3 between every input and every output"
-    assert lines["no path"] == "0 of 78,400 pairs"
-    assert lines["dead units"] == "none"
-    assert lines["end to end"] == "sigma_1 = 2^9.714, sigma_2 / sigma_1 = 0"
-    assert lines["float32"] == "103.6 KiB of weights, 215.7 KiB as CSR, 1.012 MiB dense"
+    assert lines["path-statistics"].startswith("min 3, max 3, mean 3,")
+    assert lines["reach"] == "disconnected_pairs 0, disconnected_pair -"
+    assert lines["dead units"] == "0"
+    assert lines["end-to-end"] == "log2_largest 9.714, ratios (1, 0, 0, 0, 0, 0)"
+    assert lines["cost"].startswith("weights 26,520, biases 400, multiply_adds 26,520, weight_bytes 106,080,")
     assert lines["inputs"] == "30 edges each"
-    assert lines["modularity"].startswith("0.")
+    assert lines["modularity"].startswith("value 0.")
     rows = [" ".join(line.split()) for line in shown.splitlines()]
     assert rows[-5] == "1 300 100 3,000 0.1 3,000 10 30 17.32 17.32 -8.935 10 x 10 10 blocks of 30 x 10"
-    assert rows[-3] == "layer out: Gini out: top 10 % in: Gini in: top 10 % assortativity 4-cycles clustering"
-    assert rows[-1] == "1 0 10 % 0 10 % - 195,750 1"
-    assert "left out" not in shown
+    assert rows[-3] == "layer out.gini out.top_10 in.gini in.top_10 assortativity 4-cycles clustering"
+    assert rows[-1] == "1 0 0.1 0 0.1 - 195,750 1"
+    assert "skipped" not in shown
 
 
 def test_a_pruned_network(topokit, pruned):
     shown = topokit("info", pruned).out
-    said = "dead units     2: 2 in node layer 1\n               1 that no input reaches, 1 that reach no output\n"
+    said = "dead units       2: 2 in node layer 1\n                 1 that no input reaches, 1 that reach no output\n"
     assert said in shown
-    assert "inputs         1 to 3 edges each, most at input 0\n" in shown
-    assert re.search(r"^modularity +0\.\d+, \d communities by Louvain's method$", shown, flags=re.MULTILINE)
-    assert "no path        1 of 6 pairs, the first from input 2 to output 1\n" in shown
-    assert "effective      7 edges, density 0.35\n" in shown
-    assert "paths          0 to 1 a pair, mean 0.8333, median 1, coefficient of variation 0.4472\n" in shown
+    assert "inputs           1 to 3 edges each, most at input 0\n" in shown
+    assert re.search(r"^modularity +value 0\.\d+, communities \d$", shown, flags=re.MULTILINE)
+    assert "reach            disconnected_pairs 1, disconnected_pair (2, 1)\n" in shown
+    assert "effective        7 edges, density 0.35\n" in shown
+    paths = "min 0, max 1, mean 0.8333, median 1, variation 0.4472, disconnected_share 0.1667"
+    assert f"path-statistics  {paths}\n" in shown
     about = topokit("info", pruned, "--json").json
-    assert {*about["measures"]} == {*MEASURES} - {*ON_REQUEST}
+    assert {*about["measures"]} == {*MEASURES} - ON_REQUEST
     assert about["measures"]["effective"]["dead_units"] == [0, 2, 0]
     assert about["structure"] == about["measures"]["structure"]["layers"] == ["none", "1:2 along the sources, fan-in 2"]
     assert about["skipped"] == {}
@@ -57,7 +59,7 @@ def test_a_pruned_network(topokit, pruned):
 def test_the_description_of_a_topology_that_has_a_recipe(topokit, pruned):
     described = "radix-net radices=2,2,2 kron=1,3,3,1 crop=6,20,20,7"
     topokit("build", "--radices", "2,2,2", "--kron", "3,3", "--crop", "6,20,20,7", "-o", "net")
-    assert f"\ndescription    {described}\n" in topokit("info", "net").out
+    assert f"\ndescription      {described}\n" in topokit("info", "net").out
     about = topokit("info", "net", "--json").json
     assert about["description"] == described
     assert tk.fingerprint(tk.topology(described)) == about["fingerprint"]
@@ -77,18 +79,20 @@ def test_a_network_without_edges(topokit, tmp_path):
     tk.save(tk.Topology.from_dense([np.zeros((3, 2)), np.zeros((2, 2))]), tmp_path / "empty")
     shown = topokit("info", "empty")
     assert shown.code == 0
-    assert "end to end     no path, so no singular value\n" in shown.out
-    assert "modularity     undefined without edges\n" in shown.out
-    assert "inputs         0 edges each\n" in shown.out
-    assert "dead units     7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
+    assert "end-to-end       log2_largest -, ratios ()\n" in shown.out
+    assert "modularity       value -, communities 0\n" in shown.out
+    assert "inputs           0 edges each\n" in shown.out
+    assert "dead units       7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
     assert topokit("info", "empty", "--json").json["measures"]["end-to-end"] == {"log2_largest": None, "ratios": []}
     assert topokit("compare", "empty", "--twins", 3).code == 0
 
 
 def test_named_measures_alone(topokit):
     shown = topokit("info", LENET, "--measure", "paths", "--measure", "sampled-paths")
-    assert "path range     3 (input 0 to output 0) to 3 (input 0 to output 0)\n" in shown.out
-    assert "median 3 (3 to 3); no path 0 (0 to 0.003682) of all pairs\n" in shown.out
+    assert "paths          min 3, max 3, min_pair (0, 0), max_pair (0, 0)\n" in shown.out
+    assert (
+        "disconnected_share (estimate 0, low 0, high 0.003682), median (estimate 3, low 3, high 3), min 3" in shown.out
+    )
     assert "sigma_1" not in shown.out
     about = topokit("info", LENET, "--measure", "cost", "--json").json
     assert ({*about["measures"]}, about["structure"]) == ({"cost"}, None)
@@ -97,16 +101,8 @@ def test_named_measures_alone(topokit):
 
 def test_what_is_left_out_of_a_huge_network_and_how_to_ask_for_it(topokit):
     shown = topokit("info", "graph-challenge neurons=65536 layers=1920").out
-    assert "left out       degrees: may take 32 s\n" in shown
-    assert "               --measure NAME takes one all the same\n" in shown
-    assert "15 GiB of weights, 30.94 GiB as CSR, 30 TiB dense" in shown
-    assert shown.splitlines()[-1].split() == ["0..1919", "65536", "65536", "2,097,152", "0.0004883"]
-
-
-def test_counts_of_any_size_for_people():
-    assert count("1234") == "1,234"
-    assert count(str(2**590)) == "2^590"
-    assert count("1239" + "0" * 5000) == "about 1.239e5003"  # Python itself reads no more than 4,300 digits
+    assert "skipped      degrees: may take 32 s (--measure degrees takes it)\n" in shown
+    assert shown.splitlines()[-1].split() == ["0..1919", "65,536", "65,536", "2,097,152", "0.0004883"]
 
 
 def test_neighbouring_layers_that_read_the_same_share_a_line(topokit):
@@ -124,11 +120,11 @@ def test_networks_beside_each_other(topokit, pruned):
     assert rows["edges"] == ["26,520", "10"]
     assert rows["disconnected pairs"] == ["0", "1"]
     assert rows["dead units"] == ["0", "2"]
-    assert "against" not in shown.out
+    assert "random" not in shown.out
     networks = topokit("compare", "radix", pruned, "--json").json["networks"]
     assert [network["file"] for network in networks] == ["radix", "pruned"]
     assert [network["against_twins"] for network in networks] == [None, None]
-    assert all({*network["values"]} == {*SCALARS} for network in networks)
+    assert all({*network["values"]} == SCALARS for network in networks)
 
 
 def test_one_network_against_chance(topokit):
@@ -142,8 +138,8 @@ def test_one_network_against_chance(topokit):
     assert against["comparisons"]["mean Gini of in-degrees"]["verdict"] is None  # the twins have the same degrees
     assert "undecided" not in topokit("compare", "net").out
     shown = topokit("compare", "net", "--twins", 4, "--kind", "bernoulli", "--topology-seed", 9)
-    assert "net (8-80-80-8, 1,920 edges) against 4 bernoulli twins, seeds 9 to 12\n" in shown.out
-    assert "4 twins" in shown.err
+    assert "net (8-80-80-8, 1,920 edges) and 4 bernoulli random equivalents, seeds 9 to 12\n" in shown.out
+    assert "4 random networks" in shown.err
 
 
 def test_equal_twins_prove_nothing_and_that_is_said(topokit):
@@ -151,15 +147,15 @@ def test_equal_twins_prove_nothing_and_that_is_said(topokit):
     topokit("convert", LENET, "radix")
     shown = topokit("compare", "radix", "--twins", 3).out
     (line,) = re.findall(r"^quotient edges +1,010 +26,520 .*$", shown, flags=re.MULTILINE)
-    assert line.split()[-5:] == ["0", "-", "0.5", "0.5", "undecided"]
-    assert "undecided: all twins are equal, and so few of them prove nothing; give more --twins\n" in shown
+    assert line.split()[-6:] == ["0", "-", "0.5", "0.5", "0.5", "undecided"]
+    assert "undecided: all random networks are equal, and so few of them prove nothing: use more --twins\n" in shown
 
 
 @pytest.mark.parametrize("option", [("--kind", "bernoulli"), ("--topology-seed", 0)])
 def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
     run = topokit("compare", pruned, pruned, *option)
     assert (run.code, run.out) == (2, "")
-    assert f"{option[0]} is of twins, and several files have none unless you give --twins" in run.err
+    assert f"{option[0]} needs --twins: several topologies have no random networks by default" in run.err
     assert topokit("compare", pruned, pruned, "--twins", 2, *option).code == 0
 
 
@@ -170,7 +166,7 @@ def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
 def test_what_is_made_of_a_file_is_called_by_its_description(topokit, label):
     topokit("build", "--radices", "2,2", "-o", "net")
     assert topokit("verify", label).out.splitlines()[0].startswith(f"{label}: ")
-    assert topokit("info", label).out.splitlines()[0] == f"file           {label}"
+    assert topokit("info", label).out.splitlines()[0] == f"file             {label}"
     for command in (("verify", label), ("info", label), ("draw", label, "-o", "net.png")):
         told = topokit(*command, "--json").json
         assert (told["file"], told["topology"]) == ("net", label)
@@ -181,8 +177,8 @@ def test_each_of_several_against_chance(topokit, pruned):
     networks = topokit("compare", "net", pruned, "--twins", 3, "--json").json["networks"]
     assert [len(network["against_twins"]["seeds"]) for network in networks] == [3, 3]
     shown = topokit("compare", "net", pruned, "--twins", 3).out
-    assert "net (4-4-4, 16 edges) against 3 regular twins" in shown
-    assert "pruned (3-4-2, 10 edges) against 3 regular twins" in shown
+    assert "net (4-4-4, 16 edges) and 3 regular random equivalents" in shown
+    assert "pruned (3-4-2, 10 edges) and 3 regular random equivalents" in shown
 
 
 @pytest.mark.parametrize(

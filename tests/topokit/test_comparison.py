@@ -1,16 +1,19 @@
 """Comparison with random twins: the numbers by hand, and how often chance is taken for structure."""
 
+from dataclasses import replace
 from statistics import mean, stdev
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 import topokit as tk
-from topokit.comparison import Comparison, compare, compared, measured
+from topokit.comparison import Score, compare, compared, holm, measured
 from topokit.errors import InvalidSpecError
 from topokit.families import RANDOM_EQUIVALENTS
-from topokit.profiles import SCALARS, Profile, profile
+from topokit.measures import MEASURES
+from topokit.profiles import profile
 
 RADIX = tk.RadixNet(radices=[(3, 4)], kron=(2, 3, 1))
 PRUNED = tk.Topology.from_dense([np.diag([1, 1, 1, 0]), np.eye(4)[:, [0, 0, 2, 3]]])
@@ -63,8 +66,24 @@ def test_z_p_and_holm_by_hand():
     assert found["c"].adjusted_p == pytest.approx(3 * p["c"])
     assert found["a"].adjusted_p == pytest.approx(2 * p["a"])
     assert found["b"].adjusted_p == pytest.approx(max(2 * p["a"], p["b"]))
-    assert found["equal"] == Comparison(1, 1, 0)
+    assert found["equal"] == Score(1, 1, 0)
     assert found["c"].verdict == ("structure" if 3 * p["c"] <= 0.05 else "chance")
+
+
+def test_a_comparison_is_a_table():
+    found = compare(RADIX, twins=3)
+    frame = found.to_frame().set_index("measure")
+    assert frame["z"].dropna().to_dict() == {
+        label: one.z for label, one in found.comparisons.items() if one.z is not None
+    }
+    assert "<p>3 regular random equivalents, seeds 0 to 2</p>" in found._repr_html_()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holm_is_statsmodels(seed):
+    p_values = np.random.default_rng(seed).random(8) ** 3
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert holm([]).size == 0
 
 
 def test_adjusted_p_values_rise_and_end_at_1():
@@ -85,7 +104,7 @@ def test_differences_of_rounding_are_none():
 
 
 def test_undefined_numbers_are_not_compared():
-    assert compared({"a": [None, 1, 2], "b": [1, None, 2]}) == {"a": Comparison(None), "b": Comparison(1)}
+    assert compared({"a": [None, 1, 2], "b": [1, None, 2]}) == {"a": Score(None), "b": Score(1)}
 
 
 def test_chance_is_seldom_taken_for_structure():
@@ -100,7 +119,8 @@ def test_chance_is_seldom_taken_for_structure():
 
 def test_a_measure_that_a_twin_cannot_be_given_is_left_out_for_all(monkeypatch):
     """The RadiX-Net's paths fold into one class, those of its twin do not."""
-    monkeypatch.setattr("topokit.profiles._parts.PRODUCT", 1e-4)
+    slow = replace(MEASURES["path-statistics"], step=1e-4)
+    monkeypatch.setattr("topokit.measures.path_statistics.MEASURE", slow)
     net = tk.RadixNet(radices=[(8, 8)] * 3)
     found = compare(net, twins=3, seconds=2)
     assert "variation of paths" in measured(net).scalars()
@@ -116,13 +136,13 @@ def test_a_measure_that_one_twin_lacks_is_not_taken_again(monkeypatch):
         asked.append({*names})
         found = profile(net, names, **options)
         kept = {name: values for name, values in found.measures.items() if name != "reach" or len(asked) != 3}
-        return Profile(kept, {"reach": "no memory"} if len(asked) == 3 else {})
+        return replace(found, measures=kept, skipped={"reach": "no memory"} if len(asked) == 3 else {})
 
     monkeypatch.setattr("topokit.comparison.profile", second_twin_lacks_reach)
     found = compare(RADIX, twins=4)
     assert ["reach" in names for names in asked] == [True, True, True, False, False]
     assert found.skipped == {"reach": "no memory"}
-    assert {*found.comparisons} == {*SCALARS} - {"disconnected pairs"}
+    assert {*found.comparisons} == {*measured(RADIX).scalars()} - {"disconnected pairs"}
 
 
 def test_progress_is_told():

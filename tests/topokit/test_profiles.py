@@ -1,8 +1,9 @@
 """Profiles: every measure is there or says why not, and is what JSON can hold."""
 
 import json
-import re
+import sys
 from functools import reduce
+from importlib import import_module
 from math import inf
 from pathlib import Path
 
@@ -12,31 +13,30 @@ import pytest
 import topokit as tk
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.measures import MEASURES
-from topokit.profiles import ON_REQUEST, PARTS, SCALARS, profile
+from topokit.profiles import profile
 
+SCALARS = {label for name in MEASURES for label in MEASURES[name].scalars}
+ON_REQUEST = {"paths", "sampled-paths"}
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+PAGE = import_module("make_measures")
 RANDOM = tk.Bernoulli(widths=(20, 30, 25), density=".08", seed=3)
-
-
-def test_every_measure_has_a_part():
-    assert {*PARTS} == {*MEASURES}
-    assert {name for name, _ in SCALARS.values()} | {*ON_REQUEST} <= {*PARTS}
 
 
 def test_random_networks_have_profiles_that_json_can_hold(random_nets):
     for seed, net in random_nets[::7]:
-        found = profile(net, PARTS, seconds=inf)
-        assert {*found.measures} == {*PARTS}, seed
+        found = profile(net, MEASURES, seconds=inf)
+        assert {*found.measures} == {*MEASURES}, seed
         again = json.loads(json.dumps(found.measures, allow_nan=False))
         assert again["effective"] == found.measures["effective"], seed
-        assert len(found.layers) == len(net), seed
-        assert {*found.scalars()} == {*SCALARS}, seed
+        assert len(found.to_frame()) == len(net), seed
+        assert {*found.scalars()} == SCALARS, seed
 
 
 def test_the_values_of_a_small_network():
     """3-4-2: hidden unit 2 is not reached, hidden unit 3 reaches nothing, input 2 reaches output 0 only."""
     one = np.array([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
     two = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
-    found = profile(tk.Topology.from_dense([one, two]), PARTS)
+    found = profile(tk.Topology.from_dense([one, two]), MEASURES)
     measures = found.measures
     assert measures["effective"] == {
         "edges": 7,
@@ -113,9 +113,9 @@ def test_one_input_leaves_no_second_singular_value_and_one_layer_no_hidden_unit(
 def test_what_takes_too_long_is_left_out_and_says_so():
     found = profile(tk.GraphChallenge(neurons=65536, layers=1920))
     assert {*found.measures} == {"density", "cost"}
-    assert {*found.skipped} == {*PARTS} - {"density", "cost"} - {*ON_REQUEST}
+    assert {*found.skipped} == {*MEASURES} - {"density", "cost"} - ON_REQUEST
     assert found.skipped["degrees"] == "may take 32 s"
-    assert len(found.layers) == 1920
+    assert len(found.records()) == 1920
 
 
 def test_what_takes_time_to_draw_is_drawn_once(monkeypatch):
@@ -143,7 +143,7 @@ def test_what_needs_too_much_memory_is_left_out(monkeypatch):
 def test_counting_paths_has_a_budget():
     net = tk.FixedFanIn(widths=(300, 300, 300), fan_in=40, seed=0)
     found = profile(net, ["path-statistics", "paths", "sampled-paths"], seconds=0.01)
-    assert [*found.skipped] == ["paths", "path-statistics", "sampled-paths"]
+    assert [*found.skipped] == ["path-statistics", "paths", "sampled-paths"]
     assert all("needs more than 2,000,000 steps" in why for why in found.skipped.values())
 
 
@@ -162,12 +162,21 @@ def keys_of(value):
             yield from keys_of(part)
 
 
-def test_the_docs_name_every_measure_and_every_key():
-    text = (Path(__file__).parents[2] / "docs" / "measures.md").read_text()
-    found = profile(RANDOM, PARTS).measures
-    for name, values in found.items():
-        (first,) = re.findall(rf"^\| `{name}` \|.*\n(?:\|  ?\|.*\n)*", text, flags=re.MULTILINE)
-        for key in keys_of(values):
-            assert f"`{key}`" in first, (name, key)
+def test_the_docs_are_those_of_the_measures():
+    """The table is the one that the modules' docstrings make, and names every key and every label."""
+    text = PAGE.path.read_text("utf-8")
+    assert PAGE.page(text) == text, "run docs/make_measures.py"
+    for name, values in profile(RANDOM, MEASURES).measures.items():
+        keys = {key for _, names, _ in PAGE.keys(name) for key in names}
+        assert keys == {*keys_of(values)}, name
     for label in SCALARS:
         assert f"`{label}`" in text
+
+
+def test_a_profile_is_a_table_of_its_layers():
+    found = profile(RANDOM, ["degrees", "clustering", "reach"])
+    frame = found.to_frame()
+    assert frame["edges"].tolist() == [*RANDOM.layer_edges]
+    assert frame.columns.tolist()[:4] == ["layer", "sources", "targets", "edges"]
+    assert frame["clustering"].tolist() == [layer["coefficient"] for layer in found.measures["clustering"]["layers"]]
+    assert f"disconnected pairs {found.scalars()['disconnected pairs']:,}" in found._repr_html_()

@@ -57,8 +57,8 @@ def verify(
         progress: called with what is being done and the number of layers done, again and again.
 
     Returns:
-        A report whose `verdict` counts the required checks only; where none is, it is undecided. So is a check
-        that needs more memory than there is free.
+        A report whose `verdict` counts the required checks only. A check is undecided if it needs more memory than
+        is free, and "not promised" if the topology promises nothing that it could verify.
 
     Raises:
         InvalidSpecError: no check or method of such a name.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 from topokit.checks.result import CheckResult, Verdict
 from topokit.layered import Layered
-from topokit.measures.reach import Reach, reach
+from topokit.measures.effective import effective
+from topokit.measures.reach import reach
 
 SHOWN = 10
 """How many dead units are named; all are counted."""
@@ -16,31 +16,27 @@ SHOWN = 10
 def connectivity(net: Layered) -> CheckResult:
     """Look for an input and an output that no path joins; count such pairs and the dead units. Exact.
 
-    A dead unit is a node that no input reaches, or that reaches no output. Dead hidden units do not break
-    the verdict, but they are weights for nothing, so they are counted for each node layer and the first
-    few are named, as [node layer, node].
+    A dead unit is a node that no input reaches, or that reaches no output. Dead hidden units do not change the verdict,
+    but their weights have no effect, so they are counted for each node layer and the first few are named, as
+    [node layer, node].
 
     Raises:
         TooLargeError: not enough free memory.
 
-    Cost: as `topokit.measures.reach.reach`.
+    Cost: as `topokit.measures.reach.reach` and `topokit.measures.effective.effective`.
     """
-    found = reach(net)
-    dead = sum(nodes.size for nodes in found.dead)
-    also = f"; {dead:,} dead {'unit' if dead == 1 else 'units'}" if dead else ""
-    if found.disconnected_pair is None:
-        return _result(Verdict.HOLDS, f"every input reaches every output{also}", found)
-    source, target = found.disconnected_pair
-    others = f", one of {found.disconnected:,} such pairs" if found.disconnected > 1 else ""
-    reason = f"no path from input {source} to output {target}{others}{also}"
-    return _result(Verdict.FAILS, reason, found, {"input": source, "output": target})
-
-
-def _result(verdict: Verdict, reason: str, found: Reach, witness: dict[str, Any] | None = None) -> CheckResult:
-    units = ([i, int(node)] for i, nodes in enumerate(found.dead) for node in nodes)
+    found, dead = reach(net), effective(net).dead
+    units = [[i, int(node)] for i, nodes in enumerate(dead) for node in islice(nodes, SHOWN)]
+    count = sum(nodes.size for nodes in dead)
+    also = f"; {count:,} dead {'unit' if count == 1 else 'units'}" if count else ""
+    verdict, reason, witness = Verdict.HOLDS, f"every input reaches every output{also}", None
+    if found.disconnected_pair:
+        verdict, witness = Verdict.FAILS, dict(zip(("input", "output"), found.disconnected_pair, strict=True))
+        others = f", one of {found.disconnected_pairs:,} such pairs" if found.disconnected_pairs > 1 else ""
+        reason = f"no path from input {witness['input']} to output {witness['output']}{others}{also}"
     values = {
-        "disconnected_pairs": found.disconnected,
-        "dead_units": [nodes.size for nodes in found.dead],
-        "first_dead_units": list(islice(units, SHOWN)),
+        "disconnected_pairs": found.disconnected_pairs,
+        "dead_units": [nodes.size for nodes in dead],
+        "first_dead_units": units[:SHOWN],
     }
     return CheckResult(check="connectivity", verdict=verdict, reason=reason, values=values, witness=witness)

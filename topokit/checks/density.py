@@ -10,12 +10,12 @@ from topokit.measures.density import density as measure
 def density(net: Layered) -> CheckResult:
     """Compare the exact density of the whole network with the promised one. O(layers).
 
-    Undecided where no density is promised.
+    The verdict is "not promised" if no density is promised.
     """
     found, promised = measure(net).whole, net.promises.density
     values = {"density": str(found), "promised": None if promised is None else str(promised)}
     if promised is None:
-        verdict, reason = Verdict.UNDECIDED, f"no density is promised; it is {found}"
+        verdict, reason = Verdict.NOT_PROMISED, f"the density is {found}"
     elif found == promised:
         verdict, reason = Verdict.HOLDS, f"{net.edges:,} edges make a density of {found}, as promised"
     else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from topokit.checks._probe import chance_of_error, path_bits, probes_needed, run_probes
-from topokit.checks.result import CheckResult, Verdict, decimal, in_words
+from topokit.checks.result import CheckResult, Verdict
 from topokit.errors import TooLargeError
 from topokit.layered import Layered
 from topokit.measures.paths import PathRange, path_range
+from topokit.reprs import decimal, in_words
 
 BUDGET = 2e9
 """Limb products that "auto" spends on an exact count before it probes instead: a few seconds."""
@@ -42,7 +43,7 @@ def path_symmetry(net: Layered, method: str = "auto", seed: int = 0) -> CheckRes
 
 
 def _counted(net: Layered, found: PathRange) -> CheckResult:
-    least, greatest, promised = found.least, found.greatest, net.promises.paths
+    least, greatest, promised = found.min, found.max, net.promises.paths
     if least < greatest:
         values = {"min": decimal(least), "max": decimal(greatest)}
         return _result(Verdict.FAILS, _difference(found), values, _witness(found))
@@ -68,7 +69,7 @@ def _probed(net: Layered, seed: int) -> CheckResult:
         return _result(Verdict.HOLDS, reason, {"paths_modulo": residues}, **how)
     if promised >> bits or any(promised % probe.prime != probe.paths for probe in probes):
         found = path_range(net, inputs=[0])
-        reason = f"{_sentence(found.least, found.least_pair)}, but {in_words(promised)} are promised"
+        reason = f"{_sentence(found.min, found.min_pair)}, but {in_words(promised)} are promised"
         return _result(Verdict.FAILS, reason, {}, _witness(found), method="probe")
     return _result(Verdict.HOLDS, f"{_symmetric(promised)}, by {count} probes", {"paths": decimal(promised)}, **how)
 
@@ -80,9 +81,9 @@ def _symmetric(paths: int) -> str:
 
 
 def _difference(found: PathRange) -> str:
-    least, greatest = found.least, found.greatest
+    least, greatest = found.min, found.max
     more = f", {in_words(greatest - least)} more" if in_words(least) == in_words(greatest) else ""
-    return f"{_sentence(least, found.least_pair)}, but {_sentence(greatest, found.greatest_pair)}{more}"
+    return f"{_sentence(least, found.min_pair)}, but {_sentence(greatest, found.max_pair)}{more}"
 
 
 def _sentence(count: int, pair: tuple[int, int]) -> str:
@@ -95,8 +96,8 @@ def _paths(count: int) -> str:
 
 def _witness(found: PathRange) -> dict[str, Any]:
     return {
-        "pairs": [list(found.least_pair), list(found.greatest_pair)],
-        "paths": [decimal(found.least), decimal(found.greatest)],
+        "pairs": [list(found.min_pair), list(found.max_pair)],
+        "paths": [decimal(found.min), decimal(found.max)],
     }
 
 

@@ -18,7 +18,7 @@ def regularity(net: Layered) -> CheckResult:
     """Compare every node's out- and in-degree with the promised ones of its layer. O(edges).
 
     The witness is a node of edge layer `layer`: a source if `side` is "out", a target if it is "in".
-    Undecided where no degrees are promised.
+    The verdict is "not promised" if no degrees are promised.
     """
     promised = net.promises.degrees
     found: list[Pair] = []
@@ -30,7 +30,7 @@ def regularity(net: Layered) -> CheckResult:
         return _result(Verdict.HOLDS, "every node has the promised number of edges", found)
     irregular = sum(None in pair for pair in found)
     happens = f"{irregular} of {len(found)} layers have degrees that vary" if irregular else "every layer is regular"
-    return _result(Verdict.UNDECIDED, f"no degrees are promised; {happens}", found)
+    return _result(Verdict.NOT_PROMISED, happens, found)
 
 
 def _wrong(layer: LayerDegrees, promised: Pair) -> Iterator[dict[str, Any]]:

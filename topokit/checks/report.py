@@ -1,21 +1,20 @@
-"""Report: the answers of several checks, and the one verdict that follows from them."""
+"""Report: the results of several checks, and the one verdict that follows from them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NoReturn
 
 from topokit.checks.result import CheckResult, Verdict, no_truth
-from topokit.reprs import aligned, short_repr
+from topokit.reprs import Tabular, aligned, short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Tabular):
     """The results of several checks on one network. Prints as a table, in a notebook too.
 
     Args:
@@ -32,12 +31,9 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Fails if a required check fails; undecided if a required one is, or if none is required; else holds."""
-        found = {result.verdict for result in self.results if result.check in self.required}
-        for verdict in (Verdict.FAILS, Verdict.UNDECIDED):
-            if verdict in found:
-                return verdict
-        return Verdict.HOLDS if found else Verdict.UNDECIDED
+        """The worst verdict of the required checks; not promised if none is required."""
+        found = (result.verdict for result in self.results if result.check in self.required)
+        return max(found, key=list(Verdict).index, default=Verdict.NOT_PROMISED)
 
     def __getitem__(self, check: str) -> CheckResult:
         """The result of the check of that name."""
@@ -46,9 +42,9 @@ class Report:
     def __bool__(self) -> NoReturn:
         raise TypeError(no_truth("a report"))
 
-    def to_json(self) -> dict[str, Any]:
-        """The verdict and each check's result, whether it was required and its seconds, for `json.dumps`."""
-        checks = [
+    def records(self) -> list[dict[str, Any]]:
+        """Return each check's result, whether it was required and its seconds."""
+        return [
             {
                 **result.to_json(),
                 "required": result.check in self.required,
@@ -56,32 +52,29 @@ class Report:
             }
             for result in self.results
         ]
-        return {"verdict": self.verdict, "checks": checks}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict and the records, for `json.dumps`."""
+        return {"verdict": self.verdict, "checks": self.records()}
+
+    @property
+    def title(self) -> str:
+        """The verdict and the required checks."""
+        names = [result.check for result in self.results if result.check in self.required]
+        return f"verdict: {self.verdict} (required: {', '.join(names) or 'nothing'})"
 
     def __str__(self) -> str:
-        head, *body = aligned(self._rows())
+        head, *body = aligned(self.rows())
         indent = " " * head.index(HEADINGS[-1])
-        lines = [f"verdict: {self.verdict} ({self._scope()})", head]
+        lines = [self.title, head]
         for line, result in zip(body, self.results, strict=True):
             lines.append(line)
             if result.witness is not None:
                 lines.append(f"{indent}witness: {json.dumps(result.witness)}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        head, *body = (
-            "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
-            for row, tag in zip(self._rows(), ["th"] + ["td"] * len(self.results), strict=True)
-        )
-        rows = "".join(f"<tr>{row}</tr>" for row in body)
-        title = f"<p>verdict: <b>{self.verdict}</b> ({self._scope()})</p>"
-        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-    def _scope(self) -> str:
-        names = [result.check for result in self.results if result.check in self.required]
-        return f"required: {', '.join(names) or 'nothing'}"
-
-    def _rows(self) -> list[tuple[str, ...]]:
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return headings and checks as text, without witnesses and values."""
         return [
             HEADINGS,
             *(

@@ -1,4 +1,4 @@
-"""What a check answers: a verdict of three values, with its reason and a witness that anybody can look at."""
+"""The result of a check: a verdict, with its reason and a witness that anybody can check."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from topokit.reprs import short_repr
 
 
 class Verdict(StrEnum):
-    """Proved, disproved, or neither."""
+    """Proved, nothing to prove as nothing was promised, not decided by any method, or disproved: from best to worst."""
 
     HOLDS = "holds"
-    FAILS = "fails"
+    NOT_PROMISED = "not promised"
     UNDECIDED = "undecided"
+    FAILS = "fails"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class CheckResult:
 
     Args:
         check: the check's name.
-        verdict: holds, fails or undecided.
+        verdict: holds, fails, undecided or not promised.
         reason: why, in one sentence.
         values: numbers found on the way, JSON-able.
         witness: nodes or edges that show why it fails, JSON-able.
@@ -51,27 +52,5 @@ class CheckResult:
 
 
 def no_truth(what: str) -> str:
-    """The message of a TypeError for `what`, whose three values no bool can hold."""
-    return f"{what} is neither true nor false: it has three values, so compare its .verdict with Verdict.HOLDS"
-
-
-def decimal(number: int) -> str:
-    """The decimal digits of a non-negative integer of any size.
-
-    Python's own `str` refuses more than 4,300 digits, and fewer where it is told so (640 at least).
-    """
-    if number.bit_length() < 2000:
-        return str(number)
-    low_digits = number.bit_length() * 3 // 20  # about half of them: log10(2) is .301
-    high, low = divmod(number, 10**low_digits)
-    return decimal(high) + decimal(low).zfill(low_digits)
-
-
-def in_words(number: int) -> str:
-    """A count for people: every digit up to eighteen of them, else a power of two or the leading digits."""
-    if number < 10**18:
-        return f"{number:,}"
-    if number & (number - 1) == 0:
-        return f"2^{number.bit_length() - 1}"
-    digits = decimal(number)
-    return f"about {digits[0]}.{digits[1:4]}e{len(digits) - 1}"
+    """Return the message of a TypeError for `what`, whose values no bool can hold."""
+    return f"{what} is neither true nor false: compare its .verdict with Verdict.HOLDS"

@@ -55,7 +55,7 @@ def soundness(net: Layered) -> CheckResult:
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    return max(verdicts, key=[Verdict.HOLDS, Verdict.UNDECIDED, Verdict.FAILS].index)
+    return max(verdicts, key=list(Verdict).index)
 
 
 def _form(net: Layered) -> _Finding:

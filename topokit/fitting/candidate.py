@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.checks.result import decimal
 from topokit.errors import TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.fitting._plans import Plan
 from topokit.layered import Layered
 from topokit.measures.density import density_of
+from topokit.measures.effective import effective
 from topokit.measures.paths import path_range
 from topokit.measures.reach import reach
-from topokit.reprs import short_repr
+from topokit.reprs import decimal, short_repr
 from topokit.transforms.resize import Crop
 
 COUNTED = 2**22
@@ -153,7 +153,7 @@ def _counted(net: Layered) -> dict[str, Any]:
     greatest: int | None
     try:
         paths = path_range(net, budget=PRODUCTS)
-        least, greatest = paths.least, paths.greatest
+        least, greatest = paths.min, paths.max
     except TooLargeError:
         least = greatest = None
     degrees = net.layer(len(net) - 1).in_degrees
@@ -161,10 +161,10 @@ def _counted(net: Layered) -> dict[str, Any]:
         "counted": True,
         "min_paths": least,
         "max_paths": greatest,
-        "disconnected_pairs": found.disconnected,
-        "dead_units": sum(nodes.size for nodes in found.dead),
+        "disconnected_pairs": found.disconnected_pairs,
+        "dead_units": sum(nodes.size for nodes in effective(net).dead),
         "output_in_degrees": tuple(zip(*(part.tolist() for part in np.unique_counts(degrees)), strict=True)),
-        "reasons": _reasons(found.disconnected, found.disconnected_pair, degrees),
+        "reasons": _reasons(found.disconnected_pairs, found.disconnected_pair, degrees),
     }
 
 

@@ -61,30 +61,33 @@ def cyclic_orders(sources: Labels, targets: Labels) -> CyclicOrders | None:
 
 def _shape(sources: Labels, targets: Labels) -> tuple[Labels, int] | None:
     """The connected component of each source, and the degree of all nodes; components are numbered by first source."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     degrees = np.bincount(sources), np.bincount(targets)
     radix = int(degrees[0][0])
     if degrees[0].size != degrees[1].size or any((side != radix).any() for side in degrees):
         return None
     nodes = degrees[0].size
-    graph = coo_array((np.ones(sources.size, np.bool_), (sources, targets + nodes)), shape=(2 * nodes, 2 * nodes))
-    component: Labels = connected_components(graph, directed=False)[1][:nodes]
+    component = components(sources, targets, (nodes, nodes))[1][:nodes]
     if np.unique(np.bincount(component)).size > 1:
         return None
     return component, radix
+
+
+def components(sources: Labels, targets: Labels, shape: tuple[int, int]) -> tuple[int, Labels]:
+    """Return the number of connected components of a bipartite graph, and that of each source and then each target."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(sources.size, np.bool_), (sources, targets + shape[0])), shape=(sum(shape), sum(shape)))
+    found: tuple[int, Labels] = connected_components(graph, directed=False)
+    return found
 
 
 def _missing(sources: Labels, targets: Labels, cycle: Labels) -> Labels:
     """For sources that feed all targets of their component but one: that one."""
     target_cycle = np.empty_like(cycle)
     target_cycle[targets] = cycle[sources]
-    every = np.zeros(cycle.max() + 1, np.intp)
-    np.add.at(every, target_cycle, np.arange(cycle.size))
-    fed = np.zeros_like(cycle)
-    np.add.at(fed, sources, targets)
-    return every[cycle] - fed
+    every, fed = np.bincount(target_cycle, np.arange(cycle.size)), np.bincount(sources, targets)  # exact below 2^53
+    return (every[cycle] - fed).astype(np.intp)
 
 
 def _walk(sources: Labels, targets: Labels, by_cycle: Labels, radix: int) -> CyclicOrders | None:

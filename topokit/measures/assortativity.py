@@ -1,4 +1,9 @@
-"""Assortativity: whether busy nodes are joined to busy ones."""
+"""Assortativity: whether nodes of many edges are joined to nodes of many edges.
+
+Keys:
+    layers, mean: correlation, over a layer's edges, of the degrees at their two ends: positive if hubs join hubs
+    hidden: for each hidden node layer, correlation of its nodes' in-degrees and out-degrees
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
+from topokit.measures._measure import Measure, mean
 from topokit.reprs import short_repr
 
 
@@ -19,20 +25,16 @@ class Assortativity:
         layers: for each edge layer, Pearson's correlation over its edges of the source's out-degree and the target's
             in-degree, in this layer. Positive if hubs are joined to hubs, negative if they are joined to nodes
             of few edges.
+        mean: mean over the edge layers in which it is defined.
         hidden: for each hidden node layer, Pearson's correlation over its nodes of the in-degree and the out-degree.
             Positive if the units that read much are those that are read much.
     """
 
     layers: tuple[float | None, ...]
+    mean: float | None
     hidden: tuple[float | None, ...]
 
     __repr__ = short_repr
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over the edge layers in which it is defined; None where it is in none."""
-        defined = [value for value in self.layers if value is not None]
-        return sum(defined) / len(defined) if defined else None
 
 
 def assortativity(net: Layered) -> Assortativity:
@@ -46,7 +48,7 @@ def assortativity(net: Layered) -> Assortativity:
 
     >>> from topokit.topologies import Topology
     >>> assortativity(Topology.from_dense([[[1, 1], [1, 0]], [[1, 1], [1, 0]]]))
-    Assortativity(layers=(-0.5, -0.5), hidden=(1.0,))
+    Assortativity(layers=(-0.5, -0.5), mean=-0.5, hidden=(1.0,))
     """
     layers, hidden, before = [], [], None
     for layer in net.stream():
@@ -54,7 +56,7 @@ def assortativity(net: Layered) -> Assortativity:
         if before is not None:
             hidden.append(_of_nodes(before, layer.out_degrees))
         before = layer.in_degrees
-    return Assortativity(tuple(layers), tuple(hidden))
+    return Assortativity(tuple(layers), mean(layers), tuple(hidden))
 
 
 def _of_edges(layer: Layer) -> float | None:
@@ -80,3 +82,6 @@ def _varies(degrees: NDArray[np.int64]) -> bool:
 def _within(correlation: float) -> float:
     """Without what rounding may have put beyond 1; the same to the last digit on every machine is not promised."""
     return max(-1.0, min(1.0, round(correlation, 12)))
+
+
+MEASURE = Measure(assortativity, cost=30, scalars={"mean assortativity": "mean"}, columns={"assortativity": ""})

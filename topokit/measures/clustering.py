@@ -1,4 +1,10 @@
-"""Clustering: how often two nodes that share a neighbour share another one. Counted exactly."""
+"""Clustering: how often two nodes that share a neighbour share another one. Counted exactly.
+
+Keys:
+    cycles, layers of cycles, coefficient: 4-cycles (two sources that share two targets), exactly; the share of paths of
+        three edges that a fourth one closes
+    coefficient: the same share over all layers together
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,8 @@ from numpy.typing import NDArray
 from topokit.errors import TooLargeError
 from topokit.layered import Layer, Layered
 from topokit.measures._layers import each_layer
+from topokit.measures._measure import Measure, Values
+from topokit.reprs import in_words
 
 BLOCK = 2**22
 """Steps whose results are held at a time: 16 bytes each."""
@@ -93,3 +101,23 @@ def _three_paths(layer: Layer) -> int:
     """Each edge in the middle, with one more edge at either end. Integers of any size."""
     further: Any = layer.to_scipy(np.int64) @ (layer.in_degrees - 1)
     return int((layer.out_degrees - 1).astype(object) @ further.astype(object))
+
+
+def _counted(found: LayerClustering) -> Values:
+    return {"cycles": found.cycles, "coefficient": found.coefficient}
+
+
+def _values(found: list[LayerClustering]) -> Values:
+    whole = LayerClustering(sum(layer.cycles for layer in found), sum(layer.three_paths for layer in found))
+    return {**_counted(whole), "layers": list(map(_counted, found))}
+
+
+MEASURE = Measure(
+    clustering,
+    _values,
+    counts=("cycles",),
+    cost=40,
+    step=8e-9,
+    scalars={"clustering": "coefficient"},
+    columns={"4-cycles": lambda layer: in_words(layer["cycles"]), "clustering": "coefficient"},
+)

@@ -1,19 +1,18 @@
-"""Cost: the numbers, operations and bytes that a network's layers take."""
+"""Cost: the numbers, operations and bytes that a network's layers take.
+
+Keys:
+    weights, biases, multiply_adds: a weight and a multiply-add (two floating-point operations) for each edge, a bias
+        for each node behind the inputs
+    weight_bytes, csr_bytes, dense_bytes: bytes in float32: the weights alone; with uint32 targets and uint64 row
+        pointers; the same layers as dense matrices
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from topokit.layered import Layered
-
-WEIGHT = 4
-"""Bytes of a float32."""
-
-TARGET = 4
-"""Bytes of an edge's target, a uint32."""
-
-POINTER = 8
-"""Bytes of a source's entry in indptr, a uint64."""
+from topokit.measures._measure import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,10 @@ def cost(net: Layered) -> Cost:
         weights=edges,
         biases=sum(widths[1:]),
         multiply_adds=edges,
-        weight_bytes=WEIGHT * edges,
-        csr_bytes=(WEIGHT + TARGET) * edges + POINTER * pointers,
-        dense_bytes=WEIGHT * net.possible_edges,
+        weight_bytes=4 * edges,
+        csr_bytes=(4 + 4) * edges + 8 * pointers,
+        dense_bytes=4 * net.possible_edges,
     )
+
+
+MEASURE = Measure(cost, by_channel=False)

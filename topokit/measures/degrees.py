@@ -1,4 +1,9 @@
-"""Degrees: how many edges leave and enter each node."""
+"""Degrees: how many edges leave and enter each node.
+
+Keys:
+    inputs: the out-degree of each input, in their order: `topokit draw --style pixels` draws them as an image
+    layers of out, in: each degree that occurs and how many nodes have it
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.layered import Layered
+from topokit.measures._measure import Measure, Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,20 +30,10 @@ class LayerDegrees:
     incoming: NDArray[np.int64]
 
     @property
-    def outgoing_range(self) -> tuple[int, int]:
-        """Smallest and largest out-degree."""
-        return int(self.outgoing.min()), int(self.outgoing.max())
-
-    @property
-    def incoming_range(self) -> tuple[int, int]:
-        """Smallest and largest in-degree."""
-        return int(self.incoming.min()), int(self.incoming.max())
-
-    @property
     def constant(self) -> tuple[int | None, int | None]:
         """(out-degree, in-degree) that all nodes share, None for a side that varies: as `Promises.degrees` has it."""
-        out, into = self.outgoing_range, self.incoming_range
-        return (out[0] if out[0] == out[1] else None, into[0] if into[0] == into[1] else None)
+        out, into = (int(side[0]) if (side == side[0]).all() else None for side in (self.outgoing, self.incoming))
+        return out, into
 
     @property
     def distribution(self) -> tuple[dict[int, int], dict[int, int]]:
@@ -58,3 +54,31 @@ def degrees(net: Layered) -> Iterator[LayerDegrees]:
 def _histogram(side: NDArray[np.int64]) -> dict[int, int]:
     found, nodes = np.unique(side, return_counts=True)
     return dict(zip(found.tolist(), nodes.tolist(), strict=True))
+
+
+def _values(found: list[LayerDegrees]) -> Values:
+    both = (layer.distribution for layer in found)
+    return {"inputs": found[0].outgoing.tolist(), "layers": [{"out": out, "in": into} for out, into in both]}
+
+
+def _line(values: Values) -> dict[str, str]:
+    inputs = values["inputs"]
+    low, high = min(inputs), max(inputs)
+    if low == high:
+        return {"inputs": f"{high:,} edges each"}
+    without = f", {inputs.count(0):,} of {len(inputs):,} without edges" if low == 0 else ""
+    return {"inputs": f"{low:,} to {high:,} edges each, most at input {inputs.index(high)}{without}"}
+
+
+def _span(side: dict[int, int]) -> int | str:
+    low, high = min(side), max(side)
+    return low if low == high else f"{low}..{high}"
+
+
+MEASURE = Measure(
+    degrees,
+    _values,
+    cost=8,
+    columns={"out-degree": lambda layer: _span(layer["out"]), "in-degree": lambda layer: _span(layer["in"])},
+    line=_line,
+)

@@ -1,4 +1,8 @@
-"""Density: the share of all possible edges that are there, as an exact fraction."""
+"""Density: the share of all possible edges that a network has, as an exact fraction.
+
+Keys:
+    whole, layers: edges over all possible edges, of the network and of each layer
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from itertools import pairwise
 from math import prod
 
 from topokit.layered import Layered, possible_edges
+from topokit.measures._measure import Measure
 from topokit.reprs import short_repr
 
 
@@ -41,3 +46,6 @@ def density_of(layer_edges: Sequence[int], widths: Sequence[int]) -> Density:
     """The density of so many edges in each layer of a network of these widths."""
     layers = tuple(map(Fraction, layer_edges, map(prod, pairwise(widths))))
     return Density(layers, Fraction(sum(layer_edges), possible_edges(widths)))
+
+
+MEASURE = Measure(density, scalars={"density": "whole"}, columns={"density": ""})

@@ -1,4 +1,11 @@
-"""Effective density: the edges that lie on a path from an input to an output, and the units that do not."""
+"""Effective density: the edges that lie on a path from an input to an output, and the units that do not.
+
+Keys:
+    edges, density, layers: edges that lie on a path from an input to an output, all over all possible ones, and in each
+        layer
+    dead_units, no_input, no_output: for each node layer, the nodes that no input reaches or that reach no output; those
+        of the first kind, and of the second
+"""
 
 from __future__ import annotations
 
@@ -9,6 +16,7 @@ from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels
+from topokit.measures._measure import Measure, Values
 from topokit.measures.density import Density, density_of
 from topokit.reprs import short_repr
 
@@ -91,3 +99,36 @@ def _fed(layer: Layer, sources: Flags) -> Flags:
         return layer.in_degrees > 0
     fed: Flags = layer.to_scipy(np.uint32).T @ sources.astype(np.uint32) > 0
     return fed
+
+
+def _values(found: Effective) -> Values:
+    dead = {"dead_units": found.dead, "no_input": found.no_input, "no_output": found.no_output}
+    return {
+        "edges": found.edges,
+        "density": found.density.whole,
+        **{key: [nodes.size for nodes in layers] for key, layers in dead.items()},
+        "layers": found.layer_edges,
+    }
+
+
+def _line(values: Values) -> dict[str, str]:
+    layers = [f"{units:,} in node layer {i}" for i, units in enumerate(values["dead_units"]) if units]
+    where = f": {', '.join(layers)}" if 0 < len(layers) <= 4 else ""
+    lines = {
+        "effective": f"{values['edges']:,} edges, density {values['density']:.6g}",
+        "dead units": f"{sum(values['dead_units']):,}{where}",
+    }
+    if layers:
+        no_input, no_output = sum(values["no_input"]), sum(values["no_output"])
+        lines[""] = f"{no_input:,} that no input reaches, {no_output:,} that reach no output"
+    return lines
+
+
+MEASURE = Measure(
+    effective,
+    _values,
+    cost=8,
+    scalars={"effective density": "density", "dead units": lambda values: sum(values["dead_units"])},
+    columns={"effective": ""},
+    line=_line,
+)

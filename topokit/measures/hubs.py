@@ -1,8 +1,14 @@
-"""Hubs: how unequal the degrees of a layer's nodes are."""
+"""Hubs: how unequal the degrees of a layer's nodes are.
+
+Keys:
+    layers of out, in of gini, top_1, top_10, max_over_mean: Gini coefficient of the degrees; share of the edges at the
+        busiest 1 % and 10 % of the nodes, rounded up; largest degree over the mean
+    mean_gini of out, in: means over the layers
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -10,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.layered import Layered
+from topokit.measures._measure import Measure, Values, mean
 from topokit.measures.degrees import degrees
 
 
@@ -30,21 +37,8 @@ class Inequality:
     max_over_mean: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerHubs:
-    """The inequality of one edge layer's degrees, counting this layer's edges only.
-
-    Args:
-        outgoing: of the sources' out-degrees.
-        incoming: of the targets' in-degrees.
-    """
-
-    outgoing: Inequality
-    incoming: Inequality
-
-
-def hubs(net: Layered) -> Iterator[LayerHubs]:
-    """The inequality of the degrees in each edge layer, one layer after another.
+def hubs(net: Layered) -> Iterator[tuple[Inequality, Inequality]]:
+    """Yield the inequality of the out-degrees and of the in-degrees in each edge layer.
 
     Nodes without edges count: a picture's empty margin makes the degrees of its pixels unequal.
 
@@ -54,11 +48,11 @@ def hubs(net: Layered) -> Iterator[LayerHubs]:
     Gini coefficient of degrees).
 
     >>> from topokit.topologies import Topology
-    >>> [found] = hubs(Topology.from_dense([[[1, 1, 1], [1, 0, 0]]]))
-    >>> found.outgoing.gini, found.outgoing.max_over_mean, found.incoming.top_10
+    >>> [(out, into)] = hubs(Topology.from_dense([[[1, 1, 1], [1, 0, 0]]]))
+    >>> out.gini, out.max_over_mean, into.top_10
     (0.25, 1.5, 0.5)
     """
-    return (LayerHubs(inequality(layer.outgoing), inequality(layer.incoming)) for layer in degrees(net))
+    return ((inequality(layer.outgoing), inequality(layer.incoming)) for layer in degrees(net))
 
 
 def inequality(side: NDArray[np.int64]) -> Inequality:
@@ -71,3 +65,17 @@ def inequality(side: NDArray[np.int64]) -> Inequality:
     gini = float(weights.astype(np.float64) @ ascending) / (nodes * edges)
     top_1, top_10 = (int(ascending[nodes - ceil(nodes / share) :].sum()) / edges for share in (100, 10))
     return Inequality(gini, top_1, top_10, int(ascending[-1]) * nodes / edges)
+
+
+def _values(found: Iterable[tuple[Inequality, Inequality]]) -> Values:
+    layers = [{"out": out, "in": into} for out, into in found]
+    return {"mean_gini": {side: mean(layer[side].gini for layer in layers) for side in ("out", "in")}, "layers": layers}
+
+
+MEASURE = Measure(
+    hubs,
+    _values,
+    cost=8,
+    scalars={"mean Gini of out-degrees": "mean_gini.out", "mean Gini of in-degrees": "mean_gini.in"},
+    columns={key: key for key in ("out.gini", "out.top_10", "in.gini", "in.top_10")},
+)

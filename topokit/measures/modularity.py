@@ -1,4 +1,9 @@
-"""Modularity: how far a network falls into communities, groups of nodes with more edges inside than by chance."""
+"""Modularity: whether a network has communities, groups of nodes with more edges inside than by chance.
+
+Keys:
+    value, communities: modularity of all layers as one undirected graph, by Louvain's method; number of communities,
+        without nodes that have no edges
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
+from topokit.measures._measure import Measure
 from topokit.reprs import short_repr
 
 SEED = 0
@@ -47,8 +53,8 @@ def modularity(net: Layered) -> Modularity:
     """Communities by Louvain's method, with all layers as one undirected graph, and the modularity of them.
 
     Random networks have communities too: the method finds what it can. So the value says something only beside that
-    of random twins. Those that keep all degrees have the same expectation, and the method's own spread, as it stops in
-    some local maximum, is in theirs.
+    of random equivalents. Those that keep all degrees have the same expectation, and the method's own spread (it stops
+    in a local maximum) is part of theirs.
 
     Raises:
         TooLargeError: not enough free memory.
@@ -91,3 +97,11 @@ def seconds_for(net: Layered) -> float:
 
 def _by_layer(labels: Labels, net: Layered) -> tuple[Labels, ...]:
     return tuple(np.split(labels, list(accumulate(net.widths))[:-1]))
+
+
+MEASURE = Measure(
+    modularity,
+    values=lambda found: {"value": found.value, "communities": found.count},
+    cost=seconds_for,
+    scalars={"modularity": "value"},
+)

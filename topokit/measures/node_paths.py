@@ -1,9 +1,15 @@
-"""Node paths: how many paths end in, begin at and run through each node, exactly."""
+"""Node paths: how many paths end in, begin at and run through each node, exactly.
+
+Keys:
+    total, log2_mean: paths from any input to any output, exactly; log2 of their mean over all pairs
+    busiest: for each node layer, the paths through its busiest node over the mean of its nodes: 1 if all have as many
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +18,7 @@ from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
 from topokit.measures._limbs import to_int
+from topokit.measures._measure import Measure, Values
 from topokit.measures._sweep import Sweep
 from topokit.reprs import short_repr
 
@@ -93,3 +100,24 @@ def _totals(net: Layered, *, reverse: bool) -> list[Totals]:
         counts[:] = [sweep.factor * to_int(number) for number in sweep.counts[:, :, 0]]
         totals.append(Totals(counts, sweep.node_class))
     return totals
+
+
+def _values(found: NodePaths) -> Values:
+    widths = [layer.node_class.size for layer in found.into]
+    return {
+        "total": found.total,
+        "log2_mean": log2(found.total) - log2(widths[0] * widths[-1]) if found.total else None,
+        "busiest": [float(found.shares(i).max() * width) for i, width in enumerate(widths)],
+    }
+
+
+MEASURE = Measure(
+    node_paths,
+    _values,
+    counts=("total",),
+    cost=150,
+    scalars={
+        "log2 of mean paths": "log2_mean",
+        "busiest unit": lambda values: max(values["busiest"][1:-1], default=None),
+    },
+)

@@ -1,4 +1,9 @@
-"""Path statistics: how the number of paths is distributed over the pairs of inputs and outputs, exactly."""
+"""Path statistics: how the number of paths is distributed over the pairs of inputs and outputs, exactly.
+
+Keys:
+    min, max, mean, median: number of paths of a pair of an input and an output, over all pairs, exactly
+    variation, disconnected_share: coefficient of variation: 0 if path-symmetric; share of pairs without a path
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,8 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._limbs import to_int
-from topokit.measures._sweep import finished_sweep
+from topokit.measures._measure import Measure, Values
+from topokit.measures._sweep import STEP, finished_sweep
 
 
 @dataclass(frozen=True)
@@ -90,3 +96,19 @@ def path_statistics(net: Layered, *, budget: float = inf) -> PathStatistics:
         counts=tuple(sweep.factor * to_int(digits[:, first]) for first in firsts),
         pairs=tuple(np.add.reduceat(pairs, firsts).tolist()),
     )
+
+
+def _values(found: PathStatistics) -> Values:
+    return {
+        "min": found.counts[0],
+        "max": found.counts[-1],
+        "mean": found.mean,
+        "median": found.median,
+        "variation": found.variation,
+        "disconnected_share": found.disconnected / found.total_pairs,
+    }
+
+
+MEASURE = Measure(
+    path_statistics, _values, counts=("min", "max"), cost=40, step=STEP, scalars={"variation of paths": "variation"}
+)

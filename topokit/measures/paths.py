@@ -1,7 +1,10 @@
 """Paths: how many join each input to each output, exactly, whatever their number.
 
 The number of paths from input u to output v is entry (u, v) of the product of the biadjacency matrices.
-Every layer multiplies it: 120 layers of 32 edges a node give 2^590, where 64-bit integers wrap without a word.
+Every layer multiplies it: 120 layers of 32 edges a node give 2^590, where 64-bit integers wrap without a warning.
+
+Keys:
+    min, max, min_pair, max_pair: the smallest and largest number of paths of a pair, with a pair for each
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.measures._limbs import position, to_int
-from topokit.measures._sweep import finished_sweep
+from topokit.measures._measure import Measure
+from topokit.measures._sweep import STEP, finished_sweep
 from topokit.spec import integers
 
 
@@ -28,16 +32,16 @@ class PathRange:
     """The least and the greatest number of paths between an input and an output.
 
     Args:
-        least: the smallest count.
-        greatest: the largest count.
-        least_pair: (input, output) joined by `least` paths.
-        greatest_pair: (input, output) joined by `greatest` paths.
+        min: the smallest count.
+        max: the largest count.
+        min_pair: (input, output) joined by `min` paths.
+        max_pair: (input, output) joined by `max` paths.
     """
 
-    least: int
-    greatest: int
-    least_pair: tuple[int, int]
-    greatest_pair: tuple[int, int]
+    min: int
+    max: int
+    min_pair: tuple[int, int]
+    max_pair: tuple[int, int]
 
 
 def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: float = inf) -> PathRange:
@@ -56,7 +60,7 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
     O(edges * inputs * limbs), with 32 bits of the counts in a limb.
 
     >>> from topokit.families.radix_net import RadixNet
-    >>> path_range(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).greatest
+    >>> path_range(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).max
     100
     """
     sweep = finished_sweep(net, None if inputs is None else _checked(inputs, net.widths[0]), budget)
@@ -98,3 +102,6 @@ def path_counts(net: Layered) -> NDArray[np.object_]:
         counts[column, row] = sweep.factor * to_int(sweep.counts[column, :, row])
     pairs = counts[sweep.node_class[:, None], sweep.start_class]
     return pairs if sweep.reverse else pairs.T
+
+
+MEASURE = Measure(path_range, counts=("min", "max"), cost=40, step=STEP, on_request=True)

@@ -1,4 +1,8 @@
-"""Reach: which outputs each input reaches, and which units are dead."""
+"""Reach: which outputs each input reaches.
+
+Keys:
+    disconnected_pairs, disconnected_pair: pairs of an input and an output without a path, and the first of them
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ import numpy as np
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
-from topokit.measures.effective import useful
-from topokit.reprs import short_repr
+from topokit.measures._measure import Measure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,78 +21,46 @@ class Reach:
     """What a network connects.
 
     Args:
-        disconnected: number of (input, output) pairs without a path.
+        disconnected_pairs: number of (input, output) pairs without a path.
         disconnected_pair: the first of them, by input and then by output; None where there is none.
-        dead: for each node layer, the numbers of its dead units: nodes that no input reaches, or that reach
-            no output.
     """
 
-    disconnected: int
+    disconnected_pairs: int
     disconnected_pair: tuple[int, int] | None
-    dead: tuple[Labels, ...]
-
-    __repr__ = short_repr
 
 
 def reach(net: Layered) -> Reach:
-    """Which pairs of inputs and outputs have no path between them, and which units are dead. Exact.
+    """Count the pairs of an input and an output without a path between them. Exact.
 
-    Every class of input twins is one bit of a row, and nodes with equal rows stand in a class; once every
-    input reaches every node, one class is left, and only in-degrees are looked at.
+    Every class of equivalent inputs is one bit of a row, and nodes with equal rows form a class; once every input
+    reaches every node, one class is left, and only in-degrees are read. `topokit.measures.effective.effective` finds
+    the dead units.
 
     Raises:
         TooLargeError: not enough free memory.
 
-    Cost: one pass, and one backwards where a node has no edge out: O(edges) where the network folds or fills
-    up within few layers; at worst O(edges * input classes / 64). Memory: one bit for each pair of an input
-    class and a node class.
+    Cost: one pass: O(edges) if the network folds or fills up within few layers; at worst
+    O(edges * input classes / 64). Memory: one bit for each pair of an input class and a node class.
 
     >>> from topokit.families.radix_net import RadixNet
-    >>> reach(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).disconnected
+    >>> reach(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).disconnected_pairs
     0
     """
-    sweep = _Forward(net)
-    dead = sweep.unreached
-    if sweep.dead_ends:
-        dead = [np.union1d(nodes, np.flatnonzero(~ends)) for nodes, ends in zip(dead, useful(net), strict=True)]
-    return Reach(*sweep.disconnected(), tuple(dead))
-
-
-class _Forward:
-    """Which inputs reach each output.
-
-    Attributes:
-        bits: shape (output classes, words), bit r of a row says whether input class r reaches it.
-        start_class: shape (inputs,), the class of each input.
-        node_class: shape (outputs,), the class of each output.
-        unreached: for each node layer, the nodes that no input reaches.
-        dead_ends: whether some node before the outputs has no edge out; without one, every node reaches an output.
-    """
-
-    def __init__(self, net: Layered):
-        self.start_class, firsts = twins(net.layer(0))
-        self.node_class, self.bits = self.start_class, _identity(firsts.size)
-        self.unreached = [np.empty(0, np.intp)]
-        self.dead_ends = False
-        for layer in net.stream():
-            labels, step = quotient(layer, self.node_class, len(self.bits))
-            bits = _union(self.bits, step.indptr, step.indices)
-            merged, kept = equal_columns(bits.T)
-            self.node_class, self.bits = merged[labels], bits[kept]
-            self.unreached.append(np.flatnonzero((self.bits.max(axis=1) == 0)[self.node_class]))
-            self.dead_ends |= bool(layer.out_degrees.min() == 0)
-
-    def disconnected(self) -> tuple[int, tuple[int, int] | None]:
-        """Number of pairs without a path, and one of them."""
-        inputs, outputs = np.bincount(self.start_class), np.bincount(self.node_class)
-        missing, pair = 0, None
-        for output_class, row in enumerate(self.bits):
-            reaches = np.unpackbits(row.view(np.uint8), count=inputs.size, bitorder="little").astype(np.bool_)
-            if not reaches.all():
-                missing += int(inputs[~reaches].sum()) * int(outputs[output_class])
-                found = int(np.argmin(reaches[self.start_class])), int(np.argmax(self.node_class == output_class))
-                pair = found if pair is None else min(pair, found)
-        return missing, pair
+    start_class, firsts = twins(net.layer(0))
+    node_class, bits = start_class, _identity(firsts.size)  # bit r of a row: whether input class r reaches the class
+    for layer in net.stream():
+        labels, step = quotient(layer, node_class, len(bits))
+        union = _union(bits, step.indptr, step.indices)
+        merged, kept = equal_columns(union.T)
+        node_class, bits = merged[labels], union[kept]
+    inputs, outputs = np.bincount(start_class), np.bincount(node_class)
+    missing, pairs = 0, []
+    for output_class, row in enumerate(bits):
+        reaches = np.unpackbits(row.view(np.uint8), count=inputs.size, bitorder="little").astype(np.bool_)
+        if not reaches.all():
+            missing += int(inputs[~reaches].sum()) * int(outputs[output_class])
+            pairs.append((int(np.argmin(reaches[start_class])), int(np.argmax(node_class == output_class))))
+    return Reach(missing, min(pairs, default=None))
 
 
 def _identity(size: int) -> UInt64Array:
@@ -118,3 +89,10 @@ def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
     back = np.empty_like(order)
     back[order] = np.arange(order.size)
     return union[back]
+
+
+MEASURE = Measure(
+    reach,
+    cost=lambda net: 1e-9 * net.edges * (30 + 0.02 * net.widths[0]),
+    scalars={"disconnected pairs": "disconnected_pairs"},
+)

@@ -1,4 +1,10 @@
-"""Sampled paths: what a random sample of pairs says about the number of paths of all of them."""
+"""Sampled paths: what a random sample of pairs shows about the number of paths of all of them.
+
+Keys:
+    pairs, confidence, min, max: size of the sample of random pairs, 1,000; its smallest and largest number of paths
+    disconnected_share, median of estimate, low, high: estimates for all pairs, with confidence intervals that hold for
+        any distribution
+"""
 
 from __future__ import annotations
 
@@ -11,10 +17,8 @@ import numpy as np
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 from topokit.measures._limbs import to_int
-from topokit.measures._sweep import finished_sweep
-
-FEWEST = 10
-"""Pairs that a sample must have whatever the confidence."""
+from topokit.measures._measure import Measure
+from topokit.measures._sweep import STEP, finished_sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,18 @@ class SampledPaths:
     Args:
         pairs: size of the sample.
         confidence: probability with which an interval holds the true value, at least.
-        disconnected: share of all pairs that no path joins.
+        disconnected_share: share of all pairs that no path joins.
         median: number of paths of a pair; the ends are numbers of the sample.
-        least: smallest number of paths in the sample.
-        greatest: largest number of paths in the sample.
+        min: smallest number of paths in the sample.
+        max: largest number of paths in the sample.
     """
 
     pairs: int
     confidence: float
-    disconnected: Interval
-    median: tuple[int, int, int]
-    least: int
-    greatest: int
+    disconnected_share: Interval
+    median: Interval
+    min: int
+    max: int
 
 
 def sampled_paths(
@@ -79,11 +83,11 @@ def sampled_paths(
 
     >>> from topokit.families.radix_net import RadixNet
     >>> sampled_paths(RadixNet(radices=[(2, 2, 2)], kron=(10, 10))).median
-    (100, 100, 100)
+    Interval(estimate=100, low=100, high=100)
     """
     if not 0 < confidence < 1:
         raise InvalidSpecError(f"confidence must be above 0 and below 1, not {confidence}")
-    fewest = next(pairs for pairs in count(FEWEST) if 2.0 ** (1 - pairs) < 1 - confidence)
+    fewest = next(pairs for pairs in count(10) if 2.0 ** (1 - pairs) < 1 - confidence)
     if pairs < fewest:
         raise InvalidSpecError(f"pairs must be at least {fewest} for a confidence of {confidence}, not {pairs}")
     from scipy.stats import binom, binomtest
@@ -100,8 +104,11 @@ def sampled_paths(
     return SampledPaths(
         pairs=pairs,
         confidence=confidence,
-        disconnected=Interval(missing / pairs, float(share.low), float(share.high)),
-        median=(paths[(pairs - 1) // 2], paths[low], paths[pairs - 1 - low]),
-        least=paths[0],
-        greatest=paths[-1],
+        disconnected_share=Interval(missing / pairs, float(share.low), float(share.high)),
+        median=Interval(paths[(pairs - 1) // 2], paths[low], paths[pairs - 1 - low]),
+        min=paths[0],
+        max=paths[-1],
     )
+
+
+MEASURE = Measure(sampled_paths, counts=("median", "min", "max"), cost=40, step=STEP, on_request=True)

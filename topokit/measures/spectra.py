@@ -1,4 +1,10 @@
-"""Spectra: the largest singular values of each edge layer, and how far it is from the best expander."""
+"""Spectra: the largest singular values of each edge layer, and how far it is from the best expander.
+
+Keys:
+    layers of singular_values, components, ratio, ramanujan_margin: the six largest singular values of the biadjacency
+        matrix; connected components with an edge; sigma_2 / sigma_1; sqrt(out − 1) + sqrt(in − 1) − sigma_2
+    mean_ratio: mean of sigma_2 / sigma_1 over the layers
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,9 @@ from numpy.typing import NDArray
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
+from topokit.measures._cycles import components
 from topokit.measures._layers import each_layer
+from topokit.measures._measure import Measure, mean
 from topokit.measures._singular import largest_values
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import Quotient, quotient_of
@@ -27,38 +35,22 @@ class LayerSpectrum:
     """The singular values of one edge layer's biadjacency matrix.
 
     Args:
-        values: the largest ones, descending, each as often as it occurs.
+        singular_values: the largest ones, descending, each as often as it occurs.
         components: connected components with an edge. The largest singular value of a biregular layer, the
             trivial one, occurs that often.
-        degrees: (out-degree, in-degree), None for a side that varies.
+        ratio: second singular value over the first: 0 for a complete layer, 1 for one of several equal components;
+            None without edges.
+        ramanujan_margin: sqrt(out - 1) + sqrt(in - 1) - sigma_2, of a biregular layer; negative if it is not a
+            Ramanujan graph. The trivial singular value is sigma_1 = sqrt(out * in); a layer of several components has
+            it again as sigma_2. None if degrees vary: no singular value is trivial then.
+
+    Source: Marcus, Spielman & Srivastava 2015, Annals of Mathematics 182:307 (the margin).
     """
 
-    values: tuple[float, ...]
+    singular_values: tuple[float, ...]
     components: int
-    degrees: tuple[int | None, int | None]
-
-    @property
-    def ratio(self) -> float | None:
-        """Second singular value over the first: 0 is a complete layer, 1 one that falls apart; None without edges."""
-        return self._second / self.values[0] if self.values[0] else None
-
-    @property
-    def ramanujan_margin(self) -> float | None:
-        """sqrt(out - 1) + sqrt(in - 1) - sigma_2, for a biregular layer; negative where it is no Ramanujan graph.
-
-        sigma_1 = sqrt(out * in) is the trivial singular value. A layer that falls apart has it again as
-        sigma_2. Where degrees vary nothing is trivial and the bound has no meaning: None.
-
-        Source: Marcus, Spielman & Srivastava 2015, Annals of Mathematics 182:307.
-        """
-        out, into = self.degrees
-        if not (out and into):
-            return None
-        return round(sqrt(out - 1) + sqrt(into - 1) - self._second, DIGITS) + 0.0  # never -0.0
-
-    @property
-    def _second(self) -> float:
-        return self.values[1] if len(self.values) > 1 else 0.0
+    ratio: float | None
+    ramanujan_margin: float | None
 
 
 def spectra(net: Layered, *, count: int = 6) -> Iterator[LayerSpectrum]:
@@ -76,7 +68,8 @@ def spectra(net: Layered, *, count: int = 6) -> Iterator[LayerSpectrum]:
         TooLargeError: not enough free memory, or no convergence.
 
     >>> from topokit.families.radix_net import RadixNet
-    >>> [tuple(map(round, found.values)) for found in spectra(RadixNet(radices=[(3, 2)], kron=(1, 2, 2)), count=3)]
+    >>> net = RadixNet(radices=[(3, 2)], kron=(1, 2, 2))
+    >>> [tuple(map(round, found.singular_values)) for found in spectra(net, count=3)]
     [(4, 3, 3), (4, 4, 4)]
     """
     if count < 2:
@@ -90,24 +83,33 @@ def _spectrum(layer: Layer, count: int) -> LayerSpectrum:
     values = np.zeros(min(count, *layer.shape))
     found = largest_values(matrix, min(values.size, *matrix.shape))
     values[: found.size] = found
-    degrees = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
-    return LayerSpectrum(tuple(values.tolist()), _components(quotient), degrees)
+    first, second = (*values.tolist(), 0.0)[:2]
+    out, into = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
+    parts = int(components(quotient.sources, quotient.targets, quotient.shape)[0]) if quotient.edges else 0
+    margin = None
+    if out and into:
+        margin = round(sqrt(out - 1) + sqrt(into - 1) - second, DIGITS) + 0.0  # never -0.0
+    return LayerSpectrum(tuple(values.tolist()), parts, second / first if first else None, margin)
 
 
 def _weighted(quotient: Quotient) -> Any:
     """The quotient as a scipy.sparse.csr_array with the singular values of the layer."""
     from scipy.sparse import csr_array
 
-    weights = [np.sqrt(sizes) for sizes in quotient.sizes]
+    classes = quotient.source_class, quotient.target_class
+    weights = [np.sqrt(np.bincount(labels[labels >= 0])) for labels in classes]
     data: NDArray[np.float64] = weights[0][quotient.sources] * weights[1][quotient.targets]
     return csr_array((data, (quotient.sources, quotient.targets)), shape=quotient.shape)
 
 
-def _components(quotient: Quotient) -> int:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    sources, nodes = quotient.shape[0], sum(quotient.shape)
-    ends = quotient.sources, quotient.targets + sources
-    graph = coo_array((np.ones(quotient.edges, np.bool_), ends), shape=(nodes, nodes))
-    return int(connected_components(graph, directed=False, return_labels=False)) if nodes else 0
+MEASURE = Measure(
+    spectra,
+    lambda found: {"mean_ratio": mean(layer.ratio for layer in found), "layers": found},
+    cost=1000,
+    scalars={"mean sigma_2/sigma_1": "mean_ratio"},
+    columns={
+        "sigma_1": lambda layer: layer["singular_values"][0],
+        "sigma_2": lambda layer: (*layer["singular_values"], 0.0)[1],
+        "margin": "ramanujan_margin",
+    },
+)

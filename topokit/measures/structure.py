@@ -1,8 +1,12 @@
-"""Structure: what a layer is made of, read from its edges alone.
+"""Structure: the pattern of a layer, found in its edges alone.
 
 An edge layer of a RadiX-Net is ones(a, b) (x) C, where C is a circulant whose node u feeds u, u + p, u + 2p, ...
-Here this is found in any pattern, whatever its nodes are numbered: nodes with the same neighbours are twins and
-form classes, and if the classes can be put on cycles so that each feeds a run of neighbours, they form a `Band`.
+Here this is found in any pattern, whatever its nodes are numbered: nodes with the same neighbours are
+equivalent and form classes, and if the classes can be put on cycles so that each feeds a run of neighbours, they form
+a `Band`.
+
+Keys:
+    layers: structure of a layer: blocks, circulant bands, n:m sparsity, fixed degrees
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from topokit.measures._classes import Labels
 from topokit.measures._cycles import CyclicOrders, cyclic_orders
 from topokit.measures._groups import Groups, groups_of
 from topokit.measures._layers import each_layer
+from topokit.measures._measure import Measure
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import quotient_of
 
@@ -117,8 +122,7 @@ def structure(layer: Layer) -> Structure:
 
     Source: the topology is that of Robinett & Kepner 2019, arXiv:1905.00416.
     """
-    summary = LayerDegrees(layer.out_degrees, layer.in_degrees)
-    fan_out, fan_in = summary.constant
+    fan_out, fan_in = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
     quotient = quotient_of(layer)
     orders = cyclic_orders(quotient.sources, quotient.targets)
     if orders is None:
@@ -153,3 +157,8 @@ def _direction(orders: CyclicOrders) -> int | None:
         if np.array_equal(np.roll(orders.targets, 1 - orders.radix, axis=1), in_order):
             return -1
     return None
+
+
+MEASURE = Measure(
+    structures, values=lambda found: {"layers": [str(one) for one in found]}, cost=300, columns={"structure": ""}
+)

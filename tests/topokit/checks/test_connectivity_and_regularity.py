@@ -71,9 +71,9 @@ def test_an_irregular_node_is_named():
     assert check(moved.T, (None, 2)).verdict is Verdict.HOLDS
 
 
-def test_regularity_without_a_promise_is_undecided_and_says_what_is_there():
+def test_regularity_without_a_promise_is_not_promised_and_says_what_is_there():
     found = regularity(Topology.from_dense([np.eye(3), np.ones((3, 2))]))
-    assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "no degrees are promised; every layer is regular")
+    assert (found.verdict, found.reason) == (Verdict.NOT_PROMISED, "every layer is regular")
     found = regularity(Topology.from_dense(BROKEN))
-    assert found.reason == "no degrees are promised; 2 of 2 layers have degrees that vary"
+    assert found.reason == "2 of 2 layers have degrees that vary"
     assert found.values["degrees"] == [[None, None], [None, 2]]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from topokit.checks import CHECKS, CheckResult, Report, Verdict, run_checks
-from topokit.checks.result import decimal, in_words
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
+from topokit.reprs import decimal, in_words
 from topokit.topologies import Topology
 
-HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
+HOLDS, FAILS, UNDECIDED, NOT_PROMISED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED, Verdict.NOT_PROMISED
 KEYS = {"check", "verdict", "reason", "values", "witness", "method", "error_bound", "required", "seconds"}
 
 
@@ -37,8 +37,10 @@ def report(verdicts, required):
         ({"a": UNDECIDED, "b": FAILS}, "ab", FAILS),
         ({"a": FAILS, "b": UNDECIDED}, "ab", FAILS),
         ({"a": FAILS, "b": UNDECIDED}, "b", UNDECIDED),
-        ({"a": FAILS, "b": UNDECIDED}, "", UNDECIDED),
-        ({"a": HOLDS}, "", UNDECIDED),
+        ({"a": HOLDS, "b": NOT_PROMISED}, "ab", NOT_PROMISED),
+        ({"a": UNDECIDED, "b": NOT_PROMISED}, "ab", UNDECIDED),
+        ({"a": FAILS, "b": UNDECIDED}, "", NOT_PROMISED),
+        ({"a": HOLDS}, "", NOT_PROMISED),
     ],
 )
 def test_a_report_fails_before_it_is_undecided_and_counts_required_checks_only(verdicts, required, expected):
@@ -47,7 +49,7 @@ def test_a_report_fails_before_it_is_undecided_and_counts_required_checks_only(v
 
 def test_results_and_reports_have_no_truth_value():
     for value in (result("a", HOLDS), report({"a": HOLDS}, "a")):
-        with pytest.raises(TypeError, match="three values"):
+        with pytest.raises(TypeError, match="neither true nor false"):
             bool(value)
 
 
@@ -73,7 +75,7 @@ def test_a_report_prints_an_aligned_table_with_each_witness_below_its_check():
 def test_a_report_is_escaped_html_in_a_notebook():
     bad = CheckResult(check="a", verdict=FAILS, reason="<script> & co")
     html = Report(results=(bad,), required=frozenset("a"), seconds={"a": 0.0})._repr_html_()
-    assert "verdict: <b>fails</b> (required: a)" in html
+    assert "<p>verdict: fails (required: a)</p>" in html
     assert "<td>&lt;script&gt; &amp; co</td>" in html
     assert (html.count("<th>"), html.count("<td>"), html.count("<tr>")) == (6, 6, 2)
 
@@ -110,13 +112,13 @@ def test_named_checks_are_required_unless_others_are():
     assert found.verdict is FAILS
     found = run_checks(plain, ["connectivity"], require=["density"])
     assert [one.check for one in found.results] == ["connectivity", "density"]
-    assert found.verdict is UNDECIDED
+    assert found.verdict is NOT_PROMISED
     for nothing in (run_checks(plain, []), run_checks(plain, require=[]), run_checks(plain, ["soundness"], require=[])):
-        assert nothing.verdict is Verdict.UNDECIDED
-        assert str(nothing).startswith("verdict: undecided (required: nothing)")
+        assert nothing.verdict is NOT_PROMISED
+        assert str(nothing).startswith("verdict: not promised (required: nothing)")
     found = run_checks(plain, require=["soundness", "density"])
     assert len(found.results) == len(CHECKS)
-    assert found.verdict is UNDECIDED
+    assert found.verdict is NOT_PROMISED
 
 
 def test_unknown_names_are_refused():
@@ -173,5 +175,5 @@ def test_density_is_compared_exactly():
 
     assert check(Fraction(1, 3)).verdict is HOLDS
     assert check(Fraction(333333333333333333, 10**18)).verdict is FAILS
-    assert check(None).verdict is UNDECIDED
+    assert check(None).verdict is NOT_PROMISED
     assert check(Fraction(1, 4)).values == {"density": "1/3", "promised": "1/4"}

@@ -46,9 +46,9 @@ def slow_inequality(degrees):
 
 def test_hubs_are_those_of_a_slow_count(random_nets):
     for seed, net in random_nets[::3]:
-        for layer, found in zip(net.stream(), hubs(net), strict=True):
+        for layer, (out, into) in zip(net.stream(), hubs(net), strict=True):
             dense = layer.to_dense()
-            for degrees, side in ((dense.sum(axis=1), found.outgoing), (dense.sum(axis=0), found.incoming)):
+            for degrees, side in ((dense.sum(axis=1), out), (dense.sum(axis=0), into)):
                 values = (side.gini, side.top_1, side.top_10, side.max_over_mean)
                 assert values == pytest.approx(slow_inequality(degrees.tolist())), seed
 
@@ -57,10 +57,10 @@ def test_the_busiest_of_many_nodes_are_rounded_up():
     mask = np.zeros((250, 40), bool)
     mask[:, 0] = True
     mask[7:10] = True  # three nodes have 40 edges, the other 247 one
-    [found] = hubs(tk.Topology.from_dense([mask]))
-    assert found.outgoing.top_1 == pytest.approx(3 * 40 / 367)
-    assert found.outgoing.top_10 == pytest.approx((3 * 40 + 22) / 367)
-    assert found.incoming.top_1 == pytest.approx(250 / 367)
+    [(out, into)] = hubs(tk.Topology.from_dense([mask]))
+    assert out.top_1 == pytest.approx(3 * 40 / 367)
+    assert out.top_10 == pytest.approx((3 * 40 + 22) / 367)
+    assert into.top_1 == pytest.approx(250 / 367)
 
 
 def test_assortativity_is_pearsons_correlation_over_the_edges(random_nets):

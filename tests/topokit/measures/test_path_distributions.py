@@ -1,5 +1,6 @@
 """Path statistics, paths of each node and samples, beyond what the random networks show."""
 
+from dataclasses import astuple
 from fractions import Fraction
 from functools import reduce
 from unittest.mock import Mock
@@ -13,7 +14,7 @@ from topokit import Bernoulli, GraphChallenge, RadixNet, Topology
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.measures.node_paths import node_paths
 from topokit.measures.path_statistics import PathStatistics, path_statistics
-from topokit.measures.sampled_paths import sampled_paths
+from topokit.measures.sampled_paths import Interval, sampled_paths
 
 RANDOM = Bernoulli(widths=(40, 30, 50), density=".06", seed=4)
 
@@ -77,10 +78,10 @@ def test_a_sample_is_counted_exactly(seed):
     found = sampled_paths(RANDOM, pairs=500, seed=seed)
     random = np.random.Generator(np.random.PCG64(seed))
     drawn = sorted(counts[random.integers(40, size=500), random.integers(50, size=500)])
-    assert (found.least, found.greatest, found.pairs) == (drawn[0], drawn[-1], 500)
-    assert found.disconnected.estimate == drawn.count(0) / 500
-    assert found.median[0] == drawn[249]
-    assert {*found.median} <= {*drawn}
+    assert (found.min, found.max, found.pairs) == (drawn[0], drawn[-1], 500)
+    assert found.disconnected_share.estimate == drawn.count(0) / 500
+    assert found.median.estimate == drawn[249]
+    assert {*astuple(found.median)} <= {*drawn}
     assert sampled_paths(RANDOM, pairs=500, seed=seed) == found
 
 
@@ -94,7 +95,7 @@ def test_the_median_lies_between_the_40th_and_the_61st_of_100_numbers_with_95_pe
     counts, random = counts_of(net), np.random.Generator(np.random.PCG64(3))
     drawn = sorted(counts[random.integers(30, size=100), random.integers(30, size=100)])
     assert len({*drawn}) > 80
-    assert sampled_paths(net, pairs=100, seed=3).median == (drawn[49], drawn[39], drawn[60])
+    assert sampled_paths(net, pairs=100, seed=3).median == Interval(drawn[49], drawn[39], drawn[60])
 
 
 def test_the_intervals_hold_the_truth_as_often_as_they_say():
@@ -105,8 +106,8 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say():
     for seed in range(200):
         found = sampled_paths(RANDOM, pairs=100, seed=seed, confidence=0.8)
         held += [
-            found.disconnected.low <= share <= found.disconnected.high,
-            found.median[1] <= median <= found.median[2],
+            found.disconnected_share.low <= share <= found.disconnected_share.high,
+            found.median.low <= median <= found.median.high,
         ]
     assert (held >= 150).all()
     assert held[0] < 200, "the interval of the share is no interval"
@@ -114,8 +115,8 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say():
 
 def test_intervals_where_nothing_is_disconnected():
     found = sampled_paths(RadixNet(radices=[(2, 2, 2)]), pairs=10)
-    assert found.disconnected.low == found.disconnected.estimate == 0
-    assert found.disconnected.high == pytest.approx(1 - 0.025 ** (1 / 10))
+    assert found.disconnected_share.low == found.disconnected_share.estimate == 0
+    assert found.disconnected_share.high == pytest.approx(1 - 0.025 ** (1 / 10))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99, 0.999, 1 - 2**-9, 1 - 2**-20, 1 - 2**-53])
@@ -123,8 +124,8 @@ def test_the_least_sample_of_any_confidence_has_intervals(confidence):
     net = RadixNet(radices=[(2, 2, 2)])
     fewest = next(pairs for pairs in range(10, 60) if 2 * Fraction(1, 2**pairs) < 1 - Fraction(confidence))
     found = sampled_paths(net, pairs=fewest, confidence=confidence)
-    assert found.median == (1, 1, 1)
-    assert found.disconnected.low == 0 < found.disconnected.high <= 1
+    assert found.median == Interval(1, 1, 1)
+    assert found.disconnected_share.low == 0 < found.disconnected_share.high <= 1
     with pytest.raises(InvalidSpecError, match=f"pairs must be at least {fewest} for a confidence of"):
         sampled_paths(net, pairs=fewest - 1, confidence=confidence)
 
@@ -137,7 +138,10 @@ def test_the_interval_of_the_median_is_that_of_scipy(pairs, confidence):
     drawn = sorted(counts[random.integers(30, size=pairs), random.integers(30, size=pairs)])
     places = quantile_test(np.arange(pairs)).confidence_interval(confidence)
     found = sampled_paths(net, pairs=pairs, seed=3, confidence=confidence)
-    assert found.median[1:] == (drawn[int(places.low)], drawn[int(places.high)])  # some releases give floats
+    assert (found.median.low, found.median.high) == (
+        drawn[int(places.low)],
+        drawn[int(places.high)],
+    )  # some releases give floats
 
 
 @pytest.mark.parametrize(("options", "said"), [({"pairs": 9}, "at least 10"), ({"confidence": 1}, "below 1, not 1")])
