@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from topokit.layered import Layered
-from topokit.measures._measure import Measure
+from topokit.measures._measure import Measure, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +56,13 @@ def cost(net: Layered) -> Cost:
     )
 
 
-MEASURE = Measure(cost, by_channel=False)
+def _line(values: Values) -> dict[str, str]:
+    weights, csr, dense = (values[f"{key}_bytes"] / 2**20 for key in ("weight", "csr", "dense"))
+    return {
+        "parameters": f"{values['weights']:,} weights, {values['biases']:,} biases",
+        "multiply-adds": f"{values['multiply_adds']:,} per sample",
+        "float32": f"{weights:.4g} MiB of weights, {csr:.4g} MiB as CSR, {dense:.4g} MiB dense",
+    }
+
+
+MEASURE = Measure(cost, line=_line, by_channel=False)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.layered import Layer, Layered
-from topokit.measures._measure import Measure
+from topokit.measures._measure import Measure, Values
 from topokit.measures._singular import largest_values
+from topokit.reprs import cell
 
 Vector = NDArray[np.float64]
 
@@ -98,6 +99,16 @@ def _scaled(layer: Layer, paths: Vector) -> tuple[Any, Vector]:
     return matrix, found
 
 
+def _line(values: Values) -> dict[str, str]:
+    if values["log2_largest"] is None:
+        return {"end to end": "no path, so no singular value"}
+    second = f", sigma_2 / sigma_1 = {cell(values['ratios'][1])}" if len(values["ratios"]) > 1 else ""
+    return {"end to end": f"sigma_1 = 2^{values['log2_largest']:.4g}{second}"}
+
+
 MEASURE = Measure(
-    end_to_end, cost=600, scalars={"end-to-end sigma_2/sigma_1": lambda values: (*values["ratios"], None, None)[1]}
+    end_to_end,
+    cost=600,
+    scalars={"end-to-end sigma_2/sigma_1": lambda values: (*values["ratios"], None, None)[1]},
+    line=_line,
 )

@@ -77,5 +77,10 @@ MEASURE = Measure(
     _values,
     cost=8,
     scalars={"mean Gini of out-degrees": "mean_gini.out", "mean Gini of in-degrees": "mean_gini.in"},
-    columns={key: key for key in ("out.gini", "out.top_10", "in.gini", "in.top_10")},
+    columns={
+        "Gini out": "out.gini",
+        "top 10 % out": "out.top_10",
+        "Gini in": "in.gini",
+        "top 10 % in": "in.top_10",
+    },
 )

@@ -16,8 +16,8 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
-from topokit.measures._measure import Measure
-from topokit.reprs import short_repr
+from topokit.measures._measure import Measure, Values
+from topokit.reprs import cell, short_repr
 
 SEED = 0
 """Of the order in which Louvain's method visits the nodes: the same for every network."""
@@ -99,9 +99,18 @@ def _by_layer(labels: Labels, net: Layered) -> tuple[Labels, ...]:
     return tuple(np.split(labels, list(accumulate(net.widths))[:-1]))
 
 
+def _line(values: Values) -> dict[str, str]:
+    if values["value"] is None:
+        return {"modularity": "undefined without edges"}
+    return {
+        "modularity": f"{cell(values['value'])}, number of communities by Louvain's method: {values['communities']:,}"
+    }
+
+
 MEASURE = Measure(
     modularity,
     values=lambda found: {"value": found.value, "communities": found.count},
     cost=seconds_for,
     scalars={"modularity": "value"},
+    line=_line,
 )

@@ -18,7 +18,7 @@ from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
 from topokit.measures._limbs import to_int
-from topokit.measures._measure import Measure, Values
+from topokit.measures._measure import Measure, Values, shown
 from topokit.measures._sweep import Sweep
 from topokit.reprs import short_repr
 
@@ -111,10 +111,17 @@ def _values(found: NodePaths) -> Values:
     }
 
 
+def _line(values: Values) -> dict[str, str]:
+    hidden = [share for share in values["busiest"][1:-1] if share is not None]
+    busiest = f"; the busiest hidden unit has {max(hidden):.3g} times the mean of its layer" if hidden else ""
+    return {"all paths": shown(values["total"]) + busiest}
+
+
 MEASURE = Measure(
     node_paths,
     _values,
     counts=("total",),
+    line=_line,
     cost=150,
     scalars={
         "log2 of mean paths": "log2_mean",

@@ -19,7 +19,7 @@ import numpy as np
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._limbs import to_int
-from topokit.measures._measure import Measure, Values
+from topokit.measures._measure import Measure, Values, shown
 from topokit.measures._sweep import STEP, finished_sweep
 
 
@@ -109,6 +109,21 @@ def _values(found: PathStatistics) -> Values:
     }
 
 
+def _line(values: Values) -> dict[str, str]:
+    least, most, mean, median, variation = map(
+        shown, (values[key] for key in ("min", "max", "mean", "median", "variation"))
+    )
+    if least == most:
+        return {"paths": f"{least} from every input to every output"}
+    return {"paths": f"{least} to {most} per pair, mean {mean}, median {median}, coefficient of variation {variation}"}
+
+
 MEASURE = Measure(
-    path_statistics, _values, counts=("min", "max"), cost=40, step=STEP, scalars={"variation of paths": "variation"}
+    path_statistics,
+    _values,
+    counts=("min", "max"),
+    cost=40,
+    step=STEP,
+    scalars={"variation of paths": "variation"},
+    line=_line,
 )

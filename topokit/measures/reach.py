@@ -13,7 +13,7 @@ import numpy as np
 from topokit.csr import UInt64Array, require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels, equal_columns, quotient, twins
-from topokit.measures._measure import Measure
+from topokit.measures._measure import Measure, Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +91,15 @@ def _union(bits: UInt64Array, indptr: Labels, members: Labels) -> UInt64Array:
     return union[back]
 
 
+def _line(values: Values) -> dict[str, str]:
+    pair = values["disconnected_pair"]
+    first = f", the first from input {pair[0]} to output {pair[1]}" if pair else ""
+    return {"no path": f"{values['disconnected_pairs']:,} pairs of an input and an output{first}"}
+
+
 MEASURE = Measure(
     reach,
     cost=lambda net: 1e-9 * net.edges * (30 + 0.02 * net.widths[0]),
     scalars={"disconnected pairs": "disconnected_pairs"},
+    line=_line,
 )
