@@ -1,14 +1,20 @@
-"""The repr of results, at most one screen, and tables as text."""
+"""The repr of results, at most one screen, and tables as text, HTML and pandas frames."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
+from html import escape
 from reprlib import Repr
 from typing import Any
 
+from topokit.errors import MissingDependencyError
+
 SCREEN = 1500
 """Most characters of a repr: 19 lines of 80."""
+
+MOST_ROWS = 60
+"""Rows of an HTML table; `to_frame` has all."""
 
 
 class _Short(Repr):
@@ -42,3 +48,55 @@ def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[s
 def short_repr(result: Any) -> str:
     """The `__repr__` of a dataclass whose values may be large."""
     return described(type(result).__name__, {field.name: getattr(result, field.name) for field in fields(result)})
+
+
+def cell(value: object) -> str:
+    """Return a value as the cell of a table: four digits of a fraction, "-" for None."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None else str(value) if isinstance(value, str) else _Short().repr(value)
+
+
+def html_table(rows: Sequence[Sequence[str]], title: str = "") -> str:
+    """Return rows, headings first, as an HTML table below a title."""
+    head, *body = rows
+    lines = ["".join(f"<td>{escape(one)}</td>" for one in row) for row in body[:MOST_ROWS]]
+    more = f"<p>and {len(body) - MOST_ROWS} more rows</p>" if len(body) > MOST_ROWS else ""
+    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
+    table = "".join(f"<tr>{line}</tr>" for line in (heads, *lines))
+    return f"{title and f'<p>{escape(title)}</p>'}<table>{table}</table>{more}"
+
+
+class Tabular:
+    """A result that is a table: a subclass has `records`, and `rows` or a `title` if it wants others."""
+
+    @property
+    def title(self) -> str:
+        """A line above the table."""
+        return ""
+
+    def records(self) -> list[dict[str, Any]]:
+        """The table's rows as plain values by column, for `to_frame`."""
+        raise NotImplementedError
+
+    def rows(self) -> Sequence[Sequence[str]]:
+        """The table's headings and rows as text."""
+        records = self.records()
+        return [list(records[0]) if records else ["-"], *(list(map(cell, record.values())) for record in records)]
+
+    def to_frame(self) -> Any:
+        """Return the table as a pandas.DataFrame.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingDependencyError("to_frame needs pandas: pip install 'topokit[pandas]'") from None
+        return pd.DataFrame(self.records())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows(), self.title)
