@@ -12,7 +12,7 @@ import numpy as np
 
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
-from topokit.layered import Layered
+from topokit.layered import Layered, Source, network
 from topokit.profiles import SCALARS, Profile, profile
 from topokit.reprs import short_repr
 
@@ -70,7 +70,7 @@ class AgainstTwins:
 
 
 def compare(
-    net: Layered,
+    net: Source,
     *,
     twins: int = 20,
     kind: str = "regular",
@@ -101,6 +101,7 @@ def compare(
     Source: Milo et al. 2002, Science 298:824 (z-scores against degree-preserving randomisation); Holm 1979,
     Scandinavian Journal of Statistics 6:65.
     """
+    net = network(net)
     if twins < 2:
         raise InvalidSpecError(f"twins must be at least 2, not {twins}: one alone has no spread")
     if kind not in RANDOM_EQUIVALENTS:
@@ -117,7 +118,7 @@ def compare(
     return AgainstTwins(kind, seeds, compared(values), skipped)
 
 
-def against_twins(net: Layered, **options: Any) -> AgainstTwins:
+def against_twins(net: Source, **options: Any) -> AgainstTwins:
     """Call `compare`, under its name in 0.1.0."""
     warn("against_twins is now called compare", DeprecationWarning, stacklevel=2)
     return compare(net, **options)

@@ -9,11 +9,13 @@ from fractions import Fraction
 from html import escape
 from itertools import pairwise
 from operator import index
-from typing import TYPE_CHECKING, Any, overload
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 from topokit.csr import require_memory
+from topokit.errors import InvalidSpecError
 from topokit.layer import Layer
 
 if TYPE_CHECKING:
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "possible_edges"]
+__all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "Source", "network", "possible_edges"]
 
 Recipe = Mapping[str, Any]
+
+Source: TypeAlias = "Layered | str | PathLike[str]"
+"""What a function takes for a topology: the topology, a description of it, or its file; see `topokit.topology`."""
 
 BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 """What to tell the user of a topology that is `by_channel`."""
@@ -228,3 +233,22 @@ class Layered(ABC):
         heads = "".join(f"<th>{head}</th>" for head in ("layer", "sources", "targets", "edges", "density"))
         title = escape(f"{type(self).__name__}: {self.summary()}")
         return f"<p>{title}</p><table><tr>{heads}</tr>{rows}</table>{more}"
+
+
+def network(value: object, what: str = "the topology") -> Layered:
+    """Return the topology that is given as such, by a description or by a file; every function takes its own here.
+
+    Raises:
+        InvalidSpecError: it is none of these, or no such file, family or option.
+        TopokitError: the file cannot be read.
+    """
+    if isinstance(value, str | PathLike):
+        import topokit
+
+        return topokit.topology(value)
+    if not isinstance(value, Layered):
+        raise InvalidSpecError(
+            f"{what} must be a topology, not {type(value).__name__}: give a topology, its description or its file; "
+            "from_dense, from_scipy and from_masks make one of matrices"
+        )
+    return value

@@ -14,7 +14,8 @@ import numpy as np
 from topokit.csr import INDEX, Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
-from topokit.layered import Layer, Layered, Promises, Recipe
+from topokit.fields import names_of
+from topokit.layered import Layer, Layered, Promises, Recipe, Source, network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Topology(Layered):
         promises: Promises | None = None,
         recorded_fingerprint: str | None = None,
         notes: Sequence[str] = (),
-        names: Sequence[str] = (),
+        names: str | Sequence[str] = (),
         by_channel: bool = False,
     ):
         self._layers = tuple(layers)
@@ -194,11 +195,9 @@ class Topology(Layered):
 from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
 
 
-def _names(names: Sequence[str], layers: int) -> tuple[str, ...]:
+def _names(names: str | Sequence[str], layers: int) -> tuple[str, ...]:
     """The layers' names, none or one of its own for each: a layer is found by its name."""
-    given = tuple(names)
-    if not all(isinstance(name, str) for name in given):
-        raise InvalidGraphError(f"names must be strings, not {shortened(given)}: give each layer a name of its own")
+    given = names_of(names, "`names`")
     if given and (len(given) != layers or len(set(given)) < layers):
         raise InvalidGraphError(
             f"{len(given)} names, {len(set(given))} of them different, for {layers} layers: "
@@ -220,13 +219,14 @@ def _copied(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int],
     return Layer(Storage(np.array(indptr, INDEX), np.array(indices, INDEX), shape))
 
 
-def fingerprint(net: Layered) -> str:
+def fingerprint(net: Source) -> str:
     """64 hexadecimal digits that are equal for equal edges, whatever made them.
 
     SHA-256 over the widths (uint64, little-endian) and then each layer's own SHA-256, which is taken
     over indptr (uint64, little-endian) and indices (uint32, little-endian). Equal layers are hashed once.
     O(edges) time, one layer in memory.
     """
+    net = network(net)
     digests: list[bytes] = []
     for i, layer in enumerate(net.stream()):
         first = net.same_layer(i)

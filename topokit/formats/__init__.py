@@ -13,6 +13,7 @@ from typing import Any
 
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.fields import path_of
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
@@ -22,16 +23,18 @@ from topokit.formats._masks import load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
 from topokit.formats._stored import Stored, is_of_masks, stored
 from topokit.formats._writing import replacing
-from topokit.layered import Layered
+from topokit.layered import Source, network
 from topokit.topologies import Topology
 
 __all__ = [
+    "CHECKPOINT",
     "FORMATS",
     "Stored",
     "as_tensors",
     "from_csv",
     "from_networkx",
     "from_pandas",
+    "in_run",
     "is_of_masks",
     "load",
     "load_all",
@@ -46,6 +49,9 @@ __all__ = [
     "stored",
     "to_networkx",
 ]
+
+CHECKPOINT = "checkpoint.safetensors"
+"""The file of a run's folder that holds its network."""
 
 FORMATS = Registry(
     "format",
@@ -68,14 +74,14 @@ def load(path: str | Path) -> Topology:
     left to the soundness check.
 
     Args:
-        path: what to read.
+        path: what to read; of a run's folder its checkpoint, or what it has pruned to.
 
     Raises:
         FileFormatError: it holds no topology, or is damaged.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = in_run(path_of(path))
     with _said_of(path):
         topology: Topology = _format_of(path).read(path)
         return topology
@@ -88,17 +94,32 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
     chain; masks of convolutions are read by weight. Topologies of masks know the parameters that they belong to.
 
     Args:
-        path: what to read.
+        path: what to read; of a run's folder its checkpoint, or what it has pruned to.
 
     Raises:
         FileFormatError: it holds no topology, or is damaged.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = in_run(path_of(path))
     with _said_of(path):
         kind = _format_of(path)
         return kind.read_all(path) if kind.read_all else (kind.read(path),)
+
+
+def in_run(path: Path) -> Path:
+    """Return the file of a run's folder that holds its topologies; other paths as they are.
+
+    Raises:
+        FileFormatError: the run has saved several, or the folder holds several runs.
+    """
+    saved = sorted((*path.glob("topology*.safetensors"), *path.glob(f"seed*/{CHECKPOINT}"))) if path.is_dir() else []
+    if len(saved) > 1:
+        names = ", ".join(str(one.relative_to(path)) for one in saved)
+        raise FileFormatError(f"{path} holds several topologies: give one of its files {names}")
+    if not (path / CHECKPOINT).is_file():
+        return path
+    return saved[0] if saved else path / CHECKPOINT
 
 
 @contextmanager
@@ -138,12 +159,12 @@ def _format_of(path: Path) -> Format:
 
 
 def save(
-    net: Layered, path: str | Path, *, to: str | None = None, force: bool = False, weight: float | None = None
+    net: Source, path: str | Path, *, to: str | None = None, force: bool = False, weight: float | None = None
 ) -> str:
     """Write a network, layer by layer where the format allows; all of it or nothing. Returns its fingerprint.
 
     Args:
-        net: any layered graph.
+        net: a topology, its description or its file.
         path: the file to write, or the folder for formats with a file per layer.
         to: one of FORMATS. Where left out the suffix says which; a name without one is safetensors.
         force: overwrite what exists.
@@ -155,7 +176,7 @@ def save(
         TooLargeError: too many nodes or edges for the format.
         TopokitError: the disk is full, or the folder above is missing or read-only.
     """
-    path = Path(path)
+    net, path = network(net), path_of(path)
     name = to or _named_by(path)
     kind: Format = FORMATS[name]
     options: dict[str, Any] = {}

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from topokit.errors import InvalidSpecError, TooLargeError
-from topokit.layered import Layered
+from topokit.fields import names_of
+from topokit.layered import Source, network
 from topokit.profiles._parts import ON_REQUEST, PARTS, SCALARS, Values
 from topokit.reprs import short_repr
 from topokit.spec import Spec
@@ -49,13 +50,13 @@ class Profile:
         return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
-def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float = SECONDS) -> Profile:
+def profile(net: Source, names: str | Iterable[str] | None = None, *, seconds: float = SECONDS) -> Profile:
     """Measure a network.
 
     Args:
-        net: any network.
-        names: the measures to take, of PARTS; where left out all but `paths` and `sampled-paths`, and without `cost`
-            where an edge stands for a filter.
+        net: a topology, its description or its file.
+        names: the measures to take, one or several of PARTS; where left out all but `paths` and `sampled-paths`,
+            and without `cost` where an edge stands for a filter.
         seconds: leave out a measure that, as an estimate on the safe side says, may take longer.
 
     Raises:
@@ -69,7 +70,8 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
     >>> found.measures["reach"]["disconnected_pairs"], found.measures["path-statistics"]["max"]
     (0, '100')
     """
-    wanted = [name for name in PARTS if name not in ON_REQUEST] if names is None else list(names)
+    wanted = [name for name in PARTS if name not in ON_REQUEST] if names is None else list(names_of(names, "`names`"))
+    net = network(net)
     for name in wanted:
         if name not in PARTS:
             raise InvalidSpecError(f"no measure named {name!r}: known: {', '.join(PARTS)}")

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.formats import CHECKPOINT
 from topokit_train.datasets import Dataset
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import load_network_states
@@ -59,6 +60,7 @@ class _Given:
     """
 
     def __init__(self, path: str | Path, model: str):
+        path = Path(path) / CHECKPOINT if Path(path, CHECKPOINT).is_file() else path
         self.path, self.model = path, model
         try:
             self.tensors: Mapping[str, Tensor] = safetensors.torch.load_file(path)

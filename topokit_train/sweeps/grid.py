@@ -150,7 +150,7 @@ class _Reader:
                 settings[name] = located(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
-            if not Path(settings["weights"]).is_file():
+            if not Path(settings["weights"]).exists():
                 raise InvalidSpecError(f"there is no file of weights {settings['weights']}")
         try:
             return kind(**settings, **self.where)
