@@ -10,8 +10,12 @@
 __init__.pyi lists the public names. They are imported when they are first used: `import topokit` costs little.
 """
 
+import logging
+
 import lazy_loader
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from topokit.descriptions.description import DENSE, Description
@@ -35,7 +36,7 @@ def topology(source: Source, *, seed: int | None = None) -> Layered:
     (784, 300, 100)
     """
     if isinstance(source, PathLike):
-        return load(source)
+        return load(Path(source))
     if isinstance(source, str) and split_pattern(source)[0] is not None:
         raise InvalidSpecError(
             f"{source!r} is for weights of a model: give `sparsify` a mapping of patterns, or train it"
