@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NoReturn
 
 from topokit.checks.result import CheckResult, Verdict, no_truth
-from topokit.reprs import aligned, short_repr
+from topokit.reprs import Tabular, aligned, short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Tabular):
     """The results of several checks on one network. Prints as a table, in a notebook too.
 
     Args:
@@ -48,7 +47,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict and each check's result, whether it was required and its seconds, for `json.dumps`."""
-        checks = [
+        return {"verdict": self.verdict, "checks": self.records()}
+
+    def records(self) -> list[dict[str, Any]]:
+        return [
             {
                 **result.to_json(),
                 "required": result.check in self.required,
@@ -56,32 +58,23 @@ class Report:
             }
             for result in self.results
         ]
-        return {"verdict": self.verdict, "checks": checks}
 
     def __str__(self) -> str:
-        head, *body = aligned(self._rows())
+        head, *body = aligned(self.rows())
         indent = " " * head.index(HEADINGS[-1])
-        lines = [f"verdict: {self.verdict} ({self._scope()})", head]
+        lines = [self.title, head]
         for line, result in zip(body, self.results, strict=True):
             lines.append(line)
             if result.witness is not None:
                 lines.append(f"{indent}witness: {json.dumps(result.witness)}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        head, *body = (
-            "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
-            for row, tag in zip(self._rows(), ["th"] + ["td"] * len(self.results), strict=True)
-        )
-        rows = "".join(f"<tr>{row}</tr>" for row in body)
-        title = f"<p>verdict: <b>{self.verdict}</b> ({self._scope()})</p>"
-        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-    def _scope(self) -> str:
+    @property
+    def title(self) -> str:
         names = [result.check for result in self.results if result.check in self.required]
-        return f"required: {', '.join(names) or 'nothing'}"
+        return f"verdict: {self.verdict} (required: {', '.join(names) or 'nothing'})"
 
-    def _rows(self) -> list[tuple[str, ...]]:
+    def rows(self) -> list[tuple[str, ...]]:
         return [
             HEADINGS,
             *(

@@ -17,14 +17,14 @@ from topokit.extraction.rules import Rule, kept
 from topokit.extraction.weights import Weights, from_arrays
 from topokit.fields import names_of
 from topokit.masking import from_masks
-from topokit.reprs import short_repr
+from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
 __all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extraction:
+class Extraction(Tabular):
     """The masks of the chosen layers, before they are a topology.
 
     Args:
@@ -48,6 +48,18 @@ class Extraction:
         return [
             {"name": name, "shape": list(mask.shape), "kept": int(mask.sum()), "total": mask.size, "rule": rule}
             for (name, mask), rule in zip(self.masks.items(), self.rules.values(), strict=True)
+        ]
+
+    records = layers
+
+    def rows(self) -> list[tuple[str, ...]]:
+        heads = ("layer", "shape", "kept", "of", "share", "rule")
+        return [
+            heads,
+            *(
+                (name, " x ".join(map(str, shape)), cell(kept), cell(total), cell(kept / total), rule)
+                for name, shape, kept, total, rule in (one.values() for one in self.layers())
+            ),
         ]
 
     def in_order(self, conv: str = "channel") -> Extraction:

@@ -13,6 +13,7 @@ from typing import Any
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
+from topokit.fields import integers
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
@@ -28,12 +29,13 @@ from topokit_train.models import DEFAULT
 from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
-from topokit_train.results import Result
+from topokit_train.results import Result, Results
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import CHECKPOINT, FolderElsewhere, RunFolder, made_folder, remove_empty
 from topokit_train.runs.jobs import Setup, groups, job_of, train_together
 from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import say
+from topokit_train.seeds import parse_seeds
 
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
@@ -100,12 +102,12 @@ def train(
 def train_seeds(
     config: TrainConfig,
     topology: Topologies | None = DEFAULT_TOPOLOGY,
-    seeds: Sequence[int] = (),
+    seeds: Sequence[int] | str = (),
     *,
     run: Path | str | None = None,
     resume: bool = False,
     **others: Any,
-) -> list[Result]:
+) -> Results:
     """Train a model once for each seed, all in one program; see `topokit_train.layers.stacks`.
 
     Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. If
@@ -115,7 +117,8 @@ def train_seeds(
     Args:
         config: the settings; `config.seed` does not matter.
         topology: as for `train`.
-        seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
+        seeds: of the weights and, without `config.order_seed`, of the images' order; all different. Numbers, or a text
+            such as "0-4,7".
         run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ if omitted.
         resume: go on with the runs in these folders.
         others: other arguments of `train`.
@@ -123,6 +126,7 @@ def train_seeds(
     Raises:
         InvalidSpecError: no seeds, or one twice; else as `train`.
     """
+    seeds = parse_seeds(seeds) if isinstance(seeds, str) else integers(seeds, "`seeds`", 0)
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
@@ -133,7 +137,8 @@ def train_seeds(
         given = _recorded_as(config, model_source(others.get("model") or config.model), others.get("data"), None)
         parent, made = made_folder(None if run is None else parent, f"{_name(given, topology)}-{SEED}s")
     try:
-        return train_all(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume=resume, **others)
+        folders = [parent / f"{SEED}{seed}" for seed in seeds]
+        return Results(train_all(configs, topology, folders, resume=resume, **others))
     finally:
         remove_empty(made)
 
