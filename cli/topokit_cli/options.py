@@ -126,6 +126,11 @@ class OnceEach(click.Command):
             raise
 
 
+def quiet() -> bool:
+    """Return whether --quiet was given."""
+    return LOGGER.level > logging.WARNING
+
+
 def _logged(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
     """Return the callback of a flag that sets what is printed on stderr."""
 
