@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Progress(Callback):
     def __init__(self, trainer: Trainer):
         self.epochs, self.trainer = trainer.config.epochs, trainer
         # disable=None is tqdm's way of saying: not unless stderr is a terminal
-        disable = None if this_rank().first else True
+        disable = None if this_rank().first and logging.getLogger("topokit").level <= logging.INFO else True
         self.bar = tqdm(
             total=trainer.steps, initial=trainer.steps_done, unit="step", disable=disable, dynamic_ncols=True
         )
@@ -63,5 +64,5 @@ class Progress(Callback):
 
 def say(text: str) -> None:
     """Print a line on stderr; of several processes of a run only the first speaks."""
-    if this_rank().first:
+    if this_rank().first and logging.getLogger("topokit").level <= logging.INFO:  # as without --quiet
         print(text, file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from topokit_train.metrics import ACCURACY, shown
 from topokit_train.sweeps.folder import State, SweepFolder
