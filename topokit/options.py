@@ -48,16 +48,19 @@ class Options(Layered):
             setattr(cls, name, getattr(cls, name))
 
     def __init__(self, **given: Any):
+        missing = []
         for name, field in options_of(self).items():  # fields by their own names are from dataclasses.replace
             value = given.pop(name) if name in given else given.pop(field.name, field.default)
             if value is dataclasses.MISSING:
-                raise InvalidSpecError(f"{type(self).__name__} needs the option {name}: give {name}=")
-            if field.metadata["kind"] == "net":
+                missing.append(name)
+            elif field.metadata["kind"] == "net":
                 value = network(value, f"the {field.metadata['help'][4:-1]}")
             object.__setattr__(self, field.name, value)
         if given:
             name = next(iter(given))
             raise InvalidSpecError(f"{type(self).__name__} has no option {name}: {nearest(name, options_of(self))}")
+        if missing:
+            raise InvalidSpecError(f"{type(self).__name__} needs the option {missing[0]}: give {missing[0]}=")
         self.__post_init__()
 
     def __post_init__(self) -> None:

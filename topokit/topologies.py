@@ -106,7 +106,7 @@ class Topology(Layered):
                 chain.
         """
         layers = []
-        for i, matrix in enumerate([matrices] if hasattr(matrices, "tocoo") else matrices):
+        for i, matrix in enumerate(_several(matrices, hasattr(matrices, "tocoo"))):
             if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
                 what = f"a {type(matrix).__name__} of {np.ndim(matrix)} dimensions"
                 raise InvalidGraphError(f"layer {i} is {what}: give 2-D scipy sparse matrices; from_dense takes arrays")
@@ -131,7 +131,7 @@ class Topology(Layered):
         """
         from scipy.sparse import coo_array
 
-        given = [np.asarray(one) for one in ([matrices] if getattr(matrices, "ndim", 0) == 2 else matrices)]
+        given = [np.asarray(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
         for i, array in enumerate(given):
             if array.ndim != 2 or array.dtype.kind not in "biufc":
                 what = f"has {array.ndim} dimensions and holds {array.dtype}"
@@ -193,6 +193,15 @@ class Topology(Layered):
 
 
 from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
+
+
+def _several(matrices: Any, alone: bool) -> Iterable[Any]:
+    """The matrices of all layers, whether one is given or several."""
+    if alone:
+        return [matrices]
+    if not isinstance(matrices, Iterable) or isinstance(matrices, str):
+        raise InvalidGraphError(f"give one 2-D matrix, or a list of them, not {shortened(matrices)}")
+    return matrices
 
 
 def _names(names: str | Sequence[str], layers: int) -> tuple[str, ...]:

@@ -105,7 +105,6 @@ def command(
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
     from topokit_train.described import DEFAULT_TOPOLOGY
-    from topokit_train.methods import Callback, read
     from topokit_train.runs.train import train, train_seeds
 
     if tune:
@@ -114,7 +113,7 @@ def command(
         settings["kernel"] = "tuned"
     config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
     others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
-    others["callbacks"] = [read(text, "callback", Callback)[0] for text in callbacks]
+    others["callbacks"] = callbacks
     topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
     if seeds is None:
         show(train(config, topology, **others), as_json)

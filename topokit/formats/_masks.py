@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.fields import path_of
 from topokit.formats._format import damaged
 from topokit.formats._tensors import SCHEMA, header, opened, require_known_schema
 from topokit.formats._writing import replacing
@@ -78,7 +79,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
         TooLargeError: not enough free memory.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         with opened(path) as file:
             if not holds_masks(file):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, TopokitError
+from topokit.fields import path_of
 from topokit.formats._masks import holds_masks, mask_names, natural
 from topokit.formats._tensors import bfloat16, opened, places
 from topokit.reprs import short_repr
@@ -61,7 +62,7 @@ def stored(path: str | Path) -> Stored:
         FileFormatError: damaged.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         with opened(path) as file:
             metadata: dict[str, str] = file.metadata() or {}

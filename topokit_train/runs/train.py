@@ -24,7 +24,7 @@ from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
 from topokit_train.datasets.given import as_dataset
 from topokit_train.described import DEFAULT_TOPOLOGY, resolve
 from topokit_train.functions import is_function, load_function
-from topokit_train.methods import Callback, Method
+from topokit_train.methods import Callback, Method, read
 from topokit_train.models import DEFAULT
 from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
@@ -48,7 +48,7 @@ def train(
     model: Model | None = None,
     data: Any = None,
     method: Method | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | str | Sequence[Callback | str] = (),
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -72,7 +72,7 @@ def train(
         data: a dataset, see `topokit_train.dataset`, or x_train, y_train, x_test and y_test; if omitted, the one that
             the settings name.
         method: how to train; if omitted, as the settings say.
-        callbacks: look at the run, see `topokit_train.methods`.
+        callbacks: look at the run, see `topokit_train.methods`: objects, or texts such as "tensorboard".
         run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
         resume: go on with the run in that folder; if it has no checkpoint yet, start it.
         force: replace a run that is there.
@@ -131,6 +131,7 @@ def train_seeds(
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
+    _require_types([config], None, ())
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
@@ -151,7 +152,7 @@ def train_all(
     model: Model | None = None,
     data: Any = None,
     method: Method | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | str | Sequence[Callback | str] = (),
     resume: bool = False,
     force: bool = False,
     explain: bool = False,
@@ -177,7 +178,9 @@ def train_all(
         InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
             is there twice; else as `train`.
     """
-    _require_types(method, callbacks)
+    callbacks = [callbacks] if isinstance(callbacks, str | Callback) else callbacks
+    callbacks = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
+    _require_types(configs, method, callbacks)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
@@ -321,7 +324,10 @@ def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Me
     return config.replaced(**changed)
 
 
-def _require_types(method: object, callbacks: Sequence[object]) -> None:
+def _require_types(configs: Sequence[object], method: object, callbacks: Sequence[object]) -> None:
+    for config in configs:
+        if not isinstance(config, TrainConfig):
+            raise InvalidSpecError(f"`config` must be a TrainConfig or PruneConfig, not {shortened(config)}")
     kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
     for what, one, kind in kinds:
         if one is not None and not isinstance(one, kind):
