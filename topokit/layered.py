@@ -248,7 +248,7 @@ class Layered(ABC):
         return f'<img src="data:image/png;base64,{b64encode(image.getvalue()).decode()}">'
 
 
-def network(value: object, what: str = "the topology") -> Layered:
+def network(value: object, what: str = "`net`") -> Layered:
     """Return the topology that is given as such, by a description or by a file; every function takes its own here.
 
     Raises:

@@ -91,7 +91,7 @@ class OnceEach(click.Command):
         super().__init__(*args, **more)
         for flags, level, what in (
             (("-q", "--quiet"), logging.ERROR, "Only results and errors as output."),
-            (("-v", "--verbose"), logging.DEBUG, "Also what is otherwise not shown on stderr."),
+            (("-v", "--verbose"), logging.DEBUG, "Also the names of files that are read and written."),
         ):
             about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}
             self.params.append(click.Option(flags, **about))

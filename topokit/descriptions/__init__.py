@@ -43,7 +43,7 @@ def topology(source: Source, *, seed: int | None = None) -> Layered:
         )
     if isinstance(source, str):
         return parse(source).open(seed=seed)
-    return network(source, "the topology")
+    return network(source, "`source`")
 
 
 def describe(source: Source | Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ What a file is, is read from the file and never from its name. docs/format.md de
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ __all__ = [
     "stored",
     "to_networkx",
 ]
+
+_LOGGER = logging.getLogger("topokit")
 
 CHECKPOINT = "checkpoint.safetensors"
 """The file of a run's folder that holds its network."""
@@ -124,6 +127,7 @@ def in_run(path: Path) -> Path:
 
 @contextmanager
 def _said_of(path: Path) -> Iterator[None]:
+    _LOGGER.debug(f"reading {path}")
     try:
         yield
     except InvalidGraphError as error:
@@ -184,6 +188,7 @@ def save(
         if name != "tsv":
             raise InvalidSpecError(f"weight is for tsv only: {name} holds no weights")
         options["weight"] = weight
+    _LOGGER.debug(f"writing {path} as {name}")
     with replacing(path, force=force, folder_of=kind.suffix if kind.folder else None) as temporary:
         return kind.write(net, temporary, **options)
 

@@ -179,8 +179,8 @@ def train_all(
             is there twice; else as `train`.
     """
     callbacks = [callbacks] if isinstance(callbacks, str | Callback) else callbacks
-    callbacks = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
-    _require_types(configs, method, callbacks)
+    hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
+    _require_types(configs, method, hooked)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
@@ -193,7 +193,7 @@ def train_all(
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
         dataset = data or ranks.agreed(lambda: load_dataset(configs[0].dataset, configs[0].data_dir))
         nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
-        setup = Setup(source, nets, dataset, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
+        setup = Setup(source, nets, dataset, kind, make_method, tuple(hooked), versions, resume, explain, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
