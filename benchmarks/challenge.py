@@ -21,8 +21,8 @@ import torch
 
 from topokit import GraphChallenge
 from topokit.challenge import infer, official_bias, resized
-from topokit_train.challenge import infer as fast_infer
 from topokit_train.datasets import load_dataset
+from topokit_train.inference import infer as fast_infer
 
 ENGINES = {"graphblas": infer, "fast": fast_infer}
 

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 import topokit
 from topokit.challenge import official_bias, resized
 from topokit_train import SparseLinear, TrainConfig, train
-from topokit_train.challenge import infer
 from topokit_train.datasets import load_dataset
+from topokit_train.inference import infer
 from topokit_train.kernels import KERNELS
 from topokit_train.machine import processor
 from topokit_train.training import Trainer

@@ -10,11 +10,15 @@
 __init__.pyi lists the public names. They are imported when they are first used: `import topokit` costs little.
 """
 
+import logging
+
 import lazy_loader
 
 from topokit.errors import needing
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __getattr__ = needing()(_imported)

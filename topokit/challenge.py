@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import INDEX, Storage, UInt64Array, graphblas
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layer, Layered
+from topokit.layered import Layer, Layered, Source, network
 
 WEIGHT = 1 / 16
 CLIP = 32.0
@@ -73,7 +73,7 @@ def require_problem(net: Layered, images: Layer, bias: float) -> None:
         raise InvalidSpecError(f"`bias` must be negative, and {-CLIP:g} at least, not {bias:g}")
 
 
-def infer(net: Layered, images: Layer, bias: float) -> Inference:
+def infer(net: Source, images: Layer, bias: float) -> Inference:
     """Classify images by LAGraph's algorithm: four GraphBLAS operations a layer. All weights are 1/16.
 
     A product, a second one in the (min, plus) semiring with the bias on a diagonal, which adds it to entries
@@ -90,6 +90,7 @@ def infer(net: Layered, images: Layer, bias: float) -> Inference:
     Source: Davis, Aznaveh & Kolodziej 2019, "Write Quick, Run Fast: Sparse Deep Neural Network in 20 Minutes
     of Development Time via SuiteSparse:GraphBLAS", IEEE HPEC.
     """
+    net = network(net)
     require_problem(net, images, bias)
     gb = graphblas()
     plus_times, min_plus = gb.semiring.plus_times["FP32"], gb.semiring.min_plus["FP32"]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
-from topokit.layered import Layered
+from topokit.layered import Layered, Source, network
 from topokit.measures import MEASURES
 from topokit.profiles import Profile, profile
 from topokit.reprs import Tabular, short_repr
@@ -80,7 +80,7 @@ class Comparison(Tabular):
 
 
 def compare(
-    net: Layered,
+    net: Source,
     *,
     twins: int = 20,
     kind: str = "regular",
@@ -111,6 +111,7 @@ def compare(
     Source: Milo et al. 2002, Science 298:824 (z-scores against degree-preserving randomisation); Holm 1979,
     Scandinavian Journal of Statistics 6:65.
     """
+    net = network(net)
     if twins < 2:
         raise InvalidSpecError(f"`twins` must be at least 2, not {twins}: a single random equivalent has no spread")
     if kind not in RANDOM_EQUIVALENTS:
@@ -127,7 +128,7 @@ def compare(
     return Comparison(kind, seeds, compared(values), skipped)
 
 
-def against_twins(net: Layered, **options: Any) -> Comparison:
+def against_twins(net: Source, **options: Any) -> Comparison:
     """Call `compare`, under its name in 0.1.0."""
     warn("against_twins is now called compare", DeprecationWarning, stacklevel=2)
     return compare(net, **options)

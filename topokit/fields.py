@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
@@ -110,6 +111,27 @@ def _bounded(name: str, value: Any, bounds: Bounds) -> float:
             return number
     given = f"{value:g}" if isinstance(value, float) else shortened(value)
     raise InvalidSpecError(f"`{name}` must be a number {bounds}, not {given}")
+
+
+def path_of(given: object, what: str = "the file") -> Path:
+    """Return a path, or InvalidSpecError."""
+    if not isinstance(given, str | os.PathLike):
+        raise InvalidSpecError(f"{what} must be a path, a str or a pathlib.Path, not {shortened(given)}")
+    if not os.fspath(given):
+        raise InvalidSpecError(f"{what} has an empty name: give a path")
+    return Path(given)
+
+
+def names_of(given: object, what: str) -> tuple[str, ...]:
+    """Return one name, or several, as a tuple; none of None.
+
+    Raises:
+        InvalidSpecError: it is something else.
+    """
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if given is not None and not all(isinstance(name, str) for name in names):
+        raise InvalidSpecError(f"{what} must be a name or several, not {shortened(given)}")
+    return () if given is None else names
 
 
 def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from html import escape
+from importlib.util import find_spec
+from io import BytesIO
 from itertools import pairwise
 from operator import index
-from typing import TYPE_CHECKING, Any, overload
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 from topokit.csr import require_memory
+from topokit.errors import InvalidSpecError
 from topokit.layer import Layer
-from topokit.reprs import counted
+from topokit.reprs import counted, html_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "possible_edges"]
+__all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "Source", "network", "possible_edges"]
 
 Recipe = Mapping[str, Any]
+
+Source: TypeAlias = "Layered | str | PathLike[str]"
+"""What a function takes for a topology: the topology, a description of it, or its file; see `topokit.topology`."""
 
 BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
 """What to tell the user of a topology that is `by_channel`."""
 
 _ROWS = 10  # layers in a notebook's table
+_DRAWN = 2000  # edges, or nodes, up to which it has a picture
 
 
 def possible_edges(widths: Sequence[int]) -> int:
@@ -219,13 +227,41 @@ class Layered(ABC):
         return f"{shown}, {counted(self.edges, 'edge')}, density {self.density:.4g}"
 
     def _repr_html_(self) -> str:
-        """Return a table of the first layers, for notebooks. Cost: that of `layer_edges`."""
-        rows = "".join(
-            f"<tr><td>{i}</td><td>{a:,}</td><td>{b:,}</td><td>{edges:,}</td><td>{edges / (a * b):.4g}</td></tr>"
+        """Return a table of the first layers and, of a small network, a picture. Cost: that of `layer_edges`."""
+        rows = [
+            (str(i), f"{a:,}", f"{b:,}", f"{edges:,}", f"{edges / (a * b):.4g}")
             for i, ((a, b), edges) in enumerate(zip(pairwise(self.widths), self.layer_edges, strict=True))
             if i < _ROWS
-        )
+        ]
         more = f"<p>and {len(self) - _ROWS} more layers</p>" if len(self) > _ROWS else ""
-        heads = "".join(f"<th>{head}</th>" for head in ("layer", "sources", "targets", "edges", "density"))
-        title = escape(f"{type(self).__name__}: {self.summary()}")
-        return f"<p>{title}</p><table><tr>{heads}</tr>{rows}</table>{more}"
+        title = f"{type(self).__name__}: {self.summary()}"
+        return html_table([("layer", "sources", "targets", "edges", "density"), *rows], title) + more + self._picture()
+
+    def _picture(self) -> str:
+        """A small picture as HTML; none of a large network, or without matplotlib."""
+        if max(self.edges, sum(self.widths)) > _DRAWN or find_spec("matplotlib") is None:
+            return ""
+        import topokit
+
+        image = BytesIO()
+        topokit.draw(self).savefig(image, format="png", dpi=60)
+        return f'<img src="data:image/png;base64,{b64encode(image.getvalue()).decode()}">'
+
+
+def network(value: object, what: str = "`net`") -> Layered:
+    """Return the topology that is given as such, by a description or by a file; every function takes its own here.
+
+    Raises:
+        InvalidSpecError: it is none of these, or no such file, family or option.
+        TopokitError: the file cannot be read.
+    """
+    if isinstance(value, str | PathLike):
+        import topokit
+
+        return topokit.topology(value)
+    if not isinstance(value, Layered):
+        raise InvalidSpecError(
+            f"{what} must be a topology, not {type(value).__name__}: give a topology, its description or its file; "
+            "from_dense, from_scipy and from_masks make one of matrices"
+        )
+    return value

@@ -16,20 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import Shape, as_mask, as_matrices, readings, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.layered import Layered
-from topokit.spec import network
+from topokit.fields import names_of
+from topokit.layered import Source, network
 from topokit.topologies import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
 
 def masks(
-    net: Layered, names: Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
+    net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
     """One bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
-        net: any layered graph.
+        net: a topology, its description or its file.
         names: a parameter's name for each edge layer, in order ("fc1.weight"). If left out those that the topology
             knows, and without such "layer.0", "layer.1" and so on.
         shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
@@ -46,8 +46,8 @@ def masks(
     {'fc1.weight': array([[ True,  True],
            [ True,  True]])}
     """
-    network(net, "what is made masks of")
-    names = names or net.names or [f"layer.{i}" for i in range(len(net))]
+    net = network(net)
+    names = names_of(names, "`names`") or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
         raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
     if len(set(names)) != len(names):

@@ -6,8 +6,10 @@ import dataclasses
 import inspect
 from typing import Any, ClassVar, dataclass_transform
 
+from topokit._registry import nearest
+from topokit.errors import InvalidSpecError
 from topokit.fields import option
-from topokit.layered import Layered
+from topokit.layered import Layered, network
 from topokit.reprs import described
 
 
@@ -46,14 +48,19 @@ class Options(Layered):
             setattr(cls, name, getattr(cls, name))
 
     def __init__(self, **given: Any):
+        missing = []
         for name, field in options_of(self).items():  # fields by their own names are from dataclasses.replace
             value = given.pop(name) if name in given else given.pop(field.name, field.default)
             if value is dataclasses.MISSING:
-                raise TypeError(f"{type(self).__name__} needs the option {name}")
+                missing.append(name)
+            elif field.metadata["kind"] == "net":
+                value = network(value, f"the {field.metadata['help'][4:-1]}")
             object.__setattr__(self, field.name, value)
         if given:
-            known = ", ".join(options_of(self))
-            raise TypeError(f"{type(self).__name__} has no option {next(iter(given))}: it has {known}")
+            name = next(iter(given))
+            raise InvalidSpecError(f"{type(self).__name__} has no option {name}: {nearest(name, options_of(self))}")
+        if missing:
+            raise InvalidSpecError(f"{type(self).__name__} needs the option {missing[0]}: give {missing[0]}=")
         self.__post_init__()
 
     def __post_init__(self) -> None:

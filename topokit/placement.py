@@ -23,6 +23,7 @@ from topokit.convolutions import Mask, Shape, as_mask, readings, shown
 from topokit.descriptions import Description, parse
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
+from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
 from topokit.masking import as_bools
@@ -128,7 +129,7 @@ class Place:
 
 
 def place(
-    nets: Sequence[Layered], weights: Mapping[str, Weight], names: Sequence[str] | None = None
+    nets: Sequence[Layered], weights: Mapping[str, Weight], names: str | Sequence[str] | None = None
 ) -> dict[str, Place]:
     """Say which layers of topologies fill which weights of a model; the other weights stay dense.
 
@@ -154,9 +155,10 @@ def place(
     {'fc1.weight': Place(net=0, layer=0, before=None), 'fc2.weight': Place(net=0, layer=1, before=(6, 6))}
     """
     nets = [network(net, "the topology") for net in nets]
-    if isinstance(names, str) or len(set(names or ())) < len(names or ()):
-        raise InvalidSpecError(f"names must be a list of different names, not {shortened(names)}")
     if names is not None:
+        names = names_of(names, "`names`")
+        if len(set(names)) < len(names):
+            raise InvalidSpecError(f"`names` must differ: {', '.join(names)}")
         weights = {whole: weights[whole] for whole in (known_name(name, weights) for name in names)}
     named = [names is None and _knows(net, weights) for net in nets]
     filled: dict[str, Place] = {}
@@ -186,7 +188,7 @@ _NAMED = "the names of its layers chose this weight"
 def fill(
     wanted: Topologies,
     weights: Mapping[str, Weight],
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
 ) -> dict[str, tuple[Layer, str]]:
     """Give weights of a model their edges.
 
@@ -241,7 +243,7 @@ def _require_fillable(name: str, weight: Weight) -> None:
 
 
 def _layers(
-    nets: Sequence[Layered], weights: Mapping[str, Weight], names: Sequence[str] | None = None
+    nets: Sequence[Layered], weights: Mapping[str, Weight], names: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, tuple[Layer, str]]]:
     for name, where in place(nets, weights, names).items():
         _require_fillable(name, weights[name])

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from topokit.errors import TooLargeError
-from topokit.layered import Layered
+from topokit.fields import names_of
+from topokit.layered import Source, network
 from topokit.measures import MEASURES
 from topokit.measures._measure import Values, read
 from topokit.reprs import Tabular, cell, short_repr
@@ -63,12 +64,12 @@ class Profile(Tabular):
         ]
 
 
-def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float = SECONDS) -> Profile:
+def profile(net: Source, names: str | Iterable[str] | None = None, *, seconds: float = SECONDS) -> Profile:
     """Measure a network.
 
     Args:
-        net: any network.
-        names: the measures to take, of MEASURES. By default all but `paths` and `sampled-paths`, and without `cost` if
+        net: a topology, its description or its file.
+        names: the measures to take, one or several of MEASURES. By default all but `paths` and `sampled-paths`, and without `cost` if
             an edge stands for a filter.
         seconds: skip a measure that may take longer by a safe estimate.
 
@@ -84,7 +85,8 @@ def profile(net: Layered, names: Iterable[str] | None = None, *, seconds: float 
     (0, '100')
     """
     default = (name for name in MEASURES if not MEASURES[name].on_request)
-    wanted = {name: MEASURES[name] for name in (default if names is None else names)}
+    wanted = {name: MEASURES[name] for name in (default if names is None else names_of(names, "`names`"))}
+    net = network(net)
     if isinstance(net, Spec) and net.edges <= BUILT:
         net = net.build()
     measures: dict[str, Values] = {}

@@ -78,8 +78,8 @@ def _is_digest(value: object) -> TypeGuard[str]:
 def _value(kind: str, value: object) -> object:
     if kind == "net":
         return _spec(value)
-    if kind == "nets" and isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(map(_spec, value))
+    if kind == "nets":  # never a text, which would be read as the name of a file
+        return tuple(map(_spec, value if isinstance(value, Sequence) and not isinstance(value, str) else [value]))
     return value
 
 

@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
-from os import PathLike
 from reprlib import repr as shortened
 from typing import Any, ClassVar
 
@@ -24,6 +23,7 @@ from topokit.fields import numbers as numbers
 from topokit.fields import option as option
 from topokit.fields import written as written
 from topokit.layered import Layer, Layered, Recipe
+from topokit.layered import network as network
 from topokit.options import Options
 from topokit.options import options_of as options_of
 from topokit.topologies import Topology
@@ -96,14 +96,6 @@ class Spec(Options):
             if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
                 return None
         return {self.kind: self.name, "options": given}
-
-
-def network(value: object, what: str) -> Layered:
-    """`value` if it is a network that can be read, or InvalidSpecError."""
-    if not isinstance(value, Layered):
-        advice = ": topokit.load gives that of a file" if isinstance(value, str | PathLike) else ""
-        raise InvalidSpecError(f"{what} must be a topology, not {type(value).__name__}{advice}")
-    return value
 
 
 MAX_LAYERS = 2**16

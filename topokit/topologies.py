@@ -14,7 +14,8 @@ import numpy as np
 from topokit.csr import INDEX, Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
-from topokit.layered import Layer, Layered, Promises, Recipe
+from topokit.fields import names_of
+from topokit.layered import Layer, Layered, Promises, Recipe, Source, network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Topology(Layered):
         promises: Promises | None = None,
         recorded_fingerprint: str | None = None,
         notes: Sequence[str] = (),
-        names: Sequence[str] = (),
+        names: str | Sequence[str] = (),
         by_channel: bool = False,
     ):
         self._layers = tuple(layers)
@@ -105,7 +106,7 @@ class Topology(Layered):
                 chain.
         """
         layers = []
-        for i, matrix in enumerate([matrices] if hasattr(matrices, "tocoo") else matrices):
+        for i, matrix in enumerate(_several(matrices, hasattr(matrices, "tocoo"))):
             if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
                 what = f"a {type(matrix).__name__} of {np.ndim(matrix)} dimensions"
                 raise InvalidGraphError(f"layer {i} is {what}: give 2-D scipy sparse matrices; from_dense takes arrays")
@@ -130,7 +131,7 @@ class Topology(Layered):
         """
         from scipy.sparse import coo_array
 
-        given = [np.asarray(one) for one in ([matrices] if getattr(matrices, "ndim", 0) == 2 else matrices)]
+        given = [np.asarray(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
         for i, array in enumerate(given):
             if array.ndim != 2 or array.dtype.kind not in "biufc":
                 what = f"has {array.ndim} dimensions and holds {array.dtype}"
@@ -194,11 +195,18 @@ class Topology(Layered):
 from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
 
 
-def _names(names: Sequence[str], layers: int) -> tuple[str, ...]:
+def _several(matrices: Any, alone: bool) -> Iterable[Any]:
+    """The matrices of all layers, whether one is given or several."""
+    if alone:
+        return [matrices]
+    if not isinstance(matrices, Iterable) or isinstance(matrices, str):
+        raise InvalidGraphError(f"give one 2-D matrix, or a list of them, not {shortened(matrices)}")
+    return matrices
+
+
+def _names(names: str | Sequence[str], layers: int) -> tuple[str, ...]:
     """The layers' names, none or one of its own for each: a layer is found by its name."""
-    given = tuple(names)
-    if not all(isinstance(name, str) for name in given):
-        raise InvalidGraphError(f"names must be strings, not {shortened(given)}: give each layer a name of its own")
+    given = names_of(names, "`names`")
     if given and (len(given) != layers or len(set(given)) < layers):
         raise InvalidGraphError(
             f"{len(given)} names, {len(set(given))} of them different, for {layers} layers: "
@@ -220,13 +228,14 @@ def _copied(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int],
     return Layer(Storage(np.array(indptr, INDEX), np.array(indices, INDEX), shape))
 
 
-def fingerprint(net: Layered) -> str:
+def fingerprint(net: Source) -> str:
     """64 hexadecimal digits that are equal for equal edges, whatever made them.
 
     SHA-256 over the widths (uint64, little-endian) and then each layer's own SHA-256, which is taken
     over indptr (uint64, little-endian) and indices (uint32, little-endian). Equal layers are hashed once.
     O(edges) time, one layer in memory.
     """
+    net = network(net)
     digests: list[bytes] = []
     for i, layer in enumerate(net.stream()):
         first = net.same_layer(i)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from topokit._registry import near
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, checked, one_of, option
 from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
@@ -157,6 +158,15 @@ class TrainConfig:
         "CPU threads [1 for a small model].", kind="int", bounds=Bounds(1, MAX_THREADS), default=None
     )
 
+    def __new__(cls, **settings: Any) -> Self:
+        """Refuse settings that do not exist, which the dataclass's constructor does not know as an error of ours."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            hint = near(unknown[0], known) or f"there are {', '.join(known)}"
+            raise InvalidSpecError(f"no setting is named {', '.join(unknown)}; {hint}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         omitted = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) is None}
         self._set("_omitted", omitted)
@@ -230,8 +240,4 @@ class TrainConfig:
         Raises:
             InvalidSpecError: a key is no setting, or a value is not allowed.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise InvalidSpecError(f"no setting is named {', '.join(unknown)}; there are {', '.join(known)}")
         return cls(**values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
 from typing import Any
 
 from topokit.descriptions import DENSE, Description, parse, split_pattern
@@ -33,8 +32,8 @@ def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weig
     """
     if isinstance(topology, Mapping):
         return named(topology, weights())
-    alone = topology is None or isinstance(topology, Layered | str | PathLike)
-    given: Sequence[Any] = [] if topology is None else [topology] if alone else topology  # type: ignore[assignment]
+    several = isinstance(topology, Sequence) and not isinstance(topology, str)
+    given: Sequence[Any] = [] if topology is None else topology if several else [topology]  # type: ignore[assignment]
     if DENSE in [one for one in given if isinstance(one, str)]:
         if len(given) > 1:
             raise InvalidSpecError("dense is a model without topologies: give no other `topology`")

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topokit.reprs import short_repr
+from topokit.reprs import Tabular, aligned, short_repr
 from topokit_train.intervals import mean_and_ci95 as interval
+from topokit_train.metrics import shown
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
 from topokit_train.vitality import dead_units, effective_sparsities
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(Tabular):
     """What a finished run came to.
 
     Args:
@@ -65,6 +66,94 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values: what result.json holds."""
         return dataclasses.asdict(self)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [self.to_json()]
+
+    def rows(self) -> list[tuple[str, str]]:
+        head = (f"test {self.metric}", shown(self.metric, self.test_metric))
+        dead = [] if self.dead_classes is None else [("dead classes", _dead(self))]
+        return [head, *_others([self]), *_about([self]), *dead, ("run", self.run)]
+
+    def __str__(self) -> str:
+        return "\n".join(aligned(self.rows()))
+
+
+class Results(list[Result], Tabular):
+    """The results of several seeds. Prints as a table, in a notebook too."""
+
+    @property
+    def title(self) -> str:
+        metric, (mean, half) = self[0].metric, mean_and_ci95(self)
+        spread = "" if half is None else f" ± {shown(metric, half)} (95 % of Student's t, {len(self)} seeds)"
+        return f"test {metric}  {shown(metric, mean)}{spread}"
+
+    def records(self) -> list[dict[str, Any]]:
+        return [result.to_json() for result in self]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        return [
+            ("seed", f"test {self[0].metric}", "run", "dead classes"),
+            *((str(one.seed), shown(one.metric, one.test_metric), one.run, _dead(one)) for one in self),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the results, and the mean test metric with half its confidence interval, for `json.dumps`."""
+        mean, half = mean_and_ci95(self)
+        return {"runs": self.records(), "mean": mean, "ci95": half}
+
+    def __repr__(self) -> str:
+        return f"<Results of {len(self)} seeds, {self.title}>"
+
+    def __str__(self) -> str:
+        head, spread = self.title.split("  ")
+        seeds = [
+            f"seed {one.seed:<5} {shown(one.metric, one.test_metric)}  {one.run}"
+            + (f"  dead classes {_dead(one)}" if one.dead_classes else "")
+            for one in self
+        ]
+        return "\n".join([*seeds, *aligned([(head, spread), *_others(self), *_about(self)])])
+
+
+def _dead(result: Result) -> str:
+    return ", ".join(map(str, result.dead_classes or ())) or "none"
+
+
+def _others(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """A row for each further metric."""
+    return [
+        (f"test {name}", " to ".join(dict.fromkeys(shown(name, most) for most in (min(values), max(values)))))
+        for name in results[0].test_metrics
+        if (values := [result.test_metrics[name] for result in results])
+    ]
+
+
+def _about(results: Sequence[Result]) -> list[tuple[str, str]]:
+    first = results[0]
+    parameters = first.parameters
+    seconds = f"{first.train_seconds:.1f} s" + (f" a network, {first.stacked} at once" if first.stacked > 1 else "")
+    units = (f"{name} {_range([result.dead_units[name] for result in results])}" for name in first.dead_units)
+    return [
+        ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
+        ("effective sparsity", _sparsities([result.effective_sparsity for result in results])),
+        *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
+        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
+    ]
+
+
+def _sparsities(found: Sequence[dict[str, float] | None]) -> str:
+    known = [one for one in found if one is not None]
+    if not known:
+        return "unknown: the layers do not chain"
+    after = _range([one["after"] for one in known], ".2%")
+    before = known[0].get("before")
+    return f"{after} after training" if before is None else f"{before:.2%} before training, {after} after"
+
+
+def _range(values: Sequence[float], form: str = "") -> str:
+    """The one value of all networks, or the least and the greatest."""
+    texts = [format(value, form) for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
+from topokit.descriptions import building
 from topokit.descriptions.description import AROUND, FAMILY, Description, fields_of
-from topokit.errors import flag
 from topokit.families import FAMILIES
 from topokit_cli import render
 from topokit_cli.options import AS_KEYS, Command, OnceEach, force_option, json_option, option_of
@@ -64,7 +63,8 @@ def command(output: str | None, force: bool, as_json: bool, **values: Any) -> No
     render.table(render.summary(net, about))
 
 
-GRAPH_OPTIONS = tuple(param for param in command.params if param.name not in ("output", "force", "as_json"))
+OTHERS = ("output", "force", "as_json", "quiet", "verbose")
+GRAPH_OPTIONS = tuple(param for param in command.params if param.name not in OTHERS)
 """The options that describe a topology."""
 
 
@@ -72,24 +72,6 @@ def described(values: dict[str, Any]) -> Description:
     """Return the description that the values of GRAPH_OPTIONS give.
 
     Raises:
-        click.UsageError: they do not fit together.
+        InvalidSpecError: they do not fit together.
     """
-    given = {AS_KEYS.get(name, name): value for name, value in values.items() if value not in (None, ())}
-    around = {key: given.pop(key) for key in AROUND if key in given}
-    family = given.pop("family", None)
-    if "random_equivalent" in around and not family and {*given} == {"like"}:
-        of: Description = given["like"]
-        if not of.is_file:
-            raise click.UsageError("--like must be a file here; --family regular takes any topology")
-        return dataclasses.replace(of, **around)
-    if "random_equivalent" in around and not family and not given:
-        raise click.UsageError("--random-equivalent of which topology? Give --like FILE or the options of a family")
-    if not family and not given:
-        raise click.UsageError("no topology: give --radices and the other options of a family")
-    family = family or FAMILY
-    own = fields_of("family", family)
-    for key in given:
-        if key not in own:
-            options = ", ".join(map(flag, own))
-            raise click.UsageError(f"{flag(key)} is not an option of {family}; its options are {options}")
-    return Description(kind="family", name=family, options=given, **around)
+    return building.described(**{AS_KEYS.get(name, name): value for name, value in values.items() if value != ()})

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from topokit.errors import needing
 from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
 from topokit_cli.paths import FILE, FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from topokit.challenge import Inference
     from topokit.descriptions import Description
-    from topokit.layered import Layer, Layered
 
 ENGINES = ("graphblas", "fast")
 
@@ -60,16 +53,12 @@ def command(
 
     All weights are 1/16. Exit code 3 if the categories differ from those in --categories.
     """
-    from topokit.challenge import official_bias
     from topokit.formats import read_categories
+    from topokit_train.graph_challenge import challenge
 
-    if device and engine != "fast":
-        raise click.UsageError(f"--device is for --engine fast: {engine} runs on the CPU alone")
-    net = source.open()
-    bias = official_bias(net.widths[0]) if bias is None else bias
-    layer = _images(images, net.widths[0], data_dir)
-    expected = None if categories is None else read_categories(categories, layer.shape[0])
-    found = _engine(engine, device or "cpu")(net, layer, bias)
+    about_images = {"images": images, "data_dir": data_dir, "engine": engine, "device": device, "bias": bias}
+    found = challenge(source.open(), **about_images)  # type: ignore[arg-type]  # the options are its arguments
+    expected = None if categories is None else read_categories(categories, found.rows)
     survivors = found.categories.tolist()
     wanted = None if expected is None else expected.tolist()
     matches = None if wanted is None else survivors == wanted
@@ -90,30 +79,6 @@ def command(
     else:
         _print(about, survivors)
     ctx.exit(3 if matches is False else 0)
-
-
-def _images(images: str, pixels: int, data_dir: Path | None) -> Layer:
-    if images != "mnist":
-        from topokit.formats import read_images
-
-        return read_images(Path(images), pixels)
-    from topokit.challenge import resized
-    from topokit_train.datasets import load_dataset
-
-    if isqrt(pixels) ** 2 != pixels:
-        raise click.UsageError(f"--images mnist makes square images, but the network has {pixels} inputs")
-    return resized(load_dataset("mnist", data_dir).train_inputs[:, 0], isqrt(pixels))
-
-
-def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inference]:
-    if name == "graphblas":
-        from topokit.challenge import infer
-
-        return infer
-    with needing("the fast engine"):
-        from topokit_train.challenge import infer as fast_infer
-        from topokit_train.machine import resolve_device
-    return partial(fast_infer, device=resolve_device(device))
 
 
 def _without(rows: list[int], others: list[int]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def command(source: Description, target: str, to: str | None, force: bool, as_js
     render.notes(net)
     fingerprint = render.saved(net, target, to=to, force=force)
     if net.by_channel:
-        click.echo(f"note: {target} holds these edges, and not which weights of a filter are kept", err=True)
+        render.LOGGER.info(f"{target} holds these edges, and not which weights of a filter are kept")
     if as_json:
         render.as_json(render.describe(net, target, fingerprint))
     else:

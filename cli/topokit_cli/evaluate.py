@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from topokit_cli import render
 from topokit_cli.options import OnceEach, json_option
 from topokit_cli.paths import FOLDER
-from topokit_train.metrics import shown
-
-if TYPE_CHECKING:
-    from topokit_train.runs.evaluating import Evaluation
 
 
 @click.command("evaluate", cls=OnceEach)
@@ -48,26 +43,4 @@ def command(
     if as_json:
         render.as_json(found.to_json())
     else:
-        _show(found)
-
-
-def _show(found: Evaluation) -> None:
-    metrics = {found.metric: found.test_metric} | found.test_metrics
-    rows = [("dataset", f"{found.dataset}, {found.samples:,} test samples")]
-    rows += [(f"test {name}", shown(name, value)) for name, value in metrics.items()]
-    if found.dead_classes is not None:
-        rows.append(("dead classes", ", ".join(map(str, found.dead_classes)) or "none"))
-    if found.dead_units:
-        rows.append(("inactive units", ", ".join(f"{name} {count}" for name, count in found.dead_units.items())))
-    render.table(rows)
-    if found.classes is not None:
-        click.echo()
-        lines = [
-            (str(one.label), f"{one.count:,}", f"{one.predicted:,}", _share(one.recall), _share(one.precision))
-            for one in found.classes
-        ]
-        render.grid(("class", "samples", "predicted", "recall", "precision"), lines)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+        click.echo(found)

@@ -80,21 +80,10 @@ def command(
 
 
 def _show(found: Extraction, about: dict[str, Any], rows: list[tuple[str, str]], as_json: bool) -> None:
-    layers = found.layers()
     if as_json:
-        render.as_json({**about, "layers": layers})
+        render.as_json({**about, "layers": found.layers()})
         return
     render.table(rows)
     click.echo()
-    lines = [
-        (
-            layer["name"],
-            " x ".join(map(str, layer["shape"])),
-            f"{layer['kept']:,}",
-            f"{layer['total']:,}",
-            f"{layer['kept'] / layer['total']:.4g}",
-            layer["rule"],
-        )
-        for layer in layers
-    ]
-    render.grid(("layer", "shape", "kept", "of", "share", "rule"), lines, left=("layer", "shape", "rule"))
+    head, *lines = found.rows()
+    render.grid(head, lines, left=("layer", "shape", "rule"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from topokit.descriptions.description import AROUND, FAMILY, Description, kind_o
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
 from topokit_cli.paths import stdin
+from topokit_cli.render import LOGGER, Stderr
 from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -74,7 +76,17 @@ class OnceEach(click.Command):
     """A command that refuses an option given twice, of which click takes the last and says nothing.
 
     Flags may be given again, and so may options that collect their values. Errors name its options by their flags.
+    Every command has the options --quiet and -v.
     """
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__(*args, **more)
+        for flags, level, what in (
+            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output."),
+            (("-v", "--verbose"), logging.DEBUG, "Also the names of files that are read and written."),
+        ):
+            about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}
+            self.params.append(click.Option(flags, **about))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -98,6 +110,11 @@ class OnceEach(click.Command):
                 advice = f"give all in one list: {flag} {param.type.name}" if is_list else "give it once"
                 raise click.UsageError(f"{flag} is given {once.count(param)} times: {advice}", ctx)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        LOGGER.handlers = [Stderr()]
+        LOGGER.setLevel(logging.INFO)
+        return super().make_context(*args, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -105,6 +122,21 @@ class OnceEach(click.Command):
             flags = {opt[2:].replace("-", "_") for param in self.params for opt in param.opts if opt.startswith("--")}
             error.args = (error.with_flags(flags), *error.args[1:])
             raise
+
+
+def quiet() -> bool:
+    """Return whether --quiet was given."""
+    return LOGGER.level > logging.WARNING
+
+
+def _logged(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """Return the callback of a flag that sets what is printed on stderr."""
+
+    def set_level(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+        if given:
+            LOGGER.setLevel(level)
+
+    return set_level
 
 
 AS_KEYS = {"topology_seed": "seed"}

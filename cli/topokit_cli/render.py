@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
     from topokit.extraction import Extraction
     from topokit.layered import Layer, Layered
+
+
+LOGGER = logging.getLogger("topokit")
+
+
+class Stderr(logging.Handler):
+    """Prints remarks and warnings on stderr, each as a line that says which it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = "note" if record.levelno == logging.INFO else record.levelname.lower()
+        click.echo(f"{kind}: {record.getMessage()}", err=True)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -39,7 +51,7 @@ def notes(net: Layered | Extraction, file: str | None = None) -> None:
 
     by_channel = (BY_CHANNEL,) if isinstance(net, Layered) and net.by_channel else ()
     for note in (*net.notes, *by_channel):
-        click.echo(f"note: {f'{file}: ' if file else ''}{note}", err=True)
+        LOGGER.info(f"{file}: {note}" if file else note)
 
 
 @contextmanager
@@ -48,7 +60,7 @@ def warnings() -> Iterator[None]:
     import warnings as standard
 
     def show(message: object, *_: object, **__: object) -> None:
-        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        LOGGER.warning(" ".join(str(message).split()))
 
     with standard.catch_warnings():
         standard.showwarning = show
@@ -58,7 +70,7 @@ def warnings() -> Iterator[None]:
 @contextmanager
 def progress(layers: int) -> Iterator[Callable[[str, int], None] | None]:
     """A function that shows, on a terminal's stderr, what is being done and how many layers are done."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not LOGGER.isEnabledFor(logging.INFO):
         yield None
         return
     with click.progressbar(length=layers, file=sys.stderr, show_eta=False, width=24) as bar:

@@ -44,26 +44,21 @@ def command(
     topokit study training-behavior --budget small       some hours on two cores, with MNIST and CIFAR-10
     topokit study training-behavior --tables docs/study/tables --out report
     """  # noqa: D301 (click wants the control character)
-    study = STUDIES[name]
-    if tables:
-        if out is None:
-            raise click.UsageError("--tables needs --out, the folder of the report")
-        for given in ("budget", *running):
-            if was_given(ctx, given):
-                raise click.UsageError(f"--tables runs nothing: omit --{given.replace('_', '-')}")
-        report = study.write_report(tables, out, force=force)
-        if as_json:
-            render.as_json({"report": str(report)})
-        else:
-            click.echo(report)
-        return
-    where, how = how_to_run(running)
-    place = out or Path(f"{name}-{budget}")
-    found = study.run(budget, place, where=where, **how)
-    report = study.write_report(place / "tables", place, force=True)  # of this folder's runs, as its tables are
-    if as_json:
-        render.as_json({"out": str(place), "report": str(report), **found.to_json()})
+    from topokit_train.studies.running import study
+
+    for given in ("budget", *running) if tables else ():
+        if was_given(ctx, given):
+            raise click.UsageError(f"--tables runs nothing: omit --{given.replace('_', '-')}")
+    found, report = study(name, budget=budget, out=out, tables=tables, force=force, **how_to_run(running))
+    if found is None:
+        about = {"report": str(report)}
     else:
-        show(found, place)
+        place = out or Path(f"{name}-{budget}")
+        about = {"out": str(place), "report": str(report), **found.to_json()}
+        if not as_json:
+            show(found, place)
+    if as_json:
+        render.as_json(about)
+    else:
         click.echo(report)
-    ctx.exit(0 if found.complete else 1)
+    ctx.exit(0 if found is None or found.complete else 1)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import Command, OnceEach, json_option
+from topokit_cli.options import Command, OnceEach, json_option, quiet
 from topokit_cli.paths import FOLDER, OUTPUT_FOLDER
-from topokit_train.metrics import ACCURACY, shown
 
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
@@ -53,17 +52,13 @@ def running_options(command: Command) -> Command:
     return command
 
 
-def how_to_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of each run and the arguments of `sweep` from the options of `running_options`."""
+def how_to_run(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `sweep` that the options of `running_options` give."""
     from topokit.executors import cores
 
-    workers, scheduler, threads = values["workers"], values["scheduler"], values["threads"]
-    if workers and scheduler:
+    if values["workers"] and values["scheduler"]:
         raise click.UsageError("give --workers or --scheduler, not both")
-    processes = 1 if scheduler else workers or cores()
-    threads = threads or (1 if scheduler or processes > 1 else None)
-    where = {"data_dir": values["data_dir"], "device": values["device"], "threads": threads}
-    return where, {"workers": processes, "scheduler": scheduler, "retry": values["retry"], "known": values["known"]}
+    return values | {"workers": values["workers"] or (1 if values["scheduler"] else cores())}
 
 
 @click.command("sweep", cls=OnceEach)
@@ -97,18 +92,12 @@ def command(
     topokit sweep grid.toml
     topokit sweep grid.toml --status
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.sweeps.grid import read_grid
-    from topokit_train.sweeps.known import read_known
-    from topokit_train.sweeps.sweep import status as status_of
     from topokit_train.sweeps.sweep import sweep
 
     if status and running["retry"]:
         raise click.UsageError("--status runs nothing: omit --retry")
-    where, how = how_to_run(running)
-    runs = read_grid(grid, where)
     place = out or Path(grid.stem)
-    how["known"] = read_known(how["known"])
-    found = status_of(runs, place, how["known"]) if status else sweep(runs, place, **how)
+    found = sweep(grid, place, status=status, quiet=quiet(), **how_to_run(running))
     if as_json:
         tables = str(place / "tables") if (place / "tables").exists() else None
         render.as_json({"out": str(place), "tables": tables, **found.to_json()})
@@ -119,23 +108,8 @@ def command(
 
 def show(found: Summary, place: Path) -> None:
     """Print a row for each group of runs that differ in their seeds, then the failures."""
-    states = ("finished", "failed", "running", "waiting")
-    metrics = {group.metric for group in found.groups if group.metric} or {ACCURACY}
-    test = f"test {'metric' if len(metrics) > 1 else metrics.pop()}"
-    head = ("label", *(("axes",) if any(group.axes for group in found.groups) else ()), *states, test)
-    rows = []
-    for group in found.groups:
-        counts = (str(getattr(group, state)) for state in states)
-        name = group.metric or ACCURACY
-        mean = "-" if group.mean is None else ("" if len(metrics) < 2 else f"{name} ") + shown(name, group.mean)
-        spread = "" if group.ci95 is None else f" ± {shown(name, group.ci95)}"
-        rows.append((group.label, *((group.axes,) if "axes" in head else ()), *counts, mean + spread))
-    render.grid(head, rows, left=("label", "axes", test))
-    click.echo()
-    for trouble in found.troubles:
-        why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
-        click.echo(f"{trouble.run}  {trouble.about}: {why}")
+    click.echo(found)
     if found.troubles:
         click.echo("--retry does the failed runs once more\n")
     tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""
-    click.echo(f"{found.states['finished']} of {sum(found.states.values())} runs are finished{tables}")
+    click.echo(f"{found.title}{tables}")

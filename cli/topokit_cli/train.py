@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from topokit.layered import Layered
-from topokit.reprs import counted
 from topokit_cli import render
 from topokit_cli.options import SEEDS, Command, Describing, force_option, json_option, option_of, was_given
 from topokit_cli.paths import OUTPUT_FOLDER
 from topokit_train.config import TrainConfig
-from topokit_train.metrics import shown
 from topokit_train.ranks import this_rank
 
 if TYPE_CHECKING:
-    from topokit_train.results import Result
+    from topokit_train.results import Result, Results
 
 C = TypeVar("C", bound=TrainConfig)
 
@@ -99,22 +96,22 @@ def command(
     topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
+    from topokit_train.described import DEFAULT_TOPOLOGY
+    from topokit_train.runs.train import train, train_seeds
+
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
     config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
-    from topokit_train.described import DEFAULT_TOPOLOGY
-    from topokit_train.methods import Callback, read
-    from topokit_train.runs.train import train, train_seeds
 
     others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
-    others["callbacks"] = [read(text, "callback", Callback)[0] for text in callbacks]
+    others["callbacks"] = callbacks
     topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
     if seeds is None:
-        show_one(train(config, topology, **others), as_json)
+        show(train(config, topology, **others), as_json)
     else:
-        show_all(train_seeds(config, topology, seeds, **others), as_json)
+        show(train_seeds(config, topology, seeds, **others), as_json)
 
 
 def what_to_do(
@@ -163,72 +160,13 @@ def what_to_do(
     return kind(**settings), seeds
 
 
-def show_one(result: Result, as_json: bool) -> None:
-    """Print the result of a run; of several processes of a run, only the first prints."""
-    if not this_rank().first:
-        return
-    if as_json:
-        render.as_json(result.to_json())
-        return
-    rows = [(f"test {result.metric}", shown(result.metric, result.test_metric)), *_others([result]), *_about([result])]
-    if result.dead_classes is not None:
-        rows.append(("dead classes", ", ".join(map(str, result.dead_classes)) or "none"))
-    render.table([*rows, ("run", result.run)])
-
-
-def show_all(results: list[Result], as_json: bool) -> None:
-    """Print the results of several seeds, each and together; of several processes, only the first prints."""
-    if not this_rank().first:
-        return
-    from topokit_train.results import mean_and_ci95
-
-    mean, half = mean_and_ci95(results)
-    if as_json:
-        render.as_json({"runs": [result.to_json() for result in results], "mean": mean, "ci95": half})
-        return
-    for result in results:
-        dead = f"  dead classes {', '.join(map(str, result.dead_classes))}" if result.dead_classes else ""
-        click.echo(f"seed {result.seed:<5} {shown(result.metric, result.test_metric)}  {result.run}{dead}")
-    metric = results[0].metric
-    spread = "" if half is None else f" ± {shown(metric, half)} (95 % of Student's t, {len(results)} seeds)"
-    render.table([(f"test {metric}", f"{shown(metric, mean)}{spread}"), *_others(results), *_about(results)])
-
-
-def _others(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """A row for each further metric."""
-    return [
-        (f"test {name}", " to ".join(dict.fromkeys(shown(name, most) for most in (min(values), max(values)))))
-        for name in results[0].test_metrics
-        if (values := [result.test_metrics[name] for result in results])
-    ]
-
-
-def _about(results: list[Result]) -> list[tuple[str, str]]:
-    first = results[0]
-    parameters = first.parameters
-    seconds = f"{first.train_seconds:.1f} s" + (f" a network, {first.stacked} at once" if first.stacked > 1 else "")
-    units = (f"{name} {_range([result.dead_units[name] for result in results])}" for name in first.dead_units)
-    return [
-        ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
-        ("effective sparsity", _sparsity([result.effective_sparsity for result in results])),
-        *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
-        ("training", f"{seconds}, {counted(first.epochs, 'epoch')}, kernel {first.kernel}, {first.device}"),
-    ]
-
-
-def _sparsity(found: list[dict[str, float] | None]) -> str:
-    known = [one for one in found if one is not None]
-    if not known:
-        return "unknown: the layers do not chain"
-    after = _range([one["after"] for one in known], ".2%")
-    before = known[0].get("before")
-    return f"{after} after training" if before is None else f"{before:.2%} before training, {after} after"
-
-
-def _range(values: Sequence[float], form: str = "") -> str:
-    """The one value of all networks, or the least and the greatest."""
-    texts = [format(value, form) for value in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(texts))
+def show(found: Result | Results, as_json: bool) -> None:
+    """Print the result of a run, or those of several seeds; of several processes of a run, only the first prints."""
+    if this_rank().first:
+        if as_json:
+            render.as_json(found.to_json())
+        else:
+            click.echo(found)
 
 
 def _wired(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:

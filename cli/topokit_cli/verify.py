@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,14 +60,12 @@ def command(
     layers of a file are read in this process.
     """
     from topokit.checks import verify
-    from topokit.executors import opened
 
     net = source.open()
     render.notes(net)
-    with opened(workers, scheduler) as executor, render.progress(len(net)) as progress, render.warnings():
-        report = verify(
-            net, names or None, require=require or None, method=method, executor=executor, progress=progress
-        )
+    where: dict[str, Any] = {"workers": workers, "scheduler": scheduler}
+    with render.progress(len(net)) as progress, render.warnings():
+        report = verify(net, names or None, require=require or None, method=method, progress=progress, **where)
     if as_json:
         computed = next(
             (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import InvalidGraphError, TooLargeError
+from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.layered import Layered
 from topokit.options import option, options_of
 from topokit.reprs import SCREEN
@@ -135,11 +135,11 @@ def test_options_keep_their_names_where_the_fields_have_others():
     assert replace(net, seed=2) == tk.Bernoulli(widths=(20, 10), density=0.25, seed=2)
     assert net.density == net.edges / 200
     assert tk.LPS(p=5, q=13, layers=2).layers[1].edges == tk.LPS(p=5, q=13).edges
-    with pytest.raises(TypeError, match="Bernoulli needs the option density"):
+    with pytest.raises(InvalidSpecError, match="Bernoulli needs the option density"):
         tk.Bernoulli(widths=(20, 10), seed=1)
-    with pytest.raises(TypeError, match="Bernoulli has no option sed: it has widths, density, allocation, seed"):
+    with pytest.raises(InvalidSpecError, match="Bernoulli has no option sed: did you mean seed"):
         tk.Bernoulli(widths=(20, 10), density=0.25, seed=1, sed=1)
-    with pytest.raises(TypeError, match="no option _density"):
+    with pytest.raises(InvalidSpecError, match="no option _density"):
         tk.Bernoulli(widths=(20, 10), density=0.25, _density=0.5, seed=1)
 
 

@@ -80,11 +80,6 @@ def test_what_is_no_mask(given, said):
         from_masks(given)
 
 
-def test_a_files_name_is_no_topology():
-    with pytest.raises(InvalidSpecError, match="what is made masks of must be a topology, not str"):
-        masks("net.safetensors", ["fc1.weight"])
-
-
 @pytest.mark.parametrize("given", ["masks.safetensors", complete(2, 2)])
 def test_masks_are_a_dictionary(given):
     with pytest.raises(InvalidSpecError, match=r"masks must be a dictionary of arrays, as load_masks gives, not "):

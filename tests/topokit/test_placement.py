@@ -110,7 +110,7 @@ def test_names_that_the_model_knows_decide():
         ([named("fc2"), named("fc2.weight")], THREE, None, "two layers are for fc2.weight"),
         ([SQUARE], THREE, ["fc4"], "no weight named 'fc4' that a topology can fill: did you mean fc"),
         ([SQUARE], THREE, [], "there is no weight that a topology can fill, or"),
-        (["net.safetensors"], THREE, None, "not str"),
+        ([3], THREE, None, "must be a topology, not int"),
     ],
 )
 def test_names_that_do_not_decide_are_refused(nets, shapes, names, said):

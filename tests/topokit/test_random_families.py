@@ -197,7 +197,7 @@ def test_twins_have_the_edges_of_the_network(net, seed):
         (lambda: FixedFanIn(widths=3, fan_in=1, seed=0), "widths must be a list of integers"),
         (lambda: Regular(like=LENET, seed=-1), "seed must be at least 0, not -1"),
         (lambda: Regular(like=LENET, seed=True), "seed must be integers"),
-        (lambda: Regular(like="net", seed=0), "like must be a topology, not str"),
+        (lambda: Regular(like=3, seed=0), "the topology whose degrees are kept must be a topology, not int"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(make, message):

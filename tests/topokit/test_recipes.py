@@ -109,7 +109,7 @@ def permuted(recipe):
         ({"transform": "reverse", "options": {"of": [RADIX.recipe]}}, "a recipe must be a JSON object, not list"),
         ({"transform": "concatenate", "options": {"of": RADIX.recipe}}, "a list of at least two networks"),
         ({"transform": "concatenate", "options": {"of": [RADIX.recipe, 3]}}, "a recipe must be a JSON object, not int"),
-        ({"transform": "concatenate", "options": {"of": "of"}}, "network 0 to concatenate must be a topology, not str"),
+        ({"transform": "concatenate", "options": {"of": "of"}}, "a recipe must be a JSON object, not str"),
         (nested(40), "nested more than 64 deep"),
         (nested(3000), "nested more than 64 deep"),
         (radix(radices=list_of_depth(100_000)), "nested more than 64 deep"),

@@ -179,7 +179,7 @@ def test_slugs_are_short_file_names():
         (lambda: crop(LENET, (784, 0, 100)), "crop widths must be at least 1, not 0"),
         (lambda: crop(LENET, "784"), "crop widths must be a list"),
         (lambda: crop(LENET, (784, 300, 100), "middle"), "'first' or the 'last' nodes, not 'middle'"),
-        (lambda: crop("net", (1, 1)), "the network to crop must be a topology, not str"),
+        (lambda: crop("net", (1, 1)), "there is no file, family or transform 'net'"),
         (lambda: kron(LENET, (1, 2)), "kron has 2 widths; the network has 3 node layers"),
         (lambda: kron(LENET, (1, 2.5, 1)), "kron widths must be integers"),
         (lambda: kron(LENET, (1, 2**32, 1)), "node layer 1 would have more than"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import topokit as tk
-import topokit_train.challenge as fast
+import topokit_train.inference as fast
 from topokit import challenge
 from topokit.errors import InvalidSpecError
 from topokit.formats import read_categories, read_images

@@ -10,13 +10,16 @@ import inspect
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 
 from topokit._registry import Registry
 from topokit.checks._survey import surveyed
 from topokit.checks.report import Report
 from topokit.checks.result import CheckResult, Verdict
 from topokit.errors import InvalidSpecError, TooLargeError
-from topokit.layered import Layered
+from topokit.executors import opened
+from topokit.fields import names_of, one_of
+from topokit.layered import Layered, Source, network
 
 __all__ = ["CHECKS", "METHODS", "CheckResult", "Report", "Verdict", "run_checks", "verify"]
 
@@ -35,25 +38,29 @@ METHODS = ("auto", "exact", "probe")
 
 
 def verify(
-    net: Layered,
-    names: Iterable[str] | None = None,
+    net: Source,
+    names: str | Iterable[str] | None = None,
     *,
-    require: Iterable[str] | None = None,
+    require: str | Iterable[str] | None = None,
     method: str = "auto",
+    workers: int = 1,
+    scheduler: str | None = None,
     executor: Executor | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Report:
     """Prove or disprove what a network promises.
 
     Args:
-        net: any network.
-        names: the checks to run; all of them where left out. Required ones run in any case.
+        net: a topology, its description or its file.
+        names: the checks to run, one or several; all of them where left out. Required ones run in any case.
         require: the checks that must hold for the report to; where left out `names`, and where those are
             left out too the promised ones, `net.promises.names`.
         method: "exact"; "probe", by random vectors with a bound on the error; or "auto", exact where that
             takes a few seconds at most and else a probe.
-        executor: processes or machines that look at the layers beforehand, each alone; for networks that are
-            made of numbers, and not held in memory. See `topokit.executors.opened`.
+        workers: number of processes that look at the layers beforehand, each alone; for networks that are made of
+            numbers, and not held in memory.
+        scheduler: address of a Dask scheduler whose workers do so instead.
+        executor: one that is open already, in place of these two; see `topokit.executors.opened`.
         progress: called with what is being done and the number of layers done, again and again.
 
     Returns:
@@ -71,16 +78,18 @@ def verify(
     'holds'
     """
     if method not in METHODS:
-        raise InvalidSpecError(f"no method named {method!r}: known: {', '.join(METHODS)}")
-    wanted = set(CHECKS if names is None else names)
+        raise InvalidSpecError(f"`method` must be one of {one_of(method, METHODS)}")
+    net = network(net)
+    wanted = set(CHECKS if names is None else names_of(names, "`names`"))
     default = net.promises.names if names is None else wanted
-    required = frozenset(default if require is None else require)
+    required = frozenset(default if require is None else names_of(require, "`require`"))
     wanted |= required
     for name in wanted:
         CHECKS[name]  # an unknown name is refused before any work is done
     doing = "survey"
     results, seconds = [], {}
-    net = surveyed(net, executor, progress and (lambda i: progress(doing, i)))
+    with nullcontext(executor) if executor else opened(workers, scheduler) as used:
+        net = surveyed(net, used, progress and (lambda i: progress(doing, i)))
     for name in (name for name in CHECKS if name in wanted):
         doing, start = name, time.perf_counter()
         results.append(_run(net, name, method))

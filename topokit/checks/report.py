@@ -42,8 +42,11 @@ class Report(Tabular):
     def __bool__(self) -> NoReturn:
         raise TypeError(no_truth("a report"))
 
+    def to_json(self) -> dict[str, Any]:
+        """The verdict and each check's result, whether it was required and its seconds, for `json.dumps`."""
+        return {"verdict": self.verdict, "checks": self.records()}
+
     def records(self) -> list[dict[str, Any]]:
-        """Return each check's result, whether it was required and its seconds."""
         return [
             {
                 **result.to_json(),
@@ -52,16 +55,6 @@ class Report(Tabular):
             }
             for result in self.results
         ]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict and the records, for `json.dumps`."""
-        return {"verdict": self.verdict, "checks": self.records()}
-
-    @property
-    def title(self) -> str:
-        """The verdict and the required checks."""
-        names = [result.check for result in self.results if result.check in self.required]
-        return f"verdict: {self.verdict} (required: {', '.join(names) or 'nothing'})"
 
     def __str__(self) -> str:
         head, *body = aligned(self.rows())
@@ -73,8 +66,12 @@ class Report(Tabular):
                 lines.append(f"{indent}witness: {json.dumps(result.witness)}")
         return "\n".join(lines)
 
+    @property
+    def title(self) -> str:
+        names = [result.check for result in self.results if result.check in self.required]
+        return f"verdict: {self.verdict} (required: {', '.join(names) or 'nothing'})"
+
     def rows(self) -> list[tuple[str, ...]]:
-        """Return headings and checks as text, without witnesses and values."""
         return [
             HEADINGS,
             *(

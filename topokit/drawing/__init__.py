@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from topokit.drawing._saving import save_figure
 from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
+from topokit.layered import Layered, Source, network
 from topokit.spec import integer
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ _MAX_LINES = 100_000
 
 
 def draw(
-    net: Layered,
+    net: Source,
     *,
     style: str = "auto",
-    beside: Layered | Sequence[Layered] = (),
+    beside: Source | Sequence[Source] = (),
     trace: int | None = None,
     rows: bool = False,
     image: Sequence[int] | None = None,
@@ -39,7 +40,7 @@ def draw(
     """Draw a network, and others below it to compare it with.
 
     Args:
-        net: the network on top.
+        net: the network on top: a topology, its description or its file.
         style: "edges" draws nodes and lines between them, "pattern" each layer's matrix (sources downwards,
             targets to the right), "pixels" the inputs as an image, each as dark as it has edges, "degrees" each layer's
             out-degrees and in-degrees by rank, beside those of a Bernoulli network of the same density; "auto" takes
@@ -57,7 +58,8 @@ def draw(
 
     Cost: O(edges). A pattern of a million edges takes under a second, 100,000 lines about ten.
     """
-    nets = [net, *([beside] if isinstance(beside, Layered) else beside)]
+    others = [beside] if isinstance(beside, Layered | str | PathLike) else beside
+    nets = [network(one, "what is drawn") for one in (net, *others)]
     if trace is not None:
         _check_trace(trace, nets)
     style = _resolve(style, nets, lines_only=rows or trace is not None)
@@ -81,7 +83,7 @@ def draw(
         return draw_pattern(nets)
 
 
-def draw_steps(net: Layered) -> Figure:
+def draw_steps(net: Source) -> Figure:
     """Draw how a RadiX-Net's first mixed radix system is made: a column for each layer, its shifts added one by one.
 
     The network of all layers joined stands below; every shift has its own colour. The Kronecker widths,
@@ -99,10 +101,10 @@ def draw_steps(net: Layered) -> Figure:
     with house_style():
         from topokit.drawing import _steps
 
-        return _steps.draw_steps(net)
+        return _steps.draw_steps(network(net))
 
 
-def draw_kron_steps(net: Layered) -> Figure:
+def draw_kron_steps(net: Source) -> Figure:
     """Draw the Kronecker product of each layer of a RadiX-Net, ones (x) W = W*, with the densities of all three.
 
     Where the network has diagonals, the factor F that they make stands in place of the ones.
@@ -121,7 +123,7 @@ def draw_kron_steps(net: Layered) -> Figure:
     with house_style():
         from topokit.drawing import _kron
 
-        return _kron.draw_kron_steps(net)
+        return _kron.draw_kron_steps(network(net))
 
 
 def _check_trace(trace: int, nets: Sequence[Layered]) -> None:

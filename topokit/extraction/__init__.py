@@ -15,15 +15,16 @@ from topokit.convolutions import Mask, require_reading
 from topokit.extraction.choosing import are_exact, chained, chosen, listed
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.weights import Weights, from_arrays
+from topokit.fields import names_of
 from topokit.masking import from_masks
-from topokit.reprs import short_repr
+from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
 __all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extraction:
+class Extraction(Tabular):
     """The masks of the chosen layers, before they are a topology.
 
     Args:
@@ -47,6 +48,18 @@ class Extraction:
         return [
             {"name": name, "shape": list(mask.shape), "kept": int(mask.sum()), "total": mask.size, "rule": rule}
             for (name, mask), rule in zip(self.masks.items(), self.rules.values(), strict=True)
+        ]
+
+    records = layers
+
+    def rows(self) -> list[tuple[str, ...]]:
+        heads = ("layer", "shape", "kept", "of", "share", "rule")
+        return [
+            heads,
+            *(
+                (name, " x ".join(map(str, shape)), cell(kept), cell(total), cell(kept / total), rule)
+                for name, shape, kept, total, rule in (one.values() for one in self.layers())
+            ),
         ]
 
     def in_order(self, conv: str = "channel") -> Extraction:
@@ -85,7 +98,7 @@ class Extraction:
         return Topology(made, recipe=recipe, **about)
 
 
-def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extraction:
+def select(weights: Weights, rule: Rule, layers: str | Sequence[str] = ()) -> Extraction:
     """Choose layers of a model, and by a rule the weights of them that are edges.
 
     Args:
@@ -98,6 +111,7 @@ def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extracti
         InvalidGraphError: see `topokit.extraction.rules.kept`.
         TooLargeError: not enough free memory.
     """
+    layers = names_of(layers, "`layers`")
     names = chosen(weights, layers)
     parts = {name: weights.parts[name] for name in names}
     rules = {name: rule.of(part) for name, part in parts.items()}
@@ -120,7 +134,7 @@ def _left_out(weights: Weights) -> Iterator[str]:
 def extract(
     weights: Weights | Mapping[str, ArrayLike],
     *,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     rule: str | None = None,
     above: float | None = None,
     keep: float | str | None = None,

@@ -9,7 +9,7 @@ from typing import ClassVar
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.families._curveball import is_only_graph, mix
 from topokit.layered import Layered, Promises
-from topokit.spec import Spec, from_cells, generator, integer, network, option, slug_of
+from topokit.spec import Spec, from_cells, generator, integer, option, slug_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,6 @@ class Regular(Spec):
     seed: int = option("Seed of the random draws.", kind="int")
 
     def __post_init__(self) -> None:
-        network(self.like, "like")
         object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
 
     @classmethod

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -24,6 +25,7 @@ from topokit.fitting._nodes import node_counts
 from topokit.fitting._plans import Plan
 from topokit.fitting._search import Search
 from topokit.fitting.candidate import WEAK, Candidate, examined
+from topokit.fitting.candidates import Candidates
 from topokit.layered import possible_edges
 from topokit.spec import integer, integers, numbers, require_widths, written
 
@@ -38,8 +40,13 @@ LEAST = 10
 
 
 def fit(
-    widths: Sequence[int], density: object, *, tolerance: object = Fraction(1, 10), limit: int = 10
-) -> tuple[Candidate, ...]:
+    widths: Sequence[int] | str,
+    density: object = None,
+    *,
+    tolerance: object = Fraction(1, 10),
+    limit: int = 10,
+    progress: Callable[[str, int], None] | None = None,
+) -> Candidates:
     """RadiX-Nets of the wanted widths near the wanted density, the best ones first.
 
     A RadiX-Net has node layers of N' B_i nodes. One that covers the widths is cropped to them. A crop of the
@@ -55,14 +62,15 @@ def fit(
     the other kind.
 
     Args:
-        widths: of all node layers, from 1 to 2^32 - 1; two or more.
+        widths: of all node layers, from 1 to 2^32 - 1; two or more. Or a text with the sparsity, "784-300-100 at 95 %".
         density: of the whole network, above 0 and at most 1: an int, a Fraction, a string or a float.
         tolerance: how far from it a density may be, as a share of it. Candidates further away are returned
             only after those within, and say so (`outside`).
         limit: how many candidates are wanted, at most.
+        progress: called with a word for the work and the number of good candidates found.
 
     Returns:
-        At least one candidate. The same ones every time.
+        At least one candidate, as a tuple that prints as a table. The same ones every time.
 
     Raises:
         InvalidSpecError: widths, density, tolerance or limit make no sense, or no RadiX-Net below 2^32 nodes
@@ -76,11 +84,19 @@ def fit(
     >>> [(str(found.density), found.strange) for found in fit((8, 80, 80, 8), "1/4", limit=2)]
     [('1/4', False), ('1/4', False)]
     """
-    return chosen(candidates(widths, density, tolerance=tolerance, limit=limit), limit)
+    if isinstance(widths, str) and density is None:
+        widths, density = parse_target(widths)
+    if density is None:
+        raise InvalidSpecError("fit needs `density`, such as 0.05, or one text such as '784-300-100 at 95 %'")
+    ranked = candidates(widths, density, tolerance=tolerance, limit=limit, progress=progress)
+    found = Candidates(chosen(ranked, limit), ranked)
+    if found.note:
+        logging.getLogger("topokit").info(found.note)
+    return found
 
 
 def candidates(
-    widths: Sequence[int],
+    widths: Sequence[int] | str,
     density: object,
     *,
     tolerance: object = Fraction(1, 10),

@@ -104,6 +104,13 @@ class Candidate:
             given["crop"] = list(self.net.widths)
         return given
 
+    @property
+    def command(self) -> str:
+        """The command that builds it, ready to be pasted."""
+        options = self.options
+        given = [*(("radices", system) for system in options.pop("radices")), *options.items()]
+        return " ".join(["topokit build", *(f"--{name} {','.join(map(str, numbers))}" for name, numbers in given)])
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dumps` takes; numbers of paths as decimal strings."""
         paths = {"min_paths": self.min_paths, "max_paths": self.max_paths}

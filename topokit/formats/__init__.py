@@ -5,12 +5,14 @@ What a file is, is read from the file and never from its name. docs/format.md de
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, InvalidSpecError, reading
+from topokit.fields import path_of
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
@@ -20,10 +22,11 @@ from topokit.formats._masks import is_of_masks, load_masks, save_masks
 from topokit.formats._safetensors import as_tensors
 from topokit.formats._tensors import TensorFile
 from topokit.formats._writing import free_bytes, replacing, require_disk
-from topokit.layered import Layered
+from topokit.layered import Layered, Source, network
 from topokit.topologies import Topology
 
 __all__ = [
+    "CHECKPOINT",
     "FORMATS",
     "TensorFile",
     "as_tensors",
@@ -31,6 +34,7 @@ __all__ = [
     "from_csv",
     "from_networkx",
     "from_pandas",
+    "in_run",
     "is_of_masks",
     "least_bytes",
     "load",
@@ -45,6 +49,11 @@ __all__ = [
     "save_masks",
     "to_networkx",
 ]
+
+_LOGGER = logging.getLogger("topokit")
+
+CHECKPOINT = "checkpoint.safetensors"
+"""The file of a run's folder that holds its network."""
 
 FORMATS = Registry(
     "format",
@@ -67,14 +76,14 @@ def load(path: str | Path) -> Topology:
     left to the soundness check.
 
     Args:
-        path: what to read.
+        path: what to read; of a run's folder its checkpoint, or what it has pruned to.
 
     Raises:
         FileFormatError: it holds no topology, or is damaged.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = in_run(path_of(path))
     with reading(path):
         topology: Topology = _format_of(path).read(path)
         return topology
@@ -87,17 +96,32 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
     chain; masks of convolutions are read by weight. Topologies of masks know the parameters that they belong to.
 
     Args:
-        path: what to read.
+        path: what to read; of a run's folder its checkpoint, or what it has pruned to.
 
     Raises:
         FileFormatError: it holds no topology, or is damaged.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = in_run(path_of(path))
     with reading(path):
         kind = _format_of(path)
         return kind.read_all(path) if kind.read_all else (kind.read(path),)
+
+
+def in_run(path: Path) -> Path:
+    """Return the file of a run's folder that holds its topologies; other paths as they are.
+
+    Raises:
+        FileFormatError: the run has saved several, or the folder holds several runs.
+    """
+    saved = sorted((*path.glob("topology*.safetensors"), *path.glob(f"seed*/{CHECKPOINT}"))) if path.is_dir() else []
+    if len(saved) > 1:
+        names = ", ".join(str(one.relative_to(path)) for one in saved)
+        raise FileFormatError(f"{path} holds several topologies: give one of its files {names}")
+    if not (path / CHECKPOINT).is_file():
+        return path
+    return saved[0] if saved else path / CHECKPOINT
 
 
 def _format_of(path: Path) -> Format:
@@ -127,12 +151,12 @@ def _format_of(path: Path) -> Format:
 
 
 def save(
-    net: Layered, path: str | Path, *, to: str | None = None, force: bool = False, weight: float | None = None
+    net: Source, path: str | Path, *, to: str | None = None, force: bool = False, weight: float | None = None
 ) -> str:
     """Write a network, layer by layer where the format allows; all of it or nothing. Returns its fingerprint.
 
     Args:
-        net: any layered graph.
+        net: a topology, its description or its file.
         path: the file to write, or the folder for formats with a file per layer.
         to: one of FORMATS. Where left out the suffix says which; a name without one is safetensors.
         force: overwrite what exists.
@@ -144,6 +168,7 @@ def save(
         TooLargeError: too many nodes or edges for the format.
         TopokitError: the disk is full, or the folder above is missing or read-only.
     """
+    net, path = network(net), path_of(path)
     name = _format_to_write(path, to)
     kind: Format = FORMATS[name]
     options: dict[str, Any] = {}
@@ -152,6 +177,7 @@ def save(
             raise InvalidSpecError(f"weight is for tsv only: {name} holds no weights")
         options["weight"] = weight
     require_disk(path, least_bytes(net, path, to=to))
+    _LOGGER.debug(f"writing {path} as {name}")
     with replacing(path, force=force, folder_of=kind.suffix if kind.folder else None) as temporary:
         return kind.write(net, temporary, **options)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from topokit.csr import require_memory
 from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, reading
+from topokit.fields import path_of
 from topokit.formats._format import damaged
 from topokit.layered import Layer
 from topokit.spec import integers
@@ -55,7 +56,7 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
         TooLargeError: not enough free memory.
         TopokitError: the file cannot be read.
     """
-    path = Path(path)
+    path = path_of(path)
     with reading(path):
         require_memory(10 * path.stat().st_size, f"reading {path}")
         with path.open(encoding="utf-8-sig", newline="") as file, damaged(path, ValueError, Warning, csv.Error):

@@ -16,7 +16,7 @@ from topokit.csr import require_memory
 from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
-from topokit.layered import Layer, Layered
+from topokit.layered import Layer, Layered, Source, network
 from topokit.topologies import Topology, fingerprint
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LIMIT = 100_000
 _MAX_BYTES = 1 << 26
 
 
-def to_networkx(net: Layered) -> networkx.DiGraph[str]:
+def to_networkx(net: Source) -> networkx.DiGraph[str]:
     """The network as a directed graph.
 
     Nodes are named "layer:index", both from 0, and have the attribute `layer`; the graph's attribute
@@ -39,6 +39,7 @@ def to_networkx(net: Layered) -> networkx.DiGraph[str]:
     """
     import networkx as nx
 
+    net = network(net)
     if max(sum(net.widths), net.edges) > LIMIT:
         raise TooLargeError(
             f"{net.edges:,} edges between {sum(net.widths):,} nodes are too many for networkx and GraphML, "

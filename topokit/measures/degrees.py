@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.layered import Layered
+from topokit.layered import Source, network
 from topokit.measures._measure import Measure, Values
 
 
@@ -41,14 +41,14 @@ class LayerDegrees:
         return _histogram(self.outgoing), _histogram(self.incoming)
 
 
-def degrees(net: Layered) -> Iterator[LayerDegrees]:
+def degrees(net: Source) -> Iterator[LayerDegrees]:
     """The degrees of each edge layer, one layer after another. O(edges) time, one layer in memory.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> [layer.constant for layer in degrees(RadixNet(radices=[(2, 5)], kron=(1, 3, 1)))]
     [(6, 2), (5, 15)]
     """
-    return (LayerDegrees(layer.out_degrees, layer.in_degrees) for layer in net.stream())
+    return (LayerDegrees(layer.out_degrees, layer.in_degrees) for layer in network(net).stream())
 
 
 def _histogram(side: NDArray[np.int64]) -> dict[int, int]:

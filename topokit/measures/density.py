@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import prod
 
-from topokit.layered import Layered, possible_edges
+from topokit.layered import Source, network, possible_edges
 from topokit.measures._measure import Measure
 from topokit.reprs import short_repr
 
@@ -32,13 +32,14 @@ class Density:
     __repr__ = short_repr
 
 
-def density(net: Layered) -> Density:
+def density(net: Source) -> Density:
     """The density of each edge layer and of the whole network. O(layers): no edge is read.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> density(RadixNet(radices=[(2, 5)], kron=(1, 3, 1)))
     Density(layers=(Fraction(1, 5), Fraction(1, 2)), whole=Fraction(7, 20))
     """
+    net = network(net)
     return density_of(net.layer_edges, net.widths)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
+from topokit.layered import Layered, Source, network
 from topokit.measures._limbs import position, to_int
 from topokit.measures._measure import Measure
 from topokit.measures._sweep import STEP, finished_sweep
@@ -79,7 +79,7 @@ def _checked(inputs: Sequence[int], width: int) -> tuple[int, ...]:
     return checked
 
 
-def path_counts(net: Layered) -> NDArray[np.object_]:
+def path_counts(net: Source) -> NDArray[np.object_]:
     """The number of paths between every input and every output, shape (inputs, outputs), as Python integers.
 
     Meant for small networks: 8 bytes a pair, and the time of `path_range`.
@@ -92,6 +92,7 @@ def path_counts(net: Layered) -> NDArray[np.object_]:
     array([[1, 1, 1, 1],
            [1, 1, 1, 1]], dtype=object)
     """
+    net = network(net)
     require_memory(8 * net.widths[0] * net.widths[-1], "the path count of every pair")
     sweep = finished_sweep(net, None, inf)
     columns, limbs, rows = sweep.counts.shape

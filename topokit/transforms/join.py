@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered, Promises
+from topokit.layered import Layered, Promises, Source
 from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
 from topokit.transforms.base import Transform, density_of, notes_from
 
@@ -114,6 +114,6 @@ class Concatenate(Transform):
         return indptr, indices
 
 
-def concatenate(*nets: Layered) -> Concatenate:
+def concatenate(*nets: Source) -> Concatenate:
     """The networks one after another; see `Concatenate`."""
-    return Concatenate(of=nets)
+    return Concatenate(of=nets)  # type: ignore[arg-type]  # opened there

@@ -12,8 +12,8 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered, Promises
-from topokit.spec import from_cells, generator, integer, integers, network, option, slug_of
+from topokit.layered import Layered, Promises, Source
+from topokit.spec import from_cells, generator, integer, integers, option, slug_of
 from topokit.transforms.base import Transform, notes_from
 
 
@@ -51,7 +51,6 @@ class Permute(Transform):
     keep_ends: bool = option("Leave the first and the last node layer as they are.", kind="flag", default=False)
 
     def __post_init__(self) -> None:
-        network(self.of, "the network to permute")
         if not isinstance(self.keep_ends, bool):
             raise InvalidSpecError(f"keep_ends must be true or false, not {shortened(self.keep_ends)}")
         if (self.seed is None) == (self.permutations is None):
@@ -115,9 +114,6 @@ class Reverse(Transform):
 
     of: Layered = option("The network to reverse.", kind="net")
 
-    def __post_init__(self) -> None:
-        network(self.of, "the network to reverse")
-
     @cached_property
     def widths(self) -> tuple[int, ...]:
         return self.of.widths[::-1]
@@ -161,7 +157,7 @@ def _permutations(given: Any, widths: tuple[int, ...]) -> tuple[tuple[int, ...] 
 
 
 def permute(
-    net: Layered,
+    net: Source,
     seed: int | None = None,
     *,
     permutations: Sequence[Sequence[int] | None] | None = None,
@@ -171,6 +167,6 @@ def permute(
     return Permute(of=net, seed=seed, permutations=permutations, keep_ends=keep_ends)  # type: ignore[arg-type]  # made tuples there
 
 
-def reverse(net: Layered) -> Reverse:
+def reverse(net: Source) -> Reverse:
     """`net` read backwards; see `Reverse`."""
-    return Reverse(of=net)
+    return Reverse(of=net)  # type: ignore[arg-type]  # opened there

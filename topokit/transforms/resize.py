@@ -14,8 +14,8 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layer, Layered, Promises
-from topokit.spec import dotted, integers, network, option, require_widths, slug_of
+from topokit.layered import Layer, Layered, Promises, Source
+from topokit.spec import dotted, integers, option, require_widths, slug_of
 from topokit.transforms.base import Transform, density_of
 
 
@@ -51,7 +51,7 @@ class Crop(Transform):
     )
 
     def __post_init__(self) -> None:
-        old = network(self.of, "the network to crop").widths
+        old = self.of.widths
         widths = integers(self.widths, "crop widths", 1)
         object.__setattr__(self, "widths", widths)
         _require_one_each("crop", widths, old)
@@ -136,7 +136,7 @@ class Kron(Transform):
     kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints")
 
     def __post_init__(self) -> None:
-        old = network(self.of, "the network to widen").widths
+        old = self.of.widths
         object.__setattr__(self, "kron", integers(self.kron, "kron widths", 1))
         _require_one_each("kron", self.kron, old)
         require_widths(self.widths)
@@ -197,11 +197,11 @@ def _require_one_each(what: str, numbers: Sequence[int], widths: Sequence[int]) 
         )
 
 
-def crop(net: Layered, widths: Sequence[int], keep: str = "first") -> Crop:
+def crop(net: Source, widths: Sequence[int], keep: str = "first") -> Crop:
     """The first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
     return Crop(of=net, widths=widths, keep=keep)  # type: ignore[arg-type]  # made a tuple there
 
 
-def kron(net: Layered, widths: Sequence[int]) -> Kron:
+def kron(net: Source, widths: Sequence[int]) -> Kron:
     """`widths[i]` copies of each node layer i of `net`, all joined; see `Kron`."""
     return Kron(of=net, kron=widths)  # type: ignore[arg-type]  # made a tuple there

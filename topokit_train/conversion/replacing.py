@@ -33,7 +33,7 @@ INITS = ("keep", "scale", "he")
 def sparsify(
     model: M,
     topology: Topologies,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     *,
     masked: bool = False,
     kernel: str | Mapping[str, str] = "auto",
@@ -127,7 +127,7 @@ def _require_arguments(model: object, masked: bool, kernel: object, init: str) -
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
 
 
-def _filled(held: Mapping[str, Held], topology: Any, names: Sequence[str] | None) -> dict[str, tuple[Layer, str]]:
+def _filled(held: Mapping[str, Held], topology: Any, names: str | Sequence[str] | None) -> dict[str, tuple[Layer, str]]:
     """The edges of each weight that is filled, by the names of attention's projections, in the model's order."""
     lazy = [name for name, one in held.items() if one.weight.obstacle == LAZY]
     if lazy and names is None and not isinstance(topology, Mapping):  # which weights come first is not known

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
-from topokit.errors import needing
-from topokit.reprs import aligned
+from topokit.reprs import Tabular, aligned
 from topokit_train.conversion.weights import held_weights
 from topokit_train.layers.sparse import SparseModule
 
@@ -47,21 +46,17 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Tabular):
     """The weights of a model that a topology can fill, in the model's order; prints itself as a table.
 
     Args:
         rows: one for each weight.
     """
 
-    rows: tuple[ReportRow, ...]
+    rows: tuple[ReportRow, ...]  # type: ignore[assignment]  # a field of that name, so it prints itself as text
 
-    def to_frame(self) -> Any:
-        """Return a pandas.DataFrame with a row for each weight."""
-        with needing("to_frame"):
-            import pandas as pd
-
-        return pd.DataFrame([asdict(row) for row in self.rows])
+    def records(self) -> list[dict[str, Any]]:
+        return [asdict(row) for row in self.rows]
 
     def __repr__(self) -> str:
         head = ("parameter", "source", "edges", "density", "kernel", "fan-in")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -133,7 +133,8 @@ def _read(part: str, samples: Any, name: str) -> tuple[Array, Array]:
     if not pairs:
         raise InvalidSpecError(f"{name}: {part} is empty: give at least one sample")
     inputs, targets = (np.stack(parts) for parts in zip(*pairs, strict=True))
-    print(f"{name}: {len(pairs):,} {part} samples in memory, {inputs.nbytes / 2**20:,.1f} MiB", file=sys.stderr)
+    size = f"{inputs.nbytes / 2**20:,.1f} MiB"
+    logging.getLogger("topokit").info(f"{name}: {len(pairs):,} {part} samples in memory, {size}")
     return inputs, targets
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, integer, numbers, option
+from topokit.fields import Bounds, integer, names_of, numbers, option
 from topokit_train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -81,13 +81,8 @@ class PruneConfig(TrainConfig):
     )
 
     def __post_init__(self) -> None:
-        given: object = self.keep
-        if isinstance(given, str):
-            self._set("keep", (given,))
         super().__post_init__()
-        self._set("keep", tuple(self.keep))
-        if not all(isinstance(name, str) for name in self.keep):
-            raise InvalidSpecError(f"`keep` must name layers, not {self.keep!r}")
+        self._set("keep", names_of(self.keep, "`keep`"))
         self._require_method()
         if self.threshold is not None:
             self._require_threshold()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from topokit.reprs import aligned, cell
+from topokit_train.metrics import shown
 from topokit_train.results import Result
 
 if TYPE_CHECKING:
@@ -24,6 +28,29 @@ class PruneResult(Result):
 
     sparsity: float
     topologies: list[dict[str, Any]]
+
+    def rows(self) -> list[tuple[str, str]]:
+        saved = [
+            (Path(one["file"]).name, f"{one['sparsity']:.2%} sparse, {one['edges']:,} edges") for one in self.topologies
+        ]
+        return [*super().rows(), *saved]
+
+    def __str__(self) -> str:
+        return "\n".join(aligned(super().rows()))
+
+
+def saved_topologies(results: Sequence[PruneResult]) -> list[tuple[str, ...]]:
+    """A table with a row for each saved file, of several seeds with their means."""
+    rows: list[tuple[str, ...]] = [("saved", "sparsity", "edges", "step", "test before", "after")]
+    for networks in zip(*(result.topologies for result in results), strict=True):
+        before, after, sparsity = (
+            fmean(one[key] for one in networks) for key in ("accuracy_before", "test_accuracy", "sparsity")
+        )
+        tested = (shown(results[0].metric, value) for value in (before, after))
+        edges = fmean(one["edges"] for one in networks)
+        count = cell(int(edges) if edges == round(edges) else edges)
+        rows.append((Path(networks[0]["file"]).name, f"{sparsity:.2%}", count, str(networks[0]["step"]), *tested))
+    return rows
 
 
 def pruned_results(results: Sequence[Result], pruner: Pruner) -> list[Result]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from topokit.reprs import short_repr
+from topokit.reprs import Tabular, aligned, short_repr
 from topokit_train.datasets import Dataset
 from topokit_train.feeding.inputs import Inputs, numbers
+from topokit_train.metrics import shown
 from topokit_train.models.networks import Model
 from topokit_train.runs.loading import opened_run
 from topokit_train.tasks import dead_classes, require_finite, task_of, tested
@@ -40,7 +41,7 @@ class ClassCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Tabular):
     """What a network does on the test samples of a dataset.
 
     Args:
@@ -73,6 +74,48 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-able values."""
         return dataclasses.asdict(self)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each class; of a task without classes one, of the metrics."""
+        if self.classes is None:
+            return [{"dataset": self.dataset, "samples": self.samples, **self._metrics}]
+        return [dataclasses.asdict(one) for one in self.classes]
+
+    @property
+    def _metrics(self) -> dict[str, float]:
+        return {self.metric: self.test_metric} | self.test_metrics
+
+    def _about(self) -> list[tuple[str, str]]:
+        rows = [("dataset", f"{self.dataset}, {self.samples:,} test samples")]
+        rows += [(f"test {name}", shown(name, value)) for name, value in self._metrics.items()]
+        if self.dead_classes is not None:
+            rows.append(("dead classes", ", ".join(map(str, self.dead_classes)) or "none"))
+        if self.dead_units:
+            rows.append(("inactive units", ", ".join(f"{name} {count}" for name, count in self.dead_units.items())))
+        return rows
+
+    @property
+    def title(self) -> str:
+        return "; ".join(map(": ".join, self._about())) if self.classes is not None else ""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        if self.classes is None:
+            return [*self._about()]
+        return [
+            ("class", "samples", "predicted", "recall", "precision"),
+            *(
+                (str(one.label), f"{one.count:,}", f"{one.predicted:,}", _share(one.recall), _share(one.precision))
+                for one in self.classes
+            ),
+        ]
+
+    def __str__(self) -> str:
+        classes = [] if self.classes is None else ["", *aligned(self.rows(), right=range(5))]
+        return "\n".join([*aligned(self._about()), *classes])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
 
 
 def evaluate(

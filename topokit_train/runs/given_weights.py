@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit.errors import FileFormatError, InvalidSpecError
-from topokit.formats import TensorFile
+from topokit.formats import CHECKPOINT, TensorFile
 from topokit_train.datasets import Dataset
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import load_network_states
@@ -59,6 +59,7 @@ class _Given:
     """
 
     def __init__(self, path: str | Path, model: str):
+        path = Path(path) / CHECKPOINT if Path(path, CHECKPOINT).is_file() else path
         self.path, self.model = path, model
         TensorFile(path)  # which raises if it is missing, of another kind or damaged
         self.tensors: Mapping[str, Tensor] = safetensors.torch.load_file(path)

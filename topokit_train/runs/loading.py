@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError, NotFoundError
+from topokit.fields import path_of
 from topokit.formats import TensorFile, load_all
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
@@ -58,7 +59,8 @@ def opened_run(
     run: Path | str, *, model: Model | None, data: Dataset | str | None, device: str, data_dir: Path | str | None
 ) -> tuple[nn.Module, TrainConfig, Dataset]:
     """Return the network of a run, its settings and the dataset; arguments and errors as of `load_run`."""
-    path = Path(run) / CHECKPOINT if Path(run).is_dir() else Path(run)
+    run = path_of(run, "the run")
+    path = run / CHECKPOINT if run.is_dir() else run
     if not path.exists():
         raise NotFoundError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
     if path == Path(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -75,5 +76,5 @@ def phase(text: str) -> None:
 
 def say(text: str) -> None:
     """Print a line on stderr; of several processes of a run only the first speaks."""
-    if this_rank().first:
+    if this_rank().first and logging.getLogger("topokit").level <= logging.INFO:  # as without --quiet
         print(text, file=sys.stderr)

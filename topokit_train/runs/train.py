@@ -15,6 +15,7 @@ from typing import Any
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
+from topokit.fields import integers
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
@@ -25,17 +26,18 @@ from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
 from topokit_train.datasets.given import as_dataset
 from topokit_train.described import DEFAULT_TOPOLOGY, resolve
 from topokit_train.functions import is_function, load_function
-from topokit_train.methods import Callback, Method
+from topokit_train.methods import Callback, Method, read
 from topokit_train.models import DEFAULT
 from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
-from topokit_train.results import Result
+from topokit_train.results import Result, Results
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import FolderElsewhere, RunFolder, begun, made_folder, remove_empty
 from topokit_train.runs.jobs import Setup, groups, job_of, recorded_start, train_together
 from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import phase, say
+from topokit_train.seeds import parse_seeds
 
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
@@ -48,7 +50,7 @@ def train(
     model: Model | None = None,
     data: Any = None,
     method: Method | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | str | Sequence[Callback | str] = (),
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -72,7 +74,7 @@ def train(
         data: a dataset, see `topokit_train.dataset`, or x_train, y_train, x_test and y_test; if omitted, the one that
             the settings name.
         method: how to train; if omitted, as the settings say.
-        callbacks: look at the run, see `topokit_train.methods`.
+        callbacks: look at the run, see `topokit_train.methods`: objects, or texts such as "tensorboard".
         run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
         resume: go on with the run in that folder; if none was started there, start it.
         force: replace a run that is there.
@@ -102,12 +104,12 @@ def train(
 def train_seeds(
     config: TrainConfig,
     topology: Topologies | None = DEFAULT_TOPOLOGY,
-    seeds: Sequence[int] = (),
+    seeds: Sequence[int] | str = (),
     *,
     run: Path | str | None = None,
     resume: bool = False,
     **others: Any,
-) -> list[Result]:
+) -> Results:
     """Train a model once for each seed, all in one program; see `topokit_train.layers.stacks`.
 
     Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. If
@@ -117,7 +119,8 @@ def train_seeds(
     Args:
         config: the settings; `config.seed` does not matter.
         topology: as for `train`.
-        seeds: of the weights and, without `config.order_seed`, of the images' order; all different.
+        seeds: of the weights and, without `config.order_seed`, of the images' order; all different. Numbers, or a text
+            such as "0-4,7".
         run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ if omitted.
         resume: go on with the runs in these folders.
         others: other arguments of `train`.
@@ -125,17 +128,20 @@ def train_seeds(
     Raises:
         InvalidSpecError: no seeds, or one twice; else as `train`.
     """
+    seeds = parse_seeds(seeds) if isinstance(seeds, str) else integers(seeds, "`seeds`", 0)
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
+    _require_types([config], None, ())
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
         given = _recorded_as(config, model_source(others.get("model") or config.model), others.get("data"), None)
         parent, made = made_folder(None if run is None else parent, f"{_name(given, topology)}-{SEED}s")
     try:
-        return train_all(configs, topology, [parent / f"{SEED}{seed}" for seed in seeds], resume=resume, **others)
+        folders = [parent / f"{SEED}{seed}" for seed in seeds]
+        return Results(train_all(configs, topology, folders, resume=resume, **others))
     finally:
         remove_empty(made)
 
@@ -148,7 +154,7 @@ def train_all(
     model: Model | None = None,
     data: Any = None,
     method: Method | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | str | Sequence[Callback | str] = (),
     resume: bool = False,
     force: bool = False,
     explain: bool = False,
@@ -174,7 +180,9 @@ def train_all(
         InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
             is there twice; else as `train`.
     """
-    _require_types(method, callbacks)
+    callbacks = [callbacks] if isinstance(callbacks, str | Callback) else callbacks
+    hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
+    _require_types(configs, method, hooked)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
@@ -187,7 +195,7 @@ def train_all(
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
         read = cache(lambda: data or _read(configs[0]))
         nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, read, folders, resume))
-        setup = Setup(source, nets, read, kind, make_method, tuple(callbacks), versions, resume, explain, ranks)
+        setup = Setup(source, nets, read, kind, make_method, tuple(hooked), versions, resume, explain, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
@@ -335,7 +343,10 @@ def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Me
     return config.replaced(**changed)
 
 
-def _require_types(method: object, callbacks: Sequence[object]) -> None:
+def _require_types(configs: Sequence[object], method: object, callbacks: Sequence[object]) -> None:
+    for config in configs:
+        if not isinstance(config, TrainConfig):
+            raise InvalidSpecError(f"`config` must be a TrainConfig or PruneConfig, not {shortened(config)}")
     kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
     for what, one, kind in kinds:
         if one is not None and not isinstance(one, kind):

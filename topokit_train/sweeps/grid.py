@@ -13,14 +13,19 @@ each.recipe = ["modern", "paper"]
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from topokit.descriptions import DENSE, Description, split_pattern
+import numpy as np
+
+from topokit.descriptions import DENSE, Description, describe, split_pattern
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, reading
-from topokit.fields import MAX_DIGITS
+from topokit.fields import MAX_DIGITS, path_of
+from topokit.layered import Layered
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
@@ -36,11 +41,14 @@ COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneCo
 ENTRY = ("label", "command", "tags", "topology", EACH)
 
 
-def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Planned, ...]:
+def read_grid(
+    path: str | PathLike[str] | Mapping[str, Any], where: Mapping[str, Any] | None = None
+) -> tuple[Planned, ...]:
     """The runs that a grid asks for, in its order; those that it asks for twice under one label once.
 
     Args:
         path: the TOML file; files that it names are looked for beside it, and read: runs are named by what they hold.
+            Or a dictionary of the same contents, whose files are looked for in the working directory.
         where: settings that say where runs are done: "data_dir", "device" and "threads".
 
     Raises:
@@ -48,6 +56,9 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
         InvalidSpecError: names the entry, the key and the nearest one that is known.
         TopokitError: a file is not there.
     """
+    if isinstance(path, Mapping):
+        return expand(_as_toml(path), Path("the grid"), where or {})
+    path = path_of(path, "a grid's file")
     try:
         with reading(path):
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -58,12 +69,27 @@ def read_grid(path: Path, where: Mapping[str, Any] | None = None) -> tuple[Plann
     return expand(table, path, where or {})
 
 
+def _as_toml(value: Any) -> Any:
+    """A value of Python as TOML would give it: lists, texts and plain numbers."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(one) for key, one in value.items()}
+    if isinstance(value, Layered):
+        return describe(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PathLike):
+        return os.fspath(value)
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_as_toml(one) for one in value]
+
+
 def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tuple[Planned, ...]:
     """The runs of a grid that is read already; else as `read_grid`."""
     require_known(table, ("defaults", "runs"), f"of {path}")
     entries, defaults = table.get("runs"), table.get("defaults", {})
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
-        raise FileFormatError(f"{path} holds no runs: write [[runs]], and below it what is to be run")
+        raise FileFormatError(
+            f'{path} holds no runs: write [[runs]], and below it what is to be run; in Python {{"runs": [{{...}}]}}'
+        )
     reader = _Reader(defaults, path.parent.resolve(), where)
     for number, entry in enumerate(entries, start=1):
         label = entry.get("label", f"runs-{number}")
@@ -152,7 +178,7 @@ class _Reader:
                 settings[name] = located(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
-            if not Path(settings["weights"]).is_file():
+            if not Path(settings["weights"]).exists():
                 raise InvalidSpecError(f"there is no file of weights {settings['weights']}")
         try:
             return kind(**settings, **self.where)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from topokit.reprs import Tabular, aligned
 from topokit_train.intervals import mean_and_ci95
+from topokit_train.metrics import ACCURACY, shown
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned, about
 
@@ -65,7 +67,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class Summary(Tabular):
     """What became of a sweep's runs; one that two entries ask for counts once in `states`.
 
     Args:
@@ -86,6 +88,41 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
         return dataclasses.asdict(self)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(group) for group in self.groups]
+
+    @property
+    def title(self) -> str:
+        return f"{self.states['finished']} of {sum(self.states.values())} runs are finished"
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The columns whose cells are texts: label, axes if there are any, and the test metric."""
+        metrics = {group.metric for group in self.groups if group.metric} or {ACCURACY}
+        axes = ("axes",) if any(group.axes for group in self.groups) else ()
+        return ("label", *axes, f"test {'metric' if len(metrics) > 1 else metrics.pop()}")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        *left, test = self.heads
+        states = ("finished", "failed", "running", "waiting")
+        rows = [(*left, *states, test)]
+        for group in self.groups:
+            name = group.metric or ACCURACY
+            mean = "-" if group.mean is None else shown(name, group.mean)
+            prefix = f"{name} " if test == "test metric" and group.mean is not None else ""
+            spread = "" if group.ci95 is None else f" ± {shown(name, group.ci95)}"
+            texts = [str(getattr(group, column)) for column in (*left, *states)]
+            rows.append((*texts, prefix + mean + spread))
+        return rows
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        lines = [*aligned(rows, right=[i for i, name in enumerate(rows[0]) if name not in self.heads]), ""]
+        for trouble in self.troubles:
+            why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
+            lines.append(f"{trouble.run}  {trouble.about}: {why}")
+        return "\n".join(lines)
 
 
 def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:

@@ -13,6 +13,8 @@ from pathlib import Path
 from topokit._registry import Registry
 from topokit.errors import FileFormatError, reading
 from topokit.extraction.weights import Weights
+from topokit.fields import path_of
+from topokit.formats import CHECKPOINT
 
 READERS = Registry(
     "kind of weights file",
@@ -37,9 +39,6 @@ class Reader:
     read: Callable[[Path], Weights]
 
 
-CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
-
-
 def read_weights(path: str | Path) -> Weights:
     """The weights in a file: a checkpoint of ours, a safetensors or torch state dict, or an ONNX model.
 
@@ -57,7 +56,7 @@ def read_weights(path: str | Path) -> Weights:
         TooLargeError: not enough free memory.
         TopokitError: it cannot be read.
     """
-    path = Path(path)
+    path = path_of(path)
     if (path / CHECKPOINT).is_file():
         path /= CHECKPOINT
     with reading(path):

@@ -127,7 +127,7 @@ def test_unknown_names_are_refused():
         run_checks(net, ["densty"])
     with pytest.raises(InvalidSpecError, match="no check named 'nothing'"):
         run_checks(net, require=["nothing"])
-    with pytest.raises(InvalidSpecError, match="known: auto, exact, probe"):
+    with pytest.raises(InvalidSpecError, match="must be one of auto, exact, probe"):
         run_checks(net, method="guess")
 
 

@@ -260,7 +260,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\nlabel = 3", "a label must be a text, not 3"),
         ("[[runs]]\ntags = 'a'", "tags must be a table"),
         ("[[runs]]\ntags = { seed = 1 }", "the tables have a column seed already"),
-        ("[[runs]]\ncommand = 'prune'\nkeep = 3", "a setting has a value of the wrong kind"),
+        ("[[runs]]\ncommand = 'prune'\nkeep = 3", "keep must be a name or several, not 3"),
         ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "what is pruned is a dense model"),
         ("[[runs]]\nweights = 'none.safetensors'", "there is no file of weights .*none.safetensors"),
         ("[[runs]]\ntopology = 3", 'topology must be a text, a table or "dense", not 3'),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from topokit.challenge import CLIP, WEIGHT, Inference, require_problem
-from topokit.layered import Layer, Layered
+from topokit.layered import Layer, Source, network
 from topokit.measures._classes import twins
 
 CPU_BLOCK = 1024
@@ -68,7 +68,7 @@ class _Batch:
 
 
 @torch.inference_mode()
-def infer(net: Layered, images: Layer, bias: float, device: torch.device | None = None) -> Inference:
+def infer(net: Source, images: Layer, bias: float, device: torch.device | None = None) -> Inference:
     """Classify images; the same answers as `topokit.challenge.infer`, and the same arguments.
 
     Args:
@@ -80,6 +80,7 @@ def infer(net: Layered, images: Layer, bias: float, device: torch.device | None 
     Raises:
         InvalidSpecError: see `topokit.challenge.require_problem`.
     """
+    net = network(net)
     require_problem(net, images, bias)
     device = device or torch.device("cpu")
     size = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
