@@ -69,8 +69,8 @@ def profile(net: Source, names: str | Iterable[str] | None = None, *, seconds: f
 
     Args:
         net: a topology, its description or its file.
-        names: the measures to take, one or several of MEASURES. By default all but `paths` and `sampled-paths`, and without `cost` if
-            an edge stands for a filter.
+        names: the measures to take, one or several of MEASURES. By default all but `paths` and `sampled-paths`, and
+            without `cost` if an edge stands for a filter.
         seconds: skip a measure that may take longer by a safe estimate.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topokit.reprs import Tabular, aligned, short_repr
+from topokit.reprs import Tabular, aligned, counted, short_repr
 from topokit_train.intervals import mean_and_ci95 as interval
 from topokit_train.metrics import shown
 from topokit_train.models.networks import count_parameters
@@ -137,7 +137,7 @@ def _about(results: Sequence[Result]) -> list[tuple[str, str]]:
         ("parameters", f"{parameters['nonzero']:,} of the dense model's {parameters['total']:,}"),
         ("effective sparsity", _sparsities([result.effective_sparsity for result in results])),
         *([("inactive units", ", ".join(units) or "no hidden layer")] if first.effective_sparsity else []),
-        ("training", f"{seconds}, {first.epochs} epochs, kernel {first.kernel}, {first.device}"),
+        ("training", f"{seconds}, {counted(first.epochs, 'epoch')}, kernel {first.kernel}, {first.device}"),
     ]
 
 

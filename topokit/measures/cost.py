@@ -57,11 +57,11 @@ def cost(net: Layered) -> Cost:
 
 
 def _line(values: Values) -> dict[str, str]:
-    weights, csr, dense = (values[f"{key}_bytes"] / 2**20 for key in ("weight", "csr", "dense"))
+    weights, csr, dense = (f"{values[key]:,}" for key in ("weight_bytes", "csr_bytes", "dense_bytes"))
     return {
         "parameters": f"{values['weights']:,} weights, {values['biases']:,} biases",
         "multiply-adds": f"{values['multiply_adds']:,} per sample",
-        "float32": f"{weights:.4g} MiB of weights, {csr:.4g} MiB as CSR, {dense:.4g} MiB dense",
+        "float32": f"{weights} bytes of weights, {csr} as CSR, {dense} dense",
     }
 
 

@@ -102,9 +102,8 @@ def _by_layer(labels: Labels, net: Layered) -> tuple[Labels, ...]:
 def _line(values: Values) -> dict[str, str]:
     if values["value"] is None:
         return {"modularity": "undefined without edges"}
-    return {
-        "modularity": f"{cell(values['value'])}, number of communities by Louvain's method: {values['communities']:,}"
-    }
+    value, communities = cell(values["value"]), values["communities"]
+    return {"modularity": f"{value}, communities by Louvain's method: {communities:,}"}
 
 
 MEASURE = Measure(

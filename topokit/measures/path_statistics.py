@@ -110,12 +110,11 @@ def _values(found: PathStatistics) -> Values:
 
 
 def _line(values: Values) -> dict[str, str]:
-    least, most, mean, median, variation = map(
-        shown, (values[key] for key in ("min", "max", "mean", "median", "variation"))
-    )
+    least, most, *others = (shown(values[key]) for key in ("min", "max", "mean", "median", "variation"))
     if least == most:
         return {"paths": f"{least} from every input to every output"}
-    return {"paths": f"{least} to {most} per pair, mean {mean}, median {median}, coefficient of variation {variation}"}
+    spread = "mean {}, median {}, coefficient of variation {}".format(*others)
+    return {"paths": f"{least} to {most} per pair, {spread}"}
 
 
 MEASURE = Measure(
