@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
-from topokit.families._draws import subsets
+from topokit.families._random import subsets
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
@@ -181,7 +181,7 @@ def test_twins_have_the_edges_of_the_network(net, seed):
         (lambda: Bernoulli(widths=(3,), density=0.5, seed=0), "a network needs at least 2"),
         (lambda: Bernoulli(widths=(3, 0), density=0.5, seed=0), "widths must be at least 1, not 0"),
         (lambda: Bernoulli(widths=(3, 2.0), density=0.5, seed=0), "widths must be integers"),
-        (lambda: Bernoulli(widths=(3, 2**31), density=0.5, seed=0), "below 2^31"),
+        (lambda: Bernoulli(widths=(3, 2**31), density=0.5, seed=0), "at most 2147483647"),
         (lambda: Bernoulli(widths=(3, 2), density=1.01, seed=0), "density must be from 0 to 1, not 101/100"),
         (lambda: Bernoulli(widths=(3, 2), density="-0.1", seed=0), "density must be from 0 to 1, not -1/10"),
         (lambda: Bernoulli(widths=(3, 2), density=float("nan"), seed=0), "density must be numbers such as 0.1"),

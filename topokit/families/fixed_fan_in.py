@@ -10,24 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from topokit.allocation import ALLOCATIONS
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import (
-    by_source,
-    density_slug,
-    given_density,
-    layer_densities,
-    numbers_slug,
-    random_widths,
-    require_drawing,
-    subsets,
-)
+from topokit.families._random import WIDTHS, DensityFamily, by_source, numbers_slug, subsets
+from topokit.fields import numbers
 from topokit.layered import Layered, Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option
+from topokit.spec import SEED, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedFanIn(Spec):
+class FixedFanIn(DensityFamily):
     """A random network in which every target draws its sources without replacement, all choices equally likely.
 
     Where the fan-in of a layer is no integer, it is a mean: targets chosen at random have one source more
@@ -56,10 +48,9 @@ class FixedFanIn(Spec):
     (400, 25)
     """
 
-    kind: ClassVar[str] = "family"
     name: ClassVar[str] = "fixed-fan-in"
 
-    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     fan_in: tuple[Fraction, ...] | None = option(
         "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
     )
@@ -69,23 +60,21 @@ class FixedFanIn(Spec):
     allocation: str = option(
         "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
     )
-    seed: int = option("Seed of the random draws.", kind="int")
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
         if (self.fan_in is None) == (self._density is None):
-            raise InvalidSpecError("fixed-fan-in needs either fan_in or density, and not both")
-        if self._density is not None:
-            object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
+            raise InvalidSpecError("fixed-fan-in needs either `fan_in` or `density`, and not both")
+        if self.fan_in is None:
+            self._set_density()
             return
         if self.allocation != "uniform":
-            raise InvalidSpecError(f"allocation {self.allocation} divides a density: give density in place of fan_in")
-        object.__setattr__(self, "fan_in", numbers(self.fan_in, "fan_in", len(self)))
+            raise InvalidSpecError(f"`allocation` {self.allocation} divides a density: give `density`, not `fan_in`")
+        self._set("fan_in", numbers(self.fan_in, "`fan_in`", len(self)))
         for i, (fan_in, sources) in enumerate(zip(self.means, self.widths, strict=False)):
             if not 0 <= fan_in <= sources:
                 raise InvalidSpecError(
-                    f"layer {i}: fan_in must be from 0 to {sources}, the number of sources, not {fan_in}"
+                    f"layer {i}: `fan_in` must be from 0 to {sources}, the number of sources, not {fan_in}"
                 )
 
     @classmethod
@@ -100,10 +89,9 @@ class FixedFanIn(Spec):
     @cached_property
     def means(self) -> tuple[Fraction, ...]:
         """Mean fan-in of each edge layer."""
-        if self._density is None:
-            return self.fan_in or ()
-        shares = layer_densities(self.widths, self._density, self.allocation)
-        return tuple(share * sources for share, sources in zip(shares, self.widths, strict=False))
+        if self.fan_in is not None:
+            return self.fan_in
+        return tuple(share * sources for share, sources in zip(self.densities, self.widths, strict=False))
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -118,18 +106,12 @@ class FixedFanIn(Spec):
 
     @property
     def slug(self) -> str:
-        if self._density is None:
-            share = f"of-{numbers_slug(self.means)}"
-        else:
-            share = density_slug(self._density, self.allocation)
+        share = self.density_slug if self.fan_in is None else f"of-{numbers_slug(self.fan_in)}"
         return f"{self.name}-{dotted(self.widths)}-{share}-seed-{self.seed}"
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        rng = generator(self.seed, i)
-        sources, targets = self.widths[i : i + 2]
-        require_drawing(max(sources, targets), self.layer_edges[i])
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int]) -> UInt64Array:
+        sources, targets = shape
         least, larger = divmod(self.layer_edges[i], targets)
         sizes = np.full(targets, least, INDEX)
         sizes[rng.permutation(targets)[:larger]] += 1
-        cells = by_source(subsets(rng, sizes, sources), (sources, targets))
-        return from_cells(cells, (sources, targets), buffers)
+        return by_source(subsets(rng, sizes, sources), shape)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
-from topokit.families._expansion import gap_connects
+from topokit.families.margulis import gap_connects
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, layer_count, option, require_widths
+from topokit.spec import LAYERS, Spec, option
 
 Ints = NDArray[np.int64]
 Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c, d), for each node
@@ -62,25 +63,24 @@ class LPS(Spec):
     ((1092, 1092, 1092), ((6, 6), (6, 6)))
     """
 
-    kind: ClassVar[str] = "family"
     name: ClassVar[str] = "lps"
 
-    p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int")
-    q: int = option("A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int")
-    _layers: int = option("Number of edge layers.", kind="int", default=1, alias="layers")
+    p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int", bounds=Bounds(5))
+    q: int = option(
+        "A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int", bounds=Bounds(5, 2**11)
+    )
+    _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
 
     def __post_init__(self) -> None:
-        for field in ("p", "q"):
-            object.__setattr__(self, field, integer(getattr(self, field), field, 5))
-        object.__setattr__(self, "_layers", layer_count(self._layers))
-        require_widths([self.nodes])
         if self.q**2 <= 4 * self.p:
-            raise InvalidSpecError(f"q must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")
+            raise InvalidSpecError(f"`q` must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")
         for field, number in (("p", self.p), ("q", self.q)):
             if number % 4 != 1 or not all(number % divisor for divisor in range(3, isqrt(number) + 1, 2)):
-                raise InvalidSpecError(f"{field} must be a prime that is 1 modulo 4, such as 5, 13 or 17, not {number}")
+                raise InvalidSpecError(
+                    f"`{field}` must be a prime that is 1 modulo 4, such as 5, 13 or 17, not {number}"
+                )
         if self.p == self.q:
-            raise InvalidSpecError(f"p and q must be two different primes, not both {self.p}")
+            raise InvalidSpecError(f"`p` and `q` must be two different primes, not both {self.p}")
 
     @property
     def nodes(self) -> int:
@@ -107,11 +107,7 @@ class LPS(Spec):
         density = Fraction(degree, self.nodes)
         return Promises(connected=connected, degrees=((degree, degree),) * self._layers, density=density)
 
-    @property
-    def slug(self) -> str:
-        return f"{self.name}-{self.p}-{self.q}-{self._layers}"
-
-    def same_layer(self, i: int) -> int:
+    def layer_key(self, i: int) -> int:
         return i % 2 if self.bipartite else 0
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:

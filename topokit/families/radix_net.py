@@ -15,8 +15,9 @@ import numpy as np
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import Bounds, integers
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, integer, integers, option, require_widths
+from topokit.spec import Spec, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +65,27 @@ class RadixNet(Spec):
     ((8, 16, 24, 8), (32, 96, 48), 6)
     """
 
-    kind: ClassVar[str] = "family"
     name: ClassVar[str] = "radix-net"
 
     radices: tuple[tuple[int, ...], ...] = option(
         "Radices of a mixed radix system; again for each further system.", kind="systems"
     )
     kron: tuple[int, ...] | None = option(
-        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", default=None
+        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", bounds=Bounds(1), default=None
     )
     diagonals: tuple[int, ...] | None = option(
-        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", default=None
+        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", bounds=Bounds(1), default=None
     )
     direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
 
     def __post_init__(self) -> None:
         systems = _systems(self.radices)
-        object.__setattr__(self, "radices", systems)
-        object.__setattr__(self, "kron", _kron(self.kron, sum(map(len, systems))))
-        object.__setattr__(self, "diagonals", _diagonals(self.diagonals, self._kron))
-        object.__setattr__(self, "direction", integer(self.direction, "direction", -1))
+        self._set("radices", systems)
+        self._set("kron", _all_widths(self.kron, sum(map(len, systems))))
+        if self.diagonals is not None:
+            _require_divisors(self.diagonals, self._kron)
         if self.direction not in (1, -1):
-            raise InvalidSpecError(f"direction must be 1 or -1, not {self.direction}")
-        require_widths(self.widths)
+            raise InvalidSpecError(f"`direction` must be 1 or -1, not {self.direction}")
 
     @property
     def nodes(self) -> int:
@@ -143,21 +142,11 @@ class RadixNet(Spec):
     def _kron(self) -> tuple[int, ...]:
         return self.kron or ()
 
-    @cached_property
-    def _first(self) -> dict[tuple[int, ...], int]:
-        first: dict[tuple[int, ...], int] = {}
-        for i in range(len(self)):
-            first.setdefault(self._shape_of(i), i)
-        return first
-
-    def _shape_of(self, i: int) -> tuple[int, ...]:
+    def layer_key(self, i: int) -> tuple[int, ...]:
         return (*self.places[i], *self._kron[i : i + 2], self.steps[i])
 
-    def same_layer(self, i: int) -> int:
-        return self._first[self._shape_of(i)]
-
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        radix, place, a, b, step = self._shape_of(i)
+        radix, place, a, b, step = self.layer_key(i)
         n = self.nodes
         joined = b // step
         indptr, indices = buffers.take(n * a, self.layer_edges[i])
@@ -223,31 +212,27 @@ def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
     return systems
 
 
-def _kron(kron: object, radices: int) -> tuple[int, ...]:
+def _all_widths(kron: tuple[int, ...] | None, radices: int) -> tuple[int, ...]:
+    """Return the Kronecker width of each node layer, from all of them, the interior ones, or none."""
     if kron is None:
         return (1,) * (radices + 1)
-    widths = integers(kron, "kron", 1)
-    if len(widths) == radices + 1:
-        return widths
-    if len(widths) == radices - 1:
-        return (1, *widths, 1)
-    raise InvalidSpecError(
-        f"kron has {len(widths)} widths; {radices} radices need {radices + 1} (one per node layer) "
-        f"or {radices - 1} (the interior ones only)"
-    )
+    if len(kron) == radices - 1:
+        return (1, *kron, 1)
+    if len(kron) != radices + 1:
+        raise InvalidSpecError(
+            f"`kron` has {len(kron)} widths; {radices} radices need {radices + 1} (one per node layer) "
+            f"or {radices - 1} (the interior ones only)"
+        )
+    return kron
 
 
-def _diagonals(diagonals: object, kron: tuple[int, ...]) -> tuple[int, ...] | None:
-    if diagonals is None:
-        return None
-    numbers = integers(diagonals, "diagonals", 1)
+def _require_divisors(diagonals: tuple[int, ...], kron: tuple[int, ...]) -> None:
     divisors = list(starmap(gcd, pairwise(kron)))
-    if len(numbers) != len(divisors):
-        raise InvalidSpecError(f"diagonals has {len(numbers)} numbers; {len(divisors)} edge layers need one each")
-    for i, (number, divisor) in enumerate(zip(numbers, divisors, strict=True)):
+    if len(diagonals) != len(divisors):
+        raise InvalidSpecError(f"`diagonals` has {len(diagonals)} numbers; {len(divisors)} edge layers need one each")
+    for i, (number, divisor) in enumerate(zip(diagonals, divisors, strict=True)):
         if divisor % number:
             raise InvalidSpecError(
                 f"layer {i} cannot have {number} diagonals: they must divide {divisor}, "
                 f"the greatest common divisor of the Kronecker widths {kron[i]} and {kron[i + 1]}"
             )
-    return numbers

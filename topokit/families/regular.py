@@ -9,7 +9,7 @@ from typing import ClassVar
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.families._curveball import is_only_graph, mix
 from topokit.layered import Layered, Promises
-from topokit.spec import Spec, from_cells, generator, integer, network, option, slug_of
+from topokit.spec import SEED, Spec, from_cells, generator, option, slug_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,10 @@ class Regular(Spec):
     (True, True)
     """
 
-    kind: ClassVar[str] = "family"
     name: ClassVar[str] = "regular"
 
     like: Layered = option("The topology whose degrees are kept.", kind="net")
-    seed: int = option("Seed of the random draws.", kind="int")
-
-    def __post_init__(self) -> None:
-        network(self.like, "like")
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     @classmethod
     def twin_of(cls, net: Layered, seed: int) -> Regular:

@@ -52,7 +52,7 @@ class Concatenate(Transform):
                     f"concatenate: network {k} ends in {one.widths[-1]} nodes, "
                     f"but network {k + 1} starts with {two.widths[0]}: they must be equal"
                 )
-        object.__setattr__(self, "of", nets)
+        self._set("of", nets)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -76,9 +76,13 @@ class Concatenate(Transform):
         )
 
     @property
+    def by_channel(self) -> bool:
+        return any(net.by_channel for net in self.of)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         notes = (notes_from(net, f"of network {k}") for k, net in enumerate(self.of))
-        return tuple(dict.fromkeys(chain.from_iterable(notes)))  # what is said of all edges is said once
+        return tuple(dict.fromkeys(chain.from_iterable(notes)))  # each note on all edges once
 
     @property
     def slug(self) -> str:
@@ -87,7 +91,7 @@ class Concatenate(Transform):
 
     @cached_property
     def _ends(self) -> list[int]:
-        """How many layers there are up to the end of each network."""
+        """The number of layers up to the end of each network."""
         return list(accumulate(map(len, self.of)))
 
     @cached_property
@@ -98,11 +102,11 @@ class Concatenate(Transform):
         return [first.setdefault(key, k) for k, key in enumerate(known)]
 
     def _place(self, i: int) -> tuple[int, int]:
-        """The network that layer i belongs to, and its number there."""
+        """Return the number of the network that layer i belongs to, and its number there."""
         k = bisect_right(self._ends, i)
         return k, i - self._ends[k] + len(self.of[k])
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         k, j = self._place(i)
         return self._equal[k], self.of[k].same_layer(j)
 
@@ -115,5 +119,5 @@ class Concatenate(Transform):
 
 
 def concatenate(*nets: Layered) -> Concatenate:
-    """The networks one after another; see `Concatenate`."""
+    """Join networks one after another; see `Concatenate`."""
     return Concatenate(of=nets)

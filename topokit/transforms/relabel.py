@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from reprlib import repr as shortened
 from typing import Any, ClassVar
 
 import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import integers
 from topokit.layered import Layered, Promises
-from topokit.spec import from_cells, generator, integer, integers, network, option, slug_of
+from topokit.spec import SEED, from_cells, generator, option, slug_of
 from topokit.transforms.base import Transform, notes_from
 
 
@@ -44,36 +44,19 @@ class Permute(Transform):
     name: ClassVar[str] = "permute"
 
     of: Layered = option("The network to relabel.", kind="net")
-    seed: int | None = option("Seed of the permutations.", kind="int", default=None)
+    seed: int | None = option("Seed of the permutations.", kind="int", bounds=SEED, default=None)
     permutations: tuple[tuple[int, ...] | None, ...] | None = option(
         "New number of each node, for each node layer.", kind="permutations", default=None
     )
     keep_ends: bool = option("Leave the first and the last node layer as they are.", kind="flag", default=False)
 
     def __post_init__(self) -> None:
-        network(self.of, "the network to permute")
-        if not isinstance(self.keep_ends, bool):
-            raise InvalidSpecError(f"keep_ends must be true or false, not {shortened(self.keep_ends)}")
         if (self.seed is None) == (self.permutations is None):
-            raise InvalidSpecError("permute needs a seed or a list of permutations, and not both")
-        if self.permutations is None:
-            object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
-        elif self.keep_ends:
-            raise InvalidSpecError("keep_ends goes with a seed; give None as the permutation of a layer to keep")
-        else:
-            object.__setattr__(self, "permutations", _permutations(self.permutations, self.of.widths))
-
-    @cached_property
-    def widths(self) -> tuple[int, ...]:
-        return self.of.widths
-
-    @property
-    def layer_edges(self) -> tuple[int, ...]:
-        return self.of.layer_edges
-
-    @property
-    def promises(self) -> Promises:
-        return self.of.promises
+            raise InvalidSpecError("permute needs either `seed` or `permutations`, and not both")
+        if self.permutations is not None:
+            if self.keep_ends:
+                raise InvalidSpecError("`keep_ends` needs `seed`; give None as the permutation of a layer to keep")
+            self._set("permutations", _permutations(self.permutations, self.of.widths))
 
     @property
     def slug(self) -> str:
@@ -87,7 +70,7 @@ class Permute(Transform):
         return from_cells(cells, layer.shape, buffers)
 
     def _relabelled(self, i: int, nodes: UInt64Array) -> UInt64Array:
-        """The new numbers of some nodes of node layer i."""
+        """Return the new numbers of some nodes of node layer i."""
         if self.permutations is not None:
             permutation = self.permutations[i]
             return nodes if permutation is None else np.array(permutation, INDEX)[nodes.view(np.intp)]
@@ -115,9 +98,6 @@ class Reverse(Transform):
 
     of: Layered = option("The network to reverse.", kind="net")
 
-    def __post_init__(self) -> None:
-        network(self.of, "the network to reverse")
-
     @cached_property
     def widths(self) -> tuple[int, ...]:
         return self.of.widths[::-1]
@@ -139,7 +119,7 @@ class Reverse(Transform):
     def slug(self) -> str:
         return f"{slug_of(self.of)}-reversed"
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         return self.of.same_layer(len(self) - 1 - i)
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
@@ -152,7 +132,7 @@ class Reverse(Transform):
 
 def _permutations(given: Any, widths: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
     if not isinstance(given, Sequence) or len(given) != len(widths):
-        raise InvalidSpecError(f"permutations must be a list of {len(widths)}, one (or None) for each node layer")
+        raise InvalidSpecError(f"`permutations` must be a list of {len(widths)}, one (or None) for each node layer")
     permutations = tuple(None if one is None else integers(one, f"permutation {i}", 0) for i, one in enumerate(given))
     for i, (one, width) in enumerate(zip(permutations, widths, strict=True)):
         if one is not None and sorted(one) != list(range(width)):
@@ -167,10 +147,10 @@ def permute(
     permutations: Sequence[Sequence[int] | None] | None = None,
     keep_ends: bool = False,
 ) -> Permute:
-    """`net` with its nodes numbered anew, by a seed or by given permutations; see `Permute`."""
+    """Return `net` with its nodes renumbered, by a seed or by given permutations; see `Permute`."""
     return Permute(of=net, seed=seed, permutations=permutations, keep_ends=keep_ends)  # type: ignore[arg-type]  # made tuples there
 
 
 def reverse(net: Layered) -> Reverse:
-    """`net` read backwards; see `Reverse`."""
+    """Return `net` read backwards; see `Reverse`."""
     return Reverse(of=net)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from reprlib import repr as shortened
 from typing import ClassVar
 
 import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import Bounds
 from topokit.layered import Layer, Layered, Promises
-from topokit.spec import dotted, integers, network, option, require_widths, slug_of
+from topokit.spec import dotted, option, slug_of
 from topokit.transforms.base import Transform, density_of
 
 
@@ -45,23 +45,18 @@ class Crop(Transform):
     name: ClassVar[str] = "crop"
 
     of: Layered = option("The network to crop.", kind="net")
-    widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints")
+    widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints", bounds=Bounds(1))
     keep: str = option(
         "Which nodes are kept: first or last.", kind="choice", default="first", choices=("first", "last")
     )
 
     def __post_init__(self) -> None:
-        old = network(self.of, "the network to crop").widths
-        widths = integers(self.widths, "crop widths", 1)
-        object.__setattr__(self, "widths", widths)
-        _require_one_each("crop", widths, old)
-        for i, (width, wanted) in enumerate(zip(old, widths, strict=True)):
+        _require_one_each("crop", self.widths, self.of.widths)
+        for i, (width, wanted) in enumerate(zip(self.of.widths, self.widths, strict=True)):
             if wanted > width:
                 raise InvalidSpecError(
                     f"crop: node layer {i} has {width} nodes and {wanted} are to be kept: give at most {width}"
                 )
-        if self.keep not in ("first", "last"):
-            raise InvalidSpecError(f"a crop keeps the 'first' or the 'last' nodes, not {shortened(self.keep)}")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -83,7 +78,7 @@ class Crop(Transform):
     def slug(self) -> str:
         return f"{slug_of(self.of)}-crop-{dotted(self.widths)}{'-last' if self.keep == 'last' else ''}"
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         return self.of.same_layer(i), self.widths[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
@@ -95,11 +90,11 @@ class Crop(Transform):
         return indptr, indices
 
     def _first_node(self, i: int) -> int:
-        """The first node of node layer i that is kept."""
+        """Return the first node of node layer i that is kept."""
         return 0 if self.keep == "first" else self.of.widths[i] - self.widths[i]
 
     def _kept_edges(self, i: int, layer: Layer) -> tuple[UInt64Array, UInt64Array]:
-        """The number of each kept source's first edge in `layer` (and one more), and of every kept edge."""
+        """Return the number of each kept source's first edge in `layer` (and one more), and of every kept edge."""
         source, target = self._first_node(i), self._first_node(i + 1)
         starts = layer.indptr[source : source + self.widths[i] + 1]
         targets = layer.indices[starts[0] : starts[-1]]
@@ -133,13 +128,10 @@ class Kron(Transform):
     name: ClassVar[str] = "kron"
 
     of: Layered = option("The network to widen.", kind="net")
-    kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints")
+    kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints", bounds=Bounds(1))
 
     def __post_init__(self) -> None:
-        old = network(self.of, "the network to widen").widths
-        object.__setattr__(self, "kron", integers(self.kron, "kron widths", 1))
-        _require_one_each("kron", self.kron, old)
-        require_widths(self.widths)
+        _require_one_each("kron", self.kron, self.of.widths)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -167,7 +159,7 @@ class Kron(Transform):
     def slug(self) -> str:
         return f"{slug_of(self.of)}-kron-{dotted(self.kron)}"
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         return self.of.same_layer(i), self.kron[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
@@ -198,10 +190,10 @@ def _require_one_each(what: str, numbers: Sequence[int], widths: Sequence[int]) 
 
 
 def crop(net: Layered, widths: Sequence[int], keep: str = "first") -> Crop:
-    """The first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
+    """Keep the first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
     return Crop(of=net, widths=widths, keep=keep)  # type: ignore[arg-type]  # made a tuple there
 
 
 def kron(net: Layered, widths: Sequence[int]) -> Kron:
-    """`widths[i]` copies of each node layer i of `net`, all joined; see `Kron`."""
+    """Make `widths[i]` copies of each node layer i of `net`, all joined; see `Kron`."""
     return Kron(of=net, kron=widths)  # type: ignore[arg-type]  # made a tuple there

@@ -8,7 +8,7 @@ import pytest
 
 import topokit as tk
 from topokit.errors import InvalidSpecError
-from topokit.families._expansion import gap_connects
+from topokit.families.margulis import gap_connects
 
 
 @pytest.mark.parametrize("side", [2, 3, 4, 5, 6, 7, 8, 12])
