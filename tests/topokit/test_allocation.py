@@ -81,7 +81,7 @@ def test_densities_next_to_0_and_1_are_exact_too(how, density):
 @pytest.mark.parametrize(
     ("shapes", "density", "how", "said"),
     [
-        (LENET, ".1", "erg", "allocation must be one of uniform, erk, igq, not 'erg': did you mean erk?"),
+        (LENET, ".1", "erg", "no allocation named 'erg': did you mean erk?"),
         (LENET, ".1", None, "no allocation named 'None'"),
         (LENET, "1.1", "erk", "density must be from 0 to 1, not 11/10"),
         (LENET, "-.1", "igq", "density must be from 0 to 1, not -1/10"),

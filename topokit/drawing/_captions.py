@@ -1,4 +1,4 @@
-"""What stands above a picture: which network it shows, in words."""
+"""The words above a picture: which network it shows."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from topokit.layered import Layered, Recipe
+from topokit.recipes import origin
 
-_FAMILIES = {
-    "radix-net": "RadiX-Net",
-    "regular": "Random, the same degree at every node",
-    "fixed-fan-in": "Random, fixed fan-in",
-    "bernoulli": "Random, each edge by chance",
-    "graph-challenge": "Graph Challenge network",
-    "n-of-m": "Random, n of every m",
-    "block": "Random, blocks",
-    "lps": "LPS Ramanujan graph",
-    "margulis": "Margulis expander",
-    "small-world": "Small world",
-}
+RADIX_NET = "RadiX-Net"
+_NAMES = {"radix-net": RADIX_NET, "lps": "LPS"}
 _LONGEST = 200  # characters of a title; a recipe may come from a file and be of any length
 
 
+def heading(net: Layered, most: int, *more: str) -> tuple[str, ...]:
+    """Return the title of a network, its caption, further lines, and how many layers are shown if not all are."""
+    return (title(net.recipe), caption(net), *more, *shown_first(most, len(net)))
+
+
 def title(recipe: Recipe | None) -> str:
-    """A network's name, from its recipe: its family and its radices or its seed.
+    """Return a network's name, from its recipe: its family and its radices or its seed.
 
     A recipe from a file may hold anything, so its parts are only printed, never computed with.
     """
@@ -33,39 +29,26 @@ def title(recipe: Recipe | None) -> str:
     return text[:1].upper() + text[1:]
 
 
-def origin(recipe: Any) -> tuple[Any, list[str]]:
-    """The recipe of the network that the transforms of one network started from, and their names, last one first."""
-    transforms = []
-    while isinstance(recipe, Mapping) and "transform" in recipe and isinstance(_options(recipe).get("of"), Mapping):
-        transforms.append(str(recipe["transform"]))
-        recipe = _options(recipe)["of"]
-    return recipe, transforms
-
-
-def _options(recipe: Recipe) -> Mapping[str, Any]:
-    options = recipe.get("options")
-    return options if isinstance(options, Mapping) else {}
-
-
 def _name(recipe: Any) -> str:
     if not isinstance(recipe, Mapping):
         return "Network"
     family = str(recipe.get("family", recipe.get("transform", "Network")))
-    parts = [_FAMILIES.get(family, family)]
+    parts = [_NAMES.get(family, family)]
+    options = recipe.get("options")
     for key, name in (("radices", "radices"), ("kron", "Kronecker widths"), ("seed", "seed")):
-        value = _options(recipe).get(key)
+        value = options.get(key) if isinstance(options, Mapping) else None
         if value is not None and not (key == "kron" and is_ones(value)):
             parts.append(f"{name} {listed(value)}")
     return ", ".join(parts)
 
 
 def is_ones(kron: Any) -> bool:
-    """Whether Kronecker widths change nothing."""
+    """Return whether Kronecker widths change nothing."""
     return isinstance(kron, list | tuple) and all(width == 1 for width in kron)
 
 
 def listed(values: Any) -> str:
-    """A list as people write it: (2, 3), and (2, 3) (6) for a list of lists."""
+    """Return a list as people write it: (2, 3), and (2, 3) (6) for a list of lists."""
     if not isinstance(values, list | tuple):
         return str(values)
     if any(isinstance(value, list | tuple) for value in values):
@@ -74,7 +57,7 @@ def listed(values: Any) -> str:
 
 
 def caption(net: Layered) -> str:
-    """One line: widths, edges, and density in words."""
+    """Return one line: widths, edges, and density in words."""
     widths = net.widths
     shown = "-".join(map(str, widths))
     if len(widths) > 8:
@@ -83,15 +66,15 @@ def caption(net: Layered) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun: 1 edge, 2,000 edges."""
+    """Return a number and its noun: 1 edge, 2,000 edges."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in percent, to three digits."""
+    """Return a share in percent, to three digits."""
     return f"{100 * part / whole:.3g} %"
 
 
 def shown_first(most: int, layers: int) -> tuple[str, ...]:
-    """The line that says that only the first `most` edge layers are shown; none where all are."""
+    """Return the line that says that only the first `most` edge layers are shown; none if all are."""
     return () if layers <= most else (f"The first {most} of {layers} edge layers are shown.",)

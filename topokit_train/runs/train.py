@@ -16,6 +16,7 @@ from topokit.families.radix_net import RadixNet
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
+from topokit.recipes import origin
 from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
@@ -355,8 +356,5 @@ def _about(topology: Any) -> str:
 
 
 def _made_as(topology: Layered) -> str:
-    recipe: Any = topology.recipe
-    while isinstance(recipe, Mapping) and "transform" in recipe:
-        options = recipe.get("options")
-        recipe = options.get("of") if isinstance(options, Mapping) else None
+    recipe, _ = origin(topology.recipe)
     return str(recipe["family"]) if isinstance(recipe, Mapping) and "family" in recipe else "sparse"

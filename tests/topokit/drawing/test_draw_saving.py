@@ -13,8 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from scipy.sparse import csr_array
 
-from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
-from topokit.drawing._saving import _METADATA
+from topokit.drawing import _METADATA, draw, draw_kron_steps, draw_steps, save_figure
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
@@ -206,7 +205,7 @@ def test_a_title_names_what_is_known():
     ]
     assert titles == [
         "RadiX-Net, radices (2, 2, 2), Kronecker widths (1, 10, 10, 1)",
-        "Random, each edge by chance, seed 7",
+        "Bernoulli, seed 7",
         "Crop of RadiX-Net, radices (2, 2, 2)",
         "Network",
         "Mine",
