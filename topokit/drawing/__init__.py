@@ -70,7 +70,9 @@ def draw(
     """
     nets = [net, *([beside] if isinstance(beside, Layered) else beside)]
     if trace is not None:
-        _check_trace(trace, nets)
+        last = min(net.widths[0] for net in nets) - 1
+        if integer(trace, "`trace`", 0) > last:
+            raise InvalidSpecError(f"`trace` {trace} is not an input of every network drawn: inputs are 0 to {last}")
     style = _resolve(style, nets, lines_only=rows or trace is not None)
     if image is not None and style != "pixels":
         raise InvalidSpecError(f"`image` is for the style pixels, not for {style}: leave it out, or take that style")
@@ -121,15 +123,6 @@ def draw_kron_steps(net: Layered) -> Figure:
         from topokit.drawing import _kron
 
         return _kron.draw_kron_steps(net)
-
-
-def _check_trace(trace: int, nets: Sequence[Layered]) -> None:
-    integer(trace, "`trace`", 0)
-    narrowest = min(net.widths[0] for net in nets)
-    if trace >= narrowest:
-        raise InvalidSpecError(
-            f"`trace` {trace} is not an input of every network drawn: inputs are 0 to {narrowest - 1}"
-        )
 
 
 def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:

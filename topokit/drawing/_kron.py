@@ -51,7 +51,7 @@ def _is_full(spec: RadixNet) -> bool:
 
 
 def _heading(spec: RadixNet) -> tuple[str, ...]:
-    made = f"{RADIX_NET}, radices {listed(spec.radices)}, widened by {listed(spec.kron)}"
+    made = f"{RADIX_NET}, radices {' '.join(map(listed, spec.radices))}, widened by {listed(spec.kron)}"
     if _is_full(spec):
         return (
             made,
@@ -60,7 +60,7 @@ def _heading(spec: RadixNet) -> tuple[str, ...]:
         )
     moduli = ", ".join(map(str, spec.steps[:_MAX_LAYERS]))
     return (
-        f"{made}, with diagonals {listed(spec.diagonals)}",
+        f"{made}, with diagonals {listed(spec.diagonals or ())}",
         "W* = F ⊗ W: each node layer has B copies of every node, and F says which copies are joined:",
         f"copies a and b where a = b modulo {moduli}{' …' if len(spec) > _MAX_LAYERS else ''}, layer by layer.",
         "W* has the density of F times that of W.",

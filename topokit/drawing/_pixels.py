@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt, prod
+from math import inf, isqrt, prod
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import caption, title
+from topokit.drawing._captions import heading
 from topokit.drawing._matrix import COUNTS, panel_size
 from topokit.drawing._sheet import AROUND, Block, Picture, add_bar, new_picture
 from topokit.errors import InvalidSpecError
@@ -32,7 +32,7 @@ def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
     degrees = [net.layer(0).out_degrees for net in nets]
     blocks = []
     for net, shape, inputs in zip(nets, shapes, degrees, strict=True):
-        lines = (title(net.recipe), caption(net), _sentence(inputs))
+        lines = heading(net, inf, _sentence(inputs))
         around = AROUND if shape[2] > 1 else (*AROUND[:2], 0.1, AROUND[3])  # one channel alone needs no title
         sizes = [panel_size(shape[:2])] * shape[2]
         blocks.append(Block(lines, sizes, _COLUMNS, around, _BAR))

@@ -21,7 +21,7 @@ from topokit.csr import INDEX, UInt64Array
 from topokit.layered import Layer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 ROUNDS = 32
 """How often sources and then targets trade.
@@ -83,20 +83,14 @@ def _trade(
     hands = seat_of_child[children.view(np.intp)]
     hands = (((hands >> ONE) << card_bits | cards) << ONE) | (hands & ONE)
     hands.sort()
-    on_table = _held_by_one(hands >> ONE)
+    cards = hands >> ONE
+    twice = np.flatnonzero(cards[1:] == cards[:-1])
+    on_table = np.ones(cards.size, np.bool_)
+    on_table[twice] = on_table[twice + 1] = False
     hands[on_table] = _shuffled(hands[on_table], card_bits + ONE, (shape[0] + 1) // 2, rng)
 
     seats = (hands >> (card_bits + ONE) << ONE) | (hands & ONE)
     return child_in_seat[seats.view(np.intp)], (hands >> ONE) & ((ONE << card_bits) - ONE)
-
-
-def _held_by_one(cards: UInt64Array) -> NDArray[np.bool_]:
-    """Which of these numbers, sorted, with none more than twice, stand there once."""
-    twice = cards[1:] == cards[:-1]
-    once = np.ones(cards.size, np.bool_)
-    once[1:] &= ~twice
-    once[:-1] &= ~twice
-    return once
 
 
 def _shuffled(hands: UInt64Array, below_couple: np.uint64, couples: int, rng: np.random.Generator) -> UInt64Array:

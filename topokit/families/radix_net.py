@@ -70,7 +70,7 @@ class RadixNet(Spec):
     radices: tuple[tuple[int, ...], ...] = option(
         "Radices of a mixed radix system; again for each further system.", kind="systems"
     )
-    kron: tuple[int, ...] | None = option(
+    kron: tuple[int, ...] = option(
         "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", bounds=Bounds(1), default=None
     )
     diagonals: tuple[int, ...] | None = option(
@@ -83,7 +83,7 @@ class RadixNet(Spec):
         self._set("radices", systems)
         self._set("kron", _all_widths(self.kron, sum(map(len, systems))))
         if self.diagonals is not None:
-            _require_divisors(self.diagonals, self._kron)
+            _require_divisors(self.diagonals, self.kron)
         if self.direction not in (1, -1):
             raise InvalidSpecError(f"`direction` must be 1 or -1, not {self.direction}")
 
@@ -99,23 +99,23 @@ class RadixNet(Spec):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        return tuple(self.nodes * width for width in self._kron)
+        return tuple(self.nodes * width for width in self.kron)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """g/D_i of each edge layer: copies whose numbers are equal modulo it are joined."""
-        divisors = starmap(gcd, pairwise(self._kron))
+        divisors = starmap(gcd, pairwise(self.kron))
         if self.diagonals is None:
             return (1,) * len(self.places)
         return tuple(g // d for g, d in zip(divisors, self.diagonals, strict=True))
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        return tuple(self.nodes * width * out for width, (out, _) in zip(self._kron, self._degrees, strict=False))
+        return tuple(self.nodes * width * out for width, (out, _) in zip(self.kron, self._degrees, strict=False))
 
     @property
     def _degrees(self) -> tuple[tuple[int, int], ...]:
-        factors = zip(self.places, pairwise(self._kron), self.steps, strict=True)
+        factors = zip(self.places, pairwise(self.kron), self.steps, strict=True)
         return tuple((radix * b // step, radix * a // step) for (radix, _), (a, b), step in factors)
 
     @property
@@ -134,16 +134,12 @@ class RadixNet(Spec):
     def slug(self) -> str:
         systems = [dotted(system) for system in self.radices]
         radices = "_".join(systems if len(systems) <= 4 else [systems[0], f"x{len(systems)}", systems[-1]])
-        kron = "" if set(self._kron) == {1} else f"-kron-{dotted(self._kron)}"
+        kron = "" if set(self.kron) == {1} else f"-kron-{dotted(self.kron)}"
         diagonals = "" if self.diagonals is None else f"-diagonals-{dotted(self.diagonals)}"
         return f"{self.name}-{radices}{kron}{diagonals}{'-backward' if self.direction == -1 else ''}"
 
-    @cached_property
-    def _kron(self) -> tuple[int, ...]:
-        return self.kron or ()
-
     def layer_key(self, i: int) -> tuple[int, ...]:
-        return (*self.places[i], *self._kron[i : i + 2], self.steps[i])
+        return (*self.places[i], *self.kron[i : i + 2], self.steps[i])
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         radix, place, a, b, step = self.layer_key(i)

@@ -20,9 +20,8 @@ from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit.fitting._nodes import node_counts
 from topokit.fitting._plans import Plan
-from topokit.fitting._search import Search
+from topokit.fitting._search import Search, node_counts
 from topokit.fitting.candidate import WEAK, Candidate, examined
 from topokit.layered import possible_edges
 from topokit.spec import integer, integers, numbers, require_widths
@@ -86,7 +85,8 @@ def candidates(
 
     Args and errors: those of `fit`. It takes `chosen` of these.
     """
-    widths = _widths(widths)
+    widths = integers(widths, "`widths`", 1)
+    require_widths(widths)
     wanted = _share(density, widths)
     (allowed,) = numbers(tolerance, "tolerance", 1)
     if allowed < 0:
@@ -129,15 +129,7 @@ def parse_target(text: str) -> tuple[tuple[int, ...], Fraction]:
     sparsity = Fraction(match[2]) / 100
     if not 0 <= sparsity < 1:
         raise InvalidSpecError(f"the sparsity must be from 0 to below 100 %, not {match[2]} %")
-    return _widths([int(width) for width in match[1].split("-")]), 1 - sparsity
-
-
-def _widths(widths: object) -> tuple[int, ...]:
-    wanted = integers(widths, "widths", 1)
-    if len(wanted) < 2:
-        raise InvalidSpecError(f"widths are those of two node layers or more, not {len(wanted)}")
-    require_widths(wanted)
-    return wanted
+    return tuple(int(width) for width in match[1].split("-")), 1 - sparsity
 
 
 def _share(density: object, widths: tuple[int, ...]) -> Fraction:
