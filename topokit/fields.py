@@ -80,9 +80,8 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         InvalidSpecError: names the field, what is allowed and what was given.
     """
     kind, bounds = metadata["kind"], metadata["bounds"]
-    wanted, words = _TYPES.get(kind, (object, ""))
-    if not isinstance(value, wanted):
-        raise InvalidSpecError(f"`{name}` must be {words}, not {value!r}")
+    if kind in _TYPES and not isinstance(value, _TYPES[kind][0]):
+        raise InvalidSpecError(f"`{name}` must be {_TYPES[kind][1]}, not {value!r}")
     if kind == "choice" and value not in metadata["choices"]:
         raise InvalidSpecError(f"`{name}` must be one of {one_of(value, metadata['choices'])}")
     if kind == "int":

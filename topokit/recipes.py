@@ -54,6 +54,12 @@ def origin(recipe: Any) -> tuple[Any, list[str]]:
     return recipe, transforms
 
 
+def family_of(recipe: Any) -> str | None:
+    """Return the family that a recipe starts from, None if it has none."""
+    first, _ = origin(recipe)
+    return str(first["family"]) if isinstance(first, Mapping) and "family" in first else None
+
+
 def _spec(recipe: object) -> Spec:
     if not isinstance(recipe, Mapping):
         raise InvalidSpecError(f"a recipe must be a JSON object, not {type(recipe).__name__}")

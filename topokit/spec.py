@@ -225,7 +225,7 @@ def from_cells(cells: UInt64Array, shape: tuple[int, int], buffers: Buffers) -> 
     Args:
         cells: source * targets + target of each edge, increasing: that is the canonical order.
         shape: (sources, targets).
-        buffers: where the arrays are taken from.
+        buffers: the source of the arrays.
     """
     sources, targets = shape
     indptr, indices = buffers.take(sources, cells.size)

@@ -118,7 +118,7 @@ def add_nodes(
     """Draw circles around points, above the lines.
 
     Args:
-        axes: where.
+        axes: to draw in.
         points: shape (width, 2).
         inches: from one point to the next; a circle takes a part of it.
         colours: shape (width,).

@@ -62,7 +62,7 @@ def _heading(spec: RadixNet) -> tuple[str, ...]:
     return (
         f"{made}, with diagonals {listed(spec.diagonals or ())}",
         "W* = F ⊗ W: each node layer has B copies of every node, and F says which copies are joined:",
-        f"copies a and b where a = b modulo {moduli}{' …' if len(spec) > _MAX_LAYERS else ''}, layer by layer.",
+        f"copies a and b if a = b modulo {moduli}{' …' if len(spec) > _MAX_LAYERS else ''}, layer by layer.",
         "W* has the density of F times that of W.",
     )
 

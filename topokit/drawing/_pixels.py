@@ -44,16 +44,16 @@ def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
 
 
 def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
-    """(rows, columns, channels) of the image that so many inputs are: square where nothing is given.
+    """Return (rows, columns, channels) of the image that so many inputs are: a square if none is given.
 
     Raises:
-        InvalidSpecError: the inputs are no square, or not as many as the image's pixels; the message says what fits.
+        InvalidSpecError: the inputs are not a square, or not as many as the image's pixels; the message says what fits.
     """
     if image is None:
         side = isqrt(inputs)
         if side * side != inputs:
             raise InvalidSpecError(
-                f"{inputs:,} inputs are no square image: say what image they are, such as {_fitting(inputs)}"
+                f"{inputs:,} inputs are not a square image: give `image`, such as {_fitting(inputs)}"
             )
         return side, side, 1
     given = integers(image, "image", 1)
@@ -71,7 +71,7 @@ def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
 
 
 def _fitting(inputs: int) -> str:
-    """An image of so many pixels: a square one, also in three colours, or the one that is most nearly square."""
+    """Return an image of so many pixels: a square one, also in three colours, or the most nearly square one."""
     side = isqrt(inputs // 3)
     if 3 * side * side == inputs:
         return f"{side}x{side}x3"

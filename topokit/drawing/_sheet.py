@@ -107,7 +107,7 @@ def _wrapped(lines: Sequence[str], most: float) -> list[tuple[str, dict[str, Any
     """Return lines of text that are at most this wide, each with its look."""
     found = []
     for k, line in enumerate(lines):
-        look = {"size": TEXT if k else TITLE, "weight": "normal" if k else "bold"}
+        look: dict[str, Any] = {"size": TEXT if k else TITLE, "weight": "normal" if k else "bold"}
         points, _, _ = TextToPath().get_text_width_height_descent(line, FontProperties(**look), ismath=False)
         letters = 0.9 * len(line) * 72 * most / points  # some parts are wider than the mean
         found += [(part, look) for part in ([line] if points <= 72 * most else wrap(line, int(letters)))]

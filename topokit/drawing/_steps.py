@@ -114,7 +114,7 @@ def shift_of(base: RadixNet, i: int, layer: Layer) -> NDArray[np.int64]:
 
 
 def _draw_shifts(axes: Axes, base: RadixNet, i: int, at: int, newest: range) -> None:
-    """Draw the shifts up to the newest ones, which stand out, between node columns `at` and `at` + 1."""
+    """Draw the shifts up to the newest ones, which are emphasised, between node columns `at` and `at` + 1."""
     layer = base.layer(i)
     start, end = node_points(at, base.nodes), node_points(at + 1, base.nodes)
     segments = np.stack((start[layer.sources], end[layer.indices]), axis=1)

@@ -93,7 +93,7 @@ def subsets(rng: np.random.Generator, sizes: UInt64Array, population: int) -> UI
     If more than half of the elements are wanted, the others are drawn instead. O(n log n) time for n elements.
 
     Args:
-        rng: where the randomness comes from.
+        rng: the source of randomness.
         sizes: shape (rows,), each at most `population`; rows * population is below 2**63.
         population: how many elements there are to choose from.
 
@@ -115,7 +115,7 @@ def supersets(rng: np.random.Generator, kept: UInt64Array, rows: int, size: int,
     O(n log n) time for n elements of the result.
 
     Args:
-        rng: where the randomness comes from.
+        rng: the source of randomness.
         kept: the rows' elements, row by row: row * population + element.
         rows: number of rows; rows * population is below 2**63.
         size: how many elements each row gets, from as many as it has to all of them.

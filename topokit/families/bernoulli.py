@@ -67,14 +67,16 @@ class Bernoulli(DensityFamily):
         self._set_density()
 
     @classmethod
-    def twin_of(cls, net: Layered, seed: int) -> Bernoulli:
-        """The network with the widths of `net` and, as each layer's probability, its exact density.
+    def equivalent_to(cls, net: Layered, seed: int) -> Bernoulli:
+        """Return the network with the widths of `net` and, as each layer's probability, its exact density.
 
         Cost: that of `net.layer_edges`.
         """
         cells = map(prod, pairwise(net.widths))
         density = tuple(map(Fraction, net.layer_edges, cells))
         return cls(widths=net.widths, density=density, seed=seed)
+
+    twin_of = equivalent_to  # its name in 0.1.0
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:

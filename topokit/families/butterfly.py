@@ -23,8 +23,8 @@ class Butterfly(Spec):
     Edge layer i, 0 <= i < k, joins node u to node u and to the node whose number differs from u in bit i alone.
     Exactly one path joins each input and output.
 
-    The RadiX-Net of k radices 2 has the same widths, degrees and number of paths, and adds 2^i modulo 2^k where
-    this flips bit i. For k >= 2 they are not isomorphic, whatever the numbering: the first layer of that
+    The RadiX-Net of k radices 2 has the same widths, degrees and number of paths, and adds 2^i modulo 2^k
+    instead of flipping bit i. For k >= 2 they are not isomorphic, whatever the numbering: the first layer of that
     RadiX-Net is a single cycle, and each layer of a butterfly falls apart into complete graphs of 2 by 2.
 
     Args:

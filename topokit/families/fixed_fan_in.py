@@ -22,7 +22,7 @@ from topokit.spec import SEED, dotted, option
 class FixedFanIn(DensityFamily):
     """A random network in which every target draws its sources without replacement, all choices equally likely.
 
-    Where the fan-in of a layer is no integer, it is a mean: targets chosen at random have one source more
+    If the fan-in of a layer is not an integer, it is a mean: targets chosen at random have one source more
     than the others, so many that the layer's edges are the nearest integer to fan-in times targets.
 
     Args:
@@ -36,12 +36,12 @@ class FixedFanIn(DensityFamily):
         InvalidSpecError: which number breaks which rule.
 
     Proof: A layer of E edges and t targets gives E div t sources to each target, and one more to E mod t of them.
-    So it has E edges whatever is drawn, and where t divides E every target has the same in-degree. Out-degrees are
+    So it has E edges whatever is drawn, and if t divides E, every target has the same in-degree. Out-degrees are
     drawn: a source that no target draws is dead.
 
     Cost of a layer: O(edges log edges) time, 32 bytes an edge while it is drawn.
     Source: Prabhu, Varma & Namboodiri 2018, "Deep Expander Networks", arXiv:1711.08757, whose X-Linear layers
-    draw this way where there are fewer targets than sources.
+    draw this way if there are fewer targets than sources.
 
     >>> net = FixedFanIn(widths=(100, 50, 10), fan_in=(8, "5/2"), seed=0)
     >>> net.layer_edges
@@ -78,13 +78,15 @@ class FixedFanIn(DensityFamily):
                 )
 
     @classmethod
-    def twin_of(cls, net: Layered, seed: int) -> FixedFanIn:
-        """The network with the widths of `net` and, in each layer, its mean fan-in: it has as many edges.
+    def equivalent_to(cls, net: Layered, seed: int) -> FixedFanIn:
+        """Return the network with the widths of `net` and, in each layer, its mean fan-in: it has as many edges.
 
         Cost: that of `net.layer_edges`.
         """
         fan_in = tuple(map(Fraction, net.layer_edges, net.widths[1:]))
         return cls(widths=net.widths, fan_in=fan_in, seed=seed)
+
+    twin_of = equivalent_to  # its name in 0.1.0
 
     @cached_property
     def means(self) -> tuple[Fraction, ...]:

@@ -40,10 +40,10 @@ class Margulis(Spec):
         InvalidSpecError: which number breaks which rule.
 
     Proof: Points on a line y are shifted alike, by +-2y and +-(2y + 1), and points on a line x likewise; the edges are
-    the different shifts of all lines, counted. A shift along both lines is the same edge only where both are 0:
+    the different shifts of all lines, counted. A shift along both lines is the same edge only if both are 0:
     that is at 4 points, as 0 is among the shifts of two lines each way. The bound on the singular values is
     proved in the survey of Hoory, Linial & Wigderson. With n nodes, the path counts of L layers, with multiplicity, are
-    8^L / n everywhere plus entries of at most (1 - 1/n) (5 sqrt(2))^L, so there is a path between all pairs where
+    8^L / n everywhere plus entries of at most (1 - 1/n) (5 sqrt(2))^L, so there is a path between all pairs if
     8^L > (n - 1) (5 sqrt(2))^L.
 
     Cost of a layer: O(edges) time, some 20 bytes an edge while it is made.
@@ -99,7 +99,7 @@ class Margulis(Spec):
 
 
 def _shifts(side: int) -> NDArray[np.int64]:
-    """Shape (side, 4): how far the line through a point is shifted, modulo side."""
+    """Return how far the line through a point is shifted, modulo side; shape (side, 4)."""
     double = 2 * np.arange(side)[:, None]
     return np.hstack([double, -double, double + 1, -double - 1]) % side
 

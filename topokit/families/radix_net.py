@@ -32,17 +32,17 @@ class RadixNet(Spec):
     Every input reaches every output on the same number of paths.
 
     The authors' generalised Kronecker factor joins fewer copies. With g = gcd(B_{i-1}, B_i) and D_i diagonals,
-    D_i a divisor of g, it stands in place of the ones: ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
-    in a row, g/D_i apart. So copy a is joined to copy b where a = b modulo g/D_i. One layer with D_i = g is enough for
+    D_i a divisor of g, it replaces the ones by ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
+    in a row, g/D_i apart. So copy a is joined to copy b if a = b modulo g/D_i. One layer with D_i = g is enough for
     path symmetry; without one it is not promised.
 
     Args:
         radices: the systems, each a list of radices of at least 2, least significant first; one flat list
-            stands for one system. Every system but the last has the same product N', which the last one's
+            is one system. Every system but the last has the same product N', which the last one's
             product divides.
         kron: B, one width per node layer (radices + 1 of them), or the interior ones only (radices - 1;
-            the outer two are then 1). All 1 where left out.
-        diagonals: D_i, one number per edge layer; all g where left out.
+            the outer two are then 1) [all 1].
+        diagonals: D_i, one number per edge layer [all g].
         direction: 1 shifts by +k * p as above; -1 by -k * p, as the authors' Python code does.
 
     Raises:
@@ -125,7 +125,7 @@ class RadixNet(Spec):
 
     @property
     def paths(self) -> int | None:
-        """Number of paths between any input and any output: the symmetry theorem. None where it does not hold."""
+        """Number of paths between any input and any output: the symmetry theorem. None if it does not hold."""
         if 1 not in self.steps:
             return None
         return prod(out for out, _ in self._degrees) // self.widths[-1]

@@ -17,7 +17,7 @@ class Regular(Spec):
     """A random network in which every node has exactly the in-degree and the out-degree that it has in `like`.
 
     Each layer is near uniform over all simple bipartite graphs with these degrees: the layer of `like`, mixed
-    by curveball trades (see `topokit.families._curveball`). Any degrees will do. Where no other graph has
+    by curveball trades (see `topokit.families._curveball`). All degrees are possible. If no other graph has
     them, as in a complete layer, the layer stays as it is and `notes` says so. Connectivity and path
     symmetry are not kept.
 
@@ -26,7 +26,7 @@ class Regular(Spec):
         seed: of the random draws; edge layer i has a stream of its own.
 
     Raises:
-        InvalidSpecError: `like` is no network, or the seed no integer of at least 0.
+        InvalidSpecError: `like` is not a topology, or the seed not an integer of at least 0.
 
     Proof: In a trade two nodes lay down the neighbours that only one of them has, and each takes back as many as
     it laid down, so both keep their degrees. Each of these neighbours is then joined to exactly one of the two, as
@@ -43,8 +43,8 @@ class Regular(Spec):
 
     >>> from topokit.families.radix_net import RadixNet
     >>> net = RadixNet(radices=(2, 2, 2))
-    >>> twin = Regular(like=net, seed=0)
-    >>> twin.layer_edges == net.layer_edges, twin.promises.names == {"soundness", "regularity", "density"}
+    >>> random = Regular(like=net, seed=0)
+    >>> random.layer_edges == net.layer_edges, random.promises.names == {"soundness", "regularity", "density"}
     (True, True)
     """
 
@@ -54,9 +54,11 @@ class Regular(Spec):
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     @classmethod
-    def twin_of(cls, net: Layered, seed: int) -> Regular:
-        """The network with the degrees of `net`. O(1)."""
+    def equivalent_to(cls, net: Layered, seed: int) -> Regular:
+        """Return the network with the degrees of `net`. O(1)."""
         return cls(like=net, seed=seed)
+
+    twin_of = equivalent_to  # its name in 0.1.0
 
     @cached_property
     def widths(self) -> tuple[int, ...]:

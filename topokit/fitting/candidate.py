@@ -38,7 +38,7 @@ class Candidate:
 
     Args:
         net: the network: a RadixNet, or a Crop of one.
-        wanted: the density that was asked for.
+        wanted: the wanted density.
         outside: whether its density is further from `wanted` than the tolerance.
         density: of the whole network.
         layer_densities: of each edge layer.
@@ -78,7 +78,7 @@ class Candidate:
 
     @property
     def unevenness(self) -> Fraction:
-        """The greatest density of an edge layer over the least; at least 2^64 times it where a layer has no edge."""
+        """The greatest density of an edge layer over the least; with 2^-64 as the least if a layer has no edge."""
         return max(self.layer_densities) / (min(self.layer_densities) or Fraction(1, 2**64))
 
     @property

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from topokit.csr import Buffers, UInt64Array
 from topokit.layered import Layered, Promises, possible_edges
 from topokit.spec import Spec
 
@@ -44,6 +45,13 @@ class Transform(Spec):
     @property
     def by_channel(self) -> bool:
         return self.of.by_channel
+
+
+def copied(matrix: Any, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+    """Return the arrays of a canonical layer or scipy matrix, in arrays taken from `buffers`. O(edges)."""
+    indptr, indices = buffers.take(matrix.indptr.size - 1, matrix.indices.size)
+    indptr[:], indices[:] = matrix.indptr, matrix.indices
+    return indptr, indices
 
 
 def notes_from(net: Layered, whose: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises
 from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
-from topokit.transforms.base import Transform, density_of, notes_from
+from topokit.transforms.base import Transform, copied, density_of, notes_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +112,7 @@ class Concatenate(Transform):
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         k, j = self._place(i)
-        layer = self.of[k].layer(j)
-        indptr, indices = buffers.take(layer.shape[0], layer.edges)
-        indptr[:], indices[:] = layer.indptr, layer.indices
-        return indptr, indices
+        return copied(self.of[k].layer(j), buffers)
 
 
 def concatenate(*nets: Layered) -> Concatenate:

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds
-from topokit.layered import Layer, Layered, Promises
+from topokit.layered import Layered, Promises
 from topokit.spec import dotted, option, slug_of
-from topokit.transforms.base import Transform, density_of
+from topokit.transforms.base import Transform, copied, density_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Transform):
     """The first (or last) nodes of each node layer, and the edges between them.
 
-    Kept nodes are numbered from 0 again. Where only the first and the last node layer are cropped, as many
-    paths join each input and output as before.
+    Kept nodes are numbered from 0 again. If only the first and the last node layer are cropped, each input
+    and output keep their number of paths.
 
     Args:
         of: the network to crop.
@@ -62,7 +62,7 @@ class Crop(Transform):
     def layer_edges(self) -> tuple[int, ...]:
         edges: list[int] = []
         for i, first in enumerate(self._first):
-            edges.append(edges[first] if first < i else self._kept_edges(i, self.of.layer(i))[1].size)
+            edges.append(edges[first] if first < i else self._cropped(i).nnz)
         return tuple(edges)
 
     @property
@@ -82,24 +82,15 @@ class Crop(Transform):
         return self.of.same_layer(i), self.widths[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        layer = self.of.layer(i)
-        starts, kept = self._kept_edges(i, layer)
-        indptr, indices = buffers.take(self.widths[i], kept.size)
-        indptr[:] = np.searchsorted(kept, starts)
-        np.subtract(layer.indices[kept.view(np.intp)], self._first_node(i + 1), out=indices)
-        return indptr, indices
+        return copied(self._cropped(i), buffers)
 
-    def _first_node(self, i: int) -> int:
-        """Return the first node of node layer i that is kept."""
-        return 0 if self.keep == "first" else self.of.widths[i] - self.widths[i]
-
-    def _kept_edges(self, i: int, layer: Layer) -> tuple[UInt64Array, UInt64Array]:
-        """Return the number of each kept source's first edge in `layer` (and one more), and of every kept edge."""
-        source, target = self._first_node(i), self._first_node(i + 1)
-        starts = layer.indptr[source : source + self.widths[i] + 1]
-        targets = layer.indices[starts[0] : starts[-1]]
-        inside = (targets >= target) & (targets < target + self.widths[i + 1])
-        return starts, np.flatnonzero(inside).view(INDEX) + starts[0]
+    def _cropped(self, i: int) -> Any:
+        """Return edge layer i as a scipy.sparse.csr_array."""
+        kept = [
+            slice(0, new) if self.keep == "first" else slice(old - new, old)
+            for old, new in zip(self.of.widths[i : i + 2], self.widths[i : i + 2], strict=True)
+        ]
+        return self.of.layer(i).to_scipy()[kept[0], kept[1]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,22 +154,15 @@ class Kron(Transform):
         return self.of.same_layer(i), self.kron[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        from scipy.sparse import hstack
+
         a, b = self.kron[i : i + 2]
         indptr, indices = buffers.take(self.widths[i], self.layer_edges[i])
-        layer = self.of.layer(i)
-        sources, targets = layer.shape
-        starts, degrees = layer.indptr[:-1], np.diff(layer.indptr)
-        copies = indices.reshape(a, layer.edges * b)
-        per_edge = degrees.view(np.intp)
-        place = np.arange(layer.edges, dtype=INDEX) + np.repeat(starts * (b - 1), per_edge)
-        step = np.repeat(degrees, per_edge)
-        for copy in range(b):  # each source's list of targets stands b times in its row, every time shifted further
-            copies[0, place.view(np.intp)] = layer.indices + copy * targets
-            place += step
-        copies[1:] = copies[0]
-        first = np.arange(a, dtype=INDEX) * (layer.edges * b)
-        indptr[:-1].reshape(a, sources)[:] = first[:, None] + starts * b
+        row = hstack([self.of.layer(i).to_scipy()] * b, format="csr")  # the targets of one copy of the sources
+        first = np.arange(a)[:, None] * row.nnz
+        indptr[:-1].reshape(a, -1)[:] = first + row.indptr[:-1]
         indptr[-1] = indices.size
+        indices.reshape(a, -1)[:] = row.indices
         return indptr, indices
 
 

@@ -130,7 +130,7 @@ def test_notebooks_show_a_figure_by_itself():
 
 
 PICTURES = {
-    "edges": lambda: draw(EIGHTS, beside=Bernoulli.twin_of(EIGHTS, seed=0), trace=3),
+    "edges": lambda: draw(EIGHTS, beside=Bernoulli.equivalent_to(EIGHTS, seed=0), trace=3),
     "rows": lambda: draw(WIDENED, rows=True, trace=3),
     "one": lambda: draw(Topology.from_dense([np.ones((1, 1))])),
     "wide-rows": lambda: draw(Topology.from_scipy([csr_array((100_000, 1)), csr_array((1, 100_000))]), rows=True),
@@ -187,7 +187,7 @@ def test_a_title_is_the_description_and_the_line_below_it_the_summary():
     unknown = {"family": "mine", "options": {}}
     expected = {
         "radix-net radices=2,2,2 kron=1,10,10,1": WIDENED,
-        "bernoulli widths=8,8,8,8 density=1/4,1/4,1/4 seed=7": Bernoulli.twin_of(EIGHTS, seed=7),
+        "bernoulli widths=8,8,8,8 density=1/4,1/4,1/4 seed=7": Bernoulli.equivalent_to(EIGHTS, seed=7),
         "radix-net radices=2,2,2 crop=3,8,8,2": crop(EIGHTS, (3, 8, 8, 2)),
         "Network": Topology.from_dense([np.eye(2)], recipe=unknown),
     }

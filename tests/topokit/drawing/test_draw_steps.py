@@ -149,7 +149,7 @@ def test_the_factor_of_diagonals_joins_some_copies_only():
         assert (matrix_of(product) > 0).tolist() == net.layer(i).to_dense().tolist()
         assert factor.get_title() == f"F, layer {i}: {(50, 100)[i]} %"
     said = [text.get_text() for text in figure.texts]
-    assert "copies a and b where a = b modulo 2, 1, layer by layer." in said
+    assert "copies a and b if a = b modulo 2, 1, layer by layer." in said
     assert "W* has the density of F times that of W." in said
     full = draw_kron_steps(RadixNet(radices=[(2, 2)], kron=(2, 4, 2), diagonals=(2, 2)))
     assert "W* has the density of W." in [text.get_text() for text in full.texts]
