@@ -76,9 +76,9 @@ def draw(
     style = _resolve(style, nets, lines_only=rows or trace is not None)
     if image is not None and style != "pixels":
         raise InvalidSpecError(f"`image` is for the style pixels, not for {style}: leave it out, or take that style")
-    options: dict[str, Any] = {"edges": {"trace": trace, "rows": rows}, "pixels": {"image": image}}.get(style, {})
+    options: dict[str, dict[str, Any]] = {"edges": {"trace": trace, "rows": rows}, "pixels": {"image": image}}
     with house_style():
-        figure: Figure = _DRAWERS[style](nets, **options)
+        figure: Figure = _DRAWERS[style](nets, **options.get(style, {}))
     return figure
 
 

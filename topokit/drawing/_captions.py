@@ -9,15 +9,17 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 
 RADIX_NET = "RadiX-Net"
-_LONGEST = 200  # characters of a title: a recipe may come from a file and be of any length
+_LONGEST = 150  # characters of a title: a recipe may come from a file and be of any length
 
 
 def heading(net: Layered, most: float, *more: str) -> tuple[str, ...]:
     """Return a network's description and summary, further lines, and how many layers are shown if not all are."""
     try:
-        title = describe(net)[:_LONGEST]
+        title = describe(net)
     except InvalidSpecError:
         title = "Network"
+    if len(title) > _LONGEST:
+        title = f"{title[:_LONGEST]}…"
     return (title, net.summary(), *more, *shown_first(most, len(net)))
 
 

@@ -94,9 +94,9 @@ def _draw_channels(picture: Picture, panels: list[Axes], channels: NDArray[np.in
         shown = _show(panel, pixels, scale)
     least, most = shown.get_clim()
     ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
-    ticks = [least, *ticks[(ticks > least) & (ticks <= most)]]
+    shown_ticks = [least, *ticks[(ticks > least) & (ticks <= most)]]
     _, high = panel_size(channels.shape[1:])
-    add_bar(picture, panels, high, shown, ticks, "edges of an input")
+    add_bar(picture, panels, high, shown, shown_ticks, "edges of an input")
 
 
 def _show(axes: Axes, pixels: NDArray[np.int64], scale: int) -> AxesImage:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -45,13 +46,13 @@ class RandomFamily(Spec):
 class DensityFamily(RandomFamily):
     """A random family with the options `density` and `allocation`: a density for each edge layer, or one divided."""
 
-    _density: tuple[Fraction, ...]
+    _density: Any
     allocation: str
 
     def _set_density(self) -> None:
         """Bring the option `density` to its form: one number for each edge layer, or the one that is divided."""
         divided = self.allocation != "uniform"
-        if divided and np.size(self._density) != 1:  # type: ignore[arg-type]
+        if divided and np.size(self._density) != 1:
             raise InvalidSpecError(
                 f"`allocation` {self.allocation} divides one density among the layers; give one number"
             )
@@ -62,7 +63,7 @@ class DensityFamily(RandomFamily):
     def densities(self) -> tuple[Fraction, ...]:
         """The density of each edge layer."""
         if self.allocation == "uniform":
-            return self._density
+            return tuple(self._density)
         shapes = [(targets, sources) for sources, targets in pairwise(self.widths)]
         return allocate(shapes, self._density[0], self.allocation)
 

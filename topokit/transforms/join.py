@@ -38,7 +38,7 @@ class Concatenate(Transform):
 
     name: ClassVar[str] = "concatenate"
 
-    of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")
+    of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")  # type: ignore[assignment]  # several
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, Sequence) or len(self.of) < 2:
