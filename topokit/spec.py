@@ -105,6 +105,11 @@ class Spec(Layered):
         """Number of nodes in each node layer; not a property, so that a subclass may have it as a field."""
         raise NotImplementedError
 
+    @property
+    def exact_density(self) -> Fraction:
+        """The density as a fraction, to promise it if no number of edges is drawn. Cost: that of `layer_edges`."""
+        return Fraction(self.edges, self.possible_edges)
+
     @abstractmethod
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         """Return edge layer i in canonical order, as indptr and indices in arrays taken from `buffers`."""

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from topokit.descriptions import describe
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
 
-RADIX_NET = "RadiX-Net"
 _LONGEST = 150  # characters of a title: a recipe may come from a file and be of any length
 
 
-def heading(net: Layered, most: float, *more: str) -> tuple[str, ...]:
-    """Return a network's description and summary, further lines, and how many layers are shown if not all are."""
+def title(net: Layered) -> str:
+    """Return the description of a network, or "Network" if it has none."""
     try:
-        title = describe(net)
+        text = describe(net)
     except InvalidSpecError:
-        title = "Network"
-    if len(title) > _LONGEST:
-        title = f"{title[:_LONGEST]}…"
-    return (title, net.summary(), *more, *shown_first(most, len(net)))
+        return "Network"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def heading(net: Layered, most: float, *more: str) -> tuple[str, ...]:
+    """Return a network's title and summary, further lines, and how many layers are shown if not all are."""
+    return (title(net), net.summary(), *more, *shown_first(most, len(net)))
 
 
 def shown_first(most: float, layers: int) -> tuple[str, ...]:
     """Return the line that says that only the first `most` edge layers are shown; none if all are."""
     return () if layers <= most else (f"The first {most} of {layers} edge layers are shown.",)
-
-
-def listed(values: Sequence[int]) -> str:
-    """Return a list as people write it: (2, 3)."""
-    return f"({', '.join(map(str, values))})"
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from matplotlib.figure import Figure
 
-from topokit.drawing._captions import RADIX_NET, listed, percent, shown_first
+from topokit.drawing._captions import percent, shown_first, title
 from topokit.drawing._matrix import add_grid, panel_size, show_matrix
 from topokit.drawing._sheet import AROUND, Block, new_picture
 from topokit.drawing._steps import radix_net_of
@@ -51,16 +51,15 @@ def _is_full(spec: RadixNet) -> bool:
 
 
 def _heading(spec: RadixNet) -> tuple[str, ...]:
-    made = f"{RADIX_NET}, radices {' '.join(map(listed, spec.radices))}, widened by {listed(spec.kron)}"
     if _is_full(spec):
         return (
-            made,
+            title(spec),
             "W* = ones ⊗ W: each node layer has B copies of every node, and all copies are joined.",
             "W* has the density of W.",
         )
     moduli = ", ".join(map(str, spec.steps[:_MAX_LAYERS]))
     return (
-        f"{made}, with diagonals {listed(spec.diagonals or ())}",
+        title(spec),
         "W* = F ⊗ W: each node layer has B copies of every node, and F says which copies are joined:",
         f"copies a and b if a = b modulo {moduli}{' …' if len(spec) > _MAX_LAYERS else ''}, layer by layer.",
         "W* has the density of F times that of W.",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import RADIX_NET, listed
+from topokit.drawing._captions import title
 from topokit.drawing._edges import add_lines, add_nodes, node_points
 from topokit.drawing._sheet import Block, new_picture
 from topokit.drawing._style import INK, SHIFTS, SMALL
@@ -78,14 +78,14 @@ def draw_steps(net: Layered) -> Figure:
 def _heading(spec: RadixNet) -> tuple[str, ...]:
     sign = "+" if spec.direction == 1 else "−"
     lines = [
-        f"{RADIX_NET}, radices {' '.join(map(listed, spec.radices))}: shift by shift",
+        f"{title(spec)}: shift by shift",
         f"Node u of a layer is joined to the nodes (u {sign} k·p) mod {spec.nodes}, k from 0 to the radix less 1.",
         "The place value p is the product of the radices before.",
     ]
     if len(spec.radices) > 1:
         lines.append(f"Shown is the first of {len(spec.radices)} systems; the others are made in the same way.")
     if set(spec.kron) != {1}:
-        lines.append(f"The Kronecker widths {listed(spec.kron)} then multiply the nodes (not shown).")
+        lines.append("The Kronecker widths then multiply the nodes (not shown).")
     return tuple(lines)
 
 

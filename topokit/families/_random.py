@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import MISSING
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -11,14 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from topokit.allocation import allocate, require_shares
+from topokit.allocation import ALLOCATIONS, allocate, require_shares
 from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, numbers
-from topokit.spec import Spec, dotted, from_cells, generator
+from topokit.spec import Spec, dotted, from_cells, generator, option
 
 WIDTHS = Bounds(1, 2**31 - 1)
 """Bounds of a random network's widths: a layer's possible edges can be counted in 63 bits."""
+
+
+def density_option(default: Any = MISSING) -> Any:
+    """Declare the option `density` of a DensityFamily."""
+    return option("Density: one number, or one per edge layer.", kind="numbers", default=default, alias="density")
+
+
+def allocation_option() -> Any:
+    """Declare the option `allocation` of a DensityFamily."""
+    text = "How one density is divided among the layers."
+    return option(text, kind="choice", default="uniform", choices=ALLOCATIONS)
 
 
 class RandomFamily(Spec):

@@ -7,13 +7,11 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, UInt64Array
-from topokit.families._random import WIDTHS, DensityFamily, subsets
+from topokit.families._random import WIDTHS, DensityFamily, allocation_option, density_option, subsets
 from topokit.layered import Layered
 from topokit.spec import SEED, dotted, generator, option
 
@@ -52,15 +50,11 @@ class Bernoulli(DensityFamily):
     (Fraction(1, 10), Fraction(1, 10))
     """
 
-    name: ClassVar[str] = "bernoulli"
+    name = "bernoulli"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
-    _density: tuple[Fraction, ...] = option(
-        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
-    )
-    allocation: str = option(
-        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
-    )
+    _density: tuple[Fraction, ...] = density_option()
+    allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:

@@ -7,14 +7,12 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._random import WIDTHS, DensityFamily, subsets
+from topokit.families._random import WIDTHS, DensityFamily, allocation_option, density_option, subsets
 from topokit.fields import Bounds
 from topokit.layered import Promises
 from topokit.spec import SEED, dotted, option
@@ -52,16 +50,12 @@ class Block(DensityFamily):
     ((128, 32), Fraction(1, 4))
     """
 
-    name: ClassVar[str] = "block"
+    name = "block"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     block: int = option("Nodes in a group.", kind="int", bounds=Bounds(1))
-    _density: tuple[Fraction, ...] = option(
-        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
-    )
-    allocation: str = option(
-        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
-    )
+    _density: tuple[Fraction, ...] = density_option()
+    allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
@@ -84,7 +78,7 @@ class Block(DensityFamily):
 
     @property
     def promises(self) -> Promises:
-        return Promises(density=Fraction(self.edges, self.possible_edges))
+        return Promises(density=self.exact_density)
 
     @property
     def slug(self) -> str:

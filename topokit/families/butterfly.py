@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class Butterfly(Spec):
     ((8, 8, 8, 8), 48, 1)
     """
 
-    name: ClassVar[str] = "butterfly"
+    name = "butterfly"
 
     nodes: int = option("Nodes in each layer: a power of 2.", kind="int", bounds=Bounds(2))
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.allocation import ALLOCATIONS
 from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._random import WIDTHS, DensityFamily, by_source, numbers_slug, subsets
+from topokit.families._random import (
+    WIDTHS,
+    DensityFamily,
+    allocation_option,
+    by_source,
+    density_option,
+    numbers_slug,
+    subsets,
+)
 from topokit.fields import numbers
 from topokit.layered import Layered, Promises
 from topokit.spec import SEED, dotted, option
@@ -48,18 +54,14 @@ class FixedFanIn(DensityFamily):
     (400, 25)
     """
 
-    name: ClassVar[str] = "fixed-fan-in"
+    name = "fixed-fan-in"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     fan_in: tuple[Fraction, ...] | None = option(
         "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
     )
-    _density: tuple[Fraction, ...] | None = option(
-        "Density: one number, or one per edge layer.", kind="numbers", default=None, alias="density"
-    )
-    allocation: str = option(
-        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
-    )
+    _density: tuple[Fraction, ...] | None = density_option(default=None)
+    allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
@@ -104,7 +106,7 @@ class FixedFanIn(DensityFamily):
         shares = map(divmod, self.layer_edges, self.widths[1:])
         degrees = tuple((None, None if larger else least) for least, larger in shares)
         known = any(in_degree is not None for _, in_degree in degrees)
-        return Promises(degrees=degrees if known else None, density=Fraction(self.edges, self.possible_edges))
+        return Promises(degrees=degrees if known else None, density=self.exact_density)
 
     @property
     def slug(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class GraphChallenge(Spec):
     (3932160, True)
     """
 
-    name: ClassVar[str] = "graph-challenge"
+    name = "graph-challenge"
 
     neurons: int = option("Neurons in each layer: 1024, 4096, 16384 or 65536.", kind="int", bounds=Bounds(1))
     _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, alias="layers")

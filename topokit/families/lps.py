@@ -8,7 +8,6 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import isqrt
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class LPS(Spec):
     ((1092, 1092, 1092), ((6, 6), (6, 6)))
     """
 
-    name: ClassVar[str] = "lps"
+    name = "lps"
 
     p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int", bounds=Bounds(5))
     q: int = option(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +54,7 @@ class Margulis(Spec):
     ((64, 64), (444,))
     """
 
-    name: ClassVar[str] = "margulis"
+    name = "margulis"
 
     side: int = option("Points on each side of the torus: widths are side^2.", kind="int", bounds=Bounds(2))
     _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
@@ -76,7 +74,7 @@ class Margulis(Spec):
     def promises(self) -> Promises:
         nodes = self.side**2
         connected = gap_connects(nodes, DEGREE, 50, self._layers)
-        return Promises(connected=connected, density=Fraction(self.layer_edges[0], nodes**2))
+        return Promises(connected=connected, density=self.exact_density)
 
     def layer_key(self, i: int) -> int:  # noqa: ARG002 (all are equal)
         return 0

@@ -7,7 +7,6 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class NOfM(RandomFamily):
     ((64, 12), Fraction(1, 2))
     """
 
-    name: ClassVar[str] = "n-of-m"
+    name = "n-of-m"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     n: int = option("Edges from each group of m nodes.", kind="int", bounds=Bounds(1))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise, starmap
 from math import gcd, prod
 from reprlib import repr as shortened
-from typing import ClassVar
 
 import numpy as np
 
@@ -65,7 +63,7 @@ class RadixNet(Spec):
     ((8, 16, 24, 8), (32, 96, 48), 6)
     """
 
-    name: ClassVar[str] = "radix-net"
+    name = "radix-net"
 
     radices: tuple[tuple[int, ...], ...] = option(
         "Radices of a mixed radix system; again for each further system.", kind="systems"
@@ -120,8 +118,9 @@ class RadixNet(Spec):
 
     @property
     def promises(self) -> Promises:
-        density = Fraction(self.edges, self.possible_edges)
-        return Promises(connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=density)
+        return Promises(
+            connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=self.exact_density
+        )
 
     @property
     def paths(self) -> int | None:

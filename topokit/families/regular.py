@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.families._curveball import is_only_graph, mix
@@ -48,7 +47,7 @@ class Regular(Spec):
     (True, True)
     """
 
-    name: ClassVar[str] = "regular"
+    name = "regular"
 
     like: Layered = option("The topology whose degrees are kept.", kind="net")
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)

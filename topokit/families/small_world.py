@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -54,7 +53,7 @@ class SmallWorld(RandomFamily):
     ((400, 50), ((None, 8), (None, 5)))
     """
 
-    name: ClassVar[str] = "small-world"
+    name = "small-world"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     fan_in: tuple[Fraction, ...] = option("Sources of each node: one number, or one per edge layer.", kind="numbers")
@@ -78,7 +77,7 @@ class SmallWorld(RandomFamily):
     @property
     def promises(self) -> Promises:
         degrees = tuple((None, int(fan_in)) for fan_in in self.fan_in)
-        return Promises(degrees=degrees, density=Fraction(self.edges, self.possible_edges))
+        return Promises(degrees=degrees, density=self.exact_density)
 
     @property
     def slug(self) -> str:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from topokit.csr import Buffers, UInt64Array
-from topokit.layered import Layered, Promises, possible_edges
+from topokit.layered import Layered, Promises
 from topokit.spec import Spec
-
-Degrees = Sequence[tuple[int | None, int | None]]
 
 
 class Transform(Spec):
@@ -23,7 +18,7 @@ class Transform(Spec):
     so a streamed network is never in memory as a whole.
     """
 
-    kind: ClassVar[str] = "transform"
+    kind = "transform"
     of: Layered
 
     @cached_property
@@ -57,18 +52,3 @@ def copied(matrix: Any, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
 def notes_from(net: Layered, whose: str) -> tuple[str, ...]:
     """Return the notes of `net` for a network with other layer numbers: `whose` says which layers a note means."""
     return tuple(f"{whose}: {note}" if re.search(r"\blayers? \d", note) else note for note in net.notes)
-
-
-def density_of(degrees: Degrees | None, widths: Sequence[int]) -> Fraction | None:
-    """Return edges over possible edges if every layer has a known degree on one side, else None."""
-    if degrees is None:
-        return None
-    edges = 0
-    for (out_degree, in_degree), (sources, targets) in zip(degrees, pairwise(widths), strict=True):
-        if out_degree is not None:
-            edges += out_degree * sources
-        elif in_degree is not None:
-            edges += in_degree * targets
-        else:
-            return None
-    return Fraction(edges, possible_edges(widths))

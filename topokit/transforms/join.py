@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from math import prod
-from typing import ClassVar
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises
 from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
-from topokit.transforms.base import Transform, copied, density_of, notes_from
+from topokit.transforms.base import Transform, copied, notes_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Concatenate(Transform):
     8
     """
 
-    name: ClassVar[str] = "concatenate"
+    name = "concatenate"
 
     of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")  # type: ignore[assignment]  # several
 
@@ -72,7 +71,7 @@ class Concatenate(Transform):
             connected=all(promises.connected for promises in old),
             paths=prod(paths) * prod(net.widths[0] for net in self.of[1:]) if len(paths) == len(old) else None,
             degrees=joined,
-            density=density_of(joined, self.widths),
+            density=None if None in [promises.density for promises in old] else self.exact_density,
         )
 
     @property

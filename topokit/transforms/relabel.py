@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Permute(Transform):
            [1, 0, 0, 1]])
     """
 
-    name: ClassVar[str] = "permute"
+    name = "permute"
 
     of: Layered = option("The network to relabel.", kind="net")
     seed: int | None = option("Seed of the permutations.", kind="int", bounds=SEED, default=None)
@@ -94,7 +94,7 @@ class Reverse(Transform):
     (12, 30, 6)
     """
 
-    name: ClassVar[str] = "reverse"
+    name = "reverse"
 
     of: Layered = option("The network to reverse.", kind="net")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds
 from topokit.layered import Layered, Promises
 from topokit.spec import dotted, option, slug_of
-from topokit.transforms.base import Transform, copied, density_of
+from topokit.transforms.base import Transform, copied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Crop(Transform):
     ((23520, 3000), 3)
     """
 
-    name: ClassVar[str] = "crop"
+    name = "crop"
 
     of: Layered = option("The network to crop.", kind="net")
     widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints", bounds=Bounds(1))
@@ -116,7 +116,7 @@ class Kron(Transform):
     ((8, 80, 80, 8), 100)
     """
 
-    name: ClassVar[str] = "kron"
+    name = "kron"
 
     of: Layered = option("The network to widen.", kind="net")
     kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints", bounds=Bounds(1))
@@ -143,7 +143,7 @@ class Kron(Transform):
             connected=old.connected,
             paths=old.paths and old.paths * prod(self.kron[1:-1]),
             degrees=degrees,
-            density=density_of(degrees, self.widths),
+            density=old.density and self.exact_density,
         )
 
     @property

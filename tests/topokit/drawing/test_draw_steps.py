@@ -80,9 +80,9 @@ def test_the_recipe_is_followed_back_to_the_radix_net():
     net = RadixNet(radices=[(2, 2), (4,)], kron=(1, 2, 1, 3))
     figure = draw_steps(reverse(crop(net, (4, 7, 4, 12))).build())
     said = [text.get_text() for text in figure.texts]
-    assert said[0].startswith("RadiX-Net, radices (2, 2) (4)")
+    assert said[0] == "radix-net radices=2,2 radices=4 kron=1,2,1,3: shift by shift"
     assert "Shown is the first of 2 systems; the others are made in the same way." in said
-    assert "The Kronecker widths (1, 2, 1, 3) then multiply the nodes (not shown)." in said
+    assert "The Kronecker widths then multiply the nodes (not shown)." in said
     assert "Not shown, transforms that follow: crop, reverse." in said
     assert len(figure.axes) == 2 + 2 + 1
     assert len(draw_steps(RadixNet(radices=[(2, 2)])).texts) == 3
