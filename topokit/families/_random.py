@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -18,13 +17,11 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, numbers
 from topokit.spec import Spec, dotted, from_cells, generator, option
 
+DENSITY = "Density: one number, or one per edge layer."
+"""Help of the option `density`."""
+
 WIDTHS = Bounds(1, 2**31 - 1)
 """Bounds of a random network's widths: a layer's possible edges can be counted in 63 bits."""
-
-
-def density_option(default: Any = MISSING) -> Any:
-    """Declare the option `density` of a DensityFamily."""
-    return option("Density: one number, or one per edge layer.", kind="numbers", default=default, alias="density")
 
 
 def allocation_option() -> Any:

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
-from topokit.families._random import WIDTHS, DensityFamily, allocation_option, density_option, subsets
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
 from topokit.layered import Layered
 from topokit.spec import SEED, dotted, generator, option
 
@@ -53,7 +53,7 @@ class Bernoulli(DensityFamily):
     name = "bernoulli"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
-    _density: tuple[Fraction, ...] = density_option()
+    _density: tuple[Fraction, ...] = option(DENSITY, kind="numbers", alias="density")
     allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 

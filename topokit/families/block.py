@@ -12,7 +12,7 @@ import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._random import WIDTHS, DensityFamily, allocation_option, density_option, subsets
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
 from topokit.fields import Bounds
 from topokit.layered import Promises
 from topokit.spec import SEED, dotted, option
@@ -54,7 +54,7 @@ class Block(DensityFamily):
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     block: int = option("Nodes in a group.", kind="int", bounds=Bounds(1))
-    _density: tuple[Fraction, ...] = density_option()
+    _density: tuple[Fraction, ...] = option(DENSITY, kind="numbers", alias="density")
     allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 

@@ -10,15 +10,7 @@ import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._random import (
-    WIDTHS,
-    DensityFamily,
-    allocation_option,
-    by_source,
-    density_option,
-    numbers_slug,
-    subsets,
-)
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, by_source, numbers_slug, subsets
 from topokit.fields import numbers
 from topokit.layered import Layered, Promises
 from topokit.spec import SEED, dotted, option
@@ -60,7 +52,7 @@ class FixedFanIn(DensityFamily):
     fan_in: tuple[Fraction, ...] | None = option(
         "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
     )
-    _density: tuple[Fraction, ...] | None = density_option(default=None)
+    _density: tuple[Fraction, ...] | None = option(DENSITY, kind="numbers", default=None, alias="density")
     allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
