@@ -191,7 +191,7 @@ def require_widths(widths: Sequence[int]) -> None:
         InvalidSpecError: names the first such node layer.
     """
     if len(widths) < 2:
-        raise InvalidSpecError(f"`widths` has {len(widths)} node layers; a network needs at least 2")
+        raise InvalidSpecError(f"`widths` must be of at least 2 node layers, not {len(widths)}")
     for i, width in enumerate(widths):
         if width >= MAX_WIDTH:
             raise InvalidSpecError(f"node layer {i} would have more than 2^32 - 1 nodes: use smaller numbers")

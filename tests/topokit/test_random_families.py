@@ -182,7 +182,7 @@ def test_twins_have_the_edges_of_the_network(net, seed):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Bernoulli(widths=(3,), density=0.5, seed=0), "a network needs at least 2"),
+        (lambda: Bernoulli(widths=(3,), density=0.5, seed=0), "must be of at least 2 node layers, not 1"),
         (lambda: Bernoulli(widths=(3, 0), density=0.5, seed=0), "widths must be at least 1, not 0"),
         (lambda: Bernoulli(widths=(3, 2.0), density=0.5, seed=0), "widths must be integers"),
         (lambda: Bernoulli(widths=(3, 2**31), density=0.5, seed=0), "at most 2147483647"),

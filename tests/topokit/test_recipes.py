@@ -130,7 +130,7 @@ def permuted(recipe):
             {"transform": "concatenate", "options": {"of": [permuted(margulis(65_536))] * 1000}},
             "concatenate: the networks have more than 65,536 layers",
         ),
-        (bernoulli(widths=[3]), "widths has 1 node layers; a network needs at least 2"),
+        (bernoulli(widths=[3]), "widths must be of at least 2 node layers, not 1"),
         (bernoulli(widths=[3, 2**31]), "widths must be at most 2147483647"),
         (bernoulli(widths=7), "widths must be a list of integers"),
         (bernoulli(density="1e999999999"), "density must be numbers such as"),

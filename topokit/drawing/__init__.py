@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from topokit._registry import Registry
 from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
 from topokit.fields import integer, one_of
@@ -24,16 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
-_DRAWERS = Registry(
-    "style",
-    {
-        "edges": "topokit.drawing._edges:draw_edges",
-        "pattern": "topokit.drawing._pattern:draw_pattern",
-        "pixels": "topokit.drawing._pixels:draw_pixels",
-        "degrees": "topokit.drawing._degrees:draw_degrees",
-    },
-)
-STYLES = ("auto", *_DRAWERS)
+STYLES = ("auto", "edges", "pattern", "pixels", "degrees")
 _AUTO_LINES = 4_000
 _MAX_LINES = 100_000
 
@@ -78,7 +69,8 @@ def draw(
         raise InvalidSpecError(f"`image` is for the style pixels, not for {style}: leave it out, or take that style")
     options: dict[str, dict[str, Any]] = {"edges": {"trace": trace, "rows": rows}, "pixels": {"image": image}}
     with house_style():
-        figure: Figure = _DRAWERS[style](nets, **options.get(style, {}))
+        draw_style = getattr(import_module(f"topokit.drawing._{style}"), f"draw_{style}")
+        figure: Figure = draw_style(nets, **options.get(style, {}))
     return figure
 
 

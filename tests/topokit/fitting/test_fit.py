@@ -242,7 +242,7 @@ def test_the_work_is_bounded(monkeypatch):
 @pytest.mark.parametrize(
     ("widths", "density", "options", "said"),
     [
-        ((5,), 0.5, {}, "widths has 1 node layers; a network needs at least 2"),
+        ((5,), 0.5, {}, "widths must be of at least 2 node layers, not 1"),
         ((5, 0), 0.5, {}, "widths must be at least 1, not 0"),
         ((5, 2.5), 0.5, {}, "integers"),
         ("5,5", 0.5, {}, "list of integers"),
