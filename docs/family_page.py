@@ -190,7 +190,7 @@ def page(family: type[Spec], code: str, net: Spec) -> str:
     notes = "".join(f"\n\nNote: {prose(note)}." for note in net.notes)
     twin = ""
     if family.name in RANDOM_EQUIVALENTS:
-        made = cleandoc(family.twin_of.__doc__).partition("\n\n")[0]  # type: ignore[attr-defined]
+        made = cleandoc(family.equivalent_to.__doc__).partition("\n\n")[0]  # type: ignore[attr-defined]
         twin = f"\n\nAs `--random-equivalent {family.name}` of another network `net`: {prose(made)}"
     errors = "; ".join(f"`{name}`: {prose(what)}" for name, what in items(text["Raises"]))
     parts = [

@@ -1,4 +1,4 @@
-"""From one density of a whole network to one for each layer. A new rule is a function and a line in ALLOCATIONS."""
+"""Division of one density among the layers of a network. A new rule is a function and a line in ALLOCATIONS."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 def allocate(shapes: Sequence[Sequence[int]], density: object, how: str) -> tuple[Fraction, ...]:
-    """The density of each layer, so that the whole network has exactly the density given.
+    """Return the density of each layer, so that the whole network has exactly the density given.
 
     Nothing is rounded here: the sum of each layer's density times its number of weights is `density` times the
-    number of all weights, as exact fractions. Who makes a layer then rounds its edges to a whole number.
+    number of all weights, as exact fractions. The caller rounds each layer's edges to a whole number.
 
     Args:
-        shapes: each layer's weights, (out, in) or (out, in, height, width); weights that stay dense, and
-            biases, are left out by the caller.
+        shapes: each layer's weights, (out, in) or (out, in, height, width); not those of
+            weights that stay dense, and of biases.
         density: share of all weights that are kept, from 0 to 1: a number or a string such as ".05".
         how: a name in ALLOCATIONS. "uniform": the same for every layer. "erk" and "igq": see `erk` and `igq`.
 
@@ -75,12 +75,12 @@ def require_shares(shares: Sequence[Fraction], what: str = "density") -> None:
 
 
 def uniform(shapes: Shapes, density: Fraction) -> tuple[Fraction, ...]:
-    """Every layer has the density of the whole network."""
+    """Give every layer the density of the whole network."""
     return (density,) * len(shapes)
 
 
 def erk(shapes: Shapes, density: Fraction) -> tuple[Fraction, ...]:
-    """Erdős-Rényi-Kernel: a layer's density is epsilon * sum(shape) / prod(shape), so small layers are denser.
+    """Divide as Erdős-Rényi-Kernel: a density is epsilon * sum(shape) / prod(shape), so small layers are denser.
 
     Layers that would have a density above 1 are dense, and epsilon is solved again for the others.
 
@@ -102,11 +102,11 @@ def erk(shapes: Shapes, density: Fraction) -> tuple[Fraction, ...]:
 
 
 def igq(shapes: Shapes, density: Fraction) -> tuple[Fraction, ...]:
-    """Ideal gas quotas: a layer of n weights has the density 1 / (force * n + 1), which is never above 1.
+    """Divide by ideal gas quotas: a layer of n weights has the density 1 / (force * n + 1), which is never above 1.
 
-    The layers are cylinders of gas with lengths n, all pressed by the same force: it is solved by bisection to
-    the last bit of a float. What is then too much, some 1e-16 of the weights, every layer gives in proportion to
-    what it has; what is missing, in proportion to what it lacks.
+    The layers are cylinders of gas with lengths n, all pressed by the same force, which bisection finds to the last
+    bit of a float. A surplus, some 1e-16 of the weights, is taken from every layer in proportion to its weights; a
+    deficit is added in proportion to its absent weights.
 
     Source: Vysogorets & Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
     Sparsity", arXiv:2107.02306.

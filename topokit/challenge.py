@@ -2,7 +2,7 @@
 
 The images are the rows of a matrix Y. Each layer makes Y = min(max(Y W + bias, 0), 32), with the bias added
 to nonzero entries only and all numbers in FP32. The answer, the categories, are the numbers of the rows
-that are not all zero behind the last layer, counted from 1.
+that are not all zero after the last layer, counted from 1.
 
 Source: Kepner et al. 2019, "Sparse Deep Neural Network Graph Challenge", arXiv:1909.05631.
 """
@@ -27,13 +27,13 @@ BIASES = {1024: -0.3, 4096: -0.35, 16384: -0.4, 65536: -0.45}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inference:
-    """What came out, and how fast.
+    """The result of an inference, and its speed.
 
     Args:
         categories: the numbers of the surviving rows, from 1, increasing.
         rows: number of images.
         edges: number of edges of the network.
-        seconds: what all layers' products took, without making the layers.
+        seconds: time of all layers' products, without that of making the layers.
     """
 
     categories: NDArray[np.int64]
@@ -48,10 +48,10 @@ class Inference:
 
 
 def official_bias(neurons: int) -> float:
-    """The bias of the official network with so many neurons in a layer.
+    """Return the bias of the official network with so many neurons in a layer.
 
     Raises:
-        InvalidSpecError: there is no such official network.
+        InvalidSpecError: no official network has this size.
     """
     if neurons not in BIASES:
         sizes = ", ".join(map(str, BIASES))
@@ -60,7 +60,7 @@ def official_bias(neurons: int) -> float:
 
 
 def require_problem(net: Layered, images: Layer, bias: float) -> None:
-    """Refuse what is no problem of the challenge's kind.
+    """Refuse images and biases that the challenge does not define.
 
     Raises:
         InvalidSpecError: images of another size than the inputs, or a bias that is not negative.
@@ -76,8 +76,8 @@ def require_problem(net: Layered, images: Layer, bias: float) -> None:
 def infer(net: Source, images: Layer, bias: float) -> Inference:
     """Classify images by LAGraph's algorithm: four GraphBLAS operations a layer. All weights are 1/16.
 
-    A product, a second one in the (min, plus) semiring with the bias on a diagonal, which adds it to entries
-    and leaves the zeros alone, a selection of what is positive, and a cut at 32.
+    They are: a product; one in the (min, plus) semiring with the bias on a diagonal, which adds it to entries and
+    not to zeros; the selection of positive entries; the minimum with 32.
 
     Args:
         net: any network; read by its stream.
@@ -112,16 +112,16 @@ def infer(net: Source, images: Layer, bias: float) -> Inference:
 
 
 def _filled(layer: Layer, value: float) -> Any:
-    """The layer's FP32 matrix with the same value at every edge, which GraphBLAS stores once."""
+    """Return the layer's FP32 matrix with the same value at every edge, which GraphBLAS stores once."""
     gb = graphblas()
     return layer.matrix.apply(gb.binary.second["FP32"], right=np.float32(value)).new()
 
 
 def resized(images: NDArray[np.uint8], side: int) -> Layer:
-    """Images as the challenge makes them of MNIST, their pixels numbered column by column.
+    """Return images as the challenge makes them of MNIST, their pixels numbered column by column.
 
-    The images lie side by side in one strip, which Fourier interpolation makes `side` pixels high and
-    `side * images` wide. A pixel is 1 where the magnitude is above half of the strip's largest. So every image
+    The images are put side by side in one strip, which Fourier interpolation makes `side` pixels high and
+    `side * images` wide. A pixel is 1 if its magnitude is above half of the strip's largest. So every image
     depends on all the others: the official ones need all of MNIST's 60,000 training images, in order.
 
     The challenge does not publish its rule. This one was found from the first 1,200 official images, 32 x 32. It
@@ -137,7 +137,7 @@ def resized(images: NDArray[np.uint8], side: int) -> Layer:
 
     Cost:
         O(side * w log w) time where w = side * images, and memory for the strip in float64, for a few complex
-        rows of w and for what comes out.
+        rows of w and for the result.
     """
     count, height, _ = images.shape
     pixels = side * side
@@ -147,10 +147,10 @@ def resized(images: NDArray[np.uint8], side: int) -> Layer:
     for row, weights in enumerate(_interpolated(np.eye(height), side).T):
         line = np.abs(_interpolated(weights.real @ strip + 1j * (weights.imag @ strip), side * count))
         brightest = max(brightest, line.max())
-        at = np.flatnonzero(line > brightest / 2)  # too many as long as the brightest is to come
+        at = np.flatnonzero(line > brightest / 2)  # too many until the brightest pixel is known
         lit.append((at.astype(INDEX) * side + row, line[at]))
     kept = []
-    while lit:  # emptied on the way: it is twice as large as what it gives
+    while lit:  # emptied to save memory: it is twice as large as the result
         numbers, values = lit.pop()
         kept.append(numbers[values > brightest / 2])
     numbers = np.concatenate(kept)
@@ -161,10 +161,10 @@ def resized(images: NDArray[np.uint8], side: int) -> Layer:
 
 
 def _interpolated(signals: NDArray[Any], length: int) -> NDArray[np.complex128]:
-    """Periodic signals, shape (..., n), at `length` points instead of n, from as many frequencies as both have.
+    """Interpolate periodic signals, shape (..., n), at `length` points, from as many frequencies as both have.
 
-    The highest frequency of an even n is kept whole, not split into its positive and its negative half as real
-    signals would need it. So the result is complex.
+    The highest frequency of an even n is not split into its positive and its negative half, as real signals would
+    need. So the result is complex.
     """
     from scipy.fft import fft, ifft
 

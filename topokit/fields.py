@@ -1,4 +1,4 @@
-"""Fields: how a value is declared once, with its help, kind, bounds and choices, and how it is checked."""
+"""Declared fields: help, kind, bounds and choices of a value, and the check of a given value against them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_DIGITS = 4300
 
 
 class Bounds(NamedTuple):
-    """The numbers from `low` to `high`, without those of the two that are excluded."""
+    """The numbers from `low` to `high`, without `low` if `above` is set and without `high` if `below` is set."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -38,7 +38,7 @@ class Bounds(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """The bounds in words: "above 0", "from 0 to below 1"."""
+        """Return the bounds in words: "above 0", "from 0 to below 1"."""
         low = f"{'above' if self.above else 'from'} {self.low:g}"
         if self.high == math.inf:
             return low if self.above else f"{low} on"
@@ -62,18 +62,19 @@ def option(
             "text", "path", "names" (a,b, repeated), "permutations", "net" (another topology) or "nets" (several).
         default: as for `dataclasses.field`.
         choices: the values of a "choice".
-        bounds: of an "int" or a "number".
-        alias: the name in the constructor, descriptions, flags and recipes, if the field has another one because
-            `Layered` has an attribute of that name: `_density: ... = option(..., alias="density")`.
+        bounds: of an "int", of each of "ints", or of a "number".
+        alias: the name in the constructor, descriptions, flags and recipes. A field needs one if `Layered` has an
+            attribute of that name: `_density: ... = option(..., alias="density")`.
     """
-    metadata = {
-        "help": help,
-        "kind": kind,
-        "choices": tuple(choices),
-        "bounds": bounds or Bounds(),
-        "alias": alias,
-    }
+    metadata = {"help": help, "kind": kind, "choices": tuple(choices), "bounds": bounds or Bounds(), "alias": alias}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+_TYPES: dict[str, tuple[type, str]] = {
+    "text": (str, "a text"),
+    "choice": (str, "a text"),
+    "flag": (bool, "true or false"),
+}
 
 
 def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
@@ -83,16 +84,14 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         InvalidSpecError: names the field, what is allowed and what was given.
     """
     kind, bounds = metadata["kind"], metadata["bounds"]
-    wanted: dict[str, tuple[type, str]] = {"text": (str, "a text"), "choice": (str, "a text")}
-    wanted["flag"] = (bool, "true or false")
-    if kind in wanted and not isinstance(value, wanted[kind][0]):
-        raise InvalidSpecError(f"`{name}` must be {wanted[kind][1]}, not {value!r}")
+    if kind in _TYPES and not isinstance(value, _TYPES[kind][0]):
+        raise InvalidSpecError(f"`{name}` must be {_TYPES[kind][1]}, not {value!r}")
     if kind == "choice" and value not in metadata["choices"]:
         raise InvalidSpecError(f"`{name}` must be one of {one_of(value, metadata['choices'])}")
     if kind == "int":
-        value = integer(value, f"`{name}`", int(bounds.low))
-        if value > bounds.high:
-            raise InvalidSpecError(f"`{name}` must be at most {bounds.high}, not {shortened(value)}")
+        return integer(value, f"`{name}`", bounds.low, bounds.high)
+    if kind == "ints":
+        return integers(value, f"`{name}`", bounds.low, bounds.high)
     if kind == "number":
         return _bounded(name, value, bounds)
     return os.fspath(value) if kind == "path" else value
@@ -134,27 +133,30 @@ def names_of(given: object, what: str) -> tuple[str, ...]:
     return () if given is None else names
 
 
-def integers(values: object, what: str, minimum: int) -> tuple[int, ...]:
-    """`values` as a tuple of ints, each at least `minimum`.
+def integers(values: object, what: str, minimum: float, maximum: float = math.inf) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints, each from `minimum` to `maximum`.
 
     Raises:
         InvalidSpecError: names `what` and the first value that is not such an integer.
     """
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
         raise InvalidSpecError(f"{what} must be a list of integers, not {shortened(values)}")
-    return tuple(integer(value, what, minimum) for value in values)
+    return tuple(integer(value, what, minimum, maximum) for value in values)
 
 
-def integer(value: object, what: str, minimum: int) -> int:
-    """`value` as an int of at least `minimum`, or InvalidSpecError."""
+def integer(value: object, what: str, minimum: float, maximum: float = math.inf) -> int:
+    """Return `value` as an int from `minimum` to `maximum`, or raise InvalidSpecError."""
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise InvalidSpecError(f"{what} must be integers of at least {minimum}, not {shortened(value)}") from None
+        least = "" if minimum == -math.inf else f" of at least {minimum}"
+        raise InvalidSpecError(f"{what} must be integers{least}, not {shortened(value)}") from None
     if number < minimum:
         raise InvalidSpecError(f"{what} must be at least {minimum}, not {shortened(number)}")
+    if number > maximum:
+        raise InvalidSpecError(f"{what} must be at most {maximum}, not {shortened(number)}")
     return number
 
 
@@ -164,7 +166,7 @@ _NUMBER = re.compile(f"-?({_DECIMAL}|{_RATIO})", re.ASCII)  # bounded: "1e999999
 
 
 def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
-    """One exact number for each edge layer, from one for all of them or a list.
+    """Return an exact number for each edge layer, from one for all of them or a list.
 
     Args:
         values: an int, a Fraction, a string such as "1/10" or ".1", or a float (read as the decimal it prints
@@ -173,7 +175,7 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
         layers: number of edge layers.
 
     Raises:
-        InvalidSpecError: names `what` and the first value that is no finite number, or the wrong count.
+        InvalidSpecError: names `what` and the first value that is not a finite number, or the wrong count.
     """
     items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
     if len(items) not in (1, layers):

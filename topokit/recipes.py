@@ -39,6 +39,27 @@ def from_recipe(recipe: Mapping[str, Any]) -> Spec:
     return _spec(recipe)
 
 
+def origin(recipe: Any) -> tuple[Any, list[str]]:
+    """Return the recipe that the transforms of one network started from, and the transforms' names, last one first.
+
+    A recipe from a file may hold anything, so nothing but its form is read.
+    """
+    transforms = []
+    while isinstance(recipe, Mapping) and "transform" in recipe:
+        options = recipe.get("options")
+        if not isinstance(options, Mapping) or not isinstance(options.get("of"), Mapping):
+            break
+        transforms.append(str(recipe["transform"]))
+        recipe = options["of"]
+    return recipe, transforms
+
+
+def family_of(recipe: Any) -> str | None:
+    """Return the family that a recipe starts from, None if it has none."""
+    first, _ = origin(recipe)
+    return str(first["family"]) if isinstance(first, Mapping) and "family" in first else None
+
+
 def _spec(recipe: object) -> Spec:
     if not isinstance(recipe, Mapping):
         raise InvalidSpecError(f"a recipe must be a JSON object, not {type(recipe).__name__}")

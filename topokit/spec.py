@@ -1,22 +1,24 @@
-"""Spec: a layered graph described by a few numbers, which makes its layers when they are asked for.
+"""Spec: a topology that is computed from its options, one layer at a time.
 
-A family's or a transform's dataclass fields are its whole description: they become its command-line
-flags and its recipe.
+The dataclass fields of a family or a transform are its options. They become its command-line flags and its recipe.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from reprlib import repr as shortened
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from topokit._registry import nearest
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import Bounds, checked
 from topokit.fields import integer as integer
 from topokit.fields import integers as integers
 from topokit.fields import numbers as numbers
@@ -24,34 +26,116 @@ from topokit.fields import option as option
 from topokit.fields import written as written
 from topokit.layered import Layer, Layered, Recipe
 from topokit.layered import network as network
-from topokit.options import Options
-from topokit.options import options_of as options_of
+from topokit.reprs import described
 from topokit.topologies import Topology
 
+MAX_LAYERS = 2**16
+"""Edge layers that one number may ask for. A recipe in a file could ask for more than memory holds the widths of."""
 
-class Spec(Options):
-    """A `Layered` that is computed from its dataclass fields.
+LAYERS = Bounds(1, MAX_LAYERS)
+"""Bounds of an option that is a number of edge layers."""
 
-    A subclass is a frozen dataclass. It sets `kind` ("family" or "transform") and `name`, gives `widths`
-    and `layer_edges` or what they need, and fills a layer's arrays in `arrays`.
+SEED = Bounds(0)
+"""Bounds of a seed."""
+
+
+def options_of(spec: Any) -> dict[str, dataclasses.Field[Any]]:
+    """Return the options of a spec or its class: name in constructor, flags and recipe -> dataclass field."""
+    return {field.metadata.get("alias") or field.name: field for field in dataclasses.fields(spec)}
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(option,))
+class Spec(Layered):
+    """A `Layered` that is computed from its dataclass fields, which are its options.
+
+    A subclass is a frozen dataclass. It sets `name`, gives `widths` and `layer_edges`, and fills a layer's arrays in
+    `arrays`. The constructor, `==`, the hash and the repr are the same for all subclasses, not those of a dataclass.
+
+    A field needs a name different from its option if `Layered` has an attribute of that name, such as `density` and
+    `layers`; only `widths` may be both.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "family"
     name: ClassVar[str]
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        parameters = []
+        for name, annotation in inspect.get_annotations(cls).items():
+            if hasattr(Layered, name) and name != "widths" and "ClassVar" not in str(annotation):
+                raise TypeError(
+                    f"the field {name} of {cls.__name__} would hide an attribute that every topology has: "
+                    f'call it _{name}, with option(..., alias="{name}")'
+                )
+            if isinstance(field := vars(cls).get(name), dataclasses.Field):
+                default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+                about: Any = {"default": default, "annotation": annotation}
+                key = field.metadata.get("alias") or name
+                parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, **about))
+        if parameters:
+            cls.__signature__ = inspect.Signature(parameters)
+        for name in ("__init__", "__eq__", "__hash__", "__repr__"):  # dataclass writes those that a class lacks
+            setattr(cls, name, getattr(cls, name))
+
+    def __init__(self, **given: Any):
+        missing = []
+        for name, field in options_of(self).items():  # dataclasses.replace gives fields by their own names
+            value = given.pop(name) if name in given else given.pop(field.name, field.default)
+            if value is dataclasses.MISSING:
+                missing.append(name)
+                continue
+            if field.metadata["kind"] == "net":
+                value = network(value, f"the {field.metadata['help'][4:-1]}")
+            self._set(field.name, value if value is field.default else checked(name, value, field.metadata))
+        if given:
+            name = next(iter(given))
+            raise InvalidSpecError(f"{type(self).__name__} has no option {name}: {nearest(name, options_of(self))}")
+        if missing:
+            raise InvalidSpecError(f"{type(self).__name__} needs the option {missing[0]}: give {missing[0]}=")
+        self.__post_init__()
+        require_widths(self.widths)
+
+    def __post_init__(self) -> None:
+        """Check what the declarations of the options cannot say, and bring the options to one form."""
+
+    def _set(self, field: str, value: Any) -> None:
+        object.__setattr__(self, field, value)
+
+    def __repr__(self) -> str:
+        values = {name: getattr(self, field.name) for name, field in options_of(self).items()}
+        return described(type(self).__name__, values)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Number of nodes in each node layer; not a property, so that a subclass may have it as a field."""
         raise NotImplementedError
 
+    @property
+    def exact_density(self) -> Fraction:
+        """The density as a fraction, to promise it if no number of edges is drawn. Cost: that of `layer_edges`."""
+        return Fraction(self.edges, self.possible_edges)
+
     @abstractmethod
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        """Edge layer i in canonical order, as indptr and indices in arrays taken from `buffers`."""
+        """Return edge layer i in canonical order, as indptr and indices in arrays taken from `buffers`."""
 
     @property
-    @abstractmethod
     def slug(self) -> str:
-        """A short name for files: the family and its parameters."""
+        """A short name for files: the family and its options."""
+        return "-".join([self.name, *(str(getattr(self, field.name)) for field in options_of(self).values())])
+
+    def layer_key(self, i: int) -> Hashable:
+        """Return what determines the edges of layer i: layers with equal keys have equal edges. O(1)."""
+        return i
+
+    @cached_property
+    def _first(self) -> tuple[int, ...]:
+        first: dict[Hashable, int] = {}
+        return tuple(first.setdefault(self.layer_key(i), i) for i in range(len(self)))
+
+    def same_layer(self, i: int) -> int:
+        return self._first[i]
 
     def layer(self, i: int) -> Layer:
         return Layer(self.storage(i, Buffers()))
@@ -65,31 +149,26 @@ class Spec(Options):
             buffers.reclaim(storage)
 
     def storage(self, i: int, buffers: Buffers) -> Storage:
-        """Edge layer i in memory taken from `buffers`, which may take it back."""
+        """Return edge layer i in memory taken from `buffers`, which may take it back."""
         if not 0 <= i < len(self):
             raise IndexError(f"layer {i} of {len(self)}")
         indptr, indices = self.arrays(i, buffers)
         return buffers.store(indptr, indices, self.widths[i : i + 2])  # type: ignore[arg-type]
 
     def build(self) -> Topology:
-        """All layers, held in memory; layers known to be equal are made once and shared.
+        """Return the topology with all layers in memory; layers known to be equal are made once and shared.
 
         Cost: 8 bytes an edge and 8 bytes a node.
 
         Raises:
             TooLargeError: not enough free memory.
         """
-        return Topology(
-            self.layers,
-            recipe=self.recipe,
-            promises=self.promises,
-            notes=self.notes,
-            by_channel=self.by_channel,
-        )
+        about = {"recipe": self.recipe, "promises": self.promises, "notes": self.notes, "by_channel": self.by_channel}
+        return Topology(self.layers, **about)  # type: ignore[arg-type]
 
     @property
     def recipe(self) -> Recipe | None:
-        """The fields as JSON-able values; None where a network it is made from has no recipe itself."""
+        """The options as JSON-able values; None if a network it is made from has no recipe."""
         given: dict[str, Any] = {}
         for name, field in options_of(self).items():
             value = given[name] = _as_json(getattr(self, field.name))
@@ -98,31 +177,26 @@ class Spec(Options):
         return {self.kind: self.name, "options": given}
 
 
-MAX_LAYERS = 2**16
-"""Edge layers that one number may ask for: a file could ask for more than even the widths have room."""
-
-
 def layer_count(value: object) -> int:
-    """The field `layers` of a family as an int from 1 to MAX_LAYERS, or InvalidSpecError."""
-    layers = integer(value, "layers", 1)
-    if layers > MAX_LAYERS:
-        raise InvalidSpecError(f"layers must be at most {MAX_LAYERS:,}, not {shortened(layers)}")
-    return layers
+    """Return a number of edge layers as an int from 1 to MAX_LAYERS, or raise InvalidSpecError."""
+    return integer(value, "`layers`", *LAYERS[:2])
 
 
 def require_widths(widths: Sequence[int]) -> None:
-    """Refuse node layers of 2**32 or more nodes, which no layer and no file can hold.
+    """Refuse fewer than two node layers, and those of 2**32 or more nodes, which no layer and no file can hold.
 
     Raises:
         InvalidSpecError: names the first such node layer.
     """
+    if len(widths) < 2:
+        raise InvalidSpecError(f"`widths` must be of at least 2 node layers, not {len(widths)}")
     for i, width in enumerate(widths):
         if width >= MAX_WIDTH:
             raise InvalidSpecError(f"node layer {i} would have more than 2^32 - 1 nodes: use smaller numbers")
 
 
 def from_numbers_alone(net: Layered) -> bool:
-    """Whether a recipe is all it takes: no layer of it is held in memory, where it might differ from its recipe."""
+    """Return whether the recipe alone defines the edges: no layer is in memory, where it might differ from it."""
     if not isinstance(net, Spec) or net.recipe is None:
         return False
     values = (getattr(net, field.name) for field in options_of(net).values())
@@ -131,30 +205,30 @@ def from_numbers_alone(net: Layered) -> bool:
 
 
 def slug_of(net: Layered) -> str:
-    """A short name of any network for files: its own, or its widths."""
+    """Return a short name of any network for files: its own, or its widths."""
     return net.slug if isinstance(net, Spec) else dotted(net.widths)
 
 
 def dotted(values: Sequence[object]) -> str:
-    """A list's part of a file name: all values where they are few, else the first, the last and how many."""
+    """Return a list's part of a file name: all values if they are few, else the first, the last and their number."""
     return ".".join(map(str, values)) if len(values) <= 12 else f"{values[0]}..{values[-1]}x{len(values)}"
 
 
 def generator(seed: int, i: int) -> np.random.Generator:
-    """The random stream of (edge or node) layer i alone: layers can be drawn in any order, on any machine.
+    """Return the random stream of (edge or node) layer i alone: layers can be drawn in any order, on any machine.
 
-    Named in full, since what NumPy takes by default may change and a recipe must not.
+    The bit generator is named because NumPy's default may change, and a recipe must not.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(i,))))
 
 
 def from_cells(cells: UInt64Array, shape: tuple[int, int], buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-    """A layer's arrays from its edges' cell numbers. O(edges + sources log edges).
+    """Return a layer's arrays from its edges' cell numbers. O(edges + sources log edges).
 
     Args:
         cells: source * targets + target of each edge, increasing: that is the canonical order.
         shape: (sources, targets).
-        buffers: where the arrays are taken from.
+        buffers: the source of the arrays.
     """
     sources, targets = shape
     indptr, indices = buffers.take(sources, cells.size)
@@ -164,10 +238,8 @@ def from_cells(cells: UInt64Array, shape: tuple[int, int], buffers: Buffers) -> 
 
 
 def _as_json(value: Any) -> Any:
-    converters: Mapping[type, Callable[[Any], Any]] = {
-        tuple: lambda items: [_as_json(item) for item in items],
-        Fraction: str,
-    }
     if isinstance(value, Layered):
         return value.recipe
-    return converters.get(type(value), lambda same: same)(value)
+    if isinstance(value, tuple):
+        return list(map(_as_json, value))
+    return str(value) if isinstance(value, Fraction) else value

@@ -1,17 +1,14 @@
 """Inference of the Graph Challenge in torch: the answers of `topokit.challenge.infer`, many times as fast.
 
-What makes it fast: images that have died are dropped as they die; activations lie feature by feature, so
-that a neuron's values for all images are one run of memory; and neurons with the same sources (twins) are
-computed together, so that each layer is one batch of small dense products. Nothing is assumed of the
-weights: each edge has its own.
+It is fast for three reasons. Images are dropped once all their activations are zero. Activations are stored feature by
+feature, so a neuron's values for all images are contiguous. Equivalent neurons (with the same sources) are computed
+together, so each layer is one batch of small dense products. The weights may be any numbers: each edge has its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,38 +27,38 @@ GPU_BLOCK = 2**16
 
 
 RATHER_FEWER = 0.98
-"""Where a greater share of the images is left after a look, the next one comes after as many layers again."""
+"""If a greater share of images survives a search for dead ones, the next search is after twice as many layers."""
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Classes of twins, all of one size and one in-degree: one batch of dense products.
+    """Classes of equivalent neurons, all of one size and one in-degree: one batch of dense products.
 
     Args:
         sources: shape (classes * in_degree,), rows of the layer's input.
-        weights: shape (classes, twins, in_degree).
+        weights: shape (classes, size, in_degree).
     """
 
     sources: Tensor
     weights: Tensor
 
     def apply(self, x: Tensor, bias: Tensor, room: Tensor, *, last: bool) -> Tensor:
-        """The twins' activations, shape (classes * twins, images).
+        """Return the neurons' activations, shape (classes * size, images).
 
         Args:
             x: shape (rows, images), contiguous.
             bias: of every neuron, without dimensions.
-            room: memory for what is gathered, at least len(sources) * images numbers: fresh memory costs more.
-            last: nobody needs x any more, so that the result may lie in its place.
+            room: memory for the gathered rows, at least len(sources) * images numbers: fresh memory costs more.
+            last: whether x is not needed any more, so the result may take its memory.
         """
-        classes, twins, in_degree = self.weights.shape
+        classes, size, in_degree = self.weights.shape
         images = x.shape[1]
         gathered = room[: len(self.sources) * images].view(len(self.sources), images)
         torch.index_select(x, 0, self.sources, out=gathered)
-        y = x if last and x.shape[0] == classes * twins else x.new_empty(classes * twins, images)
-        # 0 + bias is negative and becomes 0, so that the bias may be added everywhere
+        y = x if last and x.shape[0] == classes * size else x.new_empty(classes * size, images)
+        # the bias may be added everywhere: 0 + bias is negative and becomes 0
         products = torch.baddbmm(
-            bias, self.weights, gathered.view(classes, in_degree, images), out=y.view(classes, twins, images)
+            bias, self.weights, gathered.view(classes, in_degree, images), out=y.view(classes, size, images)
         )
         products.clamp_(0, CLIP)
         return y
@@ -72,10 +69,10 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
     """Classify images; the same answers as `topokit.challenge.infer`, and the same arguments.
 
     Args:
-        net: any network; read by its stream. Twins make it fast: without any, each neuron is a product alone.
+        net: any network; read by its stream. Equivalent neurons make it fast; each other neuron is a product alone.
         images: shape (images, inputs), an edge for each pixel that is 1.
         bias: of every neuron.
-        device: the CPU where left out.
+        device: [the CPU]
 
     Raises:
         InvalidSpecError: see `topokit.challenge.require_problem`.
@@ -84,10 +81,14 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
     require_problem(net, images, bias)
     device = device or torch.device("cpu")
     size = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
-    blocks = list(_dense_blocks(images, size, device))
+    lit = images.to_scipy()
+    blocks = [  # shape (pixels, up to `size` images)
+        torch.from_numpy(lit[low : low + size].toarray(order="F").T).to(device).float()
+        for low in range(0, images.shape[0], size)
+    ]
     rows = list(torch.split(torch.arange(images.shape[0], device=device), size))
     biases = torch.tensor(bias, device=device)
-    seconds, look = 0.0, 0  # dead images are looked for behind this layer; later and later where hardly any die
+    seconds, look = 0.0, 0  # the layer after which dead images are dropped
     room = torch.empty(0, device=device)
     position = np.arange(images.shape[1])
     for number, layer in enumerate(net.stream()):
@@ -109,25 +110,13 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
     return Inference(categories=categories, rows=images.shape[0], edges=net.edges, seconds=seconds)
 
 
-def _dense_blocks(images: Layer, size: int, device: torch.device) -> Iterator[Tensor]:
-    """The images as columns of dense matrices, shape (pixels, up to `size` images) each."""
-    count, pixels = images.shape
-    for low, high in pairwise([*range(0, count, size), count]):
-        starts = images.indptr[low : high + 1].astype(np.int64)
-        lit = images.indices[starts[0] : starts[-1]].astype(np.int64)
-        image = np.repeat(np.arange(high - low), np.diff(starts))
-        block = torch.zeros(pixels, high - low)
-        block[lit, image] = 1
-        yield block.to(device)
-
-
 def _batches(layer: Layer, position: NDArray[np.int64], device: torch.device) -> tuple[list[_Batch], NDArray[np.int64]]:
-    """A layer as batches, and where each target's activations will lie in their output.
+    """Return a layer as batches, and the row of each target's activations in their output.
 
     Args:
         layer: the layer.
-        position: shape (sources,), where each source's activations lie in the input.
-        device: where the batches will be used.
+        position: shape (sources,), the row of each source's activations in the input.
+        device: of the batches.
     """
     labels, firsts = twins(layer, reverse=True)
     sizes = np.bincount(labels)
@@ -149,7 +138,7 @@ def _batches(layer: Layer, position: NDArray[np.int64], device: torch.device) ->
 
 
 def _survivors(blocks: list[Tensor], rows: list[Tensor], size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Drop the images that are all zero; put blocks together when half of their room has become empty."""
+    """Drop the images that are all zero; join blocks once half of their columns are gone."""
     for k, block in enumerate(blocks):
         alive = block.amax(0).nonzero().squeeze(1)
         if len(alive) < block.shape[1]:
@@ -161,7 +150,7 @@ def _survivors(blocks: list[Tensor], rows: list[Tensor], size: int) -> tuple[lis
 
 
 def _now(device: torch.device) -> float:
-    """Seconds on a clock, when all that was asked of the device is done."""
+    """Return the time in seconds once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -115,11 +115,12 @@ def _reporting(net: Layered, show: Callable[[str, int], None]) -> Layered:
 def describe(net: Layered, file: Path | str | None, fingerprint: str | None) -> dict[str, Any]:
     """The JSON object of `build` and `info`."""
     from topokit.measures.density import density
+    from topokit.recipes import family_of
 
     share = density(net).whole
     return {
         "file": str(file) if file else None,
-        "family": family_of(net),
+        "family": family_of(net.recipe),
         "widths": list(net.widths),
         "edges": net.edges,
         "layer_edges": list(net.layer_edges),
@@ -138,17 +139,6 @@ def summary(net: Layered, about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("density", f"{about['density']:.6g}"),
         ("fingerprint", about["fingerprint"]),
     ]
-
-
-def family_of(net: Layered) -> str | None:
-    """The family at the root of a topology's recipe, None where nobody knows."""
-    recipe = net.recipe
-    while isinstance(recipe, Mapping):
-        if "family" in recipe:
-            return str(recipe["family"])
-        options = recipe.get("options")
-        recipe = options.get("of") if isinstance(options, Mapping) else None
-    return None
 
 
 def description(net: Layered) -> str | None:

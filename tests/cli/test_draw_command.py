@@ -23,7 +23,7 @@ def test_square_images_need_no_words(topokit):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--style", "pixels"), "12 inputs are no square image: say what image they are, such as 2x2x3"),
+        (("--style", "pixels"), "12 inputs are not a square image: give --image, such as 2x2x3"),
         (("--style", "pixels", "--image", "5x5"), "image 5x5 has 25 pixels, but there are 12 inputs: 2x2x3 fits"),
         (("--style", "pixels", "--image", "12"), "'12' is not ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, such as 28x28"),
         (("--style", "pixels", "--image", "3x4x1x1"), "such as 28x28"),

@@ -113,7 +113,7 @@ def test_a_density_that_is_just_below_is_not_said_to_be_the_wanted_one(topokit):
         (("5-5",), "such as '784-300-100 at 95 %'"),
         (("5-5 at 100 %",), "below 100 %"),
         (("--widths", "5,x", "--density", ".5"), "not a list of integers"),
-        (("--widths", "5", "--density", ".5"), "two node layers or more"),
+        (("--widths", "5", "--density", ".5"), "at least 2 node layers"),
         (("--widths", "5,0", "--density", ".5"), "at least 1, not 0"),
         (("--widths", "5,5", "--density", "much"), "density must be numbers such as 0.1"),
         (("--widths", "5,5", "--density", "2"), "density must be above 0 and at most 1"),

@@ -130,7 +130,7 @@ def test_one_density_is_divided_and_more_are_refused(family):
     )
     with pytest.raises(InvalidSpecError, match="allocation erk divides one density among the layers"):
         make(density=(".05", ".1", ".1"), allocation="erk", seed=1)
-    with pytest.raises(InvalidSpecError, match="no allocation named 'erg'"):
+    with pytest.raises(InvalidSpecError, match="allocation must be one of uniform, erk, igq, not 'erg'"):
         make(density=".05", allocation="erg", seed=1)
     with pytest.raises(InvalidSpecError, match="density must be from 0 to 1"):
         make(density="1.05", allocation="igq", seed=1)
@@ -167,7 +167,7 @@ def test_fixed_fan_in_takes_a_fan_in_or_a_density():
     for options, said in (
         ({}, "needs either fan_in or density, and not both"),
         ({"fan_in": 3, "density": ".3"}, "needs either fan_in or density, and not both"),
-        ({"fan_in": 3, "allocation": "erk"}, "allocation erk divides a density: give density in place of fan_in"),
+        ({"fan_in": 3, "allocation": "erk"}, "allocation erk divides a density: give density, not fan_in"),
     ):
         with pytest.raises(InvalidSpecError, match=said):
             tk.FixedFanIn(widths=(20, 30, 40), seed=0, **options)

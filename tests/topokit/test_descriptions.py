@@ -133,7 +133,7 @@ def test_every_family_and_transform_is_drawn():
 
 def test_permutations_are_lists_or_none():
     net = permute(tk.RadixNet(radices=[(2, 2)]), permutations=[None, (3, 2, 1, 0), None])
-    assert describe(net) == "permute of='radix-net radices=2,2 kron=1,1,1' permutations='none;3,2,1,0;none'"
+    assert describe(net) == "permute of='radix-net radices=2,2' permutations='none;3,2,1,0;none'"
     assert topology(describe(net)).recipe == net.recipe
 
 

@@ -10,9 +10,8 @@ import pytest
 import topokit as tk
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.layered import Layered
-from topokit.options import option, options_of
 from topokit.reprs import SCREEN
-from topokit.spec import Spec
+from topokit.spec import Spec, option, options_of
 
 NET = tk.RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
 

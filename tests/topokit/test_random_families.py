@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError, TooLargeError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
-from topokit.families._draws import subsets
+from topokit.families._random import subsets
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.fixed_fan_in import FixedFanIn
 from topokit.families.radix_net import RadixNet
@@ -72,10 +72,14 @@ def test_a_layer_is_the_same_alone_streamed_or_built_and_is_counted_right(net):
 
 @pytest.mark.parametrize("name", RANDOM_EQUIVALENTS)
 def test_the_seed_decides_everything(name):
-    twin_of = FAMILIES[name].twin_of
-    assert fingerprint(twin_of(LENET, 5)) == fingerprint(twin_of(LENET, 5)) != fingerprint(twin_of(LENET, 6))
+    equivalent_to = FAMILIES[name].equivalent_to
+    assert (
+        fingerprint(equivalent_to(LENET, 5))
+        == fingerprint(equivalent_to(LENET, 5))
+        != fingerprint(equivalent_to(LENET, 6))
+    )
     square = RadixNet(radices=[(4, 4), (4, 4)])  # layers 0 and 2 are equal, their random equivalents are not
-    twin = twin_of(square, 0)
+    twin = equivalent_to(square, 0)
     assert edge_set(square.layer(0)) == edge_set(square.layer(2))
     assert edge_set(twin.layer(0)) != edge_set(twin.layer(2))
 
@@ -90,7 +94,7 @@ PINNED = {
 @pytest.mark.parametrize("name", RANDOM_EQUIVALENTS)
 def test_a_seed_means_the_same_network_for_ever(name):
     """A saved network names its seed: should NumPy ever change its streams, this must be noticed."""
-    assert fingerprint(FAMILIES[name].twin_of(LENET, 0)) == PINNED[name]
+    assert fingerprint(FAMILIES[name].equivalent_to(LENET, 0)) == PINNED[name]
 
 
 # Bernoulli
@@ -119,7 +123,7 @@ def test_bernoulli_edges_are_spread_as_independent_draws_are():
 
 
 def test_bernoulli_takes_the_exact_density_of_every_layer():
-    twin = Bernoulli.twin_of(LENET, 0)
+    twin = Bernoulli.equivalent_to(LENET, 0)
     assert twin.densities == (Fraction(1, 10), Fraction(1, 10))
     mixed = Bernoulli(widths=(3, 2, 2, 5), density=(0, Fraction(1, 7), 1.0), seed=0)
     assert mixed.densities == (0, Fraction(1, 7), 1)
@@ -164,10 +168,10 @@ def test_fan_ins_are_the_two_integers_around_the_mean(sources, targets, share, s
 @examples
 @given(networks(), st.integers(0, 2**64))
 def test_twins_have_the_edges_of_the_network(net, seed):
-    fixed = FixedFanIn.twin_of(net, seed)
+    fixed = FixedFanIn.equivalent_to(net, seed)
     assert fixed.widths == net.widths
     assert fixed.layer_edges == net.layer_edges
-    bernoulli = Bernoulli.twin_of(net, seed)
+    bernoulli = Bernoulli.equivalent_to(net, seed)
     cells = map(prod, pairwise(net.widths))
     assert tuple(p * n for p, n in zip(bernoulli.densities, cells, strict=True)) == net.layer_edges
 
@@ -178,10 +182,10 @@ def test_twins_have_the_edges_of_the_network(net, seed):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Bernoulli(widths=(3,), density=0.5, seed=0), "a network needs at least 2"),
+        (lambda: Bernoulli(widths=(3,), density=0.5, seed=0), "must be of at least 2 node layers, not 1"),
         (lambda: Bernoulli(widths=(3, 0), density=0.5, seed=0), "widths must be at least 1, not 0"),
         (lambda: Bernoulli(widths=(3, 2.0), density=0.5, seed=0), "widths must be integers"),
-        (lambda: Bernoulli(widths=(3, 2**31), density=0.5, seed=0), "below 2^31"),
+        (lambda: Bernoulli(widths=(3, 2**31), density=0.5, seed=0), "at most 2147483647"),
         (lambda: Bernoulli(widths=(3, 2), density=1.01, seed=0), "density must be from 0 to 1, not 101/100"),
         (lambda: Bernoulli(widths=(3, 2), density="-0.1", seed=0), "density must be from 0 to 1, not -1/10"),
         (lambda: Bernoulli(widths=(3, 2), density=float("nan"), seed=0), "density must be numbers such as 0.1"),

@@ -43,7 +43,7 @@ def edge_set(layer):
 @examples
 @given(networks(), st.integers(0, 2**64))
 def test_every_single_node_keeps_its_degrees(net, seed):
-    twin = Regular.twin_of(net, seed)
+    twin = Regular.equivalent_to(net, seed)
     assert twin.widths == net.widths
     assert twin.layer_edges == net.layer_edges
     for old, new in zip(net.stream(), twin.stream(), strict=True):
@@ -54,16 +54,16 @@ def test_every_single_node_keeps_its_degrees(net, seed):
 @examples
 @given(networks())
 def test_edges_move_in_every_layer_that_can_be_mixed(net):
-    fixed = {int(note.split()[1]) for note in Regular.twin_of(net, 0).notes}
+    fixed = {int(note.split()[1]) for note in Regular.equivalent_to(net, 0).notes}
     assume(len(fixed) < len(net))
-    twins = [Regular.twin_of(net, seed) for seed in range(40)]
+    twins = [Regular.equivalent_to(net, seed) for seed in range(40)]
     for i in range(len(net)):
         moved = any(edge_set(twin.layer(i)) != edge_set(net.layer(i)) for twin in twins)
         assert moved == (i not in fixed)
 
 
-def test_the_twin_of_a_radix_net_shares_no_more_edges_with_it_than_chance():
-    twin = Regular.twin_of(LENET, 0)
+def test_the_equivalent_to_a_radix_net_shares_no_more_edges_with_it_than_chance():
+    twin = Regular.equivalent_to(LENET, 0)
     for old, new in zip(LENET.stream(), twin.stream(), strict=True):
         assert degrees(new) == degrees(old)
         shared = len(edge_set(old) & edge_set(new)) / old.edges
@@ -82,10 +82,10 @@ def test_hubs_on_both_sides_are_mixed():
     def shared_with_start(twin):
         return len(edge_set(net.layer(0)) & edge_set(twin.layer(0))) / net.edges
 
-    once = [Regular.twin_of(net, seed) for seed in range(3)]
+    once = [Regular.equivalent_to(net, seed) for seed in range(3)]
     often = once
     for _ in range(3):
-        often = [Regular.twin_of(twin.build(), twin.seed + 10) for twin in often]
+        often = [Regular.equivalent_to(twin.build(), twin.seed + 10) for twin in often]
     assert abs(np.mean([*map(shared_with_start, once)]) - np.mean([*map(shared_with_start, often)])) < 0.01
 
 
@@ -93,7 +93,7 @@ def test_a_layer_without_another_graph_stays_and_is_named():
     complete, empty = np.ones((4, 5), bool), np.zeros((5, 3), bool)
     staircase, mixed = np.tril(np.ones((3, 4), bool)), np.eye(4, 6, dtype=bool)
     net = Topology.from_dense([complete, empty, staircase, mixed])
-    twin = Regular.twin_of(net, 3)
+    twin = Regular.equivalent_to(net, 3)
     sentence = "layer {} is the only graph with these degrees, so its random equivalent is the layer itself"
     assert twin.notes == tuple(sentence.format(i) for i in (0, 1, 2))
     assert twin.build().notes == twin.notes
@@ -103,9 +103,9 @@ def test_a_layer_without_another_graph_stays_and_is_named():
 
 def test_regular_keeps_what_its_degrees_decide_and_promises_nothing_else():
     net = RadixNet(radices=(4, 5), kron=(2, 3, 1))
-    twin = Regular.twin_of(permute(net, seed=0), 0)
+    twin = Regular.equivalent_to(permute(net, seed=0), 0)
     assert twin.promises.degrees == net.promises.degrees
     assert twin.promises.density == net.promises.density
     assert twin.promises.names == {"soundness", "regularity", "density"}
-    assert Regular.twin_of(net.build(), 0).recipe["options"]["like"] == net.recipe
-    assert Regular.twin_of(Topology.from_dense([np.eye(3)]), 0).recipe is None
+    assert Regular.equivalent_to(net.build(), 0).recipe["options"]["like"] == net.recipe
+    assert Regular.equivalent_to(Topology.from_dense([np.eye(3)]), 0).recipe is None

@@ -86,7 +86,8 @@ def test_degrees_where_only_one_side_is_known():
     assert net.promises.degrees == ((None, 3), (None, None))
     wide = kron(net, (2, 1, 3))
     assert wide.promises.degrees == ((None, 6), (None, None))
-    assert wide.promises.density is None  # the second layer's edges do not follow from its degrees
+    assert wide.promises.density == Fraction(36 + 30, 18 * 6 + 6 * 12)
+    assert kron(Topology.from_dense([np.eye(2)]), (2, 1)).promises.density is None
     first = FixedFanIn(widths=(9, 6), fan_in=3, seed=0)
     turned = concatenate(reverse(first), first)
     assert turned.promises.degrees == ((3, None), (None, 3))

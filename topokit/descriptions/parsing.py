@@ -150,6 +150,8 @@ def _described(recipe: Any) -> Description:
         value = options.get(key)
         if value is None or (one.default is not MISSING and value == one.default):
             continue
+        if key == "kron" and one.default is None and {*value} == {1}:  # the widths that a RadiX-Net has without it
+            continue
         nested = one.metadata["kind"]
         given[key] = (
             _described(value) if nested == "net" else tuple(map(_described, value)) if nested == "nets" else value

@@ -1,4 +1,4 @@
-"""Pictures of networks, made with matplotlib, which is imported when something is drawn.
+"""Pictures of networks. matplotlib is imported when something is drawn.
 
 >>> from topokit.families.radix_net import RadixNet
 >>> figure = draw(RadixNet(radices=[(2, 2, 2)]), trace=3)
@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from os import PathLike
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from topokit.drawing._saving import save_figure
 from topokit.drawing._style import house_style
 from topokit.errors import InvalidSpecError
+from topokit.fields import integer, one_of
+from topokit.formats import replacing
 from topokit.layered import Layered, Source, network
-from topokit.spec import integer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,11 +51,11 @@ def draw(
         trace: an input whose paths are drawn in colour, and counted in the heading.
         rows: node layers as rows instead of columns.
         image: for the style pixels: (rows, columns) or (rows, columns, channels) of the image that the inputs are,
-            channel after channel and row after row, as torch flattens images; a square where left out.
+            channel after channel and row after row, as torch flattens images [a square].
 
     Raises:
-        InvalidSpecError: an unknown style, an input that is not there, trace or rows of anything but edges, an
-            image that has not as many pixels as there are inputs, or more than 100,000 lines or circles.
+        InvalidSpecError: an unknown style, an input that does not exist, trace or rows with another style than
+            edges, an image with another number of pixels than there are inputs, or more than 100,000 lines or circles.
         MissingDependencyError: matplotlib is not installed.
 
     Cost: O(edges). A pattern of a million edges takes under a second, 100,000 lines about ten.
@@ -61,39 +63,30 @@ def draw(
     others = [beside] if isinstance(beside, Layered | str | PathLike) else beside
     nets = [network(one, "what is drawn") for one in (net, *others)]
     if trace is not None:
-        _check_trace(trace, nets)
+        last = min(net.widths[0] for net in nets) - 1
+        if integer(trace, "`trace`", 0) > last:
+            raise InvalidSpecError(f"`trace` {trace} is not an input of every network drawn: inputs are 0 to {last}")
     style = _resolve(style, nets, lines_only=rows or trace is not None)
     if image is not None and style != "pixels":
-        raise InvalidSpecError(f"image is for the style pixels, not for {style}: leave it out, or take that style")
+        raise InvalidSpecError(f"`image` is for the style pixels, not for {style}: leave it out, or take that style")
+    options: dict[str, dict[str, Any]] = {"edges": {"trace": trace, "rows": rows}, "pixels": {"image": image}}
     with house_style():
-        if style == "edges":
-            from topokit.drawing._edges import draw_edges
-
-            return draw_edges(nets, trace, rows)
-        if style == "pixels":
-            from topokit.drawing._pixels import draw_pixels
-
-            return draw_pixels(nets, image)
-        if style == "degrees":
-            from topokit.drawing._degrees import draw_degrees
-
-            return draw_degrees(nets)
-        from topokit.drawing._pattern import draw_pattern
-
-        return draw_pattern(nets)
+        draw_style = getattr(import_module(f"topokit.drawing._{style}"), f"draw_{style}")
+        figure: Figure = draw_style(nets, **options.get(style, {}))
+    return figure
 
 
 def draw_steps(net: Source) -> Figure:
-    """Draw how a RadiX-Net's first mixed radix system is made: a column for each layer, its shifts added one by one.
+    """Draw the construction of a RadiX-Net's first mixed radix system: a column a layer, its shifts added one by one.
 
-    The network of all layers joined stands below; every shift has its own colour. The Kronecker widths,
-    further systems and what was done to the network later are named in the heading and not drawn.
+    The network of all layers joined is below; every shift has its own colour. The Kronecker widths,
+    further systems and later transforms are named in the heading and not drawn.
 
     Args:
         net: a RadixNet, or any network whose recipe starts from one. The recipe is drawn, not the edges.
 
     Raises:
-        InvalidSpecError: no RadiX-Net, or one of more than 32 nodes a layer before the Kronecker widths.
+        InvalidSpecError: not a RadiX-Net, or one of more than 32 nodes a layer before the Kronecker widths.
         MissingDependencyError: matplotlib is not installed.
 
     Source: Robinett & Kepner 2019, arXiv:1905.00416, definition of mixed radix topologies.
@@ -107,14 +100,14 @@ def draw_steps(net: Source) -> Figure:
 def draw_kron_steps(net: Source) -> Figure:
     """Draw the Kronecker product of each layer of a RadiX-Net, ones (x) W = W*, with the densities of all three.
 
-    Where the network has diagonals, the factor F that they make stands in place of the ones.
+    If the network has diagonals, the factor F that they make takes the place of the ones.
     At most six layers are drawn; the heading says how many there are.
 
     Args:
         net: a RadixNet, or any network whose recipe starts from one. The recipe is drawn, not the edges.
 
     Raises:
-        InvalidSpecError: no RadiX-Net.
+        InvalidSpecError: not a RadiX-Net.
         MissingDependencyError: matplotlib is not installed.
 
     Cost: O(edges of the layers drawn), one of them in memory.
@@ -126,25 +119,47 @@ def draw_kron_steps(net: Source) -> Figure:
         return _kron.draw_kron_steps(network(net))
 
 
-def _check_trace(trace: int, nets: Sequence[Layered]) -> None:
-    integer(trace, "trace", 0)
-    narrowest = min(net.widths[0] for net in nets)
-    if trace >= narrowest:
-        raise InvalidSpecError(f"trace {trace} is no input of every network drawn: inputs are 0 to {narrowest - 1}")
-
-
 def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
-    """The style to draw in: one of STYLES but "auto"."""
-    most = max(max(net.edges, *net.widths) for net in nets)
+    """Return the style to draw in: one of STYLES but "auto"."""
     if style not in STYLES:
-        raise InvalidSpecError(f"no style named {style!r}: it must be one of {', '.join(STYLES)}")
+        raise InvalidSpecError(f"`style` must be one of {one_of(style, STYLES)}")
+    most = max(max(net.edges, *net.widths) for net in nets)
     if style == "auto":
         style = "edges" if lines_only or most <= _AUTO_LINES else "pattern"
     if style != "edges" and lines_only:
-        raise InvalidSpecError("trace and rows need lines between nodes: leave them out, or take the style edges")
+        raise InvalidSpecError("`trace` and `rows` need lines between nodes: leave them out, or take the style edges")
     if style == "edges" and most > _MAX_LINES:
         raise InvalidSpecError(
             f"{most:,} edges or nodes are too many to draw one by one: at most {_MAX_LINES:,}; "
-            "take the style pattern, without trace and rows"
+            "take the style pattern, without `trace` and `rows`"
         )
     return style
+
+
+_METADATA: dict[str, dict[str, Any]] = {  # a date would make every file another one
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+
+def save_figure(figure: Figure, path: str | Path, *, force: bool = False) -> None:
+    """Write a figure to a .png (200 dots an inch), .svg or .pdf file. Equal figures give equal files.
+
+    The text of an SVG stays text.
+
+    Args:
+        figure: what `draw`, `draw_steps` or `draw_kron_steps` returned.
+        path: its suffix is the format.
+        force: replace an existing file.
+
+    Raises:
+        InvalidSpecError: another suffix.
+        OutputExistsError: the file exists and `force` is not set.
+        TopokitError: the file cannot be written; an existing file is untouched.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in _METADATA:
+        raise InvalidSpecError(f"cannot draw to {path}: a picture's name must end in {', '.join(_METADATA)}")
+    with house_style(), replacing(path, force=force) as temporary:
+        figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt, prod
+from math import inf, isqrt, prod
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +12,12 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from topokit.drawing._canvas import Area, Block, new_picture
-from topokit.drawing._captions import caption, title
-from topokit.drawing._matrix import ABOVE, BELOW, COUNTS, LEFT, panel_size
+from topokit.drawing._captions import heading
+from topokit.drawing._matrix import COUNTS, panel_size
+from topokit.drawing._sheet import AROUND, Block, Picture, add_bar, new_picture
 from topokit.errors import InvalidSpecError
+from topokit.fields import integers
 from topokit.layered import Layered
-from topokit.spec import integers
 
 _MAX_CHANNELS = 12
 _COLUMNS = 4
@@ -27,33 +27,33 @@ Shape = tuple[int, int, int]
 
 
 def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
-    """The networks below one another, in one colour scale; see `topokit.drawing.draw`."""
+    """Draw the networks below one another, in one colour scale; see `topokit.drawing.draw`."""
     shapes = [image_shape(net.widths[0], image) for net in nets]
     degrees = [net.layer(0).out_degrees for net in nets]
     blocks = []
     for net, shape, inputs in zip(nets, shapes, degrees, strict=True):
-        columns, rows, (wide, high) = _grid(shape)
-        above = _above(shape)
-        lines = (title(net.recipe), caption(net), _told(inputs))
-        blocks.append(Block(lines, columns * (LEFT + wide) + _BAR, rows * (above + high + BELOW)))
-    picture, areas = new_picture(blocks)
+        lines = heading(net, inf, _sentence(inputs))
+        around = AROUND if shape[2] > 1 else (*AROUND[:2], 0.1, AROUND[3])  # one channel alone needs no title
+        sizes = [panel_size(shape[:2])] * shape[2]
+        blocks.append(Block(lines, sizes, _COLUMNS, around, _BAR))
+    picture, panels = new_picture(blocks)
     scale = max(int(inputs.max()) for inputs in degrees) or 1
-    for shape, inputs, area in zip(shapes, degrees, areas, strict=True):
-        _draw_channels(area, shape, inputs, scale)
+    for shape, inputs, own in zip(shapes, degrees, panels, strict=True):
+        _draw_channels(picture, own, inputs.reshape(shape[2], *shape[:2]), scale)
     return picture
 
 
 def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
-    """(rows, columns, channels) of the image that so many inputs are: square where nothing is given.
+    """Return (rows, columns, channels) of the image that so many inputs are: a square if none is given.
 
     Raises:
-        InvalidSpecError: the inputs are no square, or not as many as the image's pixels; the message says what fits.
+        InvalidSpecError: the inputs are not a square, or not as many as the image's pixels; the message says what fits.
     """
     if image is None:
         side = isqrt(inputs)
         if side * side != inputs:
             raise InvalidSpecError(
-                f"{inputs:,} inputs are no square image: say what image they are, such as {_fitting(inputs)}"
+                f"{inputs:,} inputs are not a square image: give `image`, such as {_fitting(inputs)}"
             )
         return side, side, 1
     given = integers(image, "image", 1)
@@ -71,7 +71,7 @@ def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
 
 
 def _fitting(inputs: int) -> str:
-    """An image of so many pixels: a square one, also in three colours, or the one that is most nearly square."""
+    """Return an image of so many pixels: a square one, also in three colours, or the most nearly square one."""
     side = isqrt(inputs // 3)
     if 3 * side * side == inputs:
         return f"{side}x{side}x3"
@@ -79,7 +79,7 @@ def _fitting(inputs: int) -> str:
     return f"{rows}x{inputs // rows}"
 
 
-def _told(inputs: NDArray[np.int64]) -> str:
+def _sentence(inputs: NDArray[np.int64]) -> str:
     low, high, without = int(inputs.min()), int(inputs.max()), int((inputs == 0).sum())
     if low == high:
         return f"Each input has {high:,} edge{'s' * (high != 1)}."
@@ -87,34 +87,16 @@ def _told(inputs: NDArray[np.int64]) -> str:
     return f"Edges of each input: {low:,} to {high:,}, {inputs.mean():.3g} on average{white}."
 
 
-def _grid(shape: Shape) -> tuple[int, int, tuple[float, float]]:
-    """Columns and rows of panels, and the inches (wide, high) of one."""
-    rows, columns, channels = shape
-    return min(channels, _COLUMNS), -(-channels // _COLUMNS), panel_size((rows, columns))
-
-
-def _above(shape: Shape) -> float:
-    """Inches above a panel: one channel alone needs no title."""
-    return ABOVE if shape[2] > 1 else 0.1
-
-
-def _draw_channels(area: Area, shape: Shape, inputs: NDArray[np.int64], scale: int) -> None:
-    across, _, (wide, high) = _grid(shape)
-    above = _above(shape)
-    rows, columns, channels = shape
-    for channel, pixels in enumerate(inputs.reshape(channels, rows, columns)):
-        row, column = divmod(channel, across)
-        corner = column * (LEFT + wide) + LEFT, row * (above + high + BELOW) + above
-        panel = area.axes(*corner, wide, high)
-        if channels > 1:
+def _draw_channels(picture: Picture, panels: list[Axes], channels: NDArray[np.int64], scale: int) -> None:
+    for channel, (panel, pixels) in enumerate(zip(panels, channels, strict=True)):
+        if len(panels) > 1:
             panel.set_title(f"channel {channel}")
         shown = _show(panel, pixels, scale)
-    place = area.axes(across * (LEFT + wide) + 0.3, above, 0.12, high)
     least, most = shown.get_clim()
     ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
-    bar = area.picture.colorbar(shown, cax=place, ticks=[least, *ticks[(ticks > least) & (ticks <= most)]])
-    bar.set_label("edges of an input")
-    bar.outline.set_visible(False)
+    shown_ticks = [least, *ticks[(ticks > least) & (ticks <= most)]]
+    _, high = panel_size(channels.shape[1:])
+    add_bar(picture, panels, high, shown, shown_ticks, "edges of an input")
 
 
 def _show(axes: Axes, pixels: NDArray[np.int64], scale: int) -> AxesImage:

@@ -9,20 +9,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._canvas import Area, Block, new_picture
-from topokit.drawing._captions import is_ones, listed
-from topokit.drawing._radix import radix_net_of
-from topokit.drawing._shapes import add_lines, add_nodes, node_points
+from topokit.drawing._captions import title
+from topokit.drawing._edges import add_lines, add_nodes, node_points
+from topokit.drawing._sheet import Block, new_picture
 from topokit.drawing._style import INK, SHIFTS, SMALL
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Layered
+from topokit.recipes import from_recipe, origin
 
 _MAX_NODES = 32
 _MAX_STEPS = 5  # panels above one another
 _NUMBERED_UP_TO = 16  # nodes
 _COLUMN, _GAP, _ABOVE = 1.7, 0.7, 0.45  # inches
 _NARROWEST = 4.5  # inches, for the words above all layers joined
+
+
+def radix_net_of(net: Layered) -> tuple[RadixNet, tuple[str, ...]]:
+    """Return the RadiX-Net that a network's recipe starts from, and a line that names the transforms after it.
+
+    Raises:
+        InvalidSpecError: the recipe does not start from a RadiX-Net, or there is none.
+    """
+    recipe, transforms = origin(net.recipe)
+    try:
+        spec = recipe and from_recipe(recipe)
+    except OutsideRecipeError:
+        spec = None
+    if not isinstance(spec, RadixNet):
+        raise InvalidSpecError(
+            "these are the steps of a RadiX-Net, and this network's recipe starts from none: "
+            "take a network that was built from radices"
+        )
+    return spec, (f"Not shown, transforms that follow: {', '.join(reversed(transforms))}.",) if transforms else ()
 
 
 def draw_steps(net: Layered) -> Figure:
@@ -35,61 +54,67 @@ def draw_steps(net: Layered) -> Figure:
         )
     base = RadixNet(radices=spec.radices[:1], direction=spec.direction)
     high = min(max(0.2 * base.nodes, 1.0), 3.4)
-    rows = max(len(steps(radix)) for radix, _ in base.places)
-    width = max(len(base) * (_COLUMN + _GAP), _NARROWEST)
-    picture, [area] = new_picture([Block((*_heading(spec), *later), width, (rows + 1) * (high + _ABOVE) + 0.2)])
-    for i in range(len(base)):
-        _draw_column(area, base, i, high)
-    whole = area.axes(_GAP / 2, rows * (high + _ABOVE) + _ABOVE, width - _GAP, high)
+    layers, most = len(base), max(len(steps(radix)) for radix, _ in base.places)
+    shifts = Block(
+        (*_heading(spec), *later), [(_COLUMN, high)] * layers * most, layers, (_GAP / 2, _GAP / 2, _ABOVE, 0), 0
+    )
+    size = max(layers * (_COLUMN + _GAP), _NARROWEST) - _GAP, high
+    picture, [panels, [whole]] = new_picture(
+        [shifts, Block((), [size], around=(_GAP / 2, _GAP / 2, 0.28, 0.2), beside=0)]
+    )
+    for i, (radix, _) in enumerate(base.places):
+        column = iter(panels[i::layers])
+        for newest, panel in zip(steps(radix), column, strict=False):
+            _draw_step(panel, base, i, newest, high)
+        for panel in column:
+            panel.remove()
     whole.set_title("all layers joined: one path from every input to every output", fontsize=SMALL)
     for i, (radix, _) in enumerate(base.places):
         _draw_shifts(whole, base, i, at=i, newest=range(radix))
-    _draw_nodes(whole, base.nodes, len(base), high)
+    _draw_nodes(whole, base.nodes, layers, high)
     return picture
 
 
 def _heading(spec: RadixNet) -> tuple[str, ...]:
     sign = "+" if spec.direction == 1 else "−"
     lines = [
-        f"RadiX-Net, radices {listed(spec.radices)}: shift by shift",
+        f"{title(spec)}: shift by shift",
         f"Node u of a layer is joined to the nodes (u {sign} k·p) mod {spec.nodes}, k from 0 to the radix less 1.",
         "The place value p is the product of the radices before.",
     ]
     if len(spec.radices) > 1:
         lines.append(f"Shown is the first of {len(spec.radices)} systems; the others are made in the same way.")
-    if not is_ones(spec.kron):
-        lines.append(f"The Kronecker widths {listed(spec.kron)} then multiply the nodes (not shown).")
+    if set(spec.kron) != {1}:
+        lines.append("The Kronecker widths then multiply the nodes (not shown).")
     return tuple(lines)
 
 
 def steps(radix: int) -> list[range]:
-    """The shifts that each panel adds: one each, and where they are many the last panel adds the rest."""
+    """Return the shifts that each panel adds: one each; if there are many, the last panel adds the rest."""
     if radix <= _MAX_STEPS:
         return [range(k, k + 1) for k in range(radix)]
     return [*(range(k, k + 1) for k in range(_MAX_STEPS - 2)), range(_MAX_STEPS - 2, radix)]
 
 
-def _draw_column(area: Area, base: RadixNet, i: int, high: float) -> None:
-    radix, place = base.places[i]
-    sign = "+" if base.direction == 1 else "−"
-    for row, added in enumerate(steps(radix)):
-        panel = area.axes(_GAP / 2 + i * (_COLUMN + _GAP), row * (high + _ABOVE) + _ABOVE, _COLUMN, high)
-        _draw_shifts(panel, base, i, at=0, newest=added)
-        _draw_nodes(panel, base.nodes, 1, high)
-        k, name = (added[0], f"k = {added[0]}") if len(added) == 1 else ("k", f"k = {added[0]} … {added[-1]}")
-        panel.set_title(f"{name}: (u {sign} {k}·{place}) mod {base.nodes}", fontsize=SMALL, color=_colour(added[0]))
-        if row == 0:
-            _note(panel, f"layer {i}: radix {radix}, p = {place}", (0.5, 1), (0, 18), xycoords="axes fraction")
+def _draw_step(axes: Axes, base: RadixNet, i: int, newest: range, high: float) -> None:
+    """Draw edge layer i up to its newest shifts, in axes this high."""
+    (radix, place), sign = base.places[i], "+" if base.direction == 1 else "−"
+    _draw_shifts(axes, base, i, at=0, newest=newest)
+    _draw_nodes(axes, base.nodes, 1, high)
+    k, name = (newest[0], f"k = {newest[0]}") if len(newest) == 1 else ("k", f"k = {newest[0]} … {newest[-1]}")
+    axes.set_title(f"{name}: (u {sign} {k}·{place}) mod {base.nodes}", fontsize=SMALL, color=_colour(newest[0]))
+    if newest[0] == 0:
+        _note(axes, f"layer {i}: radix {radix}, p = {place}", (0.5, 1), (0, 18), xycoords="axes fraction")
 
 
 def shift_of(base: RadixNet, i: int, layer: Layer) -> NDArray[np.int64]:
-    """Shape (edges,): the k of each edge of base layer i, found from its two ends."""
+    """Return the k of each edge of base layer i, shape (edges,), from its two ends."""
     difference = (layer.targets - layer.sources) * base.direction
     return difference % base.nodes // base.places[i][1]
 
 
 def _draw_shifts(axes: Axes, base: RadixNet, i: int, at: int, newest: range) -> None:
-    """Draw the shifts up to the newest ones, which stand out, between node columns `at` and `at` + 1."""
+    """Draw the shifts up to the newest ones, which are emphasised, between node columns `at` and `at` + 1."""
     layer = base.layer(i)
     start, end = node_points(at, base.nodes), node_points(at + 1, base.nodes)
     segments = np.stack((start[layer.sources], end[layer.indices]), axis=1)
@@ -104,7 +129,7 @@ def _colour(k: int) -> str:
 
 
 def _draw_nodes(axes: Axes, nodes: int, layers: int, high: float) -> None:
-    """Draw the node columns, numbered where there is room."""
+    """Draw the node columns, numbered if there is room."""
     for column in range(layers + 1):
         points = node_points(column, nodes)
         add_nodes(axes, points, high / nodes, np.full(nodes, INK), filled=np.zeros(nodes, np.bool_))

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, text sizes, and matplotlib itself, imported when something is drawn."""
+"""Colours, text sizes and settings of all pictures. matplotlib is imported when something is drawn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from topokit.errors import needing
 
 INK = "#2b3a4a"  # lines, nodes, text
-PALE = "#b9c2cc"  # what stands back: frames, edges off the traced paths
-STRONG = "#d55e00"  # the traced paths, and what is to be expected by chance
+PALE = "#b9c2cc"  # background: frames, edges off the traced paths
+STRONG = "#d55e00"  # the traced paths, and what chance would give
 BARS = "#9ecae1"  # areas, as light as a line over them needs
-# Of Okabe and Ito, told apart by colour-blind readers too.
+# Of Okabe and Ito, which colour-blind readers can distinguish.
 SHIFTS = (
     "#0072b2",
     "#d55e00",
@@ -56,7 +56,7 @@ _SETTINGS: Any = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib with topokit's settings inside the block; the user's settings are back after it.
+    """Use topokit's settings of matplotlib inside the block; the user's settings are back after it.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.

@@ -25,4 +25,4 @@ FAMILIES = Registry(
 )
 
 RANDOM_EQUIVALENTS = ("regular", "fixed-fan-in", "bernoulli")
-"""Families whose class has `twin_of(net, seed)`: the random network to compare another one with."""
+"""Families whose class has `equivalent_to(net, seed)`: the random network to compare another one with."""

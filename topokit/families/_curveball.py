@@ -1,7 +1,7 @@
 """Curveball trades: random bipartite graphs in which every node keeps its degree.
 
-Nodes are children, their neighbours the cards they hold. In a trade two children lay the cards that only one
-of them has on the table, shuffle them, and take back as many as each laid down: all degrees stay, and no
+Nodes are children, and their neighbours are cards in their hands. In a trade two children put the cards that only one
+of them has on the table, shuffle them, and take back as many as each put down: all degrees stay, and no
 child gets a card twice. In a global trade all children of one side trade at once, in random couples.
 Sources trade and then targets, again and again.
 
@@ -21,15 +21,15 @@ from topokit.csr import INDEX, UInt64Array
 from topokit.layered import Layer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 ROUNDS = 32
 """How often sources and then targets trade.
 
 A trade between nodes of equal degrees makes the chance of an edge the mean of what it was for the two partners,
-whatever the density, so n global trades leave a part 2^-n of where an edge was at the start. Where one side's
-degrees differ much, its trades move less, but those of the other side still do this. So 64 trades leave nothing
-that could be measured. Only where the degrees all but force the graph (long staircases) do two given nodes have
+whatever the density, so n global trades reduce the influence of the start to 2^-n. If one side's
+degrees differ much, its trades move less, but those of the other side still have this effect. So 64 trades leave
+nothing that could be measured. Only if the degrees nearly determine the graph (long staircases) do two given nodes have
 to meet before anything changes, which 64 trades make likely up to some 20 nodes a side.
 
 No bound on the mixing time is proved for these trades; the tests compare them with the exact law on small layers.
@@ -39,13 +39,13 @@ ONE = np.uint64(1)
 
 
 def mix(layer: Layer, rng: np.random.Generator) -> tuple[UInt64Array, UInt64Array]:
-    """A near uniform random graph with the degrees of `layer`: each edge's source and target, in any order.
+    """Return a near uniform random graph with the degrees of `layer`: each edge's source and target, in any order.
 
     O(edges log edges) time, about 60 bytes an edge.
 
     Args:
-        layer: where the trades start; both widths are below 2**32.
-        rng: where the randomness comes from.
+        layer: the start of the trades; both widths are below 2**32.
+        rng: the source of randomness.
     """
     sources, targets = layer.sources.view(INDEX), layer.indices
     for _ in range(ROUNDS):
@@ -55,10 +55,10 @@ def mix(layer: Layer, rng: np.random.Generator) -> tuple[UInt64Array, UInt64Arra
 
 
 def is_only_graph(layer: Layer) -> bool:
-    """Whether no other simple bipartite graph has the degrees of this one. O(edges), all of it counting degrees.
+    """Return whether no other simple bipartite graph has the degrees of this one. O(edges), to count the degrees.
 
-    There is no other exactly where the neighbourhoods are nested: where the target of j-th largest degree is fed
-    by all sources of a degree of at least j, so that Gale and Ryser's inequalities hold with equality.
+    There is no other exactly if the neighbourhoods are nested: if the target of j-th largest degree is fed by all
+    sources of a degree of at least j, so that Gale and Ryser's inequalities hold with equality.
     """
     sources, targets = layer.shape
     out_degrees = np.diff(layer.indptr).view(np.intp)
@@ -73,7 +73,7 @@ def _trade(
     """One global trade; an odd child out keeps its cards. Returns the children and cards of the edges anew.
 
     A card in a child's hand is one number: its couple, then the card, then the side of the couple. Sorted,
-    a card that both hold stands in two neighbouring numbers.
+    a card that both have is in two neighbouring numbers.
     """
     child_in_seat = rng.permutation(shape[0]).view(INDEX)  # seats 2 k and 2 k + 1 are the sides of couple k
     seat_of_child = np.empty_like(child_in_seat)
@@ -83,27 +83,21 @@ def _trade(
     hands = seat_of_child[children.view(np.intp)]
     hands = (((hands >> ONE) << card_bits | cards) << ONE) | (hands & ONE)
     hands.sort()
-    on_table = _held_by_one(hands >> ONE)
+    cards = hands >> ONE
+    twice = np.flatnonzero(cards[1:] == cards[:-1])
+    on_table = np.ones(cards.size, np.bool_)
+    on_table[twice] = on_table[twice + 1] = False
     hands[on_table] = _shuffled(hands[on_table], card_bits + ONE, (shape[0] + 1) // 2, rng)
 
     seats = (hands >> (card_bits + ONE) << ONE) | (hands & ONE)
     return child_in_seat[seats.view(np.intp)], (hands >> ONE) & ((ONE << card_bits) - ONE)
 
 
-def _held_by_one(cards: UInt64Array) -> NDArray[np.bool_]:
-    """Which of these numbers, sorted, with none more than twice, stand there once."""
-    twice = cards[1:] == cards[:-1]
-    once = np.ones(cards.size, np.bool_)
-    once[1:] &= ~twice
-    once[:-1] &= ~twice
-    return once
-
-
 def _shuffled(hands: UInt64Array, below_couple: np.uint64, couples: int, rng: np.random.Generator) -> UInt64Array:
     """The same cards, with the sides of each couple in random order.
 
-    Sorting (couple, random bits, side) shuffles the sides; that two cards get the same random bits, which
-    happens less than once in 2^30, is all that keeps the order from being exactly uniform.
+    Sorting (couple, random bits, side) shuffles the sides. The order is exactly uniform unless two cards get the same
+    random bits, which happens less than once in 2^30.
     """
     couple_bits = np.uint64(couples.bit_length())
     order: UInt64Array = rng.bit_generator.random_raw(hands.size)

@@ -7,26 +7,17 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.allocation import ALLOCATIONS
-from topokit.csr import INDEX, Buffers, UInt64Array
-from topokit.families._draws import (
-    density_slug,
-    given_density,
-    layer_densities,
-    random_widths,
-    require_drawing,
-    subsets,
-)
+from topokit.csr import INDEX, UInt64Array
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
 from topokit.layered import Layered
-from topokit.spec import Spec, dotted, from_cells, generator, integer, option
+from topokit.spec import SEED, dotted, generator, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bernoulli(Spec):
+class Bernoulli(DensityFamily):
     """A random network in which every possible edge is there with probability p, independently of all others.
 
     This is what "random equivalent" means in Alford, Robinett, Milechin & Kepner 2018, "Training Behavior of
@@ -59,26 +50,19 @@ class Bernoulli(Spec):
     (Fraction(1, 10), Fraction(1, 10))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "bernoulli"
+    name = "bernoulli"
 
-    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    _density: tuple[Fraction, ...] = option(
-        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
-    )
-    allocation: str = option(
-        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
-    )
-    seed: int = option("Seed of the random draws.", kind="int")
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
+    _density: tuple[Fraction, ...] = option(DENSITY, kind="numbers", alias="density")
+    allocation: str = allocation_option()
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+        self._set_density()
 
     @classmethod
-    def twin_of(cls, net: Layered, seed: int) -> Bernoulli:
-        """The network with the widths of `net` and, as each layer's probability, its exact density.
+    def equivalent_to(cls, net: Layered, seed: int) -> Bernoulli:
+        """Return the network with the widths of `net` and, as each layer's probability, its exact density.
 
         Cost: that of `net.layer_edges`.
         """
@@ -86,27 +70,19 @@ class Bernoulli(Spec):
         density = tuple(map(Fraction, net.layer_edges, cells))
         return cls(widths=net.widths, density=density, seed=seed)
 
-    @cached_property
-    def densities(self) -> tuple[Fraction, ...]:
-        """Each edge layer's p."""
-        return layer_densities(self.widths, self._density, self.allocation)
+    twin_of = equivalent_to  # its name in 0.1.0
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        return tuple(self._draw(i)[1] for i in range(len(self)))
+        return tuple(self._draw_edges(i, generator(self.seed, i)) for i in range(len(self)))
 
     @property
     def slug(self) -> str:
-        return f"{self.name}-{dotted(self.widths)}-{density_slug(self._density, self.allocation)}-seed-{self.seed}"
+        return f"{self.name}-{dotted(self.widths)}-{self.density_slug}-seed-{self.seed}"
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        rng, edges = self._draw(i)
-        sources, targets = self.widths[i : i + 2]
-        require_drawing(sources, edges)
-        cells = subsets(rng, np.array([edges], INDEX), sources * targets)
-        return from_cells(cells, (sources, targets), buffers)
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int]) -> UInt64Array:
+        return subsets(rng, np.array([self._draw_edges(i, rng)], INDEX), prod(shape))
 
-    def _draw(self, i: int) -> tuple[np.random.Generator, int]:
-        """Layer i's stream, and its number of edges as the first thing drawn from it."""
-        rng = generator(self.seed, i)
-        return rng, int(rng.binomial(prod(self.widths[i : i + 2]), float(self.densities[i])))
+    def _draw_edges(self, i: int, rng: np.random.Generator) -> int:
+        """Return the number of edges of layer i, the first thing that is drawn from its stream."""
+        return int(rng.binomial(prod(self.widths[i : i + 2]), float(self.densities[i])))

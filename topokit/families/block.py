@@ -7,27 +7,19 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.allocation import ALLOCATIONS
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import (
-    density_slug,
-    given_density,
-    layer_densities,
-    random_widths,
-    require_drawing,
-    subsets,
-)
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, option
+from topokit.spec import SEED, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block(Spec):
+class Block(DensityFamily):
     """A random network of square blocks: groups of nodes are joined completely, or not at all.
 
     Each node layer is cut into groups of `block` consecutive nodes. Of all pairs of neighbouring groups a
@@ -58,24 +50,16 @@ class Block(Spec):
     ((128, 32), Fraction(1, 4))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "block"
+    name = "block"
 
-    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    block: int = option("Nodes in a group.", kind="int")
-    _density: tuple[Fraction, ...] = option(
-        "Density: one number, or one per edge layer.", kind="numbers", alias="density"
-    )
-    allocation: str = option(
-        "How one density is divided among the layers.", kind="choice", default="uniform", choices=ALLOCATIONS
-    )
-    seed: int = option("Seed of the random draws.", kind="int")
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
+    block: int = option("Nodes in a group.", kind="int", bounds=Bounds(1))
+    _density: tuple[Fraction, ...] = option(DENSITY, kind="numbers", alias="density")
+    allocation: str = allocation_option()
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "block", integer(self.block, "block", 1))
-        object.__setattr__(self, "_density", given_density(self._density, self.allocation, len(self)))
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+        self._set_density()
         for i, width in enumerate(self.widths):
             if width % self.block:
                 raise InvalidSpecError(
@@ -86,8 +70,7 @@ class Block(Spec):
     def blocks(self) -> tuple[int, ...]:
         """Number of blocks in each edge layer."""
         pairs = pairwise(width // self.block for width in self.widths)
-        shares = layer_densities(self.widths, self._density, self.allocation)
-        return tuple(round(share * prod(pair)) for share, pair in zip(shares, pairs, strict=True))
+        return tuple(round(share * prod(pair)) for share, pair in zip(self.densities, pairs, strict=True))
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -95,20 +78,18 @@ class Block(Spec):
 
     @property
     def promises(self) -> Promises:
-        return Promises(density=Fraction(self.edges, self.possible_edges))
+        return Promises(density=self.exact_density)
 
     @property
     def slug(self) -> str:
-        density = density_slug(self._density, self.allocation)
-        return f"{self.name}-{self.block}-{dotted(self.widths)}-{density}-seed-{self.seed}"
+        return f"{self.name}-{self.block}-{dotted(self.widths)}-{self.density_slug}-seed-{self.seed}"
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        sources, targets = self.widths[i : i + 2]
-        require_drawing(sources, self.layer_edges[i])
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int]) -> UInt64Array:
+        sources, targets = shape
         across = targets // self.block
-        chosen = subsets(generator(self.seed, i), np.array([self.blocks[i]], INDEX), sources // self.block * across)
+        chosen = subsets(rng, np.array([self.blocks[i]], INDEX), sources // self.block * across)
         corner = chosen // across * self.block * targets + chosen % across * self.block
         inside = np.arange(self.block, dtype=INDEX)
         cells = (corner[:, None, None] + inside[:, None] * targets + inside).ravel()
         cells.sort()
-        return from_cells(cells, (sources, targets), buffers)
+        return cells

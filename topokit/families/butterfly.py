@@ -1,18 +1,18 @@
-"""Butterfly networks: the wiring of the fast Fourier transform."""
+"""Butterfly networks: the edges of the fast Fourier transform."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, option, require_widths
+from topokit.spec import Spec, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class Butterfly(Spec):
     Edge layer i, 0 <= i < k, joins node u to node u and to the node whose number differs from u in bit i alone.
     Exactly one path joins each input and output.
 
-    The RadiX-Net of k radices 2 has the same widths, degrees and number of paths, and adds 2^i modulo 2^k where
-    this flips bit i. For k >= 2 they are not isomorphic, whatever the numbering: the first layer of that
+    The RadiX-Net of k radices 2 has the same widths, degrees and number of paths, and adds 2^i modulo 2^k
+    instead of flipping bit i. For k >= 2 they are not isomorphic, whatever the numbering: the first layer of that
     RadiX-Net is a single cycle, and each layer of a butterfly falls apart into complete graphs of 2 by 2.
 
     Args:
@@ -46,16 +46,13 @@ class Butterfly(Spec):
     ((8, 8, 8, 8), 48, 1)
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "butterfly"
+    name = "butterfly"
 
-    nodes: int = option("Nodes in each layer: a power of 2.", kind="int")
+    nodes: int = option("Nodes in each layer: a power of 2.", kind="int", bounds=Bounds(2))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", integer(self.nodes, "nodes", 2))
         if self.nodes & (self.nodes - 1):
-            raise InvalidSpecError(f"nodes must be a power of 2, not {self.nodes}")
-        require_widths([self.nodes])
+            raise InvalidSpecError(f"`nodes` must be a power of 2, not {self.nodes}")
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -68,10 +65,6 @@ class Butterfly(Spec):
     @property
     def promises(self) -> Promises:
         return Promises(connected=True, paths=1, degrees=((2, 2),) * len(self), density=Fraction(2, self.nodes))
-
-    @property
-    def slug(self) -> str:
-        return f"{self.name}-{self.nodes}"
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         indptr, indices = buffers.take(self.nodes, 2 * self.nodes)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from threading import Lock
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,19 @@ from numpy.typing import NDArray
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, layer_count, option
+from topokit.spec import LAYERS, Spec, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
 DEGREE = 2 * KRON
 CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
 SEED = 5489  # MT19937's own default, which the official generator never changed
-_DRAWING = Lock()  # one for all networks, which can be pickled without it: threads may read the same one
+_DRAWING = Lock()  # threads may draw at once
+_STATES: dict[
+    int, list[Any]
+] = {}  # neurons -> the generator's state at the start of each run drawn so far, 2.5 KB each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +63,14 @@ class GraphChallenge(Spec):
     (3932160, True)
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "graph-challenge"
+    name = "graph-challenge"
 
-    neurons: int = option("Neurons in each layer: 1024, 4096, 16384 or 65536.", kind="int")
-    _layers: int = option("Number of edge layers.", kind="int", alias="layers")
+    neurons: int = option("Neurons in each layer: 1024, 4096, 16384 or 65536.", kind="int", bounds=Bounds(1))
+    _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, alias="layers")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "neurons", integer(self.neurons, "neurons", 1))
-        object.__setattr__(self, "_layers", layer_count(self._layers))
         if self.neurons not in SIZES:
-            raise InvalidSpecError(
-                f"neurons must be {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, not {self.neurons}"
-            )
+            raise InvalidSpecError(f"`neurons` must be one of {', '.join(map(str, SIZES))}, not {self.neurons}")
 
     @property
     def nodes(self) -> int:
@@ -109,15 +108,11 @@ class GraphChallenge(Spec):
             return ()
         return (f"{what} predicted from the recipe, and not checked against the official files",)
 
-    @property
-    def slug(self) -> str:
-        return f"{self.name}-{self.neurons}-{self._layers}"
-
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         block, place = divmod(i, self.period)
         indptr, indices = buffers.take(self.neurons, DEGREE * self.neurons)
         indptr[:] = np.arange(0, indices.size + 1, DEGREE, dtype=INDEX)
-        rows = self._shuffles.plain_row(block) % self.nodes if block else np.arange(self.neurons) % self.nodes
+        rows = _plain_row(self.neurons, block) % self.nodes if block else np.arange(self.neurons) % self.nodes
         # rows are in range; any mode but "raise" lets take write to `out` directly
         np.take(self._plain_rows[place], rows, axis=0, out=indices.reshape(self.neurons, DEGREE), mode="clip")
         return indptr, indices
@@ -130,39 +125,16 @@ class GraphChallenge(Spec):
             layer.indices[: self.nodes * DEGREE].reshape(self.nodes, DEGREE).copy() for layer in plain.stream()
         )
 
-    @cached_property
-    def _shuffles(self) -> _Shuffles:
-        return _Shuffles(self.neurons)
 
-
-class _Shuffles:
-    """The shuffle of each block, in any order, without drawing the whole stream each time.
-
-    The generator's state is kept at the start of each run that was passed (2.5 KB each), and the last shuffle,
-    which all layers of a block share.
-    """
-
-    def __init__(self, neurons: int):
-        self._neurons = neurons
-        self._random = np.random.RandomState(SEED)  # legacy, but it defines the official networks
-        self._states = [self._random.get_state()]
-        self._last: tuple[int, NDArray[np.intp]] | None = None
-
-    def plain_row(self, block: int) -> NDArray[np.intp]:
-        """Which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
-        with _DRAWING:
-            if self._last is None or self._last[0] != block:
-                while len(self._states) <= block:
-                    self._run(len(self._states) - 1)
-                shuffled = np.argsort(self._run(block - 1))
-                plain = np.empty_like(shuffled)
-                plain[shuffled] = np.arange(self._neurons)
-                self._last = block, plain
-            return self._last[1]
-
-    def _run(self, number: int) -> NDArray[np.float64]:
-        self._random.set_state(self._states[number])
-        run = self._random.random_sample(self._neurons)
-        if number + 1 == len(self._states):
-            self._states.append(self._random.get_state())
-        return run
+@lru_cache(maxsize=len(SIZES))  # all layers of a block share its shuffle
+def _plain_row(neurons: int, block: int) -> NDArray[np.intp]:
+    """Return which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
+    random = np.random.RandomState(SEED)  # legacy, but it defines the official networks
+    with _DRAWING:
+        states = _STATES.setdefault(neurons, [random.get_state()])
+        random.set_state(states[min(block, len(states)) - 1])
+        for number in range(min(block, len(states)), block + 1):
+            run = random.random_sample(neurons)
+            if number == len(states):
+                states.append(random.get_state())
+    return np.argsort(np.argsort(run))

@@ -8,16 +8,16 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import isqrt
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
-from topokit.families._expansion import gap_connects
+from topokit.families.margulis import gap_connects
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, layer_count, option, require_widths
+from topokit.spec import LAYERS, Spec, option
 
 Ints = NDArray[np.int64]
 Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c, d), for each node
@@ -30,8 +30,8 @@ class LPS(Spec):
     Nodes are the invertible 2 x 2 matrices over the integers modulo q, up to a factor: half of them, those whose
     determinant is a square, or the other half. The p + 1 integer quaternions a of norm p with a_0 odd and
     positive and the others even are such matrices too, and node g feeds the nodes g * a. All of them lead from
-    one half to the other where p is no square modulo q, so that the node layers take turns; else every node
-    layer is the half of the squares, and all edge layers are equal.
+    one half to the other if p is not a square modulo q, so the node layers alternate; otherwise every node layer is
+    the half of the squares, and all edge layers are equal.
 
     Each layer is a Ramanujan graph: every singular value but the largest, p + 1, is at most 2 sqrt(p).
     Connectivity is promised from the number of layers on for which this bound proves it; fewer may do.
@@ -50,7 +50,7 @@ class LPS(Spec):
     numbers, which are between 0 and 2 p: but q^2 > p. So each node feeds p + 1 different ones, and as conj(a) is
     one of the quaternions and undoes a, as many feed it. The bound on the singular values is the theorem of
     Lubotzky, Phillips & Sarnak. With n nodes, the path counts of L layers are (p + 1)^L / n everywhere plus entries
-    of at most (1 - 1/n) (2 sqrt(p))^L, so there is a path between all pairs where (p + 1)^L exceeds
+    of at most (1 - 1/n) (2 sqrt(p))^L, so there is a path between all pairs if (p + 1)^L exceeds
     (n - 1) (2 sqrt(p))^L.
 
     Cost of a layer: O(edges log p) time, 8 bytes an edge and some 160 bytes a node while it is made.
@@ -62,25 +62,24 @@ class LPS(Spec):
     ((1092, 1092, 1092), ((6, 6), (6, 6)))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "lps"
+    name = "lps"
 
-    p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int")
-    q: int = option("A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int")
-    _layers: int = option("Number of edge layers.", kind="int", default=1, alias="layers")
+    p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int", bounds=Bounds(5))
+    q: int = option(
+        "A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int", bounds=Bounds(5, 2**11)
+    )
+    _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
 
     def __post_init__(self) -> None:
-        for field in ("p", "q"):
-            object.__setattr__(self, field, integer(getattr(self, field), field, 5))
-        object.__setattr__(self, "_layers", layer_count(self._layers))
-        require_widths([self.nodes])
         if self.q**2 <= 4 * self.p:
-            raise InvalidSpecError(f"q must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")
+            raise InvalidSpecError(f"`q` must be above 2 sqrt(p), so above {isqrt(4 * self.p)}, not {self.q}")
         for field, number in (("p", self.p), ("q", self.q)):
             if number % 4 != 1 or not all(number % divisor for divisor in range(3, isqrt(number) + 1, 2)):
-                raise InvalidSpecError(f"{field} must be a prime that is 1 modulo 4, such as 5, 13 or 17, not {number}")
+                raise InvalidSpecError(
+                    f"`{field}` must be a prime that is 1 modulo 4, such as 5, 13 or 17, not {number}"
+                )
         if self.p == self.q:
-            raise InvalidSpecError(f"p and q must be two different primes, not both {self.p}")
+            raise InvalidSpecError(f"`p` and `q` must be two different primes, not both {self.p}")
 
     @property
     def nodes(self) -> int:
@@ -97,7 +96,7 @@ class LPS(Spec):
 
     @property
     def bipartite(self) -> bool:
-        """Whether the node layers take turns: p is no square modulo q."""
+        """Whether the node layers alternate between the two halves: p is not a square modulo q."""
         return pow(self.p, self.q // 2, self.q) != 1
 
     @property
@@ -107,11 +106,7 @@ class LPS(Spec):
         density = Fraction(degree, self.nodes)
         return Promises(connected=connected, degrees=((degree, degree),) * self._layers, density=density)
 
-    @property
-    def slug(self) -> str:
-        return f"{self.name}-{self.p}-{self.q}-{self._layers}"
-
-    def same_layer(self, i: int) -> int:
+    def layer_key(self, i: int) -> int:
         return i % 2 if self.bipartite else 0
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
@@ -128,7 +123,7 @@ class LPS(Spec):
 
 
 def _generators(p: int, q: int) -> list[tuple[int, ...]]:
-    """The p + 1 quaternions of norm p with an odd positive and three even parts, as matrices (a, b, c, d) modulo q."""
+    """Return the p + 1 quaternions of norm p with an odd positive and three even parts, as matrices modulo q."""
     root = next(i for i in range(q) if (i * i + 1) % q == 0)
     limit = isqrt(p)
     evens = range(-(limit // 2) * 2, limit + 1, 2)
@@ -145,7 +140,7 @@ def _generators(p: int, q: int) -> list[tuple[int, ...]]:
 
 
 def _matrices(q: int, *, odd: bool) -> Matrices:
-    """The matrix of each node of one half, in order: those whose determinants are squares, unless `odd`.
+    """Return the matrix of each node of one half, in order: those whose determinants are squares, unless `odd`.
 
     Node (x * (q - 1) / 2 + e) * q + y has the first row (1, x), or (0, 1) for x = q, the e-th determinant of its
     half, and y below the 1.
@@ -158,7 +153,7 @@ def _matrices(q: int, *, odd: bool) -> Matrices:
 
 
 def _numbers(matrices: Matrices, q: int) -> Ints:
-    """The nodes that matrices with nonzero determinants stand for, whatever their factors."""
+    """Return the nodes of matrices with nonzero determinants, whatever their factors."""
     inverse = np.array([0, *(pow(k, -1, q) for k in range(1, q))])
     rank = np.empty(q, np.int64)
     rank[_determinants(q)] = np.arange(q // 2)
@@ -171,7 +166,7 @@ def _numbers(matrices: Matrices, q: int) -> Ints:
 
 
 def _determinants(q: int) -> Ints:
-    """Shape (2, (q - 1) / 2): the squares modulo q but 0, and the others, each increasing."""
+    """Return the squares modulo q but 0, and the other numbers, each increasing; shape (2, (q - 1) / 2)."""
     squares = np.unique(np.arange(1, q) ** 2 % q)
     return np.array([squares, np.setdiff1d(np.arange(1, q), squares)])
 

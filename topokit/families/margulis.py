@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import Buffers, UInt64Array, require_memory
-from topokit.families._expansion import gap_connects
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, integer, layer_count, option, require_widths
+from topokit.spec import LAYERS, Spec, option
 
 DEGREE = 8  # with multiplicity
+
+_ENOUGH = 180
+"""Layers that are enough for all widths below 2^32: in all our families d^2 >= 1.28 s^2, and 1.28^180 > 2^64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,10 @@ class Margulis(Spec):
         InvalidSpecError: which number breaks which rule.
 
     Proof: Points on a line y are shifted alike, by +-2y and +-(2y + 1), and points on a line x likewise; the edges are
-    the different shifts of all lines, counted. A shift along both lines is the same edge only where both are 0:
+    the different shifts of all lines, counted. A shift along both lines is the same edge only if both are 0:
     that is at 4 points, as 0 is among the shifts of two lines each way. The bound on the singular values is
     proved in the survey of Hoory, Linial & Wigderson. With n nodes, the path counts of L layers, with multiplicity, are
-    8^L / n everywhere plus entries of at most (1 - 1/n) (5 sqrt(2))^L, so there is a path between all pairs where
+    8^L / n everywhere plus entries of at most (1 - 1/n) (5 sqrt(2))^L, so there is a path between all pairs if
     8^L > (n - 1) (5 sqrt(2))^L.
 
     Cost of a layer: O(edges) time, some 20 bytes an edge while it is made.
@@ -53,16 +54,10 @@ class Margulis(Spec):
     ((64, 64), (444,))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "margulis"
+    name = "margulis"
 
-    side: int = option("Points on each side of the torus: widths are side^2.", kind="int")
-    _layers: int = option("Number of edge layers.", kind="int", default=1, alias="layers")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "side", integer(self.side, "side", 2))
-        object.__setattr__(self, "_layers", layer_count(self._layers))
-        require_widths([self.side**2])
+    side: int = option("Points on each side of the torus: widths are side^2.", kind="int", bounds=Bounds(2))
+    _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -79,13 +74,9 @@ class Margulis(Spec):
     def promises(self) -> Promises:
         nodes = self.side**2
         connected = gap_connects(nodes, DEGREE, 50, self._layers)
-        return Promises(connected=connected, density=Fraction(self.layer_edges[0], nodes**2))
+        return Promises(connected=connected, density=self.exact_density)
 
-    @property
-    def slug(self) -> str:
-        return f"{self.name}-{self.side}-{self._layers}"
-
-    def same_layer(self, i: int) -> int:  # noqa: ARG002 (all are equal)
+    def layer_key(self, i: int) -> int:  # noqa: ARG002 (all are equal)
         return 0
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
@@ -106,6 +97,23 @@ class Margulis(Spec):
 
 
 def _shifts(side: int) -> NDArray[np.int64]:
-    """Shape (side, 4): how far the line through a point is shifted, modulo side."""
+    """Return how far the line through a point is shifted, modulo side; shape (side, 4)."""
     double = 2 * np.arange(side)[:, None]
     return np.hstack([double, -double, double + 1, -double - 1]) % side
+
+
+def gap_connects(nodes: int, degree: int, squared: int, layers: int) -> bool:
+    """Return whether the spectral gap alone proves that every input reaches every output.
+
+    With d the degree and s the largest singular value but d, the path counts of L layers are d^L / n everywhere,
+    plus a matrix of norm s^L or less whose entries are at most (1 - 1/n) s^L. So none is 0 if d^L > (n - 1) s^L.
+
+    Args:
+        nodes: n, in each node layer.
+        degree: d, in and out, in each edge layer; edges are counted with multiplicity.
+        squared: s**2, or a bound on it.
+        layers: L.
+    """
+    layers = min(layers, _ENOUGH)  # the powers would grow with the layers, and the answer stays
+    gap: int = degree ** (2 * layers) - (nodes - 1) ** 2 * squared**layers
+    return gap > 0

@@ -7,19 +7,19 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import by_source, random_widths, require_drawing, subsets
+from topokit.families._random import WIDTHS, RandomFamily, by_source, subsets
+from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, option
+from topokit.spec import SEED, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class NOfM(Spec):
+class NOfM(RandomFamily):
     """A random network in which every node has n edges from each m consecutive nodes of the layer before.
 
     Each choice of n of the m is as likely as any other, and independent of the others. With n = 2 and m = 4
@@ -47,20 +47,16 @@ class NOfM(Spec):
     ((64, 12), Fraction(1, 2))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "n-of-m"
+    name = "n-of-m"
 
-    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
-    n: int = option("Edges from each group of m nodes.", kind="int")
-    m: int = option("Consecutive nodes in a group.", kind="int")
-    seed: int = option("Seed of the random draws.", kind="int")
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
+    n: int = option("Edges from each group of m nodes.", kind="int", bounds=Bounds(1))
+    m: int = option("Consecutive nodes in a group.", kind="int", bounds=Bounds(1))
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", random_widths(self.widths))
-        for field, minimum in (("n", 1), ("m", 1), ("seed", 0)):
-            object.__setattr__(self, field, integer(getattr(self, field), field, minimum))
         if self.n > self.m:
-            raise InvalidSpecError(f"n must be from 1 to m = {self.m}, not {self.n}")
+            raise InvalidSpecError(f"`n` must be from 1 to m = {self.m}, not {self.n}")
         for i, width in enumerate(self.widths[:-1]):
             if width % self.m:
                 raise InvalidSpecError(f"node layer {i} has {width} nodes: it must be a multiple of m = {self.m}")
@@ -78,10 +74,7 @@ class NOfM(Spec):
     def slug(self) -> str:
         return f"{self.n}-of-{self.m}-{dotted(self.widths)}-seed-{self.seed}"
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        sources, targets = self.widths[i : i + 2]
-        groups = targets * (sources // self.m)
-        require_drawing(groups, self.layer_edges[i])
-        drawn = subsets(generator(self.seed, i), np.full(groups, self.n, INDEX), self.m)
-        cells = by_source(drawn, (sources, targets))  # a target's groups stand side by side
-        return from_cells(cells, (sources, targets), buffers)
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int]) -> UInt64Array:  # noqa: ARG002
+        sources, targets = shape
+        sizes = np.full(targets * (sources // self.m), self.n, INDEX)
+        return by_source(subsets(rng, sizes, self.m), shape)  # a target's groups are numbered one after another

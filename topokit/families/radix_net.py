@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise, starmap
 from math import gcd, prod
 from reprlib import repr as shortened
-from typing import ClassVar
 
 import numpy as np
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
+from topokit.fields import Bounds, integers
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, integer, integers, option, require_widths
+from topokit.spec import Spec, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +30,17 @@ class RadixNet(Spec):
     Every input reaches every output on the same number of paths.
 
     The authors' generalised Kronecker factor joins fewer copies. With g = gcd(B_{i-1}, B_i) and D_i diagonals,
-    D_i a divisor of g, it stands in place of the ones: ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
-    in a row, g/D_i apart. So copy a is joined to copy b where a = b modulo g/D_i. One layer with D_i = g is enough for
+    D_i a divisor of g, it replaces the ones by ones(B_{i-1}/g, B_i/g) (x) a circulant of g with D_i ones
+    in a row, g/D_i apart. So copy a is joined to copy b if a = b modulo g/D_i. One layer with D_i = g is enough for
     path symmetry; without one it is not promised.
 
     Args:
         radices: the systems, each a list of radices of at least 2, least significant first; one flat list
-            stands for one system. Every system but the last has the same product N', which the last one's
+            is one system. Every system but the last has the same product N', which the last one's
             product divides.
         kron: B, one width per node layer (radices + 1 of them), or the interior ones only (radices - 1;
-            the outer two are then 1). All 1 where left out.
-        diagonals: D_i, one number per edge layer; all g where left out.
+            the outer two are then 1) [all 1].
+        diagonals: D_i, one number per edge layer [all g].
         direction: 1 shifts by +k * p as above; -1 by -k * p, as the authors' Python code does.
 
     Raises:
@@ -64,29 +63,27 @@ class RadixNet(Spec):
     ((8, 16, 24, 8), (32, 96, 48), 6)
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "radix-net"
+    name = "radix-net"
 
     radices: tuple[tuple[int, ...], ...] = option(
         "Radices of a mixed radix system; again for each further system.", kind="systems"
     )
-    kron: tuple[int, ...] | None = option(
-        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", default=None
+    kron: tuple[int, ...] = option(
+        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", bounds=Bounds(1), default=None
     )
     diagonals: tuple[int, ...] | None = option(
-        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", default=None
+        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", bounds=Bounds(1), default=None
     )
     direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
 
     def __post_init__(self) -> None:
         systems = _systems(self.radices)
-        object.__setattr__(self, "radices", systems)
-        object.__setattr__(self, "kron", _kron(self.kron, sum(map(len, systems))))
-        object.__setattr__(self, "diagonals", _diagonals(self.diagonals, self._kron))
-        object.__setattr__(self, "direction", integer(self.direction, "direction", -1))
+        self._set("radices", systems)
+        self._set("kron", _all_widths(self.kron, sum(map(len, systems))))
+        if self.diagonals is not None:
+            _require_divisors(self.diagonals, self.kron)
         if self.direction not in (1, -1):
-            raise InvalidSpecError(f"direction must be 1 or -1, not {self.direction}")
-        require_widths(self.widths)
+            raise InvalidSpecError(f"`direction` must be 1 or -1, not {self.direction}")
 
     @property
     def nodes(self) -> int:
@@ -100,33 +97,34 @@ class RadixNet(Spec):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        return tuple(self.nodes * width for width in self._kron)
+        return tuple(self.nodes * width for width in self.kron)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """g/D_i of each edge layer: copies whose numbers are equal modulo it are joined."""
-        divisors = starmap(gcd, pairwise(self._kron))
+        divisors = starmap(gcd, pairwise(self.kron))
         if self.diagonals is None:
             return (1,) * len(self.places)
         return tuple(g // d for g, d in zip(divisors, self.diagonals, strict=True))
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
-        return tuple(self.nodes * width * out for width, (out, _) in zip(self._kron, self._degrees, strict=False))
+        return tuple(self.nodes * width * out for width, (out, _) in zip(self.kron, self._degrees, strict=False))
 
     @property
     def _degrees(self) -> tuple[tuple[int, int], ...]:
-        factors = zip(self.places, pairwise(self._kron), self.steps, strict=True)
+        factors = zip(self.places, pairwise(self.kron), self.steps, strict=True)
         return tuple((radix * b // step, radix * a // step) for (radix, _), (a, b), step in factors)
 
     @property
     def promises(self) -> Promises:
-        density = Fraction(self.edges, self.possible_edges)
-        return Promises(connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=density)
+        return Promises(
+            connected=self.paths is not None, paths=self.paths, degrees=self._degrees, density=self.exact_density
+        )
 
     @property
     def paths(self) -> int | None:
-        """Number of paths between any input and any output: the symmetry theorem. None where it does not hold."""
+        """Number of paths between any input and any output: the symmetry theorem. None if it does not hold."""
         if 1 not in self.steps:
             return None
         return prod(out for out, _ in self._degrees) // self.widths[-1]
@@ -135,29 +133,15 @@ class RadixNet(Spec):
     def slug(self) -> str:
         systems = [dotted(system) for system in self.radices]
         radices = "_".join(systems if len(systems) <= 4 else [systems[0], f"x{len(systems)}", systems[-1]])
-        kron = "" if set(self._kron) == {1} else f"-kron-{dotted(self._kron)}"
+        kron = "" if set(self.kron) == {1} else f"-kron-{dotted(self.kron)}"
         diagonals = "" if self.diagonals is None else f"-diagonals-{dotted(self.diagonals)}"
         return f"{self.name}-{radices}{kron}{diagonals}{'-backward' if self.direction == -1 else ''}"
 
-    @cached_property
-    def _kron(self) -> tuple[int, ...]:
-        return self.kron or ()
-
-    @cached_property
-    def _first(self) -> dict[tuple[int, ...], int]:
-        first: dict[tuple[int, ...], int] = {}
-        for i in range(len(self)):
-            first.setdefault(self._shape_of(i), i)
-        return first
-
-    def _shape_of(self, i: int) -> tuple[int, ...]:
-        return (*self.places[i], *self._kron[i : i + 2], self.steps[i])
-
-    def same_layer(self, i: int) -> int:
-        return self._first[self._shape_of(i)]
+    def layer_key(self, i: int) -> tuple[int, ...]:
+        return (*self.places[i], *self.kron[i : i + 2], self.steps[i])
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        radix, place, a, b, step = self._shape_of(i)
+        radix, place, a, b, step = self.layer_key(i)
         n = self.nodes
         joined = b // step
         indptr, indices = buffers.take(n * a, self.layer_edges[i])
@@ -223,31 +207,27 @@ def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
     return systems
 
 
-def _kron(kron: object, radices: int) -> tuple[int, ...]:
+def _all_widths(kron: tuple[int, ...] | None, radices: int) -> tuple[int, ...]:
+    """Return the Kronecker width of each node layer, from all of them, the interior ones, or none."""
     if kron is None:
         return (1,) * (radices + 1)
-    widths = integers(kron, "kron", 1)
-    if len(widths) == radices + 1:
-        return widths
-    if len(widths) == radices - 1:
-        return (1, *widths, 1)
-    raise InvalidSpecError(
-        f"kron has {len(widths)} widths; {radices} radices need {radices + 1} (one per node layer) "
-        f"or {radices - 1} (the interior ones only)"
-    )
+    if len(kron) == radices - 1:
+        return (1, *kron, 1)
+    if len(kron) != radices + 1:
+        raise InvalidSpecError(
+            f"`kron` has {len(kron)} widths; {radices} radices need {radices + 1} (one per node layer) "
+            f"or {radices - 1} (the interior ones only)"
+        )
+    return kron
 
 
-def _diagonals(diagonals: object, kron: tuple[int, ...]) -> tuple[int, ...] | None:
-    if diagonals is None:
-        return None
-    numbers = integers(diagonals, "diagonals", 1)
+def _require_divisors(diagonals: tuple[int, ...], kron: tuple[int, ...]) -> None:
     divisors = list(starmap(gcd, pairwise(kron)))
-    if len(numbers) != len(divisors):
-        raise InvalidSpecError(f"diagonals has {len(numbers)} numbers; {len(divisors)} edge layers need one each")
-    for i, (number, divisor) in enumerate(zip(numbers, divisors, strict=True)):
+    if len(diagonals) != len(divisors):
+        raise InvalidSpecError(f"`diagonals` has {len(diagonals)} numbers; {len(divisors)} edge layers need one each")
+    for i, (number, divisor) in enumerate(zip(diagonals, divisors, strict=True)):
         if divisor % number:
             raise InvalidSpecError(
                 f"layer {i} cannot have {number} diagonals: they must divide {divisor}, "
                 f"the greatest common divisor of the Kronecker widths {kron[i]} and {kron[i + 1]}"
             )
-    return numbers

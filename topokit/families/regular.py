@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.families._curveball import is_only_graph, mix
 from topokit.layered import Layered, Promises
-from topokit.spec import Spec, from_cells, generator, integer, option, slug_of
+from topokit.spec import SEED, Spec, from_cells, generator, option, slug_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Regular(Spec):
     """A random network in which every node has exactly the in-degree and the out-degree that it has in `like`.
 
     Each layer is near uniform over all simple bipartite graphs with these degrees: the layer of `like`, mixed
-    by curveball trades (see `topokit.families._curveball`). Any degrees will do. Where no other graph has
+    by curveball trades (see `topokit.families._curveball`). All degrees are possible. If no other graph has
     them, as in a complete layer, the layer stays as it is and `notes` says so. Connectivity and path
     symmetry are not kept.
 
@@ -26,7 +25,7 @@ class Regular(Spec):
         seed: of the random draws; edge layer i has a stream of its own.
 
     Raises:
-        InvalidSpecError: `like` is no network, or the seed no integer of at least 0.
+        InvalidSpecError: `like` is not a topology, or the seed not an integer of at least 0.
 
     Proof: In a trade two nodes lay down the neighbours that only one of them has, and each takes back as many as
     it laid down, so both keep their degrees. Each of these neighbours is then joined to exactly one of the two, as
@@ -43,24 +42,22 @@ class Regular(Spec):
 
     >>> from topokit.families.radix_net import RadixNet
     >>> net = RadixNet(radices=(2, 2, 2))
-    >>> twin = Regular(like=net, seed=0)
-    >>> twin.layer_edges == net.layer_edges, twin.promises.names == {"soundness", "regularity", "density"}
+    >>> random = Regular(like=net, seed=0)
+    >>> random.layer_edges == net.layer_edges, random.promises.names == {"soundness", "regularity", "density"}
     (True, True)
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "regular"
+    name = "regular"
 
     like: Layered = option("The topology whose degrees are kept.", kind="net")
-    seed: int = option("Seed of the random draws.", kind="int")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     @classmethod
-    def twin_of(cls, net: Layered, seed: int) -> Regular:
-        """The network with the degrees of `net`. O(1)."""
+    def equivalent_to(cls, net: Layered, seed: int) -> Regular:
+        """Return the network with the degrees of `net`. O(1)."""
         return cls(like=net, seed=seed)
+
+    twin_of = equivalent_to  # its name in 0.1.0
 
     @cached_property
     def widths(self) -> tuple[int, ...]:

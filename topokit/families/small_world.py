@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
 from topokit.allocation import require_shares
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._draws import by_source, numbers_slug, random_widths, require_drawing, supersets
+from topokit.families._random import WIDTHS, RandomFamily, by_source, numbers_slug, supersets
+from topokit.fields import numbers
 from topokit.layered import Promises
-from topokit.spec import Spec, dotted, from_cells, generator, integer, numbers, option, written
+from topokit.spec import SEED, dotted, option, written
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallWorld(Spec):
+class SmallWorld(RandomFamily):
     """A bipartite Watts-Strogatz network: every node is joined to its nearest sources, and a few edges go elsewhere.
 
     The nodes of both layers lie on one ring, node u of n at u/n of the way round, and every target has the
@@ -54,24 +54,21 @@ class SmallWorld(Spec):
     ((400, 50), ((None, 8), (None, 5)))
     """
 
-    kind: ClassVar[str] = "family"
-    name: ClassVar[str] = "small-world"
+    name = "small-world"
 
-    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints")
+    widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     fan_in: tuple[Fraction, ...] = option("Sources of each node: one number, or one per edge layer.", kind="numbers")
     rewire: tuple[Fraction, ...] = option("Probability that an edge is rewired.", kind="numbers")
-    seed: int = option("Seed of the random draws.", kind="int")
+    seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", random_widths(self.widths))
-        object.__setattr__(self, "fan_in", numbers(self.fan_in, "fan_in", len(self)))
-        object.__setattr__(self, "rewire", numbers(self.rewire, "rewire", len(self)))
-        object.__setattr__(self, "seed", integer(self.seed, "seed", 0))
+        self._set("fan_in", numbers(self.fan_in, "`fan_in`", len(self)))
+        self._set("rewire", numbers(self.rewire, "`rewire`", len(self)))
         for i, (fan_in, sources) in enumerate(zip(self.fan_in, self.widths, strict=False)):
             if not 0 <= fan_in <= sources or fan_in.denominator != 1:
                 whole = f"a whole number from 0 to {sources}"
-                raise InvalidSpecError(f"layer {i}: fan_in must be {whole}, not {written(fan_in)}")
-        require_shares(self.rewire, "rewire")
+                raise InvalidSpecError(f"layer {i}: `fan_in` must be {whole}, not {written(fan_in)}")
+        require_shares(self.rewire, "`rewire`")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
@@ -80,22 +77,18 @@ class SmallWorld(Spec):
     @property
     def promises(self) -> Promises:
         degrees = tuple((None, int(fan_in)) for fan_in in self.fan_in)
-        return Promises(degrees=degrees, density=Fraction(self.edges, self.possible_edges))
+        return Promises(degrees=degrees, density=self.exact_density)
 
     @property
     def slug(self) -> str:
         fan_in, rewire = map(numbers_slug, (self.fan_in, self.rewire))
         return f"{self.name}-{dotted(self.widths)}-of-{fan_in}-rewire-{rewire}-seed-{self.seed}"
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        sources, targets = self.widths[i : i + 2]
-        fan_in = int(self.fan_in[i])
-        require_drawing(max(sources, targets), self.layer_edges[i])
-        rng = generator(self.seed, i)
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int]) -> UInt64Array:
+        (sources, targets), fan_in = shape, int(self.fan_in[i])
         cells = _band(sources, targets, fan_in)
         cells = cells[rng.random(cells.size) >= float(self.rewire[i])]
-        cells = by_source(supersets(rng, cells, targets, fan_in, sources), (sources, targets))
-        return from_cells(cells, (sources, targets), buffers)
+        return by_source(supersets(rng, cells, targets, fan_in, sources), shape)
 
 
 def _band(sources: int, targets: int, fan_in: int) -> UInt64Array:

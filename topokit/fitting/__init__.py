@@ -21,22 +21,21 @@ from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit.fitting._nodes import node_counts
 from topokit.fitting._plans import Plan
-from topokit.fitting._search import Search
+from topokit.fitting._search import Search, node_counts
 from topokit.fitting.candidate import WEAK, Candidate, examined
 from topokit.fitting.candidates import Candidates
 from topokit.layered import possible_edges
 from topokit.spec import integer, integers, numbers, require_widths, written
 
 BUDGET = 2**20
-"""Partial networks that a search looks at, at most about; half of them without interior crops."""
+"""Partial networks that a search examines, at most about; half of them without interior crops."""
 
 TOTAL = 2**26
-"""Edges that are read to count what crops destroyed, in all candidates together, about."""
+"""Edges that are read to count the damage of crops, in all candidates together, about."""
 
 LEAST = 10
-"""Candidates that are looked for where fewer are wanted, so that what is said to be the nearest is."""
+"""Candidates to search for at least, so that a small `limit` does not change which are the nearest."""
 
 
 def fit(
@@ -47,17 +46,17 @@ def fit(
     limit: int = 10,
     progress: Callable[[str, int], None] | None = None,
 ) -> Candidates:
-    """RadiX-Nets of the wanted widths near the wanted density, the best ones first.
+    """Return RadiX-Nets of the wanted widths near the wanted density, the best ones first.
 
     A RadiX-Net has node layers of N' B_i nodes. One that covers the widths is cropped to them. A crop of the
     first and last node layers keeps every path between what is left; a crop between them does not. So those
-    N' come first that divide all interior widths. What a crop destroyed is counted on the edges.
+    N' come first that divide all interior widths. The damage of a crop is counted on the edges.
 
     The order: (1) those that are not strange: no pair without a path, no output of in-degree 2 or less;
     (2) those within the tolerance, and then the nearest ones; (3) the fewest pairs without a path, in tenths of
     all; (4) the fewest dead units; (5) the same number of paths between all pairs; (6) the nearest density, in
     whole percent of it; (7) uncropped; (8) the least ratio of path counts; (9) without diagonals; (10) the most
-    even densities of the edge layers; (11) the nearest density; (12) the fewest nodes before the crop. Where
+    even densities of the edge layers; (11) the nearest density; (12) the fewest nodes before the crop. If
     fewer than `limit` are neither strange nor outside the tolerance, the rest is half of the one and half of
     the other kind.
 
@@ -76,7 +75,7 @@ def fit(
         InvalidSpecError: widths, density, tolerance or limit make no sense, or no RadiX-Net below 2^32 nodes
             covers the widths.
 
-    Cost: seconds, whatever the widths: BUDGET partial networks are looked at, about, and at most 8 `limit`
+    Cost: seconds, whatever the widths: about BUDGET partial networks are examined, and at most 8 `limit`
     (80 for a smaller one) networks are read, TOTAL edges, about.
     Source: Robinett & Kepner 2019, arXiv:1905.00416; strange models: Kwak, West, Jananthan & Kepner 2023,
     "Testing RadiX-Nets", arXiv:2311.03609.
@@ -103,12 +102,13 @@ def candidates(
     limit: int = 10,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[Candidate]:
-    """All that `fit` looked at on the way, in its order: what it says of them does not depend on a small `limit`.
+    """Return all candidates that `fit` examined, in its order.
 
     Args and errors: those of `fit`, which takes `chosen` of these; `progress` is called with what is being done and the
     number of good candidates found.
     """
-    widths = _widths(widths)
+    widths = integers(widths, "`widths`", 1)
+    require_widths(widths)
     wanted = _share(density, widths)
     (allowed,) = numbers(tolerance, "tolerance", 1)
     if allowed < 0:
@@ -137,10 +137,10 @@ _TARGET = re.compile(rf"\s*({_WIDTHS})\s+at\s+(\d{{1,3}}(?:\.\d{{0,40}})?|\.\d{{
 
 
 def parse_target(text: str) -> tuple[tuple[int, ...], Fraction]:
-    """The widths and the density of a target such as "784-300-100 at 95 %", which names the sparsity.
+    """Return the widths and the density of a target such as "784-300-100 at 95 %", which names the sparsity.
 
     Raises:
-        InvalidSpecError: it does not look like that.
+        InvalidSpecError: the text has another form.
 
     >>> parse_target("784-300-100 at 95 %")
     ((784, 300, 100), Fraction(1, 20))
@@ -153,15 +153,7 @@ def parse_target(text: str) -> tuple[tuple[int, ...], Fraction]:
     sparsity = Fraction(match[2]) / 100
     if not 0 <= sparsity < 1:
         raise InvalidSpecError(f"the sparsity must be from 0 to below 100 %, not {match[2]} %")
-    return _widths([int(width) for width in match[1].split("-")]), 1 - sparsity
-
-
-def _widths(widths: object) -> tuple[int, ...]:
-    wanted = integers(widths, "widths", 1)
-    if len(wanted) < 2:
-        raise InvalidSpecError(f"widths are those of two node layers or more, not {len(wanted)}")
-    require_widths(wanted)
-    return wanted
+    return tuple(int(width) for width in match[1].split("-")), 1 - sparsity
 
 
 def _share(density: object, widths: tuple[int, ...]) -> Fraction:
@@ -184,7 +176,7 @@ def _plans(widths: tuple[int, ...], density: float) -> Iterator[Plan]:
 
 
 def _distinct(plans: Iterable[Plan], wanted: float, tolerance: float) -> Iterator[tuple[Any, Plan]]:
-    """Promise and plan, by promise; one complete network, and no diagonals for what others have without them."""
+    """Yield promise and plan, by promise; one complete network, and diagonals only for new numbers of edges."""
     seen = set()
     for promise, plan in sorted(((_promise(plan, wanted, tolerance), plan) for plan in plans), key=itemgetter(0)):
         complete = all(edges == a * b for edges, (a, b) in zip(plan.layer_edges, pairwise(plan.widths), strict=True))
@@ -194,7 +186,7 @@ def _distinct(plans: Iterable[Plan], wanted: float, tolerance: float) -> Iterato
 
 
 def _promise(plan: Plan, wanted: float, tolerance: float) -> tuple[Any, ...]:
-    """The order in which plans are examined: that of `_rank`, as far as it is known without reading edges."""
+    """Return the key by which plans are examined: that of `_rank`, as far as it is known without reading edges."""
     cells = map(prod, pairwise(plan.widths))
     shares = [edges / count for edges, count in zip(plan.layer_edges, cells, strict=True)]
     error = abs(sum(plan.layer_edges) / possible_edges(plan.widths) / wanted - 1)
@@ -224,7 +216,7 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
 
 
 def chosen(ranked: list[Candidate], limit: int) -> tuple[Candidate, ...]:
-    """The best of `candidates`; where those are few, as many outside the tolerance as strange ones beside them."""
+    """Return the best of `candidates`; if these are few, also as many outside the tolerance as strange ones."""
     good = [found for found in ranked if not (found.strange or found.outside)]
     outside = [found for found in ranked if found.outside and not found.strange]
     strange = [found for found in ranked if found.strange]

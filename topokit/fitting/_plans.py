@@ -1,8 +1,7 @@
 """Plan: the numbers of one RadiX-Net with its crop, and its edges counted from them alone.
 
-A search looks at many more networks than it can build, so what decides between them is computed here in
-closed form. Whatever a candidate says of its edges is counted again on the network itself where it is
-small enough.
+A search looks at many more networks than it can build, so the numbers that decide between them are computed here in
+closed form. `candidate` counts them again on the network itself if it is small enough.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from topokit.transforms import crop
 
 @dataclass(frozen=True)
 class Plan:
-    """A RadiX-Net that covers the wanted widths, not made yet.
+    """A RadiX-Net that covers the wanted widths, described and not built.
 
     Args:
         widths: the wanted widths.
         nodes: N'.
-        radices: one for each edge layer; a system ends where their product comes to N'.
+        radices: one for each edge layer; a system ends when their product is N'.
         steps: g/D_i of each edge layer: copies whose numbers are equal modulo it are joined.
     """
 
@@ -61,7 +60,7 @@ class Plan:
 
     @property
     def cropped_inside(self) -> bool:
-        """Whether a node layer between the first and the last is cropped, which costs path symmetry."""
+        """Whether a node layer between the first and the last is cropped, which breaks path symmetry."""
         return self.covered[1:-1] != self.widths[1:-1]
 
     @cached_property
@@ -83,9 +82,9 @@ class Plan:
     def kills(self) -> bool:
         """Whether a crop leaves units dead next to an end, or not one whole copy of each kind inside.
 
-        What a node is joined to in one copy lies `place` apart, and first and last as far as remains to N'.
-        Nodes die where the kept part of the copies they are joined to fits into the larger of these gaps.
-        Inside, copies are of one kind where both their layers join them to the same ones.
+        The neighbours of a node in one copy are `place` apart, and the first and the last as far as remains to N'.
+        Nodes die if the kept part of the copies they are joined to fits into the larger of these gaps.
+        Inside, copies are of one kind if both their layers join them to the same ones.
         """
         layers = [*zip(self.radices, self.places, self.steps, strict=True)] * 2
         gaps = [max(place, self.nodes - (radix - 1) * place) + (step - 1) * self.nodes for radix, place, step in layers]
@@ -94,7 +93,7 @@ class Plan:
         return ends or any(width < self.nodes * kind for width, kind in zip(self.widths[1:-1], kinds, strict=True))
 
     def net(self) -> Layered:
-        """The network: a RadixNet, or a Crop of one."""
+        """Return the network: a RadixNet, or a Crop of one."""
         systems: list[list[int]] = []
         for radix, place in zip(self.radices, self.places, strict=True):
             if place == 1:
@@ -108,7 +107,7 @@ class Plan:
 
 
 def kept_edges(nodes: int, radix: int, place: int, step: int, shape: tuple[int, int]) -> int:
-    """Edges between the first `shape[0]` and the first `shape[1]` nodes of a RadiX-Net's edge layer. O(1).
+    """Return how many edges of a RadiX-Net's edge layer join the first `shape[0]` to the first `shape[1]` nodes. O(1).
 
     Whole copies of the N' nodes keep all edges between them; only the last copy on each side may be cut.
     """
@@ -124,12 +123,12 @@ def kept_edges(nodes: int, radix: int, place: int, step: int, shape: tuple[int, 
 
 
 def _alike(copy: int, copies: int, step: int) -> int:
-    """How many of the first `copies` numbers are equal to `copy` modulo `step`."""
+    """Return how many of the first `copies` numbers are equal to `copy` modulo `step`."""
     return max(0, -((copy % step - copies) // step))
 
 
 def _ramp(top: int, fall: int, count: int, ceiling: int) -> int:
-    """The sum over 0 <= k < count of top - k * fall, each cut to between 0 and `ceiling`."""
+    """Return the sum over 0 <= k < count of top - k * fall, each cut to between 0 and `ceiling`."""
     level = min(max((top - ceiling) // fall + 1, 0), count)
     positive = min(max(-(-top // fall), level), count)
     falling = positive - level

@@ -1,4 +1,4 @@
-"""Candidate: a RadiX-Net that was fitted to widths and a density, and what its crop destroyed."""
+"""Candidate: a RadiX-Net that was fitted to widths and a density, and the damage of its crop."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from topokit.reprs import decimal, short_repr
 from topokit.transforms.resize import Crop
 
 COUNTED = 2**22
-"""A network of more edges before its crop is not read: what the symmetry theorem leaves open is then unknown."""
+"""A network of more edges before its crop is not read; only what the symmetry theorem proves is then known."""
 
 PRODUCTS = 2e8
-"""Limb products, of about two nanoseconds, that may be spent on counting one network's paths."""
+"""Products of digits, of about two nanoseconds, that may be spent on counting one network's paths."""
 
 WEAK = 2
-"""An output with so few edges, or fewer, makes a model strange (arXiv:2311.03609)."""
+"""An output with at most so many edges makes a model strange (arXiv:2311.03609)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A RadiX-Net of the wanted widths, with what is left of its promises.
+    """A RadiX-Net of the wanted widths, and which of its properties survive its crop.
 
-    What is None was neither counted nor follows from the symmetry theorem, the network being too large.
+    A value is None if it was not counted, the network being too large, and the symmetry theorem does not prove it.
 
     Args:
         net: the network: a RadixNet, or a Crop of one.
-        wanted: the density that was asked for.
+        wanted: the wanted density.
         outside: whether its density is further from `wanted` than the tolerance.
         density: of the whole network.
         layer_densities: of each edge layer.
@@ -68,17 +68,17 @@ class Candidate:
 
     @property
     def strange(self) -> bool:
-        """Whether it is known, or cannot be ruled out, that training starves: see `reasons`."""
+        """Whether training may starve, for one of the `reasons`."""
         return bool(self.reasons)
 
     @property
     def error(self) -> Fraction:
-        """By how much the density differs, as a share of the wanted one."""
+        """The relative error of the density."""
         return abs(self.density / self.wanted - 1)
 
     @property
     def unevenness(self) -> Fraction:
-        """The greatest density of an edge layer over the least; at least 2^64 times it where a layer has no edge."""
+        """The greatest density of an edge layer over the least; with 2^-64 as the least if a layer has no edge."""
         return max(self.layer_densities) / (min(self.layer_densities) or Fraction(1, 2**64))
 
     @property
@@ -93,11 +93,11 @@ class Candidate:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `build` and the other commands are told to make it: radices, kron, diagonals, crop; as lists."""
+        """The options of its description: radices, kron, diagonals, crop; as lists."""
         net = self._radix_net
         given: dict[str, Any] = {"radices": [list(system) for system in net.radices]}
-        if set(net.kron or ()) != {1}:
-            given["kron"] = list(net.kron or ())
+        if set(net.kron) != {1}:
+            given["kron"] = list(net.kron)
         if net.diagonals is not None:
             given["diagonals"] = list(net.diagonals)
         if isinstance(self.net, Crop):
@@ -112,8 +112,7 @@ class Candidate:
         return " ".join(["topokit build", *(f"--{name} {','.join(map(str, numbers))}" for name, numbers in given)])
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dictionary that `json.dumps` takes; numbers of paths as decimal strings."""
-        paths = {"min_paths": self.min_paths, "max_paths": self.max_paths}
+        """Return the fields as a dictionary that `json.dumps` takes; numbers of paths as decimal strings."""
         return {
             "options": self.options,
             "density": float(self.density),
@@ -122,7 +121,8 @@ class Candidate:
             "cropped": bool(self.cropped_layers),
             "cropped_layers": list(self.cropped_layers),
             "counted": self.counted,
-            **{name: None if number is None else decimal(number) for name, number in paths.items()},
+            "min_paths": None if self.min_paths is None else decimal(self.min_paths),
+            "max_paths": None if self.max_paths is None else decimal(self.max_paths),
             "disconnected_pairs": self.disconnected_pairs,
             "dead_units": self.dead_units,
             "output_in_degrees": self.output_in_degrees and {str(degree): n for degree, n in self.output_in_degrees},
@@ -138,34 +138,33 @@ class Candidate:
 
 
 def examined(plan: Plan, wanted: Fraction, tolerance: Fraction) -> Candidate:
-    """The candidate that a plan makes, counted on its edges if it has no more than COUNTED.
+    """Return the candidate of a plan, counted on its edges if it has no more than COUNTED.
 
     Cost: that of `reach` and `path_range`.
     """
     net = plan.net()
     found = density_of(plan.layer_edges, plan.widths)
-    about: dict[str, Any] = {
-        "net": net,
-        "wanted": wanted,
-        "outside": abs(found.whole / wanted - 1) > tolerance,
-        "density": found.whole,
-        "layer_densities": found.layers,
-    }
-    return Candidate(**about, **(_counted(net) if plan.edges_before <= COUNTED else _proved(plan, net)))
+    known = _counted(net) if plan.edges_before <= COUNTED else _proved(plan, net)
+    return Candidate(
+        net=net,
+        wanted=wanted,
+        outside=abs(found.whole / wanted - 1) > tolerance,
+        density=found.whole,
+        layer_densities=found.layers,
+        counted=plan.edges_before <= COUNTED,
+        **known,
+    )
 
 
 def _counted(net: Layered) -> dict[str, Any]:
-    found = reach(net)
-    least: int | None
-    greatest: int | None
+    """Count what the crop destroyed, on the edges."""
+    found, degrees = reach(net), net.layer(len(net) - 1).in_degrees
     try:
         paths = path_range(net, budget=PRODUCTS)
         least, greatest = paths.min, paths.max
     except TooLargeError:
-        least = greatest = None
-    degrees = net.layer(len(net) - 1).in_degrees
+        least = greatest = None  # type: ignore[assignment]
     return {
-        "counted": True,
         "min_paths": least,
         "max_paths": greatest,
         "disconnected_pairs": found.disconnected_pairs,
@@ -188,18 +187,16 @@ def _reasons(missing: int, pair: tuple[int, int] | None, incoming: NDArray[np.in
 
 
 def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
-    """What the symmetry theorem says of a network that is cropped at its ends at most."""
+    """Return what the symmetry theorem proves of a network that is cropped at its ends at most."""
     base = net.of if isinstance(net, Crop) else net
     paths = None if plan.cropped_inside else base.promises.paths
-    known: dict[str, Any] = {"counted": False, "min_paths": paths, "max_paths": paths}
-    if paths is None:
-        why = f"what its crop destroyed is not counted: {plan.edges_before:,} edges before it are too many"
-        return {**known, "disconnected_pairs": None, "dead_units": None, "output_in_degrees": None, "reasons": (why,)}
     degree = plan.widths[0] if len(net) == 1 else plan.radices[-1] * plan.kron[-2] // plan.steps[-1]
+    why = f"the damage of its crop is not counted: {plan.edges_before:,} edges before it are too many"
     return {
-        **known,
-        "disconnected_pairs": 0,
-        "dead_units": None if plan.kills else 0,
-        "output_in_degrees": ((degree, plan.widths[-1]),),
-        "reasons": _reasons(0, None, np.full(1, degree)),
+        "min_paths": paths,
+        "max_paths": paths,
+        "disconnected_pairs": None if paths is None else 0,
+        "dead_units": None if paths is None or plan.kills else 0,
+        "output_in_degrees": None if paths is None else ((degree, plan.widths[-1]),),
+        "reasons": (why,) if paths is None else _reasons(0, None, np.full(1, degree)),
     }

@@ -1,7 +1,7 @@
 """Transforms: networks made from other networks, layer by layer, by name.
 
-Each is a `Spec`, so its layers are made when they are asked for, and it knows which of the promises of
-the network it is made from still hold. A new transform is one class here and one line in TRANSFORMS.
+Each is a `Spec`, so its layers are made when they are read, and it maps the promises of the network it is made
+from. A new transform is one class here and one line in TRANSFORMS.
 """
 
 from __future__ import annotations

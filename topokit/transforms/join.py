@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from math import prod
-from typing import ClassVar
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises, Source
 from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
-from topokit.transforms.base import Transform, density_of, notes_from
+from topokit.transforms.base import Transform, copied, notes_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +35,9 @@ class Concatenate(Transform):
     8
     """
 
-    name: ClassVar[str] = "concatenate"
+    name = "concatenate"
 
-    of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")
+    of: tuple[Layered, ...] = option("The networks, inputs first.", kind="nets")  # type: ignore[assignment]  # several
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, Sequence) or len(self.of) < 2:
@@ -52,7 +51,7 @@ class Concatenate(Transform):
                     f"concatenate: network {k} ends in {one.widths[-1]} nodes, "
                     f"but network {k + 1} starts with {two.widths[0]}: they must be equal"
                 )
-        object.__setattr__(self, "of", nets)
+        self._set("of", nets)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -72,13 +71,17 @@ class Concatenate(Transform):
             connected=all(promises.connected for promises in old),
             paths=prod(paths) * prod(net.widths[0] for net in self.of[1:]) if len(paths) == len(old) else None,
             degrees=joined,
-            density=density_of(joined, self.widths),
+            density=None if None in [promises.density for promises in old] else self.exact_density,
         )
+
+    @property
+    def by_channel(self) -> bool:
+        return any(net.by_channel for net in self.of)
 
     @property
     def notes(self) -> tuple[str, ...]:
         notes = (notes_from(net, f"of network {k}") for k, net in enumerate(self.of))
-        return tuple(dict.fromkeys(chain.from_iterable(notes)))  # what is said of all edges is said once
+        return tuple(dict.fromkeys(chain.from_iterable(notes)))  # each note on all edges once
 
     @property
     def slug(self) -> str:
@@ -87,7 +90,7 @@ class Concatenate(Transform):
 
     @cached_property
     def _ends(self) -> list[int]:
-        """How many layers there are up to the end of each network."""
+        """The number of layers up to the end of each network."""
         return list(accumulate(map(len, self.of)))
 
     @cached_property
@@ -98,22 +101,19 @@ class Concatenate(Transform):
         return [first.setdefault(key, k) for k, key in enumerate(known)]
 
     def _place(self, i: int) -> tuple[int, int]:
-        """The network that layer i belongs to, and its number there."""
+        """Return the number of the network that layer i belongs to, and its number there."""
         k = bisect_right(self._ends, i)
         return k, i - self._ends[k] + len(self.of[k])
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         k, j = self._place(i)
         return self._equal[k], self.of[k].same_layer(j)
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         k, j = self._place(i)
-        layer = self.of[k].layer(j)
-        indptr, indices = buffers.take(layer.shape[0], layer.edges)
-        indptr[:], indices[:] = layer.indptr, layer.indices
-        return indptr, indices
+        return copied(self.of[k].layer(j), buffers)
 
 
 def concatenate(*nets: Source) -> Concatenate:
-    """The networks one after another; see `Concatenate`."""
+    """Join networks one after another; see `Concatenate`."""
     return Concatenate(of=nets)  # type: ignore[arg-type]  # opened there

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from reprlib import repr as shortened
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layer, Layered, Promises, Source
-from topokit.spec import dotted, integers, option, require_widths, slug_of
-from topokit.transforms.base import Transform, density_of
+from topokit.fields import Bounds
+from topokit.layered import Layered, Promises, Source
+from topokit.spec import dotted, option, slug_of
+from topokit.transforms.base import Transform, copied
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Transform):
     """The first (or last) nodes of each node layer, and the edges between them.
 
-    Kept nodes are numbered from 0 again. Where only the first and the last node layer are cropped, as many
-    paths join each input and output as before.
+    Kept nodes are numbered from 0 again. If only the first and the last node layer are cropped, each input
+    and output keep their number of paths.
 
     Args:
         of: the network to crop.
@@ -42,32 +42,27 @@ class Crop(Transform):
     ((23520, 3000), 3)
     """
 
-    name: ClassVar[str] = "crop"
+    name = "crop"
 
     of: Layered = option("The network to crop.", kind="net")
-    widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints")
+    widths: tuple[int, ...] = option("How many nodes of each node layer are kept.", kind="ints", bounds=Bounds(1))
     keep: str = option(
         "Which nodes are kept: first or last.", kind="choice", default="first", choices=("first", "last")
     )
 
     def __post_init__(self) -> None:
-        old = self.of.widths
-        widths = integers(self.widths, "crop widths", 1)
-        object.__setattr__(self, "widths", widths)
-        _require_one_each("crop", widths, old)
-        for i, (width, wanted) in enumerate(zip(old, widths, strict=True)):
+        _require_one_each("crop", self.widths, self.of.widths)
+        for i, (width, wanted) in enumerate(zip(self.of.widths, self.widths, strict=True)):
             if wanted > width:
                 raise InvalidSpecError(
                     f"crop: node layer {i} has {width} nodes and {wanted} are to be kept: give at most {width}"
                 )
-        if self.keep not in ("first", "last"):
-            raise InvalidSpecError(f"a crop keeps the 'first' or the 'last' nodes, not {shortened(self.keep)}")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:
         edges: list[int] = []
         for i, first in enumerate(self._first):
-            edges.append(edges[first] if first < i else self._kept_edges(i, self.of.layer(i))[1].size)
+            edges.append(edges[first] if first < i else self._cropped(i).nnz)
         return tuple(edges)
 
     @property
@@ -83,28 +78,19 @@ class Crop(Transform):
     def slug(self) -> str:
         return f"{slug_of(self.of)}-crop-{dotted(self.widths)}{'-last' if self.keep == 'last' else ''}"
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         return self.of.same_layer(i), self.widths[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        layer = self.of.layer(i)
-        starts, kept = self._kept_edges(i, layer)
-        indptr, indices = buffers.take(self.widths[i], kept.size)
-        indptr[:] = np.searchsorted(kept, starts)
-        np.subtract(layer.indices[kept.view(np.intp)], self._first_node(i + 1), out=indices)
-        return indptr, indices
+        return copied(self._cropped(i), buffers)
 
-    def _first_node(self, i: int) -> int:
-        """The first node of node layer i that is kept."""
-        return 0 if self.keep == "first" else self.of.widths[i] - self.widths[i]
-
-    def _kept_edges(self, i: int, layer: Layer) -> tuple[UInt64Array, UInt64Array]:
-        """The number of each kept source's first edge in `layer` (and one more), and of every kept edge."""
-        source, target = self._first_node(i), self._first_node(i + 1)
-        starts = layer.indptr[source : source + self.widths[i] + 1]
-        targets = layer.indices[starts[0] : starts[-1]]
-        inside = (targets >= target) & (targets < target + self.widths[i + 1])
-        return starts, np.flatnonzero(inside).view(INDEX) + starts[0]
+    def _cropped(self, i: int) -> Any:
+        """Return edge layer i as a scipy.sparse.csr_array."""
+        kept = [
+            slice(0, new) if self.keep == "first" else slice(old - new, old)
+            for old, new in zip(self.of.widths[i : i + 2], self.widths[i : i + 2], strict=True)
+        ]
+        return self.of.layer(i).to_scipy()[kept[0], kept[1]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,16 +116,13 @@ class Kron(Transform):
     ((8, 80, 80, 8), 100)
     """
 
-    name: ClassVar[str] = "kron"
+    name = "kron"
 
     of: Layered = option("The network to widen.", kind="net")
-    kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints")
+    kron: tuple[int, ...] = option("How many copies of each node layer there are.", kind="ints", bounds=Bounds(1))
 
     def __post_init__(self) -> None:
-        old = self.of.widths
-        object.__setattr__(self, "kron", integers(self.kron, "kron widths", 1))
-        _require_one_each("kron", self.kron, old)
-        require_widths(self.widths)
+        _require_one_each("kron", self.kron, self.of.widths)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -160,33 +143,26 @@ class Kron(Transform):
             connected=old.connected,
             paths=old.paths and old.paths * prod(self.kron[1:-1]),
             degrees=degrees,
-            density=density_of(degrees, self.widths),
+            density=old.density and self.exact_density,
         )
 
     @property
     def slug(self) -> str:
         return f"{slug_of(self.of)}-kron-{dotted(self.kron)}"
 
-    def _origin(self, i: int) -> Hashable:
+    def layer_key(self, i: int) -> Hashable:
         return self.of.same_layer(i), self.kron[i : i + 2]
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        from scipy.sparse import hstack
+
         a, b = self.kron[i : i + 2]
         indptr, indices = buffers.take(self.widths[i], self.layer_edges[i])
-        layer = self.of.layer(i)
-        sources, targets = layer.shape
-        starts, degrees = layer.indptr[:-1], np.diff(layer.indptr)
-        copies = indices.reshape(a, layer.edges * b)
-        per_edge = degrees.view(np.intp)
-        place = np.arange(layer.edges, dtype=INDEX) + np.repeat(starts * (b - 1), per_edge)
-        step = np.repeat(degrees, per_edge)
-        for copy in range(b):  # each source's list of targets stands b times in its row, every time shifted further
-            copies[0, place.view(np.intp)] = layer.indices + copy * targets
-            place += step
-        copies[1:] = copies[0]
-        first = np.arange(a, dtype=INDEX) * (layer.edges * b)
-        indptr[:-1].reshape(a, sources)[:] = first[:, None] + starts * b
+        row = hstack([self.of.layer(i).to_scipy()] * b, format="csr")  # the targets of one copy of the sources
+        first = np.arange(a)[:, None] * row.nnz
+        indptr[:-1].reshape(a, -1)[:] = first + row.indptr[:-1]
         indptr[-1] = indices.size
+        indices.reshape(a, -1)[:] = row.indices
         return indptr, indices
 
 
@@ -198,10 +174,10 @@ def _require_one_each(what: str, numbers: Sequence[int], widths: Sequence[int]) 
 
 
 def crop(net: Source, widths: Sequence[int], keep: str = "first") -> Crop:
-    """The first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
+    """Keep the first (or last) `widths[i]` nodes of each node layer i of `net`; see `Crop`."""
     return Crop(of=net, widths=widths, keep=keep)  # type: ignore[arg-type]  # made a tuple there
 
 
 def kron(net: Source, widths: Sequence[int]) -> Kron:
-    """`widths[i]` copies of each node layer i of `net`, all joined; see `Kron`."""
+    """Make `widths[i]` copies of each node layer i of `net`, all joined; see `Kron`."""
     return Kron(of=net, kron=widths)  # type: ignore[arg-type]  # made a tuple there

@@ -19,6 +19,7 @@ from topokit.fields import integers
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
+from topokit.recipes import family_of
 from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
@@ -378,15 +379,7 @@ def _about(topology: Any) -> str:
     if topology is None or isinstance(topology, str):
         return Path((topology or "dense").split(maxsplit=1)[0]).stem
     if isinstance(topology, Layered):
-        return _made_as(topology)
+        return family_of(topology.recipe) or "sparse"
     if isinstance(topology, Mapping) or not isinstance(topology, Sequence):
         return "sparse"
     return "-".join(dict.fromkeys(map(_about, topology))) or "dense"
-
-
-def _made_as(topology: Layered) -> str:
-    recipe: Any = topology.recipe
-    while isinstance(recipe, Mapping) and "transform" in recipe:
-        options = recipe.get("options")
-        recipe = options.get("of") if isinstance(options, Mapping) else None
-    return str(recipe["family"]) if isinstance(recipe, Mapping) and "family" in recipe else "sparse"

@@ -80,8 +80,8 @@ def test_the_image_is_a_square_where_nothing_is_said():
 @pytest.mark.parametrize(
     ("inputs", "image", "said"),
     [
-        (300, None, "300 inputs are no square image: say what image they are, such as 10x10x3"),
-        (150, None, "150 inputs are no square image: say what image they are, such as 10x15"),
+        (300, None, "300 inputs are not a square image: give image, such as 10x10x3"),
+        (150, None, "150 inputs are not a square image: give image, such as 10x15"),
         (784, (20, 20), "image 20x20 has 400 pixels, but there are 784 inputs: 28x28 fits"),
         (3072, (32, 32), "image 32x32 has 1,024 pixels, but there are 3,072 inputs: 32x32x3 fits"),
         (7, (2, 3), "image 2x3 has 6 pixels, but there are 7 inputs: 1x7 fits"),

@@ -92,8 +92,8 @@ def test_others_stand_below_each_with_its_heading():
     tops = [axes.get_position().y1 for axes in figure.axes]
     assert tops == sorted(tops, reverse=True)
     said = [text.get_text() for text in figure.texts]
-    assert said.count("RadiX-Net, radices (2, 2, 2)") == 2
-    assert "3-3: 3 edges, 33.3 % of the possible ones" in said
+    assert said.count("radix-net radices=2,2,2") == 2
+    assert "3-3, 3 edges, density 0.3333" in said
     assert len(draw(EIGHTS, beside=other).axes) == 2
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from topokit.drawing import draw
-from topokit.drawing._bins import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
+from topokit.drawing._matrix import MAX_BINS, bin_counts, bin_densities, bin_size, bin_sizes
 from topokit.families.radix_net import RadixNet
 from topokit.topologies import Topology
 

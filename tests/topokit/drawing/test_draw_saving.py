@@ -13,13 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from scipy.sparse import csr_array
 
-from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
-from topokit.drawing._saving import _METADATA
+from topokit.drawing import _METADATA, draw, draw_kron_steps, draw_steps, save_figure
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
 from topokit.topologies import Topology
-from topokit.transforms import crop
+from topokit.transforms import crop, permute
 
 EIGHTS = RadixNet(radices=[(2, 2, 2)])
 WIDENED = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
@@ -57,7 +56,7 @@ def test_an_svg_is_sound_whatever_the_recipe_holds(tmp_path):
 
 def test_the_text_of_an_svg_stays_text(tmp_path):
     save_figure(draw(EIGHTS), tmp_path / "net.svg")
-    assert ">RadiX-Net, radices (2, 2, 2)<" in (tmp_path / "net.svg").read_text()
+    assert ">radix-net radices=2,2,2<" in (tmp_path / "net.svg").read_text()
 
 
 @pytest.mark.parametrize("name", ["net.jpg", "net", "net.svgz", ".svg"])
@@ -131,7 +130,7 @@ def test_notebooks_show_a_figure_by_itself():
 
 
 PICTURES = {
-    "edges": lambda: draw(EIGHTS, beside=Bernoulli.twin_of(EIGHTS, seed=0), trace=3),
+    "edges": lambda: draw(EIGHTS, beside=Bernoulli.equivalent_to(EIGHTS, seed=0), trace=3),
     "rows": lambda: draw(WIDENED, rows=True, trace=3),
     "one": lambda: draw(Topology.from_dense([np.ones((1, 1))])),
     "wide-rows": lambda: draw(Topology.from_scipy([csr_array((100_000, 1)), csr_array((1, 100_000))]), rows=True),
@@ -153,8 +152,10 @@ PICTURES = {
     "degrees": lambda: draw(Bernoulli(widths=(700, 30, 2, 1), density=".1", seed=0), style="degrees", beside=EIGHTS),
     "empty-degrees": lambda: draw(Topology.from_dense([np.zeros((3, 1)), np.ones((1, 2))]), style="degrees"),
     "many-degrees": lambda: draw(RadixNet(radices=[(2,) * 6] * 3, kron=(16,) * 19), style="degrees"),
+    "long": lambda: draw(LONG),
     "hostile": lambda: draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)),
 }
+LONG = permute(EIGHTS, permutations=[range(8)[::-1]] * 4)
 WIDENED_INPUTS = RadixNet(radices=[(4, 4)], kron=(4, 1, 1))
 HOSTILE = {
     "transform": "$\\frac{",
@@ -182,32 +183,16 @@ def drawn(text):
     return text.axes is None or text.axes.axison or text in (*text.axes.texts, text.axes.title)
 
 
-def test_headings_count_in_words():
-    def caption(net):
-        return draw(net).texts[1].get_text()
-
-    assert (
-        caption(Topology.from_dense([np.eye(3)[:1], np.ones((3, 2))])) == "1-3-2: 7 edges, 77.8 % of the possible ones"
-    )
-    assert caption(Topology.from_dense([np.eye(2)[:1]])) == "1-2: 1 edge, 50 % of the possible ones"
-    assert caption(RadixNet(radices=[(2, 2)] * 4)) == "4-…-4 in 9 node layers: 64 edges, 50 % of the possible ones"
-
-
-def test_a_title_names_what_is_known():
-    titles = [
-        draw(net).texts[0].get_text()
-        for net in (
-            WIDENED,
-            Bernoulli.twin_of(EIGHTS, seed=7),
-            crop(EIGHTS, (3, 8, 8, 2)),
-            Topology.from_dense([np.eye(2)]),
-            Topology.from_dense([np.eye(2)], recipe={"family": "mine", "options": {}}),
-        )
-    ]
-    assert titles == [
-        "RadiX-Net, radices (2, 2, 2), Kronecker widths (1, 10, 10, 1)",
-        "Random, each edge by chance, seed 7",
-        "Crop of RadiX-Net, radices (2, 2, 2)",
-        "Network",
-        "Mine",
-    ]
+def test_a_title_is_the_description_and_the_line_below_it_the_summary():
+    unknown = {"family": "mine", "options": {}}
+    expected = {
+        "radix-net radices=2,2,2 kron=1,10,10,1": WIDENED,
+        "bernoulli widths=8,8,8,8 density=1/4,1/4,1/4 seed=7": Bernoulli.equivalent_to(EIGHTS, seed=7),
+        "radix-net radices=2,2,2 crop=3,8,8,2": crop(EIGHTS, (3, 8, 8, 2)),
+        "Network": Topology.from_dense([np.eye(2)], recipe=unknown),
+    }
+    for title, net in expected.items():
+        first, second, *_ = (text.get_text() for text in draw(net).texts)
+        assert (first, second) == (title, net.summary())
+    assert draw(Topology.from_dense([np.eye(2)])).texts[0].get_text() == "Network"
+    assert "".join(text.get_text() for text in draw(LONG).texts).startswith("permute of='radix-net radices=2,2,2'")

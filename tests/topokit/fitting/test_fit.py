@@ -242,7 +242,7 @@ def test_the_work_is_bounded(monkeypatch):
 @pytest.mark.parametrize(
     ("widths", "density", "options", "said"),
     [
-        ((5,), 0.5, {}, "two node layers or more, not 1"),
+        ((5,), 0.5, {}, "widths must be of at least 2 node layers, not 1"),
         ((5, 0), 0.5, {}, "widths must be at least 1, not 0"),
         ((5, 2.5), 0.5, {}, "integers"),
         ("5,5", 0.5, {}, "list of integers"),
@@ -293,7 +293,7 @@ def test_a_target_that_is_none(text):
 )
 def test_a_target_that_no_network_has(text, said):
     with pytest.raises(InvalidSpecError, match=said):
-        parse_target(text)
+        fit(*parse_target(text))
 
 
 def test_a_candidate_is_a_network_like_any_other():

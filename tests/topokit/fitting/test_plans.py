@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topokit.errors import InvalidSpecError
-from topokit.fitting._nodes import _smooth, node_counts
 from topokit.fitting._plans import Plan, kept_edges
-from topokit.fitting._search import Search, _near, divisors
+from topokit.fitting._search import Search, _near, _smooth, divisors, node_counts
 
 
 @st.composite
