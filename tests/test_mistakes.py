@@ -93,7 +93,7 @@ MISTAKES = [
     (lambda: tk.from_masks({"fc1": np.ones(3)}), "shape"),
     (lambda: tk.from_masks({"a": np.ones((3, 2)), "b": np.ones((2, 4))}), "chain"),
     (lambda: tk.from_masks({}), "no masks"),
-    (lambda: tk.masks(NET, "fc1"), "1 names for 2 layers"),
+    (lambda: tk.masks(NET, "fc1"), "1 name for 2 layers"),
     (lambda: tk.masks(NET, ["a", "a"]), "must differ"),
     (lambda: tk.masks(NET, [1, 2]), "must be a name"),
     (lambda: tk.load_masks("nothing.safetensors"), "cannot read"),

@@ -117,7 +117,7 @@ def test_every_network_is_a_value(spec):
     flipped[-1][0, 0] ^= True
     assert spec != tk.from_dense(flipped)
     assert len(repr(spec)) <= SCREEN
-    assert len(spec._repr_html_()) < 3000
+    assert len(spec._repr_html_().split("<img")[0]) < 3000
 
 
 @pytest.mark.parametrize("spec", CASES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.measures.reach import reach
+from topokit.measures.effective import effective
 
 LENET = ("--widths", "784,300,100", "--density", "0.05")
 KEYS = {
@@ -141,5 +141,5 @@ def test_the_page_of_strange_models_says_what_its_networks_are(topokit):
         assert f"{(paths == 0).sum():,}" == lost
         incoming = layers[-1].sum(axis=0)
         assert " or ".join(map(str, np.unique(incoming))) == in_degree
-        assert sum(nodes.size for nodes in reach(tk.load("net.safetensors")).dead) == int(dead)
+        assert sum(nodes.size for nodes in effective(tk.load("net.safetensors")).dead) == int(dead)
         assert (kind == "strange") == bool((paths == 0).any() or incoming.min() <= 2)

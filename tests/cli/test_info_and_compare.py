@@ -25,30 +25,31 @@ def pruned(tmp_path):
 def test_a_researcher_sees_everything_at_a_glance(topokit):
     shown = topokit("info", LENET).out
     lines = dict(re.findall(r"^(\S[a-z0-9 -]*?)  +(.*)$", shown, flags=re.MULTILINE))
-    assert lines["path-statistics"].startswith("min 3, max 3, mean 3,")
-    assert lines["reach"] == "disconnected_pairs 0, disconnected_pair -"
+    assert lines["paths"] == "3 from every input to every output"
+    assert lines["no path"] == "0 pairs of an input and an output"
     assert lines["dead units"] == "0"
-    assert lines["end-to-end"] == "log2_largest 9.714, ratios (1, 0, 0, 0, 0, 0)"
-    assert lines["cost"].startswith("weights 26,520, biases 400, multiply_adds 26,520, weight_bytes 106,080,")
+    assert lines["end to end"] == "sigma_1 = 2^9.714, sigma_2 / sigma_1 = 0"
+    assert (lines["parameters"], lines["float32"][:14]) == ("26,520 weights, 400 biases", "106,080 bytes ")
     assert lines["inputs"] == "30 edges each"
-    assert lines["modularity"].startswith("value 0.")
+    assert lines["modularity"].startswith("0.")
     rows = [" ".join(line.split()) for line in shown.splitlines()]
     assert rows[-5] == "1 300 100 3,000 0.1 3,000 10 30 17.32 17.32 -8.935 10 x 10 10 blocks of 30 x 10"
-    assert rows[-3] == "layer out.gini out.top_10 in.gini in.top_10 assortativity 4-cycles clustering"
+    assert rows[-3] == "layer Gini out top 10 % out Gini in top 10 % in assortativity 4-cycles clustering"
     assert rows[-1] == "1 0 0.1 0 0.1 - 195,750 1"
     assert "skipped" not in shown
 
 
 def test_a_pruned_network(topokit, pruned):
     shown = topokit("info", pruned).out
-    said = "dead units       2: 2 in node layer 1\n                 1 that no input reaches, 1 that reach no output\n"
-    assert said in shown
-    assert "inputs           1 to 3 edges each, most at input 0\n" in shown
-    assert re.search(r"^modularity +value 0\.\d+, communities \d$", shown, flags=re.MULTILINE)
-    assert "reach            disconnected_pairs 1, disconnected_pair (2, 1)\n" in shown
-    assert "effective        7 edges, density 0.35\n" in shown
-    paths = "min 0, max 1, mean 0.8333, median 1, variation 0.4472, disconnected_share 0.1667"
-    assert f"path-statistics  {paths}\n" in shown
+    for line in (
+        "dead units     2: 2 in node layer 1\n               1 that no input reaches, 1 that reach no output\n",
+        "inputs         1 to 3 edges each, most at input 0\n",
+        "no path        1 pairs of an input and an output, the first from input 2 to output 1\n",
+        "effective      7 edges, density 0.35\n",
+        "paths          0 to 1 per pair, mean 0.8333, median 1, coefficient of variation 0.4472\n",
+    ):
+        assert line in shown
+    assert re.search(r"^modularity +0\.\d+, communities by Louvain's method: \d$", shown, flags=re.MULTILINE)
     about = topokit("info", pruned, "--json").json
     assert {*about["measures"]} == {*MEASURES} - ON_REQUEST
     assert about["measures"]["effective"]["dead_units"] == [0, 2, 0]
@@ -59,7 +60,7 @@ def test_a_pruned_network(topokit, pruned):
 def test_the_description_of_a_topology_that_has_a_recipe(topokit, pruned):
     described = "radix-net radices=2,2,2 kron=1,3,3,1 crop=6,20,20,7"
     topokit("build", "--radices", "2,2,2", "--kron", "3,3", "--crop", "6,20,20,7", "-o", "net")
-    assert f"\ndescription      {described}\n" in topokit("info", "net").out
+    assert f"\ndescription    {described}\n" in topokit("info", "net").out
     about = topokit("info", "net", "--json").json
     assert about["description"] == described
     assert tk.fingerprint(tk.topology(described)) == about["fingerprint"]
@@ -79,10 +80,10 @@ def test_a_network_without_edges(topokit, tmp_path):
     tk.save(tk.Topology.from_dense([np.zeros((3, 2)), np.zeros((2, 2))]), tmp_path / "empty")
     shown = topokit("info", "empty")
     assert shown.code == 0
-    assert "end-to-end       log2_largest -, ratios ()\n" in shown.out
-    assert "modularity       value -, communities 0\n" in shown.out
-    assert "inputs           0 edges each\n" in shown.out
-    assert "dead units       7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
+    assert "end to end     no path, so no singular value\n" in shown.out
+    assert "modularity     undefined without edges\n" in shown.out
+    assert "inputs         0 edges each\n" in shown.out
+    assert "dead units     7: 3 in node layer 0, 2 in node layer 1, 2 in node layer 2\n" in shown.out
     assert topokit("info", "empty", "--json").json["measures"]["end-to-end"] == {"log2_largest": None, "ratios": []}
     assert topokit("compare", "empty", "--twins", 3).code == 0
 
@@ -101,7 +102,7 @@ def test_named_measures_alone(topokit):
 
 def test_what_is_left_out_of_a_huge_network_and_how_to_ask_for_it(topokit):
     shown = topokit("info", "graph-challenge neurons=65536 layers=1920").out
-    assert "skipped      degrees: may take 32 s (--measure degrees takes it)\n" in shown
+    assert "skipped        degrees: may take 32 s (--measure degrees takes it)\n" in shown
     assert shown.splitlines()[-1].split() == ["0..1919", "65,536", "65,536", "2,097,152", "0.0004883"]
 
 
@@ -166,7 +167,7 @@ def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
 def test_what_is_made_of_a_file_is_called_by_its_description(topokit, label):
     topokit("build", "--radices", "2,2", "-o", "net")
     assert topokit("verify", label).out.splitlines()[0].startswith(f"{label}: ")
-    assert topokit("info", label).out.splitlines()[0] == f"file             {label}"
+    assert topokit("info", label).out.splitlines()[0] == f"file           {label}"
     for command in (("verify", label), ("info", label), ("draw", label, "-o", "net.png")):
         told = topokit(*command, "--json").json
         assert (told["file"], told["topology"]) == ("net", label)

@@ -177,6 +177,7 @@ def prepared_process(monkeypatch):
     """This process as the command line prepares it; afterwards it is as before."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
     yield _prepare
     for number, handler in before.items():
         signal.signal(number, handler)

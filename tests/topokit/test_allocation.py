@@ -83,8 +83,8 @@ def test_densities_next_to_0_and_1_are_exact_too(how, density):
     [
         (LENET, ".1", "erg", "no allocation named 'erg': did you mean erk?"),
         (LENET, ".1", None, "no allocation named 'None'"),
-        (LENET, "1.1", "erk", "density must be from 0 to 1, not 11/10"),
-        (LENET, "-.1", "igq", "density must be from 0 to 1, not -1/10"),
+        (LENET, "1.1", "erk", "density must be from 0 to 1, not 1.1"),
+        (LENET, "-.1", "igq", "density must be from 0 to 1, not -0.1"),
         (LENET, "much", "uniform", "density must be numbers"),
         (LENET, (0.1, 0.2), "erk", "density has 2 numbers"),
         ([], ".1", "erk", "shapes must be a list"),

@@ -101,7 +101,7 @@ def test_a_layer_that_does_not_fit_a_parameter():
         masks(net, ["conv.weight", "fc.weight"], [(4, 4, 3, 3), (2, 9)])
     with pytest.raises(InvalidSpecError, match=r"layer 0 .* has the shape 4 x 5 x 3 x 3"):
         masks(net, ["conv.weight", "fc.weight"], [(4, 5, 3, 3), (2, 4)])
-    with pytest.raises(InvalidSpecError, match="1 shapes for 2 names"):
+    with pytest.raises(InvalidSpecError, match="1 shape for 2 names"):
         masks(net, ["a", "b"], [(4, 4)])
     assert (4, 2) not in readings((2, 8))  # there is no convolution before it
     assert (4, 2) in readings((2, 8), before=(4, 1, 3, 3))

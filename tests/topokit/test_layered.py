@@ -105,8 +105,8 @@ def test_save_is_the_function_as_a_method(tmp_path):
     assert tk.load(tmp_path / "net.npz") == NET
     with pytest.raises(tk.TopokitError):
         NET.save(tmp_path / "net.npz")
-    NET.save(tmp_path / "net.npz", to="safetensors", force=True)
-    assert tk.load(tmp_path / "net.npz").recipe == NET.recipe
+    NET.save(tmp_path / "net", to="safetensors", force=True)
+    assert tk.load(tmp_path / "net").recipe == NET.recipe
 
 
 def test_a_notebook_shows_the_first_layers():

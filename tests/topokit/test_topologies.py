@@ -142,7 +142,7 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_built():
         (lambda: Topology.from_csr([([0, 1], [0])] * 2, (1, 1)), "too few"),
         (lambda: Topology.from_csr([([0, 1], [0])], (1.0, 1.0)), r"must be integers, not \(1.0, 1.0\)"),
         (lambda: Topology.from_scipy([coo_array(([1], ([0], [0])), shape=(2**40, 1))]), "layer 0: widths"),
-        (lambda: Topology.from_dense(DENSE, names=["a"]), "1 names, 1 of them different, for 2 layers"),
+        (lambda: Topology.from_dense(DENSE, names=["a"]), "1 name, 1 of them different, for 2 layers"),
         (lambda: Topology.from_dense(DENSE, names=["a", "a"]), "2 names, 1 of them different, for 2 layers"),
         (lambda: Topology.from_csr([([0, 2], [0, 0])], (1, 1)), "layer 0: source 0 lists target 0 twice"),
         (lambda: Topology.from_dense([np.array([[np.nan]])]), "layer 0: a value is not a number"),

@@ -148,10 +148,10 @@ def test_each_topology_fills_the_slots_that_it_fits():
     [
         (
             [CONV2, CONV2],
-            r"layer 0 is 500 -> 50, but no remaining weight has that shape \(conv1.weight 1 -> 20 or 25 -> 20",
+            "layer 0 is 500 -> 50, but another topology fills conv2.weight already: give each weight one topology",
         ),
         ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop=200,384 fits"),
-        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: choose other widths"),
+        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: give layers of these shapes"),
     ],
 )
 def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import topokit as tk
-from topokit.errors import InvalidSpecError
+from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.models import MODELS
@@ -53,10 +53,10 @@ def test_lenet_300_100_has_its_published_shape():
     }
 
 
-@pytest.mark.parametrize("wiring", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
-def test_the_name_of_a_file_is_no_topology(wiring):
-    with pytest.raises(InvalidSpecError, match="the topology must be a topology, not "):
-        build_model("lenet-300-100", wiring, Shape((1, 28, 28), 10))
+@pytest.mark.parametrize("missing", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
+def test_a_topology_that_does_not_exist_is_refused(missing):
+    with pytest.raises(TopokitError, match="no file|No such file|must be a topology, not "):
+        build_model("lenet-300-100", missing, Shape((1, 28, 28), 10))
 
 
 def test_an_mlp_has_the_widths_of_its_topology():

@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_file(text, said, tmp_path, file):
 def test_names_of_models():
     with pytest.raises(InvalidSpecError, match=r"model must be one of lenet-300-100, .*did you mean lenet-5"):
         TrainConfig(model="lenet-6")
-    with pytest.raises(InvalidSpecError, match=r"cannot read .*nothing.py: No such file"):
+    with pytest.raises(TopokitError, match=r"cannot read .*nothing.py: No such file"):
         model_source("nothing.py:net")
     with pytest.raises(InvalidSpecError, match="importing topokit_nothing failed"):
         model_source("topokit_nothing:net")

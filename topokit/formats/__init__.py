@@ -168,7 +168,8 @@ def save(
         TooLargeError: too many nodes or edges for the format.
         TopokitError: the disk is full, or the folder above is missing or read-only.
     """
-    net, path = network(net), path_of(path)
+    net = network(net)
+    path_of(path)  # a str may end in a separator, which a Path loses
     name = _format_to_write(path, to)
     kind: Format = FORMATS[name]
     options: dict[str, Any] = {}

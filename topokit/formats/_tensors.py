@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, TooLargeError, reading
+from topokit.fields import path_of
 from topokit.formats._format import damaged
 from topokit.reprs import described
 
@@ -73,7 +74,7 @@ class TensorFile:
     """
 
     def __init__(self, path: str | Path):
-        self.path = path = Path(path)
+        self.path = path = path_of(path)
         with reading(path), path.open("rb") as file:
             size, brace = file.read(8), file.read(1)
             if brace not in (b"", b"{"):

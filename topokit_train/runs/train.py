@@ -194,14 +194,16 @@ def train_all(
     with ExitStack() as opened:
         folders = _folders(configs, topology, runs, resume, opened, ranks)
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
-        read = cache(lambda: data or _read(configs[0]))
-        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, read, folders, resume))
-        setup = Setup(source, nets, read, kind, make_method, tuple(hooked), versions, resume, explain, ranks)
+        dataset = cache(lambda: data or _read(configs[0]))
+        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
+        setup = Setup(source, nets, dataset, kind, make_method, tuple(hooked), versions, resume, explain, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
         with recorded_start(jobs, setup, _resumed_with([folder.path for folder in folders], configs)):
-            ranks.agreed(lambda: _require_inputs(topology, nets, read()))
+            ranks.agreed(dataset)
+            if given and isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
+                _require_inputs(nets, dataset())
             require_same(jobs, setup)
             results = [
                 result
@@ -285,10 +287,10 @@ def _topologies(
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
 
 
-def _require_inputs(topology: Topologies | None, nets: Sequence[Layered], dataset: Dataset) -> None:
+def _require_inputs(nets: Sequence[Layered], dataset: Dataset) -> None:
     """Refuse the default topology for data with another number of inputs: the user did not choose it."""
     inputs = prod(dataset.input_shape)
-    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY and nets and inputs != nets[0].widths[0]:
+    if nets and inputs != nets[0].widths[0]:
         raise InvalidSpecError(
             f"the default topology has {nets[0].widths[0]} inputs, and {dataset.name} {inputs}: give `topology` "
             f"'bernoulli widths={inputs},300,100 density=.1 seed=0', another one or dense"

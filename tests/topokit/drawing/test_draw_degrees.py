@@ -86,7 +86,7 @@ def test_the_image_is_a_square_where_nothing_is_said():
         (3072, (32, 32), "image 32x32 has 1,024 pixels, but there are 3,072 inputs: 32x32x3 fits"),
         (7, (2, 3), "image 2x3 has 6 pixels, but there are 7 inputs: 1x7 fits"),
         (13, (1, 1, 13), "image has 13 channels; at most 12 can be drawn"),
-        (4, (4,), "image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not 1 numbers"),
+        (4, (4,), "image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not 1 number"),
         (4, (2, 2, 1, 1), "not 4 numbers"),
         (4, (0, 4), "image must be at least 1, not 0"),
     ],

@@ -147,7 +147,7 @@ def test_direction_and_order_of_radices_change_the_edges():
         ({"radices": [(3, 4), (5,)]}, r"system 2, the last, \[5\] has product 5; it must divide 12"),
         ({"radices": [(2, 2)], "kron": (1, 2)}, "kron has 2 widths; 2 radices need 3"),
         ({"radices": [(2, 2)], "kron": (1, 0, 1)}, "kron must be at least 1, not 0"),
-        ({"radices": [(2, 2)], "diagonals": (1,)}, "diagonals has 1 numbers; 2 edge layers"),
+        ({"radices": [(2, 2)], "diagonals": (1,)}, "diagonals has 1 number; 2 edge layers"),
         ({"radices": [(2, 2)], "kron": (4, 6, 1), "diagonals": (4, 1)}, "layer 0 cannot have 4 diagonals.*divide 2"),
         ({"radices": [(2, 2)], "direction": 0}, "direction must be 1 or -1"),
         ({"radices": [(2, 2)], "direction": -2}, "direction must be"),

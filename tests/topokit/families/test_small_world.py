@@ -96,10 +96,10 @@ def test_each_layer_has_its_own_numbers():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"fan_in": "5/2", "rewire": 0}, "layer 0: fan_in must be a whole number from 0 to 8, not 5/2"),
+        ({"fan_in": "5/2", "rewire": 0}, "layer 0: fan_in must be a whole number from 0 to 8, not 2.5"),
         ({"fan_in": (8, 5), "rewire": 0}, "layer 1: fan_in must be a whole number from 0 to 4, not 5"),
         ({"fan_in": -1, "rewire": 0}, "fan_in must be a whole number from 0 to 8, not -1"),
-        ({"fan_in": 3, "rewire": "1.5"}, "rewire must be from 0 to 1, not 3/2"),
+        ({"fan_in": 3, "rewire": "1.5"}, "rewire must be from 0 to 1, not 1.5"),
         ({"fan_in": 3, "rewire": -1}, "rewire must be from 0 to 1, not -1"),
         ({"fan_in": 3, "rewire": (0, 0, 0)}, "rewire has 3 numbers"),
     ],

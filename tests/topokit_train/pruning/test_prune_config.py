@@ -64,7 +64,7 @@ def test_defaults_depend_on_the_method():
         ({"rewind": "early"}, "rewind must be initial or a number of epochs, not 'early'"),
         ({"rewind": "-1"}, "rewind must be initial or a number of epochs"),
         ({"rewind": "0"}, "rewind must be at least 1"),
-        ({"keep": (3,)}, "keep must name layers"),
+        ({"keep": (3,)}, "keep must be a name or several, not (3,)"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"model": "lenet-300"}, "did you mean lenet-300-100"),
     ],
