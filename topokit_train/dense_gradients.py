@@ -60,10 +60,8 @@ class DenseGradients(AbstractContextManager["DenseGradients"]):
 def _weight_gradient(layer: SparseModule, x: Tensor, grad: Tensor) -> Tensor:
     if not isinstance(layer, SparseConv2d):
         return grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-    convolution = layer.convolution
-    if convolution.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise InvalidSpecError("dense gradients of a convolution need zeros as padding, in numbers of pixels")
-    window = convolution.window
     return conv2d_weight(  # type: ignore[no-any-return, no-untyped-call]
-        x, layer.dense_shape, grad, window.stride, layer.padding, window.dilation, layer.groups
+        x, layer.dense_shape, grad, layer.stride, layer.padding, layer.dilation, layer.groups
     )

@@ -155,16 +155,13 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(kernel, ma
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=100)
-def test_a_plan_keeps_the_edges_and_their_order(kernel, data):
+def test_a_plan_keeps_the_order_of_the_edges(kernel, data):
     layer = layer_of(data.draw(masks(kernel)))
     plan = kernel.prepare(layer)
     numbers = torch.arange(1.0, layer.edges + 1)
     values = plan.from_canonical(numbers)
     assert torch.equal(plan.to_canonical(values), numbers)
     assert torch.equal(plan.from_canonical(plan.to_canonical(values)), values)
-    assert plan.layer().shape == layer.shape
-    assert np.array_equal(plan.layer().indptr, layer.indptr)
-    assert np.array_equal(plan.layer().indices, layer.indices)
 
 
 def test_one_layer_can_be_used_twice_in_a_network(kernel):
@@ -217,7 +214,6 @@ def test_every_kernel_holds_one_number_per_edge(kernel, density):
     values = plan.from_canonical(canonical)
     assert values.shape == (mask.sum(),)
     assert torch.equal(plan.to_canonical(values), canonical)
-    assert np.array_equal(plan.layer().to_dense(), mask)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -243,7 +239,7 @@ def test_nan_reaches_only_what_it_is_connected_to(name, dtype):
 
 def test_under_csr_a_nan_weight_spoils_no_weight_gradient():
     plan = CsrPlan(layer_of(random_mask(6, (8, 9), 0.3)))
-    values = torch.full((plan.layer().edges,), torch.nan, requires_grad=True)
+    values = torch.full((plan.edges,), torch.nan, requires_grad=True)
     KERNELS["csr"].multiply(torch.ones(8, 3), values, plan).backward(torch.ones(9, 3))
     assert torch.equal(values.grad, torch.full_like(values, 3.0))
 
@@ -308,7 +304,7 @@ def test_band_gives_the_same_for_every_tile(seed):
 
 def test_csr_computes_no_gradient_that_nobody_asked_for(monkeypatch):
     plan = CsrPlan(layer_of(random_mask(7, (8, 9), 0.3)))
-    multiply, x, values = KERNELS["csr"].multiply, torch.ones(8, 3), torch.ones(plan.layer().edges)
+    multiply, x, values = KERNELS["csr"].multiply, torch.ones(8, 3), torch.ones(plan.edges)
     with monkeypatch.context() as patch:
         patch.setattr(CsrPlan, "to_canonical", None)  # the transpose cannot be made
         multiply(x, values.clone().requires_grad_(), plan).sum().backward()
@@ -334,7 +330,7 @@ def test_block_multiplies_in_parts_as_at_once(monkeypatch):
 
 def test_block_computes_no_gradient_that_nobody_asked_for(monkeypatch):
     plan = BlockPlan(layer_of(blocky_mask(3)))
-    multiply, x, values = KERNELS["block"].multiply, torch.ones(plan.layer().shape[0], 3), torch.ones(plan.edges)
+    multiply, x, values = KERNELS["block"].multiply, torch.ones(plan.sources.place.numel(), 3), torch.ones(plan.edges)
     with monkeypatch.context() as patch:
         patch.setattr(BlockPlan, "_transposed", None)
         multiply(x, values.clone().requires_grad_(), plan).sum().backward()

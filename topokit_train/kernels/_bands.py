@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.measures.structure import Band, Classes
@@ -48,14 +47,6 @@ class Cycles(nn.Module):
         lone = np.setdiff1d(np.arange(nodes), classes.members)
         extended = node_at.reshape(band.stride, band.length, self.twins)[:, around].ravel()
         hold(self, place=place, lone=lone, nodes=extended)
-
-    def nodes_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The nodes at these places, none of which is empty."""
-        place = self.place.cpu().numpy()
-        joined = np.setdiff1d(np.arange(place.size), self.lone.cpu().numpy())
-        nodes = np.empty(place.max() + 1, np.intp)
-        nodes[place[joined]] = joined
-        return nodes[places]
 
     def extended(self, features: Tensor) -> Tensor:
         """Features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch).

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
@@ -49,7 +48,6 @@ class BandPlan(Plan):
                 "choose csr, masked or auto"
             )
         band = found.band
-        self.layer_shape = layer.shape
         self.sources = Cycles(found.sources, layer.shape[0], band, lag=band.radix - 1)
         self.targets = Cycles(found.targets, layer.shape[1], band, lag=0)
         self.shape = (band.stride, band.length, self.targets.twins, band.radix, self.sources.twins)
@@ -67,14 +65,6 @@ class BandPlan(Plan):
         read = (source - target + radix - 1) % length
         slots: NDArray[np.intp] = np.ravel_multi_index((target, row, read, column), (target.max() + 1, *self.shape[2:]))
         return slots
-
-    def layer(self) -> Layer:
-        _, length, rows, radix, columns = self.shape
-        slots = self.slots.cpu().numpy() if self.slots.numel() else np.arange(self.edges)
-        cycle, i, row, read, column = np.unravel_index(slots, self.shape)
-        source = (cycle * length + (i + read - radix + 1) % length) * columns + column
-        target = (cycle * length + i) * rows + row
-        return Layer(from_edges(self.sources.nodes_at(source), self.targets.nodes_at(target), self.layer_shape))
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         runs, weights = self._laid_out(x, values)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,10 +47,6 @@ class Plan(nn.Module, Bilinear):
         values[self.position] = canonical
         return values
 
-    @abstractmethod
-    def layer(self) -> Layer:
-        """The edges, copied. O(edges)."""
-
 
 def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
     """Give a module arrays as buffers that its state_dict leaves out."""
@@ -59,14 +54,12 @@ def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
         module.register_buffer(name, torch.from_numpy(array), persistent=False)
 
 
-P = TypeVar("P", bound=Plan)
-
 BATCH = 128
 """The inputs of a step for which a kernel is chosen, where nothing else is said."""
 
 
 @dataclass(frozen=True)
-class Kernel(Generic[P]):
+class Kernel:
     """A way of multiplying by a fixed sparse pattern: what it prepares of one, and where it runs.
 
     Args:
@@ -81,12 +74,12 @@ class Kernel(Generic[P]):
     """
 
     name: str
-    prepare: Callable[[Layer], P]
+    prepare: Callable[[Layer], Plan]
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
     cost: Callable[[Layer, Structure, str, int], float]
 
-    def multiply(self, x: Tensor, values: Tensor, plan: P, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    def multiply(self, x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = None, relu: bool = False) -> Tensor:
         """Y = W x, where W has the values at the pattern's edges; then a bias and ReLU, where asked for.
 
         Differentiable in x, values and bias any number of times; a gradient is only computed where it is asked for.

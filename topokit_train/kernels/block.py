@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
 from topokit_train.chain import Gradients
@@ -154,15 +153,6 @@ class BlockPlan(Plan):
         hold(self, runs=self.position.numpy()[back[:: self.run]] // self.run)
         hold(self.targets, read=source[order][self.targets.leads()[row[order]]].astype(np.int32))
         hold(self.sources, read=target[back][self.sources.leads()[column[back]]].astype(np.int32))
-
-    def layer(self) -> Layer:
-        widths = self.sources.place.numel(), self.targets.place.numel()
-        nodes = torch.arange(widths[0], device=self.runs.device)[:, None]
-        source, target = nodes.new_empty(2, self.edges)
-        for part, read in self.targets.parts(nodes):
-            part.block(source).copy_(read.transpose(1, 2))
-            part.block(target).copy_(part.rows(self.targets.members[:, None]))
-        return Layer(from_edges(source.cpu().numpy(), target.cpu().numpy(), widths))
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         x = x.contiguous()

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.csr import Storage
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
 from topokit_train.chain import Gradients
@@ -37,17 +36,12 @@ class CsrPlan(Plan):
 
     def __init__(self, layer: Layer):
         super().__init__()
-        self.shape = (layer.shape[1], layer.shape[0])
         transposed = layer.to_scipy()
         transposed.data = np.arange(layer.edges, dtype=transposed.indices.dtype)
         weight = transposed.tocsc()
         self.number(weight.data)
         hold(self, starts=weight.indptr, sources=weight.indices)
         hold(self, transposed_starts=transposed.indptr, targets=transposed.indices)
-
-    def layer(self) -> Layer:
-        starts, targets = (tensor.cpu().numpy().astype(np.uint64) for tensor in (self.transposed_starts, self.targets))
-        return Layer(Storage(starts, targets, self.shape[::-1]))
 
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Under autocast the values keep their type, as half precision is not faster here."""

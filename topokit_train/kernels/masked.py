@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
 from topokit_train.chain import Gradients
@@ -50,10 +49,6 @@ class MaskedPlan(Plan):
         (weight,) = laid_out or (self.weight(values),)
         grad_values = (grad @ x.T).flatten().index_select(0, self.place) if for_values else None
         return weight.T @ grad if for_x else None, grad_values
-
-    def layer(self) -> Layer:
-        targets, sources = np.divmod(self.place.cpu().numpy(), self.shape[1])
-        return Layer(from_edges(sources, targets, self.shape[::-1]))
 
 
 # microseconds for a step, per entry of the weight, and per entry and image; see `Kernel`

@@ -27,7 +27,7 @@ from topokit_train.initialisation import draw_by_fan_in, draw_truncated_normal
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedSparse, copies_in, stacked
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
 from topokit_train.models import MODELS
 
 Model = str | nn.Module | Callable[..., nn.Module]
@@ -264,13 +264,24 @@ def build_stack(
     Raises:
         InvalidSpecError: see `build_model`; or the model cannot be stacked.
     """
-    unused = torch.Generator()
     model = source.module_for(data, topologies)
     require_stackable(source, model)
     if topologies:
+        unused = torch.Generator()
         with torch.device(device):
             model = sparsify(model, topologies, kernel="csr", init="he", generator=unused, batch=batch)
-    return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
+    for name, layer in model.named_children():
+        if isinstance(layer, SparseLinear):
+            one = kernel if isinstance(kernel, str) else kernel.get(name, "")
+            edges = layer.topology_layer()
+            setattr(model, name, StackedSparse(edges, copies, shared=shared, kernel=one, device=device, batch=batch))
+        elif isinstance(layer, nn.Linear):
+            into, out = layer.in_features, layer.out_features
+            setattr(model, name, StackedLinear(copies, into, out, shared=shared, device=device))
+        else:
+            continue
+        shared = False  # the first layer alone
+    return model
 
 
 def require_stackable(source: ModelSource, model: nn.Module) -> None:
@@ -307,16 +318,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     Returns:
         "total", of the dense model of the same shape; "nonzero", of this one, with one number per edge.
     """
-    total = nonzero = sum(parameter.numel() for parameter in model.parameters())
-    for part in model.modules():
-        if isinstance(part, SparseModule):
-            total += _dense_size(part) - part.values.numel()
-            nonzero += part.weights - part.values.numel()
+    nonzero = sum(parameter.numel() for parameter in model.parameters())
+    sparse = [part for part in model.modules() if isinstance(part, SparseModule)]
+    total = nonzero + sum(part.dense_weights - part.weights for part in sparse)
     copies = copies_in(model)
     return {"total": total // copies, "nonzero": nonzero // copies}
-
-
-def _dense_size(part: SparseModule) -> int:
-    """Of as many dense layers as there are networks."""
-    size = part.dense_weights
-    return size // part.copies if isinstance(part, StackedSparse) and not part.shared else size

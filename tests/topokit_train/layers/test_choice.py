@@ -1,7 +1,5 @@
 """Which kernel is taken, why, and what is remembered."""
 
-import json
-
 import pytest
 import torch
 
@@ -96,7 +94,7 @@ def test_what_is_too_slow_by_far_is_not_timed(stopwatch, monkeypatch):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"times": {}}', '{"times": {"a": 3}, "sha256": "0"}', json.dumps({"times": 3, "sha256": 4})],
+    ["", "{", "[]", "{}", '{"times": {}}'],
 )
 def test_a_damaged_file_is_measured_anew(folder, stopwatch, content):
     folder.mkdir()
@@ -105,15 +103,6 @@ def test_a_damaged_file_is_measured_anew(folder, stopwatch, content):
     before = len(stopwatch)
     choose(LAYER, CPU, torch.float32, "tuned")
     assert len(stopwatch) == before > 0
-
-
-def test_a_changed_file_is_measured_anew(folder, stopwatch):
-    choose(LAYER, CPU, torch.float32, "tuned")
-    before = len(stopwatch)
-    text = (folder / CACHE).read_text()
-    (folder / CACHE).write_text(text.replace("0.0005", "0.5"))
-    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
-    assert len(stopwatch) == 2 * before
 
 
 @pytest.mark.usefixtures("stopwatch")

@@ -86,7 +86,8 @@ def test_dense_copies_multiply_with_their_own_weights(shared):
     for parameter in stack.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(5, 4) if shared else torch.randn(5, 3, 4)
-    expected = [torch.nn.functional.linear(x if shared else x[:, k], stack.weight[k], stack.bias[k]) for k in range(3)]
+    parts = zip(*(split(stack, name, parameter) for name, parameter in stack.named_parameters()), strict=True)
+    expected = [torch.nn.functional.linear(x if shared else x[:, k], *part) for k, part in enumerate(parts)]
     torch.testing.assert_close(stack(x.flatten(1)).reshape(5, 3, 6), torch.stack(expected, 1))
 
 
