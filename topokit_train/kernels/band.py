@@ -67,39 +67,31 @@ class BandPlan(Plan):
         return slots
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        runs, weights = self._laid_out(x, values)
+        runs, weights = self.sources.extended(x), self._weights(values)
         tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.twins)
         return self.targets.collected(tiles), (runs, weights)
 
     def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+        self, grad: Tensor, x: Tensor, values: Tensor, saved: Sequence[Tensor], for_x: bool, for_values: bool
     ) -> Gradients:
-        runs, weights = laid_out or self._laid_out(x, values)
-        grads = self.targets.extended(grad)
-        grad_x = grad_values = None
-        if for_x:
-            blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
-            grad_x = self.sources.collected(band_product(blocks, grads, self.tile_back * self.targets.twins))
-        if for_values:
-            grad_values = block_values(grads, runs, self.tile, self.shape)
-            if self.slots.numel():
-                grad_values = grad_values.index_select(0, self.slots)
-        return grad_x, grad_values
+        # both gradients need the extended cycles
+        return super().gradients(self.targets.extended(grad), x, values, saved, for_x, for_values)
 
-    def _laid_out(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Both operands in the order of the cycles.
+    def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        weights = saved[1] if saved else self._weights(values)
+        blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
+        return self.sources.collected(band_product(blocks, grad, self.tile_back * self.targets.twins))
 
-        Args:
-            x: shape (in, batch).
-            values: shape (edges,).
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        runs = saved[0] if saved else self.sources.extended(x)
+        found = block_values(grad, runs, self.tile, self.shape)
+        return found.index_select(0, self.slots) if self.slots.numel() else found
 
-        Returns:
-            The extended cycles of x, shape (stride, (length + radix - 1) * source twins, batch), and the value of each
-            slot, 0 where it is empty, shape (stride, length, target twins, radix, source twins).
-        """
+    def _weights(self, values: Tensor) -> Tensor:
+        """The value of each slot, 0 if it is empty, of shape `shape`."""
         if self.slots.numel():
             values = values.new_zeros(prod(self.shape)).scatter_(0, self.slots, values)  # twice as fast as index_copy_
-        return self.sources.extended(x), values.contiguous().view(self.shape)
+        return values.contiguous().view(self.shape)
 
 
 def _tile(length: int, radix: int, twins: int) -> int:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
-from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, Plan, hold
 
 CACHED = 2**18
@@ -158,21 +157,12 @@ class BlockPlan(Plan):
         x = x.contiguous()
         return self.targets.product(x, lambda part: part.block(values)), (x,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (x,) = laid_out or (x.contiguous(),)
-        grad = grad.contiguous()
-        grad_x = grad_values = None
-        if for_x:
-            grad_x = self.sources.product(grad, lambda part: self._transposed(part, values))
-        if for_values:
-            grad_values = self._sampled(grad, x)
-        return grad_x, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return self.sources.product(grad.contiguous(), lambda part: self._transposed(part, values))
 
-    def _sampled(self, y: Tensor, x: Tensor) -> Tensor:
-        """The entries of y x^T at the edges."""
-        found, members = x.new_empty(self.edges), y.index_select(0, self.targets.members)
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (x,) = saved or (x.contiguous(),)
+        found, members = x.new_empty(self.edges), grad.index_select(0, self.targets.members)
         for part, read in self.targets.parts(x):
             torch.bmm(part.rows(members), read.transpose(1, 2), out=part.block(found))
         return found

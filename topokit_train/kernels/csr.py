@@ -11,7 +11,6 @@ from torch import Tensor
 
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, Plan, hold
 
 with warnings.catch_warnings():
@@ -51,17 +50,13 @@ class CsrPlan(Plan):
         x = x.contiguous()
         return _times(self.starts, self.sources, values, x), (x,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (x,) = laid_out or (x.contiguous(),)
-        grad = grad.contiguous()
-        grad_x = grad_values = None
-        if for_x:  # stored rows are several times as fast as the transpose of the others
-            grad_x = _times(self.transposed_starts, self.targets, self.to_canonical(values), grad)
-        if for_values:
-            grad_values = _sampled(self.starts, self.sources, grad, x)
-        return grad_x, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        # stored rows are several times as fast as the transpose of the others
+        return _times(self.transposed_starts, self.targets, self.to_canonical(values), grad.contiguous())
+
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (x,) = saved or (x.contiguous(),)
+        return _sampled(self.starts, self.sources, grad.contiguous(), x)
 
 
 def _sampled(starts: Tensor, indices: Tensor, y: Tensor, x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, Plan, hold
 
 
@@ -43,12 +42,12 @@ class MaskedPlan(Plan):
         weight = self.weight(values)
         return weight @ x, (weight,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (weight,) = laid_out or (self.weight(values),)
-        grad_values = (grad @ x.T).flatten().index_select(0, self.place) if for_values else None
-        return weight.T @ grad if for_x else None, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (weight,) = saved or (self.weight(values),)
+        return weight.T @ grad
+
+    def gradient_of_values(self, grad: Tensor, x: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return (grad @ x.T).flatten().index_select(0, self.place)
 
 
 # microseconds for a step, per entry of the weight, and per entry and image; see `Kernel`

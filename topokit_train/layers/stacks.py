@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
-from topokit_train.chain import Bilinear, Dense, Gradients, Link, chain
+from topokit_train.chain import Bilinear, Dense, Link, chain
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
@@ -59,7 +59,7 @@ class StackedLinear(nn.Module):
         """The layers as one part of a chain: their features are network after network."""
         if self.shared:
             return Link(Dense(), self.weight, self.bias, relu)
-        return Link(SideBySide(), self.weight.unflatten(0, (self.copies, -1)), self.bias, relu)
+        return Link(SideBySide(self.copies), self.weight.unflatten(0, (self.copies, -1)), self.bias, relu)
 
 
 class SideBySide(Bilinear):
@@ -67,20 +67,21 @@ class SideBySide(Bilinear):
 
     plain = True
 
+    def __init__(self, copies: int):
+        self.copies = copies
+
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        return (values @ _apart(x, values)).flatten(0, 1), ()
+        return (values @ self._apart(x)).flatten(0, 1), ()
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, _: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        grad = _apart(grad, values)
-        grad_x = (values.transpose(1, 2) @ grad).flatten(0, 1) if for_x else None
-        return grad_x, grad @ _apart(x, values).transpose(1, 2) if for_values else None
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return (values.transpose(1, 2) @ self._apart(grad)).flatten(0, 1)
 
+    def gradient_of_values(self, grad: Tensor, x: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return self._apart(grad) @ self._apart(x).transpose(1, 2)
 
-def _apart(features: Tensor, values: Tensor) -> Tensor:
-    """Features of all networks, shape (copies * features, batch), as (copies, features, batch)."""
-    return features.reshape(values.shape[0], -1, features.shape[1])
+    def _apart(self, features: Tensor) -> Tensor:
+        """Features of all networks, shape (copies * features, batch), as (copies, features, batch)."""
+        return features.reshape(self.copies, -1, features.shape[1])
 
 
 class StackedSparse(SparseLinear):
