@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from itertools import pairwise, product
 from math import prod
 from os import PathLike
@@ -19,7 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from topokit.convolutions import Mask, Shape, as_mask, readings, shown
+from topokit._registry import matching
+from topokit.convolutions import Mask, Shape, as_mask, readings, require_groups, shown
 from topokit.descriptions import Description, parse
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
@@ -72,22 +72,6 @@ class Weight:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
         return as_mask(layer, self.shape, self.groups)
-
-    def require_groups(self, layer: Layer, name: str) -> None:
-        """Refuse a layer with edges from one group of a convolution to another.
-
-        Raises:
-            InvalidSpecError: names the weight, and says which layers fit.
-        """
-        if self.groups == 1:
-            return
-        into, out = layer.shape[0] // self.groups, layer.shape[1] // self.groups
-        across = int(np.count_nonzero(layer.sources // into != layer.targets // out))
-        if across:
-            raise InvalidSpecError(
-                f"{name}: {across:,} of {layer.edges:,} edges join two of the convolution's {self.groups} groups; give "
-                f"a mask, or a layer of {self.groups} blocks of {into} -> {out}"
-            )
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
         """A mask of its shape as a layer by weight. O(size of the weight).
@@ -220,7 +204,8 @@ def fill(
             raise InvalidSpecError("no topology is given")
         filled = dict(_layers(nets, weights, names))
     for name, (layer, _) in filled.items():
-        weights[name].require_groups(layer, name)
+        weight = weights[name]
+        require_groups(layer, weight.shape[1] * weight.groups, weight.groups, name)
     return {name: filled[name] for name in weights if name in filled}
 
 
@@ -364,7 +349,7 @@ def _array(pattern: str, one: Any) -> ArrayLike:
 def _matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     if "*" not in pattern:
         return [known_name(pattern, weights)]
-    fits = [name for name in weights if fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern)]
+    fits = matching(pattern, weights)
     # if it matches such weights alone, their obstacle is what the user should read
     matched = [name for name in fits if not weights[name].only_by_name] or fits
     if not matched:

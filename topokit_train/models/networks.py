@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from topokit.layered import Layered
 from topokit.placement import Weight
 from topokit.spec import network
 from topokit_train.conversion import sparsify
-from topokit_train.conversion.weights import held_weights
+from topokit_train.conversion.weights import owned_weights
 from topokit_train.functions import call, is_function, load_function
 from topokit_train.initialisation import draw_by_fan_in, draw_truncated_normal
 from topokit_train.kernels.base import BATCH
@@ -29,6 +29,9 @@ from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
 from topokit_train.models import MODELS
+
+if TYPE_CHECKING:
+    from topokit_train.datasets import Dataset
 
 Model = str | nn.Module | Callable[..., nn.Module]
 
@@ -39,25 +42,9 @@ OWN = "own"
 """The first weights are those that the function or the module has; of a sparse layer, see `ModelSource`."""
 
 
-class Data(Protocol):
-    """What a model must know of a dataset."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-
-    @property
-    def classes(self) -> int | None:
-        """The number of classes; None if there are none."""
-
-    @property
-    def outputs(self) -> int:
-        """The number of outputs."""
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What a model must know of data that are not there.
+    """What a model must know of data.
 
     Args:
         input_shape: the shape of one input.
@@ -72,6 +59,8 @@ class Shape:
         """The number of outputs."""
         return self.classes
 
+
+Data: TypeAlias = "Dataset | Shape"
 
 MNIST = Shape((1, 28, 28), 10)
 
@@ -128,7 +117,7 @@ class ModelSource:
 
     def weights(self, data: Data, topologies: Sequence[Layered] = ()) -> dict[str, Weight]:
         """Return the weights of the dense model that topologies can fill, by name, in the model's order."""
-        return {name: held.weight for name, held in held_weights(self.module_for(data, topologies)).items()}
+        return {name: owned.weight for name, owned in owned_weights(self.module_for(data, topologies)).items()}
 
 
 def model_source(model: Model, folder: Path | str = "") -> ModelSource:
