@@ -153,7 +153,7 @@ def require_groups(layer: Layer, channels: int, groups: int, name: str = "") -> 
         raise InvalidSpecError(
             f"{name and f'{name}: '}{across.size:,} of {layer.edges:,} edges join two groups, the first one source "
             f"{source} and output channel {target}: with groups={groups} that channel reads only the sources {first} "
-            f"to {first + size - 1}"
+            f"to {first + size - 1}; give a mask, or a layer of {groups} blocks of {size} -> {out // groups}"
         )
 
 

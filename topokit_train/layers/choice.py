@@ -6,7 +6,6 @@ kernel that might be fastest, and keeps the times in a small file, so that each 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.layered import Layer
@@ -138,18 +138,12 @@ def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype,
     values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
     x = torch.randn(work.input_shape(layer), device=device).to(dtype).requires_grad_()
     grad = torch.randn_like(work(x, values, None, kernel, plan))
-    least, end = float("inf"), time.perf_counter() + SECONDS
-    while time.perf_counter() < end or least == float("inf"):
-        start = _now(device)
+
+    def step() -> None:
         torch.autograd.grad(work(x, values, None, kernel, plan), (x, values), grad)
-        least = min(least, _now(device) - start)
-    return least
 
-
-def _now(device: torch.device) -> float:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter()
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    return min(timer.blocked_autorange(min_run_time=SECONDS).times)
 
 
 def _ranked(numbers: Mapping[str, float], form: str) -> str:

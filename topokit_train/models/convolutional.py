@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from topokit.errors import InvalidSpecError
-from topokit_train.fusing import perceptron
+from topokit_train.fusing import fused
 from topokit_train.layers.normalisation import LocalResponseNorm
 
 FILTER = 5  # rows and columns of every filter
@@ -82,7 +82,8 @@ class LeNet5(nn.Module):
             x = self._pooled(self.norm2(self.conv2(self.norm1(x)).relu()))
         else:
             x = self._pooled(self.conv2(x)).relu()
-        return perceptron([self.get_submodule(name) for name in self._linear], x.flatten(1))
+        parts = [part for name in self._linear for part in (self.get_submodule(name), nn.ReLU())]
+        return fused(parts[:-1], x.flatten(1))  # type: ignore[no-any-return]
 
     def _pooled(self, x: Tensor) -> Tensor:
         """The greatest number of each window, as TensorFlow's SAME places them: half the size, rounded up.

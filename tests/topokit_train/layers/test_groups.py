@@ -109,7 +109,7 @@ def test_it_prints_its_groups():
 
 
 def test_a_kernel_is_chosen_and_timed_for_the_groups(monkeypatch):
-    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 0)
+    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 1e-6)
     work = Convolution(CHANNELS, SIZE, (1, 1), (1, 1), (0, 0, 0, 0), "zeros", 3)
     assert ", groups 3, " in work.case
     layer = Topology.from_dense([mask_of(3, "weight")]).layer(0)
