@@ -1,8 +1,8 @@
 """band: circulant bands of blocks, found by topokit.measures.structure, multiplied as batched dense products.
 
 On a cycle of classes each class of targets reads a run of neighbouring classes of sources, so a tile of several
-neighbouring targets reads one slightly longer run. With the nodes put in the cycles' order all these runs are
-overlapping views of one array, and a tile is a dense product that holds few zeros.
+neighbouring targets reads one slightly longer run. In the cycles' order all these runs are overlapping views of one
+array, and a tile is a dense product with few zeros.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from topokit_train.kernels.base import Kernel, Plan, hold
 
 
 class BandPlan(Plan):
-    """Where the nodes and edges of a layer lie on its cycles. Values have shape (edges,), in the order of their slots.
+    """The places of a layer's nodes and edges on its cycles. Values have shape (edges,), in the order of their slots.
 
-    There is a slot for each class of targets (cycle after cycle), twin in that class, class of sources it reads, and
-    twin in that one. Where classes have different sizes, some slots are empty. 4 bytes an edge beside the values
-    (8 where a number passes 2^31), 8 more where there are empty slots.
+    There is a slot for each class of targets (cycle after cycle), node of that class, class of sources that it reads,
+    and node of that one. If classes have different sizes, some slots are empty. 4 bytes an edge beside the values
+    (8 from 2^31 edges), 8 more if slots are empty.
 
     A product takes O(edges * batch) time, forward and backward. A nan or inf in x reaches all outputs that it is
     connected to, and may reach others of the same tiles.
@@ -37,7 +37,7 @@ class BandPlan(Plan):
         InvalidSpecError: the layer has no circulant bands.
     """
 
-    slots: Tensor  # (edges,): each edge's slot, ascending; (0,) where no slot is empty
+    slots: Tensor  # (edges,): each edge's slot, ascending; (0,) if no slot is empty
 
     def __init__(self, layer: Layer):
         super().__init__()
@@ -50,9 +50,9 @@ class BandPlan(Plan):
         band = found.band
         self.sources = Cycles(found.sources, layer.shape[0], band, lag=band.radix - 1)
         self.targets = Cycles(found.targets, layer.shape[1], band, lag=0)
-        self.shape = (band.stride, band.length, self.targets.twins, band.radix, self.sources.twins)
-        self.tile = _tile(band.length, band.radix, self.targets.twins)
-        self.tile_back = _tile(band.length, band.radix, self.sources.twins)
+        self.shape = (band.stride, band.length, self.targets.size, band.radix, self.sources.size)
+        self.tile = _tile(band.length, band.radix, self.targets.size)
+        self.tile_back = _tile(band.length, band.radix, self.sources.size)
         slots = self._slots_of(layer)
         order = np.argsort(slots)
         self.number(order)
@@ -68,7 +68,7 @@ class BandPlan(Plan):
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         runs, weights = self.sources.extended(x), self._weights(values)
-        tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.twins)
+        tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.size)
         return self.targets.collected(tiles), (runs, weights)
 
     def gradients(
@@ -80,7 +80,7 @@ class BandPlan(Plan):
     def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
         weights = saved[1] if saved else self._weights(values)
         blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
-        return self.sources.collected(band_product(blocks, grad, self.tile_back * self.targets.twins))
+        return self.sources.collected(band_product(blocks, grad, self.tile_back * self.targets.size))
 
     def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
         runs = saved[0] if saved else self.sources.extended(x)
@@ -94,24 +94,24 @@ class BandPlan(Plan):
         return values.contiguous().view(self.shape)
 
 
-def _tile(length: int, radix: int, twins: int) -> int:
+def _tile(length: int, radix: int, size: int) -> int:
     """How many neighbouring classes to compute at once: the divisor of the length with the least `_price`."""
     divisors = (tile for tile in range(1, length + 1) if length % tile == 0)
-    return min(divisors, key=lambda tile: _price(tile, radix, twins))
+    return min(divisors, key=lambda tile: _price(tile, radix, size))
 
 
-def _price(tile: int, radix: int, twins: int) -> float:
-    """What a tile's product takes for each edge, in units of a large one's.
+def _price(tile: int, radix: int, size: int) -> float:
+    """The time of a tile's product for each edge, in units of a large one's.
 
     A tile of t classes computes (t + radix - 1) / radix times what is needed, and a product with few rows waits for
-    memory; one with a single row is a product with a vector. Fitted to 10 layers with radices 4 to 32 and 1 to 64
-    twins at batches 100 and 512, in the time of one CPU thread.
+    memory; one with a single row is a product with a vector. Fitted to 10 layers with radices 4 to 32 and classes of 1
+    to 64 nodes at batches 100 and 512, in the time of one CPU thread.
     """
-    rows = tile * twins
+    rows = tile * size
     return (tile + radix - 1) / radix * (1 + 6.7 / (3 if rows == 1 else rows))
 
 
-# microseconds for a step, per node, per entry of the dense blocks, per edge where slots are empty, per slot and image
+# microseconds for a step, per node, per entry of the dense blocks, per edge if slots are empty, per slot and image
 # at the price of its tile, and per place on an extended cycle and image; see `Kernel`
 _COST = {"cpu": (236, 0.079, 1.4e-4, 4.8e-3, 7.2e-5, 1e-3), "cuda": (19, 0, 0, 0, 6e-7, 3e-6)}
 

@@ -1,8 +1,8 @@
-"""block: nodes with the same neighbours computed together, as dense products over what they share.
+"""block: classes of nodes with equal neighbours, each multiplied as one dense product.
 
 All targets of a class read the same sources, so a class is one dense block of weights times the gathered sources.
-Classes of one shape are multiplied in one batched product, a few of them at a time, so that what was gathered is still
-in the cache when it is read.
+Classes of one shape are multiplied in one batched product, a few of them at a time, so that the gathered numbers are
+still in the cache when they are read.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from topokit_train.kernels.base import Kernel, Plan, hold
 CACHED = 2**18
 """Numbers gathered at a time on a CPU, which stay in its cache. Measured from 2^14 to 2^19 at batch 128 and 512."""
 
-HELD = 2**26
-"""Numbers gathered at a time elsewhere, which bounds the memory that takes."""
+GATHERED = 2**26
+"""Numbers gathered at a time elsewhere, which bounds their memory."""
 
 
 class Part(NamedTuple):
     """Classes of one shape, `classes` of them, each of `size` nodes that are joined to `degree` others.
 
-    `member` and `weight` are where their nodes and their weights begin.
+    `member` and `weight` are the first of their nodes and of their weights.
     """
 
     classes: int
@@ -58,7 +58,7 @@ class Side(nn.Module):
     """
 
     members: Tensor  # the nodes that have edges
-    place: Tensor  # (nodes,): where each stands among the members; past their end if it has no edges
+    place: Tensor  # (nodes,): the place of each among the members; past their end if it has no edges
     read: Tensor  # the nodes of the other side that each class is joined to, class after class
 
     def __init__(self, classes: Classes, degrees: NDArray[np.int64]):
@@ -83,15 +83,15 @@ class Side(nn.Module):
         return np.diff(self.owners(), prepend=-1) > 0
 
     def parts(self, features: Tensor) -> Iterator[tuple[Part, Tensor]]:
-        """All classes, some at a time, and the features they read, shape (classes, degree, batch).
+        """Yield all classes, some at a time, and the features that they read, shape (classes, degree, batch).
 
-        These lie in memory that is used again: fetching it anew takes longer than filling it.
+        Their memory is used again: allocating it takes longer than filling it.
 
         Args:
             features: of the other side, shape (nodes, batch).
         """
         batch = features.shape[1]
-        room = (CACHED if features.device.type == "cpu" else HELD) // max(1, batch)
+        room = (CACHED if features.device.type == "cpu" else GATHERED) // max(1, batch)
         steps = [min(classes, max(1, room // degree)) for classes, _, degree in self.shapes]
         rows = max([step * degree for step, (_, _, degree) in zip(steps, self.shapes, strict=True)] or [0])
         recycled = features.new_empty(rows, batch)
@@ -108,7 +108,7 @@ class Side(nn.Module):
                 weight += part.classes * size * degree
 
     def product(self, features: Tensor, block: Callable[[Part], Tensor]) -> Tensor:
-        """Each class's block times what it reads, shape (nodes, batch); zero for nodes without edges.
+        """Return each class's block times the features that it reads, shape (nodes, batch); 0 for nodes without edges.
 
         Args:
             features: of the other side, shape (nodes, batch).
@@ -122,7 +122,7 @@ class Side(nn.Module):
 
 
 def _joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many nodes each class is joined to; degrees are those of all nodes."""
+    """Number of nodes that each class is joined to; degrees are those of all nodes."""
     return degrees[classes.members[np.cumsum(classes.sizes) - 1]]
 
 

@@ -14,7 +14,7 @@ from topokit.measures.structure import Structure
 from topokit_train.kernels.base import Kernel, Plan, hold
 
 with warnings.catch_warnings():
-    # torch says once a process that CSR is in beta, which no user can act on: let it say so here, unheard
+    # torch warns once a process that CSR is in beta, which no user can act on: the warning is spent here
     warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
@@ -22,10 +22,10 @@ with warnings.catch_warnings():
 class CsrPlan(Plan):
     """W in compressed rows, and its transpose. Values have shape (edges,), sorted by target, then source.
 
-    A product takes O(edges * batch) time, forward and backward, and nothing of size in * out is made. A nan in x
+    A product takes O(edges * batch) time, forward and backward, and no memory of size in * out. A nan in x
     reaches the outputs that it is connected to, and no others.
     The compressed rows of the transpose are the topology's own arrays, so its values are the canonical ones.
-    12 bytes an edge (24 where a number passes 2^31) beside the values.
+    12 bytes an edge (24 from 2^31 edges) beside the values.
     """
 
     starts: Tensor  # (out + 1,): the edges into target v are number starts[v] to starts[v + 1] - 1
@@ -60,7 +60,7 @@ class CsrPlan(Plan):
 
 
 def _sampled(starts: Tensor, indices: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """The entries of y x^T where a matrix in compressed rows has some."""
+    """The entries of y x^T at the edges of a matrix in compressed rows."""
     if torch.compiler.is_compiling():
         sampled: Tensor = _sampled_operator(starts, indices, y, x)
         return sampled
@@ -104,12 +104,12 @@ _sampled_operator.register_fake(lambda _starts, indices, _y, x: x.new_empty(indi
 
 
 def compressed(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A matrix in compressed sparse rows, differentiable in its values, which are not copied."""
+    """Return a matrix in compressed sparse rows, differentiable in its values, which are not copied."""
     return torch.sparse_csr_tensor(starts, indices, values, shape, check_invariants=False)
 
 
 def _precision(dtype: torch.dtype) -> torch.dtype:
-    """The type in which torch's sparse products work on values of a type: they know no half precision."""
+    """The type in which torch's sparse products compute: they do not support half precision."""
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""masked: a dense weight, zero where there is no edge. The reference that every other kernel is tested against."""
+"""masked: a dense weight, 0 off the edges. The reference that every other kernel is tested against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topokit_train.kernels.base import Kernel, Plan, hold
 
 
 class MaskedPlan(Plan):
-    """Where each edge stands in a dense weight. Values have shape (edges,), sorted by target, then source.
+    """The place of each edge in a dense weight. Values have shape (edges,), sorted by target, then source.
 
     A product takes O(in * out * batch), and memory for the dense weight while it is computed. As 0 * nan is nan, a nan
     in x reaches every output. 12 bytes an edge beside the values (16 from 2^31 edges).
@@ -32,7 +32,7 @@ class MaskedPlan(Plan):
         hold(self, place=place[order])
 
     def weight(self, values: Tensor) -> Tensor:
-        """The dense weight, shape (out, in), differentiable in the values; a view of them if every edge is there."""
+        """Return the dense weight, shape (out, in), differentiable in the values; a view of them if all edges exist."""
         if self.edges == self.shape[0] * self.shape[1]:
             return values.reshape(self.shape)
         entries = values.new_zeros(self.shape[0] * self.shape[1])

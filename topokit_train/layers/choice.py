@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from topokit.errors import FileFormatError, TopokitError
 from topokit.layered import Layer
@@ -133,6 +132,8 @@ def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work
 
 def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
     """Return the seconds of a training step with all gradients: the least of many."""
+    from torch.utils.benchmark import Timer  # takes half a second to import
+
     kernel = KERNELS[name]
     plan = kernel.prepare(work.pattern(kernel, layer)).to(device)
     values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()

@@ -168,7 +168,8 @@ class _ByPatches(torch.autograd.Function):
         ctx.convolution, ctx.multiply = convolution, multiply
         ctx.save_for_backward(x, values)
         strips = _strips(convolution.patches(x))
-        return torch.cat([multiply(_columns(one), values).unflatten(1, one.shape[3:]) for one in strips], 1)
+        products = [multiply(_columns(one), values) for one in strips]
+        return torch.cat([y.view(len(y), *one.shape[3:]) for y, one in zip(products, strips, strict=True)], 1)
 
     @staticmethod
     @once_differentiable
@@ -180,7 +181,7 @@ class _ByPatches(torch.autograd.Function):
         )
         strips = _strips(ctx.convolution.patches(x))
         sums = strips if grad_x is None else _strips(ctx.convolution.patches(grad_x))
-        grads = grad.split([one.shape[3] for one in strips], 1)
+        grads = torch.split(grad, [one.shape[3] for one in strips], 1)
         for strip, sum_of, part in zip(strips, sums, grads, strict=True):
             columns = _columns(strip).requires_grad_(grad_x is not None)
             leaf = values.detach().requires_grad_(grad_values is not None)
@@ -198,7 +199,7 @@ class _ByPatches(torch.autograd.Function):
 
 def _strips(patches: Tensor) -> Sequence[Tensor]:
     """Patches in parts of about STRIP numbers, of whole rows of places."""
-    return patches.split(max(1, STRIP // max(1, patches[:, :, :, 0].numel())), 3)
+    return torch.split(patches, max(1, STRIP // max(1, patches[:, :, :, 0].numel())), 3)
 
 
 def _columns(strip: Tensor) -> Tensor:

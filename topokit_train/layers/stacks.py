@@ -59,7 +59,7 @@ class StackedLinear(nn.Module):
         """The layers as one part of a chain: their features are network after network."""
         if self.shared:
             return Link(Dense(), self.weight, self.bias, relu)
-        return Link(SideBySide(self.copies), self.weight.unflatten(0, (self.copies, -1)), self.bias, relu)
+        return Link(SideBySide(self.copies), self.weight.view(self.copies, -1, self.weight.shape[1]), self.bias, relu)
 
 
 class SideBySide(Bilinear):
@@ -179,7 +179,8 @@ def split(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
         return tensor.expand(_copies(module))
     if isinstance(module, SparseModule) and name.endswith("values"):
         return module.split(tensor)
-    return tensor.unflatten(0, (_copies(module), -1))
+    copies = _copies(module)
+    return tensor.reshape(copies, tensor.shape[0] // copies, *tensor.shape[1:])
 
 
 def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:

@@ -116,7 +116,7 @@ class Pruner(Method):
 
     def _gone(self) -> list[int]:
         """How many weights and biases of each network are pruned."""
-        weights = sum((~rows).sum(1) for rows in self.masks.kept.values())
+        weights = np.sum([(~rows).sum(1) for rows in self.masks.kept.values()], 0)
         return [int(count) for count in weights + np.array(self.masks.zero_biases()) * self.config.biases]
 
     def _prune(self, stages: Sequence[Stage]) -> None:
@@ -158,7 +158,7 @@ class Pruner(Method):
     def _require_no_empty(self, magnitudes: Rows, kept: Rows) -> None:
         to, threshold = self.config.to, self.config.threshold
         for name, rows in kept.items():
-            for seed, left, weights in zip(self.trainer.seeds, rows.any(1), magnitudes[name], strict=True):
+            for seed, left, weights in zip(self.trainer.seeds, rows.sum(1), magnitudes[name], strict=True):
                 if not left:
                     asked = f"`to` {to[-1]:g}" if to else f"`threshold` {threshold:g}"
                     raise TopokitError(
