@@ -215,9 +215,15 @@ def opened(one: Any) -> Sequence[Layered]:
     Raises:
         InvalidSpecError: it is none of these.
     """
-    if isinstance(one, str | PathLike):
-        one = parse(one) if isinstance(one, str) else Description(kind="file", name=str(one))
+    one = _parsed(one)
     return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]
+
+
+def _parsed(one: Any) -> Any:
+    """The description in a text or of a file; anything else as it is."""
+    if isinstance(one, str):
+        return parse(one)
+    return Description(kind="file", name=str(one)) if isinstance(one, PathLike) else one
 
 
 def _require_fillable(name: str, weight: Weight) -> None:
@@ -282,12 +288,9 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
 def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Topology, str]]]:
     for name, weight in matched.items():
         _require_fillable(name, weight)
-    if isinstance(one, PathLike):
-        one = Description(kind="file", name=str(one))
-    if isinstance(one, str | Description):
-        nets: Sequence[Any] = _described(parse(one) if isinstance(one, str) else one, list(matched.values()))
-    else:
-        nets = [one] * len(matched)
+    one = _parsed(one)
+    described = isinstance(one, Description)
+    nets: Sequence[Any] = _described(one, list(matched.values())) if described else [one] * len(matched)
     if isinstance(nets[0], Layered) and len(nets[0]) > 1:
         placed = dict(_layers(nets[:1], matched))
         if dense := [name for name in matched if name not in placed]:

@@ -1,8 +1,8 @@
-"""Linear layers one after another, y = relu(W x + bias) each, as ONE step of autograd.
+"""Linear layers one after another, y = relu(W x + bias) each, as one step of autograd.
 
-A small layer's products take less time than what autograd spends on recording and replaying a step, so layers that
-follow each other share one. A layer says how to compute W x and, from a gradient of y, those of x and of the values.
-Both are linear in each of their operands, so these two are each other's derivatives, and a layer writes no others.
+A small layer's products take less time than autograd needs to record and replay a step, so consecutive layers share
+one. A layer computes W x and, from a gradient of y, those of x and of the values. All three are linear in each of
+their operands, so they are each other's derivatives, and a layer needs no others.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class Link:
     """One layer of a chain.
 
     Args:
-        matrix: how to multiply by it.
-        values: what it is made of.
-        bias: shape (out,), added to each column; None for none.
+        matrix: its products.
+        values: of the matrix.
+        bias: shape (out,), added to each column; or None.
         relu: whether negative outputs become 0.
     """
 
@@ -101,10 +101,10 @@ class Link:
 
 
 def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
-    """The output of the last of several layers, each of which reads the one before.
+    """Return the output of the last of several layers, each of which reads the one before.
 
-    Differentiable in x, values and biases any number of times; a gradient is only computed where it is asked for.
-    Under autocast each layer multiplies in the type of its `operands`, is a step of its own, and gives autocast's type.
+    Differentiable in x, values and biases any number of times; only gradients that are needed are computed. Under
+    autocast each layer is its own step, multiplies in the type of its `operands`, and returns autocast's type.
 
     Args:
         x: shape (in, batch), in any layout.
@@ -134,7 +134,7 @@ def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:
 
 
 def _plain(x: Tensor, links: Sequence[Link]) -> Tensor:
-    """What `_Chain` gives, by torch's own operations."""
+    """The same as `_Chain`, by torch's own operations."""
     for link in links:
         require_traceable(link.matrix.plain, f"kernel {type(link.matrix).__name__.removesuffix('Plan').lower()}")
         y = link.matrix.product(x, link.values)[0]
@@ -153,7 +153,7 @@ def _links(form: Form, parameters: Sequence[Any]) -> list[Link]:
 
 
 class _Chain(torch.autograd.Function):
-    """The last layer's output; see `_links` for how the layers are handed over."""
+    """The last layer's output; the layers are passed as `_links` reads them."""
 
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
@@ -166,7 +166,7 @@ class _Chain(torch.autograd.Function):
                 nodes.append(y.relu_() if link.relu else y)
                 saved.append(own)
         y = nodes[-1]
-        if not form[-1][1]:  # backward asks for it only where ReLU was; else it may be changed in place, as nn.Linear's
+        if not form[-1][1]:  # without ReLU backward does not need it, and it may be changed in place, as nn.Linear's
             nodes = nodes[:-1]
         ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, saved))
         ctx.save_for_backward(*nodes, *parameters, *(tensor for own in saved for tensor in own))
@@ -177,7 +177,7 @@ class _Chain(torch.autograd.Function):
         tensors = ctx.saved_tensors
         nodes, parameters, *saved = (tensors[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
         compute = _compute
-        if torch.is_grad_enabled():  # second derivatives are wanted: what is between the layers must be recorded too
+        if torch.is_grad_enabled():  # second derivatives are needed: record what is between the layers too
             nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
             saved, compute = [()] * len(ctx.form), _gradients
         _, for_x, *wanted = ctx.needs_input_grad
@@ -247,6 +247,6 @@ def _compute(
 
 
 def _as_given(x: Tensor) -> AbstractContextManager[object]:
-    """Inside, autocast changes no types; where it is off anyway, switching it off would take 10 us."""
+    """Inside, autocast changes no types; it is switched off only if it is on, as that takes 10 us."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -1,4 +1,4 @@
-"""The gradients that the weights of sparse layers would have if the layers were dense: what methods grow edges by."""
+"""DenseGradients: gradients of the dense weights of sparse layers, by which methods choose new edges."""
 
 from __future__ import annotations
 

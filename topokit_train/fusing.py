@@ -1,6 +1,6 @@
 """Linear layers of a model with ReLU between them, computed as one step of autograd: see `topokit_train.chain`.
 
-A step for each would take longer than small products. The numbers are the same.
+Small products take less time than a step for each. The numbers are the same.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit.measures.structure import Band, Classes
-from topokit_train.kernels.base import hold
+from topokit_train.kernels.base import keep_buffers
 
 
 class Cycles(nn.Module):
@@ -29,7 +29,7 @@ class Cycles(nn.Module):
         width: places in an extended cycle.
     """
 
-    place: Tensor  # (nodes,): the place of each node, (cycle * length + class) * size + number in its class; 0 if it has no edges
+    place: Tensor  # (nodes,): of each node, (cycle * length + class) * size + number in its class; 0 without edges
     lone: Tensor  # the nodes without edges
     nodes: Tensor  # the node at each place of the extended cycles, which have radix - 1 classes more than a cycle
 
@@ -46,7 +46,7 @@ class Cycles(nn.Module):
         around = (np.arange(band.length + band.radix - 1) - lag) % band.length
         lone = np.setdiff1d(np.arange(nodes), classes.members)
         extended = node_at.reshape(band.stride, band.length, self.size)[:, around].ravel()
-        hold(self, place=place, lone=lone, nodes=extended)
+        keep_buffers(self, place=place, lone=lone, nodes=extended)
 
     def extended(self, features: Tensor) -> Tensor:
         """Return features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch).
@@ -59,7 +59,7 @@ class Cycles(nn.Module):
         return features.index_select(0, self.nodes).view(self.cycles, self.width, batch)
 
     def collected(self, tiles: Tensor) -> Tensor:
-        """Return features in the order of cycles that are not extended, (cycles, tiles, rows, batch), as (nodes, batch).
+        """Return features of cycles that are not extended, shape (cycles, tiles, rows, batch), as (nodes, batch).
 
         Zero for nodes without edges.
         """

@@ -20,7 +20,7 @@ from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit_train.chain import Gradients
 from topokit_train.kernels._bands import Cycles, band_blocks, band_product, block_values, transposed_blocks
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 
 class BandPlan(Plan):
@@ -56,7 +56,7 @@ class BandPlan(Plan):
         slots = self._slots_of(layer)
         order = np.argsort(slots)
         self.number(order)
-        hold(self, slots=slots[order] if layer.edges < prod(self.shape) else slots[:0])
+        keep_buffers(self, slots=slots[order] if layer.edges < prod(self.shape) else slots[:0])
 
     def _slots_of(self, layer: Layer) -> NDArray[np.intp]:
         _, length, rows, radix, columns = self.shape

@@ -35,7 +35,7 @@ class Plan(nn.Module, Bilinear):
         self.edges = order.size
         position = np.empty(order.size, np.int32 if order.size < 2**31 else np.int64)
         position[order] = np.arange(order.size)
-        hold(self, position=position)
+        keep_buffers(self, position=position)
 
     def to_canonical(self, values: Tensor) -> Tensor:
         """Return values of the kernel's order in canonical order. O(edges)."""
@@ -48,7 +48,7 @@ class Plan(nn.Module, Bilinear):
         return values
 
 
-def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
+def keep_buffers(module: nn.Module, **arrays: NDArray[Any]) -> None:
     """Register arrays as buffers of a module that are not in its state_dict."""
     for name, array in arrays.items():
         module.register_buffer(name, torch.from_numpy(array), persistent=False)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 CACHED = 2**18
 """Numbers gathered at a time on a CPU, which stay in its cache. Measured from 2^14 to 2^19 at batch 128 and 512."""
@@ -70,7 +70,7 @@ class Side(nn.Module):
         members = classes.members[np.argsort(np.repeat(shape_of.reshape(-1), classes.sizes), kind="stable")]
         place = np.full(degrees.size, members.size, np.int32)
         place[members] = np.arange(members.size)
-        hold(self, members=members.astype(np.int32), place=place)
+        keep_buffers(self, members=members.astype(np.int32), place=place)
 
     def owners(self) -> NDArray[np.intp]:
         """The class of each member, counted in this order."""
@@ -149,9 +149,9 @@ class BlockPlan(Plan):
         back = np.lexsort((column, row, self.sources.owners()[column]))
         self.number(order)
         self.run = int(np.gcd.reduce(found.sources.sizes)) or 1
-        hold(self, runs=self.position.numpy()[back[:: self.run]] // self.run)
-        hold(self.targets, read=source[order][self.targets.leads()[row[order]]].astype(np.int32))
-        hold(self.sources, read=target[back][self.sources.leads()[column[back]]].astype(np.int32))
+        keep_buffers(self, runs=self.position.numpy()[back[:: self.run]] // self.run)
+        keep_buffers(self.targets, read=source[order][self.targets.leads()[row[order]]].astype(np.int32))
+        keep_buffers(self.sources, read=target[back][self.sources.leads()[column[back]]].astype(np.int32))
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         x = x.contiguous()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 with warnings.catch_warnings():
     # torch warns once a process that CSR is in beta, which no user can act on: the warning is spent here
@@ -39,8 +39,8 @@ class CsrPlan(Plan):
         transposed.data = np.arange(layer.edges, dtype=transposed.indices.dtype)
         weight = transposed.tocsc()
         self.number(weight.data)
-        hold(self, starts=weight.indptr, sources=weight.indices)
-        hold(self, transposed_starts=transposed.indptr, targets=transposed.indices)
+        keep_buffers(self, starts=weight.indptr, sources=weight.indices)
+        keep_buffers(self, transposed_starts=transposed.indptr, targets=transposed.indices)
 
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Under autocast the values keep their type, as half precision is not faster here."""

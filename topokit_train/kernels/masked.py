@@ -10,7 +10,7 @@ from torch import Tensor
 
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 
 class MaskedPlan(Plan):
@@ -29,7 +29,7 @@ class MaskedPlan(Plan):
         place = layer.indices.astype(np.int64) * layer.shape[0] + layer.sources.astype(np.int64)
         order = np.argsort(place)
         self.number(order)
-        hold(self, place=place[order])
+        keep_buffers(self, place=place[order])
 
     def weight(self, values: Tensor) -> Tensor:
         """Return the dense weight, shape (out, in), differentiable in the values; a view of them if all edges exist."""

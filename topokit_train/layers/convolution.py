@@ -54,7 +54,7 @@ class SparseConv2d(SparseModule):
             or it does not run on this device or type.
     """
 
-    _order: Tensor | None  # (weights,): the place of each canonical weight in the pattern's canonical order
+    _order: Tensor  # (weights,): the place of each canonical weight in the pattern's canonical order
 
     def __init__(
         self,
@@ -97,9 +97,7 @@ class SparseConv2d(SparseModule):
         self.groups, self.padding_mode = groups, padding_mode
         self.by_channel, self.convolution = by_channel, convolution
         order = _order_of(layer, prod(size) if by_channel else 1, multiplied, convolution.reach)
-        self.register_buffer(
-            "_order", None if order is None else torch.from_numpy(order).to(like.device), persistent=False
-        )
+        self.register_buffer("_order", torch.from_numpy(order).to(like.device), persistent=False)
         self.reset_parameters(generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -126,12 +124,9 @@ class SparseConv2d(SparseModule):
         return y if images.ndim == 4 else y[0]
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
-        canonical = super().to_canonical(tensor)
-        return canonical if self._order is None else canonical[self._order]
+        return super().to_canonical(tensor)[self._order]
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
-        if self._order is None:
-            return super().from_canonical(canonical)
         ordered = torch.empty_like(canonical)
         ordered[self._order] = canonical
         return super().from_canonical(ordered)
@@ -159,8 +154,8 @@ def settings_of(convolution: nn.Conv2d | SparseConv2d) -> dict[str, Any]:
     return {name: getattr(convolution, name) for name in names}
 
 
-def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64] | None:
-    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order; None if it is the same.
+def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64]:
+    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order.
 
     Args:
         layer: the edges.
@@ -168,8 +163,6 @@ def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[
         pattern: one edge for each weight; its sources are counted modulo `reach`, or not.
         reach: how many sources a target's group has.
     """
-    if pattern is layer:
-        return None
     local = (layer.sources[:, None] * pixels + np.arange(pixels)) % reach
     key = local + layer.targets[:, None] * reach  # of each weight, and there of each of the pattern's edges
     wanted = pattern.sources % reach + pattern.targets * reach

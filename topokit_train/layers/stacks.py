@@ -21,7 +21,6 @@ from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
 from topokit_train.chain import Bilinear, Dense, Link, chain
-from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
 
@@ -30,7 +29,7 @@ class StackedLinear(nn.Module):
     """Dense layers of one shape, each with its own weights.
 
     Args:
-        copies: how many.
+        copies: number of networks.
         into: inputs of each.
         out: outputs of each.
         shared: whether all read the same inputs.
@@ -45,7 +44,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(copies * out, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """All products in one call.
+        """Multiply, in one call for all networks.
 
         Args:
             x: shape (batch, into) if shared, else (batch, copies * into), network after network.
@@ -56,14 +55,14 @@ class StackedLinear(nn.Module):
         return chain(x.T, [self.link()]).T
 
     def link(self, relu: bool = False) -> Link:
-        """The layers as one part of a chain: their features are network after network."""
+        """Return the layers as one part of a chain: their features are network after network."""
         if self.shared:
             return Link(Dense(), self.weight, self.bias, relu)
         return Link(SideBySide(self.copies), self.weight.view(self.copies, -1, self.weight.shape[1]), self.bias, relu)
 
 
 class SideBySide(Bilinear):
-    """Dense weights of networks that have inputs of their own, shape (copies, out, in)."""
+    """Dense weights of networks that read different inputs, shape (copies, out, in)."""
 
     plain = True
 
@@ -89,35 +88,24 @@ class StackedSparse(SparseLinear):
 
     Args:
         layer: the edges of one of them.
-        copies: how many.
+        copies: number of networks.
         shared: whether all read the same inputs.
-        kernel: a name in KERNELS, or "auto", which then looks at the whole stack.
-        device: of the layers.
-        batch: number of inputs of a step, for the choice of a kernel.
+        settings: `kernel`, `device` and `batch` of SparseLinear, for the whole stack.
     """
 
     _place: Tensor  # (copies, edges): the place of each network's canonical edge among the stack's
 
-    def __init__(
-        self,
-        layer: Layer,
-        copies: int,
-        *,
-        shared: bool,
-        kernel: str,
-        device: torch.device | str,
-        batch: int = BATCH,
-    ):
+    def __init__(self, layer: Layer, copies: int, *, shared: bool, **settings: Any):
         whole = stacked_layer(layer, copies, shared=shared)
-        unused = torch.Generator()  # the weights are left for load_network_states: leave torch's global one alone
-        super().__init__(whole, kernel=kernel, device=device, dtype=torch.float32, generator=unused, batch=batch)
+        unused = torch.Generator()  # load_network_states fills the weights: leave torch's global generator alone
+        super().__init__(whole, dtype=torch.float32, generator=unused, **settings)
         self.copies, self.shared, self.one = copies, shared, layer
         self.digest.copy_(torch.tensor(list(layer_digest(layer)), dtype=torch.uint8))
         edge = np.arange(copies * layer.edges).reshape(copies, layer.edges)
         if shared:  # sorted by source first: all networks' edges of a source stand together
             before, degrees = (layer.indptr[:-1].view(np.int64).repeat(layer.out_degrees), layer.out_degrees)
             edge = edge[:1] + (copies - 1) * before + np.arange(copies)[:, None] * degrees.repeat(degrees)
-        self.register_buffer("_place", torch.from_numpy(edge).to(device), persistent=False)
+        self.register_buffer("_place", torch.from_numpy(edge).to(self.values.device), persistent=False)
 
     @property
     def dense_weights(self) -> int:
@@ -136,11 +124,11 @@ class StackedSparse(SparseLinear):
 
 
 def stacked_layer(layer: Layer, copies: int, *, shared: bool) -> Layer:
-    """The edges of `copies` layers, target v of network k being number k * targets + v.
+    """Return the edges of `copies` layers; target v of network k is number k * targets + v.
 
     Args:
         layer: the edges of one.
-        copies: how many.
+        copies: number of networks.
         shared: whether all have the same sources; else source u of network k is number k * sources + u.
     """
     sources, targets = layer.shape
@@ -193,7 +181,7 @@ def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
 
 
 def network_states(model: nn.Module) -> list[dict[str, Tensor]]:
-    """The state_dict that each network of a model would have alone. O(size of the model)."""
+    """Return the state_dict that each network of a model would have alone. O(size of the model)."""
     whole = model.state_dict()
     states = [dict(whole) for _ in range(copies_in(model))]
     for name, parameter, module in parameters_of(model):
@@ -204,7 +192,7 @@ def network_states(model: nn.Module) -> list[dict[str, Tensor]]:
 
 @torch.no_grad()
 def load_network_states(model: nn.Module, states: Sequence[Mapping[str, Any]]) -> None:
-    """Give each network of a model its state, as `network_states` gave it, or its own state_dict."""
+    """Load the state of each network of a model, as `network_states` returns it, or its own state_dict."""
     if len(states) == 1:
         model.load_state_dict(states[0])
         return

@@ -1,7 +1,7 @@
 """LeNet-5: two convolutions of 5 x 5 pixels, each with a pool behind it, and fully connected layers.
 
-There are two of that name. `lenet-5` is what pruning papers since 2015 call so: TensorFlow's tutorial network with
-20 and 50 filters and local response normalisation. `lenet-5-classic` has the widths of 1998.
+Two networks have that name. `lenet-5` is that of pruning papers since 2015: TensorFlow's tutorial network with 20 and
+50 filters and local response normalisation. `lenet-5-classic` has the widths of 1998.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ FILTER = 5  # rows and columns of every filter
 class LeNet5(nn.Module):
     """A LeNet-5 for images of any size.
 
-    A pool stands before the ReLU wherever nothing lies between them: max and ReLU commute, so it is the same function,
-    and the ReLU has a quarter of the work. Activations lie in memory channels last, where torch's convolutions and
-    pools are faster on a CPU.
+    A pool comes before the ReLU if nothing is between them: max and ReLU commute, so it is the same function, and the
+    ReLU has a quarter of the work. Activations have their channels last in memory, which is faster on a CPU.
 
     Args:
         input_shape: of an image: (channels, rows, columns).
@@ -61,7 +60,7 @@ class LeNet5(nn.Module):
         if min(sizes) < 1:
             least = self._least(paddings)
             raise InvalidSpecError(
-                f"LeNet-5 has no room in images of {input_shape[1]} x {input_shape[2]} pixels: "
+                f"LeNet-5 does not fit images of {input_shape[1]} x {input_shape[2]} pixels: "
                 f"give images of {least} x {least} or more, or take lenet-300-100 or mlp"
             )
         one, two = filters

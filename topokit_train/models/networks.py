@@ -1,4 +1,4 @@
-"""ModelSource: where the networks of a run are from; and build_model, which builds one and puts topologies on it."""
+"""ModelSource: the origin of a run's networks; build_model and build_stack: networks with topologies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Model = str | nn.Module | Callable[..., nn.Module]
 
 RESERVED = ("optimizer", "method", "pruning")
-"""What no part of a model may be called: tensors of other kinds in a checkpoint have such names."""
+"""Names that no part of a model may have: other tensors in a checkpoint begin with them."""
 
 OWN = "own"
 """The first weights are those that the function or the module has; of a sparse layer, see `ModelSource`."""
@@ -67,14 +67,14 @@ MNIST = Shape((1, 28, 28), 10)
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the networks of a run are from: a model of topokit, a function of the user, or a module object.
+    """The origin of a run's networks: a model of topokit, a function of the user, or a module object.
 
     Args:
         name: for messages and records.
         make: called with `input_shape`, `outputs`, `classes` and `widths`.
-        version: what must not change while a run goes on: the SHA-256 of a file, or the version of a package; None for
-            a model of topokit.
-        module: the object, which is trained itself.
+        version: SHA-256 of the user's file, or the version of the package, which must not change before a resume; None
+            for a model of topokit.
+        module: the object, which is itself trained.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ModelSource:
         """Return the dense model: a new one on the meta device if it is topokit's, one under a seed if it is a user's.
 
         Raises:
-            InvalidSpecError: the function asks for what is not offered, fails or returns no module.
+            InvalidSpecError: the function has other arguments, fails or does not return a module.
         """
         if self.module is not None:
             return self.module
@@ -121,7 +121,7 @@ class ModelSource:
 
 
 def model_source(model: Model, folder: Path | str = "") -> ModelSource:
-    """Return where a model is from.
+    """Return the origin of a model.
 
     Args:
         model: a name in MODELS, file.py:function, package.module:function, a function, or a module object.
@@ -194,11 +194,11 @@ def build_model(
     numbers.
 
     Args:
-        model: a name in MODELS, or where the model is from.
-        topologies: one, or several of which each fills the weights that are left; none for a dense model.
-        data: the dataset, or whatever says input_shape, outputs and classes.
+        model: a name in MODELS, or the model's origin.
+        topologies: one, or several, each of which fills weights that are not filled yet; none for a dense model.
+        data: the dataset, or its `Shape`.
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
-        device: where it lives.
+        device: of the weights.
         generator: a CPU generator; torch's global one if omitted.
         seed: of a user's function.
         init: see above.
@@ -238,16 +238,16 @@ def build_stack(
     device: torch.device | str,
     batch: int = BATCH,
 ) -> nn.Module:
-    """Build several networks in one, see `topokit_train.layers.stacks`; weights are left for `load_network_states`.
+    """Build several networks in one, see `topokit_train.layers.stacks`; `load_network_states` fills the weights.
 
     Args:
-        source: where the model is from.
+        source: the model's origin.
         topologies: as for `build_model`.
         data: as for `build_model`.
-        copies: how many networks.
+        copies: number of networks.
         shared: whether they read the same inputs.
         kernel: as for `build_model`.
-        device: where it lives.
+        device: of the weights.
         batch: inputs in one step.
 
     Raises:
@@ -290,10 +290,10 @@ _STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU, SparseLinear)
 
 
 def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered, ...]:
-    """The topologies, however they were given.
+    """Return topologies as a tuple.
 
     Raises:
-        InvalidSpecError: something else than topologies.
+        InvalidSpecError: one is not a topology.
     """
     if topologies is None:
         return ()
@@ -302,7 +302,7 @@ def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """How many numbers each network of a model trains, biases included.
+    """Count the parameters of each network of a model, biases included.
 
     Returns:
         "total", of the dense model of the same shape; "nonzero", of this one, with one number per edge.
