@@ -74,15 +74,10 @@ def draw_truncated_normal(model: nn.Module, generator: torch.Generator) -> None:
     """
     for _, parameter, module in weights_of(model):
         kind = "convolution" if is_convolution(module) else "linear"
-        if isinstance(module, SparseModule):
-            drawn = _truncated(module.to_canonical(parameter).shape, DEVIATION[kind], generator)
-            parameter.copy_(module.from_canonical(drawn.to(parameter)))
-        else:
-            parameter.copy_(_truncated(parameter.shape, DEVIATION[kind], generator))
+        deviation = DEVIATION[kind]
+        drawn = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
+        nn.init.trunc_normal_(drawn, 0, deviation, -CUT * deviation, CUT * deviation, generator=generator)
+        drawn = drawn.to(parameter)
+        parameter.copy_(module.from_canonical(drawn) if isinstance(module, SparseModule) else drawn)
         if isinstance(module.bias, Tensor):
             module.bias.fill_(BIAS[kind])
-
-
-def _truncated(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
-    drawn = torch.empty(shape, dtype=torch.float32, device="cpu")
-    return nn.init.trunc_normal_(drawn, 0, deviation, -CUT * deviation, CUT * deviation, generator=generator)

@@ -82,7 +82,8 @@ def sparsify(
     batch = integer(batch, "batch", 1)
     owned = owned_weights(model, masked)
     filled = _filled(owned, topology, names)
-    kernels = _kernels(kernel, filled)
+    named = {} if isinstance(kernel, str) else {known_name(name, filled): one for name, one in kernel.items()}
+    kernels = {name: kernel if isinstance(kernel, str) else named.get(name, "auto") for name in filled}
     _require_numbers(filled, owned, init, masked)
     owners = {name: owned[name].module for name in filled}
     attentions: dict[nn.Module, nn.Module] = {
@@ -145,14 +146,6 @@ def _array(name: str, mask: Tensor) -> np.ndarray[Any, Any]:
     except (RuntimeError, TypeError, NotImplementedError) as error:
         said = str(error).splitlines()[0]
         raise InvalidSpecError(f"the mask of {name} cannot be read ({said}): give 0 and 1") from None
-
-
-def _kernels(kernel: str | Mapping[str, str], filled: Filled) -> dict[str, str]:
-    """The kernel of each weight that is filled; "auto" if a mapping does not name it."""
-    if isinstance(kernel, str):
-        return dict.fromkeys(filled, kernel)
-    named = {known_name(name, filled): one for name, one in kernel.items()}
-    return {name: named.get(name, "auto") for name in filled}
 
 
 def _require_numbers(filled: Filled, owned: Mapping[str, Owned], init: str, masked: bool) -> None:
