@@ -101,23 +101,20 @@ class Pruner(Method):
         ]
 
     def end(self, _trainer: Trainer, results: Sequence[Result]) -> list[Result]:
-        parts = zip(results, self.masks.sparsities(), self.topologies, self._gone(), strict=True)
+        weights = np.sum([(~rows).sum(1) for rows in self.masks.kept.values()], 0)
+        gone = (weights + np.array(self.masks.zero_biases()) * self.config.biases).tolist()
+        parts = zip(results, self.masks.sparsities(), self.topologies, gone, strict=True)
         return [
             PruneResult(
                 **vars(result)
                 | {
-                    "parameters": result.parameters | {"nonzero": result.parameters["nonzero"] - gone},
+                    "parameters": result.parameters | {"nonzero": result.parameters["nonzero"] - zeros},
                     "sparsity": sparsity,
                     "topologies": [one | {"file": f"{result.run}/{one['file']}"} for one in saved],
                 }
             )
-            for result, sparsity, saved, gone in parts
+            for result, sparsity, saved, zeros in parts
         ]
-
-    def _gone(self) -> list[int]:
-        """How many weights and biases of each network are pruned."""
-        weights = np.sum([(~rows).sum(1) for rows in self.masks.kept.values()], 0)
-        return [int(count) for count in weights + np.array(self.masks.zero_biases()) * self.config.biases]
 
     def _prune(self, stages: Sequence[Stage]) -> None:
         self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
