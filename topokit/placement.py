@@ -289,8 +289,9 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
     for name, weight in matched.items():
         _require_fillable(name, weight)
     one = _parsed(one)
-    described = isinstance(one, Description)
-    nets: Sequence[Any] = _described(one, list(matched.values())) if described else [one] * len(matched)
+    nets: Sequence[Any] = [one] * len(matched)
+    if isinstance(one, Description):
+        nets = _described(one, list(matched.values()))
     if isinstance(nets[0], Layered) and len(nets[0]) > 1:
         placed = dict(_layers(nets[:1], matched))
         if dense := [name for name in matched if name not in placed]:

@@ -61,7 +61,7 @@ class Masks:
         self.kept = dict(kept)
         for name, (weight, _) in self._weights.items():
             factor = self._factors.setdefault(name, torch.empty_like(weight, requires_grad=False))
-            factor.copy_(torch.from_numpy(kept[name]).view(weight.shape))
+            factor.copy_(torch.from_numpy(kept[name]).reshape(weight.shape))
         self.impose()
 
     @torch.no_grad()
