@@ -128,29 +128,32 @@ def as_mask(layer: Layer, shape: Shape, groups: int = 1) -> Mask:
     return own.reshape(shape)
 
 
-def require_groups(layer: Layer, channels: int, groups: int) -> None:
+def require_groups(layer: Layer, channels: int, groups: int, name: str = "") -> None:
     """Refuse groups that do not divide the channels of a convolution, and edges from one group to another.
 
     Args:
         layer: by channel or by weight; its targets are the output channels.
         channels: input channels of all groups.
         groups: of the convolution.
+        name: of its weight, for messages.
 
     Raises:
         InvalidSpecError: names the first such edge.
     """
+    if groups == 1:
+        return
     out = layer.shape[1]
     if groups < 1 or channels % groups or out % groups:
         raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
-    into = layer.sources // (layer.shape[0] // groups)
-    across = np.flatnonzero(into != layer.targets // (out // groups))
+    size = layer.shape[0] // groups
+    across = np.flatnonzero(layer.sources // size != layer.targets // (out // groups))
     if across.size:
         source, target = int(layer.sources[across[0]]), int(layer.targets[across[0]])
-        first = target // (out // groups) * (layer.shape[0] // groups)
+        first = target // (out // groups) * size
         raise InvalidSpecError(
-            f"{across.size} of {layer.edges} edges join two groups, the first one source {source} and output channel "
-            f"{target}: with groups={groups} that channel reads only the sources {first} to "
-            f"{first + layer.shape[0] // groups - 1}"
+            f"{name and f'{name}: '}{across.size:,} of {layer.edges:,} edges join two groups, the first one source "
+            f"{source} and output channel {target}: with groups={groups} that channel reads only the sources {first} "
+            f"to {first + size - 1}; give a mask, or a layer of {groups} blocks of {size} -> {out // groups}"
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from itertools import pairwise, product
 from math import prod
 from os import PathLike
@@ -19,7 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from topokit.convolutions import Mask, Shape, as_mask, readings, shown
+from topokit._registry import matching
+from topokit.convolutions import Mask, Shape, as_mask, readings, require_groups, shown
 from topokit.descriptions import Description, parse
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
@@ -73,22 +73,6 @@ class Weight:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
         return as_mask(layer, self.shape, self.groups)
-
-    def require_groups(self, layer: Layer, name: str) -> None:
-        """Refuse a layer with edges from one group of a convolution to another.
-
-        Raises:
-            InvalidSpecError: names the weight, and says which layers fit.
-        """
-        if self.groups == 1:
-            return
-        into, out = layer.shape[0] // self.groups, layer.shape[1] // self.groups
-        across = int(np.count_nonzero(layer.sources // into != layer.targets // out))
-        if across:
-            raise InvalidSpecError(
-                f"{name}: {across:,} of {layer.edges:,} edges join two of the convolution's {self.groups} groups; give "
-                f"a mask, or a layer of {self.groups} blocks of {into} -> {out}"
-            )
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
         """A mask of its shape as a layer by weight. O(size of the weight).
@@ -222,7 +206,8 @@ def fill(
             raise InvalidSpecError("no topology is given")
         filled = dict(_layers(nets, weights, names))
     for name, (layer, _) in filled.items():
-        weights[name].require_groups(layer, name)
+        weight = weights[name]
+        require_groups(layer, weight.shape[1] * weight.groups, weight.groups, name)
     return {name: filled[name] for name in weights if name in filled}
 
 
@@ -232,9 +217,15 @@ def opened(one: Any) -> Sequence[Layered]:
     Raises:
         InvalidSpecError: it is none of these.
     """
-    if isinstance(one, str | PathLike):
-        one = parse(one) if isinstance(one, str) else Description(kind="file", name=str(one))
+    one = _parsed(one)
     return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]
+
+
+def _parsed(one: Any) -> Any:
+    """The description in a text or of a file; anything else as it is."""
+    if isinstance(one, str):
+        return parse(one)
+    return Description(kind="file", name=str(one)) if isinstance(one, PathLike) else one
 
 
 def _require_fillable(name: str, weight: Weight) -> None:
@@ -287,7 +278,7 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
     """For each weight that is filled, a topology of one layer with its name, and where it comes from."""
     filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
-        matched = {name: weights[name] for name in matching(str(pattern), weights)}
+        matched = {name: weights[name] for name in matched(str(pattern), weights)}
         if twice := [name for name in matched if name in filled]:
             raise InvalidSpecError(f"{pattern!r} and an entry before it both match {twice[0]}: give each weight one")
         filled |= dict(_given(str(pattern), one, matched))
@@ -299,12 +290,10 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
 def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Topology, str]]]:
     for name, weight in matched.items():
         _require_fillable(name, weight)
-    if isinstance(one, PathLike):
-        one = Description(kind="file", name=str(one))
-    if isinstance(one, str | Description):
-        nets: Sequence[Any] = _described(parse(one) if isinstance(one, str) else one, list(matched.values()))
-    else:
-        nets = [one] * len(matched)
+    one = _parsed(one)
+    nets: Sequence[Any] = [one] * len(matched)
+    if isinstance(one, Description):
+        nets = _described(one, list(matched.values()))
     if isinstance(nets[0], Layered) and len(nets[0]) > 1:
         placed = dict(_layers(nets[:1], matched))
         if dense := [name for name in matched if name not in placed]:
@@ -363,7 +352,7 @@ def _array(pattern: str, one: Any) -> ArrayLike:
     return one  # type: ignore[no-any-return]
 
 
-def matching(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
+def matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     """Return the names of the weights that a name or pattern stands for.
 
     Raises:
@@ -371,12 +360,12 @@ def matching(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     """
     if "*" not in pattern:
         return [known_name(pattern, weights)]
-    fits = [name for name in weights if fnmatchcase(name, pattern) or fnmatchcase(_short(name), pattern)]
+    fits = matching(pattern, weights)
     # if it matches such weights alone, their obstacle is what the user should read
-    matched = [name for name in fits if not weights[name].only_by_name] or fits
-    if not matched:
+    found = [name for name in fits if not weights[name].only_by_name] or fits
+    if not found:
         raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {_listed(weights)}")
-    return matched
+    return found
 
 
 def known_name(name: str, weights: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Linear layers one after another, y = relu(W x + bias) each, as ONE step of autograd.
+"""Linear layers one after another, y = relu(W x + bias) each, as one step of autograd.
 
-A small layer's products take less time than what autograd spends on recording and replaying a step, so layers that
-follow each other share one. A layer says how to compute W x and, from a gradient of y, those of x and of the values.
-Both are linear in each of their operands, so these two are each other's derivatives, and a layer writes no others.
+A small layer's products take less time than autograd needs to record and replay a step, so consecutive layers share
+one. A layer computes W x and, from a gradient of y, those of x and of the values. All three are linear in each of
+their operands, so they are each other's derivatives, and a layer needs no others.
 """
 
 from __future__ import annotations
@@ -23,39 +23,47 @@ Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 
 
 class Bilinear(ABC):
-    """W x, where W is made of values: linear in both. x has shape (in, batch), y (out, batch).
+    """A matrix W that consists of values: W x is linear in both. x has shape (in, batch), y (out, batch).
 
-    Nothing here is recorded by autograd, but for `product` if `plain`: it is made of torch's differentiable operations.
+    Autograd records nothing here, except `product` if `plain`: it then uses torch's differentiable operations alone.
     """
 
     plain: ClassVar[bool] = False
 
     @abstractmethod
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        """W x in memory of its own, and what `gradients` can use again of x and the values, laid out as it likes.
+        """Return W x in new memory, and what the gradients can use again, such as x and the values in another layout.
 
         Args:
-            x: in any layout: a first layer's lies batch first.
-            values: in the order and shape that this W has.
+            x: in any layout: a first layer's has the batch first in memory.
+            values: in the order and shape of this W.
         """
 
     @abstractmethod
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        """The gradients for x and for the values, None where they are not asked for.
+    def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        """Return the gradient of x: the transpose of W times the gradient of y.
 
         Args:
             grad: of y, in any layout.
-            x: as in `product`.
             values: as in `product`.
-            laid_out: what `product` gave of this x and these values; empty where it was not called.
-            for_x: whether the gradient for x is asked for.
-            for_values: whether that of the values is.
+            saved: what `product` returned for these operands; empty if it was not called.
         """
 
+    @abstractmethod
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        """Return the gradient of the values: the entries of grad x^T that belong to them. See `gradient_of_x`."""
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, values: Tensor, saved: Sequence[Tensor], for_x: bool, for_values: bool
+    ) -> Gradients:
+        """Return both gradients, None for one that is not needed."""
+        return (
+            self.gradient_of_x(grad, values, saved) if for_x else None,
+            self.gradient_of_values(grad, x, saved) if for_values else None,
+        )
+
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Both in the type that autocast, which is on, asks for; float64 is left alone."""
+        """Return both in the type of autocast, which is on; float64 is left alone."""
         dtype = autocast_dtype(values)
         return x.to(dtype), values.to(dtype)
 
@@ -68,10 +76,11 @@ class Dense(Bilinear):
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         return values @ x, ()
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, _: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        return values.T @ grad if for_x else None, grad @ x.T if for_values else None
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return values.T @ grad
+
+    def gradient_of_values(self, grad: Tensor, x: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return grad @ x.T
 
 
 @dataclass(frozen=True)
@@ -79,9 +88,9 @@ class Link:
     """One layer of a chain.
 
     Args:
-        matrix: how to multiply by it.
-        values: what it is made of.
-        bias: shape (out,), added to each column; None for none.
+        matrix: its products.
+        values: of the matrix.
+        bias: shape (out,), added to each column; or None.
         relu: whether negative outputs become 0.
     """
 
@@ -92,10 +101,10 @@ class Link:
 
 
 def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
-    """The output of the last of several layers, each of which reads the one before.
+    """Return the output of the last of several layers, each of which reads the one before.
 
-    Differentiable in x, values and biases any number of times; a gradient is only computed where it is asked for.
-    Under autocast each layer multiplies in the type of its `operands`, is a step of its own, and gives autocast's type.
+    Differentiable in x, values and biases any number of times; only gradients that are needed are computed. Under
+    autocast each layer is its own step, multiplies in the type of its `operands`, and returns autocast's type.
 
     Args:
         x: shape (in, batch), in any layout.
@@ -125,7 +134,7 @@ def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:
 
 
 def _plain(x: Tensor, links: Sequence[Link]) -> Tensor:
-    """What `_Chain` gives, by torch's own operations."""
+    """The same as `_Chain`, by torch's own operations."""
     for link in links:
         require_traceable(link.matrix.plain, f"kernel {type(link.matrix).__name__.removesuffix('Plan').lower()}")
         y = link.matrix.product(x, link.values)[0]
@@ -144,33 +153,33 @@ def _links(form: Form, parameters: Sequence[Any]) -> list[Link]:
 
 
 class _Chain(torch.autograd.Function):
-    """The last layer's output; see `_links` for how the layers are handed over."""
+    """The last layer's output; the layers are passed as `_links` reads them."""
 
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
-        nodes, laid_out = [x], []
+        nodes, saved = [x], []
         with _as_given(x):
             for link in _links(form, parameters):
                 y, own = link.matrix.product(nodes[-1], link.values)
                 if link.bias is not None:
                     y.add_(link.bias[:, None])
                 nodes.append(y.relu_() if link.relu else y)
-                laid_out.append(own)
+                saved.append(own)
         y = nodes[-1]
-        if not form[-1][1]:  # backward asks for it only where ReLU was; else it may be changed in place, as nn.Linear's
+        if not form[-1][1]:  # without ReLU backward does not need it, and it may be changed in place, as nn.Linear's
             nodes = nodes[:-1]
-        ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, laid_out))
-        ctx.save_for_backward(*nodes, *parameters, *(tensor for own in laid_out for tensor in own))
+        ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, saved))
+        ctx.save_for_backward(*nodes, *parameters, *(tensor for own in saved for tensor in own))
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        nodes, parameters, *laid_out = (saved[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
+        tensors = ctx.saved_tensors
+        nodes, parameters, *saved = (tensors[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
         compute = _compute
-        if torch.is_grad_enabled():  # second derivatives are wanted: what is between the layers must be recorded too
+        if torch.is_grad_enabled():  # second derivatives are needed: record what is between the layers too
             nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
-            laid_out, compute = [()] * len(ctx.form), _gradients
+            saved, compute = [()] * len(ctx.form), _gradients
         _, for_x, *wanted = ctx.needs_input_grad
         found: list[Tensor | None] = []
         along: Tensor | None = grad
@@ -182,7 +191,7 @@ class _Chain(torch.autograd.Function):
             if relu:
                 along = torch.ops.aten.threshold_backward.default(along, nodes[i + 1], 0)
             bias_grad = along.sum(1) if for_bias else None
-            along, values_grad = compute(along, nodes[i], parameters[2 * i], laid_out[i], matrix, deeper, for_values)
+            along, values_grad = compute(along, nodes[i], parameters[2 * i], saved[i], matrix, deeper, for_values)
             found = [values_grad, bias_grad, *found]
             if not deeper:
                 break
@@ -198,14 +207,14 @@ class _Gradients(torch.autograd.Function):
         grad: Tensor,
         x: Tensor,
         values: Tensor,
-        laid_out: Sequence[Tensor],
+        saved: Sequence[Tensor],
         matrix: Bilinear,
         for_x: bool,
         for_values: bool,
     ) -> Gradients:
         ctx.matrix = matrix
         ctx.save_for_backward(grad, x, values)
-        return _compute(grad, x, values, laid_out, matrix, for_x, for_values)
+        return _compute(grad, x, values, saved, matrix, for_x, for_values)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -228,16 +237,16 @@ def _compute(
     grad: Tensor,
     x: Tensor,
     values: Tensor,
-    laid_out: Sequence[Tensor],
+    saved: Sequence[Tensor],
     matrix: Bilinear,
     for_x: bool,
     for_values: bool,
 ) -> Gradients:
     with _as_given(x):
-        return matrix.gradients(grad, x, values, laid_out, for_x, for_values)
+        return matrix.gradients(grad, x, values, saved, for_x, for_values)
 
 
 def _as_given(x: Tensor) -> AbstractContextManager[object]:
-    """Inside, autocast changes no types; where it is off anyway, switching it off would take 10 us."""
+    """Inside, autocast changes no types; it is switched off only if it is on, as that takes 10 us."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

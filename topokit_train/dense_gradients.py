@@ -1,4 +1,4 @@
-"""The gradients that the weights of sparse layers would have if the layers were dense: what methods grow edges by."""
+"""DenseGradients: gradients of the dense weights of sparse layers, by which methods choose new edges."""
 
 from __future__ import annotations
 
@@ -60,10 +60,8 @@ class DenseGradients(AbstractContextManager["DenseGradients"]):
 def _weight_gradient(layer: SparseModule, x: Tensor, grad: Tensor) -> Tensor:
     if not isinstance(layer, SparseConv2d):
         return grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-    convolution = layer.convolution
-    if convolution.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise InvalidSpecError("dense gradients of a convolution need zeros as padding, in numbers of pixels")
-    window = convolution.window
     return conv2d_weight(  # type: ignore[no-any-return, no-untyped-call]
-        x, layer.dense_shape, grad, window.stride, layer.padding, window.dilation, layer.groups
+        x, layer.dense_shape, grad, layer.stride, layer.padding, layer.dilation, layer.groups
     )

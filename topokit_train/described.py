@@ -1,4 +1,4 @@
-"""From what a user gives for a topology to the topologies of a run."""
+"""resolve: the topologies of a run, from topologies, descriptions and 'PATTERN: DESCRIPTION'."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CUT = 2  # standard deviations
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Name, parameter and module of the weights of linear layers and convolutions, dense and sparse, in order."""
+    """Yield name, parameter and module of the weights of linear layers and convolutions, dense and sparse, in order."""
     seen = set()  # tied weights are one
     for name, parameter, module in parameters_of(model):
         layer = isinstance(module, nn.Linear | nn.Conv2d | SparseModule | StackedLinear)
@@ -27,7 +27,7 @@ def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """Whether a module is a convolution, dense or sparse."""
+    """Return whether a module is a convolution, dense or sparse."""
     return hasattr(module, "kernel_size")
 
 
@@ -37,12 +37,12 @@ def draw_by_fan_in(
 ) -> None:
     """Draw all weights of a model from normal distributions of variance 2 / fan-in; all biases become 0.
 
-    The fan-in counts the weights that are really there. The draws are made on the CPU in float32, layer after layer
+    The fan-in counts the real weights alone. The draws are made on the CPU in float32, layer after layer
     and in canonical order, so a seed gives one network under every kernel and device.
 
     Args:
-        model: one network; its dense layers may be on the meta device, which they leave.
-        device: where it lives.
+        model: one network; its dense layers may be on the meta device, and are then moved.
+        device: of the weights.
         generator: a CPU generator; torch's global one if omitted.
 
     Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
@@ -77,15 +77,10 @@ def draw_truncated_normal(model: nn.Module, generator: torch.Generator) -> None:
     """
     for _, parameter, module in weights_of(model):
         kind = "convolution" if is_convolution(module) else "linear"
-        if isinstance(module, SparseModule):
-            drawn = _truncated(module.to_canonical(parameter).shape, DEVIATION[kind], generator)
-            parameter.copy_(module.from_canonical(drawn.to(parameter)))
-        else:
-            parameter.copy_(_truncated(parameter.shape, DEVIATION[kind], generator))
+        deviation = DEVIATION[kind]
+        drawn = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
+        nn.init.trunc_normal_(drawn, 0, deviation, -CUT * deviation, CUT * deviation, generator=generator)
+        drawn = drawn.to(parameter)
+        parameter.copy_(module.from_canonical(drawn) if isinstance(module, SparseModule) else drawn)
         if isinstance(module.bias, Tensor):
             module.bias.fill_(BIAS[kind])
-
-
-def _truncated(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
-    drawn = torch.empty(shape, dtype=torch.float32, device="cpu")
-    return nn.init.trunc_normal_(drawn, 0, deviation, -CUT * deviation, CUT * deviation, generator=generator)

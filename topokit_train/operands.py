@@ -1,4 +1,4 @@
-"""What a layer may be called with, and by whom: types of inputs, autocast, and what traces each operation."""
+"""Checks of a layer's inputs: their types, autocast, and tracing by torch.func and torch.export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from topokit.errors import InvalidSpecError
 
 
 def autocast_dtype(values: Tensor) -> torch.dtype:
-    """The type that a layer with these values works in under autocast, which leaves float64 alone."""
+    """Return the type in which a layer with these values computes under autocast, which leaves float64 alone."""
     return values.dtype if values.dtype == torch.float64 else torch.get_autocast_dtype(values.device.type)
 
 
@@ -30,17 +30,17 @@ def require_dtype(x: Tensor, dtype: torch.dtype) -> None:
 
 
 def traced() -> bool:
-    """Whether torch.export or a transform of torch.func looks into each operation."""
-    if torch.compiler.is_dynamo_compiling():  # which cannot ask for transforms
+    """Return whether torch.export or a transform of torch.func traces each operation."""
+    if torch.compiler.is_dynamo_compiling():  # which cannot call the function below
         return torch.compiler.is_exporting()
     return torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active()
 
 
 def require_traceable(plain: bool, name: str) -> None:
-    """Refuse what torch.func and, if gradients are wanted, torch.export would make of other operations than torch's.
+    """Refuse operations that are not torch's own under torch.func and, if gradients are needed, torch.export.
 
     Raises:
-        InvalidSpecError: says which kernel it works with.
+        InvalidSpecError: names the kernel that can be traced.
     """
     if plain or (torch.compiler.is_exporting() and not torch.is_grad_enabled()):
         return

@@ -18,7 +18,7 @@ from topokit.measures.effective import effective
 from topokit.topologies import Topology
 from topokit_train.initialisation import weights_of
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states, split
 from topokit_train.models.convolutional import LeNet5
 
 Nodes = NDArray[np.int64]
@@ -137,13 +137,13 @@ class _Part:
 def _part(name: str, module: nn.Module) -> _Part:
     if isinstance(module, SparseModule):
         stack = isinstance(module, StackedSparse)
-        layer = module.one_layer() if isinstance(module, StackedSparse) else module.topology_layer()
+        layer = module.one if isinstance(module, StackedSparse) else module.topology_layer()
         each = 1 if stack else module.dense_weights // prod(layer.shape)  # weights of an edge: a filter has many
         sources, targets = (nodes.repeat(each) for nodes in (layer.sources, layer.targets))
         return _Part(name, sources, targets, layer.shape, each * prod(layer.shape))
     weight = module.weight
     assert isinstance(weight, Tensor)
-    out, *rest = weight.shape[1:] if isinstance(module, StackedLinear) else weight.shape
+    _, out, *rest = split(module, name, weight).shape
     into = prod(rest)
     numbers = np.arange(out * into)
     return _Part(name, numbers % into, numbers // into, (into, out), out * into)

@@ -152,7 +152,7 @@ def test_weights_of_networks_side_by_side():
     x = torch.randn(15, 2, dtype=torch.float64, requires_grad=True)
 
     def output(x, weight, bias):
-        return chain(x, [Link(SideBySide(), weight, bias, relu=False)])
+        return chain(x, [Link(SideBySide(3), weight, bias, relu=False)])
 
     each = [weight[k] @ x[5 * k : 5 * k + 5] + bias[4 * k : 4 * k + 4, None] for k in range(3)]
     assert torch.allclose(output(x, weight, bias), torch.cat(each))

@@ -55,7 +55,7 @@ def test_lenet_300_100_has_its_published_shape():
 
 @pytest.mark.parametrize("missing", ["net.safetensors", Path("net.safetensors"), ["net.safetensors"], [[1]]])
 def test_a_topology_that_does_not_exist_is_refused(missing):
-    with pytest.raises(TopokitError, match="no file|No such file|must be a topology, not "):
+    with pytest.raises(TopokitError, match=r"no file|No such file|must be a topology, not "):
         build_model("lenet-300-100", missing, Shape((1, 28, 28), 10))
 
 

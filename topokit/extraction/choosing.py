@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
+from topokit._registry import matching
 from topokit.convolutions import Shape, break_in, shown, sources_after
 from topokit.errors import InvalidSpecError
 from topokit.extraction.weights import Weights
@@ -35,9 +35,7 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[str, ...]:
         return weights.default
     names: dict[str, None] = {}
     for pattern in patterns:
-        found = [name for name in weights.parts if pattern in (name, name.removesuffix(".weight"))]
-        found = found or [name for name in weights.parts if fnmatchcase(name, pattern)]
-        found = found or [name for name in weights.parts if fnmatchcase(name.removesuffix(".weight"), pattern)]
+        found = matching(pattern, weights.parts)
         if not found:
             raise InvalidSpecError(f"no layer is named {pattern}: {_held(weights)}")
         names.update(dict.fromkeys(found))

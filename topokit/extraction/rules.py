@@ -94,7 +94,7 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> dict[str, Mask]:
     sizes = [math.prod(part.shape) for part in parts.values()]
     require_memory(9 * sum(sizes) + 16 * (sum(sizes) if rule.scope == "global" else max(sizes)), "extraction")
     if rule.keep is not None and rule.scope == "global":
-        masks = _largest({name: _magnitudes(name, part) for name, part in parts.items()}, Fraction(rule.keep))
+        masks = _largest_share({name: _magnitudes(name, part) for name, part in parts.items()}, Fraction(rule.keep))
     else:
         masks = {name: _one(name, part, rule) for name, part in parts.items()}
     for name, part in parts.items():
@@ -113,7 +113,7 @@ def _one(name: str, part: Part, rule: Rule) -> Mask:
         return checked_masks({name: part.mask()})[name]
     magnitudes = _magnitudes(name, part)
     if rule.keep is not None:
-        return _largest({name: magnitudes}, Fraction(rule.keep))[name]
+        return _largest_share({name: magnitudes}, Fraction(rule.keep))[name]
     return np.asarray(magnitudes > (rule.above or 0.0))
 
 
@@ -146,15 +146,20 @@ def require_numbers(name: str, weights: NDArray[Any]) -> None:
         )
 
 
-def _largest(layers: Mapping[str, NDArray[np.float64]], share: Fraction) -> dict[str, Mask]:
+def largest(magnitudes: NDArray[Any], count: int) -> Mask:
+    """Return a mask of the `count` largest of some numbers; of equal ones the first. O(numbers)."""
+    if count == 0:
+        return np.zeros(magnitudes.size, np.bool_)
+    least = np.partition(magnitudes, magnitudes.size - count)[magnitudes.size - count]
+    chosen: Mask = magnitudes > least
+    chosen[np.flatnonzero(magnitudes == least)[: count - int(chosen.sum())]] = True
+    return chosen
+
+
+def _largest_share(layers: Mapping[str, NDArray[np.float64]], share: Fraction) -> dict[str, Mask]:
     """The largest numbers of all layers together, round(share * how many there are), and none that is 0."""
     flat = np.concatenate([magnitudes.ravel() for magnitudes in layers.values()])
-    wanted = min(round(share * flat.size), int(np.count_nonzero(flat)))
-    chosen = np.zeros(flat.size, np.bool_)
-    if wanted:
-        least = np.partition(flat, flat.size - wanted)[flat.size - wanted]
-        chosen = flat > least
-        chosen[np.flatnonzero(flat == least)[: wanted - int(chosen.sum())]] = True
+    chosen = largest(flat, min(round(share * flat.size), int(np.count_nonzero(flat))))
     ends = np.cumsum([magnitudes.size for magnitudes in layers.values()])[:-1]
     parts = np.split(chosen, ends)
     return {name: mask.reshape(layers[name].shape) for name, mask in zip(layers, parts, strict=True)}

@@ -1,4 +1,4 @@
-"""Conversion: a topology onto any model, by sparse layers or masks, and back to dense ones."""
+"""Conversion: put a topology on any model, by sparse layers or masks, and undo it."""
 
 from __future__ import annotations
 

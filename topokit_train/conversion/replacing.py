@@ -1,4 +1,4 @@
-"""sparsify and densify: sparse layers, or masks, in place of a model's dense ones, and back."""
+"""sparsify and densify: replace or mask a model's dense layers, and undo it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.placement import Topologies, fill, known_name
 from topokit.spec import integer
-from topokit_train.conversion.weights import LAZY, Held, held_weights, inherit, release
+from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, release
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
-from topokit_train.layers.convolution import SparseConv2d
+from topokit_train.layers.convolution import SparseConv2d, settings_of
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.packing import current
 from topokit_train.layers.sparse import SparseModule
@@ -80,38 +80,32 @@ def sparsify(
     """
     _require_arguments(model, masked, kernel, init)
     batch = integer(batch, "batch", 1)
-    held = held_weights(model, masked)
-    filled = _filled(held, topology, names)
-    kernels = _kernels(kernel, filled)
-    _require_numbers(filled, held, init, masked)
-    owners = {name: held[name].module for name in filled}
-    replaced: dict[nn.Module, nn.Module] = {
-        module: SparseAttention.of(module)
-        for module in dict.fromkeys(owners.values())
-        if isinstance(module, nn.MultiheadAttention)
+    owned = owned_weights(model, masked)
+    filled = _filled(owned, topology, names)
+    named = {} if isinstance(kernel, str) else {known_name(name, filled): one for name, one in kernel.items()}
+    kernels = {name: kernel if isinstance(kernel, str) else named.get(name, "auto") for name in filled}
+    _require_numbers(filled, owned, init, masked)
+    owners = {name: owned[name].module for name in filled}
+    attentions: dict[nn.Module, nn.Module] = {
+        module: SparseAttention.of(module) for module in owners.values() if isinstance(module, nn.MultiheadAttention)
     }
     parts = {
-        name: replaced[module].get_submodule(held[name].projection or "") if module in replaced else module
+        name: attentions[module].get_submodule(owned[name].projection or "") if module in attentions else module
         for name, module in owners.items()
     }
     if masked:
         first = {name: _first(parts[name], layer, init, generator) for name, (layer, _) in filled.items()}
-        masks = {name: torch.from_numpy(held[name].weight.mask(layer)) for name, (layer, _) in filled.items()}
+        masks = {name: torch.from_numpy(owned[name].weight.mask(layer)) for name, (layer, _) in filled.items()}
         for name, part in parts.items():
             _mask(part, masks[name], first[name])
             part.init = init  # type: ignore[assignment]  # for `report`
-        return _swapped(model, replaced)
+        return _swapped(model, attentions)
+    replaced: dict[nn.Module, nn.Module] = {}
     for name, (layer, source) in filled.items():
-        sparse = _sparse(parts[name], layer, kernels[name], batch)
+        sparse = _sparse(parts[name], layer, kernels[name], init, generator, batch)
         sparse.source, sparse.init = source, init
-        _initialise(sparse, init, generator)
-        attention = replaced.get(owners[name])
-        if attention is None:
-            replaced[owners[name]] = sparse
-        else:
-            inherit(sparse, parts[name])
-            setattr(attention, held[name].projection or "", sparse)
-    return _swapped(model, replaced)
+        replaced[parts[name]] = sparse
+    return _swapped(_swapped(model, attentions), replaced)
 
 
 def _require_arguments(model: object, masked: bool, kernel: object, init: str) -> None:
@@ -127,12 +121,14 @@ def _require_arguments(model: object, masked: bool, kernel: object, init: str) -
         raise InvalidSpecError(f"kernel={kernel!r} is for sparse layers: masked=True keeps the dense ones")
 
 
-def _filled(held: Mapping[str, Held], topology: Any, names: str | Sequence[str] | None) -> dict[str, tuple[Layer, str]]:
+def _filled(
+    owned: Mapping[str, Owned], topology: Any, names: str | Sequence[str] | None
+) -> dict[str, tuple[Layer, str]]:
     """The edges of each weight that is filled, by the names of attention's projections, in the model's order."""
-    lazy = [name for name, one in held.items() if one.weight.obstacle == LAZY]
+    lazy = [name for name, one in owned.items() if one.weight.obstacle == LAZY]
     if lazy and names is None and not isinstance(topology, Mapping):  # which weights come first is not known
         raise InvalidSpecError(f"{lazy[0]} {LAZY}")
-    return _apart(fill(_masks_in(topology), {name: one.weight for name, one in held.items()}, names), held)
+    return _apart(fill(_masks_in(topology), {name: one.weight for name, one in owned.items()}, names), owned)
 
 
 def _masks_in(topology: Any) -> Any:
@@ -154,17 +150,9 @@ def _array(name: str, mask: Tensor) -> np.ndarray[Any, Any]:
         raise InvalidSpecError(f"the mask of {name} cannot be read ({said}): give 0 and 1") from None
 
 
-def _kernels(kernel: str | Mapping[str, str], filled: Filled) -> dict[str, str]:
-    """The kernel of each weight that is filled; "auto" if a mapping does not name it."""
-    if isinstance(kernel, str):
-        return dict.fromkeys(filled, kernel)
-    named = {known_name(name, filled): one for name, one in kernel.items()}
-    return {name: named.get(name, "auto") for name in filled}
-
-
-def _require_numbers(filled: Filled, held: Mapping[str, Held], init: str, masked: bool) -> None:
+def _require_numbers(filled: Filled, owned: Mapping[str, Owned], init: str, masked: bool) -> None:
     for name in filled:
-        meta = held[name].projection is None and current(held[name].module, "weight").is_meta
+        meta = owned[name].projection is None and current(owned[name].module, "weight").is_meta
         if meta and masked:
             raise InvalidSpecError(f"{name} is on the meta device: load the model before it is masked")
         if meta and init != "he":
@@ -207,12 +195,12 @@ def densify(model: M) -> M:
     return _swapped(model, replaced)
 
 
-def _apart(filled: Filled, held: Mapping[str, Held]) -> dict[str, tuple[Layer, str]]:
+def _apart(filled: Filled, owned: Mapping[str, Owned]) -> dict[str, tuple[Layer, str]]:
     """Name all weights of attention by their projections; split the edges of a packed in_proj_weight in three."""
     parts: dict[str, tuple[Layer, str]] = {}
     for name, (layer, source) in filled.items():
         prefix, _, own = name.rpartition(".")
-        projection = held[name].projection
+        projection = owned[name].projection
         split = {name: layer}
         if projection is not None and own != "weight":
             prefix = f"{prefix}." if prefix else ""
@@ -222,7 +210,7 @@ def _apart(filled: Filled, held: Mapping[str, Held]) -> dict[str, tuple[Layer, s
             if whole in parts or (whole != name and whole in filled):
                 raise InvalidSpecError(f"two layers are for {whole}, one of them by the name {own}: give it one")
             parts[whole] = (one, source)
-    order = {name: i for i, name in enumerate(held)}
+    order = {name: i for i, name in enumerate(owned)}
     return dict(sorted(parts.items(), key=lambda item: order[item[0]]))
 
 
@@ -237,8 +225,11 @@ def _thirds(layer: Layer) -> list[Layer]:
     ]
 
 
-def _sparse(module: nn.Module, layer: Layer, kernel: str, batch: int) -> SparseModule:
-    """A sparse layer with a dense one's numbers."""
+@torch.no_grad()
+def _sparse(
+    module: nn.Module, layer: Layer, kernel: str, init: str, generator: torch.Generator | None, batch: int = BATCH
+) -> SparseModule:
+    """A sparse layer in place of a dense one, with its first values."""
     weight, bias = current(module, "weight"), current(module, "bias")
     about: dict[str, Any] = {
         "bias": bias is not None,
@@ -252,25 +243,19 @@ def _sparse(module: nn.Module, layer: Layer, kernel: str, batch: int) -> SparseM
         sparse = SparseLinear(layer, batch=batch, **about)
     else:
         assert isinstance(module, nn.Conv2d)
-        same = ("stride", "padding", "dilation", "padding_mode", "groups")
-        about |= {name: getattr(module, name) for name in same}
-        sparse = SparseConv2d(layer, module.in_channels, module.kernel_size, **about)
+        sparse = SparseConv2d(layer, module.in_channels, **settings_of(module), **about)
     if not weight.is_meta:
         sparse.take(weight)
-    with torch.no_grad():
-        sparse.values.requires_grad_(weight.requires_grad)
-        if sparse.bias is not None:
-            if not bias.is_meta:
-                sparse.bias.copy_(bias)
-            sparse.bias.requires_grad_(bias.requires_grad)
-    return sparse
-
-
-def _initialise(sparse: SparseModule, init: str, generator: torch.Generator | None) -> None:
+    sparse.values.requires_grad_(weight.requires_grad)
+    if sparse.bias is not None:
+        if not bias.is_meta:
+            sparse.bias.copy_(bias)
+        sparse.bias.requires_grad_(bias.requires_grad)
     if init == "scale":
         sparse.rescale()
     elif init == "he":
         sparse.draw(generator)
+    return sparse
 
 
 def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generator | None) -> Tensor | None:
@@ -279,9 +264,7 @@ def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generato
         return None
     if not isinstance(module, nn.Linear | nn.Conv2d):
         raise InvalidSpecError(f"init={init!r} is for nn.Linear and nn.Conv2d, not for {type(module).__name__}")
-    sparse = _sparse(module, layer, "masked", BATCH)
-    _initialise(sparse, init, generator)
-    return sparse.dense_weight()
+    return _sparse(module, layer, "masked", init, generator).dense_weight()
 
 
 @torch.no_grad()
@@ -315,14 +298,12 @@ def _swapped(model: M, replaced: Mapping[nn.Module, nn.Module]) -> M:
 
 def _call_all_layers(model: nn.Module) -> None:
     """Let torch's transformers call their sparse layers in evaluation too: its fast path reads weights instead."""
-    sparse = [
-        part
-        for part in model.modules()
-        if isinstance(part, nn.TransformerEncoderLayer)
-        and any(isinstance(one, SparseModule | SparseAttention) for one in part.children())
-    ]
-    for layer in sparse:
-        layer.activation_relu_or_gelu = 0  # as if its activation were another one, for which there is no fast path
     for part in model.modules():
-        if isinstance(part, nn.TransformerEncoder) and any(layer in sparse for layer in part.layers):
+        kinds = nn.TransformerEncoder | nn.TransformerEncoderLayer
+        parts = part.modules() if isinstance(part, kinds) else ()
+        if not any(isinstance(one, SparseModule | SparseAttention) for one in parts):
+            continue
+        if isinstance(part, nn.TransformerEncoder):
             part.use_nested_tensor = False  # which only the fast path can read
+        else:
+            part.activation_relu_or_gelu = 0  # type: ignore[assignment]  # as if it had another one: no fast path

@@ -1,4 +1,4 @@
-"""What sparsify made of a model, and how to hand its parameters to an optimizer."""
+"""report: the sparse, masked and dense weights of a model; parameter_groups: its parameters for an optimizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from topokit.reprs import Tabular, aligned
-from topokit_train.conversion.weights import held_weights
+from topokit_train.conversion.weights import owned_weights
 from topokit_train.layers.sparse import SparseModule
 
 SCALE_BELOW = 0.5
@@ -27,12 +27,12 @@ class ReportRow:
     Args:
         parameter: its name as that of a dense weight, `fc1.weight`.
         source: the layer of a topology that fills it, or "mask"; None if it is dense.
-        edges: numbers that it has.
+        edges: number of its edges.
         density: their share of the dense weight.
-        kernel: what multiplies by it; "dense" also if it is masked.
+        kernel: name of its kernel; "dense" also if it is masked.
         fan_in_before: inputs of each output unit in the dense layer.
         fan_in_after: their mean number now.
-        kept: whether its numbers are those that the dense layer had, see `sparsify`'s `init`.
+        kept: whether it kept the numbers of the dense layer, see `init` of `sparsify`.
     """
 
     parameter: str
@@ -67,7 +67,7 @@ class Report(Tabular):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader should consider."""
+        """Advice."""
         fallen = [row for row in self.rows if row.kept and row.fan_in_after < SCALE_BELOW * row.fan_in_before]
         if not fallen:
             return ()
@@ -103,19 +103,19 @@ def report(model: nn.Module) -> Report:
 
 @torch.no_grad()
 def _rows(model: nn.Module) -> Iterator[ReportRow]:
-    for name, held in held_weights(model, masked=True).items():
-        module: Any = held.module
-        shape, size = held.weight.shape, prod(held.weight.shape)
+    for name, owned in owned_weights(model, masked=True).items():
+        module: Any = owned.module
+        shape, size = owned.weight.shape, prod(owned.weight.shape)
         before, kept = prod(shape[1:]), getattr(module, "init", None) == "keep"
-        own = _own_mask(module, held.projection)
+        own = _own_mask(module, owned.projection)
         if isinstance(module, SparseModule):
             after = module.weights / max(module.targets, 1)
             share = module.weights / size
             yield ReportRow(name, module.source, module.weights, share, module.kernel, before, after, kept)
-        elif own is not None and held.projection != "qkv":
+        elif own is not None and owned.projection != "qkv":
             edges = int(own.count_nonzero())
             yield ReportRow(name, "mask", edges, edges / size, "dense", before, edges / max(shape[0], 1), kept)
-        elif held.weight.obstacle is None and not held.weight.only_by_name:
+        elif owned.weight.obstacle is None and not owned.weight.only_by_name:
             yield ReportRow(name, None, size, 1.0, "dense", before, before, False)
 
 
@@ -132,7 +132,7 @@ def _own_mask(module: Any, projection: str | None) -> Tensor | None:
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split a model's parameters for an optimizer: weights decay; biases and normalisation layers do not.
 
-    Weights have two dimensions or more, or are the values of a sparse layer. Gains of weight_norm are no weights here.
+    Weights have two dimensions or more, or are the values of a sparse layer. Gains of weight_norm are not weights here.
 
     Args:
         model: any module; its frozen parameters are skipped.

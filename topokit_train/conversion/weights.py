@@ -19,16 +19,19 @@ from topokit_train.layers.sparse import SparseModule
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
 """Types that have a sparse counterpart: a subclass may compute something else."""
 
+_LISTED = (SparseModule, nn.Linear, _ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear)
+"""Types whose `weight` is listed, whether or not it can be filled."""
+
 
 @dataclass(frozen=True)
-class Held:
-    """A weight, and the module that holds it.
+class Owned:
+    """A weight, and the module that owns it.
 
     Args:
-        module: it computes with the weight: an nn.Linear, a convolution, an embedding; or an nn.MultiheadAttention.
-        weight: what a topology must know of it.
-        projection: which layer of attention it is of, "q", "k", "v" or "out_proj", or "qkv" of a packed
-            in_proj_weight; None in other modules.
+        module: an nn.Linear, a convolution, an embedding; or an nn.MultiheadAttention.
+        weight: its shape, and whether a topology can fill it.
+        projection: of attention: "q", "k", "v" or "out_proj", or "qkv" for a packed in_proj_weight; None in other
+            modules.
     """
 
     module: nn.Module
@@ -36,11 +39,11 @@ class Held:
     projection: str | None = None
 
 
-def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
-    """List the weights of a model that somebody may want to fill, in the model's order.
+def owned_weights(model: nn.Module, masked: bool = False) -> dict[str, Owned]:
+    """List the weights of a model, in order, with the reason why a topology cannot fill one.
 
     nn.MultiheadAttention has the four weights of its projections, `q.weight`, `k.weight`, `v.weight` and
-    `out_proj.weight`, however it holds them.
+    `out_proj.weight`, also if they are packed.
 
     Args:
         model: any module.
@@ -50,25 +53,18 @@ def held_weights(model: nn.Module, masked: bool = False) -> dict[str, Held]:
         Name -> weight; one that cannot be filled has an obstacle.
     """
     tied = _tied(model)
-    found: dict[str, Held] = {}
+    found: dict[str, Owned] = {}
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         if isinstance(module, nn.MultiheadAttention):
-            found |= {f"{prefix}{own}": held for own, held in _attention(module, tied).items()}
-        elif _is_candidate(module) and f"{prefix}weight" not in found:
-            found[f"{prefix}weight"] = Held(module, _weight(module, masked, tied))
+            found |= {f"{prefix}{own}": owned for own, owned in _attention(module, tied).items()}
+        elif isinstance(module, _LISTED) and f"{prefix}weight" not in found:
+            found[f"{prefix}weight"] = Owned(module, _weight(module, masked, tied))
     return found
 
 
-def _is_candidate(module: nn.Module) -> bool:
-    if isinstance(module, SparseModule):
-        return True
-    kinds = nn.Linear | _ConvNd | nn.Embedding | nn.EmbeddingBag | nn.Bilinear
-    return isinstance(module, kinds)
-
-
-def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dict[str, Held]:
-    """The weights of its projections, and under the names of its own parameters those that it holds otherwise."""
+def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dict[str, Owned]:
+    """The weights of its projections, and those of its own parameters, under their names."""
     size = module.embed_dim
     shapes = {"q": (size, size), "k": (size, module.kdim), "v": (size, module.vdim), "out_proj": (size, size)}
     packed = module.in_proj_weight is not None
@@ -79,10 +75,10 @@ def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dic
         obstacle = obstacle or _tie(parameter, tied)
     if parametrize.is_parametrized(module) or parametrize.is_parametrized(module.out_proj):
         obstacle = _PARAMETRIZED
-    named = {f"{part}.weight": Held(module, Weight(shape, obstacle=obstacle), part) for part, shape in shapes.items()}
+    named = {f"{part}.weight": Owned(module, Weight(shape, obstacle=obstacle), part) for part, shape in shapes.items()}
     for name in own:
         shape = (3 * size, size) if packed else shapes[name[0]]
-        named[name] = Held(module, Weight(shape, only_by_name=True, obstacle=obstacle), "qkv" if packed else name[0])
+        named[name] = Owned(module, Weight(shape, only_by_name=True, obstacle=obstacle), "qkv" if packed else name[0])
     return named
 
 
@@ -126,14 +122,9 @@ def _shape(module: Any) -> tuple[int, ...]:
     """The shape of a weight that is computed: reading the weight itself may change the model's state."""
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features
-    if isinstance(module, _ConvNd):
-        ends = (
-            (module.in_channels, module.out_channels)
-            if module.transposed
-            else (module.out_channels, module.in_channels)
-        )
-        return ends[0], ends[1] // module.groups, *module.kernel_size
-    return (1, 1)
+    if isinstance(module, nn.Conv2d):
+        return module.out_channels, module.in_channels // module.groups, *module.kernel_size
+    return (1, 1)  # filled only by name, and then refused
 
 
 def _subclass(module: nn.Module, base: type) -> str:
@@ -144,13 +135,13 @@ def _subclass(module: nn.Module, base: type) -> str:
 
 
 def _tied(model: nn.Module) -> dict[int, list[str]]:
-    """The parameters that several modules hold: id -> their names."""
+    """The parameters that several modules share: id -> their names."""
     names: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
         for own, parameter in module._parameters.items():
             if parameter is not None:
                 names[id(parameter)].append(f"{name}.{own}" if name else own)
-    return {key: held for key, held in names.items() if len(held) > 1}
+    return {key: found for key, found in names.items() if len(found) > 1}
 
 
 def _tie(parameter: Tensor, tied: dict[int, list[str]]) -> str | None:

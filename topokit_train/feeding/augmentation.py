@@ -3,7 +3,7 @@
 As TensorFlow's CIFAR-10 tutorial does it, and with it the paper (arXiv:1810.00299). Every image has its own draws. They
 are made on the CPU for a whole epoch, so a seed gives the same images on every device.
 
-Standardising an image takes its brightness out again; it stays a step of its own for those who do not.
+Standardising an image removes its brightness again; brightening is a separate step for data that are not standardised.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ CONTRAST = (0.2, 1.8)
 
 
 class Draws(NamedTuple):
-    """What is drawn for each image; all of one shape, as a rule (images,).
+    """The random numbers of each image; all of one shape, mostly (images,).
 
     Args:
-        top: first row of the part that is seen.
-        left: first column of it.
-        mirror: whether left and right change places.
-        brightness: is added to all pixels.
+        top: first row of the crop.
+        left: first column of the crop.
+        mirror: whether left and right are exchanged.
+        brightness: added to all pixels.
         contrast: multiplies a pixel's distance from the mean of its channel.
     """
 
@@ -41,12 +41,12 @@ class Draws(NamedTuple):
 
 
 def draw(images: int, sizes: tuple[int, int], crop: tuple[int, int], generator: torch.Generator) -> Draws:
-    """Draw for so many images.
+    """Draw the random numbers of images.
 
     Args:
-        images: how many.
+        images: number of images.
         sizes: rows and columns of an image.
-        crop: rows and columns of the part that is seen.
+        crop: rows and columns of the crop.
         generator: a CPU generator.
     """
     top, left = (
@@ -64,12 +64,12 @@ def stacked(draws: Sequence[Draws]) -> Draws:
 
 
 def augmented(images: Tensor, draws: Draws, crop: tuple[int, int]) -> Tensor:
-    """Crop, mirror, brighten and contrast each image as it is drawn for it.
+    """Crop, mirror, brighten and contrast each image by its own draws.
 
     Args:
         images: shape (batch, channels, rows, columns), of any number type.
         draws: one for each image.
-        crop: rows and columns of the part that is seen.
+        crop: rows and columns of the crop.
 
     Returns:
         Shape (batch, channels, *crop), float32, of the same scale; values may leave the range of `images`.
@@ -91,7 +91,7 @@ def central_crop(images: Tensor, crop: tuple[int, int]) -> Tensor:
 
 
 def mirrored(images: Tensor, mirror: Tensor) -> Tensor:
-    """The images, and where `mirror` says so with left and right exchanged."""
+    """Return the images, with left and right exchanged if `mirror` is True."""
     return torch.where(mirror[:, None, None, None], images.flip(3), images)
 
 

@@ -18,23 +18,23 @@ from topokit_train.streams import AUGMENTATION, ORDER, numpy_stream, torch_strea
 
 
 class Feed:
-    """The data of a run, and their order and augmentation in each epoch, which depend on (seed, epoch) only.
+    """The data of a run, and their order and augmentation in each epoch, which depend on (seed, epoch) alone.
 
     Args:
         config: the settings.
         dataset: what to train on.
         seeds: of the networks that are trained together.
-        device: where they are trained.
+        device: of the networks.
         ranks: the processes that each get a share of every batch.
 
     Raises:
-        InvalidSpecError: nothing is left to train on, or a setting does not fit the data.
+        InvalidSpecError: all samples are for validation, or a setting does not fit the data.
 
     Attributes:
         images, labels: inputs and targets to train on.
         held_out: inputs and targets for validation.
         test: inputs and targets.
-        inputs: what networks see of the inputs.
+        inputs: makes batches of the inputs.
         shared: whether all networks see the same batches.
     """
 
@@ -69,12 +69,12 @@ class Feed:
 
     @property
     def batch_sizes(self) -> list[int]:
-        """How many samples each batch of an epoch has, the shares of all processes together."""
+        """Number of samples in each batch of an epoch, the shares of all processes together."""
         images, most = len(self.labels), self.config.batch_size
         return [min(most, images - start) for start in range(0, images, most)]
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """An epoch's inputs as networks see them, and their targets; the first epoch is number 0.
+        """Yield an epoch's inputs as networks read them, and their targets; the first epoch is number 0.
 
         Of several processes each gets its share of every batch, which may be empty.
         Of shapes (batch, ...) and (batch,), or (batch, networks, ...) and (batch, networks) if each has its own.
@@ -96,7 +96,7 @@ class Feed:
         return torch.from_numpy(orders[:, 0] if self.shared else orders).to(self.device)
 
     def draws(self, epoch: int) -> Draws | None:
-        """How the images of an epoch are augmented, in their order: of shape (images,) or (images, networks)."""
+        """Draw how the images of an epoch are augmented, in their order: shape (images,) or (images, networks)."""
         if not self.inputs.augmented:
             return None
         streams = (torch_stream(seed, AUGMENTATION, epoch) for seed in self._seeds)
@@ -115,4 +115,4 @@ def _require_fitting(config: TrainConfig, dataset: Dataset) -> None:
     for name in names:
         if not config.is_default(name):
             kind = "images, bytes of shape (N, channels, rows, columns)" if name != "relu_logits" else "classes"
-            raise InvalidSpecError(f"`{name}` is for {kind}, and {dataset.name} has none: leave it out")
+            raise InvalidSpecError(f"`{name}` is for {kind}, and {dataset.name} has none: omit it")

@@ -1,4 +1,4 @@
-"""Inputs: what networks see of a dataset's samples, in training and in tests."""
+"""Inputs: the numbers that networks read of a dataset's samples, in training and in tests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from topokit_train.feeding.augmentation import Draws, augmented, central_crop, d
 
 
 class Inputs:
-    """What networks see of a dataset's samples: numbers as they are; images scaled and, with a `crop`, a part of each.
+    """The numbers that networks read of a dataset's samples; images are scaled and, with a `crop`, cropped.
 
-    Images that are seen whole become numbers once, when they are loaded. Those that are cropped stay bytes until
-    their batch: they are seen anew each time, and would take four times the memory.
+    Whole images become numbers once, when they are loaded. Images to crop stay bytes until their batch, as each epoch
+    crops them in another way, and numbers would take four times the memory.
 
     Args:
-        config: says how pixels are scaled, and whether images that are cropped are augmented in training.
-        dataset: says whether and how its images are cropped.
+        config: its `pixels` and `augment` are used.
+        dataset: its `crop` is used.
         trained_on: the samples to train on; the mean and deviation of images among them standardise all images.
-        device: where they are seen.
+        device: of the numbers.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, trained_on: Array, device: torch.device):
@@ -37,7 +37,7 @@ class Inputs:
             self._mean, self._deviation = mean_and_deviation(trained_on)
 
     def load(self, images: Array) -> Tensor:
-        """Samples on the device: as networks see them, or as bytes if they are cropped."""
+        """Return samples on the device: as networks read them, or as bytes if they are cropped later."""
         if not self._images:
             require_memory(8 * images.size, "the data as numbers of training")
             return numbers(images).to(self.device)
@@ -47,15 +47,15 @@ class Inputs:
         return self._scaled(torch.from_numpy(images.astype(np.float32)).to(self.device))
 
     def draw(self, images: int, generator: torch.Generator) -> Draws:
-        """How each of so many images is to be augmented; for images that are cropped."""
+        """Draw how each of so many images is augmented; for images that are cropped."""
         return draw(images, self._sizes, self.crop or self._sizes, generator)
 
     def of_training(self, images: Tensor, draws: Draws | None) -> Tensor:
-        """What networks see of a batch in training.
+        """Return a batch as networks read it in training.
 
         Args:
             images: of `load`, shape (batch, ...) or, if each network has its own, (batch, networks, ...).
-            draws: one for each image, all of one dimension; None where they are not augmented.
+            draws: one for each image, all of one dimension; None if they are not augmented.
         """
         if draws is None or self.crop is None:
             return self.of_tests(images)
@@ -63,7 +63,7 @@ class Inputs:
         return seen.view(*images.shape[:-3], *seen.shape[1:])
 
     def of_tests(self, images: Tensor) -> Tensor:
-        """What networks see of a batch in tests: the middle of each image where they are cropped."""
+        """Return a batch as networks read it in tests: the middle of each image if images are cropped."""
         return images if self.crop is None else self._scaled(central_crop(images, self.crop).float())
 
     def _scaled(self, images: Tensor) -> Tensor:

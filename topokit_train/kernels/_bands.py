@@ -1,18 +1,17 @@
 """The layouts behind the kernel band: cycles of classes of nodes, and tiles of a band as dense blocks.
 
-Activations lie features first: (cycles, classes on a cycle x twins in a class, batch). Classes with fewer nodes than
-others have copies of a node in the empty places: what they are multiplied with is zero.
+Activations have their features first: (cycles, classes on a cycle x nodes of a class, batch). Classes with fewer nodes
+than others have copies of a node in the empty places, which are multiplied with zeros.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.measures.structure import Band, Classes
-from topokit_train.kernels.base import hold
+from topokit_train.kernels.base import keep_buffers
 
 
 class Cycles(nn.Module):
@@ -20,47 +19,39 @@ class Cycles(nn.Module):
 
     Args:
         classes: its nodes, cycle after cycle.
-        nodes: how many there are, those without edges included.
+        nodes: number of its nodes, those without edges included.
         band: the cycles.
-        lag: how many classes from the end of a cycle stand before its first one in an extended cycle.
+        lag: number of classes from the end of a cycle before its first one in an extended cycle.
 
     Attributes:
-        twins: places for nodes in a class: the size of the largest.
+        size: places for nodes in a class: the size of the largest.
         cycles: number of cycles.
         width: places in an extended cycle.
     """
 
-    place: Tensor  # (nodes,): where each node lies, (cycle * length + class) * twins + twin; 0 if it has no edges
+    place: Tensor  # (nodes,): of each node, (cycle * length + class) * size + number in its class; 0 without edges
     lone: Tensor  # the nodes without edges
-    nodes: Tensor  # the node at each place of the extended cycles, which go on past their end for radix - 1 classes
+    nodes: Tensor  # the node at each place of the extended cycles, which have radix - 1 classes more than a cycle
 
     def __init__(self, classes: Classes, nodes: int, band: Band, lag: int):
         super().__init__()
-        self.twins, self.cycles = int(classes.sizes.max()), band.stride
-        self.width = (band.length + band.radix - 1) * self.twins
+        self.size, self.cycles = int(classes.sizes.max()), band.stride
+        self.width = (band.length + band.radix - 1) * self.size
         starts = np.cumsum(classes.sizes) - classes.sizes
-        twin = np.arange(classes.members.size) - np.repeat(starts, classes.sizes)
+        within = np.arange(classes.members.size) - np.repeat(starts, classes.sizes)
         place = np.zeros(nodes, np.int64)
-        place[classes.members] = np.repeat(np.arange(classes.sizes.size), classes.sizes) * self.twins + twin
-        node_at = np.repeat(classes.members[starts], self.twins)
+        place[classes.members] = np.repeat(np.arange(classes.sizes.size), classes.sizes) * self.size + within
+        node_at = np.repeat(classes.members[starts], self.size)
         node_at[place[classes.members]] = classes.members
         around = (np.arange(band.length + band.radix - 1) - lag) % band.length
         lone = np.setdiff1d(np.arange(nodes), classes.members)
-        extended = node_at.reshape(band.stride, band.length, self.twins)[:, around].ravel()
-        hold(self, place=place, lone=lone, nodes=extended)
-
-    def nodes_at(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The nodes at these places, none of which is empty."""
-        place = self.place.cpu().numpy()
-        joined = np.setdiff1d(np.arange(place.size), self.lone.cpu().numpy())
-        nodes = np.empty(place.max() + 1, np.intp)
-        nodes[place[joined]] = joined
-        return nodes[places]
+        extended = node_at.reshape(band.stride, band.length, self.size)[:, around].ravel()
+        keep_buffers(self, place=place, lone=lone, nodes=extended)
 
     def extended(self, features: Tensor) -> Tensor:
-        """Features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch).
+        """Return features, shape (nodes, batch), in the order of the extended cycles, shape (cycles, width, batch).
 
-        Features that lie batch first in memory stay so, as dense products read them as well either way.
+        Features with the batch first in memory keep that order, as dense products read both equally fast.
         """
         batch = features.shape[1]
         if features.stride(0) == 1 < features.stride(1):
@@ -68,7 +59,7 @@ class Cycles(nn.Module):
         return features.index_select(0, self.nodes).view(self.cycles, self.width, batch)
 
     def collected(self, tiles: Tensor) -> Tensor:
-        """The way back from cycles that are not extended, shape (cycles, tiles, rows, batch), to (nodes, batch).
+        """Return features of cycles that are not extended, shape (cycles, tiles, rows, batch), as (nodes, batch).
 
         Zero for nodes without edges.
         """
@@ -77,11 +68,11 @@ class Cycles(nn.Module):
 
 
 def band_blocks(weights: Tensor, tile: int) -> Tensor:
-    """Dense blocks that turn runs of sources into tiles of targets.
+    """Return dense blocks that map runs of sources to tiles of targets.
 
     Args:
-        weights: shape (cycles, length, rows, radix, columns): of the class i of targets, number k of the classes
-            it reads is class i + k of an extended cycle of sources.
+        weights: shape (cycles, length, rows, radix, columns): number k of the classes that class i of targets reads
+            is class i + k of an extended cycle of sources.
         tile: classes of targets in a tile.
 
     Returns:
@@ -103,10 +94,10 @@ def _inside(blocks: Tensor, tile: int, rows: int, read: int, columns: int) -> Te
 
 
 def transposed_blocks(weights: Tensor, tile: int) -> Tensor:
-    """The transposes of dense blocks that turn runs of targets into tiles of sources.
+    """Return the transposes of dense blocks that map runs of targets to tiles of sources.
 
     Args:
-        weights: as `band_blocks` takes them.
+        weights: see `band_blocks`.
         tile: classes of sources in a tile.
 
     Returns:
@@ -122,7 +113,7 @@ def transposed_blocks(weights: Tensor, tile: int) -> Tensor:
         (cycles, length // tile, tile, radix, rows, columns),
         (*blocks.stride()[:2], rows * row + columns, rows * row, row, 1),
     )
-    whole = (length - radix + 1) // tile  # tiles whose targets do not pass the cycle's end
+    whole = (length - radix + 1) // tile  # tiles whose targets are before the cycle's end
     rest = torch.cat([weights[:, whole * tile :], weights[:, : radix - 1]], 1)
     for part, source in ((into[:, :whole], weights), (into[:, whole:], rest)):
         part.copy_(_fed(source, part.shape[1] * tile).view(part.shape))
@@ -144,7 +135,7 @@ def _fed(weights: Tensor, classes: int) -> Tensor:
 
 
 def band_product(blocks: Tensor, runs: Tensor, step: int) -> Tensor:
-    """Multiply each tile's block with its run.
+    """Multiply each tile's block by its run.
 
     Args:
         blocks: shape (cycles, tiles, rows, columns).
@@ -161,13 +152,13 @@ def band_product(blocks: Tensor, runs: Tensor, step: int) -> Tensor:
 
 
 def block_values(grads: Tensor, runs: Tensor, tile: int, shape: tuple[int, ...]) -> Tensor:
-    """The gradient of every weight: the products of targets' and sources' features, summed over the batch.
+    """Return the gradient of every weight: the products of targets' and sources' features, summed over the batch.
 
     Args:
         grads: shape (cycles, features of an extended cycle of targets, batch).
         runs: the same of sources.
         tile: classes of targets in a tile.
-        shape: of the weights, as `band_blocks` takes them.
+        shape: of the weights, see `band_blocks`.
 
     Returns:
         Shape (slots,), in the order of the weights.

@@ -1,8 +1,8 @@
 """band: circulant bands of blocks, found by topokit.measures.structure, multiplied as batched dense products.
 
 On a cycle of classes each class of targets reads a run of neighbouring classes of sources, so a tile of several
-neighbouring targets reads one slightly longer run. With the nodes put in the cycles' order all these runs are
-overlapping views of one array, and a tile is a dense product that holds few zeros.
+neighbouring targets reads one slightly longer run. In the cycles' order all these runs are overlapping views of one
+array, and a tile is a dense product with few zeros.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit_train.chain import Gradients
 from topokit_train.kernels._bands import Cycles, band_blocks, band_product, block_values, transposed_blocks
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 
 class BandPlan(Plan):
-    """Where the nodes and edges of a layer lie on its cycles. Values have shape (edges,), in the order of their slots.
+    """The places of a layer's nodes and edges on its cycles. Values have shape (edges,), in the order of their slots.
 
-    There is a slot for each class of targets (cycle after cycle), twin in that class, class of sources it reads, and
-    twin in that one. Where classes have different sizes, some slots are empty. 4 bytes an edge beside the values
-    (8 where a number passes 2^31), 8 more where there are empty slots.
+    There is a slot for each class of targets (cycle after cycle), node of that class, class of sources that it reads,
+    and node of that one. If classes have different sizes, some slots are empty. 4 bytes an edge beside the values
+    (8 from 2^31 edges), 8 more if slots are empty.
 
     A product takes O(edges * batch) time, forward and backward. A nan or inf in x reaches all outputs that it is
     connected to, and may reach others of the same tiles.
@@ -38,7 +37,7 @@ class BandPlan(Plan):
         InvalidSpecError: the layer has no circulant bands.
     """
 
-    slots: Tensor  # (edges,): each edge's slot, ascending; (0,) where no slot is empty
+    slots: Tensor  # (edges,): each edge's slot, ascending; (0,) if no slot is empty
 
     def __init__(self, layer: Layer):
         super().__init__()
@@ -49,16 +48,15 @@ class BandPlan(Plan):
                 "choose csr, masked or auto"
             )
         band = found.band
-        self.layer_shape = layer.shape
         self.sources = Cycles(found.sources, layer.shape[0], band, lag=band.radix - 1)
         self.targets = Cycles(found.targets, layer.shape[1], band, lag=0)
-        self.shape = (band.stride, band.length, self.targets.twins, band.radix, self.sources.twins)
-        self.tile = _tile(band.length, band.radix, self.targets.twins)
-        self.tile_back = _tile(band.length, band.radix, self.sources.twins)
+        self.shape = (band.stride, band.length, self.targets.size, band.radix, self.sources.size)
+        self.tile = _tile(band.length, band.radix, self.targets.size)
+        self.tile_back = _tile(band.length, band.radix, self.sources.size)
         slots = self._slots_of(layer)
         order = np.argsort(slots)
         self.number(order)
-        hold(self, slots=slots[order] if layer.edges < prod(self.shape) else slots[:0])
+        keep_buffers(self, slots=slots[order] if layer.edges < prod(self.shape) else slots[:0])
 
     def _slots_of(self, layer: Layer) -> NDArray[np.intp]:
         _, length, rows, radix, columns = self.shape
@@ -68,68 +66,52 @@ class BandPlan(Plan):
         slots: NDArray[np.intp] = np.ravel_multi_index((target, row, read, column), (target.max() + 1, *self.shape[2:]))
         return slots
 
-    def layer(self) -> Layer:
-        _, length, rows, radix, columns = self.shape
-        slots = self.slots.cpu().numpy() if self.slots.numel() else np.arange(self.edges)
-        cycle, i, row, read, column = np.unravel_index(slots, self.shape)
-        source = (cycle * length + (i + read - radix + 1) % length) * columns + column
-        target = (cycle * length + i) * rows + row
-        return Layer(from_edges(self.sources.nodes_at(source), self.targets.nodes_at(target), self.layer_shape))
-
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        runs, weights = self._laid_out(x, values)
-        tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.twins)
+        runs, weights = self.sources.extended(x), self._weights(values)
+        tiles = band_product(band_blocks(weights, self.tile), runs, self.tile * self.sources.size)
         return self.targets.collected(tiles), (runs, weights)
 
     def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
+        self, grad: Tensor, x: Tensor, values: Tensor, saved: Sequence[Tensor], for_x: bool, for_values: bool
     ) -> Gradients:
-        runs, weights = laid_out or self._laid_out(x, values)
-        grads = self.targets.extended(grad)
-        grad_x = grad_values = None
-        if for_x:
-            blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
-            grad_x = self.sources.collected(band_product(blocks, grads, self.tile_back * self.targets.twins))
-        if for_values:
-            grad_values = block_values(grads, runs, self.tile, self.shape)
-            if self.slots.numel():
-                grad_values = grad_values.index_select(0, self.slots)
-        return grad_x, grad_values
+        # both gradients need the extended cycles
+        return super().gradients(self.targets.extended(grad), x, values, saved, for_x, for_values)
 
-    def _laid_out(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Both operands in the order of the cycles.
+    def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        weights = saved[1] if saved else self._weights(values)
+        blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
+        return self.sources.collected(band_product(blocks, grad, self.tile_back * self.targets.size))
 
-        Args:
-            x: shape (in, batch).
-            values: shape (edges,).
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        runs = saved[0] if saved else self.sources.extended(x)
+        found = block_values(grad, runs, self.tile, self.shape)
+        return found.index_select(0, self.slots) if self.slots.numel() else found
 
-        Returns:
-            The extended cycles of x, shape (stride, (length + radix - 1) * source twins, batch), and the value of each
-            slot, 0 where it is empty, shape (stride, length, target twins, radix, source twins).
-        """
+    def _weights(self, values: Tensor) -> Tensor:
+        """The value of each slot, 0 if it is empty, of shape `shape`."""
         if self.slots.numel():
             values = values.new_zeros(prod(self.shape)).scatter_(0, self.slots, values)  # twice as fast as index_copy_
-        return self.sources.extended(x), values.contiguous().view(self.shape)
+        return values.contiguous().view(self.shape)
 
 
-def _tile(length: int, radix: int, twins: int) -> int:
+def _tile(length: int, radix: int, size: int) -> int:
     """How many neighbouring classes to compute at once: the divisor of the length with the least `_price`."""
     divisors = (tile for tile in range(1, length + 1) if length % tile == 0)
-    return min(divisors, key=lambda tile: _price(tile, radix, twins))
+    return min(divisors, key=lambda tile: _price(tile, radix, size))
 
 
-def _price(tile: int, radix: int, twins: int) -> float:
-    """What a tile's product takes for each edge, in units of a large one's.
+def _price(tile: int, radix: int, size: int) -> float:
+    """The time of a tile's product for each edge, in units of a large one's.
 
     A tile of t classes computes (t + radix - 1) / radix times what is needed, and a product with few rows waits for
-    memory; one with a single row is a product with a vector. Fitted to 10 layers with radices 4 to 32 and 1 to 64
-    twins at batches 100 and 512, in the time of one CPU thread.
+    memory; one with a single row is a product with a vector. Fitted to 10 layers with radices 4 to 32 and classes of 1
+    to 64 nodes at batches 100 and 512, in the time of one CPU thread.
     """
-    rows = tile * twins
+    rows = tile * size
     return (tile + radix - 1) / radix * (1 + 6.7 / (3 if rows == 1 else rows))
 
 
-# microseconds for a step, per node, per entry of the dense blocks, per edge where slots are empty, per slot and image
+# microseconds for a step, per node, per entry of the dense blocks, per edge if slots are empty, per slot and image
 # at the price of its tile, and per place on an extended cycle and image; see `Kernel`
 _COST = {"cpu": (236, 0.079, 1.4e-4, 4.8e-3, 7.2e-5, 1e-3), "cuda": (19, 0, 0, 0, 6e-7, 3e-6)}
 

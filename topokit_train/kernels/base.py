@@ -1,11 +1,10 @@
-"""Kernel and Plan: what every way of multiplying by a sparse pattern has in common."""
+"""Kernel and Plan: a way of multiplying by sparse patterns, and one pattern that is prepared for it."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,61 +18,55 @@ from topokit_train.chain import Bilinear, Link, chain
 
 
 class Plan(nn.Module, Bilinear):
-    """One pattern as a kernel wants it: how to multiply, and the way between the kernel's order and the canonical one.
+    """One pattern, prepared for a kernel: its products, and the way between the kernel's order and the canonical one.
 
     Values have shape (edges,), in an order of the kernel's own. The canonical order is the same for all kernels: sorted
-    by source, then target. A subclass calls `number` once it knows its order; 4 bytes an edge (8 from 2^31 edges).
+    by source, then target. A subclass calls `number` with its order; 4 bytes an edge (8 from 2^31 edges).
 
-    It is a module whose tensors are buffers left out of the state_dict, so that it moves, is copied and is
-    pickled with the layer that holds it. It may be moved after it is made, so it depends on neither device nor type.
+    Its tensors are buffers that are not in the state_dict, so that it is moved, copied and pickled with its layer. It
+    depends on neither device nor type.
     """
 
     edges: int
-    position: Tensor  # (edges,): where each canonical edge stands in the kernel's order
+    position: Tensor  # (edges,): the place of each canonical edge in the kernel's order
 
     def number(self, order: NDArray[np.intp]) -> None:
-        """Take the kernel's order: shape (edges,), the canonical number of each edge in it."""
+        """Set the kernel's order: shape (edges,), the canonical number of each edge in it."""
         self.edges = order.size
         position = np.empty(order.size, np.int32 if order.size < 2**31 else np.int64)
         position[order] = np.arange(order.size)
-        hold(self, position=position)
+        keep_buffers(self, position=position)
 
     def to_canonical(self, values: Tensor) -> Tensor:
-        """The values in canonical order, of values in the kernel's order. O(edges)."""
+        """Return values of the kernel's order in canonical order. O(edges)."""
         return values.index_select(0, self.position)
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
-        """The values in the kernel's order, of values in canonical order. O(edges)."""
+        """Return values of canonical order in the kernel's order. O(edges)."""
         values = torch.empty_like(canonical)
         values[self.position] = canonical
         return values
 
-    @abstractmethod
-    def layer(self) -> Layer:
-        """The edges, copied. O(edges)."""
 
-
-def hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
-    """Give a module arrays as buffers that its state_dict leaves out."""
+def keep_buffers(module: nn.Module, **arrays: NDArray[Any]) -> None:
+    """Register arrays as buffers of a module that are not in its state_dict."""
     for name, array in arrays.items():
         module.register_buffer(name, torch.from_numpy(array), persistent=False)
 
 
-P = TypeVar("P", bound=Plan)
-
 BATCH = 128
-"""The inputs of a step for which a kernel is chosen, where nothing else is said."""
+"""Default number of inputs of a step for which a kernel is chosen."""
 
 
 @dataclass(frozen=True)
-class Kernel(Generic[P]):
-    """A way of multiplying by a fixed sparse pattern: what it prepares of one, and where it runs.
+class Kernel:
+    """A way of multiplying by a fixed sparse pattern.
 
     Args:
         name: its name in KERNELS.
-        prepare: (layer) -> plan, on the CPU; done once for a pattern.
-        devices: the device types it runs on.
-        dtypes: the types of values it knows.
+        prepare: (layer) -> plan, on the CPU; called once for a pattern.
+        devices: the device types that it supports.
+        dtypes: the types of values that it supports.
         cost: (layer, its structure, device type, batch) -> the estimated microseconds of a training step, of which only
             the order among kernels matters; infinite if it cannot multiply by this layer. cpu: fitted to 23 layers of
             10 to 4096 nodes at batch 16 to 512, float32, in the time of one thread; cuda: a careful guess, not
@@ -81,16 +74,16 @@ class Kernel(Generic[P]):
     """
 
     name: str
-    prepare: Callable[[Layer], P]
+    prepare: Callable[[Layer], Plan]
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
     cost: Callable[[Layer, Structure, str, int], float]
 
-    def multiply(self, x: Tensor, values: Tensor, plan: P, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-        """Y = W x, where W has the values at the pattern's edges; then a bias and ReLU, where asked for.
+    def multiply(self, x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Return W x, where W has the values at the pattern's edges; with a bias and ReLU if they are given.
 
-        Differentiable in x, values and bias any number of times; a gradient is only computed where it is asked for.
-        Under autocast it multiplies in the type that the plan's `operands` says.
+        Differentiable in x, values and bias any number of times; only gradients that are needed are computed. Under
+        autocast it multiplies in the type of the plan's `operands`.
 
         Args:
             x: shape (in, batch), in any layout.
@@ -112,7 +105,7 @@ class Kernel(Generic[P]):
         """Refuse what the kernel does not support.
 
         Raises:
-            InvalidSpecError: names what it supports.
+            InvalidSpecError: lists the supported types and devices.
         """
         if not self.supports(device, dtype):
             dtypes = ", ".join(map(_short, self.dtypes))

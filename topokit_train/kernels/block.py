@@ -1,8 +1,8 @@
-"""block: nodes with the same neighbours computed together, as dense products over what they share.
+"""block: classes of nodes with equal neighbours, each multiplied as one dense product.
 
 All targets of a class read the same sources, so a class is one dense block of weights times the gathered sources.
-Classes of one shape are multiplied in one batched product, a few of them at a time, so that what was gathered is still
-in the cache when it is read.
+Classes of one shape are multiplied in one batched product, a few of them at a time, so that the gathered numbers are
+still in the cache when they are read.
 """
 
 from __future__ import annotations
@@ -15,23 +15,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
-from topokit_train.chain import Gradients
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 CACHED = 2**18
 """Numbers gathered at a time on a CPU, which stay in its cache. Measured from 2^14 to 2^19 at batch 128 and 512."""
 
-HELD = 2**26
-"""Numbers gathered at a time elsewhere, which bounds the memory that takes."""
+GATHERED = 2**26
+"""Numbers gathered at a time elsewhere, which bounds their memory."""
 
 
 class Part(NamedTuple):
     """Classes of one shape, `classes` of them, each of `size` nodes that are joined to `degree` others.
 
-    `member` and `weight` are where their nodes and their weights begin.
+    `member` and `weight` are the first of their nodes and of their weights.
     """
 
     classes: int
@@ -60,7 +58,7 @@ class Side(nn.Module):
     """
 
     members: Tensor  # the nodes that have edges
-    place: Tensor  # (nodes,): where each stands among the members; past their end if it has no edges
+    place: Tensor  # (nodes,): the place of each among the members; past their end if it has no edges
     read: Tensor  # the nodes of the other side that each class is joined to, class after class
 
     def __init__(self, classes: Classes, degrees: NDArray[np.int64]):
@@ -72,7 +70,7 @@ class Side(nn.Module):
         members = classes.members[np.argsort(np.repeat(shape_of.reshape(-1), classes.sizes), kind="stable")]
         place = np.full(degrees.size, members.size, np.int32)
         place[members] = np.arange(members.size)
-        hold(self, members=members.astype(np.int32), place=place)
+        keep_buffers(self, members=members.astype(np.int32), place=place)
 
     def owners(self) -> NDArray[np.intp]:
         """The class of each member, counted in this order."""
@@ -85,15 +83,15 @@ class Side(nn.Module):
         return np.diff(self.owners(), prepend=-1) > 0
 
     def parts(self, features: Tensor) -> Iterator[tuple[Part, Tensor]]:
-        """All classes, some at a time, and the features they read, shape (classes, degree, batch).
+        """Yield all classes, some at a time, and the features that they read, shape (classes, degree, batch).
 
-        These lie in memory that is used again: fetching it anew takes longer than filling it.
+        Their memory is used again: allocating it takes longer than filling it.
 
         Args:
             features: of the other side, shape (nodes, batch).
         """
         batch = features.shape[1]
-        room = (CACHED if features.device.type == "cpu" else HELD) // max(1, batch)
+        room = (CACHED if features.device.type == "cpu" else GATHERED) // max(1, batch)
         steps = [min(classes, max(1, room // degree)) for classes, _, degree in self.shapes]
         rows = max([step * degree for step, (_, _, degree) in zip(steps, self.shapes, strict=True)] or [0])
         recycled = features.new_empty(rows, batch)
@@ -110,7 +108,7 @@ class Side(nn.Module):
                 weight += part.classes * size * degree
 
     def product(self, features: Tensor, block: Callable[[Part], Tensor]) -> Tensor:
-        """Each class's block times what it reads, shape (nodes, batch); zero for nodes without edges.
+        """Return each class's block times the features that it reads, shape (nodes, batch); 0 for nodes without edges.
 
         Args:
             features: of the other side, shape (nodes, batch).
@@ -124,7 +122,7 @@ class Side(nn.Module):
 
 
 def _joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many nodes each class is joined to; degrees are those of all nodes."""
+    """Number of nodes that each class is joined to; degrees are those of all nodes."""
     return degrees[classes.members[np.cumsum(classes.sizes) - 1]]
 
 
@@ -151,38 +149,20 @@ class BlockPlan(Plan):
         back = np.lexsort((column, row, self.sources.owners()[column]))
         self.number(order)
         self.run = int(np.gcd.reduce(found.sources.sizes)) or 1
-        hold(self, runs=self.position.numpy()[back[:: self.run]] // self.run)
-        hold(self.targets, read=source[order][self.targets.leads()[row[order]]].astype(np.int32))
-        hold(self.sources, read=target[back][self.sources.leads()[column[back]]].astype(np.int32))
-
-    def layer(self) -> Layer:
-        widths = self.sources.place.numel(), self.targets.place.numel()
-        nodes = torch.arange(widths[0], device=self.runs.device)[:, None]
-        source, target = nodes.new_empty(2, self.edges)
-        for part, read in self.targets.parts(nodes):
-            part.block(source).copy_(read.transpose(1, 2))
-            part.block(target).copy_(part.rows(self.targets.members[:, None]))
-        return Layer(from_edges(source.cpu().numpy(), target.cpu().numpy(), widths))
+        keep_buffers(self, runs=self.position.numpy()[back[:: self.run]] // self.run)
+        keep_buffers(self.targets, read=source[order][self.targets.leads()[row[order]]].astype(np.int32))
+        keep_buffers(self.sources, read=target[back][self.sources.leads()[column[back]]].astype(np.int32))
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         x = x.contiguous()
         return self.targets.product(x, lambda part: part.block(values)), (x,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (x,) = laid_out or (x.contiguous(),)
-        grad = grad.contiguous()
-        grad_x = grad_values = None
-        if for_x:
-            grad_x = self.sources.product(grad, lambda part: self._transposed(part, values))
-        if for_values:
-            grad_values = self._sampled(grad, x)
-        return grad_x, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return self.sources.product(grad.contiguous(), lambda part: self._transposed(part, values))
 
-    def _sampled(self, y: Tensor, x: Tensor) -> Tensor:
-        """The entries of y x^T at the edges."""
-        found, members = x.new_empty(self.edges), y.index_select(0, self.targets.members)
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (x,) = saved or (x.contiguous(),)
+        found, members = x.new_empty(self.edges), grad.index_select(0, self.targets.members)
         for part, read in self.targets.parts(x):
             torch.bmm(part.rows(members), read.transpose(1, 2), out=part.block(found))
         return found

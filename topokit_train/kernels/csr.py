@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.csr import Storage
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.chain import Gradients
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 with warnings.catch_warnings():
-    # torch says once a process that CSR is in beta, which no user can act on: let it say so here, unheard
+    # torch warns once a process that CSR is in beta, which no user can act on: the warning is spent here
     warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
@@ -24,10 +22,10 @@ with warnings.catch_warnings():
 class CsrPlan(Plan):
     """W in compressed rows, and its transpose. Values have shape (edges,), sorted by target, then source.
 
-    A product takes O(edges * batch) time, forward and backward, and nothing of size in * out is made. A nan in x
+    A product takes O(edges * batch) time, forward and backward, and no memory of size in * out. A nan in x
     reaches the outputs that it is connected to, and no others.
     The compressed rows of the transpose are the topology's own arrays, so its values are the canonical ones.
-    12 bytes an edge (24 where a number passes 2^31) beside the values.
+    12 bytes an edge (24 from 2^31 edges) beside the values.
     """
 
     starts: Tensor  # (out + 1,): the edges into target v are number starts[v] to starts[v + 1] - 1
@@ -37,17 +35,12 @@ class CsrPlan(Plan):
 
     def __init__(self, layer: Layer):
         super().__init__()
-        self.shape = (layer.shape[1], layer.shape[0])
         transposed = layer.to_scipy()
         transposed.data = np.arange(layer.edges, dtype=transposed.indices.dtype)
         weight = transposed.tocsc()
         self.number(weight.data)
-        hold(self, starts=weight.indptr, sources=weight.indices)
-        hold(self, transposed_starts=transposed.indptr, targets=transposed.indices)
-
-    def layer(self) -> Layer:
-        starts, targets = (tensor.cpu().numpy().astype(np.uint64) for tensor in (self.transposed_starts, self.targets))
-        return Layer(Storage(starts, targets, self.shape[::-1]))
+        keep_buffers(self, starts=weight.indptr, sources=weight.indices)
+        keep_buffers(self, transposed_starts=transposed.indptr, targets=transposed.indices)
 
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Under autocast the values keep their type, as half precision is not faster here."""
@@ -57,21 +50,17 @@ class CsrPlan(Plan):
         x = x.contiguous()
         return _times(self.starts, self.sources, values, x), (x,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (x,) = laid_out or (x.contiguous(),)
-        grad = grad.contiguous()
-        grad_x = grad_values = None
-        if for_x:  # stored rows are several times as fast as the transpose of the others
-            grad_x = _times(self.transposed_starts, self.targets, self.to_canonical(values), grad)
-        if for_values:
-            grad_values = _sampled(self.starts, self.sources, grad, x)
-        return grad_x, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        # stored rows are several times as fast as the transpose of the others
+        return _times(self.transposed_starts, self.targets, self.to_canonical(values), grad.contiguous())
+
+    def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (x,) = saved or (x.contiguous(),)
+        return _sampled(self.starts, self.sources, grad.contiguous(), x)
 
 
 def _sampled(starts: Tensor, indices: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """The entries of y x^T where a matrix in compressed rows has some."""
+    """The entries of y x^T at the edges of a matrix in compressed rows."""
     if torch.compiler.is_compiling():
         sampled: Tensor = _sampled_operator(starts, indices, y, x)
         return sampled
@@ -115,12 +104,12 @@ _sampled_operator.register_fake(lambda _starts, indices, _y, x: x.new_empty(indi
 
 
 def compressed(starts: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A matrix in compressed sparse rows, differentiable in its values, which are not copied."""
+    """Return a matrix in compressed sparse rows, differentiable in its values, which are not copied."""
     return torch.sparse_csr_tensor(starts, indices, values, shape, check_invariants=False)
 
 
 def _precision(dtype: torch.dtype) -> torch.dtype:
-    """The type in which torch's sparse products work on values of a type: they know no half precision."""
+    """The type in which torch's sparse products compute: they do not support half precision."""
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""masked: a dense weight, zero where there is no edge. The reference that every other kernel is tested against."""
+"""masked: a dense weight, 0 off the edges. The reference that every other kernel is tested against."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from topokit.edges import from_edges
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
-from topokit_train.chain import Gradients
-from topokit_train.kernels.base import Kernel, Plan, hold
+from topokit_train.kernels.base import Kernel, Plan, keep_buffers
 
 
 class MaskedPlan(Plan):
-    """Where each edge stands in a dense weight. Values have shape (edges,), sorted by target, then source.
+    """The place of each edge in a dense weight. Values have shape (edges,), sorted by target, then source.
 
     A product takes O(in * out * batch), and memory for the dense weight while it is computed. As 0 * nan is nan, a nan
     in x reaches every output. 12 bytes an edge beside the values (16 from 2^31 edges).
@@ -31,10 +29,10 @@ class MaskedPlan(Plan):
         place = layer.indices.astype(np.int64) * layer.shape[0] + layer.sources.astype(np.int64)
         order = np.argsort(place)
         self.number(order)
-        hold(self, place=place[order])
+        keep_buffers(self, place=place[order])
 
     def weight(self, values: Tensor) -> Tensor:
-        """The dense weight, shape (out, in), differentiable in the values; a view of them if every edge is there."""
+        """Return the dense weight, shape (out, in), differentiable in the values; a view of them if all edges exist."""
         if self.edges == self.shape[0] * self.shape[1]:
             return values.reshape(self.shape)
         entries = values.new_zeros(self.shape[0] * self.shape[1])
@@ -44,16 +42,12 @@ class MaskedPlan(Plan):
         weight = self.weight(values)
         return weight @ x, (weight,)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, values: Tensor, laid_out: Sequence[Tensor], for_x: bool, for_values: bool
-    ) -> Gradients:
-        (weight,) = laid_out or (self.weight(values),)
-        grad_values = (grad @ x.T).flatten().index_select(0, self.place) if for_values else None
-        return weight.T @ grad if for_x else None, grad_values
+    def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
+        (weight,) = saved or (self.weight(values),)
+        return weight.T @ grad
 
-    def layer(self) -> Layer:
-        targets, sources = np.divmod(self.place.cpu().numpy(), self.shape[1])
-        return Layer(from_edges(sources, targets, self.shape[::-1]))
+    def gradient_of_values(self, grad: Tensor, x: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        return (grad @ x.T).flatten().index_select(0, self.place)
 
 
 # microseconds for a step, per entry of the weight, and per entry and image; see `Kernel`

@@ -1,1 +1,1 @@
-"""Sparse layers: a pattern, its kernel, and the values at its edges, as modules that stand in any network."""
+"""Sparse layers: modules that have a topology layer's edges, one value for each weight, and a kernel."""

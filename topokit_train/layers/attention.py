@@ -16,7 +16,7 @@ from topokit_train.operands import require_dtype
 
 
 class _NoFastPath:
-    """What torch's transformers find in place of a packed weight: it makes them call the attention as a module."""
+    """A substitute for a packed weight, for which torch's transformers call the attention as a module."""
 
     @classmethod
     def __torch_function__(cls, *_: Any, **__: Any) -> Any:
@@ -27,12 +27,12 @@ class SparseAttention(nn.Module):
     """Multi-head attention that computes what nn.MultiheadAttention does, with one module for each projection.
 
     `q`, `k`, `v` and `out_proj` are nn.Linear or SparseLinear; a state_dict has `q.weight` or `q.values` and so on. It
-    stands in torch's transformers as nn.MultiheadAttention does; they then do not take their fast path in evaluation,
-    which reads packed weights and calls no modules. Nested tensors are refused.
+    can be a part of torch's transformers; they then do not use their fast path in evaluation, which reads packed
+    weights and calls no modules. Nested tensors are refused.
 
     Args:
         q, k, v: the projections of queries, keys and values, each to embed_dim features.
-        out_proj: the projection of what the heads give, embed_dim to embed_dim.
+        out_proj: the projection of the heads' outputs, embed_dim to embed_dim.
         num_heads: number of heads; it divides embed_dim.
         dropout: probability that an attention weight is dropped in training.
         batch_first: whether inputs have shape (batch, length, features) and not (length, batch, features).
@@ -81,14 +81,14 @@ class SparseAttention(nn.Module):
 
     @classmethod
     def of(cls, attention: nn.MultiheadAttention) -> SparseAttention:
-        """The same attention as a module of four nn.Linear; of one pruned by torch.nn.utils.prune, the masked one.
+        """Return the same attention with four nn.Linear; of one pruned by torch.nn.utils.prune, the masked one.
 
         Numbers are copied; device, dtype, requires_grad and training mode are kept, hooks are not.
         """
         return cls(**unpacked(attention)).train(attention.training)
 
     def dense(self) -> nn.MultiheadAttention:
-        """The same attention as torch has it, with 0 off the edges. What is kept is what `of` keeps.
+        """Return the same attention as a module of torch, with 0 off the edges. It keeps what `of` keeps.
 
         Raises:
             InvalidSpecError: a projection is neither nn.Linear nor SparseLinear; or q, k and v differ in requires_grad,
@@ -127,10 +127,10 @@ class SparseAttention(nn.Module):
             query: shape (length, batch, features), (batch, length, features) if batch_first, or (length, features).
             key: as the query, of the source length and kdim features.
             value: as the key, of vdim features.
-            key_padding_mask: shape (batch, source length) or (source length,): True or -inf where a key is ignored.
-            need_weights: whether to give the weights too, which takes memory for all of them.
-            attn_mask: shape (length, source length) or (batch * num_heads, length, source length): True where a query
-                may not look at a key, or numbers that are added.
+            key_padding_mask: shape (batch, source length) or (source length,): True or -inf for a key that is ignored.
+            need_weights: whether to return the weights too, which takes memory for all of them.
+            attn_mask: shape (length, source length) or (batch * num_heads, length, source length): True if a query
+                ignores a key, or numbers that are added.
             average_attn_weights: whether the weights are averaged over the heads.
             is_causal: a hint that attn_mask, which must be given, is the causal mask.
 
@@ -152,7 +152,7 @@ class SparseAttention(nn.Module):
             query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
         if len(query) != len(key):
             raise InvalidSpecError(f"query and key must have the same batch; it is {len(query)} and {len(key)}")
-        causal = is_causal and key_padding_mask is None and not need_weights  # else the masks say it
+        causal = is_causal and key_padding_mask is None and not need_weights  # else it is in the masks
         if is_causal and attn_mask is None:
             raise InvalidSpecError("is_causal is a hint about attn_mask: give attn_mask too")
         mask = None if causal else self._added(query, key, attn_mask, key_padding_mask)
@@ -178,7 +178,7 @@ class SparseAttention(nn.Module):
     def _attended(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """What the heads give, of the shape of q, and the weights if they are needed."""
+        """The heads' outputs, of the shape of q, and the weights if they are needed."""
         dropped = self.dropout if self.training else 0.0
         if not need_weights:
             return scaled_dot_product_attention(q, k, v, mask, dropped, causal), None
@@ -187,7 +187,7 @@ class SparseAttention(nn.Module):
         return weights @ v, weights
 
     def _added(self, query: Tensor, key: Tensor, attn_mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
-        """What is added to the scores: both masks, broadcast to (batch, num_heads, length, source length); or None."""
+        """Both masks as numbers to add to the scores, for (batch, num_heads, length, source length); or None."""
         batch, length, source = len(query), query.shape[1], key.shape[1]
         masks = []
         if attn_mask is not None:
@@ -212,11 +212,11 @@ def _sizes(projection: nn.Module) -> tuple[int, int]:
 
 
 def _require(query: Tensor, key: Tensor, value: Tensor) -> None:
-    """Refuse what cannot be attended to."""
+    """Refuse nested tensors, and shapes that do not fit together."""
     if query.is_nested or key.is_nested or value.is_nested:
         raise InvalidSpecError(
-            "SparseAttention takes no nested tensors: pad them, torch.nested.to_padded_tensor(x, 0), and give a "
-            "key_padding_mask; of nn.TransformerEncoder set use_nested_tensor = False"
+            "SparseAttention does not support nested tensors: pad them, torch.nested.to_padded_tensor(x, 0), and give "
+            "a key_padding_mask; set use_nested_tensor = False of nn.TransformerEncoder"
         )
     shapes = [tuple(tensor.shape) for tensor in (query, key, value)]
     if query.ndim not in (2, 3) or {key.ndim, value.ndim} != {query.ndim} or key.shape[:-1] != value.shape[:-1]:
@@ -227,7 +227,7 @@ def _require(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _numbers(name: str, mask: Tensor, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]]) -> Tensor:
-    """A mask as numbers to add: -inf where a bool one is True."""
+    """A mask as numbers to add: True becomes -inf."""
     if tuple(mask.shape) not in shapes:
         raise InvalidSpecError(f"{name} has shape {tuple(mask.shape)}: it must be {' or '.join(map(str, shapes))}")
     if mask.dtype == torch.bool:

@@ -1,112 +1,106 @@
-"""Choice: which kernel to multiply by a layer with, and why.
+"""Choice: which kernel multiplies by a layer, and why.
 
-"auto" goes by a cost model, and says the same on every machine. "tuned" goes by a stopwatch: it times a training step
-of the kernels that might be fastest, and remembers the times in a small file, so that a machine is asked once.
+"auto" compares estimated costs, and chooses the same kernel on every machine. "tuned" times a training step with each
+kernel that might be fastest, and keeps the times in a small file, so that each case is timed once on a machine.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import Tensor
 
-from topokit.errors import TopokitError
-from topokit.formats import replacing
+from topokit.errors import FileFormatError, TopokitError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit.topologies import layer_digest
+from topokit_train.json_files import read_json, write_json
 from topokit_train.kernels import KERNELS
-from topokit_train.kernels.base import BATCH, Kernel
+from topokit_train.kernels.base import BATCH, Kernel, Plan
 from topokit_train.machine import processor
 
-CACHE = "kernel-times-2.json"
+if TYPE_CHECKING:
+    from topokit_train.layers.patches import Convolution
+
+CACHE = "kernel-times-3.json"
 """The file of times, in the user's cache folder; its number is that of the format. It may be deleted at any time."""
 
-PLAUSIBLE = 4  # times the least estimated cost: what costs more is not timed
-SECONDS = 0.2  # spent on each kernel
+PLAUSIBLE = 4  # times the least estimated cost: a kernel that costs more is not timed
+SECONDS = 0.2  # for each kernel
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel, and why it was taken.
+    """A kernel, and why it was chosen.
 
     Args:
         kernel: a name in KERNELS.
-        reason: in a line.
+        reason: one line.
     """
 
     kernel: str
     reason: str
 
 
-class Work(Protocol):
-    """What a kernel is chosen for: a product, or a convolution."""
-
-    @property
-    def case(self) -> str:
-        """What the times depend on beside the layer, as it is said behind "a step"."""
-
-    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
-        """What a step costs with this kernel, in units of `Kernel.cost`."""
-
-    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-        """A training step with all gradients, to be timed."""
-
-
 @dataclass(frozen=True)
 class Product:
-    """The product with a batch of inputs.
+    """The product with a batch of inputs, for which a kernel is chosen.
 
     Args:
-        batch: how many.
+        batch: number of inputs.
     """
 
     batch: int = BATCH
 
     @property
     def case(self) -> str:
-        """See `Work`."""
+        """What the times depend on beside the layer, as the reason says it after "a step"."""
         return f" at batch {self.batch}"
 
-    def cost(self, kernel: Kernel[Any], layer: Layer, found: Structure, device: str) -> float:
-        """See `Kernel`."""
+    def cost(self, kernel: Kernel, layer: Layer, found: Structure, device: str) -> float:
+        """Return the estimated cost of a step with this kernel, in units of `Kernel.cost`."""
         return kernel.cost(layer, found, device, self.batch)
 
-    def step(self, kernel: Kernel[Any], layer: Layer, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-        """See `Work`."""
-        plan = kernel.prepare(layer).to(device)
-        values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
-        x = torch.randn(layer.shape[0], self.batch, device=device).to(dtype).requires_grad_()
-        grad = torch.randn(layer.shape[1], self.batch, device=device).to(dtype)
-        return lambda: torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
+    def pattern(self, _kernel: Kernel, layer: Layer) -> Layer:
+        """Return the edges that a kernel multiplies by."""
+        return layer
 
+    def input_shape(self, layer: Layer) -> tuple[int, ...]:
+        """Return the shape of an input to time a step with."""
+        return layer.shape[0], self.batch
+
+    def __call__(self, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel, plan: Plan) -> Tensor:
+        """Multiply."""
+        return kernel.multiply(x, values, plan, bias)
+
+
+Work: TypeAlias = "Product | Convolution"
 
 PRODUCT = Product()
 
 
 def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "auto", work: Work = PRODUCT) -> Choice:
-    """The kernel to multiply with.
+    """Return the kernel to multiply with.
 
     Args:
         layer: the pattern.
-        device: where the values live.
-        dtype: their type.
-        name: a name in KERNELS, which is then checked and returned; "auto", the kernel whose training steps should
-            cost least, by the structure of the pattern: the same on every machine; or "tuned", the one whose steps
-            took least on this machine.
+        device: of the values.
+        dtype: of the values.
+        name: a name in KERNELS, which is then checked and returned; "auto", the kernel with the least estimated cost
+            of a training step, which depends on the structure of the pattern alone; or "tuned", the one with the
+            fastest steps on this machine.
         work: what it is chosen for, a product or a convolution.
 
     Raises:
-        InvalidSpecError: no such kernel, or it does not run on this device or type.
+        InvalidSpecError: there is no such kernel, or it does not run on this device or type.
 
-    Cost: for "auto", reading the structure from the edges, O(edges log edges); for "tuned", a second or so more
-    where the machine has not been asked before.
+    Cost: for "auto", finding the structure of the edges, O(edges log edges); for "tuned", about a second more if
+    this case was not timed before.
     """
     if name not in ("auto", "tuned"):
         KERNELS[name].require(device, dtype)
@@ -126,7 +120,7 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
 
 
 def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:
-    """The estimated cost of each kernel that runs there, see `Kernel.cost`; without those that cannot multiply."""
+    """Return the estimated cost of each kernel that supports device and type and can multiply, see `Kernel.cost`."""
     found = structure(layer)
     costs = {
         name: work.cost(kernel, layer, found, device.type)
@@ -137,20 +131,20 @@ def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work
 
 
 def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
-    """Seconds that a training step takes with all gradients: the least of many."""
-    step = work.step(KERNELS[name], layer, device, dtype)
-    least, end = float("inf"), time.perf_counter() + SECONDS
-    while time.perf_counter() < end or least == float("inf"):
-        start = _now(device)
-        step()
-        least = min(least, _now(device) - start)
-    return least
+    """Return the seconds of a training step with all gradients: the least of many."""
+    from torch.utils.benchmark import Timer  # takes half a second to import
 
+    kernel = KERNELS[name]
+    plan = kernel.prepare(work.pattern(kernel, layer)).to(device)
+    values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
+    x = torch.randn(work.input_shape(layer), device=device).to(dtype).requires_grad_()
+    grad = torch.randn_like(work(x, values, None, kernel, plan))
 
-def _now(device: torch.device) -> float:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter()
+    def step() -> None:
+        torch.autograd.grad(work(x, values, None, kernel, plan), (x, values), grad)
+
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    return min(timer.blocked_autorange(min_run_time=SECONDS).times)
 
 
 def _ranked(numbers: Mapping[str, float], form: str) -> str:
@@ -161,15 +155,19 @@ def _ranked(numbers: Mapping[str, float], form: str) -> str:
 def _remembered(
     layer: Layer, device: torch.device, dtype: torch.dtype, names: list[str], work: Work
 ) -> dict[str, float]:
-    """The times of these kernels: those in the cache, and the others measured and put there."""
+    """The times of these kernels: those in the cache; the others are measured and put there."""
     path = _cache_folder() / CACHE
-    known = _read(path)
     case = "/".join([layer_digest(layer).hex(), _machine(device), str(dtype), str(torch.get_num_threads()) + work.case])
+    try:
+        known = read_json(path)
+    except FileFormatError:  # missing or damaged: the times are only measured again
+        known = {}
     times = {name: seconds for name, seconds in known.get(case, {}).items() if name in names}
     new = {name: measured(work, layer, device, dtype, name) for name in names if name not in times}
     if new:
-        known[case] = known.get(case, {}) | new
-        _write(path, known)
+        with suppress(OSError, TopokitError):  # a cache folder that is full or read-only stops nothing
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, known | {case: known.get(case, {}) | new})
     return times | new
 
 
@@ -183,24 +181,3 @@ def _cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("topokit"))
-
-
-def _read(path: Path) -> dict[str, dict[str, float]]:
-    """The times in the file; none where it is missing or damaged: they are only measured again."""
-    try:
-        record = json.loads(path.read_text())
-        digest = hashlib.sha256(json.dumps(record["times"], sort_keys=True).encode()).hexdigest()
-        return dict(record["times"]) if record["sha256"] == digest else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _write(path: Path, times: dict[str, dict[str, float]]) -> None:
-    """Keep the times if that can be done: a cache folder that is full or read-only is no reason to stop."""
-    digest = hashlib.sha256(json.dumps(times, sort_keys=True).encode()).hexdigest()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, force=True) as temporary:
-            temporary.write_text(json.dumps({"times": times, "sha256": digest}))
-    except (OSError, TopokitError):
-        return

@@ -1,4 +1,4 @@
-"""SparseConv2d: a convolution that has the edges of a topology layer: whole filters or single weights."""
+"""SparseConv2d: a convolution whose connections, filters or single weights, are the edges of a topology layer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.convolutions import require_groups
-from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.placement import by_feature
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
-from topokit_train.layers.patches import Convolution, Window
+from topokit_train.layers.patches import Convolution
 from topokit_train.layers.sparse import SparseModule
 
 Pair = int | Sequence[int]
@@ -35,27 +34,27 @@ class SparseConv2d(SparseModule):
     In groups, too, the sources are all input channels or all their weights; an edge stays within a group.
 
     `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
-    takes memory for rows * columns numbers for each number of the input. They win where few weights are left. Second
-    derivatives there are with `masked` only.
+    takes memory for rows * columns numbers for each number of the input. They are faster if few weights are left. Only
+    `masked` has second derivatives.
 
     Args:
         layer: the edges.
         in_channels: of the images.
         kernel_size: a filter's rows and columns, or one number for both.
-        stride, padding, dilation, groups, padding_mode: as nn.Conv2d has them.
+        stride, padding, dilation, groups, padding_mode: as in nn.Conv2d.
         bias: whether to add a bias to each output channel.
         kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; the attribute
-            `choice` says what was taken, and why.
-        device: where it lives.
-        dtype: its type, torch's default where left out.
-        generator: draws the initial values; a CPU generator, torch's global one where left out.
+            `choice` says which one was chosen, and why.
+        device: of the layer; torch's default if omitted.
+        dtype: of the layer; torch's default if omitted.
+        generator: draws the initial values; a CPU generator, torch's global one if omitted.
 
     Raises:
-        InvalidSpecError: the layer is of neither way, or an edge joins two groups; no such kernel, or it does not run
-            on this device or type.
+        InvalidSpecError: the layer has another number of sources, or an edge joins two groups; there is no such kernel,
+            or it does not run on this device or type.
     """
 
-    _order: Tensor | None  # (weights,): the place of each canonical weight in the pattern's canonical order
+    _order: Tensor  # (weights,): the place of each canonical weight in the pattern's canonical order
 
     def __init__(
         self,
@@ -83,21 +82,22 @@ class SparseConv2d(SparseModule):
             )
         if padding_mode not in PADDING_MODES:
             raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
-        window = Window(size, _pair(stride), _pair(dilation))
-        convolution = Convolution(in_channels, window, _margins(padding, window), padding_mode, groups)
+        strides, gaps = _pair(stride), _pair(dilation)
+        margins = _margins(padding, size, strides, gaps)
+        convolution = Convolution(in_channels, size, strides, gaps, margins, padding_mode, groups)
         require_groups(layer, in_channels, groups)
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
         pattern = by_feature(layer, prod(size)) if by_channel else layer
         choice = choose(pattern, like.device, like.dtype, kernel, convolution)
         multiplied = convolution.pattern(KERNELS[choice.kernel], pattern)
-        super().__init__(layer, multiplied, choice, like, bias=bias)
+        dense_shape = layer.shape[1], in_channels // groups, *size
+        super().__init__(layer, multiplied, choice, like, dense_shape, bias=bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
-        self.by_channel, self.padding, self.groups = by_channel, padding, groups
-        self.convolution = convolution
+        self.stride, self.padding, self.dilation = strides, padding, gaps
+        self.groups, self.padding_mode = groups, padding_mode
+        self.by_channel, self.convolution = by_channel, convolution
         order = _order_of(layer, prod(size) if by_channel else 1, multiplied, convolution.reach)
-        self.register_buffer(
-            "_order", None if order is None else torch.from_numpy(order).to(like.device), persistent=False
-        )
+        self.register_buffer("_order", torch.from_numpy(order).to(like.device), persistent=False)
         self.reset_parameters(generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class SparseConv2d(SparseModule):
             images: shape (batch, in_channels, rows, columns), or without batch.
 
         Returns:
-            Shape (batch, out_channels, rows, columns), or without batch; its order in memory is the kernel's: take
-            reshape where view refuses.
+            Shape (batch, out_channels, rows, columns), or without batch; its order in memory is the kernel's: use
+            reshape if view refuses.
 
         Raises:
             InvalidSpecError: images of another shape, or too small; or the layer was moved to a device or type that
@@ -124,80 +124,38 @@ class SparseConv2d(SparseModule):
         return y if images.ndim == 4 else y[0]
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
-        canonical = super().to_canonical(tensor)
-        return canonical if self._order is None else canonical[self._order]
+        return super().to_canonical(tensor)[self._order]
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
-        if self._order is None:
-            return super().from_canonical(canonical)
         ordered = torch.empty_like(canonical)
         ordered[self._order] = canonical
         return super().from_canonical(ordered)
 
-    @property
-    def dense_shape(self) -> tuple[int, ...]:
-        return self.out_channels, self.in_channels // self.groups, *self.kernel_size
+    def _dense_on_meta(self) -> nn.Conv2d:
+        bias = self.bias is not None
+        return nn.Conv2d(self.in_channels, self.out_channels, **settings_of(self), bias=bias, device="meta")
 
-    def dense(self) -> nn.Module:
-        window = self.convolution.window
-        settings: dict[str, Any] = {"padding": self.padding, "padding_mode": self.convolution.padding_mode}
-        dense = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,
-            stride=window.stride,
-            dilation=window.dilation,
-            groups=self.groups,
-            bias=self.bias is not None,
-            device="meta",
-            **settings,
-        )
-        return self._handed_to(dense)
-
-    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
-        window = self.convolution.window
-        return SparseConv2d(
-            layer,
-            self.in_channels,
-            self.kernel_size,
-            stride=window.stride,
-            padding=self.padding,
-            dilation=window.dilation,
-            groups=self.groups,
-            padding_mode=self.convolution.padding_mode,
-            bias=self.bias is not None,
-            kernel=kernel,
-            device=self.values.device,
-            dtype=self.values.dtype,
-            generator=torch.Generator(),  # the draw is overwritten
-        )
-
-    def topology_layer(self) -> Layer:
-        """The edges as they were given, by channel or by weight, copied. O(size of values)."""
-        targets, sources = self._ends()
-        pixels = prod(self.kernel_size) if self.by_channel else 1
-        first = sources % pixels == 0
-        shape = (self.reach * self.groups // pixels, self.out_channels)
-        return Layer(from_edges(sources[first] // pixels, targets[first], shape))
-
-    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        targets, sources = super()._ends()
-        group = targets // (self.out_channels // self.groups)
-        return targets, sources % self.reach + group * self.reach
+    def _with_edges(self, layer: Layer, **settings: Any) -> SparseModule:
+        return SparseConv2d(layer, self.in_channels, **settings_of(self), **settings)
 
     def __repr__(self) -> str:
-        window = self.convolution.window
         return (
             f"SparseConv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={window.stride}, padding={self.padding!r}, dilation={window.dilation}, "
+            f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, "
             f"{f'groups={self.groups}, ' if self.groups > 1 else ''}"
             f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}, "
             f"bias={self.bias is not None}, kernel={self.kernel})"
         )
 
 
-def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64] | None:
-    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order; None if it is the same.
+def settings_of(convolution: nn.Conv2d | SparseConv2d) -> dict[str, Any]:
+    """Return the settings that a convolution of torch and a sparse one have in common, without the channels."""
+    names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return {name: getattr(convolution, name) for name in names}
+
+
+def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64]:
+    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order.
 
     Args:
         layer: the edges.
@@ -205,8 +163,6 @@ def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[
         pattern: one edge for each weight; its sources are counted modulo `reach`, or not.
         reach: how many sources a target's group has.
     """
-    if pattern is layer:
-        return None
     local = (layer.sources[:, None] * pixels + np.arange(pixels)) % reach
     key = local + layer.targets[:, None] * reach  # of each weight, and there of each of the pattern's edges
     wanted = pattern.sources % reach + pattern.targets * reach
@@ -220,14 +176,16 @@ def _pair(value: Pair) -> tuple[int, int]:
     return rows, columns
 
 
-def _margins(padding: Pair | str, window: Window) -> tuple[int, int, int, int]:
-    """Pixels to add left, right, above and below, as torch.nn.functional.pad wants them."""
+def _margins(
+    padding: Pair | str, size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Pixels to add left, right, above and below, as torch.nn.functional.pad takes them."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise InvalidSpecError(f"padding must be numbers, 'same' or 'valid', not {padding!r}")
-        if padding == "same" and window.stride != (1, 1):
-            raise InvalidSpecError(f"padding='same' needs stride 1, not {window.stride}")
-        total = [gap * (size - 1) * (padding == "same") for size, gap in zip(window.size, window.dilation, strict=True)]
-        return total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2
+        if padding == "same" and stride != (1, 1):
+            raise InvalidSpecError(f"padding='same' needs stride 1, not {stride}")
+        rows, columns = (gap * (one - 1) * (padding == "same") for one, gap in zip(size, dilation, strict=True))
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
     rows, columns = _pair(padding)
     return columns, columns, rows, rows

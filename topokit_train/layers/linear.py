@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit_train.chain import Link
+from topokit_train.chain import Link, chain
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.choice import Product, choose
 from topokit_train.layers.sparse import SparseModule
@@ -16,23 +18,23 @@ from topokit_train.layers.sparse import SparseModule
 class SparseLinear(SparseModule):
     """A linear layer whose only connections are the edges of one topology layer: y = x W^T + b.
 
-    It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (where
-    broadcast_buffers=False saves sending the constant pattern at every step). Of its state, see SparseModule:
-    there is one weight for each edge. Gradients of any order are those of autograd. docs/torch-features.md lists what
-    works with torch.func, compile, export and other features. `sparsify` puts it into torch's transformers.
+    It is used as nn.Linear is, with any optimizer, deepcopy and DistributedDataParallel (with
+    broadcast_buffers=False, the constant pattern is not sent at every step). SparseModule describes its state: there
+    is one weight for each edge. Gradients of any order are those of autograd. docs/torch-features.md lists what works
+    with torch.func, compile, export and other features. `sparsify` puts it into torch's transformers.
 
     Args:
         layer: the edges, from in_features sources to out_features targets.
         bias: whether to add a bias to each output.
         kernel: a name in KERNELS, "auto" or "tuned", see `topokit_train.layers.choice.choose`; the attribute
-            `choice` says what was taken, and why.
-        device: where it lives.
-        dtype: its type, torch's default where left out.
-        generator: draws the initial values; a CPU generator, torch's global one where left out.
-        batch: how many inputs a step has, for the choice of a kernel.
+            `choice` says which one was chosen, and why.
+        device: of the layer; torch's default if omitted.
+        dtype: of the layer; torch's default if omitted.
+        generator: draws the initial values; a CPU generator, torch's global one if omitted.
+        batch: number of inputs of a step, for the choice of a kernel.
 
     Raises:
-        InvalidSpecError: no such kernel, or it does not run on this device or type.
+        InvalidSpecError: there is no such kernel, or it does not run on this device or type.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class SparseLinear(SparseModule):
         batch: int = BATCH,
     ):
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
-        super().__init__(layer, layer, choose(layer, like.device, like.dtype, kernel, Product(batch)), like, bias=bias)
+        choice = choose(layer, like.device, like.dtype, kernel, Product(batch))
+        super().__init__(layer, layer, choice, like, layer.shape[::-1], bias=bias)
         self.in_features, self.out_features = layer.shape
         self.reset_parameters(generator)
 
@@ -58,8 +61,8 @@ class SparseLinear(SparseModule):
             x: shape (..., in_features).
 
         Returns:
-            Shape (..., out_features), in memory features first, which suits the next SparseLinear: take
-            reshape where view refuses.
+            Shape (..., out_features), in memory features first, which suits the next SparseLinear: use reshape if
+            view refuses.
 
         Raises:
             InvalidSpecError: x has another number of features, or the layer was moved to a device or type that
@@ -69,25 +72,17 @@ class SparseLinear(SparseModule):
             raise InvalidSpecError(
                 f"x has shape {tuple(x.shape)}; its last size must be in_features, {self.in_features}"
             )
-        self._kernel.require(self.values.device, self.values.dtype)
-        y = self._kernel.multiply(x.reshape(-1, self.in_features).T, self.values, self._plan, self.bias)
+        y = chain(x.reshape(-1, self.in_features).T, [self.link()])
         return y.T.reshape(*x.shape[:-1], self.out_features)
 
-    def dense(self) -> nn.Module:
-        return self._handed_to(nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta"))
+    def _dense_on_meta(self) -> nn.Linear:
+        return nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
 
-    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
-        return SparseLinear(
-            layer,
-            bias=self.bias is not None,
-            kernel=kernel,
-            device=self.values.device,
-            dtype=self.values.dtype,
-            generator=torch.Generator(),  # the draw is overwritten
-        )
+    def _with_edges(self, layer: Layer, **settings: Any) -> SparseModule:
+        return SparseLinear(layer, **settings)
 
     def link(self, relu: bool = False) -> Link:
-        """The layer as a part of a chain, see `topokit_train.chain`: its features come first.
+        """Return the layer as a part of a chain, see `topokit_train.chain`.
 
         Args:
             relu: whether ReLU follows.
@@ -97,10 +92,6 @@ class SparseLinear(SparseModule):
         """
         self._kernel.require(self.values.device, self.values.dtype)
         return Link(self._plan, self.values, self.bias, relu)
-
-    @property
-    def dense_shape(self) -> tuple[int, ...]:
-        return self.out_features, self.in_features
 
     def __repr__(self) -> str:
         return (

@@ -21,12 +21,12 @@ class LocalResponseNorm(nn.Module):
 
     Args:
         channels: of its input.
-        device: where it lives.
+        device: of the layer.
 
     Source: Krizhevsky, Sutskever, Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks".
     """
 
-    band: Tensor  # (channels, channels): 1 where two channels are neighbours, which is symmetric
+    band: Tensor  # (channels, channels): 1 if two channels are neighbours
 
     def __init__(self, channels: int, *, device: torch.device | str | None = None):
         super().__init__()
@@ -56,7 +56,7 @@ class _Normalised(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         flat, scale, root, band = ctx.saved_tensors
         grad = grad.permute(0, 2, 3, 1).reshape(flat.shape) * scale
-        shares = (grad * flat).mul_(root).mul_(root)  # what each channel's sum has to do with the loss
+        shares = (grad * flat).mul_(root).mul_(root)  # the derivative of the loss by each channel's sum, up to a factor
         with torch.autocast(grad.device.type, enabled=False):
             through_sums = torch.mm(shares, band).mul_(flat)
         grad.sub_(through_sums, alpha=1.5 * ALPHA)

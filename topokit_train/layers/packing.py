@@ -1,4 +1,4 @@
-"""The packed parameters of nn.MultiheadAttention, taken apart into four linear layers, and put together again."""
+"""Conversions between the packed parameters of nn.MultiheadAttention and four linear layers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PROJECTIONS = ("q", "k", "v")
 
 
 def current(module: nn.Module, name: str) -> Any:
-    """A parameter, or None, as the next forward would use it: only then does torch.nn.utils.prune mask it anew."""
+    """Return a parameter, or None, as the next forward uses it: torch.nn.utils.prune masks it only then."""
     if hasattr(module, name + "_mask"):
         return getattr(module, name + "_orig") * getattr(module, name + "_mask")
     return getattr(module, name)
 
 
 def unpacked(attention: nn.MultiheadAttention) -> dict[str, Any]:
-    """What SparseAttention is made of, with four nn.Linear: all numbers copied."""
+    """Return the arguments of SparseAttention, with four nn.Linear: all numbers are copied."""
     if attention._qkv_same_embed_dim:
         weights = current(attention, "in_proj_weight").chunk(3)
     else:
@@ -39,10 +39,10 @@ def unpacked(attention: nn.MultiheadAttention) -> dict[str, Any]:
 def pack(
     attention: nn.MultiheadAttention, parts: Mapping[str, nn.Module], bias_k: Tensor | None, bias_v: Tensor | None
 ) -> None:
-    """Give an attention the numbers of these projections, 0 off the edges, and of these biases: all copied.
+    """Copy the numbers of projections, 0 off the edges, and of biases into an attention.
 
     Args:
-        attention: what it is given to.
+        attention: is changed.
         parts: q, k, v and out_proj, each nn.Linear or SparseLinear.
         bias_k: for its bias_k.
         bias_v: for its bias_v.
@@ -73,13 +73,11 @@ def _dense(name: str, part: nn.Module) -> tuple[Tensor, Tensor | None]:
         return part.dense_weight().requires_grad_(part.values.requires_grad), part.bias
     if isinstance(part, nn.Linear):
         return current(part, "weight"), current(part, "bias")
-    raise InvalidSpecError(
-        f"{name} is a {type(part).__name__}: only nn.Linear and SparseLinear fit into nn.MultiheadAttention"
-    )
+    raise InvalidSpecError(f"{name} is a {type(part).__name__}: nn.MultiheadAttention needs nn.Linear or SparseLinear")
 
 
 def _packed(what: str, parts: Sequence[Tensor]) -> nn.Parameter:
-    """One parameter of those of q, k and v."""
+    """One parameter for q, k and v."""
     needed = {part.requires_grad for part in parts}
     if len(needed) > 1:
         raise InvalidSpecError(

@@ -1,9 +1,9 @@
-"""SparseModule: what layers with a given wiring have in common, whether they multiply or convolve."""
+"""SparseModule: what sparse linear layers and sparse convolutions have in common."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from topokit.csr import require_memory
+from topokit.csr import Storage, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.topologies import layer_digest
@@ -30,10 +30,11 @@ class SparseModule(nn.Module):
     of other edges is refused. `to_canonical` and `from_canonical` do the same for an optimizer's tensors.
 
     Args:
-        layer: the edges.
+        layer: the edges, which are copied.
         pattern: the edges that the kernel multiplies by, one for each weight.
-        choice: the kernel, and why it was taken.
-        like: a tensor on the device and of the type that it lives in.
+        choice: the kernel, and why it was chosen.
+        like: a tensor on the device and of the type of the layer.
+        dense_shape: shape of the weight of a dense layer that does the same.
         bias: whether to add a bias to each target. The subclass calls reset_parameters.
     """
 
@@ -46,16 +47,20 @@ class SparseModule(nn.Module):
         pattern: Layer,
         choice: Choice,
         like: Tensor,
+        dense_shape: tuple[int, ...],
         *,
         bias: bool,
     ):
         super().__init__()
+        # a layer of a stream is valid only until the next one
+        self._layer = Layer(Storage(layer.indptr.copy(), layer.indices.copy(), layer.shape))
         self.edges = layer.edges
         self.weights = pattern.edges
         self.targets = layer.shape[1]
+        self.dense_shape = dense_shape
         self.choice = choice
         self.source, self.init = "layer", "he"  # where the edges and the first values are from, for a report
-        self._kernel: Kernel[Any] = KERNELS[choice.kernel]
+        self._kernel: Kernel = KERNELS[choice.kernel]
         self._plan: Plan = self._kernel.prepare(pattern).to(like.device)
         self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
         self.values = nn.Parameter(self._plan.from_canonical(like.new_zeros(self.weights)))
@@ -63,8 +68,22 @@ class SparseModule(nn.Module):
 
     @property
     def kernel(self) -> str:
-        """The name of the kernel it multiplies with."""
+        """The name of its kernel."""
         return self._kernel.name
+
+    @property
+    def dense_weights(self) -> int:
+        """Number of weights of a dense layer that does the same."""
+        return prod(self.dense_shape)
+
+    @property
+    def reach(self) -> int:
+        """Number of weights of each target in that dense layer."""
+        return prod(self.dense_shape[1:])
+
+    def topology_layer(self) -> Layer:
+        """Return the edges."""
+        return self._layer
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw each value, see `draw`, and set each bias to 0.
@@ -88,9 +107,8 @@ class SparseModule(nn.Module):
 
         Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
         """
-        targets = self._canonical_targets()
         canonical = torch.randn(self.weights, generator=generator, dtype=torch.float32, device="cpu")
-        canonical *= (2 / self.fan_in().float()).sqrt()[targets]
+        canonical *= (2 / self.fan_in().float()).sqrt()[self._ends()[0]]
         self.values.copy_(self.from_canonical(canonical.to(self.values)))
 
     @torch.no_grad()
@@ -100,34 +118,12 @@ class SparseModule(nn.Module):
         So its output keeps the variance that it had with all weights, for independent weights and inputs of one
         variance each. O(size of values).
         """
-        dense = prod(self.dense_shape[1:])
-        factors = (dense / self.fan_in().clamp(min=1)).sqrt()[self._canonical_targets()]
+        factors = (self.reach / self.fan_in().clamp(min=1)).sqrt()[self._ends()[0]]
         self.values.mul_(self.from_canonical(factors.to(self.values)))
 
     def fan_in(self) -> Tensor:
         """Count the weights that reach each target, shape (targets,), int64, on the CPU. O(size of values)."""
-        return torch.bincount(self._canonical_targets(), minlength=self.targets)
-
-    def _canonical_targets(self) -> Tensor:
-        """The target of each weight in canonical order."""
-        targets = torch.from_numpy(self.topology_layer().indices.astype(np.int64))
-        return targets.repeat_interleave(self.weights // max(self.edges, 1))
-
-    @abstractmethod
-    def dense(self) -> nn.Module:
-        """Return a module of torch that computes the same, with weights that are 0 off the edges.
-
-        Raises:
-            TooLargeError: there is not enough free memory.
-        """
-
-    @torch.no_grad()
-    def _handed_to(self, module: nn.Linear | nn.Conv2d) -> nn.Module:
-        """Give a dense module, which is on the meta device, this one's weight and bias."""
-        module.weight = nn.Parameter(self.dense_weight(), requires_grad=self.values.requires_grad)
-        if self.bias is not None:
-            module.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
-        return module
+        return torch.from_numpy(np.bincount(self._ends()[0], minlength=self.targets))
 
     @torch.no_grad()
     def rewire(self, layer: Layer) -> Tensor:
@@ -148,12 +144,18 @@ class SparseModule(nn.Module):
         if layer.shape != before.shape:
             raise InvalidSpecError(f"the new edges are {layer.shape[0]} -> {layer.shape[1]}, the old {before.shape}")
         origin = _origin(before, layer)
-        each = self.weights // max(self.edges, 1)
+        each = self._weights_of_an_edge
         if each > 1:
             origin = torch.where(origin[:, None] < 0, -1, origin[:, None] * each + torch.arange(each)).flatten()
         moved = carried_over(self.to_canonical(self.values), origin)
-        # band and block need edges that are a band or blocks
-        new = self._with_edges(layer, self.kernel if self.kernel in ("csr", "masked") else "csr")
+        new = self._with_edges(
+            layer,
+            bias=self.bias is not None,
+            kernel=self.kernel if self.kernel in ("csr", "masked") else "csr",  # the others need a structure
+            device=self.values.device,
+            dtype=self.values.dtype,
+            generator=torch.Generator(),  # the draw is overwritten
+        )
         new.source, new.init, new.training = self.source, self.init, self.training
         self.values.data = new.from_canonical(moved)
         kept = {name: value for name, value in vars(self).items() if "hooks" in name or name == "_parameters"}
@@ -161,34 +163,59 @@ class SparseModule(nn.Module):
         return origin
 
     @abstractmethod
-    def _with_edges(self, layer: Layer, kernel: str) -> SparseModule:
-        """A layer that has all settings of this one, but other edges and values."""
+    def _with_edges(self, layer: Layer, **settings: Any) -> SparseModule:
+        """A layer like this one with other edges and values."""
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
-        """One number per weight, shape (weights,), sorted by source, then target, of a tensor laid out as `values`."""
+        """Return a tensor laid out as `values` in canonical order, shape (weights,)."""
         return self._plan.to_canonical(tensor)
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
-        """A tensor laid out as `values` of one number per weight, shape (weights,), sorted by source, then target."""
+        """Return a tensor in canonical order, shape (weights,), laid out as `values`."""
         return self._plan.from_canonical(canonical)
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """Return a tensor laid out as `values` in canonical order of each network, shape (networks, weights)."""
+        return self.to_canonical(tensor)[None]
+
+    def joined(self, canonical: Tensor) -> Tensor:
+        """Return the tensor that `split` splits."""
+        return self.from_canonical(canonical[0])
+
+    @torch.no_grad()
+    def dense(self) -> nn.Module:
+        """Return a module of torch that computes the same, with weights that are 0 off the edges.
+
+        Raises:
+            TooLargeError: there is not enough free memory.
+        """
+        module = self._dense_on_meta()
+        module.weight = nn.Parameter(self.dense_weight(), requires_grad=self.values.requires_grad)
+        if self.bias is not None:
+            module.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
+        return module
+
+    @abstractmethod
+    def _dense_on_meta(self) -> nn.Linear | nn.Conv2d:
+        """A dense layer of the same settings on the meta device."""
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:
-        """The weight of a dense layer that does the same, shape (out, in, ...) as torch has it: 0 off the edges.
+        """Return the weight of a dense layer that does the same, of shape `dense_shape`: 0 off the edges.
 
         Raises:
             TooLargeError: not enough free memory.
         """
         require_memory(self.dense_weights * self.values.element_size(), "a dense weight")
         weight = self.values.new_zeros(self.targets, self.reach)
-        weight[self._places()] = self._plan.to_canonical(self.values)
+        weight[self._places()] = self.to_canonical(self.values)
         return weight.reshape(self.dense_shape)
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:
-        """Take the values of a dense layer's weight, shape (out, in, ...) as torch has it, at the edges."""
+        """Take the values of a dense layer's weight, of shape `dense_shape`, at the edges."""
         weight = weight.to(self.values).reshape(self.targets, -1)
-        self.values.copy_(self._plan.from_canonical(weight[self._places()]))
+        self.values.copy_(self.from_canonical(weight[self._places()]))
 
     @property
     def weight(self) -> Tensor:
@@ -200,36 +227,27 @@ class SparseModule(nn.Module):
         rows, columns = self._ends()
         order = np.lexsort((columns, rows))
         starts = np.searchsorted(rows[order], np.arange(self.targets + 1))
-        where = (torch.from_numpy(numbers).to(self.values.device) for numbers in (starts, columns[order], order))
-        indptr, indices, edges = where
-        shape = (self.targets, self.reach * self.groups)
-        return compressed(indptr, indices, self._plan.to_canonical(self.values)[edges], shape)
+        arrays = (torch.from_numpy(numbers).to(self.values.device) for numbers in (starts, columns[order], order))
+        indptr, indices, edges = arrays
+        return compressed(
+            indptr, indices, self.to_canonical(self.values)[edges], (self.targets, self.reach * self.groups)
+        )
+
+    @property
+    def _weights_of_an_edge(self) -> int:
+        return self.weights // max(self.edges, 1)
 
     def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Target and source of each weight, in the canonical order of the pattern."""
-        pattern = self._plan.layer()
-        return pattern.indices.astype(np.int64), pattern.sources.astype(np.int64)
+        """Target and source of each weight in canonical order; the weights of an edge are neighbours."""
+        each = self._weights_of_an_edge
+        sources = self._layer.sources[:, None] * each + np.arange(each)
+        return self._layer.targets.repeat(each), sources.ravel()
 
     def _places(self) -> tuple[Tensor, Tensor]:
-        """Row and column of each weight in a dense one of shape (targets, ...), in the pattern's order."""
+        """Row and column of each weight in a dense one of shape (targets, reach), in canonical order."""
         rows, sources = self._ends()
         columns = sources % self.reach  # in groups they are counted from the group's first
         return torch.from_numpy(rows).to(self.values.device), torch.from_numpy(columns).to(self.values.device)
-
-    @property
-    @abstractmethod
-    def dense_shape(self) -> tuple[int, ...]:
-        """The shape of the weight of a dense layer that does the same."""
-
-    @property
-    def dense_weights(self) -> int:
-        """How many weights such a dense layer has."""
-        return prod(self.dense_shape)
-
-    @property
-    def reach(self) -> int:
-        """How many of them each target has."""
-        return self.dense_weights // self.targets
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         if fn(self.digest).is_meta:
@@ -249,46 +267,28 @@ class SparseModule(nn.Module):
             )
         super().register_parameter(name, param)
 
-    def topology_layer(self) -> Layer:
-        """The edges, copied. O(size of values)."""
-        return self._plan.layer()
-
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "values"] = self.to_canonical(destination[prefix + "values"])
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        error_msgs: list[str] = others[-1]
         values, digest = state_dict.get(prefix + "values"), state_dict.get(prefix + "digest")
         if digest is not None and digest.tolist() != self.digest.tolist():
             error_msgs.append(
                 f"{prefix}values belong to other edges (SHA-256 {_hex(digest)}; this layer has {_hex(self.digest)}): "
                 "build the layer from the topology they were saved with"
             )
-            return
-        if values is not None:
-            if values.shape != (self.weights,):
-                error_msgs.append(
-                    f"{prefix}values has shape {tuple(values.shape)}; this layer has {self.weights} weights"
-                )
-                return
-            # torch hands over a dict of its own, so this leaves the caller's alone
-            state_dict[prefix + "values"] = self.from_canonical(values.to(self.values.device))
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        elif values is not None and values.shape != (self.weights,):
+            error_msgs.append(f"{prefix}values has shape {tuple(values.shape)}; this layer has {self.weights} weights")
+        else:
+            if values is not None:  # torch passes a dict of its own, so the caller's is not changed
+                state_dict[prefix + "values"] = self.from_canonical(values.to(self.values.device))
+            super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 def carried_over(canonical: Tensor, origin: Tensor) -> Tensor:
-    """Numbers of old weights as those of new ones, which are 0 if they are not old: see `SparseModule.rewire`.
+    """Return numbers of old weights as those of new ones, 0 for weights that are new: see `SparseModule.rewire`.
 
     Args:
         canonical: one number for each old weight, in canonical order.

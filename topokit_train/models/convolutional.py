@@ -1,7 +1,7 @@
 """LeNet-5: two convolutions of 5 x 5 pixels, each with a pool behind it, and fully connected layers.
 
-There are two of that name. `lenet-5` is what pruning papers since 2015 call so: TensorFlow's tutorial network with
-20 and 50 filters and local response normalisation. `lenet-5-classic` has the widths of 1998.
+Two networks have that name. `lenet-5` is that of pruning papers since 2015: TensorFlow's tutorial network with 20 and
+50 filters and local response normalisation. `lenet-5-classic` has the widths of 1998.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from topokit.errors import InvalidSpecError
-from topokit_train.fusing import perceptron
+from topokit_train.fusing import fused
 from topokit_train.layers.normalisation import LocalResponseNorm
 
 FILTER = 5  # rows and columns of every filter
@@ -24,9 +24,8 @@ FILTER = 5  # rows and columns of every filter
 class LeNet5(nn.Module):
     """A LeNet-5 for images of any size.
 
-    A pool stands before the ReLU wherever nothing lies between them: max and ReLU commute, so it is the same function,
-    and the ReLU has a quarter of the work. Activations lie in memory channels last, where torch's convolutions and
-    pools are faster on a CPU.
+    A pool comes before the ReLU if nothing is between them: max and ReLU commute, so it is the same function, and the
+    ReLU has a quarter of the work. Activations have their channels last in memory, which is faster on a CPU.
 
     Args:
         input_shape: of an image: (channels, rows, columns).
@@ -61,7 +60,7 @@ class LeNet5(nn.Module):
         if min(sizes) < 1:
             least = self._least(paddings)
             raise InvalidSpecError(
-                f"LeNet-5 has no room in images of {input_shape[1]} x {input_shape[2]} pixels: "
+                f"LeNet-5 does not fit images of {input_shape[1]} x {input_shape[2]} pixels: "
                 f"give images of {least} x {least} or more, or take lenet-300-100 or mlp"
             )
         one, two = filters
@@ -82,7 +81,8 @@ class LeNet5(nn.Module):
             x = self._pooled(self.norm2(self.conv2(self.norm1(x)).relu()))
         else:
             x = self._pooled(self.conv2(x)).relu()
-        return perceptron([self.get_submodule(name) for name in self._linear], x.flatten(1))
+        parts = [part for name in self._linear for part in (self.get_submodule(name), nn.ReLU())]
+        return fused(parts[:-1], x.flatten(1))  # type: ignore[no-any-return]
 
     def _pooled(self, x: Tensor) -> Tensor:
         """The greatest number of each window, as TensorFlow's SAME places them: half the size, rounded up.

@@ -1,4 +1,4 @@
-"""ModelSource: where the networks of a run are from; and build_model, which builds one and puts topologies on it."""
+"""ModelSource: the origin of a run's networks; build_model and build_stack: networks with topologies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -21,43 +21,30 @@ from topokit.layered import Layered
 from topokit.placement import Weight
 from topokit.spec import network
 from topokit_train.conversion import sparsify
-from topokit_train.conversion.weights import held_weights
+from topokit_train.conversion.weights import owned_weights
 from topokit_train.functions import call, is_function, load_function
 from topokit_train.initialisation import draw_by_fan_in, draw_truncated_normal
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedSparse, copies_in, stacked
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
 from topokit_train.models import MODELS
+
+if TYPE_CHECKING:
+    from topokit_train.datasets import Dataset
 
 Model = str | nn.Module | Callable[..., nn.Module]
 
 RESERVED = ("optimizer", "method", "pruning")
-"""What no part of a model may be called: tensors of other kinds in a checkpoint have such names."""
+"""Names that no part of a model may have: other tensors in a checkpoint begin with them."""
 
 OWN = "own"
 """The first weights are those that the function or the module has; of a sparse layer, see `ModelSource`."""
 
 
-class Data(Protocol):
-    """What a model must know of a dataset."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-
-    @property
-    def classes(self) -> int | None:
-        """The number of classes; None if there are none."""
-
-    @property
-    def outputs(self) -> int:
-        """The number of outputs."""
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What a model must know of data that are not there.
+    """What a model must know of data.
 
     Args:
         input_shape: the shape of one input.
@@ -73,19 +60,21 @@ class Shape:
         return self.classes
 
 
+Data: TypeAlias = "Dataset | Shape"
+
 MNIST = Shape((1, 28, 28), 10)
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the networks of a run are from: a model of topokit, a function of the user, or a module object.
+    """The origin of a run's networks: a model of topokit, a function of the user, or a module object.
 
     Args:
         name: for messages and records.
         make: called with `input_shape`, `outputs`, `classes` and `widths`.
-        version: what must not change while a run goes on: the SHA-256 of a file, or the version of a package; None for
-            a model of topokit.
-        module: the object, which is trained itself.
+        version: SHA-256 of the user's file, or the version of the package, which must not change before a resume; None
+            for a model of topokit.
+        module: the object, which is itself trained.
     """
 
     name: str
@@ -102,7 +91,7 @@ class ModelSource:
         """Return the dense model: a new one on the meta device if it is topokit's, one under a seed if it is a user's.
 
         Raises:
-            InvalidSpecError: the function asks for what is not offered, fails or returns no module.
+            InvalidSpecError: the function has other arguments, fails or does not return a module.
         """
         if self.module is not None:
             return self.module
@@ -128,11 +117,11 @@ class ModelSource:
 
     def weights(self, data: Data, topologies: Sequence[Layered] = ()) -> dict[str, Weight]:
         """Return the weights of the dense model that topologies can fill, by name, in the model's order."""
-        return {name: held.weight for name, held in held_weights(self.module_for(data, topologies)).items()}
+        return {name: owned.weight for name, owned in owned_weights(self.module_for(data, topologies)).items()}
 
 
 def model_source(model: Model, folder: Path | str = "") -> ModelSource:
-    """Return where a model is from.
+    """Return the origin of a model.
 
     Args:
         model: a name in MODELS, file.py:function, package.module:function, a function, or a module object.
@@ -205,11 +194,11 @@ def build_model(
     numbers.
 
     Args:
-        model: a name in MODELS, or where the model is from.
-        topologies: one, or several of which each fills the weights that are left; none for a dense model.
-        data: the dataset, or whatever says input_shape, outputs and classes.
+        model: a name in MODELS, or the model's origin.
+        topologies: one, or several, each of which fills weights that are not filled yet; none for a dense model.
+        data: the dataset, or its `Shape`.
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
-        device: where it lives.
+        device: of the weights.
         generator: a CPU generator; torch's global one if omitted.
         seed: of a user's function.
         init: see above.
@@ -249,28 +238,39 @@ def build_stack(
     device: torch.device | str,
     batch: int = BATCH,
 ) -> nn.Module:
-    """Build several networks in one, see `topokit_train.layers.stacks`; weights are left for `load_network_states`.
+    """Build several networks in one, see `topokit_train.layers.stacks`; `load_network_states` fills the weights.
 
     Args:
-        source: where the model is from.
+        source: the model's origin.
         topologies: as for `build_model`.
         data: as for `build_model`.
-        copies: how many networks.
+        copies: number of networks.
         shared: whether they read the same inputs.
         kernel: as for `build_model`.
-        device: where it lives.
+        device: of the weights.
         batch: inputs in one step.
 
     Raises:
         InvalidSpecError: see `build_model`; or the model cannot be stacked.
     """
-    unused = torch.Generator()
     model = source.module_for(data, topologies)
     require_stackable(source, model)
     if topologies:
+        unused = torch.Generator()
         with torch.device(device):
             model = sparsify(model, topologies, kernel="csr", init="he", generator=unused, batch=batch)
-    return stacked(model, copies, shared=shared, kernel=kernel, device=device, batch=batch)
+    for name, layer in model.named_children():
+        if isinstance(layer, SparseLinear):
+            one = kernel if isinstance(kernel, str) else kernel.get(name, "")
+            edges = layer.topology_layer()
+            setattr(model, name, StackedSparse(edges, copies, shared=shared, kernel=one, device=device, batch=batch))
+        elif isinstance(layer, nn.Linear):
+            into, out = layer.in_features, layer.out_features
+            setattr(model, name, StackedLinear(copies, into, out, shared=shared, device=device))
+        else:
+            continue
+        shared = False  # the first layer alone
+    return model
 
 
 def require_stackable(source: ModelSource, model: nn.Module) -> None:
@@ -290,10 +290,10 @@ _STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU, SparseLinear)
 
 
 def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered, ...]:
-    """The topologies, however they were given.
+    """Return topologies as a tuple.
 
     Raises:
-        InvalidSpecError: something else than topologies.
+        InvalidSpecError: one is not a topology.
     """
     if topologies is None:
         return ()
@@ -302,21 +302,13 @@ def as_sequence(topologies: Sequence[Layered] | Layered | None) -> tuple[Layered
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """How many numbers each network of a model trains, biases included.
+    """Count the parameters of each network of a model, biases included.
 
     Returns:
         "total", of the dense model of the same shape; "nonzero", of this one, with one number per edge.
     """
-    total = nonzero = sum(parameter.numel() for parameter in model.parameters())
-    for part in model.modules():
-        if isinstance(part, SparseModule):
-            total += _dense_size(part) - part.values.numel()
-            nonzero += part.weights - part.values.numel()
+    nonzero = sum(parameter.numel() for parameter in model.parameters())
+    sparse = [part for part in model.modules() if isinstance(part, SparseModule)]
+    total = nonzero + sum(part.dense_weights - part.weights for part in sparse)
     copies = copies_in(model)
     return {"total": total // copies, "nonzero": nonzero // copies}
-
-
-def _dense_size(part: SparseModule) -> int:
-    """Of as many dense layers as there are networks."""
-    size = part.dense_weights
-    return size // part.copies if isinstance(part, StackedSparse) and not part.shared else size

@@ -1,4 +1,4 @@
-"""PruneConfig: every setting of a pruning run. Its fields are the flags of `topokit prune`; it imports no torch."""
+"""PruneConfig: every setting of a pruning run; its fields are the flags of `topokit prune`. It imports no torch."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class PruneConfig(TrainConfig):
 
     Args:
         method: "gradual" prunes while it trains (Zhu & Gupta 2017, arXiv:1710.01878), "one-time" after the last step.
-        to: the wanted sparsities, ascending; each one's topology is saved when it is reached, and the last is where
-            pruning ends. None with a threshold, else (.9,) by default.
+        to: the target sparsities, ascending; the topology is saved at each one, and pruning ends at the last. None with
+            a threshold, else (.9,) by default.
         scope: "layer" gives each layer this sparsity, "global" all layers together. None with a threshold.
-        keep: slots that are left dense, such as "fc3.weight" or "fc3".
-        begin: where gradual pruning begins, a fraction of the steps.
-        end: where it ends.
-        every: how often it prunes, a fraction of the steps; by default .01, or after each step where these are few.
-        threshold: one-time pruning takes all weights below this magnitude instead, whatever sparsity that gives.
-        biases: whether biases below the threshold go too.
+        keep: layers that stay dense, such as "fc3.weight" or "fc3".
+        begin: begin of gradual pruning, a fraction of the steps.
+        end: its end, a fraction of the steps.
+        every: its interval, a fraction of the steps; by default .01, and at least one step.
+        threshold: one-time pruning removes all weights below this magnitude instead, whatever the sparsity is then.
+        biases: whether it removes biases below the threshold too.
         rewind: "initial", or a number of epochs: the weights of that time are saved in rewind.safetensors, and a run
             on a saved topology that starts from them, with `weights`, trains the lottery ticket (Frankle & Carbin
             2019, arXiv:1803.03635).
 
     Raises:
-        InvalidSpecError: names the flags, what was given and what is allowed.
+        InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
     method: str = option("Way of pruning.", kind="choice", choices=METHODS, default="gradual")
@@ -84,9 +84,7 @@ class PruneConfig(TrainConfig):
         super().__post_init__()
         self._set("keep", names_of(self.keep, "`keep`"))
         self._require_method()
-        if self.threshold is not None:
-            self._require_threshold()
-        else:
+        if self.threshold is None:
             self._require_sparsities()
         if self.method == "gradual":
             self._require_interval()
@@ -104,18 +102,16 @@ class PruneConfig(TrainConfig):
 
     def _require_method(self) -> None:
         others = {"gradual": ("threshold",), "one-time": ("begin", "end", "every")}[self.method]
-        for name in others:
-            if getattr(self, name) is not None:
-                raise InvalidSpecError(f"`{name}` has no use with `method` {self.method}: leave one of them out")
-        if self.biases and self.threshold is None:
+        self._require_none(others, f"`method` {self.method}")
+        if self.threshold is not None:
+            self._require_none(("to", "scope"), "`threshold`, one magnitude over everything")
+        elif self.biases:
             raise InvalidSpecError("`biases` needs `threshold`: a sparsity is one of weights only")
 
-    def _require_threshold(self) -> None:
-        for name in ("to", "scope"):
+    def _require_none(self, names: tuple[str, ...], beside: str) -> None:
+        for name in names:
             if getattr(self, name) is not None:
-                raise InvalidSpecError(
-                    f"`{name}` has no use with `threshold`, one magnitude over everything: leave one of them out"
-                )
+                raise InvalidSpecError(f"`{name}` has no use with {beside}: omit one of them")
 
     def _require_sparsities(self) -> None:
         self._set("scope", self.scope or SCOPES[0])
@@ -152,7 +148,7 @@ class PruneConfig(TrainConfig):
 
 
 def file_name(target: float | None) -> str:
-    """The name of the file that holds the topology of a target sparsity; None is an absolute threshold's.
+    """Return the file name of the topology of a target sparsity; None is an absolute threshold's.
 
     >>> file_name(0.95), file_name(None)
     ('topology-0.95.safetensors', 'topology.safetensors')
@@ -161,9 +157,9 @@ def file_name(target: float | None) -> str:
 
 
 def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a run, of whichever kind it is: only a pruning run has a scope.
+    """Return the settings of any run; only those of a pruning run have a scope.
 
     Raises:
-        InvalidSpecError: a key is no setting, or a value is not allowed.
+        InvalidSpecError: a key is not a setting, or a value is not allowed.
     """
     return (PruneConfig if "scope" in values else TrainConfig).from_json(values)

@@ -1,56 +1,32 @@
-"""Pruner: prunes a Trainer's networks while they are trained, and saves the wiring of each wanted sparsity."""
+"""Pruner: the training method that prunes a network while it is trained, and saves the topology of each target."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import prod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
-import torch
 
+from topokit.convolutions import Mask, break_in
 from topokit.errors import InvalidSpecError, TopokitError
-from topokit.formats import replacing
+from topokit.formats import replacing, save, save_masks
+from topokit.masking import from_masks
 from topokit_train.layers.stacks import network_states
 from topokit_train.methods import Method
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import INITIAL, REWIND, PruneConfig, file_name
 from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
 from topokit_train.pruning.masks import Masks
-from topokit_train.pruning.metrics import PruneMetrics
-from topokit_train.pruning.notes import notes
-from topokit_train.pruning.results import pruned_results
-from topokit_train.pruning.schedule import Gradual, Stage, schedule_of
-from topokit_train.pruning.wiring import save_wiring
+from topokit_train.pruning.results import PruneMetrics, PruneResult
+from topokit_train.pruning.schedule import Stage, schedule_of
 from topokit_train.results import Result
 from topokit_train.training import Trainer
 
-
-@dataclass(frozen=True, kw_only=True)
-class SavedTopology:
-    """The wiring of a network when a wanted sparsity was reached.
-
-    Args:
-        target: the wanted sparsity; None where an absolute threshold says what goes.
-        sparsity: of the weights in slots that are pruned.
-        layer_sparsity: of each such slot.
-        edges: weights that are left in these slots.
-        file: in the run's folder.
-        step: after which it was reached.
-        accuracy_before: first metric of the task on the test samples, such as their accuracy, right before, when fewer
-            weights were pruned.
-        test_accuracy: the same right after, before any training makes up for it.
-    """
-
-    target: float | None
-    sparsity: float
-    layer_sparsity: dict[str, float]
-    edges: int
-    file: str
-    step: int
-    accuracy_before: float
-    test_accuracy: float
+FEW = 3  # weights of a class: of a LeNet-300-100 with fewer, classes died
 
 
 class Pruner(Method):
@@ -63,7 +39,7 @@ class Pruner(Method):
         config: the settings.
 
     Raises:
-        InvalidSpecError: in `prepare`: slots to keep that the model lacks, too few steps, or a sparsity that leaves a
+        InvalidSpecError: in `prepare`: excluded layers that the model lacks, too few steps, or a sparsity that leaves a
             layer empty.
 
     Cost: a product per weight in each step; a selection among the weights that are left in each pruning.
@@ -75,26 +51,20 @@ class Pruner(Method):
         self.config = config
 
     def prepare(self, trainer: Trainer) -> None:
-        config, self.trainer, self.folders = self.config, trainer, trainer.folders
+        config, self.trainer = self.config, trainer
         self.masks = Masks(trainer.model, config.keep)
         self.notes = notes(config, self.masks.shapes)
         self.schedule = schedule_of(config, trainer.steps)
-        self.topologies: tuple[list[SavedTopology], ...] = tuple([] for _ in trainer.seeds)
+        self.topologies: list[list[dict[str, Any]]] = [[] for _ in trainer.seeds]  # see `PruneResult`
         self.thresholds: list[float | None] = [None for _ in trainer.seeds]
         self._rewind_step = self._step_of_rewind()
         self._require_possible()
-
-    @property
-    def step(self) -> int:
-        """How many steps there have been."""
-        return self.trainer.steps_done
 
     def _step_of_rewind(self) -> int | None:
         rewind, per_epoch = self.config.rewind, self.trainer.steps_per_epoch
         if rewind is None:
             return None
-        step = 0 if rewind == INITIAL else int(rewind) * per_epoch
-        first = self.schedule.begin if isinstance(self.schedule, Gradual) else self.schedule.steps - 1
+        step, first = 0 if rewind == INITIAL else int(rewind) * per_epoch, self.schedule.begin
         if step > first:
             raise InvalidSpecError(
                 f"`rewind` {rewind} is step {step}, but pruning begins after step {first}: "
@@ -105,8 +75,8 @@ class Pruner(Method):
     def _require_possible(self) -> None:
         """Refuse before hours of training what must fail after them."""
         for target in self.schedule.targets if self.config.scope == "layer" else ():
-            for name in self.masks.names:
-                weights = self.masks.kept[name].shape[1]
+            for name, rows in self.masks.kept.items():
+                weights = rows.shape[1]
                 if pruned(weights, target) == weights:
                     raise InvalidSpecError(
                         f"`to` {float(target):g} leaves nothing of {name}, which has {weights} weights: "
@@ -131,13 +101,25 @@ class Pruner(Method):
         ]
 
     def end(self, _trainer: Trainer, results: Sequence[Result]) -> list[Result]:
-        return pruned_results(results, self)
+        weights = np.sum([(~rows).sum(1) for rows in self.masks.kept.values()], 0)
+        gone = (weights + np.array(self.masks.zero_biases()) * self.config.biases).tolist()
+        parts = zip(results, self.masks.sparsities(), self.topologies, gone, strict=True)
+        return [
+            PruneResult(
+                **vars(result)
+                | {
+                    "parameters": result.parameters | {"nonzero": result.parameters["nonzero"] - zeros},
+                    "sparsity": sparsity,
+                    "topologies": [one | {"file": f"{result.run}/{one['file']}"} for one in saved],
+                }
+            )
+            for result, sparsity, saved, zeros in parts
+        ]
 
     def _prune(self, stages: Sequence[Stage]) -> None:
         self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
         magnitudes, kept, choices = self.masks.magnitudes(), self.masks.kept, []
-        for name, rows in magnitudes.items():
-            self._require_each(rows.sum(1).isfinite(), f"{name} holds a weight that is no finite number")
+        self._require_finite(magnitudes)
         for stage in stages:
             kept = self._left(stage, magnitudes, kept)
             choices.append(kept)
@@ -149,7 +131,7 @@ class Pruner(Method):
                 before = self._tested()
         for stage, chosen in zip(stages, choices, strict=True):
             self.masks.set(chosen)
-            if self.config.threshold is not None and self.config.biases:
+            if self.config.biases and self.config.threshold is not None:
                 self.masks.prune_biases(self.config.threshold)
             if stage.wanted:
                 with self.trainer.pause():
@@ -161,21 +143,24 @@ class Pruner(Method):
         choose = all_together if self.config.scope == "global" else per_layer
         return choose(magnitudes, kept, stage.sparsity)
 
-    def _require_each(self, holds: torch.Tensor, otherwise: str) -> None:
-        for seed, fine in zip(self.trainer.seeds, holds.tolist(), strict=True):
-            if not fine:
-                raise TopokitError(f"{otherwise}, after step {self.step} of seed {seed}: give a smaller `lr`")
+    def _require_finite(self, magnitudes: Rows) -> None:
+        for name, rows in magnitudes.items():
+            for seed, largest in zip(self.trainer.seeds, rows.max(1), strict=True):
+                if not np.isfinite(largest):
+                    raise TopokitError(
+                        f"{name} has a weight that is not a finite number, after step {self.trainer.steps_done} of "
+                        f"seed {seed}: give a smaller `lr`"
+                    )
 
     def _require_no_empty(self, magnitudes: Rows, kept: Rows) -> None:
+        to, threshold = self.config.to, self.config.threshold
         for name, rows in kept.items():
-            for k, left in enumerate(rows.sum(1).tolist()):
+            for seed, left, weights in zip(self.trainer.seeds, rows.sum(1), magnitudes[name], strict=True):
                 if not left:
-                    asked = (
-                        f"`to` {self.config.to[-1]:g}" if self.config.to else f"`threshold` {self.config.threshold:g}"
-                    )
+                    asked = f"`to` {to[-1]:g}" if to else f"`threshold` {threshold:g}"
                     raise TopokitError(
-                        f"{asked} leaves nothing of {name} of seed {self.trainer.seeds[k]}, whose largest weight is "
-                        f"{magnitudes[name][k].max():.3g} after step {self.step}: give less, or "
+                        f"{asked} leaves nothing of {name} of seed {seed}, whose largest weight is "
+                        f"{weights.max():.3g} after step {self.trainer.steps_done}: give less, or "
                         f"`keep` {name.removesuffix('.weight')}"
                     )
 
@@ -184,40 +169,44 @@ class Pruner(Method):
 
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:
         target = None if stage.sparsity is None else float(stage.sparsity)
-        weights = {name: self.masks.kept[name].shape[1] for name in self.masks.names}
-        tested = self._tested()
-        wirings, left, sparsities = self.masks.wirings(), self.masks.left(), self.masks.sparsities()
-        for k, folder in enumerate(self.folders):
+        networks = zip(
+            self.trainer.folders,
+            self.topologies,
+            self.masks.of_shapes(),
+            self.masks.left(),
+            self.masks.sparsities(),
+            before,
+            self._tested(),
+            strict=True,
+        )
+        for folder, saved, masks, left, sparsity, accuracy_before, accuracy in networks:
             if folder:
-                save_wiring(wirings[k], folder / file_name(target))
-            saved = SavedTopology(
-                target=target,
-                sparsity=sparsities[k],
-                layer_sparsity={name: (weights[name] - left[k][name]) / weights[name] for name in weights},
-                edges=sum(left[k].values()),
-                file=file_name(target),
-                step=self.step,
-                accuracy_before=before[k],
-                test_accuracy=tested[k],
+                save_kept(masks, folder / file_name(target))
+            weights = {name: rows.shape[1] for name, rows in self.masks.kept.items()}
+            saved.append(
+                {
+                    "target": target,
+                    "sparsity": sparsity,
+                    "layer_sparsity": {name: (weights[name] - left[name]) / weights[name] for name in weights},
+                    "edges": sum(left.values()),
+                    "file": file_name(target),
+                    "step": self.trainer.steps_done,
+                    "accuracy_before": accuracy_before,
+                    "test_accuracy": accuracy,
+                }
             )
-            self.topologies[k].append(saved)
 
     def _save_weights(self) -> None:
-        for folder, state in zip(self.folders, network_states(self.trainer.model), strict=True):
-            if folder is None:
-                continue
-            arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
-            with replacing(folder / REWIND, force=True) as temporary:
-                temporary.write_bytes(safetensors.numpy.save(arrays))
-
-    def told(self) -> list[list[dict[str, Any]]]:
-        """The saved topologies of each network, as JSON-able values."""
-        return [[dataclasses.asdict(saved) for saved in network] for network in self.topologies]
+        for folder, state in zip(self.trainer.folders, network_states(self.trainer.model), strict=True):
+            if folder:
+                arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+                with replacing(folder / REWIND, force=True) as temporary:
+                    temporary.write_bytes(safetensors.numpy.save(arrays))
 
     def state_dicts(self, _networks: int) -> list[dict[str, Any]]:
         return [
-            {**{f"mask.{name}": bits for name, bits in masks.items()}, "topologies": told}
-            for masks, told in zip(self.masks.packed(), self.told(), strict=True)
+            {**{f"mask.{name}": bits for name, bits in masks.items()}, "topologies": saved}
+            for masks, saved in zip(self.masks.packed(), self.topologies, strict=True)
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
@@ -227,6 +216,40 @@ class Pruner(Method):
                 for state in states
             ]
         )
-        self.topologies = tuple([SavedTopology(**saved) for saved in state["topologies"]] for state in states)
+        self.topologies = [state["topologies"] for state in states]
         latest = [history[-1] if history else None for history in self.trainer.histories]
         self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]
+
+
+def save_kept(masks: Mapping[str, Mask], path: Path) -> None:
+    """Save masks of weights, in order: as a topology if all are (out, in) and chain, else as masks.
+
+    Raises:
+        TopokitError: the file cannot be written; what was there is left.
+    """
+    shapes = [mask.shape for mask in masks.values()]
+    if all(len(shape) == 2 for shape in shapes) and break_in(shapes) is None:
+        save(from_masks(masks), path, force=True)
+    else:
+        save_masks(masks, path, force=True)
+
+
+def notes(config: PruneConfig, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """Return a note if the target sparsity of the last layer, which is small, leaves few weights for each class.
+
+    Args:
+        config: the settings.
+        shapes: of the model's weights, by name, in order.
+    """
+    *_, (name, shape) = shapes.items()
+    layer = name.removesuffix(".weight")
+    if config.scope != "layer" or not config.to or {name, layer} & set(config.keep):
+        return ()
+    weights = prod(shape)
+    left = weights - pruned(weights, Fraction(str(config.to[-1])))
+    if left >= FEW * shape[0]:
+        return ()
+    return (
+        f"to {config.to[-1]:g} leaves {left:,} of {weights:,} weights of {layer}, fewer than {FEW} for each class, "
+        f"and classes may be lost: add keep {layer} or scope global",
+    )

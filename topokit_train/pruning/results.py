@@ -1,29 +1,43 @@
-"""PruneResult: what a finished pruning run came to."""
+"""Metrics of each epoch and the result of a pruning run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from topokit.reprs import aligned, cell
-from topokit_train.metrics import shown
+from topokit_train.metrics import Metrics, shown
 from topokit_train.results import Result
 
-if TYPE_CHECKING:
-    from topokit_train.pruning.pruner import Pruner
+
+@dataclass(frozen=True, kw_only=True)
+class PruneMetrics(Metrics):
+    """Metrics of an epoch of a pruning run.
+
+    Args:
+        sparsity: share of pruned weights, of all that may be pruned.
+        threshold: the largest magnitude that the latest pruning removed; None while nothing is pruned, and in runs of
+            0.1.0.
+    """
+
+    sparsity: float
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult(Result):
-    """What a finished pruning run came to.
+    """Result of a pruning run.
 
     Args:
-        sparsity: of the weights in slots that are pruned, at the end.
-        topologies: what was saved on the way: the fields of a SavedTopology, `file` with the run's folder. A later
-            one has more pruned; only the last one's network has been trained to the end.
+        sparsity: share of pruned weights at the end, of all that may be pruned.
+        topologies: the saved ones, in order. `target`: the target sparsity, None for an absolute threshold; `sparsity`
+            and `layer_sparsity`: what was reached, of all layers and of each; `edges`: weights that are left; `file`;
+            `step`: after which it was saved; `accuracy_before` and `test_accuracy`: the first metric of the task on the
+            test samples, such as their accuracy, right before and right after this pruning. A later one has more
+            pruned; only the last one's network has been trained to the end.
     """
 
     sparsity: float
@@ -53,26 +67,6 @@ def saved_topologies(results: Sequence[PruneResult]) -> list[tuple[str, ...]]:
     return rows
 
 
-def pruned_results(results: Sequence[Result], pruner: Pruner) -> list[Result]:
-    """What each of a pruner's networks came to; `parameters` counts the weights that are left.
-
-    Args:
-        results: of the training.
-        pruner: has pruned all that it was to prune.
-    """
-    made: list[Result] = []
-    left, zeros = pruner.masks.left(), pruner.masks.zero_biases()
-    weights = sum(rows.shape[1] for rows in pruner.masks.kept.values())
-    sparsities = pruner.masks.sparsities()
-    for k, (result, sparsity, saved) in enumerate(zip(results, sparsities, pruner.told(), strict=True)):
-        gone = weights - sum(left[k].values())
-        about = vars(result) | {
-            "parameters": {
-                "total": result.parameters["total"],
-                "nonzero": result.parameters["nonzero"] - gone - (zeros[k] if pruner.config.biases else 0),
-            },
-            "sparsity": sparsity,
-            "topologies": [one | {"file": f"{result.run}/{one['file']}"} for one in saved],
-        }
-        made.append(PruneResult(**about))
-    return made
+def metrics_from_json(values: Mapping[str, Any]) -> Metrics:
+    """Return the metrics of an epoch of any run; only those of a pruning run have a sparsity."""
+    return (PruneMetrics if "sparsity" in values else Metrics)(**values)

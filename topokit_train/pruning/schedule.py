@@ -1,4 +1,4 @@
-"""Schedules: what is pruned after which step. Pure functions of the step, in exact numbers."""
+"""Schedule: what is pruned after which step. Pure functions of the step, in exact numbers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Stage:
     """One pruning.
 
     Args:
-        sparsity: what is to be pruned, of each layer or of all; None takes what lies below the absolute threshold.
-        wanted: whether the topology that it leaves is to be saved, and not only passed on the way.
+        sparsity: after the pruning, of each layer or of all together; None prunes by the absolute threshold.
+        wanted: whether it is a target sparsity, at which the topology is saved.
     """
 
     sparsity: Fraction | None
@@ -23,33 +23,16 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class OneTime:
-    """Pruning after the last step, once for each wanted sparsity.
+class Schedule:
+    """Sparsities during training: s(t) = f - f (1 - p)^3 with p = (t - begin) / (end - begin), limited to 0 and 1.
 
-    Args:
-        steps: of the whole run.
-        targets: the wanted sparsities, ascending; none where an absolute threshold says what goes.
-    """
-
-    steps: int
-    targets: tuple[Fraction, ...]
-
-    def due(self, step: int) -> tuple[Stage, ...]:
-        """The prunings after this step, one after another; the first step is 1."""
-        if step != self.steps:
-            return ()
-        return tuple(Stage(target, wanted=True) for target in self.targets) or (Stage(None, wanted=True),)
-
-
-@dataclass(frozen=True)
-class Gradual:
-    """Pruning while training: s(t) = f - f (1 - p)^3 with p = (t - begin) / (end - begin), held within 0 and 1.
+    One-time pruning begins one step before it ends, so it reaches all targets after the last step.
 
     Args:
         begin: the step t with s(t) = 0.
         end: the step with s(t) = f.
         every: steps from one pruning to the next.
-        targets: the wanted sparsities, ascending; the last one is f.
+        targets: the target sparsities, ascending; the last one is f. Empty for an absolute threshold.
 
     Source: Zhu & Gupta 2017, "To prune, or not to prune", arXiv:1710.01878, equation 1 with initial sparsity 0.
     """
@@ -60,9 +43,9 @@ class Gradual:
     targets: tuple[Fraction, ...]
 
     def sparsity(self, step: int) -> Fraction:
-        """s(step).
+        """Return s(step).
 
-        >>> Gradual(begin=10, end=20, every=1, targets=(Fraction(8, 10),)).sparsity(15)
+        >>> Schedule(begin=10, end=20, every=1, targets=(Fraction(8, 10),)).sparsity(15)
         Fraction(7, 10)
         """
         progress = min(max(Fraction(step - self.begin, self.end - self.begin), Fraction(0)), Fraction(1))
@@ -70,10 +53,12 @@ class Gradual:
         return final - final * (1 - progress) ** 3
 
     def due(self, step: int) -> tuple[Stage, ...]:
-        """The prunings after this step, one after another: first those that reach wanted sparsities exactly."""
+        """Return the prunings after a step, in order; the targets are reached exactly. The first step is 1."""
         since = step - self.begin
         if not self.begin < step <= self.end or (since % self.every and step != self.end):
             return ()
+        if not self.targets:
+            return (Stage(None, wanted=True),)
         before, now = self.sparsity(step - ((since - 1) % self.every + 1)), self.sparsity(step)
         passed = [Stage(target, wanted=True) for target in self.targets if before < target <= now]
         if not passed or passed[-1].sparsity != now:
@@ -81,8 +66,8 @@ class Gradual:
         return tuple(passed)
 
 
-def schedule_of(config: PruneConfig, steps: int) -> OneTime | Gradual:
-    """The schedule of a run.
+def schedule_of(config: PruneConfig, steps: int) -> Schedule:
+    """Return the schedule of a run.
 
     Args:
         config: its settings.
@@ -93,19 +78,20 @@ def schedule_of(config: PruneConfig, steps: int) -> OneTime | Gradual:
     """
     targets = tuple(Fraction(str(target)) for target in config.to or ())
     if config.begin is None or config.end is None:
-        return OneTime(steps, targets)
+        return Schedule(steps - 1, steps, 1, targets)
     begin, end = (round(Fraction(str(share)) * steps) for share in (config.begin, config.end))
     if begin >= end:
         raise InvalidSpecError(
             f"`begin` {config.begin:g} and `end` {config.end:g} are the same step of {steps}: "
             "give more `epochs`, or a longer interval"
         )
-    every = (
-        max(Fraction(1), Fraction(str(EVERY)) * steps) if config.every is None else Fraction(str(config.every)) * steps
-    )
-    if every < 1:
-        raise InvalidSpecError(
-            f"`every` {config.every:g} is more often than once a step, of which there are {steps}: "
-            "give a larger one, or leave it out"
-        )
-    return Gradual(begin, end, round(every), targets)
+    if config.every is None:
+        every = max(Fraction(1), Fraction(str(EVERY)) * steps)
+    else:
+        every = Fraction(str(config.every)) * steps
+        if every < 1:
+            raise InvalidSpecError(
+                f"`every` {config.every:g} is more often than once a step, of which there are {steps}: "
+                "give a larger one, or omit it"
+            )
+    return Schedule(begin, end, round(every), targets)

@@ -34,7 +34,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import config_from_json
-from topokit_train.pruning.metrics import metrics_from_json
+from topokit_train.pruning.results import metrics_from_json
 from topokit_train.training import Trainer
 
 Arrays = dict[str, NDArray[Any]]

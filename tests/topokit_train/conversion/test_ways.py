@@ -24,7 +24,7 @@ from topokit_train import (
     report,
     sparsify,
 )
-from topokit_train.conversion.weights import held_weights
+from topokit_train.conversion.weights import owned_weights
 from topokit_train.described import parameters_of, resolve
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.sparse import SparseModule
@@ -67,7 +67,7 @@ def random_model(rng):
 
 def random_topologies(model, rng):
     """A topology of one layer for some of the model's weights, with names or without; each layer's reading is drawn."""
-    held = {name: one.weight for name, one in held_weights(model).items() if not one.weight.only_by_name}
+    held = {name: one.weight for name, one in owned_weights(model).items() if not one.weight.only_by_name}
     chosen = [name for name in held if rng.random() < 0.7] or [next(iter(held))]
     nets, edges = [], {}
     for name in chosen:
@@ -86,7 +86,7 @@ def oracle(model, edges):
     """{parameter: mask} of each weight, by loops."""
     masks = {}
     for name, dense in edges.items():
-        weight = held_weights(model)[name].weight
+        weight = owned_weights(model)[name].weight
         mask = np.zeros(weight.shape, bool)
         own = int(np.prod(weight.shape[1:]))
         each = weight.groups * own // dense.shape[0]  # weights of a source
@@ -132,7 +132,7 @@ def test_every_way_gives_the_same_layers(seed, tmp_path):
     model, x = model.to(dtype), x.to(dtype)
     nets, edges = random_topologies(model, rng)
     expected = outputs_and_gradients(masked_by_hand(model, oracle(model, edges)), x)
-    masks = {name: held_weights(model)[name].weight.mask(net.layer(0)) for net in nets for name in net.names}
+    masks = {name: owned_weights(model)[name].weight.mask(net.layer(0)) for net in nets for name in net.names}
     tk.save_masks(masks, tmp_path / "masks.safetensors")
     from_file = tk.load_masks(tmp_path / "masks.safetensors")
     ways = [

@@ -1,7 +1,5 @@
 """Which kernel is taken, why, and what is remembered."""
 
-import json
-
 import pytest
 import torch
 
@@ -96,7 +94,7 @@ def test_what_is_too_slow_by_far_is_not_timed(stopwatch, monkeypatch):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"times": {}}', '{"times": {"a": 3}, "sha256": "0"}', json.dumps({"times": 3, "sha256": 4})],
+    ["", "{", "[]", "{}", '{"times": {}}'],
 )
 def test_a_damaged_file_is_measured_anew(folder, stopwatch, content):
     folder.mkdir()
@@ -105,15 +103,6 @@ def test_a_damaged_file_is_measured_anew(folder, stopwatch, content):
     before = len(stopwatch)
     choose(LAYER, CPU, torch.float32, "tuned")
     assert len(stopwatch) == before > 0
-
-
-def test_a_changed_file_is_measured_anew(folder, stopwatch):
-    choose(LAYER, CPU, torch.float32, "tuned")
-    before = len(stopwatch)
-    text = (folder / CACHE).read_text()
-    (folder / CACHE).write_text(text.replace("0.0005", "0.5"))
-    assert choose(LAYER, CPU, torch.float32, "tuned").kernel == "csr"
-    assert len(stopwatch) == 2 * before
 
 
 @pytest.mark.usefixtures("stopwatch")
@@ -126,7 +115,7 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(monkeypatch, tmp_path)
 @pytest.mark.parametrize("name", ["masked", "csr", "band"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_step_is_timed(monkeypatch, name, dtype):
-    monkeypatch.setattr(choice, "SECONDS", 0.0)
+    monkeypatch.setattr(choice, "SECONDS", 1e-6)
     assert 0 < choice.measured(choice.PRODUCT, LAYER, CPU, dtype, name) < 60
 
 

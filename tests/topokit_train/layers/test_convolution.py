@@ -19,7 +19,7 @@ from topokit_train.kernels import KERNELS
 from topokit_train.layers import patches
 from topokit_train.layers.choice import choose, measured
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.patches import Convolution, Window
+from topokit_train.layers.patches import Convolution
 
 CHANNELS, SIZE, OUT = 6, (3, 2), 10
 READINGS = {"channel": CHANNELS, "weight": CHANNELS * 6}
@@ -82,7 +82,7 @@ def kind(request):
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own, of nn.Conv2d
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_values_and_gradients_are_those_of_a_dense_convolution(kind, geometry, monkeypatch):
-    monkeypatch.setattr(patches, "HELD", 3000)  # several strips, the last one shorter
+    monkeypatch.setattr(patches, "STRIP", 3000)  # several strips, the last one shorter
     module = conv(*kind, **geometry)
     nn.init.normal_(module.bias, generator=torch.Generator().manual_seed(1))
     wanted = dense(module, geometry)
@@ -233,8 +233,8 @@ def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size
 
 @pytest.mark.parametrize("name", ["masked", "csr"])
 def test_a_step_is_timed(monkeypatch, name):
-    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 0)
-    work = Convolution(CHANNELS, Window(SIZE, (2, 1), (1, 2)), (1, 1, 2, 2), "zeros")
+    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 1e-6)
+    work = Convolution(CHANNELS, SIZE, (2, 1), (1, 2), (1, 1, 2, 2), "zeros")
     assert 0 < measured(work, layer_of("weight"), CPU, torch.float32, name) < 60
 
 
@@ -254,7 +254,7 @@ def test_tuned_is_remembered_for_this_convolution_alone(monkeypatch, tmp_path):
 
 def test_patches_are_those_of_torch():
     x = torch.arange(2 * 3 * 6 * 7.0).reshape(2, 3, 6, 7)
-    window = Window((3, 2), (2, 1), (1, 3))
-    made = window.patches(x.permute(1, 2, 3, 0), 0, window.places(6, 7)[0])
+    convolution = Convolution(3, (3, 2), (2, 1), (1, 3), (0, 0, 0, 0), "zeros")
+    made = convolution.patches(x.permute(1, 2, 3, 0))
     wanted = functional.unfold(x, (3, 2), stride=(2, 1), dilation=(1, 3))
-    assert torch.equal(made.view(wanted.shape[1], -1, 2), wanted.permute(1, 2, 0))
+    assert torch.equal(made.reshape(wanted.shape[1], -1, 2), wanted.permute(1, 2, 0))

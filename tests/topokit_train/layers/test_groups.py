@@ -12,7 +12,7 @@ from topokit import Topology
 from topokit.errors import InvalidSpecError
 from topokit_train.layers.choice import choose, measured
 from topokit_train.layers.convolution import SparseConv2d
-from topokit_train.layers.patches import Convolution, Window
+from topokit_train.layers.patches import Convolution
 
 CHANNELS, OUT, SIZE, PIXELS = 6, 12, (3, 2), 6
 KINDS = list(itertools.product((2, 3, 6), ("channel", "weight"), ("masked", "csr", "block")))
@@ -109,8 +109,8 @@ def test_it_prints_its_groups():
 
 
 def test_a_kernel_is_chosen_and_timed_for_the_groups(monkeypatch):
-    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 0)
-    work = Convolution(CHANNELS, Window(SIZE, (1, 1), (1, 1)), (0, 0, 0, 0), "zeros", 3)
+    monkeypatch.setattr("topokit_train.layers.choice.SECONDS", 1e-6)
+    work = Convolution(CHANNELS, SIZE, (1, 1), (1, 1), (0, 0, 0, 0), "zeros", 3)
     assert ", groups 3, " in work.case
     layer = Topology.from_dense([mask_of(3, "weight")]).layer(0)
     assert measured(work, layer, torch.device("cpu"), torch.float32, "masked") > 0

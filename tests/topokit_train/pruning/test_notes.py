@@ -4,7 +4,7 @@ import pytest
 
 from topokit_train.models.networks import MNIST, model_source
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.pruning.notes import notes
+from topokit_train.pruning.pruner import notes
 from topokit_train.runs.train import train, train_seeds
 
 NOTE = (

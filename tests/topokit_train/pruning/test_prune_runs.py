@@ -114,7 +114,7 @@ def test_the_last_topology_is_the_pattern_of_the_checkpoint(straight):
     assert any((np.diff(layer.indptr.astype(int)) == 0).any() for layer in net.stream()), "a dead unit is no error"
     before = tk.load(straight[0] / SAVED[0])
     for small, large in zip(net.stream(), before.stream(), strict=True):
-        assert not (small.to_dense() & ~large.to_dense()).any(), "the wirings are nested"
+        assert not (small.to_dense() & ~large.to_dense()).any(), "the topologies are nested"
 
 
 def test_the_wiring_can_be_trained_from_fresh_weights(straight, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from topokit.errors import InvalidSpecError
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.pruning.schedule import Gradual, OneTime, Stage, schedule_of
+from topokit_train.pruning.schedule import Schedule, Stage, schedule_of
 
 TARGETS = (Fraction("0.5"), Fraction("0.75"), Fraction("0.9"), Fraction("0.95"), Fraction("0.99"))
 
@@ -22,7 +22,7 @@ TARGETS = (Fraction("0.5"), Fraction("0.75"), Fraction("0.9"), Fraction("0.95"),
     targets=st.lists(st.fractions(Fraction(1, 100), Fraction(99, 100)), min_size=1, max_size=4, unique=True),
 )
 def test_gradual_follows_the_formula_and_reaches_each_target_once(begin, length, every, step, targets):
-    plan = Gradual(begin, begin + length, every, tuple(sorted(targets)))
+    plan = Schedule(begin, begin + length, every, tuple(sorted(targets)))
     done = min(max(step - begin, 0), length)
     assert plan.sparsity(step) == max(targets) * (1 - Fraction(length - done, length) ** 3)
     stages = [(step, stage) for step in range(131) for stage in plan.due(step)]
@@ -39,24 +39,24 @@ def test_gradual_follows_the_formula_and_reaches_each_target_once(begin, length,
 
 
 def test_the_papers_own_interval():
-    plan = Gradual(3000, 10000, 200, TARGETS)
+    plan = Schedule(3000, 10000, 200, TARGETS)
     assert [step for step in range(15001) if plan.due(step)] == list(range(3200, 10001, 200))
     assert plan.sparsity(6500) == Fraction(99, 100) * Fraction(7, 8)
     assert plan.due(10000) == (Stage(Fraction(99, 100), wanted=True),)
 
 
 def test_one_time_prunes_after_the_last_step_only():
-    assert [step for step in range(12) if OneTime(10, TARGETS).due(step)] == [10]
-    assert OneTime(10, TARGETS).due(10) == tuple(Stage(target, wanted=True) for target in TARGETS)
-    assert OneTime(10, ()).due(10) == (Stage(None, wanted=True),)
+    plan = schedule_of(PruneConfig(method="one-time", to=tuple(map(float, TARGETS))), 10)
+    assert [step for step in range(12) if plan.due(step)] == [10]
+    assert plan.due(10) == tuple(Stage(target, wanted=True) for target in TARGETS)
+    below = schedule_of(PruneConfig(method="one-time", threshold=0.1), 10)
+    assert [below.due(step) for step in (9, 10, 11)] == [(), (Stage(None, wanted=True),), ()]
 
 
 def test_the_settings_are_fractions_of_the_steps():
-    assert schedule_of(PruneConfig(to=(0.5, 0.99)), 15000) == Gradual(3000, 10500, 150, TARGETS[:1] + TARGETS[-1:])
-    assert schedule_of(PruneConfig(begin=0, end=1, every=0.5), 10) == Gradual(0, 10, 5, (Fraction(9, 10),))
+    assert schedule_of(PruneConfig(to=(0.5, 0.99)), 15000) == Schedule(3000, 10500, 150, TARGETS[:1] + TARGETS[-1:])
+    assert schedule_of(PruneConfig(begin=0, end=1, every=0.5), 10) == Schedule(0, 10, 5, (Fraction(9, 10),))
     assert schedule_of(PruneConfig(), 15).every == 1
-    assert schedule_of(PruneConfig(method="one-time", to=0.5), 10) == OneTime(10, TARGETS[:1])
-    assert schedule_of(PruneConfig(method="one-time", threshold=0.1), 10) == OneTime(10, ())
 
 
 @pytest.mark.parametrize(

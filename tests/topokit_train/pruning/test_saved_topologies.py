@@ -1,4 +1,4 @@
-"""The file that the surviving wiring is kept in."""
+"""The file of the weights that are left."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 import topokit as tk
 from topokit.formats import load_masks
-from topokit_train.pruning.wiring import save_wiring
+from topokit_train.pruning.pruner import save_kept
 
 DRAW = np.random.default_rng(3)
 
@@ -24,7 +24,7 @@ def test_layers_that_chain_are_a_topology(tmp_path):
     kept = masks((5, 8), (3, 5))
     path = tmp_path / "topology-0.6.safetensors"
     path.write_text("of an earlier run")
-    save_wiring(kept, path)
+    save_kept(kept, path)
     assert kind(path) == "topology"
     net = tk.load(path)
     assert net.widths == (8, 5, 3)
@@ -39,7 +39,7 @@ def test_layers_that_chain_are_a_topology(tmp_path):
 )
 def test_layers_that_do_not_chain_by_weight_are_masks(tmp_path, shapes):
     kept = masks(*shapes)
-    save_wiring(kept, tmp_path / "topology-0.6.safetensors")
+    save_kept(kept, tmp_path / "topology-0.6.safetensors")
     assert kind(tmp_path / "topology-0.6.safetensors") == "masks"
     back = load_masks(tmp_path / "topology-0.6.safetensors")
     assert list(back) == list(kept)
