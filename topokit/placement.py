@@ -278,7 +278,7 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
     """For each weight that is filled, a topology of one layer with its name, and where it comes from."""
     filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
-        matched = {name: weights[name] for name in matched(str(pattern), weights)}
+        matched = {name: weights[name] for name in matches(str(pattern), weights)}
         if twice := [name for name in matched if name in filled]:
             raise InvalidSpecError(f"{pattern!r} and an entry before it both match {twice[0]}: give each weight one")
         filled |= dict(_given(str(pattern), one, matched))
@@ -352,7 +352,7 @@ def _array(pattern: str, one: Any) -> ArrayLike:
     return one  # type: ignore[no-any-return]
 
 
-def matched(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
+def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     """Return the names of the weights that a name or pattern stands for.
 
     Raises:

@@ -16,7 +16,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import matched, named
+from topokit.placement import matches, named
 from topokit.recipes import from_recipe
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
@@ -116,7 +116,7 @@ class Parameters(Wiring):
         if config.model in MODELS:
             weights = model_source(config.model).weights(MNIST)
             for pattern in mapped:
-                matched(pattern, weights)
+                matches(pattern, weights)
         return cls(mapped, config, _prints(mapped))
 
     @property
