@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from topokit.reprs import short_repr
-from topokit_train.intervals import mean_and_ci95 as interval
+from topokit.statistics import mean_and_ci95 as interval
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
 from topokit_train.vitality import dead_units, effective_sparsities

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topokit_train.intervals import mean_and_ci95
+from topokit.statistics import mean_and_ci95
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned, about
 

@@ -1,10 +1,10 @@
 """Verdicts on runs whose truth is known."""
 
 import pytest
+from topokit_train.studies.claims.stability import plateau
 
 from topokit.errors import FileFormatError
 from topokit_train.studies.claims import CLAIMS
-from topokit_train.studies.claims.stability import plateau
 from topokit_train.studies.findings import Verdict, judge, within
 from topokit_train.studies.tables import read_tables
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-
 from topokit_train.studies.statistics import (
     difference,
     holm,
