@@ -18,23 +18,14 @@ from topokit_train.studies import words
 from topokit_train.studies.claims import MASKS
 from topokit_train.studies.tables import Tables
 
-STYLES = {
-    "radix": ("RadiX-Net", "blue", "o"),
-    "radix-split": ("split RadiX-Net", "sky", "p"),
-    "random": ("random", "orange", "s"),
-    "regular": ("regular", "green", "^"),
-    "dense": ("dense", "ink", "D"),
-    "iterative": ("iterative", "purple", "o"),
-    "one-time": ("one-time", "ochre", "s"),
-    "paper": ("paper recipe", "orange", "s"),
-    "modern": ("modern recipe", "blue", "o"),
-    "dead": ("dead classes", "orange", ""),
-    "alive": ("no dead class", "blue", ""),
-}
-"""Arm or recipe -> (name, colour, marker), the same in all charts."""
-ARMS = ("dense", "regular", "random", "radix-split", "radix")
-PAPER = pd.read_csv(Path(__file__).parent / "training_behavior" / "paper.csv", keep_default_na=False)
+STYLES: dict[str, list[str]] = words.TEXTS["styles"]
+"""Arm or recipe -> [name, colour, marker], the same in all charts; lines are drawn in this order."""
+PAPER = pd.read_csv(Path(__file__).parent / "training_behavior" / "paper.csv", keep_default_na=False).rename(
+    columns={"accuracy": "y"}
+)
 """Test accuracies of the paper's single runs, from the authors' result sheet (arXiv:1810.00299)."""
+
+_AT = {"sparsity": "sparsity {1:g} %", "density": "density {0:g}", "times": "×{0:g}", "epoch": "epoch {0:g}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,31 +72,9 @@ def means(frame: Any, by: list[str], values: str) -> Any:
     return found
 
 
-def style_of(name: str) -> tuple[str, str, str]:
+def style_of(name: str) -> list[str]:
     """Return the name, colour and marker of an arm or a recipe."""
-    return STYLES.get(name, (name, "ink", "v"))
-
-
-def papers_lines(experiment: str, first: Any, styles: dict[str, str]) -> list[Line]:
-    """Return the paper's points for the case of a run.
-
-    Args:
-        experiment: of the study.
-        first: a run of the case.
-        styles: arm of the paper -> key of STYLES, in the order of the lines.
-    """
-    found = PAPER[(PAPER.experiment == experiment) & (PAPER.model == first.model) & (PAPER.dataset == first.dataset)]
-    points = found.sort_values("x").rename(columns={"accuracy": "y"}).assign(half=float("nan"), n=1)
-    lines = {arm: Line(style=style, points=points[points.arm == arm], look="paper") for arm, style in styles.items()}
-    return [line for line in lines.values() if len(line.points)]
-
-
-def _line(style: str, points: Any) -> Line:
-    return Line(style=style, points=points, name=style_of(style)[0])
-
-
-def _capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
+    return STYLES.get(name, [name, "ink", "v"])
 
 
 def table(panels: Iterable[Panel]) -> Any:
@@ -120,84 +89,101 @@ def table(panels: Iterable[Panel]) -> Any:
     return found[columns].rename(columns={"half": "half_width", "n": "runs"})
 
 
-def _pruned(tables: Tables, experiment: str, rows: Any) -> Any:
+def _panels(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Panel]:
+    """Return a panel for each `panel` of some rows, with a line of means over seeds for each `name` in it.
+
+    Args:
+        rows: DataFrame with the columns panel, style (key of STYLES), name, x, y, and those of `Tables.finished`.
+        x: key of `drawing.AXES`.
+        y: key of `drawing.AXES`.
+        papers: the experiment whose points of the paper are drawn too; "" for none.
+    """
+    rank = {style: place for place, style in enumerate(STYLES)}
+    rows = rows.assign(rank=rows["style"].map(lambda style: rank.get(style, len(rank))))
+    found = means(rows, ["order", "rank", "panel", "name", "style", "model", "dataset", "recipe", "x"], "y")
+    found = found.sort_values(["order", "rank", "name", "x"], ascending=[True, True, True, x != "sparsity"])
+    panels = []
+    for title, of_panel in found.groupby("panel", sort=False):
+        of_lines = [points for _, points in of_panel.groupby("name", sort=False)]
+        lines = _papers_lines(papers, of_panel.iloc[0])
+        look = "band" if x == "epoch" else "points"
+        lines += [Line(style=of["style"].iloc[0], name=of.name.iloc[0], points=of, look=look) for of in of_lines]
+        notes = []
+        for last in (points.iloc[0 if x == "density" else -1] for points in of_lines):
+            at = _AT[x].format(last.x, 100 * (1 - last.x))
+            notes.append(f"{last['name']} at {at}: {words.mean(last, percent=y != 'threshold')}")
+        note = f"{'; '.join(notes)}."
+        panels.append(Panel(title=title, note=f"{note[0].upper()}{note[1:]}", x=x, y=y, lines=lines))
+    return panels
+
+
+def _papers_lines(experiment: str, case: Any) -> list[Line]:
+    """Return the paper's points for a case; they belong to its recipe, but iterative pruning has one panel for all."""
+    if case.recipe != "paper" and experiment != "iterative":
+        return []
+    found = PAPER[(PAPER.experiment == experiment) & (PAPER.model == case.model) & (PAPER.dataset == case.dataset)]
+    points = found.sort_values("x").assign(half=float("nan"), n=1)
+    lines = [Line(style=style, points=points[points.arm == style], look="paper") for style in STYLES]
+    return [line for line in lines if len(line.points)]
+
+
+def _pruned(tables: Tables, experiment: str, rows: Any, x: str, y: str) -> Any:
     """Return the rows of epochs.csv or prunings.csv of an experiment, with the columns of their runs.
 
-    The rows of the runs that end at a low density come first, so that the last one of a seed and a density is that of
-    the run that ends there.
+    If several runs of a seed have the same x, the last row counts: that of the run that ends there, since runs are in
+    the order of the density at which they end.
     """
     runs = tables.finished[tables.finished.experiment == experiment]
     end = tables.prunings.groupby("run").density.min()
     runs = runs.assign(end=runs.run.map(end).fillna(1.0)).sort_values(["end", "run"])
-    return runs.merge(rows, on="run", suffixes=("_of_run", ""))
+    found = runs.merge(rows, on="run", suffixes=("_of_run", ""))
+    return found.assign(x=found[x], y=found[y])
+
+
+def _by_network(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Panel]:
+    """Return a panel for each network, with a line for each recipe, and for each number of epochs if it has several."""
+    rows = rows.dropna(subset="y").drop_duplicates(["case", "seed", "x"], keep="last")
+    several = rows.groupby(["on", "recipe"]).epochs.transform("nunique") > 1
+    names = rows.recipe.map(lambda recipe: style_of(recipe)[0])
+    names = names.mask(several, names + rows.epochs.map(", {}".format))
+    return _panels(rows.assign(panel=rows.on, style=rows.recipe, name=names), x, y, papers)
 
 
 def one_time(tables: Tables) -> list[Panel]:
     """Accuracy against sparsity, before and right after one pruning at the end of training."""
-    after = _pruned(tables, "one-time", tables.prunings)
-    before = after.drop_duplicates("run").assign(density=1.0, test_accuracy=lambda rows: rows.accuracy_before)
-    rows = pd.concat([before, after])
-    return list(_by_network(rows.assign(x=rows.density, y=rows.test_accuracy), "sparsity"))
+    after = _pruned(tables, "one-time", tables.prunings, "density", "test_accuracy")
+    before = after.drop_duplicates("run")
+    return _by_network(pd.concat([before.assign(x=1.0, y=before.accuracy_before), after]), "sparsity")
 
 
 def iterative(tables: Tables) -> list[Panel]:
     """Accuracy against the sparsity that iterative pruning reaches; at the last one, at the end of training."""
-    rows = _pruned(tables, "iterative", tables.prunings)
+    rows = _pruned(tables, "iterative", tables.prunings, "density", "test_accuracy")
     last = ~rows.duplicated("run", keep="last")
-    rows = rows.assign(x=rows.density, y=rows.test_accuracy.mask(last, rows.test_accuracy_of_run))
-    return list(_by_network(rows, "sparsity", papers="iterative"))
+    return _by_network(rows.assign(y=rows.y.mask(last, rows.test_accuracy_of_run)), "sparsity", papers="iterative")
 
 
 def _over_time(column: str, axis: str) -> Callable[[Tables], list[Panel]]:
+    return lambda tables: _by_network(_pruned(tables, "iterative", tables.epochs, "epoch", column), "epoch", axis)
+
+
+def _by_case(experiment: str, axis: str) -> Callable[[Tables], list[Panel]]:
+    """Return the chart of an experiment, with a panel for each case and a line for each arm.
+
+    Networks trained on masks are drawn beside the random ones of the same density.
+    """
+
     def panels(tables: Tables) -> list[Panel]:
-        rows = _pruned(tables, "iterative", tables.epochs)
-        return list(_by_network(rows.assign(x=rows.epoch, y=rows[column]), "epoch", axis))
-
-    return panels
-
-
-def _by_network(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> Iterator[Panel]:
-    """Yield a panel for each network, with the means over seeds of each recipe."""
-    rows = rows.dropna(subset="y").drop_duplicates(["case", "seed", "x"], keep="last")
-    found = means(rows, ["order", "on", "case", "model", "dataset", "recipe", "epochs", "x"], "y")
-    found = found.sort_values(["order", "x"], ascending=[True, x != "sparsity"])
-    for network, of_network in found.groupby("on", sort=False):
-        lines, notes = papers_lines(papers, of_network.iloc[0], {"": "paper"}), []
-        cases = [points for _, points in of_network.groupby("case", sort=False)]
-        for points in cases:
-            last = points.iloc[-1]
-            name = style_of(last.recipe)[0]
-            if of_network.recipe.nunique() < len(cases):
-                name += f", {last.epochs}"
-            lines.append(
-                Line(style=last.recipe, points=points, look="points" if x == "sparsity" else "band", name=name)
-            )
-            at = f"at sparsity {100 * (1 - last.x):g} %" if x == "sparsity" else f"after epoch {last.x:g}"
-            notes.append(f"{_capital(last.recipe)} recipe, {at}: {words.mean(last, percent=y != 'threshold')}.")
-        yield Panel(title=network, note=" ".join(notes), x=x, y=y, lines=lines)
-
-
-def retrained(tables: Tables) -> list[Panel]:
-    """Accuracy against sparsity of networks trained on pruned topologies, beside random ones of the same density."""
-    same_size = {case: runs for (_, case), runs in tables.cases("same-size")}
-    panels = []
-    for (_, case), runs in tables.cases("retrained"):
-        found = means(runs, ["arm", "x"], "test_accuracy").sort_values("x", ascending=False)
-        dense, sparse = found[found.arm == "dense"], found[found.arm != "dense"]
-        lines = [_line(arm, pd.concat([dense, points])) for arm, points in sparse.groupby("arm")][::-1]
-        if case in same_size:
-            random = same_size[case][(same_size[case].arm == "random") & same_size[case].x.isin(sparse.x)]
-            beside = means(random, ["x"], "test_accuracy").sort_values("x", ascending=False)
-            lines = [_line("random", beside)] * bool(len(beside)) + lines
-        last = [(line.name, line.points.iloc[-1]) for line in lines]
-        note = "; ".join(f"{name} at sparsity {100 * (1 - row.x):g} %: {words.mean(row)}" for name, row in last)
-        lines = lines or [_line("dense", dense)]
-        first = runs.iloc[0]
-        papers = (
-            papers_lines("retrained", first, dict(zip(MASKS, MASKS, strict=True))) if first.recipe == "paper" else []
+        rows = tables.finished[tables.finished.experiment == experiment]
+        if experiment == "retrained":
+            random = tables.finished[(tables.finished.experiment == "same-size") & (tables.finished.arm == "random")]
+            places = rows.loc[rows.arm != "dense", ["case", "x"]].drop_duplicates()
+            rows = pd.concat([rows, random.merge(places, on=["case", "x"])])
+        names = rows.arm.map(lambda arm: style_of(arm)[0])
+        return _panels(
+            rows.assign(panel=rows.case, style=rows.arm, name=names, y=rows.test_accuracy), axis, papers=experiment
         )
-        note = f"{_capital(note)}." if note else "Only dense networks were run."
-        panels.append(Panel(title=case, note=note, x="sparsity", lines=papers + lines))
+
     return panels
 
 
@@ -229,40 +215,15 @@ def _lines_of_runs(runs: Any, epochs: dict[str, Any]) -> Iterator[Line]:
         yield Line(style="dead" if k else "alive", points=epochs[run.run], look="thin", name=name if first else "")
 
 
-def _topologies(experiment: str, axis: str) -> Callable[[Tables], list[Panel]]:
-    """Return the chart of RadiX-Nets, random, regular and dense networks in an experiment."""
-
-    def panels(tables: Tables) -> list[Panel]:
-        return [_topologies_panel(case, runs, axis) for (_, case), runs in tables.cases(experiment)]
-
-    return panels
-
-
-def _topologies_panel(case: str, runs: Any, axis: str) -> Panel:
-    found, first = means(runs, ["arm", "x"], "test_accuracy"), runs.iloc[0]
-    arms = [*ARMS, *sorted({*found.arm} - {*ARMS})]
-    lines = [_line(arm, found[found.arm == arm]) for arm in arms if (found.arm == arm).any()]
-    papers = papers_lines(first.experiment, first, {arm: arm for arm in ARMS}) if first.recipe == "paper" else []
-    note, sparse = "Only dense networks were run.", found[found.x != 1]
-    if len(sparse):
-        x = sparse.x.max() if axis == "times" else sparse.x.min()
-        shown = [f"{style_of(row.arm)[0]} {words.mean(row)}" for row in found[found.x == x].itertuples()]
-        shown += [
-            f"dense at 1: {words.mean(row)}" for row in found[(found.arm == "dense") & (found.x == 1)].itertuples()
-        ]
-        note = f"At {'×' if axis == 'times' else 'density '}{x:g}: {'; '.join(shown)}."
-    return Panel(title=case, note=note, x=axis, lines=papers + lines)
-
-
 CHARTS: dict[str, Callable[[Tables], list[Panel]]] = {
     "one-time": one_time,
     "thresholds": _over_time("threshold", "threshold"),
     "sparsities": _over_time("sparsity", "share"),
     "accuracies": _over_time("test_accuracy", "accuracy"),
     "iterative": iterative,
-    "retrained": retrained,
+    "retrained": _by_case("retrained", "sparsity"),
     "figure-8": figure_8,
-    "same-size": _topologies("same-size", "density"),
-    "same-edges": _topologies("same-edges", "times"),
+    "same-size": _by_case("same-size", "density"),
+    "same-edges": _by_case("same-edges", "times"),
 }
 """Name -> the chart's panels, in the order of the report."""

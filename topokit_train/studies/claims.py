@@ -31,96 +31,86 @@ NEAR = 0.02
 def place_name(experiment: str, x: float) -> str:
     """Return the name of a density, or of a size relative to the dense network.
 
-    >>> place_name("same-size", 0.1), place_name("same-edges", 10)
-    ('density 0.1', '×10')
+    >>> place_name("same-size", 0.1), place_name("same-edges", 10), place_name("retrained", 0.1)
+    ('density 0.1', '×10', 'sparsity 0.9')
     """
-    return f"×{x:g}" if experiment == "same-edges" else f"density {x:g}"
+    names = {"same-edges": f"×{x:g}", "retrained": f"sparsity {1 - x:g}"}
+    return names.get(experiment, f"density {x:g}")
 
 
-def _differences(arms: Arms, one: str, other: str) -> Iterator[tuple[float, Any]]:
-    """Yield (x, differences by seed) of two arms that share seeds; the largest x first, without the dense network."""
-    for arm, x in reversed(arms):
-        rival = arms.get((other, 1.0 if other == "dense" else x))
-        if arm == one and x != 1 and rival is not None:
-            differences = (arms[one, x] - rival).dropna()
-            if len(differences):
-                yield x, differences
+def _differences(arms: Arms, one: str, other: str) -> dict[float, Any]:
+    """Return x -> differences by seed of two arms; the largest x first, without the dense network."""
+    found = {
+        x: (arms[arm, x] - rival).dropna()
+        for arm, x in reversed(arms)
+        if arm == one and x != 1
+        if (rival := arms.get((other, 1.0 if other == "dense" else x))) is not None
+    }
+    return {x: differences for x, differences in found.items() if len(differences)}
 
 
-def _radix_cases(tables: Tables) -> Iterator[tuple[str, str, Arms]]:
-    """Yield (experiment, name of the case, arms) of RadiX-Nets and random networks."""
-    for way in ("same-size", "same-edges"):
+def _compared(experiment: str, arms: Arms, names: dict[str, str], other: str, holds: str, fails: str) -> list[Effect]:
+    """Compare the named arms with another one at every place where they share seeds."""
+    return [
+        difference(place_name(experiment, x), f"{name} − {other}", differences, holds, fails)
+        for arm, name in names.items()
+        for x, differences in _differences(arms, arm, other).items()
+    ]
+
+
+def _cases(tables: Tables, *experiments: str) -> Iterator[tuple[str, str, Arms]]:
+    """Yield (experiment, case, arms)."""
+    for chosen in experiments:
         for (experiment, case), arms in tables.arms.items():
-            if experiment == way:
-                yield experiment, f"{case}, {experiment.replace('-', ' ')}", arms
+            if experiment == chosen:
+                yield experiment, case, arms
 
 
 def same(tables: Tables) -> Iterator[Finding]:
     """RadiX-Nets and random networks differ by less than the margin. Shows the mean over all densities."""
-    name = "RadiX-Net − random"
-    for experiment, case, arms in _radix_cases(tables):
-        pairs = dict(_differences(arms, "radix", "random"))
-        effects = [difference(place_name(experiment, x), name, pairs[x], "within", "beyond") for x in pairs]
-        for found in finding(case, effects, largest, smallest):
-            of_all = pd.concat(pairs, axis=1, join="inner").mean(axis=1)
-            at = f"mean of {len(pairs)}" if len(pairs) > 1 else effects[0].at or ""
-            yield replace(found, shown=difference(at, name, of_all) if len(of_all) else None)
+    for experiment, case, arms in _cases(tables, "same-size", "same-edges"):
+        effects = _compared(experiment, arms, {"radix": RADIX["radix"]}, "random", "within", "beyond")
+        for found in finding(f"{case}, {experiment.replace('-', ' ')}", effects, largest, smallest):
+            of_all = pd.concat(_differences(arms, "radix", "random"), axis=1, join="inner").mean(axis=1)
+            if len(effects) > 1 and len(of_all):
+                found = replace(found, shown=difference(f"mean of {len(effects)}", "RadiX-Net − random", of_all))
+            yield found
 
 
 def topology_matters(tables: Tables) -> Iterator[Finding]:
     """At some density a RadiX-Net and a random network differ by more than the margin."""
-    for experiment, case, arms in _radix_cases(tables):
-        effects = [
-            difference(place_name(experiment, x), f"{RADIX[arm]} − {other}", differences, "beyond", "within")
-            for other in ("random", "regular")
-            for arm in RADIX
-            for x, differences in _differences(arms, arm, other)
-        ]
-        for found in finding(case, effects, smallest, largest):
+    for experiment, case, arms in _cases(tables, "same-size", "same-edges"):
+        rivals = ("random", "regular")
+        effects = [e for rival in rivals for e in _compared(experiment, arms, RADIX, rival, "beyond", "within")]
+        for found in finding(f"{case}, {experiment.replace('-', ' ')}", effects, smallest, largest):
             yield replace(found, shown=max(effects, key=lambda one: abs(one.effect)))
-
-
-def _against_dense(tables: Tables, experiment: str, names: dict[str, str], **tests: str) -> dict[str, list[Effect]]:
-    """Return case -> the comparisons of some arms with the dense network."""
-    return {
-        case: [
-            difference(place_name(experiment, x), f"{name} − dense", differences, **tests)
-            for arm, name in names.items()
-            for x, differences in _differences(arms, arm, "dense")
-        ]
-        for (found, case), arms in tables.arms.items()
-        if found == experiment
-    }
 
 
 def below_dense(tables: Tables) -> Iterator[Finding]:
     """At every density a RadiX-Net is worse than the dense network, by more than the margin."""
-    for case, effects in _against_dense(tables, "same-size", RADIX, holds="below", fails="not below").items():
-        yield from finding(case, effects, largest, smallest)
+    for experiment, case, arms in _cases(tables, "same-size"):
+        yield from finding(case, _compared(experiment, arms, RADIX, "dense", "below", "not below"), largest, smallest)
 
 
 def larger_beats_dense(tables: Tables) -> Iterator[Finding]:
     """Some sparse network is better than the dense one with as many edges."""
     names = RADIX | {"random": "random"}
-    for case, effects in _against_dense(tables, "same-edges", names, holds="positive", fails="negative").items():
-        yield from finding(case, effects, smallest, largest)
+    for experiment, case, arms in _cases(tables, "same-edges"):
+        yield from finding(case, _compared(experiment, arms, names, "dense", "positive", "negative"), smallest, largest)
 
 
 def pruned_masks_suit(tables: Tables) -> Iterator[Finding]:
     """At every sparsity a mask of iterative pruning is as good as the dense or as a random network."""
-    for (experiment, case), of_case in tables.arms.items():
-        if experiment != "retrained":
-            continue
-        arms = tables.arms.get(("same-size", case), {}) | of_case
-        by_x: dict[float, list[Effect]] = {}
+    for experiment, case, of_case in _cases(tables, "retrained"):
+        arms, places = tables.arms.get(("same-size", case), {}) | of_case, dict[str | None, list[Effect]]()
         for rival in ("dense", "random"):
-            for x, differences in _differences(arms, "iterative", rival):
-                effect = difference(f"sparsity {1 - x:g}", f"mask − {rival}", differences, "not below", "below")
-                by_x.setdefault(x, []).append(effect)
-        places = [by_x[x] for x in sorted(by_x, reverse=True)]
-        effects = [effect for place in places for effect in place]
-        holds = largest([smallest([effect.p_holds for effect in place]) for place in places])
-        fails = smallest([largest([effect.p_fails for effect in place]) for place in places if len(place) == 2])
+            for effect in _compared(experiment, arms, {"iterative": "mask"}, rival, "not below", "below"):
+                places.setdefault(effect.at, []).append(effect)
+        effects = [effect for place in places.values() for effect in place]
+        holds = largest([smallest([effect.p_holds for effect in place]) for place in places.values()])
+        fails = smallest(
+            [largest([effect.p_fails for effect in place]) for place in places.values() if len(place) == 2]
+        )
         for found in finding(case, effects, largest, smallest):
             yield replace(found, shown=min(effects, key=lambda one: one.effect), p_holds=holds, p_fails=fails)
 

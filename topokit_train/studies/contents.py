@@ -48,7 +48,10 @@ def contents(tables: Tables) -> dict[str, Any]:
                 for row in claims[claims.verdict == NOT_RUN].itertuples()
             ),
         ],
-        "appendix": {"means": _shown_means(of_arms), "effects": _shown_effects(effects)},
+        "appendix": {
+            "means": _appendix("means", _shown_means(of_arms)),
+            "effects": _appendix("effects", _shown_effects(effects)),
+        },
         "numbers": {
             "claims": claims[[*_COMPARED, "p_holds", "p_fails", *_HOLM, "verdict_alone", "missing"]],
             "effects": effects[[*_COMPARED, "p_no_difference", *_HOLM]],
@@ -120,38 +123,30 @@ def _means(tables: Tables) -> Any:
     return found[[*by[:-1], *names.values(), *last]]
 
 
+def _appendix(name: str, found: Any) -> Any:
+    """Return a table of numbers as text, with the columns of report.toml."""
+    patterns = words.TEXTS["appendix"][name].items()
+    rows = [{title: text.format_map(row) for title, text in patterns} for row in found.to_dict("records")]
+    return pd.DataFrame(rows, columns=[*words.TEXTS["appendix"][name]])
+
+
 def _shown_means(found: Any) -> Any:
-    dead, n = found.runs_with_dead_classes, found.seeds
-    return pd.DataFrame(
-        {
-            "Experiment": found.experiment,
-            "Case": found.case,
-            "Arm": found.arm,
-            "Density or ×": found.density_or_times.map("{:g}".format),
-            "Seeds": n,
-            "Test accuracy": list(map(words.accuracy, found["mean"], found.half_width)),
-            "Range, %": [
-                f"{100 * low:.2f} to {100 * high:.2f}" for low, high in zip(found.least, found.most, strict=True)
-            ],
-            "Dead classes in": [f"{k:g} of {of}" if k == k else "–" for k, of in zip(dead, n, strict=True)],
-        }
+    n, dead = found.seeds, found.runs_with_dead_classes
+    return found.assign(
+        accuracy=list(map(words.accuracy, found["mean"], found.half_width)),
+        least=100 * found.least,
+        most=100 * found.most,
+        dead=[f"{k:g} of {of}" if k == k else "–" for k, of in zip(dead, n, strict=True)],
     )
 
 
 def _shown_effects(found: Any) -> Any:
-    return pd.DataFrame(
-        {
-            "Claim": found.claim.map({name: text["sentence"] for name, text in words.TEXTS["claims"].items()}),
-            "Case": found.case,
-            "At": found["at"],
-            "Compared": found.compared,
-            "Pairs": found.seeds,
-            "Effect": list(map(words.effect, found.itertuples())),
-            "p (no difference)": found.p_no_difference.map(words.p_value),
-            "p (holds)": found.p_holds_holm.map(words.p_value),
-            "p (fails)": found.p_fails_holm.map(words.p_value),
-            "Verdict": found.verdict.fillna("–"),
-        }
+    p = {name: found[name].map(words.p_value) for name in ("p_no_difference", "p_holds_holm", "p_fails_holm")}
+    return found.assign(
+        sentence=found.claim.map({name: text["sentence"] for name, text in words.TEXTS["claims"].items()}),
+        effect=list(map(words.effect, found.itertuples())),
+        verdict=found.verdict.fillna("–"),
+        **p,
     )
 
 

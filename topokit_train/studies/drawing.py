@@ -16,21 +16,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, 
 from matplotlib.transforms import ScaledTranslation
 
 from topokit.drawing._style import INK, PALE, SMALL, house_style
+from topokit_train.studies import words
 from topokit_train.studies.charts import Line, Panel, style_of
 from topokit_train.studies.claims import CLASSES
 
-COLOURS = {  # of Okabe and Ito; the light ones darker on white, the dark ones lighter on black
-    "ink": (INK, "#e3e8ee"),
-    "pale": (PALE, "#56616d"),
-    "page": ("#ffffff", "#12161b"),
-    "blue": ("#0072b2", "#5ab4f0"),
-    "sky": ("#3a9bd1", "#8fd0ff"),
-    "orange": ("#d55e00", "#ff9248"),
-    "green": ("#008a65", "#35d3a4"),
-    "purple": ("#b0568f", "#e79cc9"),
-    "ochre": ("#b27a00", "#ecb73c"),
-}
-"""Name -> (on white, on black)."""
+COLOURS: dict[str, list[str]] = {"ink": [INK, "#e3e8ee"], "pale": [PALE, "#56616d"], **words.TEXTS["colours"]}
+"""Name -> [on white, on black]."""
 WIDTH, HEIGHT = 3.7, 2.75  # inches: full size on a telephone
 LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.98, 0.12, 0.45
 _LEAST_ERROR = 1e-4

@@ -6,14 +6,16 @@ import re
 import tomllib
 from math import isnan
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from topokit_train.studies.claims import EXTREME, NEAR
 from topokit_train.studies.findings import MARGIN
 
 _FILE = Path(__file__).parent / "training_behavior" / "report.toml"
-TEXTS = tomllib.loads(_FILE.read_text("utf-8").format(extreme=EXTREME, near=100 * NEAR, margin=100 * MARGIN))
-"""report.toml: the texts of claims, charts and methods."""
+_NUMBERS = {"extreme": f"{EXTREME:g}", "near": f"{100 * NEAR:g}", "margin": f"{100 * MARGIN:g}"}
+TEXTS = tomllib.loads(Template(_FILE.read_text("utf-8")).substitute(_NUMBERS))
+"""report.toml: the words and colours of claims, charts and methods."""
 
 
 def accuracy(value: float, half: float = float("nan")) -> str:
