@@ -117,12 +117,17 @@ def _panels(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Pa
     return panels
 
 
+def papers_points(experiment: str, case: Any) -> Any:
+    """Return the paper's points of the model and dataset of a case, ascending in x."""
+    found = PAPER[(PAPER.experiment == experiment) & (PAPER.model == case.model) & (PAPER.dataset == case.dataset)]
+    return found.sort_values("x")
+
+
 def _papers_lines(experiment: str, case: Any) -> list[Line]:
     """Return the paper's points for a case; they belong to its recipe, but iterative pruning has one panel for all."""
     if case.recipe != "paper" and experiment != "iterative":
         return []
-    found = PAPER[(PAPER.experiment == experiment) & (PAPER.model == case.model) & (PAPER.dataset == case.dataset)]
-    points = found.sort_values("x").assign(half=float("nan"), n=1)
+    points = papers_points(experiment, case).assign(half=float("nan"), n=1)
     lines = [Line(style=style, points=points[points.arm == style], look="paper") for style in STYLES]
     return [line for line in lines if len(line.points)]
 
@@ -192,8 +197,8 @@ def figure_8(tables: Tables) -> list[Panel]:
     epochs = tables.epochs.dropna(subset="test_accuracy").rename(columns={"epoch": "x", "test_accuracy": "y"})
     epochs = dict(list(epochs.assign(half=float("nan"), n=1).groupby("run")))
     panels = []
-    for (_, case), of_case in tables.cases("retrained"):
-        drawn = of_case[(of_case.model == "lenet-5") & of_case.run.isin(epochs)].fillna({"dead_classes": 0})
+    retrained = tables.finished[(tables.finished.experiment == "retrained") & (tables.finished.model == "lenet-5")]
+    for case, drawn in retrained[retrained.run.isin(epochs)].fillna({"dead_classes": 0}).groupby("case", sort=False):
         drawn = drawn.assign(died=drawn.dead_classes > 0).sort_values(["died", "x", "seed"])  # plateaus in front
         for arm in MASKS:
             runs = drawn[drawn.arm == arm]

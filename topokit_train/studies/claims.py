@@ -60,10 +60,9 @@ def _compared(experiment: str, arms: Arms, names: dict[str, str], other: str, ho
 
 def _cases(tables: Tables, *experiments: str) -> Iterator[tuple[str, str, Arms]]:
     """Yield (experiment, case, arms)."""
-    for chosen in experiments:
-        for (experiment, case), arms in tables.arms.items():
-            if experiment == chosen:
-                yield experiment, case, arms
+    for (experiment, case), arms in tables.arms.items():
+        if experiment in experiments:
+            yield experiment, case, arms
 
 
 def same(tables: Tables) -> Iterator[Finding]:

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
-
 from topokit_train.studies import words
-from topokit_train.studies.charts import CHARTS, PAPER, means, table
+from topokit_train.studies.charts import CHARTS, means, papers_points, table
 from topokit_train.studies.claims import CLAIMS, RADIX, place_name
 from topokit_train.studies.findings import NOT_RUN, Finding, judge
-from topokit_train.studies.tables import CASE, NETWORKS, STATES, TRAINED, Tables, network
+from topokit_train.studies.tables import CASE, EXPERIMENTS, NETWORKS, STATES, TRAINED, Tables, network
 
 _COMPARED = ["claim", "case", "at", "compared", "seeds", "effect", "half_width", "unit"]
 _HOLM = ["p_holds_holm", "p_fails_holm", "verdict"]
@@ -33,25 +31,9 @@ def contents(tables: Tables) -> dict[str, Any]:
         "claims": {name: list(rows.itertuples()) for name, rows in claims.groupby("claim", sort=False)},
         "summaries": {name: _summary(rows) for name, rows in claims.groupby("claim", sort=False)},
         "panels": drawn,
-        "missing": [
-            *_unfinished(tables),
-            *_cases(tables),
-            *_places(tables),
-            *_single_seeds(of_arms),
-            *(
-                f"Not drawn: “{words.TEXTS['charts'][name]['title']}”. It needs {words.TEXTS['charts'][name]['needs']}."
-                for name in panels
-                if name not in drawn
-            ),
-            *(
-                f"No verdict on “{words.TEXTS['claims'][row.claim]['sentence'].rstrip('.')}”: {row.missing}."
-                for row in claims[claims.verdict == NOT_RUN].itertuples()
-            ),
-        ],
-        "appendix": {
-            "means": _appendix("means", _shown_means(of_arms)),
-            "effects": _appendix("effects", _shown_effects(effects)),
-        },
+        "missing": [*_unfinished(tables), *_cases(tables), *_places(tables), *_single_seeds(of_arms)],
+        "means": of_arms,
+        "effects": effects,
         "numbers": {
             "claims": claims[[*_COMPARED, "p_holds", "p_fails", *_HOLM, "verdict_alone", "missing"]],
             "effects": effects[[*_COMPARED, "p_no_difference", *_HOLM]],
@@ -87,18 +69,23 @@ def _facts(tables: Tables) -> dict[str, str]:
     """Return where, when and by what the runs were done; some may come from earlier tables."""
     parts = [*tables.study.get("earlier", ()), tables.study]
     seconds = [float(part["seconds"]) for part in parts if part.get("seconds") is not None]
-    days = [str(part[key]) for part in parts for key in ("started", "ended") if part.get(key)]
+    days = [part[key] for part in parts for key in ("started", "ended") if part.get(key)]
     states = Counter(tables.runs.drop_duplicates("run").state)
+    machine, versions = (
+        "; ".join(
+            {", ".join(f"{name} {value}" for name, value in part[key].items()): 0 for part in parts if part.get(key)}
+        )
+        for key in ("machine", "versions")
+    )
     facts = {
-        "Budget": str(tables.study.get("budget", "")),
+        "Budget": tables.study.get("budget"),
         "Runs": ", ".join(f"{states[state]} {state}" for state in STATES if states[state]) or "none",
-        "Training time": words.duration(sum(seconds)) if seconds else "",
+        "Training time": seconds and words.duration(sum(seconds)),
+        "Machine": machine,
+        "Versions": versions,
+        "From, to": days and f"{min(days)} to {max(days)}",
     }
-    for key in ("machine", "versions"):
-        told = (", ".join(f"{name} {value}" for name, value in (part.get(key) or {}).items()) for part in parts)
-        facts[key.capitalize()] = "; ".join(dict.fromkeys(filter(None, told)))
-    facts["From, to"] = f"{min(days)} to {max(days)}" if days else ""
-    return {name: value for name, value in facts.items() if value}
+    return {name: str(value) for name, value in facts.items() if value}
 
 
 def _summary(rows: Any) -> dict[str, Any]:
@@ -112,7 +99,7 @@ def _summary(rows: Any) -> dict[str, Any]:
 
 def _means(tables: Tables) -> Any:
     """Return the mean test accuracy of each arm."""
-    runs = pd.concat([tables.finished[tables.finished.experiment == name] for name in TRAINED])
+    runs = tables.finished[tables.finished.experiment.isin(TRAINED)]
     by = ["experiment", "case", *CASE, "arm", "x"]
     found = means(runs, by, "test_accuracy")
     dead = runs.dead_classes.gt(0).where(runs.dead_classes.notna()).astype(float)
@@ -121,33 +108,6 @@ def _means(tables: Tables) -> Any:
     found = found.rename(columns=names | {"deviation": "standard_deviation"})
     last = ["standard_deviation", "least", "most", "runs_with_dead_classes"]
     return found[[*by[:-1], *names.values(), *last]]
-
-
-def _appendix(name: str, found: Any) -> Any:
-    """Return a table of numbers as text, with the columns of report.toml."""
-    patterns = words.TEXTS["appendix"][name].items()
-    rows = [{title: text.format_map(row) for title, text in patterns} for row in found.to_dict("records")]
-    return pd.DataFrame(rows, columns=[*words.TEXTS["appendix"][name]])
-
-
-def _shown_means(found: Any) -> Any:
-    n, dead = found.seeds, found.runs_with_dead_classes
-    return found.assign(
-        accuracy=list(map(words.accuracy, found["mean"], found.half_width)),
-        least=100 * found.least,
-        most=100 * found.most,
-        dead=[f"{k:g} of {of}" if k == k else "–" for k, of in zip(dead, n, strict=True)],
-    )
-
-
-def _shown_effects(found: Any) -> Any:
-    p = {name: found[name].map(words.p_value) for name in ("p_no_difference", "p_holds_holm", "p_fails_holm")}
-    return found.assign(
-        sentence=found.claim.map({name: text["sentence"] for name, text in words.TEXTS["claims"].items()}),
-        effect=list(map(words.effect, found.itertuples())),
-        verdict=found.verdict.fillna("–"),
-        **p,
-    )
 
 
 def _unfinished(tables: Tables) -> Iterator[str]:
@@ -162,27 +122,23 @@ def _unfinished(tables: Tables) -> Iterator[str]:
 
 
 def _cases(tables: Tables) -> Iterator[str]:
-    """Yield the paper's networks that an experiment lacks, by recipe."""
-    for experiment in ("one-time", "iterative", *TRAINED):
+    """Yield the paper's networks and the recipes that an experiment lacks."""
+    for experiment in EXPERIMENTS:
         runs = tables.finished[tables.finished.experiment == experiment]
         run = set(zip(runs.model, runs.dataset, runs.recipe, strict=True))
-        lacking = {
-            names: [recipe for recipe in ("paper", "modern") if (*names, recipe) not in run] for names in NETWORKS
-        }
-        listed = [
-            f"{network(*names)} ({' and '.join(recipes)} recipe)" for names, recipes in lacking.items() if recipes
-        ]
-        if listed:
-            yield f"The experiment {experiment} was not run for {', '.join(listed)}."
+        cases = [(*names, recipe) for names in NETWORKS for recipe in ("paper", "modern")]
+        lacking = [f"{network(*names)} ({recipe} recipe)" for *names, recipe in cases if (*names, recipe) not in run]
+        if lacking:
+            yield f"The experiment {experiment} was not run for {', '.join(lacking)}."
 
 
 def _places(tables: Tables) -> Iterator[str]:
     """Yield the paper's densities and sizes that a case lacks, and those without a RadiX-Net."""
-    for (experiment, case), runs in tables.cases("same-size", "same-edges"):
-        first, name = runs.iloc[0], f"{case}, {experiment.replace('-', ' ')}"
-        papers = PAPER[
-            (PAPER.experiment == experiment) & (PAPER.model == first.model) & (PAPER.dataset == first.dataset)
-        ]
+    for (experiment, case), runs in tables.finished.groupby(["experiment", "case"], sort=False):
+        if experiment not in ("same-size", "same-edges"):
+            continue
+        name = f"{case}, {experiment.replace('-', ' ')}"
+        papers = papers_points(experiment, runs.iloc[0])
         lacking = sorted({*papers.x[papers.arm == "random"]} - {*runs.x})
         if lacking:
             yield f"{name}: the paper's {', '.join(place_name(experiment, x) for x in lacking)} was not run."

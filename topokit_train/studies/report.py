@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from topokit.errors import MissingDependencyError, OutputExistsError, TopokitError
 from topokit.formats import replacing
@@ -64,8 +63,10 @@ def require_packages() -> None:
 
 def _files(tables: Path) -> dict[str, str]:
     """Return name -> text of each file of the report."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
+    from topokit_train.studies import words
     from topokit_train.studies.contents import contents
     from topokit_train.studies.drawing import COLOURS, svg
     from topokit_train.studies.tables import read_tables
@@ -81,30 +82,26 @@ def _files(tables: Path) -> dict[str, str]:
         for colour, (white, _) in COLOURS.items():
             text = text.replace(white, f"var(--{colour})")
         inline[name] = Markup(text.replace("<svg ", '<svg role="img" ', 1))  # drawn here, so it is safe
-    numbers = {
-        f"{NUMBERS}/{name}.csv": table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-        for name, table in said["numbers"].items()  # more digits would differ between releases of libraries
-    }
-    return {
-        **{f"{FIGURES}/{name}.svg": text for name, text in figures.items()},
-        **numbers,
-        MARKDOWN: _laid_out(MARKDOWN, said, figures=FIGURES, numbers=NUMBERS),
-        PAGE: _laid_out(PAGE, said, drawn=inline, colours=COLOURS),
-    }
-
-
-def _laid_out(template: str, said: dict[str, Any], **values: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from topokit_train.studies import words
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=template.endswith("html"),
+        autoescape=select_autoescape(["html"], default_for_string=False),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"effect": words.effect, "p": words.p_value, "cell": words.cell}
-    return environment.get_template(template).render(said=said, **values)
+    environment.filters |= {"accuracy": words.accuracy, "effect": words.effect, "p": words.p_value, "cell": words.cell}
+    said["appendix"] = {}
+    for name, columns in said["texts"]["appendix"].items():
+        cells = [environment.from_string(cell) for cell in columns.values()]
+        rows = [[cell.render(row=row, texts=said["texts"]) for cell in cells] for row in said[name].itertuples()]
+        said["appendix"][name] = {"columns": list(columns), "rows": rows}
+    numbers = {
+        f"{NUMBERS}/{name}.csv": table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+        for name, table in said["numbers"].items()  # more digits would differ between releases of libraries
+    }
+    pages = {
+        name: environment.get_template(name).render(said=said, drawn=inline, colours=COLOURS)
+        for name in (MARKDOWN, PAGE)
+    }
+    return {f"{FIGURES}/{name}.svg": text for name, text in figures.items()} | numbers | pages

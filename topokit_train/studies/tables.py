@@ -22,6 +22,7 @@ from topokit_train.sweeps.reading import read_rows
 STATES = ("finished", "failed", "running", "waiting")
 TRAINED = ("retrained", "same-size", "same-edges")
 """Experiments whose runs are compared, arm by arm."""
+EXPERIMENTS = ("one-time", "iterative", *TRAINED)
 CASE = ["model", "dataset", "recipe", "epochs"]
 """Columns that the arms of a comparison share; a larger network counts as the model that it enlarges."""
 NETWORKS = (("lenet-300-100", "mnist"), ("lenet-5", "mnist"), ("lenet-5", "cifar10"))
@@ -56,7 +57,7 @@ class Tables:
     Args:
         study: study.json.
         runs: runs.csv, in any state.
-        finished: the finished runs, once for each experiment and arm, in the report's order of cases and arms. Beside
+        finished: the finished runs, once for each experiment and arm, in the report's order. Beside
             the columns of runs.csv: `on`, the network and dataset by name; `case`; `x`, the density, or for same-edges
             the multiple of the dense network's weights; `order`, the place of the case.
         epochs: epochs.csv, in order.
@@ -77,11 +78,6 @@ class Tables:
             accuracies = pd.Series(runs.test_accuracy.to_numpy(), runs.seed)
             found.setdefault((experiment, case), {})[arm[0], arm[1]] = accuracies
         return found
-
-    def cases(self, *experiments: str) -> Any:
-        """Return (experiment, case) -> its finished runs, grouped in the report's order."""
-        found = pd.concat([self.finished[self.finished.experiment == name] for name in experiments])
-        return found.groupby(["experiment", "case"], sort=False)
 
 
 def network(model: str, dataset: str) -> str:
@@ -144,8 +140,9 @@ def _finished(runs: Any) -> Any:
     found = found.assign(
         place=[order.get(names, len(order)) for names in zip(found.model, found.dataset, strict=True)],
         other_recipe=found.recipe != "paper",
+        rank=found.experiment.map({name: rank for rank, name in enumerate(EXPERIMENTS)}),
     )
-    ordered = found.sort_values(["place", "model", "dataset", "other_recipe", "recipe", "epochs", "arm", "x"])
+    ordered = found.sort_values(["rank", "place", "model", "dataset", "other_recipe", "recipe", "epochs", "arm", "x"])
     ordered = ordered.drop_duplicates(["run", "experiment", "arm", "x"])
     ordered["order"] = ordered.groupby("case", sort=False).ngroup()
     _require_one_run_a_seed(ordered[ordered.experiment.isin(TRAINED)])
