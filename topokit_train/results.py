@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from topokit.reprs import short_repr
-from topokit.statistics import mean_and_ci95 as interval
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
 from topokit_train.vitality import dead_units, effective_sparsities
@@ -114,11 +113,3 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
 def _sparsity(trainer: Trainer, found: dict[str, float] | None) -> dict[str, float] | None:
     """Without that of the edges before training, if a method has changed them."""
     return {"after": found["after"]} if found and trainer.rewired else found
-
-
-def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
-    """The mean test metric of several seeds, and half the width of its 95 % confidence interval.
-
-    The interval is Student's t; None for a single seed.
-    """
-    return interval([result.test_metric for result in results])

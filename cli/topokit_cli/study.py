@@ -51,15 +51,12 @@ def command(
             if was_given(ctx, given):
                 raise click.UsageError(f"--tables runs nothing: omit --{given.replace('_', '-')}")
         report = study.write_report(tables, out, force=force)
-        if as_json:
-            render.as_json({"report": str(report)})
-        else:
-            click.echo(report)
+        render.as_json({"report": str(report)}) if as_json else click.echo(report)
         return
     where, how = how_to_run(running)
     place = out or Path(f"{name}-{budget}")
     found = study.run(budget, place, where=where, **how)
-    report = study.write_report(place / "tables", place, force=True)  # of this folder's runs, as its tables are
+    report = study.write_report(place / "tables", place, force=True)  # of this folder's own runs
     if as_json:
         render.as_json({"out": str(place), "report": str(report), **found.to_json()})
     else:

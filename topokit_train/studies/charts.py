@@ -6,7 +6,7 @@ come from the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Panel:
     Args:
         title: the case.
         note: a sentence of its numbers.
-        x: a key of `drawing.AXES`.
-        y: a key of `drawing.AXES`.
+        x: a key of `axes` in report.toml.
+        y: a key of `axes` in report.toml.
         lines: a later one is drawn over an earlier one.
     """
 
@@ -94,8 +94,8 @@ def _panels(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Pa
 
     Args:
         rows: DataFrame with the columns panel, style (key of STYLES), name, x, y, and those of `Tables.finished`.
-        x: key of `drawing.AXES`.
-        y: key of `drawing.AXES`.
+        x: key of `axes` in report.toml.
+        y: key of `axes` in report.toml.
         papers: the experiment whose points of the paper are drawn too; "" for none.
     """
     rank = {style: place for place, style in enumerate(STYLES)}
@@ -196,28 +196,26 @@ def figure_8(tables: Tables) -> list[Panel]:
     """Accuracy over epochs of each run of LeNet-5 on pruned topologies, with its number of dead classes."""
     epochs = tables.epochs.dropna(subset="test_accuracy").rename(columns={"epoch": "x", "test_accuracy": "y"})
     epochs = dict(list(epochs.assign(half=float("nan"), n=1).groupby("run")))
+    drawn = tables.finished[(tables.finished.experiment == "retrained") & (tables.finished.model == "lenet-5")]
+    drawn = drawn[drawn.arm.isin(MASKS) & drawn.run.isin(epochs)].fillna({"dead_classes": 0})
+    drawn = drawn.assign(died=drawn.dead_classes > 0).sort_values(["order", "arm", "died", "x", "seed"])
     panels = []
-    retrained = tables.finished[(tables.finished.experiment == "retrained") & (tables.finished.model == "lenet-5")]
-    for case, drawn in retrained[retrained.run.isin(epochs)].fillna({"dead_classes": 0}).groupby("case", sort=False):
-        drawn = drawn.assign(died=drawn.dead_classes > 0).sort_values(["died", "x", "seed"])  # plateaus in front
-        for arm in MASKS:
-            runs = drawn[drawn.arm == arm]
-            if len(runs):
-                died = (100 * (1 - runs.x[runs.died])).round(4).value_counts().sort_index()
-                at = ", ".join(f"{n} at sparsity {sparsity:g} %" for sparsity, n in died.items())
-                note = f"{runs.died.sum()} of {len(runs)} runs end with dead classes{f' ({at})' if at else ''}."
-                lines = list(_lines_of_runs(runs, epochs))
-                panels.append(Panel(title=f"{case}, {arm}", note=note, x="epoch", y="plateaus", lines=lines))
+    for (case, arm), runs in drawn.groupby(["case", "arm"], sort=False):
+        counts, named = runs.dead_classes.value_counts(), ~runs.duplicated("dead_classes")
+        lines = [
+            Line(
+                style="dead" if run.died else "alive",
+                points=epochs[run.run],
+                look="thin",
+                name=f"{run.dead_classes:g} dead: {counts[run.dead_classes]}" if first else "",
+            )
+            for run, first in zip(runs.itertuples(), named, strict=True)
+        ]
+        died = (100 * (1 - runs.x[runs.died])).round(4).value_counts().sort_index()
+        at = ", ".join(f"{n} at sparsity {sparsity:g} %" for sparsity, n in died.items())
+        note = f"{runs.died.sum()} of {len(runs)} runs end with dead classes{f' ({at})' if at else ''}."
+        panels.append(Panel(title=f"{case}, {arm}", note=note, x="epoch", y="plateaus", lines=lines))
     return panels
-
-
-def _lines_of_runs(runs: Any, epochs: dict[str, Any]) -> Iterator[Line]:
-    """Yield the lines of the runs; the first one of each number of dead classes has the name of all of them."""
-    counts = runs.dead_classes.value_counts()
-    for run, first in zip(runs.itertuples(), ~runs.duplicated("dead_classes"), strict=True):
-        k, n = run.dead_classes, counts[run.dead_classes]
-        name = f"{k:g} dead: {n} run{'s' if n > 1 else ''}" if k else f"none dead: {n}"
-        yield Line(style="dead" if k else "alive", points=epochs[run.run], look="thin", name=name if first else "")
 
 
 CHARTS: dict[str, Callable[[Tables], list[Panel]]] = {

@@ -15,6 +15,7 @@ from scipy import stats
 
 from topokit_train.studies.findings import NAN, Effect, Finding, difference, finding, largest, sign_test, smallest
 from topokit_train.studies.tables import Arms, Tables
+from topokit_train.studies.words import EXTREME, NEAR
 
 MASKS = ("one-time", "iterative")
 """The arms that are trained again on the topologies that pruning left."""
@@ -22,10 +23,6 @@ RADIX = {"radix": "RadiX-Net", "radix-split": "split RadiX-Net"}
 """The arms of RadiX-Nets: a split one, with pairs of nodes without a path, if no other has the density."""
 CLASSES = 10
 """Of all datasets of the study."""
-EXTREME = 0.05
-"""Density up to which a topology counts as extremely sparse."""
-NEAR = 0.02
-"""Distance from 1 − k/10 up to which an accuracy is on a plateau: MNIST's classes are not equally frequent."""
 
 
 def place_name(experiment: str, x: float) -> str:
@@ -68,12 +65,11 @@ def _cases(tables: Tables, *experiments: str) -> Iterator[tuple[str, str, Arms]]
 def same(tables: Tables) -> Iterator[Finding]:
     """RadiX-Nets and random networks differ by less than the margin. Shows the mean over all densities."""
     for experiment, case, arms in _cases(tables, "same-size", "same-edges"):
-        effects = _compared(experiment, arms, {"radix": RADIX["radix"]}, "random", "within", "beyond")
-        for found in finding(f"{case}, {experiment.replace('-', ' ')}", effects, largest, smallest):
+        effects, shown = _compared(experiment, arms, {"radix": RADIX["radix"]}, "random", "within", "beyond"), None
+        if len(effects) > 1:
             of_all = pd.concat(_differences(arms, "radix", "random"), axis=1, join="inner").mean(axis=1)
-            if len(effects) > 1 and len(of_all):
-                found = replace(found, shown=difference(f"mean of {len(effects)}", "RadiX-Net − random", of_all))
-            yield found
+            shown = difference(f"mean of {len(effects)}", "RadiX-Net − random", of_all) if len(of_all) else None
+        yield finding(f"{case}, {experiment.replace('-', ' ')}", effects, largest, smallest, shown)
 
 
 def topology_matters(tables: Tables) -> Iterator[Finding]:
@@ -81,21 +77,22 @@ def topology_matters(tables: Tables) -> Iterator[Finding]:
     for experiment, case, arms in _cases(tables, "same-size", "same-edges"):
         rivals = ("random", "regular")
         effects = [e for rival in rivals for e in _compared(experiment, arms, RADIX, rival, "beyond", "within")]
-        for found in finding(f"{case}, {experiment.replace('-', ' ')}", effects, smallest, largest):
-            yield replace(found, shown=max(effects, key=lambda one: abs(one.effect)))
+        shown = max(effects, key=lambda one: abs(one.effect), default=None)
+        yield finding(f"{case}, {experiment.replace('-', ' ')}", effects, smallest, largest, shown)
 
 
 def below_dense(tables: Tables) -> Iterator[Finding]:
     """At every density a RadiX-Net is worse than the dense network, by more than the margin."""
     for experiment, case, arms in _cases(tables, "same-size"):
-        yield from finding(case, _compared(experiment, arms, RADIX, "dense", "below", "not below"), largest, smallest)
+        effects = _compared(experiment, arms, RADIX, "dense", "below", "not below")
+        yield finding(case, effects, largest, smallest)
 
 
 def larger_beats_dense(tables: Tables) -> Iterator[Finding]:
     """Some sparse network is better than the dense one with as many edges."""
-    names = RADIX | {"random": "random"}
     for experiment, case, arms in _cases(tables, "same-edges"):
-        yield from finding(case, _compared(experiment, arms, names, "dense", "positive", "negative"), smallest, largest)
+        effects = _compared(experiment, arms, RADIX | {"random": "random"}, "dense", "positive", "negative")
+        yield finding(case, effects, smallest, largest)
 
 
 def pruned_masks_suit(tables: Tables) -> Iterator[Finding]:
@@ -105,13 +102,14 @@ def pruned_masks_suit(tables: Tables) -> Iterator[Finding]:
         for rival in ("dense", "random"):
             for effect in _compared(experiment, arms, {"iterative": "mask"}, rival, "not below", "below"):
                 places.setdefault(effect.at, []).append(effect)
-        effects = [effect for place in places.values() for effect in place]
-        holds = largest([smallest([effect.p_holds for effect in place]) for place in places.values()])
-        fails = smallest(
-            [largest([effect.p_fails for effect in place]) for place in places.values() if len(place) == 2]
+        effects, both = [effect for place in places.values() for effect in place], [p for p in places.values() if p[1:]]
+        yield Finding(
+            case=case,
+            effects=effects,
+            shown=min(effects, key=lambda one: one.effect, default=None),
+            p_holds=largest([smallest([effect.p_holds for effect in place]) for place in places.values()]),
+            p_fails=smallest([largest([effect.p_fails for effect in place]) for place in both]),
         )
-        for found in finding(case, effects, largest, smallest):
-            yield replace(found, shown=min(effects, key=lambda one: one.effect), p_holds=holds, p_fails=fails)
 
 
 def _extreme(tables: Tables) -> Any:
@@ -130,7 +128,7 @@ def extreme_is_unstable(tables: Tables) -> Iterator[Finding]:
             for arm in least_dead.index[least_dead < CLASSES - 1]
             if ("dense", 1.0) in arms and min(len(arms[arm]), len(arms["dense", 1.0])) > 1
         ]
-        yield from finding(case, effects, smallest, largest)
+        yield finding(case, effects, smallest, largest)
 
 
 def _spread(values: Any, dense: Any, at: str) -> Effect:
@@ -160,16 +158,9 @@ def recipe_kills_classes(tables: Tables) -> Iterator[Finding]:
         if not len(pairs):
             yield Finding(case=case, missing="both recipes, but on no mask in common")
             continue
-        more = pairs.paper - pairs.modern
-        effect = Effect(
-            at=f"{pairs.paper.sum():g} against {pairs.modern.sum():g} of {len(pairs)} runs each",
-            compared="share with dead classes, paper − modern recipe",
-            seeds=more.index.unique("seed").size,
-            effect=float(more.mean()),
-            unit="share of runs",
-            **sign_test(more),
-        )
-        yield from finding(case, [effect], smallest, smallest)
+        more, at = pairs.paper - pairs.modern, f"{pairs.paper.sum():g} against {pairs.modern.sum():g}"
+        effect = _share(more, f"{at} of {len(pairs)} runs each", "share with dead classes, paper − modern recipe")
+        yield finding(case, [replace(effect, **sign_test(more))], smallest, smallest)
 
 
 def plateau(accuracies: Any) -> Any:
@@ -192,23 +183,23 @@ def plateaus_are_dead_classes(tables: Tables) -> Iterator[Finding]:
         if not len(ended):
             continue
         right, arrived = ended.lost == ended.dead_classes, dead.lost > 0
-        effects = [
-            _share(right, "runs on a plateau", "share with as many dead classes as the plateau says"),
-            *([_share(arrived, "runs with dead classes", "share that ends on a plateau")] if len(dead) else []),
-        ]
-        effects[0] = replace(effects[0], **sign_test(right.astype(int) * 2 - 1))
-        for found in finding(on, effects, smallest, smallest):
-            yield replace(found, shown=effects[0])
+        told = _share(
+            right,
+            f"{right.sum()} of {len(right)} runs on a plateau",
+            "share with as many dead classes as the plateau says",
+        )
+        told = replace(told, **sign_test(right.astype(int) * 2 - 1))
+        effects = [told]
+        if len(arrived):
+            at = f"{arrived.sum()} of {len(arrived)} runs with dead classes"
+            effects.append(_share(arrived, at, "share that ends on a plateau"))
+        yield finding(on, effects, smallest, smallest, told)
 
 
-def _share(hits: Any, of: str, compared: str) -> Effect:
-    return Effect(
-        at=f"{hits.sum()} of {len(hits)} {of}",
-        compared=compared,
-        seeds=hits.index.nunique(),
-        effect=float(hits.mean()),
-        unit="share of runs",
-    )
+def _share(hits: Any, at: str, compared: str) -> Effect:
+    """Return the mean of a Series, indexed by seed, as an effect."""
+    seeds, share = hits.index.unique("seed").size, float(hits.mean())
+    return Effect(at=at, compared=compared, seeds=seeds, effect=share, unit="share of runs")
 
 
 _IN_ORDER = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from topokit_train.studies import words
@@ -21,6 +22,8 @@ def contents(tables: Tables) -> dict[str, Any]:
     panels = {name: chart(tables) for name, chart in CHARTS.items()}
     claims, effects = judge({name: findings(name, tables) for name in CLAIMS})
     of_arms = _means(tables)
+    alone = (of_arms.seeds == 1).sum()
+    single = f"{alone} means are of one seed only: they have no interval, and no test was made of them."
     drawn = {name: panels[name] for name in panels if panels[name]}
     return {
         "title": f"{tables.study.get('study', 'study').replace('-', ' ').capitalize()} "
@@ -31,7 +34,7 @@ def contents(tables: Tables) -> dict[str, Any]:
         "claims": {name: list(rows.itertuples()) for name, rows in claims.groupby("claim", sort=False)},
         "summaries": {name: _summary(rows) for name, rows in claims.groupby("claim", sort=False)},
         "panels": drawn,
-        "missing": [*_unfinished(tables), *_cases(tables), *_places(tables), *_single_seeds(of_arms)],
+        "missing": [*_unfinished(tables), *_cases(tables), *_places(tables), *[single] * bool(alone)],
         "means": of_arms,
         "effects": effects,
         "numbers": {
@@ -45,7 +48,8 @@ def contents(tables: Tables) -> dict[str, Any]:
 
 def findings(claim: str, tables: Tables) -> list[Finding]:
     """Return the findings of a claim; one that says what must be run, if nothing was."""
-    return list(CLAIMS[claim](tables)) or [Finding(missing=words.TEXTS["claims"][claim]["needs"])]
+    found = [one for one in CLAIMS[claim](tables) if one.effects or one.missing]
+    return found or [Finding(missing=words.TEXTS["claims"][claim]["needs"])]
 
 
 def _introduction(tables: Tables) -> str:
@@ -53,16 +57,11 @@ def _introduction(tables: Tables) -> str:
     if not len(runs):
         return "No run has finished: there is nothing to report yet."
     seeds, held_out = runs.seed.nunique(), sorted({*runs.validation.dropna()} - {0})
-    networks, plural = _listed(sorted({*runs.on})), "" if seeds == 1 else "s"
-    text = f"{len(runs):,} runs have finished, of {networks}, with {seeds} seed{plural}."
+    text = f"{len(runs):,} runs have finished: {', '.join(sorted({*runs.on}))}; {seeds} seed{'s' * (seeds > 1)}."
     if held_out:
-        images = _listed([f"{images:,.0f}" for images in held_out])
+        images = " or ".join(f"{images:,.0f}" for images in held_out)
         text += f" {images} training images were held out for validation: choices by accuracy were made on these."
     return text
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _facts(tables: Tables) -> dict[str, str]:
@@ -72,17 +71,15 @@ def _facts(tables: Tables) -> dict[str, str]:
     days = [part[key] for part in parts for key in ("started", "ended") if part.get(key)]
     states = Counter(tables.runs.drop_duplicates("run").state)
     machine, versions = (
-        "; ".join(
-            {", ".join(f"{name} {value}" for name, value in part[key].items()): 0 for part in parts if part.get(key)}
-        )
+        dict.fromkeys(", ".join(f"{name} {value}" for name, value in part.get(key, {}).items()) for part in parts)
         for key in ("machine", "versions")
     )
     facts = {
         "Budget": tables.study.get("budget"),
         "Runs": ", ".join(f"{states[state]} {state}" for state in STATES if states[state]) or "none",
-        "Training time": seconds and words.duration(sum(seconds)),
-        "Machine": machine,
-        "Versions": versions,
+        "Training time": seconds and f"{timedelta(seconds=round(sum(seconds)))} (h:mm:ss)",
+        "Machine": "; ".join(machine),
+        "Versions": "; ".join(versions),
         "From, to": days and f"{min(days)} to {max(days)}",
     }
     return {name: str(value) for name, value in facts.items() if value}
@@ -115,10 +112,9 @@ def _unfinished(tables: Tables) -> Iterator[str]:
     for state, what in (("failed", "failed"), ("running", "under way"), ("waiting", "not yet run")):
         for label, of_label in runs[runs.state == state].groupby("label"):
             errors = sorted({*of_label.error} - {""})
-            why = f": {errors[0]}" if errors else ""
             more = f" (and {len(errors) - 1} other messages)" if len(errors) > 1 else ""
-            plural = "" if len(of_label) == 1 else "s"
-            yield f"{label}: {len(of_label)} run{plural} {what}{why}{more}".rstrip(".") + "."
+            why = f": {errors[0].rstrip('.')}{more}" if errors else ""
+            yield f"{label}: {len(of_label)} run{'s' * (len(of_label) > 1)} {what}{why}."
 
 
 def _cases(tables: Tables) -> Iterator[str]:
@@ -145,9 +141,3 @@ def _places(tables: Tables) -> Iterator[str]:
         without = sorted({*runs.x} - {1} - {*runs.x[runs.arm.isin(RADIX)]}, reverse=True)
         if without:
             yield f"{name}: no RadiX-Net at {', '.join(place_name(experiment, x) for x in without)}."
-
-
-def _single_seeds(of_arms: Any) -> Iterator[str]:
-    count = (of_arms.seeds == 1).sum()
-    if count:
-        yield f"{count} means are of one seed only: they have no interval, and no test was made of them."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
@@ -22,39 +20,14 @@ from topokit_train.studies.claims import CLASSES
 
 COLOURS: dict[str, list[str]] = {"ink": [INK, "#e3e8ee"], "pale": [PALE, "#56616d"], **words.TEXTS["colours"]}
 """Name -> [on white, on black]."""
-WIDTH, HEIGHT = 3.7, 2.75  # inches: full size on a telephone
-LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.98, 0.12, 0.45
+SIZE, AXES_AT = (3.7, 2.75), (0.135, 0.164, 0.6, 0.793)  # inches: full size on a telephone; names stand at the right
 _LEAST_ERROR = 1e-4
 _DODGE = 2.4  # points between the marks of neighbours
 
 
-@dataclass(frozen=True)
-class Axis:
-    """An axis: its label, the scale of what is plotted, and how a tick is written.
-
-    Errors and densities are plotted on reversed logarithmic axes whose ticks are accuracies and sparsities.
-    """
-
-    label: str
-    log: bool = False
-    reversed: bool = False
-    tick: Callable[[float], str] = "{:.4g}".format
-
-
-def _complement(x: float) -> str:
-    return f"{100 * (1 - x):.4g}"
-
-
-AXES = {
-    "epoch": Axis("epoch"),
-    "density": Axis("density", log=True),
-    "times": Axis("size: times the weights of the dense network", log=True),
-    "sparsity": Axis("sparsity, % (log of what is left)", log=True, reversed=True, tick=_complement),
-    "accuracy": Axis("test accuracy, %", log=True, reversed=True, tick=_complement),
-    "threshold": Axis("threshold"),
-    "share": Axis("sparsity, %", tick=lambda x: f"{100 * x:.4g}"),
-    "plateaus": Axis("test accuracy, %", tick=lambda x: f"{100 * x:.4g}"),
-}
+_LOG = ("density", "times", "sparsity", "accuracy")
+_COMPLEMENT = ("sparsity", "accuracy")
+"""Axes of densities and errors, reversed, with ticks at sparsities and accuracies."""
 
 
 def svg(panel: Panel, salt: str) -> str:
@@ -65,13 +38,12 @@ def svg(panel: Panel, salt: str) -> str:
         salt: of the ids, which must differ from those of other panels on one page.
     """
     with house_style(), matplotlib.rc_context({"svg.hashsalt": f"topokit-{salt}"}):
-        figure = Figure(figsize=(WIDTH, HEIGHT))
-        across, up = 1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT
-        axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, across, up))
+        figure = Figure(figsize=SIZE)
+        axes = figure.add_axes(AXES_AT)
         axes.spines[["top", "right"]].set_visible(False)
         heights = [_heights(panel, line) for line in panel.lines]
-        _scale(axes.xaxis, AXES[panel.x], np.concatenate([line.points.x for line in panel.lines]))
-        _scale(axes.yaxis, AXES[panel.y], np.concatenate([ends for of_line in heights for ends in of_line]))
+        _scale(axes.xaxis, panel.x, np.concatenate([line.points.x for line in panel.lines]))
+        _scale(axes.yaxis, panel.y, np.concatenate([ends for of_line in heights for ends in of_line]))
         if panel.y == "plateaus":
             axes.set_ylim(0, 1)
             for k in range(1, CLASSES):
@@ -93,26 +65,30 @@ def _heights(panel: Panel, line: Line) -> tuple[Any, Any, Any]:
     return error, np.maximum(error - half, 0.4 * error), error + half  # a wide interval would make all others small
 
 
-def _scale(axis: Any, about: Axis, values: Any) -> None:
+def _scale(axis: Any, name: str, values: Any) -> None:
     low, high = values.min(), values.max()
-    locator: Locator = MaxNLocator(5, steps=[1, 2, 5, 10], integer=about.label == "epoch")
-    if about.log:
+    locator: Locator = MaxNLocator(5, steps=[1, 2, 5, 10], integer=name == "epoch")
+    if name in _LOG:
         getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
         room = (high / low) ** 0.06 if high > low else 1.25
         limits = low / room, high * room
-        if about is AXES["sparsity"]:
+        if name == "sparsity":
             locator = FixedLocator([1, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001])
         elif high / low > 8:
-            locator = LogLocator(subs=(1, 2, 3, 5, 7) if about is AXES["accuracy"] and high / low < 200 else (1, 2, 5))
+            locator = LogLocator(subs=(1, 2, 3, 5, 7) if name == "accuracy" and high / low < 200 else (1, 2, 5))
     else:
         room = 0.06 * (high - low) or 0.1
         limits = low - room, high + room
-    axis.axes.set(
-        **{f"{axis.axis_name}label": about.label, f"{axis.axis_name}lim": limits[::-1] if about.reversed else limits}
-    )
+    limits = limits[::-1] if name in _COMPLEMENT else limits
+    axis.axes.set(**{f"{axis.axis_name}label": words.TEXTS["axes"][name], f"{axis.axis_name}lim": limits})
     axis.set_major_locator(locator)
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda x, _: about.tick(x)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: _tick(name, x)))
+
+
+def _tick(name: str, x: float) -> str:
+    x = 1 - x if name in _COMPLEMENT else x
+    return f"{100 * x:.4g}" if "%" in words.TEXTS["axes"][name] else f"{x:.4g}"
 
 
 def _draw(axes: Axes, panel: Panel, heights: list[tuple[Any, Any, Any]]) -> None:
@@ -138,7 +114,7 @@ def _draw(axes: Axes, panel: Panel, heights: list[tuple[Any, Any, Any]]) -> None
             named.append((y[-1], axes.lines[-1]))
     if any(line.look == "paper" for line in panel.lines):
         axes.text(1, 1, "◇ paper, single runs", transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom")
-    named.sort(key=lambda end: end[0], reverse=not AXES[panel.y].reversed)
+    named.sort(key=lambda end: end[0], reverse=panel.y not in _COMPLEMENT)
     axes.legend(
         handles=[line for _, line in named],
         loc="center left",

@@ -5,7 +5,7 @@ Accuracies are fractions. A p-value is NaN if no test can be made: of a single s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ from scipy import stats
 
 from topokit.checks import Verdict
 from topokit.statistics import LEVEL, half_width, holm
+from topokit_train.studies.words import MARGIN
 
-MARGIN = 0.005
-"""Half a percentage point: a smaller difference counts as none."""
 NOT_RUN = "not run"
 """The verdict on a claim without runs, beside those of `topokit.checks.Verdict`."""
 NAN = float("nan")
@@ -75,21 +74,25 @@ class Finding:
     missing: str = ""
 
 
-def finding(case: str, effects: Iterable[Effect], holds: Combine, fails: Combine) -> list[Finding]:
-    """Return the finding of some effects, which shows the largest one; none without effects.
+def finding(
+    case: str, effects: Sequence[Effect], holds: Combine, fails: Combine, shown: Effect | None = None
+) -> Finding:
+    """Return the finding of some effects.
 
     Args:
         case: name of the case.
         effects: the comparisons.
         holds: combines their p-values for the claim.
         fails: combines those for its contrary.
+        shown: the effect in the table of claims; the largest one by default.
     """
-    effects = list(effects)
-    if not effects:
-        return []
-    p_holds, p_fails = holds([one.p_holds for one in effects]), fails([one.p_fails for one in effects])
-    shown = max(effects, key=lambda one: one.effect)
-    return [Finding(case=case, effects=effects, shown=shown, p_holds=p_holds, p_fails=p_fails)]
+    return Finding(
+        case=case,
+        effects=effects,
+        shown=shown or max(effects, key=lambda one: one.effect, default=None),
+        p_holds=holds([one.p_holds for one in effects]),
+        p_fails=fails([one.p_fails for one in effects]),
+    )
 
 
 def smallest(p_values: Sequence[float]) -> float:
@@ -166,7 +169,7 @@ def verdict(p_holds: float, p_fails: float) -> Verdict:
     return Verdict.UNDECIDED if holds == fails else Verdict.HOLDS if holds else Verdict.FAILS
 
 
-def judge(claims: Mapping[str, Sequence[Finding]]) -> tuple[Any, Any]:
+def judge(findings: Mapping[str, Sequence[Finding]]) -> tuple[Any, Any]:
     """Return the tables of findings and of their effects, with verdicts.
 
     p-values are corrected over the findings of each claim: the chance that a claim is said to hold in any case in which
@@ -174,26 +177,17 @@ def judge(claims: Mapping[str, Sequence[Finding]]) -> tuple[Any, Any]:
     one claim would then depend on the number of other experiments. Those of effects are corrected over their finding.
 
     Args:
-        claims: name -> its findings, at least one.
+        findings: claim -> its findings, at least one.
     """
-    own = ("case", "p_holds", "p_fails", "missing")
-    rows = [
-        vars(one.shown or Effect(unit=None)) | {name: getattr(one, name) for name in own} | {"claim": claim}
-        for claim, findings in claims.items()
-        for one in findings
-    ]
-    found = _corrected(pd.DataFrame(rows), ["claim"])
-    found["verdict_alone"] = list(map(verdict, found.p_holds, found.p_fails))
-    found.loc[found.missing != "", ["verdict", "verdict_alone"]] = NOT_RUN
-    rows = [
-        vars(effect) | {"claim": claim, "case": one.case}
-        for claim, findings in claims.items()
-        for one in findings
-        for effect in one.effects
-    ]
+    found = [(claim, one) for claim, of_claim in findings.items() for one in of_claim]
+    rows = [vars(one.shown or Effect(unit=None)) | vars(one) | {"claim": claim} for claim, one in found]
+    claims = _corrected(pd.DataFrame(rows), ["claim"])
+    claims["verdict_alone"] = list(map(verdict, claims.p_holds, claims.p_fails))
+    claims.loc[claims.missing != "", ["verdict", "verdict_alone"]] = NOT_RUN
+    rows = [vars(effect) | {"claim": claim, "case": one.case} for claim, one in found for effect in one.effects]
     effects = _corrected(pd.DataFrame(rows, columns=["claim", "case", *vars(Effect())]), ["claim", "case"])
     effects.loc[effects.p_holds.isna() & effects.p_fails.isna(), "verdict"] = None
-    return found, effects
+    return claims, effects
 
 
 def _corrected(frame: Any, together: list[str]) -> Any:

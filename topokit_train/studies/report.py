@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from topokit.errors import MissingDependencyError, OutputExistsError, TopokitError
@@ -54,11 +54,9 @@ def require_packages() -> None:
     Raises:
         MissingDependencyError: one is not.
     """
-    for name in PACKAGES:
-        try:
-            import_module(name)
-        except ModuleNotFoundError:
-            raise MissingDependencyError(f"a report needs {name}: pip install 'topokit[study]'") from None
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"a report needs {', '.join(missing)}: pip install 'topokit[study]'")
 
 
 def _files(tables: Path) -> dict[str, str]:
@@ -100,8 +98,6 @@ def _files(tables: Path) -> dict[str, str]:
         f"{NUMBERS}/{name}.csv": table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
         for name, table in said["numbers"].items()  # more digits would differ between releases of libraries
     }
-    pages = {
-        name: environment.get_template(name).render(said=said, drawn=inline, colours=COLOURS)
-        for name in (MARKDOWN, PAGE)
-    }
+    said |= {"drawn": inline, "colours": COLOURS}
+    pages = {name: environment.get_template(name).render(said=said) for name in (MARKDOWN, PAGE)}
     return {f"{FIGURES}/{name}.svg": text for name, text in figures.items()} | numbers | pages

@@ -17,6 +17,7 @@ import pandas as pd
 
 from topokit.errors import FileFormatError
 from topokit_train.studies.study import read_about
+from topokit_train.studies.words import TEXTS
 from topokit_train.sweeps.reading import read_rows
 
 STATES = ("finished", "failed", "running", "waiting")
@@ -27,15 +28,6 @@ CASE = ["model", "dataset", "recipe", "epochs"]
 """Columns that the arms of a comparison share; a larger network counts as the model that it enlarges."""
 NETWORKS = (("lenet-300-100", "mnist"), ("lenet-5", "mnist"), ("lenet-5", "cifar10"))
 """(model, dataset) of the paper, in its order."""
-NAMES = {
-    "lenet-300-100": "LeNet-300-100",
-    "lenet-5": "LeNet-5",
-    "mlp": "MLP",
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-}
-
 _TEXTS = ("run", "label", "state", "experiment", "arm", "network", "model", "dataset", "recipe", "pruned_from", "error")
 _RUNS = {
     **dict.fromkeys(_TEXTS, str),
@@ -86,7 +78,7 @@ def network(model: str, dataset: str) -> str:
     >>> network("lenet-5", "cifar10")
     'LeNet-5 on CIFAR-10'
     """
-    return f"{NAMES.get(model, model)} on {NAMES.get(dataset, dataset)}"
+    return f"{TEXTS['names'].get(model, model)} on {TEXTS['names'].get(dataset, dataset)}"
 
 
 def read_tables(folder: Path) -> Tables:
@@ -120,10 +112,10 @@ def _column(path: Path, rows: list[dict[str, str]], name: str, kind: Any) -> Any
     values = []
     for line, row in enumerate(rows, 2):
         try:
-            values.append(kind((row[name] or "nan") if kind is float else row[name]))
+            values.append(kind(row[name] or "nan" if kind is float else row[name]))
         except ValueError:
-            expected = "a number" if kind is float else "an integer"
-            raise FileFormatError(f"{path}, row {line}: {name} must be {expected}, not {row[name]!r}") from None
+            what = {int: "an integer", float: "a number"}[kind]
+            raise FileFormatError(f"{path}, row {line}: {name} must be {what}, not {row[name]!r}") from None
     return pd.Series(values, dtype=kind)
 
 

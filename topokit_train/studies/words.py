@@ -1,4 +1,4 @@
-"""The report's texts, and its numbers as text: accuracies in percent, differences in percentage points, p-values."""
+"""The thresholds of the report, its texts, and its numbers as text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from topokit_train.studies.claims import EXTREME, NEAR
-from topokit_train.studies.findings import MARGIN
+MARGIN = 0.005
+"""Half a percentage point: a smaller difference counts as none."""
+EXTREME = 0.05
+"""Density up to which a topology counts as extremely sparse."""
+NEAR = 0.02
+"""Distance from 1 − k/10 up to which an accuracy is on a plateau: MNIST's classes are not equally frequent."""
 
 _FILE = Path(__file__).parent / "training_behavior" / "report.toml"
 _NUMBERS = {"extreme": f"{EXTREME:g}", "near": f"{100 * NEAR:g}", "margin": f"{100 * MARGIN:g}"}
@@ -63,17 +67,6 @@ def p_value(p: float) -> str:
     ('0.032', '< 0.001', '–')
     """
     return "–" if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in a fitting unit.
-
-    >>> duration(90), duration(86_400)
-    ('90 seconds', '24.0 hours')
-    """
-    if seconds < 180:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} hours"
 
 
 def cell(text: Any) -> str:
