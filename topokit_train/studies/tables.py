@@ -134,9 +134,10 @@ def _finished(runs: Any) -> Any:
         other_recipe=found.recipe != "paper",
         rank=found.experiment.map({name: rank for rank, name in enumerate(EXPERIMENTS)}),
     )
-    ordered = found.sort_values(["rank", "place", "model", "dataset", "other_recipe", "recipe", "epochs", "arm", "x"])
+    ordered = found.sort_values(["place", "model", "dataset", "other_recipe", "recipe", "epochs", "arm", "x"])
     ordered = ordered.drop_duplicates(["run", "experiment", "arm", "x"])
     ordered["order"] = ordered.groupby("case", sort=False).ngroup()
+    ordered = ordered.sort_values("rank", kind="stable")
     _require_one_run_a_seed(ordered[ordered.experiment.isin(TRAINED)])
     return ordered
 
