@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _panels(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Pa
         papers: the experiment whose points of the paper are drawn too; "" for none.
     """
     rank = {style: place for place, style in enumerate(STYLES)}
-    rows = rows.assign(rank=rows["style"].map(lambda style: rank.get(style, len(rank))))
+    rows = rows.assign(rank=rows["style"].map(rank).fillna(len(rank)))
     found = means(rows, ["order", "rank", "panel", "name", "style", "model", "dataset", "recipe", "x"], "y")
     found = found.sort_values(["order", "rank", "name", "x"], ascending=[True, True, True, x != "sparsity"])
     panels = []
@@ -108,13 +109,14 @@ def _panels(rows: Any, x: str, y: str = "accuracy", papers: str = "") -> list[Pa
         lines = _papers_lines(papers, of_panel.iloc[0])
         look = "band" if x == "epoch" else "points"
         lines += [Line(style=of["style"].iloc[0], name=of.name.iloc[0], points=of, look=look) for of in of_lines]
-        notes = []
-        for last in (points.iloc[0 if x == "density" else -1] for points in of_lines):
-            at = _AT[x].format(last.x, 100 * (1 - last.x))
-            notes.append(f"{last['name']} at {at}: {words.mean(last, percent=y != 'threshold')}")
-        note = f"{'; '.join(notes)}."
-        panels.append(Panel(title=title, note=f"{note[0].upper()}{note[1:]}", x=x, y=y, lines=lines))
+        note = "; ".join(_end(points.iloc[0 if x == "density" else -1], x, y) for points in of_lines)
+        panels.append(Panel(title=title, note=f"{note[0].upper()}{note[1:]}.", x=x, y=y, lines=lines))
     return panels
+
+
+def _end(point: Any, x: str, y: str) -> str:
+    at = _AT[x].format(point.x, 100 * (1 - point.x))
+    return f"{point['name']} at {at}: {words.mean(point, percent=y != 'threshold')}"
 
 
 def papers_points(experiment: str, case: Any) -> Any:
@@ -168,28 +170,23 @@ def iterative(tables: Tables) -> list[Panel]:
     return _by_network(rows.assign(y=rows.y.mask(last, rows.test_accuracy_of_run)), "sparsity", papers="iterative")
 
 
-def _over_time(column: str, axis: str) -> Callable[[Tables], list[Panel]]:
-    return lambda tables: _by_network(_pruned(tables, "iterative", tables.epochs, "epoch", column), "epoch", axis)
+def _over_time(column: str, axis: str, tables: Tables) -> list[Panel]:
+    return _by_network(_pruned(tables, "iterative", tables.epochs, "epoch", column), "epoch", axis)
 
 
-def _by_case(experiment: str, axis: str) -> Callable[[Tables], list[Panel]]:
+def _by_case(experiment: str, axis: str, tables: Tables) -> list[Panel]:
     """Return the chart of an experiment, with a panel for each case and a line for each arm.
 
     Networks trained on masks are drawn beside the random ones of the same density.
     """
-
-    def panels(tables: Tables) -> list[Panel]:
-        rows = tables.finished[tables.finished.experiment == experiment]
-        if experiment == "retrained":
-            random = tables.finished[(tables.finished.experiment == "same-size") & (tables.finished.arm == "random")]
-            places = rows.loc[rows.arm != "dense", ["case", "x"]].drop_duplicates()
-            rows = pd.concat([rows, random.merge(places, on=["case", "x"])])
-        names = rows.arm.map(lambda arm: style_of(arm)[0])
-        return _panels(
-            rows.assign(panel=rows.case, style=rows.arm, name=names, y=rows.test_accuracy), axis, papers=experiment
-        )
-
-    return panels
+    rows = tables.finished[tables.finished.experiment == experiment]
+    if experiment == "retrained":
+        random = tables.finished[(tables.finished.experiment == "same-size") & (tables.finished.arm == "random")]
+        places = rows.loc[rows.arm != "dense", ["case", "x"]].drop_duplicates()
+        rows = pd.concat([rows, random.merge(places, on=["case", "x"])])
+    names = rows.arm.map(lambda arm: style_of(arm)[0])
+    rows = rows.assign(panel=rows.case, style=rows.arm, name=names, y=rows.test_accuracy)
+    return _panels(rows, axis, papers=experiment)
 
 
 def figure_8(tables: Tables) -> list[Panel]:
@@ -201,15 +198,13 @@ def figure_8(tables: Tables) -> list[Panel]:
     drawn = drawn.assign(died=drawn.dead_classes > 0).sort_values(["order", "arm", "died", "x", "seed"])
     panels = []
     for (case, arm), runs in drawn.groupby(["case", "arm"], sort=False):
-        counts, named = runs.dead_classes.value_counts(), ~runs.duplicated("dead_classes")
+        names = runs.dead_classes.map("{:g} dead: ".format) + runs.groupby("dead_classes").run.transform("size").astype(
+            str
+        )
+        names = names.mask(runs.duplicated("dead_classes"), "")
         lines = [
-            Line(
-                style="dead" if run.died else "alive",
-                points=epochs[run.run],
-                look="thin",
-                name=f"{run.dead_classes:g} dead: {counts[run.dead_classes]}" if first else "",
-            )
-            for run, first in zip(runs.itertuples(), named, strict=True)
+            Line(style="dead" if died else "alive", points=epochs[run], look="thin", name=name)
+            for run, died, name in zip(runs.run, runs.died, names, strict=True)
         ]
         died = (100 * (1 - runs.x[runs.died])).round(4).value_counts().sort_index()
         at = ", ".join(f"{n} at sparsity {sparsity:g} %" for sparsity, n in died.items())
@@ -220,13 +215,13 @@ def figure_8(tables: Tables) -> list[Panel]:
 
 CHARTS: dict[str, Callable[[Tables], list[Panel]]] = {
     "one-time": one_time,
-    "thresholds": _over_time("threshold", "threshold"),
-    "sparsities": _over_time("sparsity", "share"),
-    "accuracies": _over_time("test_accuracy", "accuracy"),
+    "thresholds": partial(_over_time, "threshold", "threshold"),
+    "sparsities": partial(_over_time, "sparsity", "share"),
+    "accuracies": partial(_over_time, "test_accuracy", "accuracy"),
     "iterative": iterative,
-    "retrained": _by_case("retrained", "sparsity"),
+    "retrained": partial(_by_case, "retrained", "sparsity"),
     "figure-8": figure_8,
-    "same-size": _by_case("same-size", "density"),
-    "same-edges": _by_case("same-edges", "times"),
+    "same-size": partial(_by_case, "same-size", "density"),
+    "same-edges": partial(_by_case, "same-edges", "times"),
 }
 """Name -> the chart's panels, in the order of the report."""

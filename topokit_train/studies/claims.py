@@ -183,17 +183,14 @@ def plateaus_are_dead_classes(tables: Tables) -> Iterator[Finding]:
         if not len(ended):
             continue
         right, arrived = ended.lost == ended.dead_classes, dead.lost > 0
-        told = _share(
-            right,
+        at, what = (
             f"{right.sum()} of {len(right)} runs on a plateau",
             "share with as many dead classes as the plateau says",
         )
-        told = replace(told, **sign_test(right.astype(int) * 2 - 1))
-        effects = [told]
-        if len(arrived):
-            at = f"{arrived.sum()} of {len(arrived)} runs with dead classes"
-            effects.append(_share(arrived, at, "share that ends on a plateau"))
-        yield finding(on, effects, smallest, smallest, told)
+        shown = replace(_share(right, at, what), **sign_test(right.astype(int) * 2 - 1))
+        at = f"{arrived.sum()} of {len(arrived)} runs with dead classes"
+        others = [_share(arrived, at, "share that ends on a plateau")] if len(arrived) else []
+        yield finding(on, [shown, *others], smallest, smallest, shown)
 
 
 def _share(hits: Any, at: str, compared: str) -> Effect:

@@ -137,18 +137,15 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     about = read_json(folder / ABOUT)
     if about.get("format", FORMAT) != FORMAT:
-        raise FileFormatError(
-            f"{folder / ABOUT} has format {about['format']}, but this release reads format {FORMAT}: "
-            "use the release that wrote it"
-        )
+        found = f"{folder / ABOUT} has format {about['format']}"
+        raise FileFormatError(f"{found}, but this release reads format {FORMAT}: use the release that wrote it")
     return about
 
 
+_GRIDS = Path(__file__).parent / "training_behavior"
 TRAINING_BEHAVIOR = Study(
     name="training-behavior",
-    grids={
-        budget: Path(__file__).parent / "training_behavior" / f"{budget}.toml" for budget in ("smoke", "small", "full")
-    },
+    grids={budget: _GRIDS / f"{budget}.toml" for budget in ("smoke", "small", "full")},
 )
 """The study of arXiv:1810.00299: its experiments, with several seeds.
 

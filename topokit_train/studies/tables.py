@@ -67,8 +67,7 @@ class Tables:
         """(experiment, case) -> its arms, in the report's order; those of a case ascend."""
         found: dict[tuple[str, str], Arms] = {}
         for (experiment, case, *arm), runs in self.finished.groupby(["experiment", "case", "arm", "x"], sort=False):
-            accuracies = pd.Series(runs.test_accuracy.to_numpy(), runs.seed)
-            found.setdefault((experiment, case), {})[arm[0], arm[1]] = accuracies
+            found.setdefault((experiment, case), {})[arm[0], arm[1]] = runs.set_index("seed").test_accuracy
         return found
 
 
