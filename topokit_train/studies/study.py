@@ -86,8 +86,7 @@ class Study:
         """
         report.require_packages()  # before days of runs
         runs = self.plan(budget, where)
-        abouts = [read_about(folder) for folder in known]
-        earlier = [part for about in abouts for part in (*about.pop("earlier", ()), about)]
+        earlier = [part for about in map(read_about, known) for part in (*about.pop("earlier", ()), about)]
         copied = read_known(known)
         try:
             found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry, known=copied)

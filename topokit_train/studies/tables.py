@@ -120,10 +120,9 @@ def _column(path: Path, rows: list[dict[str, str]], name: str, kind: Any) -> Any
 
 def _finished(runs: Any) -> Any:
     found = runs[(runs.state == "finished") & runs.test_accuracy.notna()]
-    same_edges, dense = found.experiment == "same-edges", found.arm == "dense"
     found = found.assign(
         model=found.network.where(found.network != "", found.model),
-        x=found.times.where(same_edges, found.density.mask(dense, 1)).fillna(1).round(6),
+        x=found.times.where(found.experiment == "same-edges", found.density).fillna(1).round(6),
     )
     found["on"] = [network(*names) for names in zip(found.model, found.dataset, strict=True)]
     found["case"] = [f"{on}, {recipe} recipe, {n} epochs" for on, recipe, n in found[["on", "recipe", "epochs"]].values]

@@ -97,6 +97,7 @@ def test_topology_does_not_matter_where_all_are_within_the_margin(study, verdict
     judged = verdict("topology-matters")
     assert judged.verdict == "fails"
     assert [*judged.effects.compared] == ["RadiX-Net − random", "RadiX-Net − regular"]
+    assert judged.compared == "RadiX-Net − regular"  # the largest one, whatever its sign
 
 
 def test_one_seed_decides_nothing(study, verdict):

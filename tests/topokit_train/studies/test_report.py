@@ -12,7 +12,9 @@ import pytest
 from topokit.errors import FileFormatError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.claims import CLAIMS
+from topokit_train.studies.contents import contents
 from topokit_train.studies.report import PACKAGES, write_report
+from topokit_train.studies.tables import read_tables
 from topokit_train.studies.words import TEXTS
 
 
@@ -162,6 +164,18 @@ def test_the_papers_points_are_in_its_figures(report):
     assert points["LeNet-5 on MNIST", "one-time", 0.01] == 0.1135
     assert points["LeNet-300-100 on MNIST", "iterative", 0.05] == 0.9634
     assert len(points) == 24
+
+
+def test_points_of_prunings(study, tmp_path):
+    study.add(0.8, 0, (), [(0.5, 0.97, 0.91), (0.9, 0.95, 0.7)], experiment="iterative")
+    study.add(0.96, 0, (), [(0.5, 0.97, 0.92)], experiment="iterative")  # ends at 0.5, which counts there
+    study.add(0.6, 0, (), [(0.5, 0.98, 0.9)], experiment="one-time")
+    study.add(0.6, 0, experiment="retrained", arm="iterative", density=0.5, dead_classes="")
+    tables = read_tables(study.write(tmp_path))
+    points = {name: CHARTS[name](tables)[0].lines[-1].points for name in ("iterative", "one-time")}
+    assert dict(points["iterative"][["x", "y"]].to_numpy()) == {0.5: 0.96, 0.1: 0.8}
+    assert dict(points["one-time"][["x", "y"]].to_numpy()) == {1: 0.98, 0.5: 0.9}  # accuracies before and after
+    assert contents(tables)["numbers"]["means"].runs_with_dead_classes.isna().all()  # unknown, which is not none
 
 
 def test_nothing_is_drawn_or_claimed_without_runs(study, tmp_path):
