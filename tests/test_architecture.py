@@ -112,7 +112,7 @@ def registry(name):
 
 
 def test_the_registries_are_found():
-    assert {"FAMILIES", "ALLOCATIONS", "KERNELS", "CHARTS"} < set(REGISTRIES)
+    assert {"FAMILIES", "ALLOCATIONS", "KERNELS", "STUDIES"} < set(REGISTRIES)
 
 
 @pytest.mark.parametrize("name", REGISTRIES)

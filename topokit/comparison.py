@@ -8,7 +8,6 @@ from typing import Any
 from warnings import warn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
@@ -16,9 +15,7 @@ from topokit.layered import Layered, Source, network
 from topokit.measures import MEASURES
 from topokit.profiles import Profile, profile
 from topokit.reprs import Tabular, short_repr
-
-LEVEL = 0.05
-"""Adjusted p-value up to which a difference is called structure."""
+from topokit.statistics import LEVEL, holm
 
 SECONDS = 2.0
 """Most seconds of a measure on the network itself; each random equivalent takes as long again."""
@@ -153,21 +150,6 @@ def compared(values: Mapping[str, Sequence[float | None]]) -> dict[str, Score]:
         chance = "undecided" if found[label].z is None else "chance"
         found[label] = replace(found[label], adjusted_p=adjusted, verdict="structure" if adjusted <= LEVEL else chance)
     return found
-
-
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Return p-values after Holm's correction for their number, in their order.
-
-    Source: Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
-
-    >>> holm([0.04, 0.01, 0.03])
-    array([0.06, 0.03, 0.06])
-    """
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
-    return adjusted
 
 
 def _scored(row: Sequence[float | None]) -> Score:

@@ -27,7 +27,8 @@ _ONE = re.compile(rf"(?<![\d>-] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLU
 
 EXTRAS = {
     **dict.fromkeys(("torch", "pooch", "tqdm"), "train"),
-    **dict.fromkeys(("jinja2", "statsmodels", "pandas"), "study"),
+    "jinja2": "study",
+    "pandas": "pandas",
     "matplotlib": "plot",
     "distributed": "cluster",
     "onnx": "onnx",

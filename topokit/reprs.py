@@ -9,7 +9,7 @@ from html import escape
 from reprlib import Repr
 from typing import Any
 
-from topokit.errors import MissingDependencyError
+from topokit.errors import needing
 
 SCREEN = 1500
 """Most characters of a repr: 19 lines of 80."""
@@ -118,10 +118,8 @@ class Tabular:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
+        with needing("to_frame"):
             import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingDependencyError("to_frame needs pandas: pip install 'topokit[pandas]'") from None
         return pd.DataFrame(self.records())
 
     def _repr_html_(self) -> str:

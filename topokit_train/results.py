@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from topokit.reprs import Tabular, aligned, counted, short_repr
-from topokit_train.intervals import mean_and_ci95 as interval
 from topokit_train.metrics import shown
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
@@ -84,7 +83,7 @@ class Results(list[Result], Tabular):
 
     @property
     def title(self) -> str:
-        metric, (mean, half) = self[0].metric, mean_and_ci95(self)
+        metric, (mean, half) = self[0].metric, mean_and_ci95([result.test_metric for result in self])
         spread = "" if half is None else f" ± {shown(metric, half)} (95 % of Student's t, {len(self)} seeds)"
         return f"test {metric}  {shown(metric, mean)}{spread}"
 
@@ -99,7 +98,7 @@ class Results(list[Result], Tabular):
 
     def to_json(self) -> dict[str, Any]:
         """Return the results, and the mean test metric with half its confidence interval, for `json.dumps`."""
-        mean, half = mean_and_ci95(self)
+        mean, half = mean_and_ci95([result.test_metric for result in self])
         return {"runs": self.records(), "mean": mean, "ci95": half}
 
     def __repr__(self) -> str:
@@ -203,11 +202,3 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
 def _sparsity(trainer: Trainer, found: dict[str, float] | None) -> dict[str, float] | None:
     """Without that of the edges before training, if a method has changed them."""
     return {"after": found["after"]} if found and trainer.rewired else found
-
-
-def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
-    """The mean test metric of several seeds, and half the width of its 95 % confidence interval.
-
-    The interval is Student's t; None for a single seed.
-    """
-    return interval([result.test_metric for result in results])

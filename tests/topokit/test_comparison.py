@@ -6,10 +6,9 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 import topokit as tk
-from topokit.comparison import Score, compare, compared, holm, measured
+from topokit.comparison import Score, compare, compared, measured
 from topokit.errors import InvalidSpecError
 from topokit.families import RANDOM_EQUIVALENTS
 from topokit.measures import MEASURES
@@ -77,13 +76,6 @@ def test_a_comparison_is_a_table():
         label: one.z for label, one in found.comparisons.items() if one.z is not None
     }
     assert "<p>3 regular random equivalents, seeds 0 to 2</p>" in found._repr_html_()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_holm_is_statsmodels(seed):
-    p_values = np.random.default_rng(seed).random(8) ** 3
-    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
-    assert holm([]).size == 0
 
 
 def test_adjusted_p_values_rise_and_end_at_1():

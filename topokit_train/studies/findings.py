@@ -1,22 +1,25 @@
-"""Findings: what a claim comes to in one case, and the verdict once all p-values of a claim are corrected together."""
+"""Findings: what the runs of one case show of a claim, and the verdicts after Holm's correction.
+
+Accuracies are fractions. A p-value is NaN if no test can be made: of a single seed, or without any spread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
-from topokit_train.studies.statistics import LEVEL, Difference, holm
-from topokit_train.studies.tables import Tables
+import numpy as np
+import pandas as pd
+from scipy import stats
 
+from topokit.checks import Verdict
+from topokit.statistics import LEVEL, half_width, holm
+from topokit_train.studies.words import MARGIN
 
-class Verdict(Enum):
-    """What the runs say of a claim."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNDECIDED = "undecided"
-    NOT_RUN = "not run"
+NOT_RUN = "not run"
+"""The verdict on a claim without runs, beside those of `topokit.checks.Verdict`."""
+NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,168 +27,170 @@ class Effect:
     """One comparison.
 
     Args:
-        where: at which density, size or sparsity.
-        what: is compared, such as "RadiX-Net − random".
-        seeds: pairs, or runs.
-        value: a difference of accuracies or a share, as a fraction.
-        half: half the width of its 95 % interval; None where there is none.
-        zero: the p-value of no difference at all; for information, it decides nothing.
-        p_holds: the p-value for what the claim says, at this place alone.
-        p_fails: the p-value for its contrary.
-        is_share: whether value is a share of runs, and no difference of accuracies.
+        at: density, size or sparsity.
+        compared: such as "RadiX-Net − random".
+        seeds: number of pairs, or of runs.
+        effect: difference of accuracies, or share of runs, as a fraction.
+        half_width: half the width of its 95 % interval.
+        unit: "difference of accuracies" or "share of runs".
+        p_no_difference: p-value of no difference; for information, it decides nothing.
+        p_holds: p-value for the claim, at this place alone.
+        p_fails: p-value for its contrary.
     """
 
-    where: str
-    what: str
-    seeds: int
-    value: float
-    half: float | None = None
-    zero: float | None = None
-    p_holds: float | None = None
-    p_fails: float | None = None
-    is_share: bool = False
+    at: str | None = None
+    compared: str | None = None
+    seeds: int | None = None
+    effect: float = NAN
+    half_width: float = NAN
+    unit: str | None = "difference of accuracies"
+    p_no_difference: float = NAN
+    p_holds: float = NAN
+    p_fails: float = NAN
+
+
+Combine = Callable[[Sequence[float]], float]
+"""From the p-values of effects to that of their finding: `smallest` or `largest`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a claim comes to in one case.
+    """What the runs of one case show of a claim.
 
     Args:
-        where: the case.
-        effects: the comparisons that it rests on.
-        headline: the one that stands for them in the table of claims; None where there is none.
-        p_holds: the p-value for the claim.
-        p_fails: the p-value for its contrary.
-        missing: why nothing can be said, where nothing was compared.
+        case: name of the case.
+        effects: the comparisons.
+        shown: the effect in the table of claims.
+        p_holds: p-value for the claim.
+        p_fails: p-value for its contrary.
+        missing: the reason if nothing was compared.
     """
 
-    where: str
-    effects: tuple[Effect, ...] = ()
-    headline: Effect | None = None
-    p_holds: float | None = None
-    p_fails: float | None = None
+    case: str = ""
+    effects: Sequence[Effect] = ()
+    shown: Effect | None = None
+    p_holds: float = NAN
+    p_fails: float = NAN
     missing: str = ""
 
 
-Combine = Callable[[Sequence[float | None]], float | None]
-"""From the p-values of effects to that of the finding that rests on them: their smallest or largest."""
-
-
-def of_greatest(where: str, effects: Sequence[Effect], holds: Combine, fails: Combine) -> list[Finding]:
-    """The finding that some effects make, told by the greatest of them; none without effects.
+def finding(
+    case: str, effects: Sequence[Effect], holds: Combine, fails: Combine, shown: Effect | None = None
+) -> Finding:
+    """Return the finding of some effects.
 
     Args:
-        where: the case.
-        effects: the comparisons that it rests on.
+        case: name of the case.
+        effects: the comparisons.
         holds: combines their p-values for the claim.
         fails: combines those for its contrary.
+        shown: the effect in the table of claims; the largest one by default.
     """
-    if not effects:
-        return []
-    finding = Finding(
-        where=where,
-        effects=tuple(effects),
-        headline=max(effects, key=lambda effect: effect.value),
-        p_holds=holds([effect.p_holds for effect in effects]),
-        p_fails=fails([effect.p_fails for effect in effects]),
+    return Finding(
+        case=case,
+        effects=effects,
+        shown=shown or max(effects, key=lambda one: one.effect, default=None),
+        p_holds=holds([one.p_holds for one in effects]),
+        p_fails=fails([one.p_fails for one in effects]),
     )
-    return [finding]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A sentence that the runs can show to be right or wrong.
+def smallest(p_values: Sequence[float]) -> float:
+    """Return a p-value for "at least one of them is true": the smallest after Holm's correction."""
+    return float(pd.Series(holm(p_values), dtype=float).min())
+
+
+def largest(p_values: Sequence[float]) -> float:
+    """Return a p-value for "all of them are true", an intersection-union test; NaN if one of them is."""
+    return float(pd.Series(p_values, dtype=float).max(skipna=False))
+
+
+def t_tests(sample: Any) -> dict[str, float]:
+    """Return the p-values of one-sample t-tests: what they show of the true mean of paired differences -> p-value.
+
+    "below", "within" and "beyond" are relative to the margin; "within" is two one-sided tests (TOST).
+    """
+    t, df = (sample.mean() - np.array([-MARGIN, 0, MARGIN])) / stats.sem(sample), sample.size - 1
+    less, greater = stats.t.cdf(t, df).tolist(), stats.t.sf(t, df).tolist()
+    return {
+        "different": 2 * min(less[1], greater[1]),
+        "positive": greater[1],
+        "negative": less[1],
+        "below": less[0],
+        "not below": greater[0],
+        "within": max(greater[0], less[2]),
+        "beyond": min(1.0, 2 * min(less[0], greater[2])),
+    }
+
+
+def difference(at: str, compared: str, differences: Any, holds: str = "", fails: str = "") -> Effect:
+    """Return the effect of paired differences.
 
     Args:
-        sentence: what is claimed.
-        test: in words: what holds, what fails, by which test.
-        find: the findings in a study's tables; none where nothing was run.
-        needs: what must be run for it.
+        at: density, size or sparsity.
+        compared: the names of both arms.
+        differences: one number for each seed.
+        holds: the key of `t_tests` that is a p-value for the claim; "" for none.
+        fails: the key of `t_tests` that is a p-value for its contrary.
     """
-
-    sentence: str
-    test: str
-    find: Callable[[Tables], list[Finding]]
-    needs: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A finding, judged among all findings of its claim.
-
-    Args:
-        key: the claim's name.
-        claim: what is claimed.
-        finding: what became of it in one case.
-        holds: p_holds, corrected over the claim's findings.
-        fails: p_fails, corrected over the claim's findings.
-        verdict: by these.
-        alone: the verdict that the finding would have if it were the only one of its claim.
-    """
-
-    key: str
-    claim: Claim
-    finding: Finding
-    holds: float | None
-    fails: float | None
-    verdict: Verdict
-    alone: Verdict
-
-
-def effect_of(where: str, what: str, found: Difference, p_holds: str | None, p_fails: str | None) -> Effect:
-    """The effect of a paired comparison; p_holds and p_fails are names of p-values of a Difference."""
+    sample = np.asarray(differences, dtype=float)
+    spread = np.ptp(sample) > 1e-12  # fractions of some thousand images: less is rounding
+    p = t_tests(sample) if spread else {}
+    deviation = sample.std(ddof=1) if spread else 0.0 if sample.size > 1 else NAN
     return Effect(
-        where=where,
-        what=what,
-        seeds=found.n,
-        value=found.mean,
-        half=found.half,
-        zero=found.zero,
-        p_holds=getattr(found, p_holds) if p_holds else None,
-        p_fails=getattr(found, p_fails) if p_fails else None,
+        at=at,
+        compared=compared,
+        seeds=sample.size,
+        effect=float(sample.mean()),
+        half_width=float(half_width(deviation, sample.size)),
+        p_no_difference=p.get("different", NAN),
+        p_holds=p.get(holds, NAN),
+        p_fails=p.get(fails, NAN),
     )
 
 
-def judge(claims: dict[str, Claim], tables: Tables) -> list[Judged]:
-    """The findings of all claims, with Holm's correction over those of each: once for what holds, once for what fails.
+def sign_test(signs: Any) -> dict[str, Any]:
+    """Return the p-values for more and for fewer positive than negative seeds, by the exact binomial test.
 
-    So the chance that a claim is said to hold in any case where it does not is at most 5 %, and so it is for `fails`.
-    Not over all claims: what is found of one would then depend on how many other experiments were run.
+    Runs of one seed start with the same weights and see the images in the same order, so they have one vote together.
+
+    Args:
+        signs: a Series of +1, 0 or -1 for each run, indexed by seed.
     """
-    return [one for key, claim in claims.items() for one in _judge(key, claim, _findings(claim, tables))]
+    votes = signs.groupby(level="seed").sum()
+    more, cast = int((votes > 0).sum()), int((votes != 0).sum())
+    p = [stats.binomtest(more, cast, alternative=side).pvalue if cast else NAN for side in ("greater", "less")]
+    return {"p_holds": float(p[0]), "p_fails": float(p[1])}
 
 
-def _judge(key: str, claim: Claim, found: Sequence[Finding]) -> list[Judged]:
-    holds = holm([finding.p_holds for finding in found])
-    fails = holm([finding.p_fails for finding in found])
-    return [
-        Judged(
-            key=key,
-            claim=claim,
-            finding=finding,
-            holds=p_holds,
-            fails=p_fails,
-            verdict=_verdict(bool(finding.missing), p_holds, p_fails),
-            alone=_verdict(bool(finding.missing), finding.p_holds, finding.p_fails),
-        )
-        for finding, p_holds, p_fails in zip(found, holds, fails, strict=True)
-    ]
+def verdict(p_holds: float, p_fails: float) -> Verdict:
+    """Return the verdict of two p-values: undecided if neither or both are below the level."""
+    holds, fails = p_holds < LEVEL, p_fails < LEVEL
+    return Verdict.UNDECIDED if holds == fails else Verdict.HOLDS if holds else Verdict.FAILS
 
 
-def _findings(claim: Claim, tables: Tables) -> list[Finding]:
-    return claim.find(tables) or [Finding(where="", missing=claim.needs)]
+def judge(findings: Mapping[str, Sequence[Finding]]) -> tuple[Any, Any]:
+    """Return the tables of findings and of their effects, with verdicts.
+
+    p-values are corrected over the findings of each claim: the chance that a claim is said to hold in any case in which
+    it does not is at most 5 %, and likewise for `fails`. They are not corrected over all claims, since the findings of
+    one claim would then depend on the number of other experiments. Those of effects are corrected over their finding.
+
+    Args:
+        findings: claim -> its findings, at least one.
+    """
+    found = [(claim, one) for claim, of_claim in findings.items() for one in of_claim]
+    rows = [vars(one.shown or Effect(unit=None)) | vars(one) | {"claim": claim} for claim, one in found]
+    claims = _corrected(pd.DataFrame(rows), ["claim"])
+    claims["verdict_alone"] = list(map(verdict, claims.p_holds, claims.p_fails))
+    claims.loc[claims.missing != "", ["verdict", "verdict_alone"]] = NOT_RUN
+    rows = [vars(effect) | {"claim": claim, "case": one.case} for claim, one in found for effect in one.effects]
+    effects = _corrected(pd.DataFrame(rows, columns=["claim", "case", *vars(Effect())]), ["claim", "case"])
+    effects.loc[effects.p_holds.isna() & effects.p_fails.isna(), "verdict"] = None
+    return claims, effects
 
 
-def within(effects: Sequence[Effect]) -> list[tuple[float | None, float | None, Verdict]]:
-    """(p_holds, p_fails, verdict) of each effect of one finding, corrected over these effects only."""
-    corrected = zip(
-        holm([effect.p_holds for effect in effects]), holm([effect.p_fails for effect in effects]), strict=True
-    )
-    return [(holds, fails, _verdict(False, holds, fails)) for holds, fails in corrected]
-
-
-def _verdict(missing: bool, holds: float | None, fails: float | None) -> Verdict:
-    if missing:
-        return Verdict.NOT_RUN
-    shown = [verdict for verdict, p in ((Verdict.HOLDS, holds), (Verdict.FAILS, fails)) if p is not None and p < LEVEL]
-    return shown[0] if len(shown) == 1 else Verdict.UNDECIDED
+def _corrected(frame: Any, together: list[str]) -> Any:
+    for side in ("p_holds", "p_fails"):
+        frame[f"{side}_holm"] = frame.groupby(together, sort=False)[side].transform(holm)
+    return frame.assign(verdict=list(map(verdict, frame.p_holds_holm, frame.p_fails_holm)))

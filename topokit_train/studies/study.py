@@ -1,24 +1,22 @@
-"""Study: experiments that are run as a sweep and told as a report."""
+"""Study: experiments that run as a sweep, and the report on them."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from topokit.errors import InvalidSpecError, TopokitError
-from topokit_train.json_files import write_json
-from topokit_train.machine import processor
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit_train.json_files import read_json, write_json
 from topokit_train.runs.folder import RESULT
-from topokit_train.studies.tables import ABOUT, read_about
+from topokit_train.studies import report
 from topokit_train.sweeps.folder import RUN, State, SweepFolder
 from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.known import read_known
@@ -26,6 +24,7 @@ from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.summary import Summary
 from topokit_train.sweeps.sweep import sweep
 
+ABOUT, FORMAT = "study.json", 1
 PACKAGES = ("topokit", "torch", "numpy", "scipy", "python-graphblas")
 
 
@@ -36,22 +35,20 @@ class Study:
     Args:
         name: in STUDIES.
         grids: budget -> the TOML file of its runs.
-        report: the module of write_report(tables, out, *, force) -> the report's file, and of require_packages().
     """
 
     name: str
     grids: Mapping[str, Path]
-    report: str
 
     def plan(self, budget: str, where: Mapping[str, Any] | None = None) -> tuple[Planned, ...]:
-        """The runs of a budget.
+        """Return the runs of a budget.
 
         Args:
             budget: a key of `grids`.
-            where: settings that say where runs are done: "data_dir", "device" and "threads".
+            where: settings of the machine: "data_dir", "device" and "threads".
 
         Raises:
-            InvalidSpecError: no such budget.
+            InvalidSpecError: unknown budget.
         """
         if budget not in self.grids:
             raise InvalidSpecError(f"`budget` must be one of {', '.join(self.grids)}, not {budget!r}")
@@ -68,68 +65,54 @@ class Study:
         retry: bool = False,
         known: Sequence[Path] = (),
     ) -> Summary:
-        """Do all runs of a budget that have not ended, and write the tables that a report is made of.
+        """Do the unfinished runs of a budget, and write the tables for its report.
 
         Args:
             budget: a key of `grids`.
-            out: the study's folder, which is a sweep's; made if missing, but not the folders above it.
+            out: the study's folder, which is also a sweep's; its parent must exist.
             where: as for `plan`.
-            workers: processes on this machine.
-            scheduler: address of a Dask scheduler instead.
-            retry: do the failed runs again.
-            known: folders of tables of this study, whose finished runs are not done again; the tables have them too.
+            workers: number of processes on this machine.
+            scheduler: address of a Dask scheduler to use instead.
+            retry: repeat the failed runs.
+            known: folders of tables of this study, whose finished runs are copied and not repeated.
 
         Returns:
-            What became of all runs.
+            The states of all runs.
 
         Raises:
             MissingDependencyError: a package that the report needs is not installed.
-            FileFormatError: `known` are no tables of this study.
-            TopokitError: as `sweep` does; a later call goes on.
+            FileFormatError: `known` are not tables of this study.
+            TopokitError: as `sweep`; a later call continues.
         """
-        import_module(self.report).require_packages()  # better now than after days of runs
+        report.require_packages()  # before days of runs
         runs = self.plan(budget, where)
-        earlier = _earlier(known)
-        told = read_known(known)
+        earlier = [part for about in map(read_about, known) for part in (*about.pop("earlier", ()), about)]
+        copied = read_known(known)
         try:
-            found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry, known=told)
+            found = sweep(runs, out, workers=workers, scheduler=scheduler, retry=retry, known=copied)
         except BaseException:
-            with suppress(TopokitError):  # what went wrong before is what the user is told
-                self._tell(budget, runs, out, earlier)
+            with suppress(TopokitError):  # the user must see the first error
+                self._write_about(budget, runs, out, earlier)
             raise
-        self._tell(budget, runs, out, earlier)
+        self._write_about(budget, runs, out, earlier)
         return found
 
-    def _tell(self, budget: str, runs: Sequence[Planned], out: Path, earlier: Sequence[Mapping[str, Any]]) -> None:
-        """Write study.json beside the tables, where there are any."""
-        folder = SweepFolder(out, make=False)
-        if folder.tables.exists():
-            about = self._about(budget, runs, folder)
-            write_json(folder.tables / ABOUT, about | ({"earlier": earlier} if earlier else {}))
-
     def write_report(self, tables: Path, out: Path, *, force: bool = False) -> Path:
-        """Write the report on the tables of a study, and nothing else: no run is done or looked at.
+        """Write the report on a study's tables: `topokit_train.studies.report.write_report`."""
+        return report.write_report(tables, out, force=force)
 
-        Args:
-            tables: the folder of runs.csv, epochs.csv, prunings.csv and study.json.
-            out: the folder that gets report.html, report.md and what they show.
-            force: replace a report that is there.
+    def _write_about(self, budget: str, runs: Sequence[Planned], out: Path, earlier: Sequence[Any]) -> None:
+        """Write study.json beside the tables, if there are any."""
+        from topokit_train.machine import processor  # imports torch, which a report does not need
 
-        Returns:
-            The HTML file.
-
-        Raises:
-            FileFormatError: tables that are missing, damaged or of another version.
-            OutputExistsError: there is a report, and force is not set.
-        """
-        written: Path = import_module(self.report).write_report(tables, out, force=force)
-        return written
-
-    def _about(self, budget: str, runs: Sequence[Planned], folder: SweepFolder) -> dict[str, Any]:
-        """What study.json says: which study this is, and where its runs were done."""
+        folder = SweepFolder(out, make=False)
+        if not folder.tables.exists():
+            return
         finished = [name for name in {run.name for run in runs} if folder.state(name) is State.FINISHED]
-        return {
-            "format": 1,
+        times = [(folder.run(name) / file).stat().st_mtime for name in finished for file in (RUN, RESULT)]
+        days = {"started": min(times), "ended": max(times)} if times else {}
+        about = {
+            "format": FORMAT,
             "study": self.name,
             "budget": budget,
             "machine": {
@@ -140,24 +123,31 @@ class Study:
             },
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "seconds": round(sum(folder.result(name)["train_seconds"] for name in finished), 1),
-            **_days(folder, finished),
+            **{name: date.fromtimestamp(time).isoformat() for name, time in days.items()},
         }
+        write_json(folder.tables / ABOUT, about | ({"earlier": earlier} if earlier else {}))
 
 
-def _earlier(known: Iterable[Path]) -> list[dict[str, Any]]:
-    """The "earlier" of study.json: what each study.json beside known tables says, and what that calls earlier."""
-    found: list[dict[str, Any]] = []
-    for folder in known:
-        about = read_about(folder)
-        found += (*about.pop("earlier", ()), about)
-    return found
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return the study.json of a folder of tables.
+
+    Raises:
+        FileFormatError: it is missing, damaged or of a later release.
+    """
+    about = read_json(folder / ABOUT)
+    if about.get("format", FORMAT) != FORMAT:
+        found = f"{folder / ABOUT} has format {about['format']}"
+        raise FileFormatError(f"{found}, but this release reads format {FORMAT}: use the release that wrote it")
+    return about
 
 
-def _days(folder: SweepFolder, finished: Sequence[str]) -> dict[str, str]:
-    """The days on which the first run was begun and the last one ended, as the files say."""
-    times = [(folder.run(name) / file).stat().st_mtime for name in finished for file in (RUN, RESULT)]
-    if not times:
-        return {}
-    return {
-        name: date.fromtimestamp(time).isoformat() for name, time in (("started", min(times)), ("ended", max(times)))
-    }
+_GRIDS = Path(__file__).parent / "training_behavior"
+TRAINING_BEHAVIOR = Study(
+    name="training-behavior",
+    grids={budget: _GRIDS / f"{budget}.toml" for budget in ("smoke", "small", "full")},
+)
+"""The study of arXiv:1810.00299: its experiments, with several seeds.
+
+"Training Behavior of Sparse Neural Network Topologies", Alford, Robinett, Milechin, Kepner 2018. Each budget is a grid,
+a TOML file that `topokit sweep` reads too.
+"""

@@ -1,70 +1,45 @@
-"""The tables that the runs of a study leave, read and checked: all that its report is made of.
+"""The tables of a study's runs as pandas DataFrames, checked: the only input of its report.
 
 runs.csv has a row for each run of each entry of the grid, epochs.csv one for each epoch of each finished run, and
-prunings.csv one for each topology that a pruning run saved. An empty cell is a value that there is none of; accuracies
-are fractions. study.json says where and when they were made.
+prunings.csv one for each topology that a pruning run saved. An empty cell is an unknown value; accuracies are
+fractions. study.json says where and when the tables were made.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
+
+import pandas as pd
 
 from topokit.errors import FileFormatError
+from topokit_train.studies.study import read_about
+from topokit_train.studies.words import TEXTS
 from topokit_train.sweeps.reading import read_rows
 
-ABOUT = "study.json"
-FORMAT = 1
 STATES = ("finished", "failed", "running", "waiting")
+TRAINED = ("retrained", "same-size", "same-edges")
+"""Experiments whose runs are compared, arm by arm."""
+EXPERIMENTS = ("one-time", "iterative", *TRAINED)
+CASE = ["model", "dataset", "recipe", "epochs"]
+"""Columns that the arms of a comparison share; a larger network counts as the model that it enlarges."""
+NETWORKS = (("lenet-300-100", "mnist"), ("lenet-5", "mnist"), ("lenet-5", "cifar10"))
+"""(model, dataset) of the paper, in its order."""
+_TEXTS = ("run", "label", "state", "experiment", "arm", "network", "model", "dataset", "recipe", "pruned_from", "error")
+_RUNS = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(("epochs", "seed"), int),
+    **dict.fromkeys(("density", "times", "validation", "test_accuracy", "dead_classes"), float),
+}
+_EPOCHS = {"run": str, "epoch": int, **dict.fromkeys(("test_accuracy", "sparsity", "threshold"), float)}
+_PRUNINGS = {"run": str, **dict.fromkeys(("target", "sparsity", "accuracy_before", "test_accuracy"), float)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A row of runs.csv: the columns that the report reads."""
-
-    run: str
-    label: str
-    state: str
-    experiment: str
-    arm: str
-    density: float | None
-    times: float | None
-    network: str
-    model: str
-    dataset: str
-    recipe: str
-    epochs: int
-    seed: int
-    validation: int | None
-    pruned_from: str
-    test_accuracy: float | None
-    dead_classes: int | None
-    error: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """A row of epochs.csv."""
-
-    run: str
-    epoch: int
-    test_accuracy: float | None
-    sparsity: float | None
-    threshold: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruning:
-    """A row of prunings.csv."""
-
-    run: str
-    target: float | None
-    sparsity: float
-    accuracy_before: float | None
-    test_accuracy: float | None
+Arms = dict[tuple[str, float], Any]
+"""(arm, density or size) -> Series of test accuracies, indexed by seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,90 +48,104 @@ class Tables:
 
     Args:
         study: study.json.
-        runs: all of them, whatever became of them.
-        epochs: run -> its epochs, in order.
-        prunings: run -> the topologies that it saved, in order.
+        runs: runs.csv, in any state.
+        finished: the finished runs, once for each experiment and arm, in the report's order. Beside
+            the columns of runs.csv: `on`, the network and dataset by name; `case`; `x`, the density, or for same-edges
+            the multiple of the dense network's weights; `order`, the place of the case.
+        epochs: epochs.csv, in order.
+        prunings: prunings.csv, with the `density` that each topology was saved for.
     """
 
     study: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    epochs: Mapping[str, tuple[Epoch, ...]]
-    prunings: Mapping[str, tuple[Pruning, ...]]
+    runs: Any
+    finished: Any
+    epochs: Any
+    prunings: Any
 
-    @property
-    def finished(self) -> tuple[Run, ...]:
-        """The runs that have come to an end."""
-        return tuple(run for run in self.runs if run.state == "finished" and run.test_accuracy is not None)
+    @cached_property
+    def arms(self) -> dict[tuple[str, str], Arms]:
+        """(experiment, case) -> its arms, in the report's order; those of a case ascend."""
+        found: dict[tuple[str, str], Arms] = {}
+        for (experiment, case, *arm), runs in self.finished.groupby(["experiment", "case", "arm", "x"], sort=False):
+            found.setdefault((experiment, case), {})[arm[0], arm[1]] = runs.set_index("seed").test_accuracy
+        return found
 
 
-Row = TypeVar("Row", Run, Epoch, Pruning)
+def network(model: str, dataset: str) -> str:
+    """Return the name of a model on a dataset.
+
+    >>> network("lenet-5", "cifar10")
+    'LeNet-5 on CIFAR-10'
+    """
+    return f"{TEXTS['names'].get(model, model)} on {TEXTS['names'].get(dataset, dataset)}"
 
 
 def read_tables(folder: Path) -> Tables:
-    """Read a study's tables; prunings.csv may be missing where nothing was pruned.
+    """Read a study's tables; prunings.csv may be missing if nothing was pruned.
 
     Raises:
-        FileFormatError: a file or a column is missing, a cell is no such value, or the tables are of a later release.
+        FileFormatError: a file or a column is missing, a cell is not a number, two runs have the same arm and seed, or
+            the tables are of a later release.
     """
-    study = read_about(folder)
-    runs = _rows(folder / "runs.csv", Run)
-    for run in runs:
-        if run.state not in STATES:
-            raise FileFormatError(f"{folder / 'runs.csv'}: run {run.run} is {run.state!r}, not {', '.join(STATES)}")
-    pruned = folder / "prunings.csv"
+    runs = _read(folder / "runs.csv", _RUNS)
+    for run, state in zip(runs.run, runs.state, strict=True):
+        if state not in STATES:
+            raise FileFormatError(f"{folder / 'runs.csv'}: run {run} is {state!r}, not one of {', '.join(STATES)}")
+    path = folder / "prunings.csv"
+    prunings = _read(path, _PRUNINGS) if path.exists() else pd.DataFrame(columns=[*_PRUNINGS]).astype(_PRUNINGS)
     return Tables(
-        study=study,
-        runs=tuple(runs),
-        epochs=_by_run(sorted(_rows(folder / "epochs.csv", Epoch), key=lambda row: (row.run, row.epoch))),
-        prunings=_by_run(_rows(pruned, Pruning) if pruned.exists() else []),
+        study=read_about(folder),
+        runs=runs,
+        finished=_finished(runs),
+        epochs=_read(folder / "epochs.csv", _EPOCHS).sort_values(["run", "epoch"]),
+        prunings=prunings.assign(density=(1 - prunings.target.fillna(prunings.sparsity)).round(6)),
     )
 
 
-def _by_run(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
-    grouped: dict[str, list[Row]] = {}
-    for row in dict.fromkeys(rows):  # a run of two entries of the grid may be told twice
-        grouped.setdefault(row.run, []).append(row)
-    return {run: tuple(members) for run, members in grouped.items()}
+def _read(path: Path, columns: Mapping[str, Any]) -> Any:
+    rows = read_rows(path, [*columns])
+    return pd.DataFrame({name: _column(path, rows, name, kind) for name, kind in columns.items()}).drop_duplicates()
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What a study's study.json says, beside its tables.
-
-    Raises:
-        FileFormatError: it is missing or damaged, or of a later release.
-    """
-    path = folder / ABOUT
-    try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileFormatError(f"{path} is missing: give the folder that a study's tables were written to") from None
-    except ValueError as error:
-        raise FileFormatError(f"{path} is no JSON ({error}): write the study's tables again") from None
-    if not isinstance(study, dict):
-        raise FileFormatError(f"{path} must hold one JSON object: write the study's tables again")
-    if study.get("format", FORMAT) != FORMAT:
-        raise FileFormatError(
-            f"{path} is of format {study['format']}, and this release reads {FORMAT}: take the release that wrote it"
-        )
-    return study
-
-
-def _rows(path: Path, kind: type[Row]) -> list[Row]:
-    kinds = get_type_hints(kind)
-    rows = read_rows(path, [field.name for field in fields(kind)])
-    return [kind(**dict(_values(path, line, row, kinds))) for line, row in enumerate(rows, 2)]
-
-
-def _values(path: Path, line: int, row: Mapping[str, str], kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, kind in kinds.items():
-        text = row[name]
-        if text == "" and kind is not str:
-            if "None" not in str(kind):
-                raise FileFormatError(f"{path}, row {line}: {name} is empty, and must be given")
-            yield name, None
-            continue
-        convert: Callable[[str], Any] = str if kind is str else int if "int" in str(kind) else float
+def _column(path: Path, rows: list[dict[str, str]], name: str, kind: Any) -> Any:
+    values = []
+    for line, row in enumerate(rows, 2):
         try:
-            yield name, convert(text)
+            values.append(kind(row[name] or "nan" if kind is float else row[name]))
         except ValueError:
-            raise FileFormatError(f"{path}, row {line}: {name} is {text!r}, which is no number") from None
+            what = {int: "an integer", float: "a number"}[kind]
+            raise FileFormatError(f"{path}, row {line}: {name} must be {what}, not {row[name]!r}") from None
+    return pd.Series(values, dtype=kind)
+
+
+def _finished(runs: Any) -> Any:
+    found = runs[(runs.state == "finished") & runs.test_accuracy.notna()]
+    found = found.assign(
+        model=found.network.where(found.network != "", found.model),
+        x=found.times.where(found.experiment == "same-edges", found.density).fillna(1).round(6),
+    )
+    found["on"] = [network(*names) for names in zip(found.model, found.dataset, strict=True)]
+    found["case"] = [f"{on}, {recipe} recipe, {n} epochs" for on, recipe, n in found[["on", "recipe", "epochs"]].values]
+    order = {name: place for place, name in enumerate(NETWORKS)}
+    found = found.assign(
+        place=[order.get(names, len(order)) for names in zip(found.model, found.dataset, strict=True)],
+        other_recipe=found.recipe != "paper",
+        rank=found.experiment.map({name: rank for rank, name in enumerate(EXPERIMENTS)}),
+    )
+    ordered = found.sort_values(["place", "model", "dataset", "other_recipe", "recipe", "epochs", "arm", "x"])
+    ordered = ordered.drop_duplicates(["run", "experiment", "arm", "x"])
+    ordered["order"] = ordered.groupby("case", sort=False).ngroup()
+    ordered = ordered.sort_values("rank", kind="stable")
+    _require_one_run_a_seed(ordered[ordered.experiment.isin(TRAINED)])
+    return ordered
+
+
+def _require_one_run_a_seed(runs: Any) -> None:
+    keys = ["experiment", "case", "arm", "x", "seed"]
+    same = runs[runs.duplicated(keys, keep=False)].sort_values(keys)
+    if len(same):
+        one, other = same.head(2).itertuples()
+        raise FileFormatError(
+            f"runs {one.run} and {other.run} are both {one.experiment}, {one.arm} {one.x:g}, seed {one.seed} of "
+            f"{one.case}: give them different tags in the grid"
+        )

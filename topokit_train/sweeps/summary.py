@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from topokit.reprs import Tabular, aligned
-from topokit_train.intervals import mean_and_ci95
+from topokit.statistics import mean_and_ci95
 from topokit_train.metrics import ACCURACY, shown
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned, about

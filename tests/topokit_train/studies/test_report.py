@@ -12,7 +12,10 @@ import pytest
 from topokit.errors import FileFormatError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.claims import CLAIMS
+from topokit_train.studies.contents import contents
 from topokit_train.studies.report import PACKAGES, write_report
+from topokit_train.studies.tables import read_tables
+from topokit_train.studies.words import TEXTS
 
 
 class Page(HTMLParser):
@@ -84,8 +87,9 @@ def test_both_files_say_the_same_of_every_claim(report):
     assert {row["claim"] for row in table} == set(CLAIMS)
     assert {row["verdict"] for row in table} >= {"holds", "fails", "undecided"}
     for name in CLAIMS:
-        assert CLAIMS[name].sentence in page
-        assert f"### {CLAIMS[name].sentence}" in text
+        sentence = TEXTS["claims"][name]["sentence"]
+        assert sentence in page
+        assert f"### {sentence}" in text
     for verdict in ("holds", "fails", "undecided"):
         count = sum(row["verdict"] == verdict for row in table)
         assert text.count(f"**{verdict}**") == count
@@ -96,7 +100,7 @@ def test_the_summary_gives_the_least_and_the_greatest_effect(report):
     lines = (report / "report.md").read_text().partition("## In short")[2].partition("## Methods")[0].splitlines()
     table = rows(report / "numbers" / "claims.csv")
     for name in CLAIMS:
-        (line,) = (line for line in lines if line.startswith(f"| {CLAIMS[name].sentence} |"))
+        (line,) = (line for line in lines if line.startswith(f"| {TEXTS['claims'][name]['sentence']} |"))
         effects = sorted(100 * float(row["effect"]) for row in table if row["claim"] == name and row["effect"])
         shown = [
             float(number.replace("−", "-")) for number in re.findall(r"([−+]?[\d.]+)(?: ± [\d.]+)? (?:pp|%)", line)
@@ -146,7 +150,7 @@ def test_sparser_is_to_the_right_and_better_is_above(report):
     assert x["99"] - x["95"] == pytest.approx(step * np.log2(5), abs=0.01)
     step = y["90"] - y["95"]  # a halving of the error; an SVG counts downwards
     assert step > 0
-    assert y["70"] - y["85"] == pytest.approx(step, abs=0.01)
+    assert y["80"] - y["90"] == pytest.approx(step, abs=0.01)
     assert y["50"] - y["90"] == pytest.approx(step * np.log2(5), abs=0.01)
 
 
@@ -162,6 +166,18 @@ def test_the_papers_points_are_in_its_figures(report):
     assert len(points) == 24
 
 
+def test_points_of_prunings(study, tmp_path):
+    study.add(0.8, 0, (), [(0.5, 0.97, 0.91), (0.9, 0.95, 0.7)], experiment="iterative")
+    study.add(0.96, 0, (), [(0.5, 0.97, 0.92)], experiment="iterative")  # ends at 0.5, which counts there
+    study.add(0.6, 0, (), [(0.5, 0.98, 0.9)], experiment="one-time")
+    study.add(0.6, 0, experiment="retrained", arm="iterative", density=0.5, dead_classes="")
+    tables = read_tables(study.write(tmp_path))
+    points = {name: CHARTS[name](tables)[0].lines[-1].points for name in ("iterative", "one-time")}
+    assert dict(points["iterative"][["x", "y"]].to_numpy()) == {0.5: 0.96, 0.1: 0.8}
+    assert dict(points["one-time"][["x", "y"]].to_numpy()) == {1: 0.98, 0.5: 0.9}  # accuracies before and after
+    assert contents(tables)["numbers"]["means"].runs_with_dead_classes.isna().all()  # unknown, which is not none
+
+
 def test_nothing_is_drawn_or_claimed_without_runs(study, tmp_path):
     out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
     page = Page(out / "report.html")
@@ -170,7 +186,7 @@ def test_nothing_is_drawn_or_claimed_without_runs(study, tmp_path):
     assert "No run has finished: there is nothing to report yet." in page.text
     assert page.text.count("Not drawn:") == len(CHARTS)
     assert page.text.count("No verdict on") == len(CLAIMS)
-    assert "The experiment same-size was not run for LeNet-300-100 on MNIST (paper and modern recipe)" in page.text
+    assert "The experiment same-size was not run for LeNet-300-100 on MNIST (paper recipe), " in page.text
 
 
 def test_one_seed_has_no_interval_and_this_is_said(study, tmp_path):
@@ -178,7 +194,7 @@ def test_one_seed_has_no_interval_and_this_is_said(study, tmp_path):
     study.arms("retrained", {("iterative", 0.05): [0.97]})
     out = write_report(study.write(tmp_path / "tables"), tmp_path / "out").parent
     text = Page(out / "report.html").text
-    assert "RadiX-Net 97.00 % (1 seed, no interval)" in text
+    assert "RadiX-Net at density 0.1: 97.00 % (1 seed, no interval)" in text
     assert "4 means are of one seed only: they have no interval, and no test was made of them." in text
     assert [row["half_width"] for row in rows(out / "numbers" / "means.csv")] == [""] * 4
     assert "undecided" in text
@@ -214,7 +230,7 @@ def test_a_report_is_not_replaced_without_being_asked(study, tmp_path):
     study.runs.clear()
     study.arms("same-size", {("radix", 0.1): [0.97, 0.98]})
     tables = study.write(tmp_path / "tables")
-    with pytest.raises(OutputExistsError, match="holds a report already: give force"):
+    with pytest.raises(OutputExistsError, match="already holds a report: give force"):
         write_report(tables, out)
     write_report(tables, out, force=True)
     assert {path.name for path in (out / "figures").iterdir()} == {"mine.svg", "same-size-1.svg"}
