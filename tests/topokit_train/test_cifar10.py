@@ -16,7 +16,7 @@ import torch
 from topokit.errors import FileFormatError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import cifar10, load_dataset
-from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER, load
+from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER
 from topokit_train.feeding.augmentation import central_crop
 from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
@@ -45,7 +45,7 @@ def archive(files):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name, content in files.items():
-            about = tarfile.TarInfo(f"{FOLDER}/{name}")
+            about = tarfile.TarInfo(name)
             about.size = len(content)
             tar.addfile(about, io.BytesIO(content))
     return gzip.compress(stream.getvalue(), mtime=0)
@@ -71,7 +71,7 @@ def server(tmp_path, monkeypatch):
     small = dataclasses.replace(
         CIFAR10,
         mirrors=("http://127.0.0.1:1/", f"http://127.0.0.1:{server.server_port}/"),
-        archive=md5(packed),
+        downloads={ARCHIVE: md5(packed)},
         files={name: md5(content) for name, content in small_files().items()},
     )
     monkeypatch.setattr(cifar10, "CIFAR10", small)
@@ -83,10 +83,9 @@ def server(tmp_path, monkeypatch):
 @pytest.fixture
 def folder(tmp_path, server):  # noqa: ARG001 (the small files are the published ones)
     """A data folder that holds the small files."""
-    place = tmp_path / "data" / FOLDER
-    place.mkdir(parents=True)
+    (tmp_path / "data" / FOLDER).mkdir(parents=True)
     for name, content in small_files().items():
-        (place / name).write_bytes(content)
+        (tmp_path / "data" / name).write_bytes(content)
     return tmp_path / "data"
 
 
@@ -102,14 +101,14 @@ def check(dataset):
     for record, channel, row, column in [(0, 0, 0, 0), (3, 2, 31, 4), (19, 1, 7, 30)]:
         for number in range(5):
             found = dataset.train_inputs[number * RECORDS + record, channel, row, column]
-            assert found == pixel(files[f"data_batch_{number + 1}.bin"], record, channel, row, column)
+            assert found == pixel(files[f"{FOLDER}/data_batch_{number + 1}.bin"], record, channel, row, column)
         assert dataset.test_inputs[record, channel, row, column] == pixel(
-            files["test_batch.bin"], record, channel, row, column
+            files[f"{FOLDER}/test_batch.bin"], record, channel, row, column
         )
     assert dataset.train_targets.tolist() == [
-        files[f"data_batch_{number}.bin"][record * 3073] for number in range(1, 6) for record in range(RECORDS)
+        files[f"{FOLDER}/data_batch_{number}.bin"][record * 3073] for number in range(1, 6) for record in range(RECORDS)
     ]
-    assert dataset.test_targets.tolist() == list(files["test_batch.bin"][::3073])
+    assert dataset.test_targets.tolist() == list(files[f"{FOLDER}/test_batch.bin"][::3073])
     assert dataset.classes == 10
 
 
@@ -123,30 +122,27 @@ def test_files_are_found_in_the_data_folder(tmp_path, place, packed):
         (data / place.removesuffix(FOLDER) / ARCHIVE).write_bytes(archive(small_files()))
     else:
         for name, content in small_files().items():
-            (data / place / name).write_bytes(content)
+            (data / place / name.removeprefix(f"{FOLDER}/")).write_bytes(content)
     check(load_dataset("cifar10", data))
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_archive_is_downloaded_and_unpacked_once(server, tmp_path):
+def test_the_archive_is_downloaded_once(server, tmp_path):
     check(load_dataset("cifar10", tmp_path))
     server.shutdown()
     server.server_close()
     check(load_dataset("cifar10", tmp_path))
-    unpacked = next((tmp_path / "cache" / "topokit" / "cifar10").rglob("data_batch_2.bin"))
-    unpacked.unlink()
-    check(load_dataset("cifar10"))
-    unpacked.write_bytes(b"\x00" * 3073)
-    with pytest.raises(FileFormatError, match=r"data_batch_2\.bin is not the published file"):
+    (tmp_path / "cache" / "topokit" / "cifar10" / ARCHIVE).write_bytes(b"damaged")
+    with pytest.raises(TopokitError, match="the download failed"):
         load_dataset("cifar10")
 
 
 @pytest.mark.usefixtures("server")
 def test_without_a_network_the_message_says_what_is_needed(tmp_path):
     with pytest.raises(TopokitError) as refused:
-        load(dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)), tmp_path)
+        dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)).read(tmp_path)
     message = str(refused.value)
-    for part in (*CIFAR10.files, ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
+    for part in (ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
         assert part in message
     assert "\n" not in message
 
@@ -154,48 +150,24 @@ def test_without_a_network_the_message_says_what_is_needed(tmp_path):
 @pytest.mark.usefixtures("server")
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
     (tmp_path / ARCHIVE).write_bytes(archive(small_files())[:-9])
-    with pytest.raises(FileFormatError, match=rf"{ARCHIVE} is not the published file of cifar10: its MD5 is"):
+    with pytest.raises(
+        FileFormatError, match=rf"{ARCHIVE} is not the published file of cifar10: the MD5 of its content is"
+    ):
         load_dataset("cifar10", tmp_path)
 
 
-def swapped(files):
-    files["data_batch_1.bin"], files["data_batch_2.bin"] = files["data_batch_2.bin"], files["data_batch_1.bin"]
-
-
-def cut(files):
-    files["data_batch_4.bin"] = files["data_batch_4.bin"][:-1]
-
-
-def emptied(files):
-    files["test_batch.bin"] = b""
-
-
-def shifted(files):
-    files["data_batch_5.bin"] = files["data_batch_5.bin"][1:] + b"\x00"
-
-
-def one_record_less(files):
-    files["data_batch_3.bin"] = files["data_batch_3.bin"][:-3073]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (swapped, r"data_batch_1\.bin is not the published file of cifar10: its MD5 is .* Fetch it again"),
-        (cut, r"data_batch_4\.bin holds 61,459 bytes: CIFAR-10 has records of 3,073 bytes"),
-        (emptied, r"test_batch\.bin holds 0 bytes"),
-        (shifted, r"data_batch_5\.bin: record 0 has the label \d+; labels are 0 to 9"),
-        (one_record_less, r"data_batch_3\.bin is not the published file"),
-    ],
-)
-def test_damaged_files_are_refused(folder, change, message):
+def test_damaged_files_are_refused(folder):
     files = small_files()
-    change(files)
-    for name, content in files.items():
-        (folder / FOLDER / name).write_bytes(content)
-    with pytest.raises(FileFormatError, match=message) as refused:
-        load_dataset("cifar10", folder)
-    assert "\n" not in str(refused.value)
+    for name, content in (
+        ("data_batch_1", files[f"{FOLDER}/data_batch_2.bin"]),
+        ("data_batch_4", b""),
+        ("test_batch", b"\0"),
+    ):
+        path = folder / FOLDER / f"{name}.bin"
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=rf"{name}\.bin is not the published file of cifar10: .* Download it"):
+            load_dataset("cifar10", folder)
+        path.write_bytes(files[f"{FOLDER}/{name}.bin"])
 
 
 def test_a_missing_file_is_fetched_with_the_others(folder, tmp_path):
