@@ -56,8 +56,15 @@ def dataset(
         raise InvalidSpecError("`classes` has no effect on a regression: omit it")
     if task != REGRESSION and classes is None and all(one.dtype.kind in "iu" for one in targets):
         classes = _classes_of(arrays if task == NEXT_TOKEN else targets, name)
-    parts = dict(zip(("train_inputs", "train_targets", "test_inputs", "test_targets"), arrays, strict=True))
-    return Dataset(name=f"{GIVEN}:{name}", task=task, classes=classes, **parts)
+    return Dataset(
+        name=f"{GIVEN}:{name}",
+        train_inputs=arrays[0],
+        train_targets=arrays[1],
+        test_inputs=arrays[2],
+        test_targets=arrays[3],
+        task=task,
+        classes=classes,
+    )
 
 
 def as_dataset(value: Any, name: str) -> Dataset:

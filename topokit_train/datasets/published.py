@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import IO
+from typing import BinaryIO
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, MissingDependencyError, TopokitError
@@ -68,7 +68,7 @@ class Published:
             members = [tar.extractfile(file) for file in self.files]
             return [member.read() for member in members if member is not None]
 
-    def _require_md5(self, path: Path, stream: IO[bytes], md5: str) -> int:
+    def _require_md5(self, path: Path, stream: BinaryIO | gzip.GzipFile, md5: str) -> int:
         """Return the size of a stream, which is then at its beginning again. Refuse another content."""
         found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
         if found != md5:
@@ -111,7 +111,7 @@ def find(file: str, folders: list[Path]) -> Path | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
     """Open a file, plain or gzipped, to read its content.
 
     Raises:
