@@ -11,6 +11,7 @@ import topokit as tk
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
 from topokit_train.config import TrainConfig
+from topokit_train.intervals import mean_and_ci95
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.stacks import (
@@ -32,7 +33,6 @@ from topokit_train.models.networks import (
     count_parameters,
     model_source,
 )
-from topokit_train.intervals import mean_and_ci95
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
