@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib import import_module
 from reprlib import repr as shortened
 from typing import Any
@@ -58,3 +59,14 @@ def near(word: str, known: Iterable[str]) -> str:
     """Return the question for the nearest word that is known, "" if none is near."""
     found = get_close_matches(word, list(known), n=1)
     return f"did you mean {found[0]}?" if found else ""
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the parameters that a name or shell pattern means, with or without `.weight`; a name means itself alone.
+
+    >>> matching("fc*", ["fc1.weight", "conv1.weight"]), matching("fc1", ["fc1.weight", "fc12.weight"])
+    (['fc1.weight'], ['fc1.weight'])
+    """
+    both = {name: (name, name.removesuffix(".weight")) for name in names}
+    exact = [name for name, forms in both.items() if pattern in forms]
+    return exact or [name for name, forms in both.items() if any(fnmatchcase(form, pattern) for form in forms)]

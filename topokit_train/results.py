@@ -9,6 +9,7 @@ from typing import Any
 
 from topokit.reprs import short_repr
 from topokit_train.activity import effective_sparsities, inactive_units
+from topokit_train.intervals import mean_and_ci95 as interval
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
 
@@ -104,3 +105,11 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
             )
         )
     return results
+
+
+def mean_and_ci95(results: Sequence[Result]) -> tuple[float, float | None]:
+    """Return the mean test metric of several seeds, and half the width of its 95 % confidence interval.
+
+    The interval is Student's t; None for a single seed.
+    """
+    return interval([result.test_metric for result in results])

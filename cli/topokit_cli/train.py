@@ -179,9 +179,9 @@ def show_all(results: list[Result], as_json: bool) -> None:
     """Print the results of several seeds, each and together; of several processes, only the first prints."""
     if not this_rank().first:
         return
-    from topokit_train.intervals import mean_and_ci95
+    from topokit_train.results import mean_and_ci95
 
-    mean, half = mean_and_ci95([result.test_metric for result in results])
+    mean, half = mean_and_ci95(results)
     if as_json:
         render.as_json({"runs": [result.to_json() for result in results], "mean": mean, "ci95": half})
         return

@@ -11,7 +11,6 @@ import topokit as tk
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
 from topokit_train.config import TrainConfig
-from topokit_train.intervals import mean_and_ci95
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.stacks import (
@@ -33,6 +32,7 @@ from topokit_train.models.networks import (
     count_parameters,
     model_source,
 )
+from topokit_train.results import mean_and_ci95
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
@@ -280,9 +280,9 @@ def test_nothing_is_left_of_a_run_that_could_not_start(settings, tmp_path):
 def test_mean_and_interval(settings, tmp_path):
     results = train_seeds(settings, None, [0, 1, 2], run=tmp_path)
     accuracies = np.array([result.test_accuracy for result in results])
-    mean, half = mean_and_ci95([result.test_metric for result in results])
+    mean, half = mean_and_ci95(results)
     assert mean == pytest.approx(accuracies.mean())
     assert half == pytest.approx(
         4.302652729911275 * accuracies.std(ddof=1) / 3**0.5
     )  # Student's t, 2 degrees of freedom
-    assert mean_and_ci95(accuracies[:1]) == (accuracies[0], None)
+    assert mean_and_ci95(results[:1]) == (accuracies[0], None)
