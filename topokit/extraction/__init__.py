@@ -104,7 +104,8 @@ def select(weights: Weights, rule: Rule, layers: Sequence[str] = ()) -> Extracti
     masks = kept(parts, rule)
     full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
     notes = [] if layers else list(weights.notes)
-    others = {name: part.shape for name, part in weights.parts.items() if name not in weights.default}
+    default = {*weights.default}
+    others = {name: part.shape for name, part in weights.parts.items() if name not in default}
     if others and not layers and not notes:
         notes.append(f"not extracted: {listed(others)}; layers selects them")
     if full:

@@ -71,8 +71,8 @@ def _require_archive(path: Path) -> None:
         raise FileFormatError(f"{path} is a zip archive that torch.save did not write: give a file of weights")
     if "constants.pkl" in names:
         raise FileFormatError(
-            f"{path} is a TorchScript program, which topokit does not run: load it with torch.jit.load, and save its weights, "
-            "torch.save(model.state_dict(), ...)"
+            f"{path} is a TorchScript program, which topokit does not run: load it with torch.jit.load, and save its "
+            "weights, torch.save(model.state_dict(), ...)"
         )
     require_memory(2 * sum(member.file_size for member in members), f"reading {path}")
 
@@ -109,9 +109,7 @@ def _array(tensor: Any, name: str, path: Path) -> NDArray[Any]:
     import torch
 
     if tensor.device.type == "meta":
-        raise FileFormatError(
-            f"{path}: {name} has a shape, but no numbers (device meta): save the weights of the model itself"
-        )
+        raise FileFormatError(f"{path}: {name} has a shape, but no numbers (device meta): save the real weights")
     require_memory(8 * tensor.numel(), f"reading {name}")  # a sparse tensor becomes dense
     tensor = tensor.detach()
     if tensor.is_quantized:
