@@ -171,7 +171,7 @@ def test_a_function_of_the_user_gives_a_dataset(named, tmp_path):
     [
         ("three", "returns tuple: return topokit_train.dataset"),
         ("wrong", "data.py:wrong: train has 4 inputs, but 3 targets"),
-        ("asks", "needs rows, but only data_dir is available"),
+        ("asks", "needs rows, but it is called with data_dir:"),
         ("fails", "data.py:fails failed in line 11 of data.py: ValueError"),
         ("none", "has no function none"),
     ],
