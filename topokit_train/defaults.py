@@ -1,4 +1,4 @@
-"""What the settings that are left out of a TrainConfig are: by recipe, dataset and optimizer. Imports no torch."""
+"""Defaults of the settings of a TrainConfig, by recipe, dataset and optimizer. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ LR = {
 }
 MOMENTUM = {"modern": 0.9, "paper": 0.0}  # of sgd
 WEIGHT_DECAY = 0.01  # of adamw
-EPOCHS = {"digits": 40}  # 15 steps each; 10 epochs of any other dataset
-PIXELS = {"cifar10": "per-image"}  # whatever the recipe: the paper does so too
+EPOCHS = {"digits": 40}  # of 15 steps; 10 for other datasets
+PIXELS = {"cifar10": "per-image"}  # in both recipes
 
 
 def default(name: str, given: Mapping[str, Any], dataset: str) -> Any:
-    """What a setting is where it is left out.
+    """Return the default of a setting; None if it has none.
 
     Args:
-        name: of the setting; None is what becomes of one that has no default here.
-        given: the model, the recipe and, for lr and momentum, the optimizer.
+        name: of the setting.
+        given: the model, the recipe and, for settings that depend on it, the optimizer.
         dataset: a key of DATASETS.
     """
     recipe = given["recipe"]

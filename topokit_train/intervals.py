@@ -1,4 +1,4 @@
-"""Means over seeds, and how sure they are."""
+"""Means over seeds and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean of one value for each seed, and half the width of its 95 % confidence interval.
+    """Return the mean of one value for each seed, and half the width of its 95 % confidence interval.
 
     The interval is Student's t; None for a single seed.
     """
@@ -18,7 +18,7 @@ def mean_and_ci95(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def half_of_ci95(deviation: float, n: int) -> float:
-    """Half the width of Student's 95 % confidence interval of a mean.
+    """Return half the width of Student's 95 % confidence interval of a mean.
 
     Args:
         deviation: the sample's standard deviation.

@@ -96,7 +96,7 @@ def test_a_device_that_is_not_there_is_told_of_before_anything_is_done(topokit, 
     grid()
     refused = topokit("sweep", "grid.toml", "--workers", 1, "--device", "cuda:99")
     assert (refused.code, refused.out) == (2, "")
-    assert "--device cuda:99 is not there: this machine has" in refused.err
+    assert "--device cuda:99 does not exist: this machine has" in refused.err
     assert not (tmp_path / "grid").exists()
 
 
