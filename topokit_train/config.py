@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from topokit.errors import InvalidSpecError
@@ -26,6 +27,13 @@ FUNCTIONS = ("loss", "metric")
 CHOOSERS = ("auto", "tuned")
 """Ways to choose kernels: by a cost model, or by timing."""
 
+# Kinds of settings. Without `default=`, `topokit_train.defaults` gives the default; it may be None.
+text = partial(option, kind="text", default=None)
+path = partial(option, kind="path", default=None)
+choice = partial(option, kind="choice", default=None)
+flag = partial(option, kind="flag", default=None)
+integer = partial(option, kind="int", default=None)
+number = partial(option, kind="number", default=None)
 _DATASETS = [f"{name}:{NEED_PLACE[name]}" if name in NEED_PLACE else name for name in DATASETS]
 
 
@@ -77,84 +85,46 @@ class TrainConfig:
         InvalidSpecError: names the setting, the given value and the allowed ones.
     """
 
-    model: str = option(
-        f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
-    )
-    dataset: str = option(
-        f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default="digits"
-    )
-    recipe: str = option(
-        "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
-    )
-    data_dir: str | None = option("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
-    epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=Bounds(1), default=None)
-    batch_size: int = option("Samples in a step.", kind="int", bounds=Bounds(1), default=100)
-    optimizer: str = option(
-        "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
-    )
-    momentum: float | None = option(
-        "Momentum of sgd [.9; paper: 0].", kind="number", bounds=Bounds(0, 1, below=True), default=None
-    )
-    lr: float = option(
-        "Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].",
-        kind="number",
-        bounds=Bounds(0, above=True),
-        default=None,
-    )
-    schedule: str = option(
+    model: str = text(f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default=DEFAULT)
+    dataset: str = text(f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default="digits")
+    recipe: str = choice("Defaults in [] below; paper: those of arXiv:1810.00299.", choices=RECIPES, default="modern")
+    data_dir: str | None = path("Folder of the dataset's files [TOPOKIT_DATA_DIR].")
+    weights: str | None = path("Safetensors file of the first weights [random].")
+    epochs: int = integer("Number of epochs [40 for digits, else 10].", bounds=Bounds(1))
+    batch_size: int = integer("Samples in a step.", bounds=Bounds(1), default=100)
+    optimizer: str = choice("Optimizer [adam; paper: sgd].", choices=("adam", "adamw", "sgd"))
+    momentum: float | None = number("Momentum of sgd [.9; paper: 0].", bounds=Bounds(0, 1, below=True))
+    lr: float = number("Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].", bounds=Bounds(0, above=True))
+    schedule: str = choice(
         "Schedule of the learning rate; steps: halved at steps 10,000 and 20,000 [one-cycle; paper: steps].",
-        kind="choice",
         choices=("one-cycle", "steps", "constant"),
-        default=None,
     )
-    init: str = option(
+    init: str = choice(
         "First weights: by real fan-in, of sd .04, or the function's own "
         "[he; paper: truncated-normal; own for a user's model].",
-        kind="choice",
         choices=("he", "truncated-normal", "own"),
-        default=None,
     )
-    l2: float = option(
-        "L2 coefficient of the weights of linear layers [0; paper: .004].",
-        kind="number",
-        bounds=Bounds(0),
-        default=None,
-    )
-    weight_decay: float | None = option("Weight decay of adamw [.01].", kind="number", bounds=Bounds(0), default=None)
-    relu_logits: bool = option("ReLU on the logits [no; paper: yes].", kind="flag", default=None)
-    shuffle: bool = option("New order of the images in each epoch [yes; paper: no].", kind="flag", default=None)
-    pixels: str = option(
+    l2: float = number("L2 coefficient of the weights of linear layers [0; paper: .004].", bounds=Bounds(0))
+    weight_decay: float | None = number("Weight decay of adamw [.01].", bounds=Bounds(0))
+    relu_logits: bool = flag("ReLU on the logits [no; paper: yes].")
+    shuffle: bool = flag("New order of the images in each epoch [yes; paper: no].")
+    pixels: str = choice(
         "Scale of the pixels [standardised; paper: unit; cifar10: per-image].",
-        kind="choice",
         choices=("standardised", "unit", "per-image"),
-        default=None,
     )
-    augment: str = option(
-        "Augmentation; auto: as the dataset has it.", kind="choice", choices=("auto", "none"), default="auto"
+    augment: str = choice("Augmentation; auto: as the dataset has it.", choices=("auto", "none"), default="auto")
+    validation: int = integer("Number of training images for validation.", bounds=Bounds(0), default=0)
+    loss: str | None = text("Function of your own as loss, (outputs, targets) -> scalar.")
+    metric: str | None = text("Function of your own as metric, (outputs, targets) of the whole test -> number.")
+    better: str | None = choice("Values of the metric that are better.", choices=("higher", "lower"))
+    seed: int = integer("Seed of weights, order and augmentation.", bounds=Bounds(0), default=0)
+    order_seed: int | None = integer("Seed of order and augmentation alone [the seed].", bounds=Bounds(0))
+    method: str | None = text("Training method: 'FILE.py:CLASS key=value ...' [plain training].")
+    kernel: str = choice(
+        "Kernel of the sparse layers; tuned: timed once.", choices=(*CHOOSERS, *KERNELS), default="auto"
     )
-    validation: int = option("Number of training images to hold out.", kind="int", bounds=Bounds(0), default=0)
-    loss: str | None = option("Function of your own as loss, (outputs, targets) -> scalar.", kind="text", default=None)
-    metric: str | None = option(
-        "Function of your own as metric, (outputs, targets) of the whole test -> number.", kind="text", default=None
-    )
-    better: str | None = option(
-        "Values of the metric that are better.", kind="choice", choices=("higher", "lower"), default=None
-    )
-    seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
-    order_seed: int | None = option(
-        "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
-    )
-    method: str | None = option(
-        "Training method: 'FILE.py:CLASS key=value ...' [plain training].", kind="text", default=None
-    )
-    kernel: str = option(
-        "Kernel of the sparse layers; tuned: timed once.", kind="choice", choices=(*CHOOSERS, *KERNELS), default="auto"
-    )
-    device: str = option(f"Device: {', '.join(DEVICES)}.", kind="text", default="auto")
-    threads: int | None = option(
-        "CPU threads [1 for a small model].", kind="int", bounds=Bounds(1, MAX_THREADS), default=None
-    )
+    device: str = text(f"Device: {', '.join(DEVICES)}.", default="auto")
+    threads: int | None = integer("CPU threads [1 for a small model].", bounds=Bounds(1, MAX_THREADS))
 
     def __post_init__(self) -> None:
         omitted = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) is None}

@@ -94,7 +94,7 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
                 test_accuracy=history[-1].test_accuracy,
                 metric=trainer.task.metric,
                 better=trainer.task.better,
-                test_metric=history[-1].test_metric,
+                test_metric=history[-1].test_metric,  # type: ignore[arg-type]  # known after an epoch
                 test_metrics=history[-1].test_metrics,
                 stacked=len(trainer.seeds),
                 train_seconds=sum(metrics.seconds for metrics in history),

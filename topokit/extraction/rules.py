@@ -155,7 +155,7 @@ def largest(magnitudes: NDArray[Any], count: int) -> Mask:
     if count == 0:
         return np.zeros(magnitudes.size, np.bool_)
     least = np.partition(magnitudes, magnitudes.size - count)[magnitudes.size - count]
-    chosen = magnitudes > least
+    chosen: Mask = magnitudes > least
     chosen[np.flatnonzero(magnitudes == least)[: count - int(chosen.sum())]] = True
     return chosen
 

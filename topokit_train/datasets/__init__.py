@@ -78,6 +78,14 @@ class Dataset:
     def __post_init__(self) -> None:
         require_sound(self)
 
+    @classmethod
+    def of(cls, name: str, train: tuple[Array, Array], test: tuple[Array, Array], **about: Any) -> Dataset:
+        """Return the dataset of (inputs, targets) to train on and (inputs, targets) to test with."""
+        parts = dict(
+            zip(("train_inputs", "train_targets", "test_inputs", "test_targets"), (*train, *test), strict=True)
+        )
+        return cls(name=name, **parts, **about)
+
     @property
     def is_images(self) -> bool:
         """Whether the inputs are images: bytes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from topokit_train.datasets import Dataset
+from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.datasets.published import Published
 
 RECORD = 1 + 3 * 32 * 32
@@ -40,14 +40,11 @@ def load(_place: str, data_dir: Path | None) -> Dataset:
     Raises:
         FileFormatError, TopokitError, TooLargeError: see `Published.read`.
     """
-    *train, test = (np.frombuffer(file, np.uint8).reshape(-1, RECORD) for file in CIFAR10.read(data_dir))
-    records = np.concatenate(train)
-    return Dataset(
-        name="cifar10",
-        train_inputs=records[:, 1:].reshape(-1, 3, 32, 32),
-        train_targets=records[:, 0],
-        test_inputs=test[:, 1:].reshape(-1, 3, 32, 32),
-        test_targets=test[:, 0],
-        classes=10,
-        crop=(24, 24),  # as in the paper and in TensorFlow's tutorial
-    )
+    *train, test = CIFAR10.read(data_dir)
+    crop = (24, 24)  # as in the paper and in TensorFlow's tutorial
+    return Dataset.of("cifar10", _pair(b"".join(train)), _pair(test), classes=10, crop=crop)
+
+
+def _pair(content: bytes) -> tuple[UInt8Array, UInt8Array]:
+    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]

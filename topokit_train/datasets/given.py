@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,24 +48,16 @@ def dataset(
         InvalidSpecError: says what does not fit together, and what to do.
         TooLargeError: a torch Dataset does not fit into memory.
     """
-    arrays = (*_pair(f"{name}: train", train), *_pair(f"{name}: test", test))
-    targets = arrays[1::2]
+    pairs = _pair(f"{name}: train", train), _pair(f"{name}: test", test)
+    targets = [pair[1] for pair in pairs]
     task = task or _task_of(targets, name)
     if task not in TASKS:
         raise InvalidSpecError(f"`task` must be one of {', '.join(TASKS)}, not {task!r}")
     if task == REGRESSION and classes is not None:
         raise InvalidSpecError("`classes` has no effect on a regression: omit it")
     if task != REGRESSION and classes is None and all(one.dtype.kind in "iu" for one in targets):
-        classes = _classes_of(arrays if task == NEXT_TOKEN else targets, name)
-    return Dataset(
-        name=f"{GIVEN}:{name}",
-        train_inputs=arrays[0],
-        train_targets=arrays[1],
-        test_inputs=arrays[2],
-        test_targets=arrays[3],
-        task=task,
-        classes=classes,
-    )
+        classes = _classes_of([*pairs[0], *pairs[1]] if task == NEXT_TOKEN else targets, name)
+    return Dataset.of(f"{GIVEN}:{name}", *pairs, task=task, classes=classes)
 
 
 def as_dataset(value: Any, name: str) -> Dataset:
@@ -140,7 +133,7 @@ def _array(what: str, values: Any) -> Array:
     return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32, copy=False)
 
 
-def _task_of(targets: tuple[Array, ...], name: str) -> str:
+def _task_of(targets: Sequence[Array], name: str) -> str:
     if all(one.dtype.kind == "f" for one in targets):
         return REGRESSION
     if all(one.dtype.kind in "iu" and one.ndim == 1 for one in targets):
@@ -151,7 +144,7 @@ def _task_of(targets: tuple[Array, ...], name: str) -> str:
     )
 
 
-def _classes_of(labels: tuple[Array, ...], name: str) -> int:
+def _classes_of(labels: Sequence[Array], name: str) -> int:
     classes = max((1 + int(one.max()) for one in labels if one.size), default=1)
     if classes > max(FEW, sum(one.size for one in labels)):  # such numbers are identifiers, not classes
         raise InvalidSpecError(

@@ -45,14 +45,9 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         read_idx(path, 3 if "images" in file else 1) for file, path in paths.items() if path
     )
     try:
-        return Dataset(
-            name=f"idx:{folder}",
-            train_inputs=train_images[:, np.newaxis],
-            train_targets=train_labels,
-            test_inputs=test_images[:, np.newaxis],
-            test_targets=test_labels,
-            classes=1 + int(max(train_labels.max(), test_labels.max())),
-        )
+        train, test = (train_images[:, np.newaxis], train_labels), (test_images[:, np.newaxis], test_labels)
+        classes = 1 + int(max(train_labels.max(), test_labels.max()))
+        return Dataset.of(f"idx:{folder}", train, test, classes=classes)
     except InvalidSpecError as error:
         raise FileFormatError(str(error)) from None
 

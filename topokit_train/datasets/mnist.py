@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from topokit_train.datasets import Dataset
+from topokit_train.datasets import Dataset, UInt8Array
 from topokit_train.datasets.published import Published
 
 MNIST = Published(
@@ -68,11 +68,10 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
         FileFormatError, TopokitError, TooLargeError: see `Published.read`.
     """
     train_images, train_labels, test_images, test_labels = published.read(data_dir)
-    return Dataset(
-        name=published.name,
-        train_inputs=np.frombuffer(train_images, np.uint8, offset=16).reshape(-1, 1, 28, 28),
-        train_targets=np.frombuffer(train_labels, np.uint8, offset=8),
-        test_inputs=np.frombuffer(test_images, np.uint8, offset=16).reshape(-1, 1, 28, 28),
-        test_targets=np.frombuffer(test_labels, np.uint8, offset=8),
-        classes=10,
-    )
+    train, test = _pair(train_images, train_labels), _pair(test_images, test_labels)
+    return Dataset.of(published.name, train, test, classes=10)
+
+
+def _pair(images: bytes, labels: bytes) -> tuple[UInt8Array, UInt8Array]:
+    pixels = np.frombuffer(images, np.uint8, offset=16)
+    return pixels.reshape(-1, 1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)

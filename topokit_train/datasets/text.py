@@ -50,15 +50,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)
     tokens = tokens.astype(np.int32)
     train, test = (_blocks(part, block) for part in np.split(tokens, [len(tokens) - len(tokens) // TEST]))
-    return Dataset(
-        name=f"text:{place}",
-        train_inputs=train[0],
-        train_targets=train[1],
-        test_inputs=test[0],
-        test_targets=test[1],
-        task="next-token",
-        classes=len(vocabulary),
-    )
+    return Dataset.of(f"text:{place}", train, test, task="next-token", classes=len(vocabulary))
 
 
 def _blocks(tokens: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
