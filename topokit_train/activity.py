@@ -17,7 +17,7 @@ from topokit.measures.effective import effective
 from topokit.topologies import Topology
 from topokit_train.initialisation import weights_of
 from topokit_train.layers.sparse import SparseModule
-from topokit_train.layers.stacks import StackedLinear, StackedSparse, network_states
+from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in, network_states
 from topokit_train.models.convolutional import LeNet5
 
 Flags = NDArray[np.bool_]
@@ -26,7 +26,7 @@ _WEIGHTS = (nn.Linear, nn.Conv2d, SparseModule, StackedLinear)
 _LINKS = (*_WEIGHTS, nn.Flatten, nn.ReLU, nn.MaxPool2d, nn.Dropout, nn.Identity)
 
 
-def inactive_units(model: nn.Module, networks: int, test: Callable[[], object]) -> list[dict[str, int]]:
+def inactive_units(model: nn.Module, test: Callable[[], object]) -> list[dict[str, int]]:
     """Return for each network the number of inactive units of each hidden layer, by the layer's name.
 
     An inactive unit is 0 behind its ReLU for every test sample: its layer's output is never above 0. Unlike the dead
@@ -34,7 +34,6 @@ def inactive_units(model: nn.Module, networks: int, test: Callable[[], object]) 
 
     Args:
         model: one network, or several stacked ones.
-        networks: number of networks.
         test: passes all test samples through the model.
 
     Returns:
@@ -42,6 +41,7 @@ def inactive_units(model: nn.Module, networks: int, test: Callable[[], object]) 
 
     Cost: a pass over the test samples.
     """
+    networks = copies_in(model)
     if not (_is_chain(model) and _has_relus(model)):
         return [{} for _ in range(networks)]
     names = [name.rpartition(".")[0] for name, _, _ in weights_of(model)][:-1]

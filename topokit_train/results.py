@@ -75,7 +75,7 @@ def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
         folders: the run folder of each network.
     """
     dead_classes = trainer.dead_classes()
-    inactive = inactive_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test))
+    inactive = inactive_units(trainer.model, lambda: trainer.scores(*trainer.feed.test))
     sparsities = effective_sparsities(trainer.model)
     results = []
     for k, history in enumerate(trainer.histories):

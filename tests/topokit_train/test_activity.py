@@ -23,7 +23,7 @@ SPARSE = tk.Bernoulli(widths=(784, 300, 100), density=".004", seed=1)
 
 
 def inactive_units(made):
-    return units_of(made.model, len(made.seeds), lambda: made.scores(*made.feed.test))
+    return units_of(made.model, lambda: made.scores(*made.feed.test))
 
 
 def slow_inactive(state, images):

@@ -81,10 +81,14 @@ class Dataset:
     @classmethod
     def of(cls, name: str, train: tuple[Array, Array], test: tuple[Array, Array], **about: Any) -> Dataset:
         """Return the dataset of (inputs, targets) to train on and (inputs, targets) to test with."""
-        parts = dict(
-            zip(("train_inputs", "train_targets", "test_inputs", "test_targets"), (*train, *test), strict=True)
+        return cls(
+            name=name,
+            train_inputs=train[0],
+            train_targets=train[1],
+            test_inputs=test[0],
+            test_targets=test[1],
+            **about,
         )
-        return cls(name=name, **parts, **about)
 
     @property
     def is_images(self) -> bool:

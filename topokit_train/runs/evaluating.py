@@ -133,7 +133,7 @@ def evaluate(
         test_metrics=scores,
         classes=None if predicted is None else _by_class(predicted, targets, dataset.outputs),
         dead_classes=dead_classes(task, kept, targets),
-        dead_units=inactive_units(network, 1, test)[0],
+        dead_units=inactive_units(network, test)[0],
     )
 
 
