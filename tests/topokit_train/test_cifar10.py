@@ -5,9 +5,6 @@ import gzip
 import hashlib
 import io
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -51,37 +48,27 @@ def archive(files):
     return gzip.compress(stream.getvalue(), mtime=0)
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Small published files in an archive on a server of this machine; what `cifar10` is, is these."""
-    source = tmp_path / "server"
-    source.mkdir()
+def published(tmp_path, monkeypatch, mirror):
+    """Small files in an archive on a server of this machine, which are `cifar10` in a test."""
     packed = archive(small_files())
-    (source / ARCHIVE).write_bytes(packed)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "*")
+    (tmp_path / "server" / ARCHIVE).write_bytes(packed)
     monkeypatch.delenv("TOPOKIT_DATA_DIR", raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=source))
-    threading.Thread(target=server.serve_forever).start()
     small = dataclasses.replace(
         CIFAR10,
-        mirrors=("http://127.0.0.1:1/", f"http://127.0.0.1:{server.server_port}/"),
+        mirrors=("http://127.0.0.1:1/", mirror),
         downloads={ARCHIVE: md5(packed)},
         files={name: md5(content) for name, content in small_files().items()},
     )
     monkeypatch.setattr(cifar10, "CIFAR10", small)
-    yield server
-    server.shutdown()
-    server.server_close()
+
+
+def disconnect(monkeypatch):
+    monkeypatch.setattr(cifar10, "CIFAR10", dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)))
 
 
 @pytest.fixture
-def folder(tmp_path, server):  # noqa: ARG001 (the small files are the published ones)
+def folder(tmp_path, published):  # noqa: ARG001 (the small files are the published ones)
     """A data folder that holds the small files."""
     (tmp_path / "data" / FOLDER).mkdir(parents=True)
     for name, content in small_files().items():
@@ -112,7 +99,7 @@ def check(dataset):
     assert dataset.classes == 10
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("place", [FOLDER, f"cifar10/{FOLDER}", "cifar10", "."])
 @pytest.mark.parametrize("packed", [False, True])
 def test_files_are_found_in_the_data_folder(tmp_path, place, packed):
@@ -127,27 +114,28 @@ def test_files_are_found_in_the_data_folder(tmp_path, place, packed):
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_archive_is_downloaded_once(server, tmp_path):
+@pytest.mark.usefixtures("published")
+def test_the_archive_is_downloaded_once(tmp_path, monkeypatch):
     check(load_dataset("cifar10", tmp_path))
-    server.shutdown()
-    server.server_close()
+    disconnect(monkeypatch)
     check(load_dataset("cifar10", tmp_path))
     (tmp_path / "cache" / "topokit" / "cifar10" / ARCHIVE).write_bytes(b"damaged")
     with pytest.raises(TopokitError, match="the download failed"):
         load_dataset("cifar10")
 
 
-@pytest.mark.usefixtures("server")
-def test_without_a_network_the_message_says_what_is_needed(tmp_path):
+@pytest.mark.usefixtures("published")
+def test_without_a_network_the_message_says_what_is_needed(tmp_path, monkeypatch):
+    disconnect(monkeypatch)
     with pytest.raises(TopokitError) as refused:
-        dataclasses.replace(cifar10.CIFAR10, mirrors=("http://127.0.0.1:1/",)).read(tmp_path)
+        load_dataset("cifar10", tmp_path)
     message = str(refused.value)
     for part in (ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
         assert part in message
     assert "\n" not in message
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("published")
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
     (tmp_path / ARCHIVE).write_bytes(archive(small_files())[:-9])
     with pytest.raises(

@@ -16,7 +16,7 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.extraction.weights import Part
 from topokit.fields import one_of
-from topokit.masking import checked_masks
+from topokit.masking import as_bools
 from topokit.spec import numbers
 
 SCOPES = ("layer", "global")
@@ -117,7 +117,7 @@ def _kept_of(name: str, part: Part, rule: Rule) -> Mask:
             raise InvalidGraphError(f"{name} has no mask: omit `rule` mask to take its weights other than 0")
         if part.weight is not None:
             _magnitudes(name, part)
-        return checked_masks({name: part.mask()})[name]
+        return as_bools(part.mask(), name)
     magnitudes = _magnitudes(name, part)
     if rule.keep is not None:
         return _largest_share({name: magnitudes}, rule)[name]
