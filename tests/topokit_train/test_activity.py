@@ -170,3 +170,12 @@ def test_results_hold_both(digits):
     record = result.to_json()
     assert record["dead_units"] == inactive_units(made)[0]
     assert record["effective_sparsity"]["before"] == pytest.approx(1 - 27_520 / 266_200)
+
+
+def test_only_layers_before_a_relu_have_inactive_units(digits):
+    made = Trainer(TrainConfig(epochs=1), None, digits, device=CPU, kernel="auto")
+    first, second, last = nn.Linear(784, 5), nn.Linear(5, 5), nn.Linear(5, 10)
+    made.model = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), last)
+    assert [*inactive_units(made)[0]] == ["1", "3"]
+    made.model = nn.Sequential(nn.Flatten(), first, second, nn.ReLU(), last)
+    assert inactive_units(made) == [{}]

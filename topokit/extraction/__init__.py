@@ -148,7 +148,6 @@ def extract(
     >>> extract({"fc1.weight": np.array([[0, 1.5], [2, 0], [0, 0.1]]), "fc2.weight": np.ones((1, 3))}, above=0.5)
     <Topology 2-3-1, 5 edges, density 0.5556>
     """
-    require_reading(conv)
     known = weights if isinstance(weights, Weights) else from_arrays(weights)
     found = select(known, Rule(name=rule, above=above, keep=keep, scope=scope), layers)
     return found.in_order(conv).topology(conv)

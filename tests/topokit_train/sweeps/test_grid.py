@@ -162,7 +162,7 @@ def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
 def test_images_are_looked_for_beside_the_grid_and_must_be_there(runs_of, tmp_path, make_idx, monkeypatch):
     text = "[[runs]]\ndataset = 'idx:data'"
     monkeypatch.chdir(tmp_path.parent)
-    with pytest.raises(FileFormatError, match=r"grid.toml, runs-1: .*/data holds no train-images-idx3-ubyte, "):
+    with pytest.raises(FileFormatError, match=r"grid.toml, runs-1: .*/data has no train-images-idx3-ubyte, "):
         runs_of(text)
     make_idx(tmp_path / "data", 1)
     assert runs_of(text)[0].config.dataset == f"idx:{tmp_path / 'data'}"
