@@ -88,7 +88,7 @@ def test_a_grid_whose_images_are_not_there_cannot_be_read(topokit, grid, tmp_pat
     for options in (("--workers", 1), ("--status",)):
         refused = topokit("sweep", "grid.toml", *options)
         assert (refused.code, refused.out) == (1, "")
-        assert f"grid.toml, dense: {tmp_path / 'nowhere'} holds no train-images-idx3-ubyte" in refused.err
+        assert f"grid.toml, dense: {tmp_path / 'nowhere'} has no train-images-idx3-ubyte" in refused.err
     assert not (tmp_path / "grid").exists()
 
 

@@ -83,7 +83,7 @@ def test_a_run_and_its_images_may_have_been_moved(tmp_path, make_idx):
     images = torch.ones(3, 1, 28, 28)
     logits = load_run(tmp_path / "run")(images)
     (tmp_path / "data").rename(tmp_path / "moved")
-    with pytest.raises(TopokitError, match="data holds no"):
+    with pytest.raises(TopokitError, match="data has no"):
         load_run(tmp_path / "run")
     assert torch.equal(load_run(tmp_path / "run", data_dir=tmp_path / "moved")(images), logits)
 
