@@ -74,7 +74,7 @@ def test_a_dataset_that_is_not_there_is_told_of_before_anything_is_done(topokit,
     def unreachable(*_, **__):
         raise TopokitError("no network")
 
-    monkeypatch.setattr("topokit_train.datasets.mnist.retrieve", unreachable)
+    monkeypatch.setattr("topokit_train.datasets.published.Published._download", unreachable)
     monkeypatch.delenv("TOPOKIT_DATA_DIR", raising=False)
     grid(GRID + "    dataset = 'fashion-mnist'\n")
     refused = topokit("sweep", "grid.toml", "--workers", 1)
