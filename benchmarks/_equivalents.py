@@ -13,5 +13,5 @@ EQUIVALENTS: dict[str, str] = {
         "indptr, format, shape and widths are never objects, which alone are pickled"
     ),
     "topokit_train/datasets/published.py: @dataclass(frozen=True, kw_only=True) -> "
-    "@dataclass(frozen=True, kw_only=False)": "both objects of the class are made in this file, by keyword",
+    "@dataclass(frozen=True, kw_only=False)": "all objects of the class are constructed by keyword",
 }
