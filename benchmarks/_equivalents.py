@@ -12,6 +12,6 @@ EQUIVALENTS: dict[str, str] = {
     "npy.write_array(file, np.asarray(values), allow_pickle=True)": (
         "indptr, format, shape and widths are never objects, which alone are pickled"
     ),
-    "topokit_train/datasets/mnist.py: @dataclass(frozen=True, kw_only=True) -> "
-    "@dataclass(frozen=True, kw_only=False)": "both objects of the class are made in this file, by keyword",
+    "topokit_train/datasets/published.py: @dataclass(frozen=True, kw_only=True) -> "
+    "@dataclass(frozen=True, kw_only=False)": "all objects of the class are constructed by keyword",
 }

@@ -1,8 +1,8 @@
 """Convolutions as layers of nodes, and back: by channel or by weight.
 
 A convolution's weights have the shape (out, in, rows, columns), as in torch.nn.Conv2d. Read by channel they are a
-layer from `in` to `out` nodes, in which an edge stands for a whole filter of rows x columns weights. Read by weight
-they are a layer from in * rows * columns to `out` nodes, whose sources have the order of torch's
+layer from `in` to `out` nodes, in which an edge is a whole filter of rows x columns weights. Read by weight
+they are a layer from in * rows * columns to `out` nodes, whose sources are in the order of torch's
 `weight.reshape(out, -1)`: by input channel, then row, then column.
 
 A linear layer that reads a convolution's flattened features has all features of one channel side by side, so by
@@ -29,10 +29,10 @@ READINGS = ("channel", "weight")
 
 
 def sources_after(before: Shape | None, shape: Shape, conv: str = "channel") -> int | None:
-    """How many source nodes the layer of a weight has where it follows that of another; None where it cannot.
+    """Return the number of source nodes of a weight's layer that follows another one; None if it cannot follow.
 
     Args:
-        before: the shape of the weight whose outputs are read; None where it is the first.
+        before: the shape of the weight whose outputs this one reads; None if this one is the first.
         shape: the weight's own shape.
         conv: "channel" or "weight".
 
@@ -47,7 +47,7 @@ def sources_after(before: Shape | None, shape: Shape, conv: str = "channel") -> 
 
 
 def break_in(shapes: Sequence[Shape], conv: str = "channel") -> int | None:
-    """The first weight that does not follow the one before it, by its place; None where all are a chain."""
+    """Return the number of the first weight that cannot follow the previous one; None if all chain."""
     for i in range(1, len(shapes)):
         if sources_after(shapes[i - 1], shapes[i], conv) is None:
             return i
@@ -55,14 +55,14 @@ def break_in(shapes: Sequence[Shape], conv: str = "channel") -> int | None:
 
 
 def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, Mask]:
-    """Each mask as that of a layer, shape (targets, sources); each layer's targets are the next one's sources.
+    """Return each mask as a layer, shape (targets, sources); the targets of a layer are the sources of the next.
 
     Args:
         masks: parameter name -> mask of shape (out, in) or (out, in, rows, columns), in the order of the layers.
         conv: "channel" or "weight".
 
     Raises:
-        InvalidSpecError: another word for `conv`.
+        InvalidSpecError: another value of `conv`.
         InvalidGraphError: names the two neighbours that do not chain.
     """
     require_reading(conv)
@@ -72,7 +72,7 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
         own = sources_after(None, shapes[at], conv)
         raise InvalidGraphError(
             f"the mask of {names[at - 1]} has {shapes[at - 1][0]} outputs, but that of {names[at]} has {own} inputs: "
-            "the masks must be a chain, in order"
+            "the masks must chain, in order"
         )
     matrices: dict[str, Mask] = {}
     for i, (name, mask) in enumerate(masks.items()):
@@ -158,15 +158,15 @@ def require_groups(layer: Layer, channels: int, groups: int, name: str = "") -> 
 
 
 def shown(shape: Shape) -> str:
-    """A shape in a message: 20 x 1 x 5 x 5."""
+    """Return a shape as text: 20 x 1 x 5 x 5."""
     return " x ".join(map(str, shape))
 
 
 def require_reading(conv: str) -> None:
-    """Refuse a reading that does not exist.
+    """Refuse an unknown reading of convolutions.
 
     Raises:
-        InvalidSpecError: names the two that do.
+        InvalidSpecError: names the two readings.
     """
     if conv not in READINGS:
         raise InvalidSpecError(f"convolutions are read by {' or by '.join(READINGS)}, not by {conv}")

@@ -1,7 +1,7 @@
-"""Topologies as masks of weight matrices, and back: the only place that transposes.
+"""Masks of weight matrices from topologies, and back: the only module that transposes.
 
 A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets). The masks of convolutions are
-(out, in, rows, columns), as in torch.nn.Conv2d; topokit.convolutions says how they are layers too.
+(out, in, rows, columns), as in torch.nn.Conv2d; topokit.convolutions reads them as layers.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 def masks(
     net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
-    """One bool array (out, in) per edge layer: True where a weight may be other than 0.
+    """Return one bool array (out, in) per edge layer: True where a weight may be other than 0.
 
     Args:
         net: a topology, its description or its file.
-        names: a parameter's name for each edge layer, in order ("fc1.weight"). If left out those that the topology
-            knows, and without such "layer.0", "layer.1" and so on.
-        shapes: of these parameters, where some are convolutions', (out, in, rows, columns). A layer fills such a
-            one by channel or by weight, whichever its number of sources fits.
+        names: a parameter's name for each edge layer, in order ("fc1.weight"); by default the names that the topology
+            has or, without names, "layer.0", "layer.1" and so on.
+        shapes: of these parameters; needed if some are convolutions, (out, in, rows, columns), which a layer fills by
+            channel or by weight, depending on its number of sources.
 
     Raises:
-        InvalidSpecError: no topology; too few, too many or equal names; a layer that does not fit its parameter.
+        InvalidSpecError: not a topology; too few, too many or equal names; a layer that does not fit its parameter.
         TooLargeError: not enough free memory.
 
     Cost: one byte for each pair of neighbouring nodes, or for each weight.
@@ -67,16 +67,16 @@ def masks(
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
-    """The topology whose edges are the ones of `masks`; it knows their names.
+    """Return the topology whose edges are the ones of `masks`, with their names.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
             any number type, the layers in order.
-        conv: how convolutions are read. By "channel" an edge stands for a filter of which any weight is kept,
-            and the topology is `by_channel`; by "weight" it stands for one weight.
+        conv: reading of convolutions. By "channel" an edge is a filter of which at least one weight is kept, and the
+            topology is `by_channel`; by "weight" it is one weight.
 
     Raises:
-        InvalidGraphError: see `checked_masks`; or the layers are no chain.
+        InvalidGraphError: see `checked_masks`; or the layers do not chain.
         TooLargeError: not enough free memory.
     """
     matrices = as_matrices(checked_masks(masks), conv)
@@ -86,12 +86,12 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
-    """The masks as bool arrays, each by itself: whether they are a chain is for `as_matrices` to say.
+    """Return the masks as bool arrays; they need not chain.
 
     Raises:
-        InvalidSpecError: no dictionary.
-        InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or holds other
-            values than 0 and 1.
+        InvalidSpecError: not a dictionary.
+        InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or has values other
+            than 0 and 1.
     """
     if not isinstance(masks, Mapping):
         raise InvalidSpecError(f"masks must be a dictionary of arrays, as load_masks gives, not {shortened(masks)}")
@@ -110,7 +110,7 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
     """Return a mask as a bool array.
 
     Raises:
-        InvalidGraphError: it holds something else than 0 and 1.
+        InvalidGraphError: it has values other than 0 and 1.
     """
     try:
         array = np.asarray(mask)
@@ -121,15 +121,15 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
             f"the mask of {name} has values of the type {array.dtype}: give bool, or numbers 0 and 1"
         )
     if not ((array == 0) | (array == 1)).all():
-        raise InvalidGraphError(f"the mask of {name} holds values other than 0 and 1")
+        raise InvalidGraphError(f"the mask of {name} has values other than 0 and 1")
     return array.astype(np.bool_)
 
 
-def wirings(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
-    """The topologies whose edges are the ones of `masks`, of convolutions by weight; they know the masks' names.
+def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
+    """Return the topologies whose edges are the ones of `masks`, convolutions by weight, with the masks' names.
 
-    Layers that chain are one topology. So the four masks of a LeNet-5 are three: 25 to 20 nodes, 500 to 50, and
-    2,450 to 384 to 10.
+    Layers that chain are one topology. So the four masks of a LeNet-5 are three topologies: 25 to 20 nodes, 500 to 50,
+    and 2,450 to 384 to 10.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns).

@@ -1,4 +1,4 @@
-"""TrainConfig: every setting of a training run. Its fields are the flags of `topokit train`; it imports no torch."""
+"""TrainConfig: the settings of a training run. Its fields are the flags of `topokit train`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from topokit._registry import near
@@ -24,139 +25,108 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_THREADS = 1024
 COUNTS = Bounds(1, 2**62)  # torch computes in 64 bits
 FUNCTIONS = ("loss", "metric")
-"""Settings that name functions of the user."""
+"""Settings whose values are functions of the user."""
 CHOOSERS = ("auto", "tuned")
-"""Ways of choosing kernels: by a cost model, or by timing."""
+"""Ways to choose kernels: by a cost model, or by timing."""
 
+# Kinds of settings. Without `default=`, `topokit_train.defaults` gives the default; it may be None.
+text = partial(option, kind="text", default=None)
+path = partial(option, kind="path", default=None)
+choice = partial(option, kind="choice", default=None)
+flag = partial(option, kind="flag", default=None)
+integer = partial(option, kind="int", default=None)
+number = partial(option, kind="number", default=None)
 _DATASETS = [f"{name}:{NEED_PLACE[name]}" if name in NEED_PLACE else name for name in DATASETS]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Every setting of a training run, validated; defaults that depend on other settings are filled in.
+    """The settings of a training run, validated; omitted settings get their defaults.
 
     Args:
-        model: a name in MODELS, or a function of the user, file.py:function or package.module:function, which returns
-            an nn.Module. It is called with those of these arguments that it has: input_shape, outputs, classes, widths.
+        model: a name in MODELS, or a function of the user that returns an nn.Module, file.py:function or
+            package.module:function. It may have the arguments input_shape, outputs, classes and widths.
         method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
             `topokit_train.methods`. None for plain training.
         dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
         recipe: "modern" or "paper". It only sets defaults of other settings, see `topokit_train.defaults`.
-        data_dir: where the dataset's files are looked for first.
-        weights: a safetensors file of weights to start from in place of random ones: of a dense model, of which sparse
-            layers take those at their edges, or of one with the same topologies, such as the checkpoint of its run.
-        epochs: how often each training image is used; by default 40 for digits and 10 for others.
-        batch_size: samples in one step.
+        data_dir: folder in which the dataset's files are searched first.
+        weights: a safetensors file of the first weights: of a dense model, of which sparse layers take the weights at
+            their edges, or of a model with the same topologies, such as the checkpoint of a run.
+        epochs: number of epochs; by default 40 for digits and 10 for others.
+        batch_size: number of samples in a step.
         optimizer: "adam", "adamw" or "sgd".
-        momentum: of sgd; None for adam, which has its own.
-        lr: the learning rate: with one-cycle its peak, with steps what it starts with.
-        schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, from step 10,000 on half of it
-            and from 20,000 on a quarter; or "constant".
+        momentum: of sgd; None for other optimizers.
+        lr: the learning rate: the peak of one-cycle, the first value of steps.
+        schedule: "one-cycle" (Smith & Topin 2018, arXiv:1708.07120); "steps": lr, half of it from step 10,000 on and a
+            quarter from step 20,000 on; or "constant".
         init: of the weights: "he", by their real fan-in, with biases 0; "truncated-normal", see
-            `topokit_train.initialisation`; or "own", those that the model's function draws, rescaled in sparse layers
-            by the fan-in. By default "own" for a user's model.
+            `topokit_train.initialisation`; or "own": the model's function draws them, and sparse layers rescale them by
+            the fan-in. By default "own" for a user's model.
         weight_decay: AdamW's coefficient: a step multiplies each weight by 1 - lr x weight_decay; biases and
             normalisation layers are excluded. None for other optimizers.
         l2: adds l2 / 2 times the sum of the squared weights to the loss: those of linear layers, without their
             biases; of a sparse layer, its edges. Reported losses exclude this term.
         relu_logits: whether the logits pass a ReLU. A class whose logit is below 0 for every image then gets no
             gradient and is never predicted again.
-        shuffle: whether each epoch has an order of its own, or that of the dataset.
-        pixels: "standardised" by the mean and deviation of all that is trained on, "unit" for 0 to 1, or "per-image".
-        augment: "auto", as the dataset wants it, or "none".
-        validation: how many of the last training samples are held out.
-        loss: a function of the user in place of the task's loss, (outputs, targets) of a batch -> a scalar:
+        shuffle: whether each epoch has a new order of the samples, or that of the dataset.
+        pixels: "standardised" by the mean and deviation of the training images, "unit" for 0 to 1, or "per-image".
+        augment: "auto", as the dataset specifies, or "none".
+        validation: number of training samples for validation, the last ones.
+        loss: a function of the user that replaces the loss of the task, (outputs, targets) of a batch -> a scalar:
             file.py:function or package.module:function.
         metric: likewise, the first metric of the tests, (outputs, targets) of all samples -> a number.
-        better: which values of `metric` are, "higher" or "lower".
-        seed: of the first weights and of the order of the images and how they are augmented.
-        order_seed: of the order and augmentation alone, which several seeds then share.
-        kernel: a name in KERNELS; "auto", by a cost model; or "tuned", by a stopwatch.
-        device: "cpu", "cuda", "mps", or "auto" for the best that is there; cuda:1 for the second.
-        threads: of the CPU; where None, one for a small model and torch's own choice for others.
+        better: which values of `metric` are better, "higher" or "lower".
+        seed: of the first weights, the order of the samples and the augmentation.
+        order_seed: of the order and the augmentation alone; several seeds then share them.
+        kernel: a name in KERNELS; "auto", chosen by a cost model; or "tuned", chosen by timing.
+        device: "cpu", "cuda", "mps", or "auto" for the best one of the machine; cuda:1 for the second GPU.
+        threads: CPU threads; None for one thread in a small model and torch's default in others.
 
     Raises:
-        InvalidSpecError: names the setting, what was given and what is allowed.
+        InvalidSpecError: names the setting, the given value and the allowed ones.
     """
 
-    model: str = option(
-        f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default=DEFAULT
-    )
-    dataset: str = option(
-        f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", kind="text", default="digits"
-    )
-    recipe: str = option(
-        "Defaults in [] below; paper: those of arXiv:1810.00299.", kind="choice", choices=RECIPES, default="modern"
-    )
-    data_dir: str | None = option("Folder of the dataset's files [TOPOKIT_DATA_DIR].", kind="path", default=None)
-    weights: str | None = option("Safetensors file of the first weights [random].", kind="path", default=None)
-    epochs: int = option("Number of epochs [40 for digits, else 10].", kind="int", bounds=COUNTS, default=None)
-    batch_size: int = option("Samples in a step.", kind="int", bounds=COUNTS, default=100)
-    optimizer: str = option(
-        "Optimizer [adam; paper: sgd].", kind="choice", choices=("adam", "adamw", "sgd"), default=None
-    )
-    momentum: float | None = option(
-        "Momentum of sgd [.9; paper: 0].", kind="number", bounds=Bounds(0, 1, below=True), default=None
-    )
-    lr: float = option(
-        "Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].",
-        kind="number",
-        bounds=Bounds(0, above=True),
-        default=None,
-    )
-    schedule: str = option(
+    model: str = text(f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default=DEFAULT)
+    dataset: str = text(f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default="digits")
+    recipe: str = choice("Defaults in [] below; paper: those of arXiv:1810.00299.", choices=RECIPES, default="modern")
+    data_dir: str | None = path("Folder of the dataset's files [TOPOKIT_DATA_DIR].")
+    weights: str | None = path("Safetensors file of the first weights [random].")
+    epochs: int = integer("Number of epochs [40 for digits, else 10].", bounds=Bounds(1))
+    batch_size: int = integer("Samples in a step.", bounds=Bounds(1), default=100)
+    optimizer: str = choice("Optimizer [adam; paper: sgd].", choices=("adam", "adamw", "sgd"))
+    momentum: float | None = number("Momentum of sgd [.9; paper: 0].", bounds=Bounds(0, 1, below=True))
+    lr: float = number("Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].", bounds=Bounds(0, above=True))
+    schedule: str = choice(
         "Schedule of the learning rate; steps: halved at steps 10,000 and 20,000 [one-cycle; paper: steps].",
-        kind="choice",
         choices=("one-cycle", "steps", "constant"),
-        default=None,
     )
-    init: str = option(
+    init: str = choice(
         "First weights: by real fan-in, of sd .04, or the function's own "
         "[he; paper: truncated-normal; own for a user's model].",
-        kind="choice",
         choices=("he", "truncated-normal", "own"),
-        default=None,
     )
-    l2: float = option(
-        "L2 coefficient of the weights of linear layers [0; paper: .004].",
-        kind="number",
-        bounds=Bounds(0),
-        default=None,
-    )
-    weight_decay: float | None = option("Weight decay of adamw [.01].", kind="number", bounds=Bounds(0), default=None)
-    relu_logits: bool = option("ReLU on the logits [no; paper: yes].", kind="flag", default=None)
-    shuffle: bool = option("New order of the images in each epoch [yes; paper: no].", kind="flag", default=None)
-    pixels: str = option(
+    l2: float = number("L2 coefficient of the weights of linear layers [0; paper: .004].", bounds=Bounds(0))
+    weight_decay: float | None = number("Weight decay of adamw [.01].", bounds=Bounds(0))
+    relu_logits: bool = flag("ReLU on the logits [no; paper: yes].")
+    shuffle: bool = flag("New order of the images in each epoch [yes; paper: no].")
+    pixels: str = choice(
         "Scale of the pixels [standardised; paper: unit; cifar10: per-image].",
-        kind="choice",
         choices=("standardised", "unit", "per-image"),
-        default=None,
     )
-    augment: str = option(
-        "Augmentation; auto: as the dataset has it.", kind="choice", choices=("auto", "none"), default="auto"
+    augment: str = choice("Augmentation; auto: as the dataset has it.", choices=("auto", "none"), default="auto")
+    validation: int = integer("Number of training images for validation.", bounds=Bounds(0), default=0)
+    loss: str | None = text("Function of your own as loss, (outputs, targets) -> scalar.")
+    metric: str | None = text("Function of your own as metric, (outputs, targets) of the whole test -> number.")
+    better: str | None = choice("Values of the metric that are better.", choices=("higher", "lower"))
+    seed: int = integer("Seed of weights, order and augmentation.", bounds=Bounds(0), default=0)
+    order_seed: int | None = integer("Seed of order and augmentation alone [the seed].", bounds=Bounds(0))
+    method: str | None = text("Training method: 'FILE.py:CLASS key=value ...' [plain training].")
+    kernel: str = choice(
+        "Kernel of the sparse layers; tuned: timed once.", choices=(*CHOOSERS, *KERNELS), default="auto"
     )
-    validation: int = option("Number of training images to hold out.", kind="int", bounds=Bounds(0), default=0)
-    loss: str | None = option("Function of your own as loss, (outputs, targets) -> scalar.", kind="text", default=None)
-    metric: str | None = option(
-        "Function of your own as metric, (outputs, targets) of the whole test -> number.", kind="text", default=None
-    )
-    better: str | None = option(
-        "Values of the metric that are better.", kind="choice", choices=("higher", "lower"), default=None
-    )
-    seed: int = option("Seed of weights, order and augmentation.", kind="int", bounds=Bounds(0), default=0)
-    order_seed: int | None = option(
-        "Seed of order and augmentation alone [the seed].", kind="int", bounds=Bounds(0), default=None
-    )
-    method: str | None = option(
-        "Training method: 'FILE.py:CLASS key=value ...' [plain training].", kind="text", default=None
-    )
-    kernel: str = option(
-        "Kernel of the sparse layers; tuned: timed once.", kind="choice", choices=(*CHOOSERS, *KERNELS), default="auto"
-    )
-    device: str = option(f"Device: {', '.join(DEVICES)}.", kind="text", default="auto")
-    threads: int | None = option(
-        "CPU threads [1 for a small model].", kind="int", bounds=Bounds(1, MAX_THREADS), default=None
-    )
+    device: str = text(f"Device: {', '.join(DEVICES)}.", default="auto")
+    threads: int | None = integer("CPU threads [1 for a small model].", bounds=Bounds(1, MAX_THREADS))
 
     def __new__(cls, **settings: Any) -> Self:
         """Refuse settings that do not exist, which the dataclass's constructor does not know as an error of ours."""
@@ -173,7 +143,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):  # in their order: what others depend on comes before them
             value = getattr(self, field.name)
             if value is None and field.default is None:
-                value = default(field.name, vars(self), split_name(self.dataset)[0])
+                value = self._default(field.name)
             if value is not None or field.default is not None:
                 value = checked(field.name, value, field.metadata)
             self._set(field.name, value)
@@ -181,8 +151,7 @@ class TrainConfig:
             raise InvalidSpecError(f"`device` must be one of {', '.join(DEVICES)}, not {self.device!r}")
         self._require_functions()
         if self.optimizer != "sgd" and self.momentum is not None:
-            raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: leave it out")
-
+            raise InvalidSpecError(f"`momentum` belongs to `optimizer` sgd, not to {self.optimizer}: omit it")
         if self.optimizer != "adamw" and self.weight_decay is not None:
             raise InvalidSpecError(f"`weight_decay` belongs to `optimizer` adamw, not to {self.optimizer}: give `l2`")
         if self.optimizer == "adamw" and self.l2:
@@ -198,15 +167,15 @@ class TrainConfig:
             if given is not None and not is_function(given):
                 raise InvalidSpecError(f"`{name}` must be file.py:function or package.module:function, not {given!r}")
         if (self.metric is None) != (self.better is None):
-            raise InvalidSpecError("give `metric` and `better` together: a metric, and which of its values are better")
+            raise InvalidSpecError("give `metric` and `better` together: a metric, and which values are better")
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the files that the method leaves in the run's folder."""
+        """Names of the files that the method writes into the run's folder."""
         return ()
 
     def make_method(self) -> tuple[Method, dict[str, str]]:
-        """Return the training method, and the version of its code by setting. Imports torch and the user's file."""
+        """Return the training method, and setting -> version of its code. Imports torch and the user's file."""
         from topokit_train.methods import Method, read
 
         if self.method is None:
@@ -218,26 +187,27 @@ class TrainConfig:
         object.__setattr__(self, name, value)
 
     def replaced(self, **changes: Any) -> Self:
-        """Return the settings with others; what was omitted follows them, as the epochs follow the dataset."""
+        """Return the settings with changes; omitted settings get their defaults anew, such as the epochs."""
         omitted: dict[str, Any] = dict.fromkeys(vars(self)["_omitted"])
         return type(self)(**self.to_json() | omitted | changes)
 
     def is_default(self, name: str) -> bool:
-        """Return whether a setting has the value that it would have if it were omitted."""
-        (declared,) = [field.default for field in dataclasses.fields(self) if field.name == name]
-        if declared is None:
-            declared = default(name, vars(self), split_name(self.dataset)[0])
-        return bool(getattr(self, name) == declared)
+        """Return whether a setting has its default value."""
+        declared = self.__dataclass_fields__[name].default
+        return bool(getattr(self, name) == (self._default(name) if declared is None else declared))
+
+    def _default(self, name: str) -> Any:
+        return default(name, vars(self), split_name(self.dataset)[0])
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON-able values."""
+        """Return the settings as JSON-able values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """What `to_json` gave; settings that are left out have their defaults.
+        """Return the settings of `to_json`; omitted settings have their defaults.
 
         Raises:
-            InvalidSpecError: a key is no setting, or a value is not allowed.
+            InvalidSpecError: a key is not a setting, or a value is not allowed.
         """
         return cls(**values)

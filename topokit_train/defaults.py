@@ -1,4 +1,4 @@
-"""What the settings that are left out of a TrainConfig are: by recipe, dataset and optimizer. Imports no torch."""
+"""Defaults of the settings of a TrainConfig, by recipe, dataset and optimizer. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,60 +7,49 @@ from typing import Any
 
 from topokit_train.functions import is_function
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "modern": {
-        "optimizer": "adam",
-        "schedule": "one-cycle",
-        "init": "he",
-        "l2": 0.0,
-        "relu_logits": False,
-        "shuffle": True,
-        "pixels": "standardised",
-    },
-    "paper": {
-        "optimizer": "sgd",
-        "schedule": "steps",
-        "init": "truncated-normal",
-        "l2": 0.004,
-        "relu_logits": True,
-        "shuffle": False,
-        "pixels": "unit",
-    },
-}
+RECIPES = ("modern", "paper")
 """paper: Alford et al. 2018, "Training Behavior of Sparse Neural Network Topologies", arXiv:1810.00299."""
 
-LR = {
-    "adam": {"modern": 0.004, "paper": 0.004},
-    "adamw": {"modern": 0.004, "paper": 0.004},
-    "sgd": {"modern": 0.1, "paper": 0.2},
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "optimizer": {"modern": "adam", "paper": "sgd"},
+    "momentum": {"modern": 0.9, "paper": 0.0},
+    "lr": {"modern": 0.1, "paper": 0.2},  # of sgd
+    "schedule": {"modern": "one-cycle", "paper": "steps"},
+    "init": {"modern": "he", "paper": "truncated-normal"},
+    "l2": {"modern": 0.0, "paper": 0.004},
+    "relu_logits": {"modern": False, "paper": True},
+    "shuffle": {"modern": True, "paper": False},
+    "pixels": {"modern": "standardised", "paper": "unit"},
 }
-MOMENTUM = {"modern": 0.9, "paper": 0.0}  # of sgd
+"""Setting -> recipe -> default."""
+
+ADAM_LR = 0.004  # of adam and adamw
 WEIGHT_DECAY = 0.01  # of adamw
-EPOCHS = {"digits": 40}  # 15 steps each; 10 epochs of any other dataset
-PIXELS = {"cifar10": "per-image"}  # whatever the recipe: the paper does so too
+EPOCHS = {"digits": 40}  # of 15 steps; 10 for other datasets
+PIXELS = {"cifar10": "per-image"}  # in both recipes
 
 
 def default(name: str, given: Mapping[str, Any], dataset: str) -> Any:
-    """What a setting is where it is left out.
+    """Return the default of a setting; None if it has none.
 
     Args:
-        name: of the setting; None is what becomes of one that has no default here.
-        given: the model, the recipe and, for lr and momentum, the optimizer.
+        name: of the setting.
+        given: the model, the recipe and, for settings that depend on it, the optimizer.
         dataset: a key of DATASETS.
     """
-    recipe = given["recipe"]
+    optimizer = given["optimizer"]
     if name == "epochs":
         return EPOCHS.get(dataset, 10)
-    if name == "lr":
-        return LR[given["optimizer"]][recipe]
-    if name == "momentum":
-        return MOMENTUM[recipe] if given["optimizer"] == "sgd" else None
+    if name == "lr" and optimizer != "sgd":
+        return ADAM_LR
+    if name == "momentum" and optimizer != "sgd":
+        return None
     if name == "weight_decay":
-        return WEIGHT_DECAY if given["optimizer"] == "adamw" else None
-    if name == "l2" and given["optimizer"] == "adamw":
+        return WEIGHT_DECAY if optimizer == "adamw" else None
+    if name == "l2" and optimizer == "adamw":
         return 0.0
     if name == "init" and is_function(given["model"]):
         return "own"
     if name == "pixels" and dataset in PIXELS:
         return PIXELS[dataset]
-    return RECIPES[recipe].get(name)
+    return DEFAULTS.get(name, {}).get(given["recipe"])

@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -37,8 +37,8 @@ class UserFunction:
 
     Args:
         name: as the user gave it.
-        function: what it names.
-        version: what must not change while a run goes on: the SHA-256 of the file, or the version of the package.
+        function: the object of that name.
+        version: the SHA-256 of its file, or the version of its package. A resumed run refuses another version.
     """
 
     name: str
@@ -46,11 +46,11 @@ class UserFunction:
     version: str
 
     def __call__(self, **offered: object) -> Any:
-        """Call it with those of the offered arguments that it has; see `call`."""
+        """Call it with those of the offered arguments that its signature has; see `call`."""
         return call(self.function, self.name, **offered)
 
     def apply(self, *given: object) -> Any:
-        """Call it with these arguments, in their order.
+        """Call it with these positional arguments.
 
         Raises:
             TopokitError: it raises; the message says where.
@@ -58,9 +58,7 @@ class UserFunction:
         try:
             inspect.signature(self.function).bind(*given)
         except TypeError as error:
-            raise InvalidSpecError(
-                f"{self.name} is called with {len(given)} arguments, in their order: {error}"
-            ) from None
+            raise InvalidSpecError(f"{self.name} is called with {len(given)} positional arguments: {error}") from None
         except ValueError:  # a builtin has no signature
             pass
         with explained(f"{self.name} failed", TopokitError):
@@ -68,7 +66,7 @@ class UserFunction:
 
 
 def is_function(text: str) -> bool:
-    """Whether a text has the form of such a name.
+    """Return whether a text has the form file.py:function or package.module:function.
 
     >>> is_function("nets/mine.py:net"), is_function("torchvision.models:resnet18"), is_function("lenet-5")
     (True, True, False)
@@ -77,7 +75,7 @@ def is_function(text: str) -> bool:
 
 
 def located(name: str, folder: Path | str) -> str:
-    """Return a name with a relative path of its file made one from a folder.
+    """Return a name whose relative path starts from a folder.
 
     >>> located("mine.py:Rewire every=9", "/nets"), located("torch.nn:Linear", "/nets")
     ('/nets/mine.py:Rewire every=9', 'torch.nn:Linear')
@@ -102,15 +100,15 @@ def divided(text: str) -> tuple[str, str]:
 
 
 def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:
-    """Import what a name says. This runs the file, as `python FILE` would.
+    """Import a function or class. This runs its file, as `python FILE` does.
 
     Args:
         name: file.py:function, or package.module:function.
-        setting: what it is given for, such as "model"; for messages.
-        folder: that a relative path of a file starts from; the current one if omitted.
+        setting: setting that it is for, such as "model"; for messages.
+        folder: start of a relative path; by default the current folder.
 
     Raises:
-        InvalidSpecError: no such form, file, module or function, or the import fails.
+        InvalidSpecError: another form, no such file, module or function, or the import fails.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
@@ -129,7 +127,7 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
 
 
 def version_of(name: str, setting: str, folder: Path | str = "") -> str:
-    """Return the version of what a name says, without importing a file.
+    """Return the version of a function, without importing a file.
 
     Raises:
         InvalidSpecError: as for `load_function`.
@@ -158,38 +156,34 @@ def call(function: Callable[..., Any], name: str, **offered: object) -> Any:
         InvalidSpecError: it needs an argument that is not offered.
         TopokitError: it raises; the message says where.
     """
-    asked = inspect.signature(function).parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in asked):
-        given = dict(offered)
-    else:
-        given = {one.name: offered[one.name] for one in asked if one.name in offered}
-    missing = [
-        one.name
-        for one in asked
-        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        if one.name not in given
-    ]
-    first = [given.pop(one.name) for one in asked if one.kind is one.POSITIONAL_ONLY and one.name in given]
-    if missing:
+    signature = inspect.signature(function)
+    if missing := missing_arguments(signature, offered):
         raise InvalidSpecError(
-            f"{name} needs {', '.join(missing)}, but only {', '.join(offered) or 'nothing'} "
-            f"{'is' if len(offered) < 2 else 'are'} available: "
+            f"{name} needs {', '.join(missing)}, but it is called with {', '.join(offered) or 'no arguments'}: "
             "give its other arguments defaults"
         )
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    given = {key: value for key, value in offered.items() if takes_all or key in signature.parameters}
     with explained(f"{name} failed", TopokitError):
-        return function(*first, **given)
+        return function(**given)
+
+
+def missing_arguments(signature: inspect.Signature, given: Container[str]) -> list[str]:
+    """Return the names of the arguments without default that are not given."""
+    named = (one for one in signature.parameters.values() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD))
+    return [one.name for one in named if one.default is one.empty and one.name not in given]
 
 
 @contextmanager
 def explained(
     what: str, kind: type[TopokitError] = InvalidSpecError, objects: Mapping[type, str] = MappingProxyType({})
 ) -> Iterator[None]:
-    """Inside, any error ends in one line that says which line of the user's code it comes from.
+    """Replace any error in the block by one line that names the line of the user's code.
 
     Args:
-        what: the beginning of the line, such as "net.py:net failed".
-        kind: of the error in its place.
-        objects: class -> the beginning of the line if a method of such an object raised the error.
+        what: start of the line, such as "net.py:net failed".
+        kind: class of the new error.
+        objects: class -> the start of the line if a method of such an object raised the error.
     """
     try:
         yield
@@ -222,16 +216,16 @@ def _is_ours(file: str) -> bool:
 def _from_file(path: Path) -> tuple[ModuleType, str]:
     source = _read(path)
     digest, place = (hashlib.sha256(one).hexdigest() for one in (source, str(path.resolve()).encode()))
-    # one module for one file and content, so that its classes stay the same ones, and pickle finds them
+    # one module per file and content, so that its classes stay the same and pickle finds them
     name = f"_topokit_user_{digest[:16]}_{place[:8]}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     if name not in sys.modules:
         module = ModuleType(name)
         module.__file__ = str(path)
         sys.modules[name] = module
         folder = str(path.resolve().parent)
-        sys.path.insert(0, folder)  # where `python FILE` looks for the modules beside it
+        sys.path.insert(0, folder)  # as `python FILE` does, for the modules beside it
         try:
-            exec(compile(source, str(path), "exec"), vars(module))  # what was hashed, and no cached bytecode
+            exec(compile(source, str(path), "exec"), vars(module))  # the hashed source, not cached bytecode
         except BaseException:
             del sys.modules[name]
             raise

@@ -13,7 +13,7 @@ from topokit.errors import InvalidSpecError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `--device` means; "auto" takes the first of cuda, mps and cpu that is there.
+    """Return the device of a name; "auto" is the first of cuda, mps and cpu that the machine has.
 
     Raises:
         InvalidSpecError: this machine has no such device.
@@ -27,12 +27,12 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(there[0])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
-        raise InvalidSpecError(f"`device` {name} is not there: this machine has {', '.join(there)}")
+        raise InvalidSpecError(f"`device` {name} does not exist: this machine has {', '.join(there)}")
     return torch.device(wanted)
 
 
 def processor() -> str:
-    """The name of this machine's processor."""
+    """Return the name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -42,7 +42,7 @@ def processor() -> str:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use so many CPU threads; puts the number back at the end."""
+    """Let torch use `count` CPU threads in the block, then the previous number again."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,18 +1,17 @@
 """Training methods and callbacks: objects whose hooks a Trainer calls.
 
 A method may change weights and edges, as pruning does; a callback only reads. Both have the same hooks, and a subclass
-writes those that it needs. They are called in this order:
+overrides those that it needs. The order of the calls is:
 
-    prepare         once, when the model is built and before the optimizer exists
+    prepare         once, after the model and before the optimizer is built
     before_step     before each step; may call `trainer.want_dense_gradients()`
-    gradients       in each step, when the gradients are there (their mean over all processes)
+    gradients       in each step, after the gradients are computed (their mean over all processes)
     after_step      after each step; may call `trainer.rewire`
     after_epoch     after each epoch, with its metrics
     end             once, with the results
 
-A resumed run calls `prepare`, then `load_state_dict`. Draw at random from `trainer.generator()` only: its stream
-depends on the run's seed and the step, so every process draws the same, and a resumed run what the first one would
-have.
+A resumed run calls `prepare`, then `load_state_dict`. Draw random numbers from `trainer.generator()` only: its stream
+depends on the run's seed and the step, so all processes, and a resumed run, draw the same numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from topokit.descriptions._values import from_text
 from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError
 from topokit.fields import one_of
-from topokit_train.functions import UserFunction, explained, is_function, load_function
+from topokit_train.functions import UserFunction, explained, is_function, load_function, missing_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,46 +37,46 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="Callback")
 
 HOOKS = ("before_step", "gradients", "after_step")
-"""What is called in each step."""
+"""The hooks that are called in each step."""
 
 CALLBACKS = Registry("callback", {"tensorboard": "topokit_train.tensorboard:TensorBoard"})
 
 
 class Callback:
-    """Hooks that look at a training run and change nothing of it."""
+    """Hooks that observe a training run and change nothing."""
 
     def prepare(self, trainer: Trainer) -> None:
-        """Begin; the model is built, the optimizer is not."""
+        """Prepare the run; the model is built, the optimizer is not."""
 
     def before_step(self, trainer: Trainer) -> None:
-        """Prepare a step: `trainer.steps_done` steps were made."""
+        """Prepare a step: `trainer.steps_done` steps are done."""
 
     def gradients(self, trainer: Trainer) -> None:
-        """Look at the gradients of a step, in `parameter.grad` and `trainer.dense_gradients`."""
+        """Use the gradients of a step, in `parameter.grad` and `trainer.dense_gradients`."""
 
     def after_step(self, trainer: Trainer) -> None:
         """Act after a step; `trainer.steps_done` includes it."""
 
     def after_epoch(self, trainer: Trainer, metrics: Sequence[Metrics]) -> Sequence[Metrics] | None:
-        """Act on an epoch.
+        """Act after an epoch.
 
         Args:
             trainer: trains the networks.
             metrics: of each network.
 
         Returns:
-            What to record in their place, or None.
+            Metrics to record instead, or None.
         """
 
     def end(self, trainer: Trainer, results: Sequence[Result]) -> Sequence[Result] | None:
-        """Finish the run; files belong into `trainer.folders`.
+        """Finish the run; write files to `trainer.folders`.
 
         Args:
             trainer: has trained the networks.
             results: of each network.
 
         Returns:
-            What to record in their place, or None.
+            Results to record instead, or None.
         """
 
 
@@ -85,23 +84,23 @@ class Method(Callback):
     """A way of training, which may change weights and edges.
 
     Attributes:
-        stacks: whether it can train several networks that are stacked in one model; others train seeds in turn. A
-            method that stacks overrides `state_dicts` and `load_state_dicts`.
-        notes: messages that are printed when a run starts; known after `prepare`.
+        stacks: whether it can train several networks that are stacked in one model; other methods train seeds in turn.
+            A method that stacks overrides `state_dicts` and `load_state_dicts`.
+        notes: messages to print when a run starts; known after `prepare`.
     """
 
     stacks = False
     notes: Sequence[str] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold of the method: arrays, tensors and what JSON can hold, by name."""
+        """Return the state of the method for a checkpoint: arrays, tensors and JSON-able values, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, whose arrays are NumPy arrays; the model has its edges and weights already."""
+        """Resume from a checkpoint, whose arrays are NumPy arrays; the model already has its edges and weights."""
 
     def state_dicts(self, networks: int) -> list[dict[str, Any]]:
-        """Return `state_dict` of each of so many networks."""
+        """Return the `state_dict` of each network."""
         return [self.state_dict() for _ in range(networks)]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
@@ -110,13 +109,13 @@ class Method(Callback):
 
 
 def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
-    """Return the method or callback that a text describes: file.py:Class key=value ..., or a name of CALLBACKS.
+    """Return the method or callback of a description: file.py:Class key=value ..., or a name of CALLBACKS.
 
     Args:
         text: the description; values have the types of the defaults or annotations of the class's arguments.
-        setting: what it is for: "method" or "callback".
+        setting: "method" or "callback".
         kind: Method or Callback.
-        folder: that a relative path of a file starts from.
+        folder: start of a relative path.
 
     Raises:
         InvalidSpecError: no such class, an argument that it does not have, or one of the wrong type.
@@ -143,10 +142,11 @@ def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tup
 
 def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) -> dict[str, Any]:
     try:
-        known = inspect.signature(function, eval_str=True).parameters
+        signature = inspect.signature(function, eval_str=True)
     except NameError:  # an annotation that is imported for type checkers only
-        known = inspect.signature(function).parameters
-    arguments = {}
+        signature = inspect.signature(function)
+    known = signature.parameters
+    arguments: dict[str, Any] = {}
     for word in given:
         key, equals, value = word.partition("=")
         key = key.replace("-", "_")
@@ -157,9 +157,7 @@ def _arguments(function: Callable[..., Any], given: Sequence[str], what: str) ->
         if key not in known:
             raise InvalidSpecError(f"{what} has no argument {key}: {nearest(key, known)}")
         arguments[key] = _typed(value, known[key], f"{what}: {key}")
-    plain = {name: one for name, one in known.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
-    missing = [name for name, one in plain.items() if one.default is one.empty and name not in arguments]
-    if missing:
+    if missing := missing_arguments(signature, arguments):
         raise InvalidSpecError(f"{what} needs {', '.join(f'{name}=' for name in missing)}")
     return arguments
 

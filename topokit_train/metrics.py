@@ -1,4 +1,4 @@
-"""Metrics: what is known of a network after an epoch."""
+"""Metrics of a network after an epoch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ ACCURACY = "accuracy"
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What is known after an epoch.
+    """The metrics of an epoch.
 
     Args:
         epoch: 1 for the first.
-        train_loss: mean loss of the training samples, each taken at its step.
+        train_loss: mean loss of the training samples, each at its step.
         test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
-        validation_accuracy: the same of the samples held out; None also if there are none.
-        seconds: spent on this epoch's optimisation steps.
+        validation_accuracy: the same for the validation samples; None also if there are none.
+        seconds: time of the optimisation steps of the epoch.
         lr: learning rate of the last step.
         metric: name of the first metric of the task.
         test_metric: its value on the test samples.
-        validation_metric: its value on the samples held out; None if there are none.
+        validation_metric: its value on the validation samples; None if there are none.
         test_metrics: the other metrics on the test samples.
     """
 
@@ -38,20 +38,20 @@ class Metrics:
     test_metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.metric == ACCURACY and self.test_metric is None:  # of a release that knew no other metric
+        if self.metric == ACCURACY and self.test_metric is None:  # written by 0.1.0
             object.__setattr__(self, "test_metric", self.test_accuracy)
             object.__setattr__(self, "validation_metric", self.validation_accuracy)
 
     @classmethod
     def of(cls, metric: str, tested: Mapping[str, float], validated: Mapping[str, float] | None, **more: Any) -> Self:
-        """Return the metrics of an epoch from those of its tests, of which `metric` is the first."""
-        held_out = validated or {}
+        """Return the metrics of an epoch from the scores of its tests, of which `metric` is the first."""
+        validated = validated or {}
         return cls(
             metric=metric,
             test_accuracy=tested.get(ACCURACY),
-            validation_accuracy=held_out.get(ACCURACY),
+            validation_accuracy=validated.get(ACCURACY),
             test_metric=tested[metric],
-            validation_metric=held_out.get(metric),
+            validation_metric=validated.get(metric),
             test_metrics={name: value for name, value in tested.items() if name != metric},
             **more,
         )
@@ -67,9 +67,9 @@ def shown(metric: str, value: float) -> str:
 
 
 def with_metric(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first metric in a result or a row of a table: "metric", "better" and "test_metric".
+    """Return the first metric of a result or a row of a table: "metric", "better" and "test_metric".
 
-    What 0.1.0 wrote has only a test accuracy.
+    Results of 0.1.0 have only a test accuracy.
     """
     if "metric" in record:
         return {name: record[name] for name in ("metric", "better", "test_metric")}

@@ -8,37 +8,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from topokit.reprs import Tabular, aligned, counted, short_repr
+from topokit.statistics import mean_and_ci95
+from topokit_train.activity import effective_sparsities, inactive_units
 from topokit_train.metrics import shown
 from topokit_train.models.networks import count_parameters
 from topokit_train.training import Trainer
-from topokit_train.vitality import dead_units, effective_sparsities
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Tabular):
-    """What a finished run came to.
+    """The result of a finished run.
 
     Args:
         run: its folder.
         model: name of the model.
         dataset: name of the dataset.
-        kernel: of the sparse layers; several are joined by "+", and a dense model has "dense".
-        device: where it was trained.
-        seed: of the weights and of the images' order.
-        epochs: how often each image was used.
+        kernel: of the sparse layers, several joined by "+"; "dense" for a dense model.
+        device: on which it was trained.
+        seed: of the weights and of the order of the samples.
+        epochs: number of epochs.
         test_accuracy: fraction of the test samples whose class is predicted; None if the task has no classes.
         metric: name of the first metric of the task, by which runs are compared.
-        better: which of its values are, "higher" or "lower".
+        better: which values of the metric are better, "higher" or "lower".
         test_metric: its value on the test samples, after the last epoch.
         test_metrics: the other metrics on them.
-        stacked: how many networks were trained together, this one included.
-        train_seconds: spent on optimisation steps; of stacked networks, this one's share.
-        parameters: "total" of the dense model, and "nonzero", the numbers that are really there, biases included.
+        stacked: number of networks that were trained together, this one included.
+        train_seconds: time of the optimisation steps; the share of this network, if stacked.
+        parameters: "total" of the dense model, and "nonzero", the parameters of this model, biases included.
         dead_classes: classes that are predicted for no test sample; None if the task has no classes of samples.
-        dead_units: for each hidden layer, how many units are 0 for every test image; of a convolution, how many
-            channels.
-        effective_sparsity: "before" training, of the edges, unless a method has changed them; and "after" it, of the
-            weights that are not 0: see `topokit_train.vitality`. None for a model whose layers do not chain.
+        dead_units: for each hidden layer, the number of inactive units, which are 0 for every test sample; channels, in
+            a convolution.
+        effective_sparsity: "before" training, of the edges, unless a method has changed them; and "after" training, of
+            the weights other than 0: see `topokit_train.activity`. None for a model whose layers do not chain.
     """
 
     run: str
@@ -63,7 +64,7 @@ class Result(Tabular):
     __repr__ = short_repr
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON-able values: what result.json holds."""
+        """Return the fields as JSON-able values, as in result.json."""
         return dataclasses.asdict(self)
 
     def records(self) -> list[dict[str, Any]]:
@@ -156,49 +157,40 @@ def _range(values: Sequence[float], form: str = "") -> str:
 
 
 def results_of(trainer: Trainer, folders: Sequence[str]) -> list[Result]:
-    """The result of each of a trainer's networks.
+    """Return the result of each network of a trainer.
 
     Args:
         trainer: has run all epochs.
-        folders: the run's folder of each network.
+        folders: the run folder of each network.
     """
-    config = trainer.config
-    about = {
-        "model": config.model,
-        "dataset": config.dataset,
-        "kernel": "+".join(sorted(set(trainer.kernels.values()))) or "dense",
-        "device": str(trainer.device),
-        "epochs": config.epochs,
-        "stacked": len(trainer.seeds),
-        "metric": trainer.task.metric,
-        "better": trainer.task.better,
-    }
-    return [
-        Result(
-            run=folder,
-            seed=seed,
-            test_metric=history[-1].test_metric,
-            test_metrics=history[-1].test_metrics,
-            test_accuracy=history[-1].test_accuracy,
-            train_seconds=sum(metrics.seconds for metrics in history),
-            parameters=count_parameters(trainer.model),
-            dead_classes=classes,
-            dead_units=units,
-            effective_sparsity=sparsity,
-            **about,  # type: ignore[arg-type]  # the names and types are those above
+    dead_classes = trainer.dead_classes()
+    inactive = inactive_units(trainer.model, lambda: trainer.scores(*trainer.feed.test))
+    sparsities = effective_sparsities(trainer.model)
+    results = []
+    for k, history in enumerate(trainer.histories):
+        sparsity = sparsities[k]
+        if sparsity and trainer.rewired:
+            sparsity = {"after": sparsity["after"]}  # the edges before training are not known any more
+        results.append(
+            Result(
+                run=folders[k],
+                model=trainer.config.model,
+                dataset=trainer.config.dataset,
+                kernel="+".join(sorted(set(trainer.kernels.values()))) or "dense",
+                device=str(trainer.device),
+                seed=trainer.seeds[k],
+                epochs=trainer.config.epochs,
+                test_accuracy=history[-1].test_accuracy,
+                metric=trainer.task.metric,
+                better=trainer.task.better,
+                test_metric=history[-1].test_metric,  # type: ignore[arg-type]  # known after an epoch
+                test_metrics=history[-1].test_metrics,
+                stacked=len(trainer.seeds),
+                train_seconds=sum(metrics.seconds for metrics in history),
+                parameters=count_parameters(trainer.model),
+                dead_classes=dead_classes[k],
+                dead_units=inactive[k],
+                effective_sparsity=sparsity,
+            )
         )
-        for folder, seed, history, classes, units, sparsity in zip(
-            folders,
-            trainer.seeds,
-            trainer.histories,
-            trainer.dead_classes(),
-            dead_units(trainer.model, len(trainer.seeds), lambda: trainer.scores(*trainer.feed.test)),
-            [_sparsity(trainer, one) for one in effective_sparsities(trainer.model)],
-            strict=True,
-        )
-    ]
-
-
-def _sparsity(trainer: Trainer, found: dict[str, float] | None) -> dict[str, float] | None:
-    """Without that of the edges before training, if a method has changed them."""
-    return {"after": found["after"]} if found and trainer.rewired else found
+    return results

@@ -1,4 +1,4 @@
-"""Seeds as people write them: 0-4,7."""
+"""Seeds as text, such as 0-4,7."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MOST_SEEDS = 10_000  # in one range
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds of numbers and ranges of numbers separated by commas.
+    """Return the seeds in a text of numbers and ranges, separated by commas.
 
     Raises:
-        InvalidSpecError: it is something else.
+        InvalidSpecError: another text.
 
     >>> parse_seeds("0-2,7")
     (0, 1, 2, 7)

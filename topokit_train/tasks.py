@@ -1,4 +1,4 @@
-"""Tasks: the loss that training lowers, the metrics of a test, and which values of the first metric are better."""
+"""Tasks: the loss that training minimises, the metrics of a test, and which values of the first metric are better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topokit_train.functions import UserFunction, load_function
 
 
 class Task:
-    """What a network is trained for.
+    """The task of a network.
 
     Args:
         classes: number of classes or tokens; None if targets are numbers.
@@ -25,7 +25,7 @@ class Task:
     Attributes:
         metric: name of the first metric, by which runs are compared.
         better: "higher" or "lower".
-        stacks: whether the losses of several stacked networks are known.
+        stacks: whether `losses` exists, for several stacked networks.
     """
 
     metric: str
@@ -45,12 +45,12 @@ class Task:
         Args:
             outputs: shape (batch, networks * classes).
             targets: shape (batch,), or (batch, networks).
-            networks: how many.
+            networks: number of networks.
         """
         raise NotImplementedError
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (others need them)
-        """Return what `scores` needs of a batch of a test, a row for each sample."""
+        """Return what `scores` needs for a batch of a test, a row for each sample."""
         return outputs
 
     def scores(self, kept: Tensor, targets: Tensor) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Task:
         return None
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the outputs in the shape that the targets ask for: with one number for each class, or for each target.
+        """Return the outputs in the shape that the task needs: with one number for each class, or for each target.
 
         Raises:
             InvalidSpecError: they have another shape.
@@ -79,7 +79,7 @@ class Task:
 
 
 class Classification(Task):
-    """One of several classes for each sample: cross-entropy; accuracy, the fraction of the samples that are right."""
+    """One of several classes for each sample. Loss: cross-entropy; metric: accuracy, the correct fraction."""
 
     metric = "accuracy"
     better = "higher"
@@ -105,10 +105,10 @@ class Classification(Task):
 
 
 class Regression(Task):
-    """Numbers for each sample: mean squared error, mse; and R squared, r2.
+    """Numbers for each sample. Loss: mean squared error; metrics: mse and R squared, r2.
 
-    r2 is 1 less the squared errors of all outputs over the squared distances of the targets from the mean of each
-    output; of constant targets 1 if all are met, and 0 otherwise.
+    r2 is 1 minus the squared errors of all outputs over the squared distances of the targets from the mean of each
+    output; for constant targets, 1 if all outputs are exact, and 0 otherwise.
     """
 
     metric = "mse"
@@ -125,10 +125,10 @@ class Regression(Task):
 
 
 class NextToken(Task):
-    """The next token after each token: cross-entropy per token, loss; and its exponential, perplexity."""
+    """The next token after each token. Loss and metric: cross-entropy per token; its exponential, perplexity."""
 
     metric = "loss"
-    _MOST = 700.0  # the exponential of more is beyond all floats
+    _MOST = 700.0  # the exponential of a larger number is not a float
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(self.fitted(outputs, targets).flatten(0, -2), targets.flatten())
@@ -146,21 +146,15 @@ class Own(Task):
     """A task with a loss or a metric of the user.
 
     Args:
-        task: what else it is.
-        loss: (outputs, targets) of a batch -> a scalar, its mean; None for that of the task. The outputs of a
+        task: gives the other one of the two, and further metrics.
+        loss: (outputs, targets) of a batch -> a scalar, its mean; None for the loss of the task. The outputs of a
             regression have the shape of the targets.
-        metric: (outputs, targets) of the whole test -> a number; None for that of the task.
-        better: "higher" or "lower", of the metric.
+        metric: (outputs, targets) of the whole test -> a number; None for the metric of the task.
+        better: which values of the metric are better, "higher" or "lower".
     """
 
     def __init__(self, task: Task, loss: UserFunction | None, metric: UserFunction | None, better: str | None):
         super().__init__(task.classes)
-        for what, one in (("loss", loss), ("metric", metric)):
-            if one is not None and isinstance(one.function, type):
-                raise InvalidSpecError(
-                    f"`{what}` {one.name} is a class: name a function of (outputs, targets), such as "
-                    "torch.nn.functional:mse_loss"
-                )
         self.task, self._loss, self._metric = task, loss, metric
         self.stacks = task.stacks and loss is None
         self.metric = metric.name.rpartition(":")[2] if metric else task.metric
@@ -170,17 +164,16 @@ class Own(Task):
         if self._loss is None:
             return self.task.loss(outputs, targets)
         loss = self._loss.apply(self._like(outputs, targets), targets)
-        if isinstance(loss, Tensor) and not loss.ndim and not loss.requires_grad:
-            raise InvalidSpecError(f"`loss` {self._loss.name} gives a number without a gradient: do not detach it")
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
-            what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InvalidSpecError(
-                f"`loss` {self._loss.name} gives {what}: return a scalar tensor, such as the mean over the batch"
-            )
-        return loss
+        if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
+            return loss
+        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InvalidSpecError(
+            f"`loss` {self._loss.name} returns {what}: give a function of (outputs, targets) that returns a scalar "
+            "tensor with a gradient, such as torch.nn.functional:mse_loss"
+        )
 
     def _like(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The outputs in the targets' shape, if they have as many numbers: else (N, 1) - (N,) would be a matrix."""
+        """Return the outputs in the shape of the targets, if possible: (N, 1) - (N,) would be a matrix."""
         with suppress(InvalidSpecError):
             return self.task.fitted(outputs, targets)
         return outputs
@@ -199,10 +192,11 @@ class Own(Task):
             number = float(value)
         except (TypeError, ValueError, RuntimeError):
             raise InvalidSpecError(
-                f"`metric` {self._metric.name} gives {type(value).__name__}: return one number"
+                f"`metric` {self._metric.name} returns {type(value).__name__}: give a function of (outputs, targets) "
+                "that returns one number"
             ) from None
         others: dict[str, float] = {}
-        with suppress(InvalidSpecError):  # outputs that only the user's functions understand
+        with suppress(InvalidSpecError):  # outputs of a shape for the user's functions alone
             others = self.task.scores(self.task.kept(kept, targets), targets)
         return {self.metric: number} | {name: value for name, value in others.items() if name != self.metric}
 
@@ -214,10 +208,10 @@ def task_of(dataset: Dataset, loss: str | None = None, metric: str | None = None
     """Return the task of a dataset, with a loss and a metric of the user if they are given.
 
     Args:
-        dataset: says the task and the classes.
+        dataset: determines the task and the classes.
         loss: file.py:function or package.module:function; called with (outputs, targets) of a batch.
         metric: likewise, called with (outputs, targets) of the whole test, not of its batches.
-        better: "higher" or "lower", of the metric.
+        better: which values of the metric are better, "higher" or "lower".
 
     Raises:
         InvalidSpecError: no such task or function.
@@ -231,14 +225,14 @@ def task_of(dataset: Dataset, loss: str | None = None, metric: str | None = None
 
 @torch.inference_mode()
 def tested(task: Task, outputs: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, batch: int) -> Tensor:
-    """Return what a task keeps of a whole test.
+    """Return what `Task.scores` needs for a whole test.
 
     Args:
         task: the task.
         outputs: returns a network's outputs for a batch of inputs.
         inputs: of all samples.
         targets: of all samples.
-        batch: samples at once.
+        batch: number of samples in one call of `outputs`.
     """
     parts = zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True)
     return torch.cat([task.kept(outputs(part), wanted) for part, wanted in parts])
@@ -256,7 +250,7 @@ def require_finite(scores: dict[str, float], where: str) -> None:
 
 
 def dead_classes(task: Task, kept: Tensor, targets: Tensor) -> list[int] | None:
-    """Return the classes that are predicted for no sample; None if the task has no classes of samples."""
+    """Return the classes that are not predicted for any sample; None if the task has no classes of samples."""
     predicted = task.predicted(kept, targets)
     if predicted is None:
         return None

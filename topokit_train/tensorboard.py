@@ -1,4 +1,4 @@
-"""TensorBoard: a callback that writes a run's scalars, degree histograms and pictures of its topology."""
+"""TensorBoard: a callback that writes scalars, degree histograms and drawings of the topology of a run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LARGEST = 20_000  # edges of a layer that is drawn
 
 
 class TensorBoard(Callback):
-    """Write scalars after each epoch, and degrees and pictures of the sparse layers whenever their edges change.
+    """Write scalars after each epoch, and degrees and drawings of the sparse layers whenever their edges change.
 
-    The files are in the folder `tensorboard` of each run's folder; a resumed run adds to them.
+    The files are in the folder `tensorboard` of each run; a resumed run appends to them.
 
     Raises:
         MissingDependencyError: in `prepare`: tensorboard is not installed.

@@ -53,7 +53,7 @@ def test_the_official_network(topokit, golden_dir):
         ((*RADIX[:-1], "0.5", "--images", "images.tsv"), 2, "bias must be negative"),
         ((*RADIX, "--images", "images.tsv", "--categories", "other.tsv"), 1, "rows are numbered from 1 to 3"),
         ((*RADIX, "--images", "missing.tsv"), 2, "cannot read missing.tsv: No such file or directory"),
-        ((*RADIX, "--images", "images.tsv", "--engine", "fast", "--device", "nonsense"), 2, "nonsense is not there"),
+        ((*RADIX, "--images", "images.tsv", "--engine", "fast", "--device", "nonsense"), 2, "nonsense does not exist"),
         (("radix-net radices=2,3", "--bias", "-0.3", "--images", "mnist"), 2, "square images"),
     ],
 )

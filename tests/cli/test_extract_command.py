@@ -87,7 +87,7 @@ def test_what_is_left_out_is_named(topokit, tmp_path, form):
     torch.save(model.state_dict(), tmp_path / "model.pt")
     run = topokit("extract", "model.pt", "--above", "0", *form)
     parts = "1.parametrizations.weight.original0 3 x 1, 1.parametrizations.weight.original1 3 x 3"
-    assert run.err == f"note: left out are {parts}: layers takes them too\n"
+    assert run.err == f"note: not extracted: {parts}; layers selects them\n"
 
 
 def test_masks_there_and_back(topokit, lenet, tmp_path):
@@ -178,7 +178,7 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "model.pt", "--keep", "ten"), 2, "keep must be numbers"),
         (("extract", "model.pt", "--above", ".1", "--rule", "mask"), 2, "two rules"),
         (("extract", "missing.pt"), 2, "'missing.pt' does not exist"),
-        (("extract", "nan"), 1, "not a number (NaN)"),
+        (("extract", "nan"), 1, "NaN in 1 of"),
         (("extract", "shape"), 1, "shape 2 x 3, but its weights have 3 x 2"),
         (("extract", "half"), 1, "damaged"),
         (("extract", "payload"), 1, "Python objects"),
@@ -195,7 +195,11 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("mask", "model.safetensors crop=1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
         (("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "half", "-o", "x"), 1, "damaged"),
-        (("mask", "radix-net radices=2", "--names", "a.weight", "--apply", "nan", "-o", "x"), 1, "not a number (NaN)"),
+        (
+            ("mask", "radix-net radices=2", "--names", "a.weight", "--apply", "nan", "-o", "x"),
+            1,
+            "NaN in 1 of",
+        ),
         (
             (
                 "mask",

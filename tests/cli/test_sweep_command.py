@@ -74,7 +74,7 @@ def test_a_dataset_that_is_not_there_is_told_of_before_anything_is_done(topokit,
     def unreachable(*_, **__):
         raise TopokitError("no network")
 
-    monkeypatch.setattr("topokit_train.datasets.mnist.retrieve", unreachable)
+    monkeypatch.setattr("topokit_train.datasets.published.Published._download", unreachable)
     monkeypatch.delenv("TOPOKIT_DATA_DIR", raising=False)
     grid(GRID + "    dataset = 'fashion-mnist'\n")
     refused = topokit("sweep", "grid.toml", "--workers", 1)
@@ -88,7 +88,7 @@ def test_a_grid_whose_images_are_not_there_cannot_be_read(topokit, grid, tmp_pat
     for options in (("--workers", 1), ("--status",)):
         refused = topokit("sweep", "grid.toml", *options)
         assert (refused.code, refused.out) == (1, "")
-        assert f"grid.toml, dense: {tmp_path / 'nowhere'} holds no train-images-idx3-ubyte" in refused.err
+        assert f"grid.toml, dense: {tmp_path / 'nowhere'} has no train-images-idx3-ubyte" in refused.err
     assert not (tmp_path / "grid").exists()
 
 
@@ -96,7 +96,7 @@ def test_a_device_that_is_not_there_is_told_of_before_anything_is_done(topokit, 
     grid()
     refused = topokit("sweep", "grid.toml", "--workers", 1, "--device", "cuda:99")
     assert (refused.code, refused.out) == (2, "")
-    assert "--device cuda:99 is not there: this machine has" in refused.err
+    assert "--device cuda:99 does not exist: this machine has" in refused.err
     assert not (tmp_path / "grid").exists()
 
 

@@ -1,7 +1,10 @@
 """Fixtures of the training tests: one finished run, and what two equal runs have in common."""
 
 import json
+import threading
 from contextlib import nullcontext
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from math import prod
 
 import pytest
@@ -105,3 +108,21 @@ def make_idx():
             (folder / name).write_bytes(header + bytes(values))
 
     return make
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """The address of a server of the folder `server`; downloads are cached in the folder `cache`."""
+    (tmp_path / "server").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=tmp_path / "server"))
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()

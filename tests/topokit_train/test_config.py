@@ -110,7 +110,7 @@ def test_settings_of_before_there_were_recipes_mean_what_they_did():
         ({"pixels": "raw"}, "pixels must be one of standardised, unit, per-image"),
         ({"augment": "all"}, "augment must be one of auto, none"),
         ({"dataset": 3}, "dataset must be a text, not 3"),
-        ({"momentum": 0.9}, "momentum belongs to optimizer sgd, not to adam: leave it out"),
+        ({"momentum": 0.9}, "momentum belongs to optimizer sgd, not to adam: omit it"),
         ({"optimizer": "sgd", "momentum": 1}, "momentum must be a number from 0 to below 1, not 1"),
         ({"optimizer": "sgd", "momentum": "much"}, "momentum must be a number"),
         ({"l2": -0.1}, "l2 must be a number from 0 on, not -0.1"),
@@ -151,7 +151,7 @@ def test_numbers_of_numpy_are_recorded_as_numbers():
 def test_json_there_and_back():
     config = TrainConfig(dataset="idx:here", optimizer="sgd", seed=10**30, device="cuda:1", data_dir="there")
     assert TrainConfig.from_json(config.to_json()) == config
-    with pytest.raises(InvalidSpecError, match="no setting is named depth, width; there are model, dataset"):
+    with pytest.raises(InvalidSpecError, match="no setting is named depth, width: the settings are model, dataset"):
         TrainConfig.from_json({"width": 1, "depth": 2, "seed": 3})
 
 

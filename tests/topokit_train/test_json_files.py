@@ -16,7 +16,7 @@ def test_there_and_back(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read: .*No such file"), ("{", "cannot be read: Expecting"), ("[1]", "holds no JSON object")],
+    [(None, "cannot be read: .*No such file"), ("{", "cannot be read: Expecting"), ("[1]", "is not a JSON object")],
 )
 def test_what_is_not_an_object_is_refused(tmp_path, text, said):
     path = tmp_path / "file"

@@ -123,7 +123,7 @@ def test_weights_beside_the_file_and_of_small_types(tmp_path):
     assert (tmp_path / "data").exists()
     assert np.array_equal(edges(tmp_path / "model.onnx")[0], weight != 0)
     (tmp_path / "data").unlink()
-    with pytest.raises(FileFormatError, match="damaged or no ONNX model"):
+    with pytest.raises(FileFormatError, match="damaged or not an ONNX model"):
         read_weights(tmp_path / "model.onnx")
     half = helper.make_tensor("w", TensorProto.BFLOAT16, (2, 3), [0, 1, 2, 0, 0, 3])
     graph = helper.make_graph([node("Gemm", ["x", "w"], "y", transB=1)], "g", [], [], [half])
@@ -159,5 +159,5 @@ def test_models_that_are_damaged(tmp_path):
     graph = helper.make_graph([], "g", [], [], [helper.make_tensor("w", TensorProto.FLOAT, (2, 2), [1, 2, 3, 4])])
     graph.initializer[0].dims[0] = 3
     onnx.save(helper.make_model(graph), tmp_path / "short")
-    with pytest.raises(FileFormatError, match="damaged or no ONNX model"):
+    with pytest.raises(FileFormatError, match="damaged or not an ONNX model"):
         tk.extract(read_weights(tmp_path / "short"), layers=["w"])

@@ -64,7 +64,7 @@ def test_a_map_style_dataset_is_read_once(caplog):
     made = dataset(train, test, name="rows")
     assert (train.reads, test.reads) == (4, 2)
     assert made.checksum() == dataset((X, Y), (X[:2], Y[:2])).checksum()
-    assert caplog.messages[0] == "rows: 4 train samples in memory, 0.0 MiB"
+    assert caplog.messages[0] == "rows: train: 4 samples in memory, 0.0 MiB"
 
 
 class Stream(IterableDataset):
@@ -73,7 +73,7 @@ class Stream(IterableDataset):
 
 
 BAD = [
-    (((X, Y[:3]), (X, Y)), {}, "train has 4 inputs, but 3 targets: give a target for each"),
+    (((X, Y[:3]), (X, Y)), {}, "train has 4 inputs, but 3 targets: give one target per input"),
     (((X, Y), (X[:0], Y[:0])), {}, "test is empty: give at least one sample"),
     (((np.where(X == 7, np.nan, X), Y), (X, Y)), {}, "train inputs have NaN or infinity in 1 sample, the first in 2"),
     (((X, np.array([0, 1, np.inf, 2])), (X, X[:, 0])), {}, "train targets have NaN or infinity"),
@@ -109,7 +109,7 @@ def test_samples_of_several_shapes_are_refused():
         def __getitem__(self, number):
             return np.zeros(number + 1), 0
 
-    with pytest.raises(InvalidSpecError, match=r"sample 1 of train has shapes \(\(2,\), \(\)\), but sample 0"):
+    with pytest.raises(InvalidSpecError, match=r"train: sample 1 has shapes \[\(2,\), \(\)\], but sample 0"):
         dataset(Ragged(), (X, Y))
 
 
@@ -171,9 +171,9 @@ def test_a_function_of_the_user_gives_a_dataset(named, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("three", "gives tuple: return topokit_train.dataset"),
+        ("three", "returns tuple: return topokit_train.dataset"),
         ("wrong", "data.py:wrong: train has 4 inputs, but 3 targets"),
-        ("asks", "needs rows, but only data_dir is available"),
+        ("asks", "needs rows, but it is called with data_dir:"),
         ("fails", "data.py:fails failed in line 11 of data.py: ValueError"),
         ("none", "has no function none"),
     ],
@@ -223,7 +223,7 @@ def test_a_text_is_cut_into_blocks(tmp_path):
         (b"a" * 100, "", "has 100 characters, too few for blocks of 64: give at least 650"),
         (b"", "", "has 0 characters"),
         (b"\xff" * 1000, "", "is not a text in UTF-8"),
-        (b"a" * 1000, " block=0", "block must be a number of characters from 1 on, not 0"),
+        (b"a" * 1000, " block=0", "block must be a positive number of characters, not 0"),
         (None, "", "cannot read .*: No such file"),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_changed_file_stops_resume(tmp_path, file):
         ("net = 3", "own.py has no function net"),
         ("def net(: pass", "importing .*own.py failed.*SyntaxError"),
         ("1 / 0", "importing .*own.py failed in line 3 of own.py: ZeroDivisionError: division by zero"),
-        ("def net(depth): pass", "net needs depth, but only input_shape, outputs, classes are available"),
+        ("def net(depth): pass", "net needs depth, but it is called with input_shape, outputs, classes"),
         ("def net(): return 3", "net returned int: it must return an nn.Module"),
         ("def net(): raise KeyError('x')", "net failed in line 3 of own.py: KeyError: 'x'"),
         ("def net(): return nn.Linear(784, 10, device='meta')", "net returned a model on the meta device"),
@@ -244,7 +244,7 @@ def test_files_of_equal_content_are_two_modules(tmp_path, file):
         ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10).double())", "float64: return model.float"),
         ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 9))", "outputs of shape .*let its last layer"),
         ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).requires_grad_(False)", "are frozen"),
-        ("def net(a, /): return nn.Linear(784, 10)", "net needs a, but only"),
+        ("def net(a, /): return nn.Linear(784, 10)", "net needs a, but it is called with"),
         ("import sys\ndef net(): sys.exit(0)", "net failed in line 4 of own.py: SystemExit: 0"),
     ],
 )  # fmt: skip

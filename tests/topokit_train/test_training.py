@@ -211,7 +211,7 @@ def test_images_of_any_size_and_number_of_classes():
 def test_devices():
     assert resolve_device("cpu") == CPU
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(InvalidSpecError, match=r"device cuda:99 is not there: this machine has .*cpu"):
+    with pytest.raises(InvalidSpecError, match=r"device cuda:99 does not exist: this machine has .*cpu"):
         resolve_device("cuda:99")
 
 

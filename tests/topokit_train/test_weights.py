@@ -71,7 +71,7 @@ def test_extraction_from_a_trained_topology_is_the_topology(kernel, tmp_path):
     weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
     found = tk.extract(weights)
     assert tk.fingerprint(found) == tk.fingerprint(net)
-    assert "left out are the dense layers fc3.weight" in found.notes[0]
+    assert "not extracted: the dense layers fc3.weight" in found.notes[0]
     assert tk.extract(weights, layers=["fc*"]).widths == (784, 300, 100, 10)
     assert all(tk.extract(weights, layers=["fc*"]).layer_edges[i] == net.layer_edges[i] for i in range(2))
     few = tk.extract(weights, keep=".01")
@@ -112,7 +112,7 @@ def test_the_filters_of_a_convolution_by_channel_are_those_that_it_convolves_wit
     assert_refused(tmp_path / "checkpoint", f"{net.edges + 1} numbers for {net.edges} edges")
     tensors["conv1.digest"] = np.zeros(32, np.uint8)
     save_arrays(tensors, tmp_path / "checkpoint", metadata)
-    assert_refused(tmp_path / "checkpoint", "conv1 is none of its topologies")
+    assert_refused(tmp_path / "checkpoint", "conv1 is not in its topologies")
 
 
 @pytest.mark.parametrize(("widths", "conv"), [((500, 50), "weight"), ((20, 50), "channel")])
@@ -259,22 +259,22 @@ def test_torch_files_that_hold_no_state_dict(tmp_path):
     path = tmp_path / "model.pt"
     for value, said in [
         (Perceptron(), "Python objects other than tensors"),
-        ({"epoch": 1, "lr": 0.1}, "a dictionary of epoch, lr, and no state dict"),
+        ({"epoch": 1, "lr": 0.1}, "a dictionary of epoch, lr, but no state dict"),
         ({}, "a dictionary of nothing"),
-        ([torch.ones(2, 2)], "a list, and no state dict"),
+        ([torch.ones(2, 2)], "a list, but no state dict"),
         ({1: torch.ones(2, 2)}, "no state dict"),
         ({"fc.weight": torch.ones(2, 2, device="meta")}, "no numbers (device meta)"),
     ]:
         torch.save(value, path)
         assert_refused(path, said)
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    assert_refused(tmp_path / "arrays.npz", "is a zip archive, but none of torch.save")
+    assert_refused(tmp_path / "arrays.npz", "is a zip archive that torch.save did not write")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_a_torchscript_program_is_told_from_a_damaged_file(tmp_path):
+def test_a_torchscript_program_is_distinguished_from_a_damaged_file(tmp_path):
     torch.jit.save(torch.jit.trace(Perceptron(), torch.ones(1, 12)), tmp_path / "model.pt")
-    assert_refused(tmp_path / "model.pt", "is a TorchScript program, which is not run: load it with torch.jit.load")
+    assert_refused(tmp_path / "model.pt", "is a TorchScript program, which topokit does not run: load it with")
 
 
 def test_torch_files_that_are_damaged(tmp_path):
@@ -309,7 +309,7 @@ def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
 def test_safetensors_files_that_are_refused(tmp_path):
     path = tmp_path / "weights"
     tk.save(Bernoulli(widths=(3, 3), density=".5", seed=1), path)
-    assert_refused(path, "is a topology already, and holds no weights")
+    assert_refused(path, "is a topology, and has no weights")
     save_file({"a.weight": torch.ones(2, 2).to(torch.float8_e4m3fn)}, path)
     assert_refused(path, "a.weight has the type F8_E4M3, which topokit does not read")
     save_file({"a.weight": torch.ones(2, 2)}, path)
@@ -320,7 +320,7 @@ def test_safetensors_files_that_are_refused(tmp_path):
     path.write_bytes(content.replace(b"[2,2]", b"[9,9]"))
     assert_refused(path, "damaged")
     path.write_bytes(b"")
-    assert_refused(path, "no file of weights that topokit reads (safetensors, torch, onnx)")
+    assert_refused(path, "not a file of weights that topokit reads (safetensors, torch, onnx)")
     with pytest.raises(TopokitError, match=r"cannot read .*: No such file"):
         read_weights(tmp_path / "missing")
 

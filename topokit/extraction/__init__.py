@@ -1,11 +1,11 @@
-"""Topologies out of weights: which layers, which weights of them are edges, and what is recorded about it.
+"""Extraction: the topology of a model from its weights, with a record of its origin.
 
-No file is opened here: `topokit_train.weights` reads files of weights, of any of its READERS.
+`topokit_train.weights` reads the files; nothing here opens one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,14 +25,14 @@ __all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction(Tabular):
-    """The masks of the chosen layers, before they are a topology.
+    """The masks of the chosen layers.
 
     Args:
         masks: parameter name -> mask of the weight's own shape.
-        rules: parameter name -> the rule that gave its mask.
-        record: what was done, as JSON-able values; empty where nobody knows where the weights are from.
+        rules: parameter name -> the rule of its mask.
+        record: origin of the weights and rule, as JSON-able values; empty if the origin is unknown.
         fixed: whether the user gave the order.
-        notes: what a user should be told.
+        notes: messages for the user.
     """
 
     masks: dict[str, Mask]
@@ -44,7 +44,7 @@ class Extraction(Tabular):
     __repr__ = short_repr
 
     def layers(self) -> list[dict[str, Any]]:
-        """Name, shape, kept, total and rule of each layer."""
+        """Return name, shape, kept, total and rule of each layer."""
         return [
             {"name": name, "shape": list(mask.shape), "kept": int(mask.sum()), "total": mask.size, "rule": rule}
             for (name, mask), rule in zip(self.masks.items(), self.rules.values(), strict=True)
@@ -63,16 +63,16 @@ class Extraction(Tabular):
         ]
 
     def in_order(self, conv: str = "channel") -> Extraction:
-        """The same with its layers in an order in which they are a chain.
+        """Return the same masks in an order in which their layers chain.
 
         Raises:
-            InvalidSpecError: there is none, or more than one.
+            InvalidSpecError: there is no such order, or more than one.
         """
         require_reading(conv)
         order = chained({name: mask.shape for name, mask in self.masks.items()}, conv, fixed=self.fixed)
         if order == tuple(self.masks):
             return self
-        note = f"the layers are taken in the order in which their shapes are a chain: {', '.join(order)}"
+        note = f"the layers are in the order in which their shapes chain: {', '.join(order)}"
         return replace(
             self,
             masks={name: self.masks[name] for name in order},
@@ -81,10 +81,10 @@ class Extraction(Tabular):
         )
 
     def topology(self, conv: str = "channel") -> Topology:
-        """The topology of the masks in their order; its recipe says where they come from, and it knows their names.
+        """Return the topology of the masks in their order, with their names and a recipe that records their origin.
 
         Raises:
-            InvalidGraphError: they are no chain: see `in_order`.
+            InvalidGraphError: they do not chain: see `in_order`.
             TooLargeError: not enough free memory.
         """
         made = from_masks(self.masks, conv)
@@ -99,15 +99,15 @@ class Extraction(Tabular):
 
 
 def select(weights: Weights, rule: Rule, layers: str | Sequence[str] = ()) -> Extraction:
-    """Choose layers of a model, and by a rule the weights of them that are edges.
+    """Choose layers of a model and, by a rule, the edges among their weights.
 
     Args:
         weights: of the model.
         rule: which weights are edges.
-        layers: names, with or without `.weight`, or shell patterns; all that is called weight where left out.
+        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight.
 
     Raises:
-        InvalidSpecError: a name or pattern fits no layer.
+        InvalidSpecError: a name or pattern matches no layer.
         InvalidGraphError: see `topokit.extraction.rules.kept`.
         TooLargeError: not enough free memory.
     """
@@ -117,18 +117,15 @@ def select(weights: Weights, rule: Rule, layers: str | Sequence[str] = ()) -> Ex
     rules = {name: rule.of(part) for name, part in parts.items()}
     masks = kept(parts, rule)
     full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
-    notes = [] if layers else list(weights.notes or _left_out(weights))
+    notes = [] if layers else list(weights.notes)
+    default = {*weights.default}
+    others = {name: part.shape for name, part in weights.parts.items() if name not in default}
+    if others and not layers and not notes:
+        notes.append(f"not extracted: {listed(others)}; layers selects them")
     if full:
-        notes.append(f"no weight of {', '.join(full)} is 0, so every edge is there: above or keep takes fewer")
+        notes.append(f"no weight of {', '.join(full)} is 0, so the topology has all edges: above or keep takes fewer")
     record = {**weights.origin, **rule.said()} if weights.origin else {}
     return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
-
-
-def _left_out(weights: Weights) -> Iterator[str]:
-    """What is said of the parameters that could be layers, and are none where the user names none."""
-    others = {name: part.shape for name, part in weights.parts.items() if name not in weights.default}
-    if others:
-        yield f"left out are {listed(others)}: layers takes them too"
 
 
 def extract(
@@ -141,22 +138,22 @@ def extract(
     scope: str = "layer",
     conv: str = "channel",
 ) -> Topology:
-    """The topology of a model's weights.
+    """Return the topology of a model's weights.
 
     Args:
-        weights: what `topokit_train.read_weights` gives of a file; or parameter name -> array of shape (out, in)
-            or (out, in, rows, columns), in which the pairs of torch.nn.utils.prune are understood. Tensors of torch
-            are taken as they are, if NumPy reads them.
-        layers: names, with or without `.weight`, or shell patterns; all that is called weight where left out.
-        rule: "mask" or "nonzero"; where no rule is given, a layer's mask, or else its weights other than 0.
+        weights: the result of `topokit_train.read_weights`; or parameter name -> array of shape (out, in) or
+            (out, in, rows, columns), also pairs of torch.nn.utils.prune. Tensors of torch are allowed if NumPy reads
+            them.
+        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight.
+        rule: "mask" or "nonzero"; by default a layer's mask or, without a mask, its weights other than 0.
         above: keep |w| > above.
         keep: keep this share of the weights, the largest.
         scope: the share is of each "layer", or "global".
         conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
 
     Raises:
-        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, or layers that are no chain.
-        InvalidGraphError: weights that are no numbers, a mask of another shape, a layer of which nothing is kept.
+        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, or layers that do not chain.
+        InvalidGraphError: weights with NaN, a mask of another shape, or a layer of which nothing is kept.
         TooLargeError: not enough free memory.
 
     Cost: O(weights) time; about 9 bytes a weight and another 16 of the largest layer.
@@ -165,7 +162,6 @@ def extract(
     >>> extract({"fc1.weight": np.array([[0, 1.5], [2, 0], [0, 0.1]]), "fc2.weight": np.ones((1, 3))}, above=0.5)
     <Topology 2-3-1, 5 edges, density 0.5556>
     """
-    require_reading(conv)
     known = weights if isinstance(weights, Weights) else from_arrays(weights)
     found = select(known, Rule(name=rule, above=above, keep=keep, scope=scope), layers)
     return found.in_order(conv).topology(conv)

@@ -1,4 +1,4 @@
-"""Which weights of a model are the layers, and in which order their shapes are a chain."""
+"""Which weights of a model are the layers, and in which order their shapes chain."""
 
 from __future__ import annotations
 
@@ -10,54 +10,52 @@ from topokit.errors import InvalidSpecError
 from topokit.extraction.weights import Weights
 
 MOST_STEPS = 20_000
-"""Of the search for an order; a chain of layers of different shapes needs about as many as there are layers."""
+"""Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_SHOWN = 12
 
 
 def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[str, ...]:
-    """The layers' names.
+    """Return the names of the layers.
 
     Args:
         weights: of the model.
         patterns: names, with or without `.weight`, or shell patterns of them ("fc*"); none for the default.
 
     Raises:
-        InvalidSpecError: a pattern fits nothing, or there is nothing to take by default.
+        InvalidSpecError: a pattern matches nothing, or there is no default.
     """
-    if not patterns:
-        if weights.edgeless:
-            raise InvalidSpecError(
-                f"the edges of the sparse layers {', '.join(weights.edgeless)} are not in this file: they are in the "
-                "topology that the model was made from; `layers` takes others"
-            )
-        if not weights.default:
-            raise InvalidSpecError(f"nothing is called weight: name the layers with `layers`; {_held(weights)}")
-        return weights.default
-    names: dict[str, None] = {}
+    if weights.edgeless and not patterns:
+        raise InvalidSpecError(
+            f"the edges of the sparse layers {', '.join(weights.edgeless)} are not in this file: they are in the "
+            "topology that the model was built from; `layers` selects others"
+        )
+    shapes = listed({name: part.shape for name, part in weights.parts.items()})
+    known = f"the weights are {shapes}" if shapes else "no tensor has 2 dimensions, as linear layers, or 4"
+    if not weights.default and not patterns:
+        raise InvalidSpecError(f"no parameter is named weight: select layers with `layers`; {known}")
+    names = {} if patterns else dict.fromkeys(weights.default)
     for pattern in patterns:
         found = matching(pattern, weights.parts)
         if not found:
-            raise InvalidSpecError(f"no layer is named {pattern}: {_held(weights)}")
+            raise InvalidSpecError(f"no layer is named {pattern}: {known}")
         names.update(dict.fromkeys(found))
     return tuple(names)
 
 
 def are_exact(weights: Weights, patterns: Sequence[str]) -> bool:
-    """Whether the user gave the order of the layers too: each pattern is a name."""
-    return bool(patterns) and all(
-        any(pattern in (name, name.removesuffix(".weight")) for name in weights.parts) for pattern in patterns
-    )
+    """Return whether each pattern is a name, so that the user gave the order of the layers too."""
+    return bool(patterns) and {*patterns} <= {*weights.parts, *(name.removesuffix(".weight") for name in weights.parts)}
 
 
 def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> tuple[str, ...]:
-    """The names in an order in which each layer reads the outputs of the one before it.
+    """Return the names in an order in which each layer reads the outputs of the previous one.
 
-    The given order is taken where it is one, else the only other one there is.
+    That is the given order if it chains, else the only other order that does.
 
     Args:
         shapes: parameter name -> shape.
-        conv: how convolutions are read, see `topokit.convolutions`.
-        fixed: take the given order or none.
+        conv: reading of convolutions, see `topokit.convolutions`.
+        fixed: whether only the given order is allowed.
 
     Raises:
         InvalidSpecError: there is no such order, or more than one, or the search for it takes too long.
@@ -69,19 +67,20 @@ def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> t
     orders = [] if fixed else _orders(shapes, conv)
     if orders is None:
         raise InvalidSpecError(
-            f"{MOST_STEPS:,} steps of a search do not show which order of the layers is a chain ({listed(shapes)}): "
-            "name the layers in their order with `layers`"
+            f"a search of {MOST_STEPS:,} steps does not show in which order the layers chain ({listed(shapes)}): "
+            "name the layers in order with `layers`"
         )
     if len(orders) == 1:
         return orders[0]
-    if len(orders) > 1:
+    if orders:
         raise InvalidSpecError(
-            f"the layers are a chain in more than one order ({listed(shapes)}): name them in theirs, for instance "
-            f"`layers` {','.join(orders[0])}"
+            f"the layers chain in more than one order ({listed(shapes)}): name them in order, for instance `layers` "
+            f"{','.join(orders[0])}"
         )
     raise InvalidSpecError(
-        f"the layers are no chain: {names[at]} ({shown(shapes[names[at]])}) cannot read what {names[at - 1]} "
-        f"({shown(shapes[names[at - 1]])}) gives{_by(shapes, conv)}. Shapes: {listed(shapes)}. {_advice(shapes, conv)}"
+        f"the layers do not chain (`conv` {conv}): {names[at]} ({shown(shapes[names[at]])}) cannot follow "
+        f"{names[at - 1]} ({shown(shapes[names[at - 1]])}). Shapes: {listed(shapes)}. Choose layers that chain with "
+        "`layers`, or keep the masks of all with `masks`; convolutions chain with `conv` channel"
     )
 
 
@@ -107,24 +106,8 @@ def _orders(shapes: Mapping[str, Shape], conv: str) -> list[tuple[str, ...]] | N
     return found if len(found) == 2 or steps < MOST_STEPS else None
 
 
-def _by(shapes: Mapping[str, Shape], conv: str) -> str:
-    return f" (convolutions by {conv})" if any(len(shape) == 4 for shape in shapes.values()) else ""
-
-
-def _advice(shapes: Mapping[str, Shape], conv: str) -> str:
-    convolutions = any(len(shape) == 4 for shape in shapes.values())
-    other = "read convolutions with `conv` channel, " if convolutions and conv == "weight" else ""
-    return f"To do: {other}choose layers that are a chain with `layers`, or keep the masks of all with `masks`"
-
-
-def _held(weights: Weights) -> str:
-    if not weights.parts:
-        return "nothing here has the two dimensions of a linear layer or the four of a convolution"
-    return f"here are {listed({name: part.shape for name, part in weights.parts.items()})}"
-
-
 def listed(shapes: Mapping[str, Shape]) -> str:
-    """Names and shapes in a message: the first ones, and how many more there are."""
+    """Return names and shapes for a message: the first ones, and the number of the others."""
     first = [f"{name} {shown(shape)}" for name, shape in list(shapes.items())[:MOST_SHOWN]]
     more = len(shapes) - len(first)
     return ", ".join(first) + (f" and {more} more" if more else "")

@@ -1,9 +1,9 @@
-"""The weights of a model as extraction reads them: shapes first, numbers only when they are asked for."""
+"""Weights of a model as extraction reads them: shapes first, numbers when they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ class Part:
 
     Args:
         shape: (out, in) of a linear layer, (out, in, rows, columns) of a convolution.
-        weight: reads the numbers, those that a mask takes out as 0; None where only the mask is known.
-        mask: reads the 0 or 1 of a given mask; None where there is none.
+        weight: reads the numbers, with 0 for those that a mask removes; None if only the mask is known.
+        mask: reads the 0 or 1 of a mask; None if there is no mask.
     """
 
     shape: Shape
@@ -35,15 +35,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What a file, or a dictionary of arrays, holds of weights.
+    """The weights of a file, or of a dictionary of arrays.
 
     Args:
         parts: parameter name -> part, in the order of the file.
-        default: the names that are layers where the user names none, in order.
-        origin: where they come from, as JSON-able values for the recipe: kind, file and sha256; empty where
-            nobody knows.
-        edgeless: layers of which the file holds one number per edge, but not the edges.
-        notes: what a user should be told.
+        default: names of the layers to extract by default, in order.
+        origin: kind, file and sha256, as JSON-able values for the recipe; empty if unknown.
+        edgeless: layers of which the file has one number per edge, but not the edges.
+        notes: messages for the user.
     """
 
     parts: Mapping[str, Part]
@@ -56,14 +55,14 @@ class Weights:
 
 
 def state_dict(shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Weights:
-    """The weights of a state dict: everything of two or four dimensions.
+    """Return the weights of a state dict: all tensors of two or four dimensions.
 
     The pairs of torch.nn.utils.prune, `x_orig` and `x_mask`, are the weight x and its mask. A mask beside a plain
-    x, or alone, is x's mask too. Layers are what is called `weight`; where there are masks and no weights, the masks.
+    x, or alone, is the mask of x too. Parameters named `weight` are layers; in a file of masks alone, all masks are.
 
     Args:
-        shapes: of each tensor, by its name, in the order of the layers.
-        read: gives a tensor by its name.
+        shapes: tensor name -> shape, in the order of the layers.
+        read: reads a tensor by its name.
 
     Raises:
         InvalidGraphError: a mask has another shape than its weight.
@@ -88,7 +87,7 @@ def state_dict(shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]])
 
 
 def _part(name: str, shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Part:
-    """The weight `name`, of which there is a mask `name_mask`, or numbers, or both."""
+    """Return the weight `name`, which has a mask `name_mask`, or numbers, or both."""
     mask = name + "_mask"
     if mask not in shapes:
         return Part(shape=shapes[name], weight=lambda: read(name))
@@ -104,30 +103,30 @@ def _part(name: str, shapes: Mapping[str, Shape], read: Callable[[str], NDArray[
 
 
 def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
-    """The weights in a dictionary of arrays, such as a state dict; all of its layers where none is called `weight`.
+    """Return the weights in a dictionary of arrays, such as a state dict; all are layers if none is named `weight`.
 
     Raises:
-        InvalidSpecError: no dictionary, or something in it that NumPy does not read.
+        InvalidSpecError: not a dictionary, or a value that NumPy does not read.
         InvalidGraphError: a mask has another shape than its weight.
     """
     if not isinstance(arrays, Mapping):
         raise InvalidSpecError(
-            f"weights must be a dictionary of arrays, not {type(arrays).__name__}: topokit_train.read_weights(FILE) "
-            "gives those of a file, model.state_dict() those of a model"
+            f"weights must be a dictionary of arrays, not {type(arrays).__name__}: use "
+            "topokit_train.read_weights(FILE) for a file, model.state_dict() for a model"
         )
-    held = {name: _array(name, values) for name, values in arrays.items()}
-    found = state_dict({name: array.shape for name, array in held.items()}, held.__getitem__)
-    return Weights(parts=found.parts, default=found.default or tuple(found.parts), edgeless=found.edgeless)
+    checked = {name: _array(name, values) for name, values in arrays.items()}
+    found = state_dict({name: array.shape for name, array in checked.items()}, checked.__getitem__)
+    return replace(found, default=found.default or tuple(found.parts))
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
-    """An array, or a tensor of torch, whether it is trained or not."""
+    """Return an array of the values, which may be a tensor of torch."""
     try:
         array = np.asarray(values.detach() if hasattr(values, "detach") else values)
         reason = f"a {type(values).__name__}"
     except (TypeError, ValueError, RuntimeError) as error:
         array, reason = None, str(error).partition(". ")[0]
-    # of what it does not know, such as a sparse matrix, NumPy makes an array of one object
+    # of an unknown type, such as a sparse matrix, NumPy makes an array of one object
     if array is None or array.shape != getattr(values, "shape", array.shape):
         raise InvalidSpecError(
             f"NumPy does not read {name} ({reason}): give a dense array; of a tensor, tensor.cpu().float(), and "

@@ -16,7 +16,7 @@ from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, requ
 from topokit.formats._masks import read_masks
 from topokit.formats._tensors import SCHEMA, TensorFile, header
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import from_masks, wirings
+from topokit.masking import chains_of, from_masks
 from topokit.recipes import from_recipe
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
@@ -119,7 +119,7 @@ def read(path: Path) -> Topology:
 def read_all(path: Path) -> tuple[Topology, ...]:
     """Read all topologies of a file; errors and cost as for `read`."""
     file = TensorFile(path)
-    return _topologies(file) or wirings(_masks(file))
+    return _topologies(file) or chains_of(_masks(file))
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:

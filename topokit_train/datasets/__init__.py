@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from topokit._registry import Registry
 from topokit.errors import InvalidSpecError
 from topokit.fields import one_of
+from topokit_train.datasets.checks import require_sound
 from topokit_train.functions import is_function, load_function, located
 
 Array = NDArray[Any]
@@ -29,7 +30,7 @@ DATASETS = Registry(
         "digits": "topokit_train.datasets.digits:load",
         "mnist": "topokit_train.datasets.mnist:load_mnist",
         "fashion-mnist": "topokit_train.datasets.mnist:load_fashion_mnist",
-        "cifar10": "topokit_train.datasets.cifar10:load_cifar10",
+        "cifar10": "topokit_train.datasets.cifar10:load",
         "idx": "topokit_train.datasets.idx:load",
         "text": "topokit_train.datasets.text:load",
     },
@@ -37,23 +38,17 @@ DATASETS = Registry(
 """Each is a function load(place, data_dir) -> Dataset."""
 
 NEED_PLACE = {"idx": "FOLDER", "text": "FILE"}
-"""Datasets whose name says where they are, idx:FOLDER, and what follows the colon."""
+"""Datasets whose names contain their place, as idx:FOLDER does, and the place."""
 
-FUNCTION = "function"
-"""The kind of a dataset that a function of the user returns."""
-
-GIVEN = "given"
-"""The kind of a dataset that was passed from Python: given:NAME."""
-
+FUNCTION = "function"  # the kind of a dataset that a user's function returns
+GIVEN = "given"  # the kind of a dataset that was passed from Python, given:NAME
 OWN = (*NEED_PLACE, FUNCTION, GIVEN)
-"""The kinds of datasets whose names do not say what they hold."""
-
-CLASSIFICATION = "classification"
+"""Kinds of datasets whose content may change under the same name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Samples to train on and to test with, and the task.
+    """Samples to train on and to test with, and the task; verified when constructed.
 
     Args:
         name: as in `--dataset`; given:NAME for data that were passed from Python.
@@ -64,9 +59,12 @@ class Dataset:
         test_inputs: shape (M, ...).
         test_targets: shape (M, ...).
         task: a name in `topokit_train.datasets.given.TASKS`.
-        classes: number of classes, of tokens in the vocabulary, or None for regression.
-        crop: (rows, columns) of the part that a network sees of an image: in training a random one, mirrored and
-            recoloured at random, see `topokit_train.feeding.augmentation`; in tests the middle. None: all of an image.
+        classes: number of classes, or of tokens in the vocabulary; None for regression.
+        crop: (rows, columns) of the part of an image that a network sees: a random part in training, mirrored and
+            recoloured at random, see `topokit_train.feeding.augmentation`; the middle in tests. None: the whole image.
+
+    Raises:
+        InvalidSpecError: numbers that do not fit together, see `topokit_train.datasets.checks`.
     """
 
     name: str
@@ -74,24 +72,39 @@ class Dataset:
     train_targets: Array
     test_inputs: Array
     test_targets: Array
-    task: str = CLASSIFICATION
+    task: str = "classification"
     classes: int | None = None
     crop: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        require_sound(self)
+
+    @classmethod
+    def of(cls, name: str, train: tuple[Array, Array], test: tuple[Array, Array], **about: Any) -> Dataset:
+        """Return the dataset of (inputs, targets) to train on and (inputs, targets) to test with."""
+        return cls(
+            name=name,
+            train_inputs=train[0],
+            train_targets=train[1],
+            test_inputs=test[0],
+            test_targets=test[1],
+            **about,
+        )
+
     @property
     def is_images(self) -> bool:
-        """Whether the inputs are images."""
-        return self.train_inputs.dtype == np.uint8 and self.train_inputs.ndim == 4
+        """Whether the inputs are images: bytes."""
+        return self.train_inputs.dtype == np.uint8
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of what a network sees of a sample; of an image (channels, rows, columns)."""
+        """Shape of a network's input for one sample; (channels, rows, columns) for images."""
         shape = self.train_inputs.shape[1:]
         return shape if self.crop is None else (shape[0], *self.crop)
 
     @property
     def outputs(self) -> int:
-        """Numbers that a network gives for a sample, or for a token: classes, or targets of a regression."""
+        """Number of a network's outputs for a sample, or for a token: classes, or targets of a regression."""
         return self.classes or prod(self.train_targets.shape[1:])
 
     def checksum(self) -> str:
@@ -101,7 +114,7 @@ class Dataset:
         for array in arrays:
             digest.update(repr(array.shape).encode())
             digest.update(array.tobytes())
-        if self.name.partition(":")[0] not in DATASETS:  # those have had their checksums since 0.1.0
+        if self.name.partition(":")[0] not in DATASETS:  # as in 0.1.0
             kinds = [str(array.dtype) for array in arrays]
             digest.update(f"{self.task} {self.classes} {self.crop} {kinds}".encode())
         return digest.hexdigest()
@@ -111,14 +124,14 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     """Load a dataset by its name.
 
     Args:
-        name: a key of DATASETS, idx:FOLDER, text:FILE, or a function: file.py:function or package.module:function. It
-            may ask for `data_dir`, and returns what `topokit_train.dataset` takes, or a `Dataset`.
-        data_dir: where files are looked for first; if None, the folder in TOPOKIT_DATA_DIR, if set.
+        name: a key of DATASETS, idx:FOLDER, text:FILE, or a function: file.py:function or package.module:function. A
+            function may have the argument `data_dir`; it returns a `Dataset` or (x_train, y_train, x_test, y_test).
+        data_dir: the folder in which files are searched first; if None, the folder in TOPOKIT_DATA_DIR, if set.
 
     Raises:
         InvalidSpecError: no such dataset, data_dir is not a folder, or a function returns an invalid dataset.
         FileFormatError: a file is damaged, or is not the published one.
-        TopokitError: a file is not found and cannot be downloaded, or a function fails.
+        TopokitError: a file is missing and cannot be downloaded, or a function fails.
     """
     from topokit_train.datasets.given import as_dataset
 
@@ -136,10 +149,10 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return the kind of a dataset, a key of DATASETS, FUNCTION or GIVEN, and what its name says of its place.
+    """Return the kind of a dataset, a key of DATASETS, FUNCTION or GIVEN, and its place.
 
     Raises:
-        InvalidSpecError: no such dataset, or a place where none belongs, or none where one does.
+        InvalidSpecError: no such dataset; a place is missing; or the dataset has none.
 
     >>> split_name("mnist"), split_name("idx:photos"), split_name("mine.py:data")
     (('mnist', ''), ('idx', 'photos'), ('function', 'mine.py:data'))
@@ -154,12 +167,12 @@ def split_name(name: str) -> tuple[str, str]:
     if kind in NEED_PLACE and not place:
         raise InvalidSpecError(f"the dataset {kind} needs the place of its data: {kind}:{NEED_PLACE[kind]}")
     if colon and kind not in NEED_PLACE:
-        raise InvalidSpecError(f"the dataset {kind} takes no folder: its files are looked for in `data_dir`")
+        raise InvalidSpecError(f"the dataset {kind} takes no folder: its files are searched in `data_dir`")
     return kind, place
 
 
 def beside(name: str, folder: Path) -> str:
-    """Return a dataset's name with a relative path in it made one from a folder.
+    """Return a dataset's name in which a relative path starts from a folder.
 
     >>> beside("text:verses.txt block=8", Path("/data")), beside("mnist", Path("/data"))
     ('text:/data/verses.txt block=8', 'mnist')

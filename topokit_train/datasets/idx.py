@@ -1,4 +1,4 @@
-"""IDX files, the format of the MNIST database, and idx:FOLDER, the dataset of any folder of them.
+"""IDX files, the format of the MNIST database, and idx:FOLDER, the dataset in a folder of four such files.
 
 An IDX file is two zero bytes, a byte for the type of its numbers (8: unsigned bytes), a byte for the
 number of dimensions, each dimension as a big-endian 32-bit integer, and then the numbers.
@@ -6,20 +6,16 @@ number of dimensions, each dimension as a big-endian 32-bit integer, and then th
 
 from __future__ import annotations
 
-import gzip
 import struct
-import zlib
-from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, NotFoundError
+from topokit.errors import FileFormatError, InvalidSpecError, NotFoundError
 from topokit_train.datasets import Dataset, UInt8Array
-from topokit_train.datasets.published import GZIP_MAGIC
+from topokit_train.datasets.published import find, opened
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -27,101 +23,68 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-"""What the four files of a dataset are called; each may be gzipped and then ends in .gz."""
+"""Names of the four files; a gzipped one ends in .gz."""
 
 UNSIGNED_BYTE = 8
-MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can stand for, at most
+MAX_DEFLATE = 1032  # largest possible ratio of the content of a gzip file to its size
 
 
 def load(place: str, _data_dir: Path | None) -> Dataset:
-    """The dataset idx:FOLDER: as many classes as the largest label says, images of any size.
+    """Read the dataset idx:FOLDER. The largest label determines the number of classes; images have any size.
 
     Raises:
         FileFormatError: a file is missing or damaged, or images and labels do not fit together.
+        TooLargeError: not enough free memory.
     """
     folder = Path(place).expanduser()
     if not folder.is_dir():
         raise NotFoundError(f"idx:{place}: there is no folder {folder}: give the one that holds the four files")
-    paths = [find(file, [folder]) for file in FILES]
-    missing = [file for file, path in zip(FILES, paths, strict=True) if path is None]
+    paths = {file: find(file, [folder]) for file in FILES}
+    missing = [file for file, path in paths.items() if path is None]
     if missing:
-        raise FileFormatError(f"{folder} holds no {', '.join(missing)}, with or without .gz: put them there")
-    return from_files(f"idx:{folder}", cast(list[Path], paths))
-
-
-def find(file: str, folders: Iterable[Path]) -> Path | None:
-    """The first of the folders' files of that name, plain or with .gz."""
-    candidates = (folder / name for folder in folders for name in (file, f"{file}.gz"))
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def from_files(name: str, paths: Iterable[Path]) -> Dataset:
-    """The dataset in four files, in the order of FILES.
-
-    Raises:
-        FileFormatError: a file is damaged, or images and labels do not fit together.
-    """
+        raise FileFormatError(f"{folder} has no {', '.join(missing)}, with or without .gz: put them there")
     train_images, train_labels, test_images, test_labels = (
-        read_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)
+        read_idx(path, 3 if "images" in file else 1) for file, path in paths.items() if path
     )
-    for part, images, labels in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):
-        if len(images) != len(labels):
-            raise FileFormatError(f"{name}: {part} has {len(images)} images, but {len(labels)} labels")
-    if train_images.shape[1:] != test_images.shape[1:]:
-        raise FileFormatError(
-            f"{name}: train images are {train_images.shape[1:]}, but t10k images {test_images.shape[1:]}"
-        )
-    return Dataset(
-        name=name,
-        train_inputs=train_images[:, np.newaxis],
-        train_targets=train_labels,
-        test_inputs=test_images[:, np.newaxis],
-        test_targets=test_labels,
-        classes=int(max(train_labels.max(), test_labels.max())) + 1,
-    )
+    try:
+        train, test = (train_images[:, np.newaxis], train_labels), (test_images[:, np.newaxis], test_labels)
+        classes = 1 + int(max(train_labels.max(), test_labels.max()))
+        return Dataset.of(f"idx:{folder}", train, test, classes=classes)
+    except InvalidSpecError as error:
+        raise FileFormatError(str(error)) from None
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8Array:
-    """The unsigned bytes in an IDX file, plain or gzipped, as a read-only array.
+    """Return the unsigned bytes in an IDX file, plain or gzipped, as a read-only array.
 
-    What the header declares is held against the file's size before any memory is taken for it.
+    The declared size is compared with the size of the file before memory is allocated.
 
     Args:
-        path: the file; what it is, is read from it and not from its suffix.
-        dimensions: how many the array must have: 3 for images, 1 for labels.
+        path: the file. Its first bytes, not its suffix, say whether it is gzipped.
+        dimensions: number of dimensions of the array: 3 for images, 1 for labels.
 
     Raises:
         FileFormatError: not an IDX file of that kind, damaged, or of another size than it declares.
-        TooLargeError: more than this machine's free memory.
+        TooLargeError: not enough free memory.
     """
-    with path.open("rb") as raw:
-        gzipped = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        most = path.stat().st_size * (MAX_DEFLATE if gzipped else 1)
-        try:
-            return _read(gzip.open(raw) if gzipped else raw, dimensions, most, path)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FileFormatError(f"{path} is a damaged gzip file: {error}") from None
-
-
-def _read(stream: BinaryIO | gzip.GzipFile, dimensions: int, most: int, path: Path) -> UInt8Array:
-    header = stream.read(4 + 4 * dimensions)
-    if header[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)):
-        raise FileFormatError(
-            f"{path} starts with the bytes {header[:4].hex(' ') or '(none)'}, "
-            f"not with 00 00 08 {dimensions:02x}: it is no IDX file of unsigned bytes in {dimensions} dimensions"
-        )
-    if len(header) < 4 + 4 * dimensions:
-        raise FileFormatError(f"{path} ends within its header")
-    shape = struct.unpack(f">{dimensions}I", header[4:])
-    size = prod(shape)
-    if size == 0:
-        raise FileFormatError(f"{path} declares the shape {shape}: it holds nothing")
-    if size > most:
-        raise FileFormatError(f"{path} declares {size:,} bytes of shape {shape}, more than the file can hold")
-    require_memory(size, str(path))
-    data = stream.read(size + 1)  # one more than declared: to see that the file ends there, and gzip's own checksum
-    if len(data) != size:
-        found = f"{len(data):,}" if len(data) < size else "more"
-        raise FileFormatError(f"{path} declares {size:,} bytes of shape {shape}, but holds {found}")
+    with opened(path) as stream:
+        header = stream.read(4 + 4 * dimensions)
+        if header[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)):
+            raise FileFormatError(
+                f"{path} is not an IDX file of unsigned bytes in {dimensions} dimensions: it starts with the bytes "
+                f"{header[:4].hex(' ') or '(none)'}, not with 00 00 08 {dimensions:02x}"
+            )
+        if len(header) < 4 + 4 * dimensions:
+            raise FileFormatError(f"{path} ends within its header")
+        shape = struct.unpack(f">{dimensions}I", header[4:])
+        declared = f"{path} declares {prod(shape):,} bytes of shape {shape}"
+        if prod(shape) == 0:
+            raise FileFormatError(f"{declared}: it is empty")
+        if prod(shape) > MAX_DEFLATE * path.stat().st_size:
+            raise FileFormatError(f"{declared}, more than the file can contain")
+        require_memory(prod(shape), str(path))
+        data = stream.read(prod(shape) + 1)  # one more byte, so that the end of the file and its checksum are checked
+    if len(data) != prod(shape):
+        found = f"{len(data):,}" if len(data) < prod(shape) else "more"
+        raise FileFormatError(f"{declared}, but contains {found}")
     return np.frombuffer(data, np.uint8).reshape(shape)

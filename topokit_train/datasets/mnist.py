@@ -1,4 +1,4 @@
-"""mnist and fashion-mnist: published IDX files, known by their checksums, found here or downloaded.
+"""mnist and fashion-mnist: published IDX files, found locally or downloaded.
 
 Sources: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998; Xiao, Rasul, Vollgraf,
 "Fashion-MNIST", 2017, arXiv:1708.07747.
@@ -6,30 +6,12 @@ Sources: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from topokit_train.datasets import Dataset
-from topokit_train.datasets.idx import FILES, find, from_files
-from topokit_train.datasets.published import require_published, retrieve
+import numpy as np
 
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A dataset of four IDX files that everybody has alike.
-
-    Args:
-        name: of the dataset, and of its folder below the data folder and the cache.
-        mirrors: addresses of folders that hold the gzipped files, the first to ask first.
-        gzipped: MD5 of each file of FILES as it is published, gzipped, to download it.
-        plain: MD5 of each unpacked file, however it was packed.
-    """
-
-    name: str
-    mirrors: tuple[str, ...]
-    gzipped: tuple[str, str, str, str]
-    plain: tuple[str, str, str, str]
-
+from topokit_train.datasets import Dataset, UInt8Array
+from topokit_train.datasets.published import Published
 
 MNIST = Published(
     name="mnist",
@@ -37,75 +19,59 @@ MNIST = Published(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
-    gzipped=(
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "9fb629c4189551a2d022fa330f9573f3",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
-    plain=(
-        "6bbc9ace898e44ae57da46a324031adb",
-        "a25bea736e30d166cdddb491f175f624",
-        "2646ac647ad5339dbf082846283269ea",
-        "27ae3e4e09519cfbb04c329615203637",
-    ),
+    downloads={
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    files={
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
 )
 
 FASHION_MNIST = Published(
     name="fashion-mnist",
     mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-    gzipped=(
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
-    plain=(
-        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "9018921c3c673c538a1fc5bad174d6f9",
-        "8181f5470baa50b63fa0f6fddb340f0a",
-        "15d484375f8d13e6eb1aabb0c3f46965",
-    ),
+    downloads={
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    files={
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
 )
 
 
 def load_mnist(_place: str, data_dir: Path | None) -> Dataset:
-    """60,000 handwritten digits to train on and 10,000 to test with, 28x28."""
+    """Read 60,000 handwritten digits to train on and 10,000 to test with, 28x28."""
     return load(MNIST, data_dir)
 
 
 def load_fashion_mnist(_place: str, data_dir: Path | None) -> Dataset:
-    """60,000 pictures of clothes to train on and 10,000 to test with, 28x28, in 10 classes."""
+    """Read 60,000 images of clothes to train on and 10,000 to test with, 28x28, in 10 classes."""
     return load(FASHION_MNIST, data_dir)
 
 
 def load(published: Published, data_dir: Path | None) -> Dataset:
-    """The dataset from data_dir/<name>, data_dir itself, the cache, or the first mirror that answers.
+    """Read a dataset of four IDX files, whose headers are 16 bytes for images and 8 bytes for labels.
 
     Raises:
-        FileFormatError: a file in data_dir is not the published one.
-        TopokitError: a file is neither here nor to be had.
+        FileFormatError, TopokitError, TooLargeError: see `Published.read`.
     """
-    folders = [] if data_dir is None else [data_dir / published.name, data_dir]
-    paths = []
-    for number, file in enumerate(FILES):
-        path = find(file, folders)
-        if path is None:
-            path = _fetch(published, number, folders)
-        else:
-            advice = "Fetch it again, or give your own files as `dataset` idx:FOLDER"
-            require_published(path, published.plain[number], published.name, advice, unpack=True)
-        paths.append(path)
-    return from_files(published.name, paths)
+    train_images, train_labels, test_images, test_labels = published.read(data_dir)
+    train, test = _pair(train_images, train_labels), _pair(test_images, test_labels)
+    return Dataset.of(published.name, train, test, classes=10)
 
 
-def _fetch(published: Published, number: int, folders: list[Path]) -> Path:
-    (path,) = retrieve(
-        published.name,
-        f"{FILES[number]}.gz",
-        published.gzipped[number],
-        mirrors=published.mirrors,
-        folders=folders,
-        needs=[f"{name}.gz" for name in FILES],
-    )
-    return path
+def _pair(images: bytes, labels: bytes) -> tuple[UInt8Array, UInt8Array]:
+    pixels = np.frombuffer(images, np.uint8, offset=16)
+    return pixels.reshape(-1, 1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)

@@ -18,15 +18,15 @@ TEST = 10  # the last tenth of the characters
 def load(place: str, _data_dir: Path | None) -> Dataset:
     """Cut the text of a file into blocks of characters; the target of a character is the one after it.
 
-    The first 90 % of the characters are to train on, the last 10 % to test with. A sample is a block; blocks do not
-    overlap, so an epoch uses each character once. The vocabulary is the sorted set of the characters of the whole text.
+    Networks train on the first 90 % of the characters and are tested on the last 10 %. A sample is a block; blocks do
+    not overlap, so an epoch uses each character once. The vocabulary is the sorted set of all characters of the text.
 
     Args:
-        place: FILE, in UTF-8, or FILE block=N, the characters of a block.
+        place: FILE, in UTF-8, or FILE block=N with N characters in a block, 64 by default.
 
     Raises:
-        FileFormatError: not UTF-8, or too short a text.
-        InvalidSpecError: a block without characters.
+        FileFormatError: the text is not UTF-8, or too short.
+        InvalidSpecError: N is not a positive integer.
         TopokitError: the file cannot be read.
     """
     found = re.fullmatch(r"(.*?)(?:\s+block=(\S*))?", place, re.DOTALL)
@@ -35,7 +35,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     if place[:1] in ("'", '"'):
         raise InvalidSpecError(f"the dataset text:{place}: leave out the quotes around the file, also if it has blanks")
     if not re.fullmatch(r"[1-9]\d{0,8}", given, re.ASCII):
-        raise InvalidSpecError(f"the dataset text:{place}: block must be a number of characters from 1 on, not {given}")
+        raise InvalidSpecError(f"the dataset text:{place}: block must be a positive number of characters, not {given}")
     block = int(given)
     try:
         with reading(path):
@@ -51,18 +51,10 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)
     tokens = tokens.astype(np.int32)
     train, test = (_blocks(part, block) for part in np.split(tokens, [len(tokens) - len(tokens) // TEST]))
-    return Dataset(
-        name=f"text:{place}",
-        train_inputs=train[0],
-        train_targets=train[1],
-        test_inputs=test[0],
-        test_targets=test[1],
-        task="next-token",
-        classes=len(vocabulary),
-    )
+    return Dataset.of(f"text:{place}", train, test, task="next-token", classes=len(vocabulary))
 
 
 def _blocks(tokens: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The blocks of tokens and of the tokens after them, each of shape (blocks, block)."""
+    """Return the blocks of tokens and the blocks of the tokens after them, each of shape (blocks, block)."""
     end = (len(tokens) - 1) // block * block
     return tokens[:end].reshape(-1, block), tokens[1 : end + 1].reshape(-1, block)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from topokit.reprs import Tabular, aligned, short_repr
+from topokit_train.activity import inactive_units
 from topokit_train.datasets import Dataset
 from topokit_train.feeding.inputs import Inputs, numbers
 from topokit_train.metrics import shown
@@ -18,7 +19,6 @@ from topokit_train.models.networks import Model
 from topokit_train.runs.loading import opened_run
 from topokit_train.tasks import dead_classes, require_finite, task_of, tested
 from topokit_train.training import samples_at_once
-from topokit_train.vitality import dead_units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def evaluate(
         test_metrics=scores,
         classes=None if predicted is None else _by_class(predicted, targets, dataset.outputs),
         dead_classes=dead_classes(task, kept, targets),
-        dead_units=dead_units(network, 1, test)[0],
+        dead_units=inactive_units(network, test)[0],
     )
 
 

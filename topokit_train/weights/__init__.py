@@ -1,6 +1,6 @@
-"""Reading the weights in files of other programs and of our own. A new kind is one file here and one line in READERS.
+"""Readers of files of weights, of topokit and other programs. A new kind is one file here and one line in READERS.
 
-What a file is, is read from the file and never from its name. Nothing is ever unpickled that is not a tensor.
+The content of a file, never its name, says of which kind it is. Only tensors are unpickled.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ READERS = Registry(
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """One kind of file; each module of this package with a leading underscore and a `READER` holds one.
+    """The reader of one kind of file; each private module of this package has one, `READER`.
 
     Args:
-        begins: whether a file that starts with these bytes (up to 512) may be of this kind.
-        read: gives its weights, and validates what it reads.
+        begins: says whether a file that starts with these bytes (up to 512) may be of this kind.
+        read: returns its weights, validated.
     """
 
     begins: Callable[[bytes], bool]
@@ -40,21 +40,21 @@ class Reader:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """The weights in a file: a checkpoint of ours, a safetensors or torch state dict, or an ONNX model.
+    """Read the weights in a file: a checkpoint of topokit, a safetensors or torch state dict, or an ONNX model.
 
-    `topokit.extract` makes a topology of them.
+    `topokit.extract` returns their topology.
 
     Args:
-        path: what to read; of a run's folder its checkpoint.
+        path: the file, or the folder of a run, whose checkpoint is read.
 
     Returns:
-        The weights; numbers are read from the file when they are asked for, where its kind allows.
+        The weights. If the kind of file allows it, numbers are read when they are needed.
 
     Raises:
         FileFormatError: of none of the kinds, damaged, or with Python objects other than tensors.
-        MissingDependencyError: what reads this kind is not installed.
+        MissingDependencyError: the package that reads this kind is not installed.
         TooLargeError: not enough free memory.
-        TopokitError: it cannot be read.
+        TopokitError: the file cannot be read.
     """
     path = path_of(path)
     if (path / CHECKPOINT).is_file():
@@ -69,6 +69,6 @@ def read_weights(path: str | Path) -> Weights:
             if reader.begins(start):
                 return replace(reader.read(path), origin={"kind": kind, "file": path.name, "sha256": digest})
     raise FileFormatError(
-        f"{path} is no file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict or "
-        "an ONNX model"
+        f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict "
+        "or an ONNX model"
     )

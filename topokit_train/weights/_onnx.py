@@ -1,8 +1,7 @@
 """ONNX models: the initialisers that Gemm, MatMul and Conv multiply by, in the order of the graph.
 
-The graph's nodes say how a matrix lies: Gemm with transB and Conv hold (out, in), Gemm without it and MatMul hold
-(in, out), and so the other way round where a Transpose stands between. Matrices that no such node reads are taken
-only where they are named, as (out, in).
+A matrix is (out, in) in Conv and in Gemm with transB, (in, out) in MatMul and in Gemm without it; a Transpose in
+between exchanges the two. A matrix that no such node reads is extracted only by name, as (out, in).
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from topokit_train.weights import Reader
 
 
 def read(path: Path) -> Weights:
-    """The weights of an ONNX model; those in files beside it, as it names them, are read too.
+    """Read the weights of an ONNX model, also those in external files that it names.
 
     Raises:
-        FileFormatError: damaged, or no ONNX model.
+        FileFormatError: damaged, or not an ONNX model.
         MissingDependencyError: onnx is not installed.
         TooLargeError: not enough free memory.
     """
@@ -40,14 +39,14 @@ def read(path: Path) -> Weights:
         turned: dict[str, bool] = {}
         for name, in_by_out in _layers(graph, tensors):
             turned.setdefault(name, in_by_out)
-    except Exception as error:  # protobuf, onnx and a graph of nonsense have no error in common
+    except Exception as error:  # protobuf, onnx and a malformed graph have no common error class
         raise _damaged(path, error) from error
 
     def array(name: str) -> NDArray[Any]:
         try:
             values = onnx.numpy_helper.to_array(tensors[name])
             if values.dtype.kind not in "biuf":
-                values = values.astype(np.float32)  # bfloat16 and smaller ones are types of another package
+                values = values.astype(np.float32)  # such as bfloat16, a type of another package
         except Exception as error:  # as above
             raise _damaged(path, error) from error
         return values.T if turned.get(name) else values
@@ -60,18 +59,18 @@ def read(path: Path) -> Weights:
 
 def _damaged(path: Path, error: Exception) -> FileFormatError:
     reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return FileFormatError(f"{path} is damaged or no ONNX model: {reason}")
+    return FileFormatError(f"{path} is damaged or not an ONNX model: {reason}")
 
 
 def _constants(node: Any) -> Iterator[Any]:
-    """The attribute that holds the tensor of a Constant node."""
+    """Yield the attribute with the tensor of a Constant node."""
     if node.op_type == "Constant":
         yield from (attribute for attribute in node.attribute if attribute.name == "value")
 
 
 def _layers(graph: Any, tensors: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Name of each tensor that a layer multiplies by, and whether it lies as (in, out)."""
-    # what a name in the graph is: a tensor, and whether transposed
+    """Yield the name of each tensor that a layer multiplies by, and whether it is (in, out)."""
+    # name in the graph -> tensor, and whether it is transposed
     views = {name: (name, False) for name, tensor in tensors.items() if len(tensor.dims) in (2, 4)}
     for node in graph.node:
         inputs = list(node.input)
@@ -88,12 +87,12 @@ def _layers(graph: Any, tensors: Mapping[str, Any]) -> Iterator[tuple[str, bool]
 
 
 def _keeps_axes(node: Any) -> bool:
-    """Whether a Transpose of a matrix leaves it as it is; one without `perm` turns it."""
+    """Return whether a Transpose does not change a matrix; without `perm` it does."""
     return any(attribute.name == "perm" and list(attribute.ints) == [0, 1] for attribute in node.attribute)
 
 
 def _is_in_by_out(node: Any, place: int) -> bool:
-    """Whether a node reads a weight at its first or second input as (in, out)."""
+    """Return whether a node reads a weight at its first or second input as (in, out)."""
     if node.op_type == "Conv":
         return False
     flags = {attribute.name: attribute.i for attribute in node.attribute}

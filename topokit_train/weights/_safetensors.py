@@ -1,4 +1,4 @@
-"""Safetensors files: state dicts of any program, masks, and checkpoints of ours. Tensors are read when asked for."""
+"""Safetensors files: state dicts of any program, masks, and checkpoints of topokit. Tensors are read when needed."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
 from topokit_train.weights import Reader
 
-_MASKS = ("method.mask.", "pruning.")  # and a weight's name: its mask, in bits; the latter in checkpoints of 0.1.0
+_MASKS = ("method.mask.", "pruning.")  # before a weight's name: its mask, in bits; the latter in 0.1.0
 _OURS = re.compile(r"(optimizer|method|pruning)\..*|(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
-"""What a checkpoint holds beside the weights."""
+"""The tensors of a checkpoint that are not weights."""
 
 
 def read(path: Path) -> Weights:
-    """The weights of a safetensors file. Of a checkpoint of ours the sparse layers are the default, where it has any.
+    """Read the weights of a safetensors file. In a checkpoint with sparse layers, these are the default.
 
     Raises:
-        FileFormatError: damaged, or a topology, which holds no weights.
+        FileFormatError: damaged, or a topology, which has no weights.
         TooLargeError: not enough free memory.
     """
     file = TensorFile(path)
     if file.kind == "topology":
-        raise FileFormatError(f"{path} is a topology already, and holds no weights")
+        raise FileFormatError(f"{path} is a topology, and has no weights")
     if file.kind != "checkpoint":
         return state_dict(file.shapes, file.read)
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
@@ -45,49 +45,48 @@ def read(path: Path) -> Weights:
         return found
     sparse = _sparse_layers(file, found.edgeless)
     dense = [name for name in found.default if name not in sparse]
-    left_out = f"left out are the dense layers {', '.join(dense)}: layers takes them too"
     return replace(
         found,
         parts={**sparse, **found.parts},
         default=tuple(sparse),
         edgeless=(),
-        notes=(left_out,) if dense else (),
+        notes=(f"not extracted: the dense layers {', '.join(dense)}; layers selects them",) if dense else (),
     )
 
 
 def _with_mask(file: TensorFile, name: str, part: Part) -> Part:
-    """A weight with the mask that a pruning run holds it by, where it does: a weight may be zero by chance."""
+    """Return a weight with the mask of its pruning run, if there is one: a weight may be zero by chance."""
     packed = next((mask + name for mask in _MASKS if mask + name in file.entries), None)
     if packed is None:
         return part
     size = prod(part.shape)
     if file.entries[packed].shape != (-(-size // 8),):
-        raise FileFormatError(f"{file.path}: {packed} is no mask of {size} weights: it is damaged")
+        raise FileFormatError(f"{file.path}: {packed} is not a mask of {size} weights: the file is damaged")
     return replace(part, mask=lambda: np.unpackbits(file.read(packed), count=size).reshape(part.shape))
 
 
 def _sparse_layers(file: TensorFile, names: tuple[str, ...]) -> dict[str, Part]:
-    """The sparse layers of a checkpoint, in the order of its topologies, which are beside them."""
-    held = [layer for topology in load_all(file.path) for layer in topology.stream()]
-    layers = {layer_digest(layer): (i, layer) for i, layer in reversed(list(enumerate(held)))}
+    """Return the sparse layers of a checkpoint, in the order of the topologies in it."""
+    layers = [layer for topology in load_all(file.path) for layer in topology.stream()]
+    digests = [layer_digest(layer) for layer in layers]
     windows = _windows(file)
-    found: list[tuple[int, str, Part]] = []
+    found: dict[str, tuple[int, Part]] = {}
     for name in names:
-        key = file.read(f"{name}.digest").tobytes()
-        if key not in layers:
-            raise FileFormatError(f"{file.path}: the sparse layer {name} is none of its topologies: it is damaged")
-        i, layer = layers[key]
-        found.append((i, f"{name}.weight", _part(file, f"{name}.values", layer, windows.get(name))))
-    return {name: part for _, name, part in sorted(found, key=lambda entry: entry[:2])}
+        digest = file.read(f"{name}.digest").tobytes()
+        if digest not in digests:
+            raise FileFormatError(f"{file.path}: the sparse layer {name} is not in its topologies: the file is damaged")
+        i = digests.index(digest)
+        found[f"{name}.weight"] = (i, _part(file, f"{name}.values", layers[i], windows.get(name)))
+    return {name: part for name, (i, part) in sorted(found.items(), key=lambda entry: (entry[1][0], entry[0]))}
 
 
 def _windows(file: TensorFile) -> dict[str, Shape]:
-    """Rows and columns of the filters of each convolution, as the model has them that the checkpoint is of."""
+    """Return rows and columns of the filters of each convolution in the model of a checkpoint."""
     try:
         model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
     except (KeyError, TypeError, ValueError):
         return {}
-    if model not in MODELS or model in STACKED:  # a user's model is not imported here
+    if model not in MODELS or model in STACKED:  # a user's model is not imported
         return {}
     from topokit_train.models.networks import MNIST, model_source  # which load torch
 
@@ -96,48 +95,40 @@ def _windows(file: TensorFile) -> dict[str, Shape]:
 
 
 def _part(file: TensorFile, values: str, layer: Layer, window: Shape | None) -> Part:
-    """A sparse layer as a weight with its mask: a number per edge, or a filter of numbers per edge of a convolution.
+    """Return a sparse layer as a weight with its mask.
 
     Args:
         file: the checkpoint.
-        values: the name of its numbers.
+        values: name of its numbers: one per edge or, in a convolution by channel, a filter per edge.
         layer: its edges.
-        window: rows and columns of its filters; None for a linear layer, and where nobody knows.
+        window: rows and columns of its filters; None for a linear layer, and if the model is unknown.
     """
     (count,) = file.entries[values].shape
-    size = count // max(layer.edges, 1)
+    size = count // max(layer.edges, 1)  # numbers per edge
     if size * layer.edges != count:
         raise FileFormatError(f"{file.path}: {values} has {count} numbers for {layer.edges} edges: it is damaged")
-    shape = _shape(layer, size, window)
+    shape = _shape(layer, max(size, 1), window)
 
     def weight() -> NDArray[Any]:
-        return _filled(file.read(values), layer, size).reshape(shape)
+        numbers = file.read(values)
+        dense = np.zeros((*layer.shape[::-1], max(size, 1)), numbers.dtype)
+        dense[layer.targets, layer.sources] = numbers.reshape(layer.edges, max(size, 1))
+        return dense.reshape(shape)
 
-    def mask() -> NDArray[np.bool_]:
-        return as_mask(layer, shape)
-
-    return Part(shape=shape, weight=weight, mask=mask)
+    return Part(shape=shape, weight=weight, mask=lambda: as_mask(layer, shape))
 
 
 def _shape(layer: Layer, size: int, window: Shape | None) -> Shape:
-    """The shape of the weight of a layer with so many numbers per edge; see `_part`."""
+    """Return the shape of the weight of a layer with `size` numbers per edge; see `_part`."""
     sources, targets = layer.shape
     if window is not None and size == prod(window):  # by channel
         return targets, sources, *window
-    if window is not None and size <= 1 and sources % prod(window) == 0:  # by weight
+    if window is not None and size == 1 and sources % prod(window) == 0:  # by weight
         return targets, sources // prod(window), *window
-    if size <= 1:
+    if size == 1:
         return targets, sources
     side = int(size**0.5)
     return targets, sources, *((side, side) if side * side == size else (size, 1))
-
-
-def _filled(numbers: NDArray[Any], layer: Layer, size: int) -> NDArray[Any]:
-    """The dense weights, shape (targets, sources, size), of numbers in canonical order: one edge's after another's."""
-    sources, targets = layer.shape
-    dense = np.zeros((targets, sources, max(size, 1)), numbers.dtype)
-    dense[layer.targets, layer.sources] = numbers.reshape(layer.edges, max(size, 1))
-    return dense
 
 
 READER = Reader(begins=lambda start: start[8:9] == b"{", read=read)

@@ -116,7 +116,7 @@ def main(folder):
         epochs = TrainConfig(epochs=1 + this_rank().rank)
         told["epochs"] = ended(lambda: train(epochs, None, run=folder / "epochs"))
         no_data = TrainConfig(dataset="mnist" if this_rank().rank else "digits", data_dir=folder)
-        with patch("topokit_train.datasets.published.retrieve", side_effect=TopokitError("no network")):
+        with patch("topokit_train.datasets.published.Published._download", side_effect=TopokitError("no network")):
             told["data"] = ended(lambda: train(no_data, None, run=folder / "data"))
     command = CliRunner().invoke(topokit, ["train", "--epochs", "1", "--json", "--run", str(folder / "command")])
     told |= {"stdout": command.stdout, "stderr": command.stderr, "exit": command.exit_code}

@@ -172,11 +172,11 @@ def test_the_epoch_of_a_pruning_is_the_one_that_its_step_is_in(runs_of, rows_of,
 def test_images_that_are_not_at_hand_are_asked_for_once(runs_of, rows_of, tmp_path, monkeypatch):
     asked = []
 
-    def unreachable(name, *_, **__):
-        asked.append(name)
+    def unreachable(published, *_):
+        asked.append(published.name)
         raise TopokitError("no network")
 
-    monkeypatch.setattr("topokit_train.datasets.mnist.retrieve", unreachable)
+    monkeypatch.setattr("topokit_train.datasets.published.Published._download", unreachable)
     (run,) = runs_of("[[runs]]\ncommand = 'prune'\ndataset = 'mnist'", data_dir=str(tmp_path))
     folder = SweepFolder(tmp_path / "out")
     folder.run(run.name).mkdir()

@@ -1,4 +1,4 @@
-"""Dead units and effective sparsity, against slow counts."""
+"""Inactive units and effective sparsity, against slow counts."""
 
 import networkx as nx
 import numpy as np
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 import topokit as tk
+from topokit_train.activity import effective_sparsities
+from topokit_train.activity import inactive_units as units_of
 from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import load_network_states, network_states
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.results import results_of
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
-from topokit_train.vitality import dead_units as units_of
-from topokit_train.vitality import effective_sparsities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,24 +22,24 @@ CPU = torch.device("cpu")
 SPARSE = tk.Bernoulli(widths=(784, 300, 100), density=".004", seed=1)
 
 
-def dead_units(made):
-    return units_of(made.model, len(made.seeds), lambda: made.scores(*made.feed.test))
+def inactive_units(made):
+    return units_of(made.model, lambda: made.scores(*made.feed.test))
 
 
-def slow_dead(state, images):
+def slow_inactive(state, images):
     """Units of each hidden layer of a dense model that are 0 for every image."""
-    dead = {}
+    inactive = {}
     x = images.flatten(1).numpy()
     for name in ("fc1", "fc2"):
         x = np.maximum(x @ state[f"{name}.weight"].numpy().T + state[f"{name}.bias"].numpy(), 0)
-        dead[name] = int((x == 0).all(0).sum())
-    return dead
+        inactive[name] = int((x == 0).all(0).sum())
+    return inactive
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("seeds", [None, (1, 2)])
 @pytest.mark.parametrize("order_seed", [None, 3])
-def test_dead_units_are_0_for_every_test_image(digits, monkeypatch, seeds, order_seed):
+def test_inactive_units_are_0_for_every_test_image(digits, monkeypatch, seeds, order_seed):
     monkeypatch.setattr("topokit_train.training.TEST_BATCH", 100)
     config = TrainConfig(epochs=1, order_seed=order_seed)
     made = Trainer(config, None, digits, device=CPU, kernel="auto", seeds=seeds)
@@ -48,8 +48,8 @@ def test_dead_units_are_0_for_every_test_image(digits, monkeypatch, seeds, order
             network[: 3 + k] = -1000
             network[290:] -= torch.linspace(0, 30, 10)
         made.model.fc2.bias[105 if seeds else 5] = -1000
-    found = dead_units(made)
-    assert found == [slow_dead(state, made.feed.test[0]) for state in network_states(made.model)]
+    found = inactive_units(made)
+    assert found == [slow_inactive(state, made.feed.test[0]) for state in network_states(made.model)]
     assert found[0]["fc1"] >= 3
     assert found[-1]["fc2"] >= 1
     assert not made.model.fc1._forward_hooks
@@ -62,7 +62,7 @@ def test_channels_of_convolutions_are_units(digits):
         made.model[0].weight[2] = 0
         made.model[0].bias[2] = 0
         made.model[0].bias[[0, 1, 3]] = 1
-    assert dead_units(made) == [{"0": 1}]
+    assert inactive_units(made) == [{"0": 1}]
 
 
 def slow_sparsity(weights):
@@ -167,6 +167,15 @@ def test_results_hold_both(digits):
     made = Trainer(TrainConfig(epochs=1), default_topology(), digits, device=CPU, kernel="auto")
     made.run_epoch()
     (result,) = results_of(made, ["here"])
-    told = result.to_json()
-    assert told["dead_units"] == dead_units(made)[0]
-    assert told["effective_sparsity"]["before"] == pytest.approx(1 - 27_520 / 266_200)
+    record = result.to_json()
+    assert record["dead_units"] == inactive_units(made)[0]
+    assert record["effective_sparsity"]["before"] == pytest.approx(1 - 27_520 / 266_200)
+
+
+def test_only_layers_before_a_relu_have_inactive_units(digits):
+    made = Trainer(TrainConfig(epochs=1), None, digits, device=CPU, kernel="auto")
+    first, second, last = nn.Linear(784, 5), nn.Linear(5, 5), nn.Linear(5, 10)
+    made.model = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), last)
+    assert [*inactive_units(made)[0]] == ["1", "3"]
+    made.model = nn.Sequential(nn.Flatten(), first, second, nn.ReLU(), last)
+    assert inactive_units(made) == [{}]
