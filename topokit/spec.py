@@ -93,6 +93,8 @@ class Spec(Layered):
             raise InvalidSpecError(f"{type(self).__name__} has no option {name}: {nearest(name, options_of(self))}")
         if missing:
             raise InvalidSpecError(f"{type(self).__name__} needs the option {missing[0]}: give {missing[0]}=")
+        if self.kind == "family" and "widths" in options_of(self):
+            require_widths(self.widths)  # __post_init__ may need them
         self.__post_init__()
         require_widths(self.widths)
 

@@ -200,7 +200,7 @@ def test_slugs_are_short_file_names():
         ),
         (lambda: permute(LENET, permutations=[None] * 3, keep_ends=True), "keep_ends needs seed"),
         (lambda: permute(LENET, 0, keep_ends=1), "keep_ends must be true or false, not 1"),
-        (lambda: reverse([LENET]), "reverse: of must be a topology, not list"),
+        (lambda: reverse([LENET]), "the network to reverse must be a topology, not list"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_numbers(make, message):

@@ -151,7 +151,7 @@ def test_numbers_of_numpy_are_recorded_as_numbers():
 def test_json_there_and_back():
     config = TrainConfig(dataset="idx:here", optimizer="sgd", seed=10**30, device="cuda:1", data_dir="there")
     assert TrainConfig.from_json(config.to_json()) == config
-    with pytest.raises(InvalidSpecError, match="no setting is named depth, width: the settings are model, dataset"):
+    with pytest.raises(InvalidSpecError, match="no setting is named depth, width; there are model, dataset"):
         TrainConfig.from_json({"width": 1, "depth": 2, "seed": 3})
 
 

@@ -88,7 +88,7 @@ def test_images_of_any_size(image):
 
 def test_images_that_are_too_small_say_how_large_they_must_be():
     for image in [(1, 11, 12), (1, 8, 8), (1, 28, 3)]:
-        with pytest.raises(InvalidSpecError, match=r"has no room in images of .* give images of 12 x 12 or more"):
+        with pytest.raises(InvalidSpecError, match=r"does not fit images of .* give images of 12 x 12 or more"):
             model_source("lenet-5-classic").weights(Shape(image, 10))
     model = build_model("lenet-5-classic", (), Shape((3, 12, 12), 10))
     assert model(torch.randn(2, 3, 12, 12)).shape == (2, 10)

@@ -78,7 +78,7 @@ def test_damaged_tables_are_refused_with_the_place(study, tmp_path, name, old, n
 
 def test_a_study_must_be_an_object(study, tmp_path):
     (study.write(tmp_path) / "study.json").write_text(json.dumps([1]))
-    with pytest.raises(FileFormatError, match="holds no JSON object"):
+    with pytest.raises(FileFormatError, match="is not a JSON object"):
         read_tables(tmp_path)
 
 
