@@ -112,6 +112,9 @@ class Tabular:
         records = self.records()
         return [list(records[0]) if records else ["-"], *(list(map(cell, record.values())) for record in records)]
 
+    def __str__(self) -> str:
+        return "\n".join([*filter(None, [self.title]), *aligned(self.rows())])
+
     def to_frame(self) -> Any:
         """Return the table as a pandas.DataFrame.
 

@@ -144,7 +144,7 @@ def _about(results: Sequence[Result]) -> list[tuple[str, str]]:
 def _sparsities(found: Sequence[dict[str, float] | None]) -> str:
     known = [one for one in found if one is not None]
     if not known:
-        return "unknown: the layers do not chain"
+        return "not measured: the model is not an nn.Sequential of known layers"
     after = _range([one["after"] for one in known], ".2%")
     before = known[0].get("before")
     return f"{after} after training" if before is None else f"{before:.2%} before training, {after} after"

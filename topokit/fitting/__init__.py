@@ -122,7 +122,7 @@ def candidates(
     found: list[Candidate] = []
     edges = good = 0
     for plan in chain.from_iterable(islice(groups[key], 2 * max(limit, LEAST)) for key in sorted(groups)):
-        if good == limit or (found and edges > TOTAL):
+        if good == max(limit, LEAST) or (found and edges > TOTAL):
             break
         if progress:
             progress("counting paths", good)
