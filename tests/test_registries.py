@@ -138,10 +138,10 @@ def test_every_format_keeps_every_network(spec, name, tmp_path):
 @pytest.mark.parametrize("kind", RANDOM_EQUIVALENTS)
 @pytest.mark.parametrize("spec", CASES)
 def test_every_network_has_random_equivalents(spec, kind):
-    twin = FAMILIES[kind].twin_of(spec, 5)
+    twin = FAMILIES[kind].equivalent_to(spec, 5)
     assert twin.widths == spec.widths
     assert tk.verify(twin.build()).verdict.value == "holds"
-    assert tk.fingerprint(FAMILIES[kind].twin_of(spec, 5)) == tk.fingerprint(twin)
+    assert tk.fingerprint(FAMILIES[kind].equivalent_to(spec, 5)) == tk.fingerprint(twin)
     if kind != "bernoulli":
         assert twin.layer_edges == spec.layer_edges
 

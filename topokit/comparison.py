@@ -116,7 +116,7 @@ def compare(
     seeds = tuple(range(seed, seed + twins))
     profiles = [measured(net, seconds=seconds)]
     for twin_seed in seeds:
-        twin = FAMILIES[kind].twin_of(net, twin_seed).build()
+        twin = FAMILIES[kind].equivalent_to(net, twin_seed).build()
         profiles.append(profile(twin, profiles[-1].measures, seconds=seconds))
         each()
     scalars = [found.scalars() for found in profiles]

@@ -75,7 +75,7 @@ def test_the_bernoulli_twin_is_not_connected_and_says_where(topokit):
     check = next(check for check in report.json["checks"] if check["check"] == "connectivity")
     dense = [
         layer.to_dense().astype(int)
-        for layer in tk.Bernoulli.twin_of(
+        for layer in tk.Bernoulli.equivalent_to(
             tk.crop(tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)), 0
         ).stream()
     ]

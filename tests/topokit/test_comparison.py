@@ -30,13 +30,13 @@ def test_a_radix_net_has_structure_that_its_twins_lack():
 
 
 def test_a_random_network_is_chance():
-    found = compare(tk.Regular.twin_of(RADIX, 1000))
+    found = compare(tk.Regular.equivalent_to(RADIX, 1000))
     assert {one.verdict for one in found.comparisons.values()} == {"chance", None}
 
 
 def test_the_twins_are_those_that_anybody_can_make_again():
     found = compare(RADIX, twins=3, kind="bernoulli", seed=7)
-    twins = [measured(tk.Bernoulli.twin_of(RADIX, seed)).scalars() for seed in (7, 8, 9)]
+    twins = [measured(tk.Bernoulli.equivalent_to(RADIX, seed)).scalars() for seed in (7, 8, 9)]
     for label, one in found.comparisons.items():
         if one.mean is not None:
             assert one.mean == pytest.approx(mean(twin[label] for twin in twins)), label

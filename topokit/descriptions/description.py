@@ -158,7 +158,7 @@ class Description:
         if self.crop is not None:
             net = crop(net, self.crop, keep=self.crop_keep or "first")
         if self.random_equivalent:
-            net = FAMILIES[self.random_equivalent].twin_of(net, self.drawn_by(seed))
+            net = FAMILIES[self.random_equivalent].equivalent_to(net, self.drawn_by(seed))
         return net
 
     def drawn_by(self, seed: int | None) -> int:

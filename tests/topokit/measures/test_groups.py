@@ -71,6 +71,6 @@ def test_random_layers_have_no_groups(seed):
     fixed = tk.FixedFanIn(widths=(64, 40, 30), fan_in=16, seed=seed)
     assert named(fixed)[0] == "fan-in 16"
     assert [found.groups for found in structures(fixed)] == [None, None]
-    assert named(tk.Bernoulli.twin_of(fixed, seed)) == ["none", "none"]
-    regular = tk.Regular.twin_of(tk.RadixNet(radices=[(4, 16)], kron=(2, 1, 1)), seed)
+    assert named(tk.Bernoulli.equivalent_to(fixed, seed)) == ["none", "none"]
+    regular = tk.Regular.equivalent_to(tk.RadixNet(radices=[(4, 16)], kron=(2, 1, 1)), seed)
     assert [found.groups for found in structures(regular)] == [None, None]

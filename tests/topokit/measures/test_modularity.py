@@ -53,7 +53,7 @@ def test_planted_communities_are_found():
     assert found.count == 4
     pairs = {*zip(np.concatenate(groups).tolist(), np.concatenate(found.communities).tolist(), strict=True)}
     assert len(pairs) == 4
-    assert found.value > 2 * modularity(tk.Regular.twin_of(net, 0)).value
+    assert found.value > 2 * modularity(tk.Regular.equivalent_to(net, 0)).value
 
 
 def test_it_is_the_same_again_and_when_streamed():

@@ -118,11 +118,11 @@ def test_nodes_without_edges_are_left_out():
 @pytest.mark.parametrize("seed", range(5))
 def test_random_layers_have_no_band(seed):
     like = RadixNet(radices=[(6, 5)], kron=(2, 2, 2))
-    for net in (Bernoulli.twin_of(like, seed), FixedFanIn.twin_of(like, seed), Regular.twin_of(like, seed)):
+    for net in (Bernoulli.equivalent_to(like, seed), FixedFanIn.equivalent_to(like, seed), Regular.equivalent_to(like, seed)):
         assert [found.band for found in structures(net)] == [None, None]
-    assert str(next(structures(Regular.twin_of(like, seed)))) == "fan-in 12, fan-out 12"
-    assert str(next(structures(FixedFanIn.twin_of(like, seed)))) == "fan-in 12"
-    assert str(next(structures(Bernoulli.twin_of(like, seed)))) == "none"
+    assert str(next(structures(Regular.equivalent_to(like, seed)))) == "fan-in 12, fan-out 12"
+    assert str(next(structures(FixedFanIn.equivalent_to(like, seed)))) == "fan-in 12"
+    assert str(next(structures(Bernoulli.equivalent_to(like, seed)))) == "none"
 
 
 def test_cycles_of_two_lengths_are_no_band():
