@@ -118,6 +118,8 @@ def path_of(given: object, what: str = "the file") -> Path:
         raise InvalidSpecError(f"{what} must be a path, a str or a pathlib.Path, not {shortened(given)}")
     if not os.fspath(given):
         raise InvalidSpecError(f"{what} has an empty name: give a path")
+    if given == "-":
+        raise InvalidSpecError(f"{what} cannot be -, which is stdin or stdout on the command line: give a path")
     return Path(given)
 
 

@@ -255,7 +255,8 @@ def network(value: object, what: str = "`net`") -> Layered:
         InvalidSpecError: it is none of these, or no such file, family or option.
         TopokitError: the file cannot be read.
     """
-    value = getattr(value, "net", value)  # a candidate of `fit`
+    if not isinstance(value, Layered):
+        value = getattr(value, "net", value)  # a candidate of `fit`
     if isinstance(value, str | PathLike):
         import topokit
 

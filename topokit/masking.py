@@ -116,6 +116,8 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
         array = np.asarray(mask)
     except ValueError:
         raise InvalidGraphError(f"the mask of {name} has rows of different lengths") from None
+    except (RuntimeError, TypeError) as error:  # of torch: a gradient, a type that NumPy lacks
+        raise InvalidGraphError(f"the mask of {name} cannot be read as a NumPy array: {error}") from None
     if array.dtype.kind not in "biuf":
         raise InvalidGraphError(
             f"the mask of {name} has values of the type {array.dtype}: give bool, or numbers 0 and 1"

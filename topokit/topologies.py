@@ -131,7 +131,10 @@ class Topology(Layered):
         """
         from scipy.sparse import coo_array
 
-        given = [np.asarray(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
+        try:
+            given = [np.asarray(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
+        except (RuntimeError, TypeError) as error:  # of torch: a gradient, a type that NumPy lacks
+            raise InvalidGraphError(f"a matrix cannot be read as a NumPy array: {error}") from None
         for i, array in enumerate(given):
             if array.ndim != 2 or array.dtype.kind not in "biufc":
                 what = f"has {array.ndim} dimensions and holds {array.dtype}"

@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
         there = [f"cuda:{number}" for number in range(torch.cuda.device_count())] + there
     if name == "auto":
         return torch.device(there[0])
-    wanted = "cuda:0" if name == "cuda" else name
+    wanted = "cuda:0" if name == "cuda" else str(name)
     if wanted not in there:
         raise InvalidSpecError(f"`device` {name} does not exist: this machine has {', '.join(there)}")
     return torch.device(wanted)

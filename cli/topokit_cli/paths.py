@@ -17,6 +17,8 @@ import click
 @contextmanager
 def stdin() -> Iterator[str]:
     """Give the name of a file with what stdin holds."""
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed: name a file in place of -")
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:

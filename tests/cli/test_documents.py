@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from topokit_train.sweeps.grid import read_grid
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # The beginning of a line, numbers in it, and how far they may be off; None for times. Another processor or number of
@@ -174,7 +176,7 @@ def test_the_tutorial_on_sweeps(run):
     assert blocks >= 7
     assert len(names["rows"]) == 25
     assert len(names["radix"]) == 5
-    assert [run.name for run in names["runs"]] == [row["run"] for row in names["rows"]]
+    assert [run.name for run in read_grid("grid.toml")] == [row["run"] for row in names["rows"]]
 
 
 def test_the_page_on_python(run):

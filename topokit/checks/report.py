@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -38,6 +38,9 @@ class Report(Tabular):
     def __getitem__(self, check: str) -> CheckResult:
         """The result of the check of that name."""
         return {result.check: result for result in self.results}[check]
+
+    def __iter__(self) -> Iterator[CheckResult]:
+        return iter(self.results)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(no_truth("a report"))

@@ -38,6 +38,8 @@ def from_pandas(frame: pandas.DataFrame, widths: Sequence[int]) -> Topology:
         InvalidGraphError: other columns, values that are not integers, an edge out of range or given twice.
         InvalidSpecError: widths that are not integers of at least 1.
     """
+    if not hasattr(frame, "columns"):
+        raise InvalidGraphError(f"an edge list must be a pandas.DataFrame, not {type(frame).__name__}")
     names = list(frame.columns)
     _require_columns(names, widths)
     return _topology({name: frame[name].to_numpy() for name in names}, widths)

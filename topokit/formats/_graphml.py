@@ -70,6 +70,8 @@ def from_networkx(graph: networkx.Graph[Any], *, layer: str | None = None) -> To
             has another name than `widths` asks for; an edge skips a layer or is given twice.
         TooLargeError: not enough free memory.
     """
+    if not hasattr(graph, "nodes"):
+        raise InvalidGraphError(f"a graph must be a networkx.Graph, not {type(graph).__name__}")
     return _topology(graph, layer, "this graph")
 
 

@@ -54,7 +54,7 @@ def require_safetensors(path: str | Path) -> None:
     Raises:
         InvalidSpecError: the path has another suffix than .safetensors.
     """
-    suffix = Path(path).suffix
+    suffix = path_of(path).suffix
     if suffix not in ("", ".safetensors"):
         raise InvalidSpecError(f"{path}: a safetensors file does not end in {suffix}: end it in .safetensors")
 

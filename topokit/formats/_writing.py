@@ -59,7 +59,7 @@ def require_disk(path: str | Path, size: int) -> None:
     Raises:
         TopokitError: it needs `size` bytes, and fewer are free.
     """
-    if size > (free := free_bytes(path)):
+    if size > (free := free_bytes(path)) and (Path(path).is_file() or not Path(path).exists()):
         sizes = f"{size / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free on its disk"
         raise TopokitError(f"{path} needs {sizes}: choose another disk, or a smaller network")
 

@@ -65,6 +65,8 @@ class Report(Tabular):
             lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
         return "\n".join([*lines, *self.notes])
 
+    __str__ = __repr__
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Advice."""

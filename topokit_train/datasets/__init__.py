@@ -157,6 +157,8 @@ def split_name(name: str) -> tuple[str, str]:
     >>> split_name("mnist"), split_name("idx:photos"), split_name("mine.py:data")
     (('mnist', ''), ('idx', 'photos'), ('function', 'mine.py:data'))
     """
+    if not isinstance(name, str):
+        raise InvalidSpecError(f"`dataset` must be a name or a topokit_train.dataset(...), not {shortened(name)}")
     kind, colon, place = name.partition(":")
     if kind == GIVEN:
         return GIVEN, place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -88,6 +88,7 @@ def train(
         TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
+    _require_some(topology)
     return train_all(
         [config],
         topology,
@@ -135,6 +136,7 @@ def train_seeds(
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
     _require_types([config], None, ())
+    _require_some(topology)
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
@@ -182,6 +184,8 @@ def train_all(
             is there twice; else as `train`.
     """
     callbacks = [callbacks] if isinstance(callbacks, str | Callback) else callbacks
+    if not isinstance(callbacks, Iterable):
+        raise InvalidSpecError(f"`callbacks` must be a list, not {shortened(callbacks)}")
     hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
     _require_types(configs, method, hooked)
     source = model_source(configs[0].model if model is None else model)
@@ -224,7 +228,7 @@ def _folders(
     """The open folders of runs, in the first process; others get folders that they do not write into."""
     if resume and None in runs:
         raise InvalidSpecError(NEEDS_RUN)
-    given = [Path(run).resolve() for run in runs if isinstance(run, Path | str)]
+    given = [path_of(run, "`run`").resolve() for run in runs if not isinstance(run, RunFolder | None)]
     if len(set(given)) != len(given):
         twice = next(path for path in given if given.count(path) > 1)
         raise InvalidSpecError(f"each network needs a folder of its own, but {twice} is given twice")
@@ -344,6 +348,12 @@ def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Me
     if method is not None and not isinstance(config, PruneConfig):
         changed["method"] = f"{type(method).__module__}:{type(method).__name__}"
     return config.replaced(**changed)
+
+
+def _require_some(topology: object) -> None:
+    """Refuse an empty list: it may be a mistake, and a dense model has a name."""
+    if isinstance(topology, list | tuple) and not topology:
+        raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
 
 
 def _require_types(configs: Sequence[object], method: object, callbacks: Sequence[object]) -> None:

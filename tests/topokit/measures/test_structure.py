@@ -118,7 +118,11 @@ def test_nodes_without_edges_are_left_out():
 @pytest.mark.parametrize("seed", range(5))
 def test_random_layers_have_no_band(seed):
     like = RadixNet(radices=[(6, 5)], kron=(2, 2, 2))
-    for net in (Bernoulli.equivalent_to(like, seed), FixedFanIn.equivalent_to(like, seed), Regular.equivalent_to(like, seed)):
+    for net in (
+        Bernoulli.equivalent_to(like, seed),
+        FixedFanIn.equivalent_to(like, seed),
+        Regular.equivalent_to(like, seed),
+    ):
         assert [found.band for found in structures(net)] == [None, None]
     assert str(next(structures(Regular.equivalent_to(like, seed)))) == "fan-in 12, fan-out 12"
     assert str(next(structures(FixedFanIn.equivalent_to(like, seed)))) == "fan-in 12"
