@@ -67,19 +67,16 @@ class SweepFolder:
         try:
             self._require_ours()
             if make:
-                self._make()
+                path.mkdir(exist_ok=True)
+                if not (path / ABOUT).exists():
+                    write_json(path / ABOUT, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
+                self.runs.mkdir(exist_ok=True)
         except FileNotFoundError:
             raise no_folder(path) from None
         except OSError as error:
             raise TopokitError(
                 f"cannot use {path} as a sweep's folder ({error.strerror}): choose another `out`"
             ) from None
-
-    def _make(self) -> None:
-        self.path.mkdir(exist_ok=True)
-        if not (self.path / ABOUT).exists():
-            write_json(self.path / ABOUT, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
-        self.runs.mkdir(exist_ok=True)
 
     def _require_ours(self) -> None:
         about = self.path / ABOUT

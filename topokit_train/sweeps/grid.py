@@ -170,11 +170,9 @@ class _Reader:
         return self._checksums[dataset]
 
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
-        if isinstance(settings.get("dataset"), str):
-            settings["dataset"] = beside(settings["dataset"], self.folder)
-        for name in CODE:
+        for name, place in {"dataset": beside, **dict.fromkeys(CODE, located)}.items():
             if isinstance(settings.get(name), str):
-                settings[name] = located(settings[name], self.folder)
+                settings[name] = place(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
             if not Path(settings["weights"]).exists():
@@ -213,7 +211,7 @@ class _Reader:
                 f"{len(found)}: give the entry other seeds, or divide it"
             )
         config = found[0].config
-        assert isinstance(config, PruneConfig)  # as `pruning` says
+        assert isinstance(config, PruneConfig)  # the label is in `pruning`
         given = wanted.options.get("sparsity")
         sparsity = float(given[0]) if isinstance(given, tuple) and len(given) == 1 else given
         if sparsity not in (config.to or ()):

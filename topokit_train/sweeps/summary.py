@@ -22,7 +22,7 @@ class Group:
 
     Args:
         label: of the entry.
-        axes: the values of the entry's other axes, such as "recipe=paper"; empty where it has none.
+        axes: the values of the entry's other axes, such as "recipe=paper"; empty if it has none.
         runs: their number.
         finished, failed, running, waiting: the number of runs in each state.
         metric: name of the first metric of the finished ones; None if there are none.
@@ -48,8 +48,8 @@ class Trouble:
 
     Args:
         run: its name.
-        label: of the entry that asks for it.
-        axes: the values of the entry's axes other than the seed, such as "recipe=paper"; empty where it has none.
+        label: of its entry in the grid.
+        axes: the values of the entry's axes other than the seed, such as "recipe=paper"; empty if it has none.
         seed: of the run.
         error: the reason why it failed; None for one that waits.
         needs: the name of the failed run that it waits for; None for one that failed itself.

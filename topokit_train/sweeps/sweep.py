@@ -112,7 +112,7 @@ def _planned(grid: Grid, out: Path | str | None, where: dict[str, Any]) -> tuple
         )
     if out is None and not isinstance(grid, str | PathLike):
         raise InvalidSpecError("sweep needs `out`, the folder of the runs, unless the grid is a file")
-    return runs, Path(Path(grid).stem if out is None else out)  # type: ignore[arg-type]  # a file, as said above
+    return runs, Path(Path(grid).stem if out is None else out)  # type: ignore[arg-type]  # a file, because of the check above
 
 
 def _require_devices_and_data(runs: Iterable[Planned], folder: SweepFolder, retry: bool, here: bool) -> None:

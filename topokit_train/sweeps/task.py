@@ -81,7 +81,7 @@ class Task:
         kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
         for run, folder in held:
             folder.remove(START)  # the run's name already determines its start
-            config = _as_begun(run.config, folder.path)
+            config = _as_started(run.config, folder.path)
             kinds.setdefault(common(config), []).append((run, config, folder))
         for together in kinds.values():  # one, unless files of one content have several names
             runs, configs, folders = zip(*together, strict=True)
@@ -120,15 +120,15 @@ def _failure(error: Exception) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
 
 
-def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
+def _as_started(config: TrainConfig, folder: Path) -> TrainConfig:
     """The settings with the device, threads and file names of the run's checkpoint, with which it must continue."""
     from topokit_train.runs.checkpoints import load
 
     path = folder / CHECKPOINT
     if not path.exists():
         return config
-    begun = load(path).origin.config
-    return replace(config, device=begun.device, threads=begun.threads, weights=begun.weights)
+    started = load(path).origin.config
+    return replace(config, device=started.device, threads=started.threads, weights=started.weights)
 
 
 @contextmanager
