@@ -87,8 +87,8 @@ def test_a_grid_whose_images_are_not_there_cannot_be_read(topokit, grid, tmp_pat
     grid(GRID + "    dataset = 'idx:nowhere'\n")
     for options in (("--workers", 1), ("--status",)):
         refused = topokit("sweep", "grid.toml", *options)
-        assert (refused.code, refused.out) == (1, "")
-        assert f"grid.toml, dense: {tmp_path / 'nowhere'} has no train-images-idx3-ubyte" in refused.err
+        assert (refused.code, refused.out) == (2, "")
+        assert f"there is no folder {tmp_path / 'nowhere'}: give the one" in refused.err
     assert not (tmp_path / "grid").exists()
 
 
@@ -119,11 +119,11 @@ def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     ("options", "code", "message"),
     [
         (("none.toml",), 2, "'none.toml' does not exist"),
-        (("grid.toml", "--workers", 0), 2, "0 is not in the range x>=1"),
+        (("grid.toml", "--workers", 0), 2, "0 is not in the range 1<=x<=1024"),
         (("grid.toml", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"), 2, "give --workers or --scheduler"),
         (("grid.toml", "--status", "--retry"), 2, "--status runs nothing: omit --retry"),
         (("grid.toml", "--scheduler", "tcp://127.0.0.1:1"), 1, "no Dask scheduler answers at tcp://127.0.0.1:1"),
-        (("grid.toml", "--out", "a/b"), 1, "cannot use a/b as a sweep's folder (No such file or directory)"),
+        (("grid.toml", "--out", "a/b"), 2, "there is no folder a: create it first"),
         (("grid.toml", "--out", "."), 1, ". is not of a sweep: it contains empty.toml. Choose another --out"),
         (("grid.toml", "--data-dir", "none"), 2, "Directory 'none' does not exist"),
         (("grid.toml", "--device", "tpu"), 2, "--device must be one of"),

@@ -18,6 +18,7 @@ from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import matches, named
+from topokit.spec import slug_of
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
@@ -50,7 +51,7 @@ class Described:
     @property
     def title(self) -> str:
         if self.fingerprints is None:
-            return self.description.open().slug
+            return slug_of(self.description.open())
         return Path(self.description.name).name if self.description.is_file else str(self.description)
 
     def open(self, _runs: Path) -> tuple[Layered, ...]:

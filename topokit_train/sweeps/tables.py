@@ -128,7 +128,7 @@ def _result_row(result: Row, last: Row) -> Row:
         "test_accuracy": result["test_accuracy"],
         "validation_accuracy": last.get("validation_accuracy"),
         "dead_classes": None if result["dead_classes"] is None else len(result["dead_classes"]),
-        "dead_units": sum(result["dead_units"].values()),
+        "dead_units": sum(result["dead_units"].values()) if result["dead_units"] else None,
         "effective_sparsity_before": sparsity.get("before"),
         "effective_sparsity_after": sparsity.get("after"),
         "train_seconds": result["train_seconds"],
