@@ -114,7 +114,7 @@ class Layered(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told about it, a sentence each."""
+        """Remarks for users, a sentence each."""
         return ()
 
     @property

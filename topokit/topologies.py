@@ -32,7 +32,7 @@ class Topology(Layered):
         recipe: how it was made, if anybody knows.
         promises: what its maker vouches for.
         recorded_fingerprint: the one a file claims; the soundness check compares it.
-        notes: what a user should be told.
+        notes: remarks for users, a sentence each.
         names: of the parameters whose edges the layers are, if anybody knows.
         by_channel: whether it is of convolutions read by channel: an edge stands for a whole filter.
 

@@ -145,7 +145,7 @@ class Ranks:
         return values
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """What `make` gives, if it gives something in all processes; no process goes on alone, and one says why.
+        """Return the result of `make` if it succeeds in all processes; otherwise all fail, and one reports the error.
 
         Raises:
             TopokitError: as `make` raises it here.
@@ -158,14 +158,14 @@ class Ranks:
             made.append(make())
         except TopokitError as error:
             failure = error
-        told = self.gathered(None if failure is None else (str(failure), failure.exit_code))
-        speaker = next((rank for rank, said in enumerate(told) if said), None)
-        if speaker is None:
+        errors = self.gathered(None if failure is None else (str(failure), failure.exit_code))
+        reporter = next((rank for rank, error in enumerate(errors) if error), None)
+        if reporter is None:
             return made[0]
-        if failure is not None and speaker == self.rank:
+        if failure is not None and reporter == self.rank:
             raise failure
-        message, code = told[speaker] or ("", 1)
-        other = SaidByAnotherError(f"rank {speaker}: {message}")
+        message, code = errors[reporter] or ("", 1)
+        other = SaidByAnotherError(f"rank {reporter}: {message}")
         other.exit_code = code
         raise other from None
 

@@ -153,7 +153,7 @@ def description(net: Layered) -> str | None:
 
 
 def widths(net: Layered) -> str:
-    """Node layers' widths, joined by dashes; the middle of a deep network is left out."""
+    """The widths of the node layers, joined by dashes, without the middle of a deep network."""
     joined = [str(width) for width in net.widths]
     return "-".join(joined if len(joined) <= 12 else [*joined[:5], "...", *joined[-5:]])
 

@@ -347,7 +347,7 @@ MISTAKES = {
     "sweep": [
         ("missing.toml", 2, "does not exist"),
         ("{folder}", 2, "is a directory"),
-        ("{net}", 1, "is no TOML"),
+        ("{net}", 1, "is not TOML"),
         ("{grids}/key.toml --status", 2, "did you mean epochs?"),
         ("{grids}/decimal.toml --status", 1, "numbers are like 0.5, not .5"),
         ("{grids}/pattern.toml --status", 2, "the model has fc1.weight"),

@@ -8,7 +8,7 @@ import pytest
 
 import topokit_train
 from topokit_train.sweeps.grid import read_grid
-from topokit_train.sweeps.sweep import status, sweep
+from topokit_train.sweeps.sweep import sweep
 
 DATA = Path(__file__).parents[1] / "data" / "0.1.0"
 
@@ -22,14 +22,14 @@ def test_a_grids_runs_have_the_names_that_they_had(old):
     recorded = json.loads((old / "names.json").read_text())
     runs = read_grid(old / "names.toml")
     assert [run.name for run in runs] == recorded["names"]
-    assert [[wiring.title for wiring in run.wirings] for run in runs] == recorded["titles"]
+    assert [[one.title for one in run.topologies] for run in runs] == recorded["titles"]
 
 
 def test_a_sweep_is_recognised_and_its_unfinished_run_continued(old):
     runs = read_grid(old / "grid.toml")
     folders = {folder.name for folder in (old / "sweep" / "runs").iterdir()}
     assert {run.name for run in runs} == folders
-    before = status(runs, old / "sweep").states
+    before = sweep(runs, old / "sweep", status=True).states
     assert (before["finished"], before["waiting"]) == (4, 1)
     finished = {name: (old / "sweep" / "runs" / name / "result.json") for name in folders}
     written = {name: path.read_bytes() for name, path in finished.items() if path.exists()}

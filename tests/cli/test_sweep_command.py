@@ -124,11 +124,11 @@ def test_failures_are_told_of_and_are_exit_1(topokit, grid):
         (("grid.toml", "--status", "--retry"), 2, "--status runs nothing: omit --retry"),
         (("grid.toml", "--scheduler", "tcp://127.0.0.1:1"), 1, "no Dask scheduler answers at tcp://127.0.0.1:1"),
         (("grid.toml", "--out", "a/b"), 2, "there is no folder a: create it first"),
-        (("grid.toml", "--out", "."), 1, ". is no sweep's folder: it holds empty.toml. Choose another --out"),
+        (("grid.toml", "--out", "."), 1, ". is not of a sweep: it contains empty.toml. Choose another --out"),
         (("grid.toml", "--data-dir", "none"), 2, "Directory 'none' does not exist"),
         (("grid.toml", "--device", "tpu"), 2, "--device must be one of"),
         (("unknown.toml",), 2, "unknown.toml, runs-1: no key of runs to train is named 'epoch': did you mean epochs?"),
-        (("empty.toml",), 1, "empty.toml holds no runs: write [[runs]]"),
+        (("empty.toml",), 1, "empty.toml contains no runs: write [[runs]]"),
     ],
 )
 @pytest.mark.usefixtures("grid")

@@ -71,7 +71,7 @@ def test_a_file_gives_the_layers_that_sparsify_gives(seed, tmp_path, file):
     source = model_source(f"{own}:net")
     (run,) = read_grid(tmp_path / "grid.toml")
     assert run.config.model == f"{own}:net"
-    for found in (resolve(texts, lambda: source.weights(MNIST)), [n for w in run.wirings for n in w.open(tmp_path)]):
+    for found in (resolve(texts, lambda: source.weights(MNIST)), [n for w in run.topologies for n in w.open(tmp_path)]):
         built = build_model(source, found, MNIST, init="own")
         parts = {name: part for name, part in built.named_modules() if isinstance(part, SparseModule)}
         assert parts.keys() == {name for name, part in wanted.named_modules() if isinstance(part, SparseModule)}

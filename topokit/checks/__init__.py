@@ -52,9 +52,9 @@ def verify(
 
     Args:
         net: a topology, its description or its file.
-        names: the checks to run, one or several; all of them where left out. Required ones run in any case.
-        require: the checks that must hold for the report to; where left out `names`, and where those are
-            left out too the promised ones, `net.promises.names`.
+        names: the checks to run, one or several; all of them by default. Required ones run in any case.
+        require: the checks that must hold for the report to hold; by default `names`, and without those the
+            promised ones, `net.promises.names`.
         method: "exact"; "probe", by random vectors with a bound on the error; or "auto", exact where that
             takes a few seconds at most and else a probe.
         workers: number of processes that look at the layers beforehand, each alone; for networks that are made of

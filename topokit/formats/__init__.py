@@ -158,9 +158,9 @@ def save(
     Args:
         net: a topology, its description or its file.
         path: the file to write, or the folder for formats with a file per layer.
-        to: one of FORMATS. Where left out the suffix says which; a name without one is safetensors.
+        to: one of FORMATS; by default the one of the suffix, or safetensors for a name without a suffix.
         force: overwrite what exists.
-        weight: of every edge in a TSV; 2 / in-degree of its target where left out.
+        weight: of every edge in a TSV; by default 2 / in-degree of its target.
 
     Raises:
         OutputExistsError: something is there, and `force` is not set.

@@ -31,7 +31,7 @@ def from_pandas(frame: pandas.DataFrame, widths: Sequence[int]) -> Topology:
 
     Args:
         frame: columns of integers, all from 0: `source` and `target`, the nodes' numbers in their own node layers, and
-            `layer`, the number of the edge layer, which may be left out if there is only one.
+            `layer`, the number of the edge layer, which is optional if there is only one.
         widths: number of nodes in each node layer. The edges do not say it: the last nodes may have none.
 
     Raises:

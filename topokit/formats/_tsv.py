@@ -27,7 +27,7 @@ def write(net: Layered, folder: Path, weight: float | None = None) -> str:
     Args:
         net: any layered graph.
         folder: an empty folder.
-        weight: of every edge; 2 / in-degree of its target where left out, as in the official networks.
+        weight: of every edge; by default 2 / in-degree of its target, as in the official networks.
 
     Raises:
         InvalidSpecError: a weight that reads as no edge.

@@ -154,5 +154,5 @@ def _remove(temporary: Path) -> None:
             temporary.chmod(0o700)  # what was replaced may be read-only
         shutil.rmtree(temporary, ignore_errors=True)
     else:
-        with suppress(OSError):  # what went wrong before is what the user is told
+        with suppress(OSError):  # the user must see the first error
             temporary.unlink()

@@ -1,4 +1,4 @@
-"""Nodes that cannot be told apart, put into classes, so that one of each stands for all.
+"""Classes of equivalent nodes, so that one node of each class stands for all.
 
 What an explicit topology repeats (the copies of a Kronecker product, the symmetry of a full mixed radix
 system) is found here from the edges alone, and the sweeps of `paths` and `reach` then work on classes:

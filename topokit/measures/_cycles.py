@@ -31,7 +31,7 @@ def cyclic_orders(sources: Labels, targets: Labels) -> CyclicOrders | None:
     Cycles are ordered by their smallest source, with which they begin; the smaller of its neighbours comes next.
 
     Args:
-        sources: shape (edges,), source of each edge; numbers from 0 with none left out.
+        sources: shape (edges,), source of each edge; consecutive numbers from 0.
         targets: shape (edges,), target of each edge, likewise. No two sources have the same targets.
 
     Returns:

@@ -34,7 +34,7 @@ class Sweep:
     Args:
         net: any network; read by its stream.
         reverse: from the outputs backwards.
-        starts: count from these different nodes only; from all where left out.
+        starts: count from these different nodes only; from all by default.
         together: take all start nodes as one, so that a count is the number of paths from any of them.
 
     Attributes:

@@ -49,7 +49,7 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
 
     Args:
         net: any network.
-        inputs: count from these different inputs only; from all where left out.
+        inputs: count from these different inputs only; from all by default.
         budget: give up before more than this many limb products, of about two nanoseconds each.
 
     Raises:

@@ -28,7 +28,7 @@ from topokit.measures.twins import quotient_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classes:
-    """The nodes on one side of a layer, those with the same neighbours together; nodes without edges are left out.
+    """The nodes on one side of a layer that have edges, in classes of nodes with the same neighbours.
 
     Args:
         members: the nodes, class after class, ascending in each.

@@ -38,7 +38,7 @@ class Quotient:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(classes of sources, classes of targets), nodes without edges left out."""
+        """(classes of sources, classes of targets), without the nodes that have no edges."""
         return int(self.source_class.max()) + 1, int(self.target_class.max()) + 1
 
     @property

@@ -45,7 +45,7 @@ class Progress(Callback):
         self.bar.update()
 
     def epoch(self, networks: Sequence[Metrics]) -> None:
-        """Show what an epoch came to, the mean of several networks."""
+        """Show the metrics of an epoch, the mean of several networks."""
         metrics = networks[0]
         loss, test = (fmean(getattr(one, name) for one in networks) for name in ("train_loss", "test_metric"))
         name = "" if metrics.metric == ACCURACY else f"{metrics.metric} "

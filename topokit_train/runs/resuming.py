@@ -24,7 +24,7 @@ def require_same_settings(
     versions: Mapping[str, str],
     path: Path,
 ) -> None:
-    """Refuse to go on with other settings, code or topologies than a run was started with.
+    """Refuse to continue with other settings, code or topologies than a run was started with.
 
     Raises:
         InvalidSpecError: names what differs.
@@ -63,7 +63,7 @@ def _placeless(config: TrainConfig) -> dict[str, Any]:
 
 
 def require_same_data(origin: Origin, dataset: Dataset, path: Path) -> None:
-    """Refuse to go on with other data; another torch is only told.
+    """Refuse to continue with other data; print a warning about another release of torch.
 
     Raises:
         InvalidSpecError: the data differ.

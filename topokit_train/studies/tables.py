@@ -18,7 +18,7 @@ import pandas as pd
 from topokit.errors import FileFormatError
 from topokit_train.studies.study import read_about
 from topokit_train.studies.words import TEXTS
-from topokit_train.sweeps.reading import read_rows
+from topokit_train.sweeps.known import read_rows
 
 STATES = ("finished", "failed", "running", "waiting")
 TRAINED = ("retrained", "same-size", "same-edges")

@@ -1,5 +1,5 @@
-"""Sweeps: grids of runs, described in a TOML file and carried out by any executor.
+"""Sweeps: grids of runs, described in a TOML file and done by any executor.
 
-`grid.py` turns a file into `Planned` runs, each named by a hash of what it computes; `folder.py` knows what became of
-each; `execution.py` has them done; `tables.py` puts them side by side.
+`grid.py` reads a file as `Planned` runs, each named by a hash of its identity; `folder.py` reads the state of each;
+`execution.py` submits them to an executor; `tables.py` writes their results.
 """

@@ -1,4 +1,4 @@
-"""Axes: what an entry of a grid asks for "each" of, and all combinations of their values."""
+"""Axes: the lists of values below "each" in an entry of a grid, and all combinations of their values."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SEED = "seed"
 MOST_RUNS = 1_000_000
 
 Place = tuple[str, ...]
-"""Where a value goes, such as ("topology", "density")."""
+"""The keys of a setting, such as ("topology", "density")."""
 
 
 def axes_of(table: Mapping[str, Any], place: Place = ()) -> Iterator[tuple[Place, Sequence[Any]]]:
-    """The axes that a table describes: where the values of each go, and the values.
+    """Yield the axes of a table: the place and the values of each.
 
     Raises:
-        InvalidSpecError: an axis is no list, or has no values.
+        InvalidSpecError: an axis is not a list, or has no values.
     """
     for key, value in table.items():
         here = (*place, key)
@@ -41,7 +41,7 @@ def axes_of(table: Mapping[str, Any], place: Place = ()) -> Iterator[tuple[Place
 
 
 def combinations(axes: Sequence[tuple[Place, Sequence[Any]]]) -> Iterator[dict[Place, Any]]:
-    """One value of each axis, in all combinations; the last axis changes fastest.
+    """Yield all combinations of one value of each axis; the last axis changes fastest.
 
     Raises:
         InvalidSpecError: there are more than a million.
@@ -55,10 +55,10 @@ def combinations(axes: Sequence[tuple[Place, Sequence[Any]]]) -> Iterator[dict[P
 
 
 def put(settings: Mapping[str, Any], values: Mapping[Place, Any]) -> dict[str, Any]:
-    """Settings with the values of axes in their places; nothing that was given is changed.
+    """Return settings with the values of axes in their places; the arguments stay unchanged.
 
     Raises:
-        InvalidSpecError: a value belongs into a table that is not there.
+        InvalidSpecError: a value belongs into a missing table.
     """
     made = dict(settings)
     for (first, *rest), value in values.items():
@@ -73,17 +73,17 @@ def put(settings: Mapping[str, Any], values: Mapping[Place, Any]) -> dict[str, A
 
 
 def text_of(values: Mapping[Place, Any]) -> str:
-    """The values of all axes but the seed, for people: "recipe=paper, topology.density=0.1"."""
+    """Return the values of all axes but the seed, for people: "recipe=paper, topology.density=0.1"."""
     return ", ".join(f"{'.'.join(place)}={plain(value)}" for place, value in values.items() if place != (SEED,))
 
 
 def plain(value: Any) -> str:
-    """A value of a grid as text."""
+    """Return a value of a grid as text."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
 def name_of(place: Place) -> str:
-    """An axis as a grid names it.
+    """Return the name of an axis in a grid.
 
     >>> name_of(("topology", "density"))
     'each.topology.density'

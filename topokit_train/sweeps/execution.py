@@ -1,8 +1,8 @@
-"""Carrying out a sweep: runs that are not finished are given to an executor until none is left.
+"""Execution of a sweep: an executor gets the unfinished runs until none is left.
 
-All that is known is on disk (see `SweepFolder`), so nothing has to be told between processes: whoever takes a run locks
-its folder, goes on from its last checkpoint, and leaves result.json or error.json. A run whose process dies is given
-out again; so is one that somebody else had begun and did not end.
+The whole state is on disk (see `SweepFolder`), so processes need no messages: a process locks the folder of its run,
+continues from the last checkpoint, and writes result.json or error.json. A run whose process dies is submitted again,
+and so is one that another program started and did not finish.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.task import Task, tasks_of
 
-PAUSE = 1.0  # seconds between two looks at runs that another program does
+PAUSE = 1.0  # seconds between two checks of the runs of another program
 
 Opened = Callable[[], AbstractContextManager[Executor | None]]
-Told = Callable[[Planned, State], object]
+Report = Callable[[Planned, State], object]
 
 
-def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told: Told) -> None:
-    """Do all runs that have not ended; where another program does some of them, wait until it has.
+def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, report: Report) -> None:
+    """Do all runs that have not ended; wait for those that another program does.
 
     Args:
         runs: of a grid.
-        folder: where they go.
-        opened: opens an executor; where that gives None, this process does the work.
-        told: called with each run that ends, and with those that another program begins to be waited for.
+        folder: of the sweep.
+        opened: opens an executor; if it returns None, this process does the work.
+        report: called with each run that ends, and with each run of another program that this one waits for.
 
     Raises:
-        UnreachableError: the executor's scheduler is gone; what it did is kept.
-        TopokitError: workers die before they begin, or the disk is full; a later call goes on.
-        KeyboardInterrupt: Ctrl-C; what is under way keeps the checkpoint of its last epoch.
+        UnreachableError: the executor's scheduler is gone; the results so far are kept.
+        TopokitError: workers die before they start a run, or the disk is full; a later call continues.
+        KeyboardInterrupt: Ctrl-C; the current runs keep the checkpoints of their last epochs.
     """
-    execution = _Execution(runs, folder, told)
+    execution = _Execution(runs, folder, report)
     while left := execution.left():
         if due(left, folder):
             starts = folder.starts(left)
@@ -52,17 +52,17 @@ def carry_out(runs: Sequence[Planned], folder: SweepFolder, opened: Opened, told
             if folder.starts(left) > starts:
                 continue
             if lost:
-                raise TopokitError("worker processes died before they began a run: see that memory is free")
+                raise TopokitError("worker processes died before they started a run: free some memory")
             time.sleep(PAUSE)  # another program was faster
         elif any(folder.state(run.name) is State.RUNNING for run in left):
-            execution.tell(left, State.RUNNING)
+            execution.update(left, State.RUNNING)
             time.sleep(PAUSE)
         else:
-            return  # what is left waits for runs that failed
+            return  # the remaining runs need runs that failed
 
 
 def due(runs: Iterable[Planned], folder: SweepFolder) -> list[Planned]:
-    """The runs that can be begun: not ended, nobody does them, and the runs that they need are finished."""
+    """Return the runs that can start: not ended, not running, and the runs that they need are finished."""
     return [
         run
         for run in runs
@@ -71,35 +71,33 @@ def due(runs: Iterable[Planned], folder: SweepFolder) -> list[Planned]:
 
 
 class _Execution:
-    """The runs of a sweep, and what has been told of them. The arguments are those of `carry_out`."""
+    """The runs of a sweep, and their last reported states. The arguments are those of `carry_out`."""
 
-    def __init__(self, runs: Iterable[Planned], folder: SweepFolder, told: Told):
+    def __init__(self, runs: Iterable[Planned], folder: SweepFolder, report: Report):
         self.runs = {run.name: run for run in runs}
-        self.folder, self.told = folder, told
-        self._under_way: dict[
-            Future[None], tuple[Task, dict[str, int]]
-        ] = {}  # and how often its runs were begun before
-        states = {name: folder.state(name) for name in self.runs}
-        self.known = {name: state if state.ended else State.WAITING for name, state in states.items()}
+        self.folder, self.report = folder, report
+        self._submitted: dict[Future[None], tuple[Task, dict[str, int]]] = {}  # with the earlier starts of its runs
+        states = folder.states(self.runs.values())
+        self.reported = {name: state if state.ended else State.WAITING for name, state in states.items()}
 
     def left(self) -> list[Planned]:
-        """The runs that have not ended; those that have are told."""
-        self.tell(self.runs.values(), State.FINISHED, State.FAILED)
-        return [run for name, run in self.runs.items() if not self.known[name].ended]
+        """Return the runs that have not ended; report those that have."""
+        self.update(self.runs.values(), State.FINISHED, State.FAILED)
+        return [run for name, run in self.runs.items() if not self.reported[name].ended]
 
-    def tell(self, runs: Iterable[Planned], *states: State) -> None:
-        """Tell of the runs that have come into one of these states."""
+    def update(self, runs: Iterable[Planned], *states: State) -> None:
+        """Report the runs whose state has changed to one of these."""
         for run in runs:
             state = self.folder.state(run.name)
-            if state in states and state is not self.known[run.name]:
-                self.known[run.name] = state
-                self.told(run, state)
+            if state in states and state is not self.reported[run.name]:
+                self.reported[run.name] = state
+                self.report(run, state)
 
     def work(self, executor: Executor | None, runs: Sequence[Planned]) -> bool:
-        """Do the runs that can be done, those included that wait for one of them.
+        """Do the runs that can start, and then those that need them.
 
         Returns:
-            Whether there is a task whose worker died before it began; all others are given out again.
+            Whether a worker died before it started its task; the tasks of other dead workers are submitted again.
         """
         blocked, tasks = list(runs), list[Task]()
         lost = False
@@ -112,34 +110,34 @@ class _Execution:
             for task in next_ones:
                 starts = {run.name: self.folder.starts([run]) for run in task.runs}
                 future: Future[None] = executor.submit(task) if executor else Future()
-                self._under_way[future] = task, starts
+                self._submitted[future] = task, starts
                 if executor is None:
                     _do_here(task, future)
-            if not self._under_way:
+            if not self._submitted:
                 return lost
-            for future in wait(self._under_way, return_when=FIRST_COMPLETED).done:
+            for future in wait(self._submitted, return_when=FIRST_COMPLETED).done:
                 is_lost = _is_lost(future)
-                task, starts = self._under_way.pop(future)
+                task, starts = self._submitted.pop(future)
                 if is_lost:
-                    begun = self.folder.starts(task.runs) > sum(starts.values())
-                    blocked += task.runs if begun else ()
-                    lost = lost or not begun
-                self.tell(task.runs, State.FINISHED, State.FAILED)
+                    started = self.folder.starts(task.runs) > sum(starts.values())
+                    blocked += task.runs if started else ()
+                    lost = lost or not started
+                self.update(task.runs, State.FINISHED, State.FAILED)
 
     def forget_starts(self) -> None:
-        """Count no start of runs that are ended from outside: by Ctrl-C, a full disk or a scheduler that is gone.
+        """Discount the starts of runs that end from outside: by Ctrl-C, a full disk or a scheduler that is gone.
 
-        What a cluster's workers still do counts for nothing either: they may be ended too before it is done.
+        This includes runs that the workers of a cluster still do, because these workers may be ended too.
         """
-        for task, starts in self._under_way.values():
+        for task, starts in self._submitted.values():
             for run in task.runs:
                 if not self.folder.state(run.name).ended and self.folder.starts([run]) > starts[run.name]:
                     self.folder.forget_start(run.name)
-        self._under_way.clear()
+        self._submitted.clear()
 
 
 def _do_here(task: Task, future: Future[None]) -> None:
-    """Do what an executor would: errors of any kind are kept for whoever asks for the result."""
+    """Do a task in this process; as with an executor, the future holds its errors."""
     try:
         task()
         future.set_result(None)
@@ -148,7 +146,7 @@ def _do_here(task: Task, future: Future[None]) -> None:
 
 
 def _is_lost(future: Future[None]) -> bool:
-    """Whether the worker was lost that did a task; what else went wrong, and is no run's fault, is raised."""
+    """Whether a task lost its worker; other errors, which no run causes, are raised."""
     try:
         future.result()
     except RunBusyError:

@@ -1,4 +1,4 @@
-"""SweepFolder: the folder of a sweep's runs, and what became of each."""
+"""SweepFolder: the folder of a sweep's runs, and the state of each."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ from topokit_train.sweeps.planned import Planned
 KIND = "topokit.sweep"
 SCHEMA = 1
 ABOUT = "sweep.json"
-RUNS = "runs"
-TABLES = "tables"
 RUN = "run.json"
 ERROR = "error.json"
 STARTS = "starts"
-MOST_STARTS = 4  # of a run that gets no epoch further: each time its process is killed, or out of memory
+MOST_STARTS = 4  # of a run that completes no further epoch: its process was killed each time, or out of memory
 
 
 class State(StrEnum):
-    """What became of a run."""
+    """The state of a run."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -38,36 +36,41 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will become of it by itself."""
+        """Whether the state is final."""
         return self in (State.FINISHED, State.FAILED)
 
 
 class SweepFolder:
     """A folder with sweep.json, a folder runs/<hash> for each run, and tables/.
 
-    A run's folder holds what `topokit train` writes there, run.json (what it is a run of), log.txt (of those that are
-    trained together, one has it), and error.json if it failed. All that is known of a sweep is in these files, so any
-    number of programs can work on one folder, and one that starts later goes on where others ended, however they ended.
+    A run's folder contains the files of `topokit train`, run.json (the identity of the run), log.txt (one for runs that
+    are trained together), and error.json if it failed. These files are the whole state of a sweep, so any number of
+    programs can work in one folder, and a later one continues, however the earlier ones ended.
 
     Args:
         path: the folder.
-        make: make it if it is missing, but not the folders above it; else a missing one is as one without runs.
+        make: create it if it is missing, but not its parents; otherwise a missing folder is a sweep without runs.
+
+    Attributes:
+        runs: the folder of the runs' folders.
+        tables: the folder of the tables.
+        known: runs in the tables of other sweeps, which count as finished.
 
     Raises:
-        FileFormatError: it holds something else, or a sweep of another version of this program.
-        TopokitError: it cannot be made.
+        FileFormatError: it contains something else, or a sweep of another version of topokit.
+        TopokitError: it cannot be created.
     """
 
     def __init__(self, path: Path, *, make: bool = True):
-        self.path = path
+        self.path, self.runs, self.tables = path, path / "runs", path / "tables"
         self.known: Known = {}
         try:
-            if (path / ABOUT).exists():
-                self._require_ours(path / ABOUT)
-            else:
-                self._require_empty()
+            self._require_ours()
             if make:
-                self._make()
+                path.mkdir(exist_ok=True)
+                if not (path / ABOUT).exists():
+                    write_json(path / ABOUT, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
+                self.runs.mkdir(exist_ok=True)
         except FileNotFoundError:
             raise no_folder(path) from None
         except OSError as error:
@@ -75,55 +78,39 @@ class SweepFolder:
                 f"cannot use {path} as a sweep's folder ({error.strerror}): choose another `out`"
             ) from None
 
-    def _require_empty(self) -> None:
-        found = [one.name for one in self.path.iterdir()] if self.path.exists() else []
-        others = [name for name in found if not name.startswith(".topokit-")]  # left by a process that was killed
-        if others:
-            raise FileFormatError(f"{self.path} is no sweep's folder: it holds {min(others)}. Choose another `out`")
-
-    def _make(self) -> None:
-        self.path.mkdir(exist_ok=True)
-        if not (self.path / ABOUT).exists():
-            write_json(self.path / ABOUT, {"kind": KIND, "schema": SCHEMA, "topokit": version("topokit")})
-        self.runs.mkdir(exist_ok=True)
-
-    @staticmethod
-    def _require_ours(about: Path) -> None:
+    def _require_ours(self) -> None:
+        about = self.path / ABOUT
+        if not about.exists():
+            names = [one.name for one in self.path.iterdir()] if self.path.exists() else []
+            others = [name for name in names if not name.startswith(".topokit-")]  # those are of a killed process
+            if others:
+                raise FileFormatError(f"{self.path} is not of a sweep: it contains {min(others)}. Choose another `out`")
+            return
         found = read_json(about)
         if found.get("kind") != KIND:
             raise FileFormatError(f"{about} is not of a sweep: choose another `out`")
         if found.get("schema") != SCHEMA:
             raise FileFormatError(
                 f"{about.parent} was written by topokit {found.get('topokit')}, in format {found.get('schema')}; this "
-                f"topokit writes format {SCHEMA}: choose another `out`, or go on with that version"
+                f"topokit writes format {SCHEMA}: choose another `out`, or use that version"
             )
 
-    @property
-    def runs(self) -> Path:
-        """Where the runs' folders are."""
-        return self.path / RUNS
-
-    @property
-    def tables(self) -> Path:
-        """Where the tables are."""
-        return self.path / TABLES
-
     def run(self, name: str) -> Path:
-        """The folder of a run."""
+        """Return the folder of a run."""
         return self.runs / name
 
     def know(self, known: Known, runs: Sequence[Planned]) -> None:
-        """Let the runs that other tables tell of count as finished, but for those whose topologies are needed here.
+        """Count the runs in other tables as finished, except those whose topologies are needed here.
 
         Args:
-            known: as `read_known` gives them.
+            known: as `read_known` returns them.
             runs: of the grid.
         """
         self.known = {}
-        self.known = spared(known, runs, {run.name for run in runs if self.state(run.name) is State.FINISHED})
+        self.known = spared(known, runs, {name for name, state in self.states(runs).items() if state is State.FINISHED})
 
     def state(self, name: str) -> State:
-        """What became of a run. O(1)."""
+        """Return the state of a run. O(1)."""
         if name in self.known:
             return State.FINISHED
         folder = self.run(name)
@@ -133,32 +120,36 @@ class SweepFolder:
             return State.FAILED
         return State.RUNNING if is_held(folder / LOCK) else State.WAITING
 
+    def states(self, runs: Iterable[Planned]) -> dict[str, State]:
+        """Return the state of each run, by its name."""
+        return {run.name: self.state(run.name) for run in runs}
+
     def result(self, name: str) -> dict[str, Any]:
-        """What a run came to that was finished here."""
+        """Return the result.json of a run that is finished in this folder."""
         return read_json(self.run(name) / RESULT)
 
     def test_metric(self, name: str) -> tuple[str, float]:
-        """The name of the first metric of a finished run, wherever that was, and its value."""
+        """Return the name and the value of the first metric of a finished run."""
         found = with_metric(self.known[name].row if name in self.known else self.result(name))
         return found["metric"], float(found["test_metric"])
 
     def error(self, name: str) -> str:
-        """Why a run failed."""
+        """Return the error message of a failed run."""
         return str(read_json(self.run(name) / ERROR).get("message"))
 
     def starts(self, runs: Iterable[Planned]) -> int:
-        """How often any of these runs was begun or gone on with."""
+        """Return how often these runs were started or continued, all together."""
         places = (self.run(run.name) / STARTS for run in runs)
         return sum(place.stat().st_size for place in places if place.exists())
 
     def forget_start(self, name: str) -> None:
-        """Let the latest start of a run count for nothing, where that can be written: its end was no fault of it."""
+        """Discount the latest start of a run, which ended through no fault of its own, unless the disk is full."""
         place = self.run(name) / STARTS
         with suppress(OSError):
             place.write_text("".join(place.read_text().splitlines(keepends=True)[:-1]))
 
     def forget_failure(self, name: str) -> None:
-        """Let a failed run be tried again, from its last checkpoint; from the beginning where that is damaged."""
+        """Allow a failed run to be repeated from its last checkpoint, or from the beginning if that is damaged."""
         from topokit_train.runs.checkpoints import DamagedCheckpointError, load
 
         for file in (ERROR, STARTS):
@@ -170,12 +161,12 @@ class SweepFolder:
         except DamagedCheckpointError:
             for file in (CHECKPOINT, CONFIG, METRICS):
                 (self.run(name) / file).unlink(missing_ok=True)
-        except FileFormatError:  # of a later release, which can go on with it
+        except FileFormatError:  # of a later release, which can continue it
             return
 
 
 def count_start(folder: Path) -> int:
-    """Note that a run is begun or gone on with; returns how often since its last whole epoch, this time included."""
+    """Record a start of a run; return the number of starts since its last complete epoch, this one included."""
     metrics = folder / METRICS
     epochs = metrics.read_text().count("\n") if metrics.exists() else 0
     with (folder / STARTS).open("a+") as file:

@@ -1,4 +1,4 @@
-"""A grid: a TOML file that says which runs there are to be. docs/sweeps.md explains it.
+"""A grid: a TOML file that describes runs. docs/sweeps.md explains it.
 
 [defaults]                      # of all entries; any setting of `topokit train` (or of `topokit prune`)
 dataset = "mnist"
@@ -31,11 +31,17 @@ from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
 from topokit_train.functions import located
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.sweeps._keys import require_known
 from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import CODE, WHERE, Planned
-from topokit_train.sweeps.wirings import Parameters, Pruned, Wiring, described, wired
+from topokit_train.sweeps.planned_topologies import (
+    PlannedTopology,
+    Pruned,
+    by_pattern,
+    planned_topology,
+    read_description,
+    require_known,
+)
 
 COMMANDS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "prune": PruneConfig}
 ENTRY = ("label", "command", "tags", "topology", EACH)
@@ -44,17 +50,17 @@ ENTRY = ("label", "command", "tags", "topology", EACH)
 def read_grid(
     path: str | PathLike[str] | Mapping[str, Any], where: Mapping[str, Any] | None = None
 ) -> tuple[Planned, ...]:
-    """The runs that a grid asks for, in its order; those that it asks for twice under one label once.
+    """Return the runs of a grid in its order; equal runs of one entry once.
 
     Args:
-        path: the TOML file; files that it names are looked for beside it, and read: runs are named by what they hold.
-            Or a dictionary of the same contents, whose files are looked for in the working directory.
-        where: settings that say where runs are done: "data_dir", "device" and "threads".
+        path: the TOML file; the files that it names are in its folder. They are read, because their contents are part
+            of the runs' names. Or a dictionary of the same contents, whose files are in the working directory.
+        where: settings that do not change what a run computes: "data_dir", "device" and "threads".
 
     Raises:
-        FileFormatError: it is no TOML, or holds no runs.
-        InvalidSpecError: names the entry, the key and the nearest one that is known.
-        TopokitError: a file is not there.
+        FileFormatError: it is not TOML, or contains no runs.
+        InvalidSpecError: names the entry, the key and the nearest known key.
+        TopokitError: a file is missing.
     """
     if isinstance(path, Mapping):
         return expand(_as_toml(path), Path("the grid"), where or {})
@@ -63,9 +69,9 @@ def read_grid(
         with reading(path):
             table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is no TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
+        raise FileFormatError(f"{path} is not TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
     except ValueError:
-        raise FileFormatError(f"{path} holds an integer of more than {MAX_DIGITS:,} digits") from None
+        raise FileFormatError(f"{path} contains an integer of more than {MAX_DIGITS:,} digits") from None
     return expand(table, path, where or {})
 
 
@@ -83,60 +89,52 @@ def _as_toml(value: Any) -> Any:
 
 
 def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tuple[Planned, ...]:
-    """The runs of a grid that is read already; else as `read_grid`."""
+    """Return the runs of a grid as a table; otherwise as `read_grid`."""
     require_known(table, ("defaults", "runs"), f"of {path}")
     entries, defaults = table.get("runs"), table.get("defaults", {})
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
         raise FileFormatError(
-            f'{path} holds no runs: write [[runs]], and below it what is to be run; in Python {{"runs": [{{...}}]}}'
+            f'{path} contains no runs: write [[runs]], and its settings below; in Python {{"runs": [{{...}}]}}'
         )
     reader = _Reader(defaults, path.parent.resolve(), where)
-    for number, entry in enumerate(entries, start=1):
-        label = entry.get("label", f"runs-{number}")
-        try:
-            reader.add(label, entry)
-        except TopokitError as error:
-            raise type(error)(f"{path}, {label}: {error.args[0]}") from None
     try:
-        reader.require_useful_defaults()
+        for number, entry in enumerate(entries, start=1):
+            place = entry.get("label", f"runs-{number}")
+            reader.add(place, entry)
+        place = "defaults"
+        _require_settings(reader.defaults, reader.used, "of the defaults")
     except TopokitError as error:
-        raise type(error)(f"{path}, defaults: {error.args[0]}") from None
+        raise type(error)(f"{path}, {place}: {error.args[0]}") from None
     return tuple(run for runs in reader.runs.values() for run in runs)
 
 
 class _Reader:
-    """Turns entries into runs, each by the defaults and the entries before it.
+    """Reads the runs of each entry, which depend on the defaults and on the entries above it.
 
     Args:
         defaults: settings of all entries.
-        folder: where files are looked for.
-        where: settings that say where runs are done.
+        folder: the folder of the files that they name.
+        where: settings that do not change what a run computes.
+
+    Attributes:
+        runs: the runs of each label.
+        used: the defaults that an entry can use.
     """
 
     def __init__(self, defaults: Any, folder: Path, where: Mapping[str, Any]):
         self.defaults = _table(defaults, "defaults")
         self.folder, self.where = folder, where
         self.runs: dict[str, list[Planned]] = {}
-        self._used: list[str] = []
+        self.used: list[str] = []
         self._checksums: dict[str, str] = {}
 
     def add(self, label: Any, entry: Mapping[str, Any]) -> None:
-        """The runs of one more entry."""
+        """Read the runs of one more entry."""
         if not isinstance(label, str):
             raise InvalidSpecError(f"a label must be a text, not {label!r}")
         if label in self.runs:
             raise InvalidSpecError("another entry has this label: give each its own")
         self.runs[label] = list({run.name: run for run in self._planned(label, entry)}.values())
-
-    def _default_topology(self, kind: type[TrainConfig]) -> Any:
-        if kind is PruneConfig:
-            return DENSE
-        self._used.append("topology")
-        return self.defaults.get("topology", DENSE)
-
-    def require_useful_defaults(self) -> None:
-        """Refuse a default that no entry can use."""
-        _require_settings(self.defaults, self._used, "of the defaults")
 
     def _planned(self, label: str, entry: Mapping[str, Any]) -> Iterator[Planned]:
         command = entry.get("command", "train")
@@ -144,26 +142,27 @@ class _Reader:
             raise InvalidSpecError(f"command must be one of {', '.join(COMMANDS)}, not {command!r}")
         kind = COMMANDS[command]
         names = [field.name for field in dataclasses.fields(kind) if field.name not in WHERE]
-        self._used += names
+        usable = names if kind is PruneConfig else [*names, "topology"]
+        self.used += usable
         _require_settings(entry, (*ENTRY, *names), f"of runs to {command}")
         each = _table(entry.get(EACH, {}), EACH)
         _require_settings(each, ("topology", *names), f"of {EACH}")
         axes = list(axes_of(each))
-        given = {name: value for name, value in (*self.defaults.items(), *entry.items()) if name in names}
-        given["topology"] = entry.get("topology", self._default_topology(kind))
+        given = {"topology": DENSE} | {name: value for name, value in self.defaults.items() if name in usable}
+        given |= {name: value for name, value in entry.items() if name in (*names, "topology")}
         tags = _tags(_table(entry.get("tags", {}), "tags"))
         for values in combinations(axes):
             settings = put(given, values)
             topology = settings.pop("topology")
             if kind is PruneConfig and topology != DENSE:
-                raise InvalidSpecError("what is pruned is a dense model: leave topology out")
+                raise InvalidSpecError("a pruning run starts from a dense model: omit topology")
             config = self._config(kind, settings)
-            wirings = tuple(self._wirings(topology, config))
+            planned = tuple(self._topologies(topology, config))
             data = self._checksum(config.dataset)
-            yield Planned(label=label, config=config, wirings=wirings, tags=tags, axes=text_of(values), data=data)
+            yield Planned(label=label, config=config, topologies=planned, tags=tags, axes=text_of(values), data=data)
 
     def _checksum(self, dataset: str) -> str | None:
-        """Of a dataset whose name says where it is, and not what it is; read once."""
+        """The checksum of a user's dataset, whose name is a place; read once. None for a published dataset."""
         if split_name(dataset)[0] not in OWN:
             return None
         if dataset not in self._checksums:
@@ -171,11 +170,9 @@ class _Reader:
         return self._checksums[dataset]
 
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
-        if isinstance(settings.get("dataset"), str):
-            settings["dataset"] = beside(settings["dataset"], self.folder)
-        for name in CODE:
+        for name, place in {"dataset": beside, **dict.fromkeys(CODE, located)}.items():
             if isinstance(settings.get(name), str):
-                settings[name] = located(settings[name], self.folder)
+                settings[name] = place(settings[name], self.folder)
         if isinstance(settings.get("weights"), str):
             settings["weights"] = str(self.folder / settings["weights"])
             if not Path(settings["weights"]).exists():
@@ -185,7 +182,7 @@ class _Reader:
         except TypeError as error:
             raise InvalidSpecError(f"a setting has a value of the wrong kind: {error}") from None
 
-    def _wirings(self, topology: Any, config: TrainConfig) -> Iterator[Wiring]:
+    def _topologies(self, topology: Any, config: TrainConfig) -> Iterator[PlannedTopology]:
         parts = topology if isinstance(topology, list) else [topology]
         if not parts:
             raise InvalidSpecError(f'topology is an empty list: write "{DENSE}" for a model without topologies')
@@ -195,13 +192,13 @@ class _Reader:
             return
         pairs = [split_pattern(part, self.folder) if isinstance(part, str) else (None, part) for part in parts]
         if any(pattern is not None for pattern, _ in pairs):
-            yield Parameters.of(as_mapping(pairs, str(self.folder), seed=config.seed), config)
+            yield by_pattern(as_mapping(pairs, str(self.folder), seed=config.seed), config)
             return
         for part in parts:
-            yield wired(described(part, self.folder), config.seed, self._pruned)
+            yield planned_topology(read_description(part, self.folder), config.seed, self._pruned)
 
     def _pruned(self, wanted: Description) -> Pruned:
-        """The topology that the run with this seed, of an entry further up, will leave."""
+        """The topology that the pruning run with this seed, in an entry further up, will save."""
         label = wanted.name
         pruning = [name for name, runs in self.runs.items() if runs[0].command == "prune"]
         if label not in pruning:
@@ -214,7 +211,7 @@ class _Reader:
                 f"{len(found)}: give the entry other seeds, or divide it"
             )
         config = found[0].config
-        assert isinstance(config, PruneConfig)  # as `pruning` says
+        assert isinstance(config, PruneConfig)  # the label is in `pruning`
         given = wanted.options.get("sparsity")
         sparsity = float(given[0]) if isinstance(given, tuple) and len(given) == 1 else given
         if sparsity not in (config.to or ()):
@@ -227,9 +224,7 @@ def _require_settings(given: Iterable[str], known: Sequence[str], whose: str) ->
     given = list(given)
     for name in WHERE:
         if name in given:
-            raise InvalidSpecError(
-                f"{name} says where runs are done, and not what they are: give `{name}` to the sweep instead"
-            )
+            raise InvalidSpecError(f"{name} does not change what a run computes: give `{name}` to the sweep instead")
     require_known(given, known, whose)
 
 

@@ -1,4 +1,4 @@
-"""Planned: one run of a sweep, named by a hash of all that its result depends on."""
+"""Planned: a run of a sweep, named by a hash of everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from topokit_train.datasets import load_dataset, split_name
 from topokit_train.functions import divided, is_function, short_name, version_of
 from topokit_train.models import STACKED
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.sweeps.wirings import Wiring
+from topokit_train.sweeps.planned_topologies import PlannedTopology
 
 SCHEMA = 1
 NAME = 16  # hexadecimal digits of a run's name: two of 10 million runs share one with a probability of 10**-6
-WHERE = ("data_dir", "device", "threads")  # settings that say where a run is done, and not what it computes
+WHERE = ("data_dir", "device", "threads")  # settings that do not change what a run computes
 CODE = ("model", "method", *FUNCTIONS)  # settings that may name code of the user
 
 NAMED = frozenset(
@@ -31,42 +31,42 @@ NAMED = frozenset(
     )
 )
 """Settings of 0.1.0, which are always in a run's name. A later setting is in it only if it is not the default, so that
-it renames no run that was named before. Add none here."""
+the names of older runs do not change. Add none here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run that a grid asks for.
+    """A run of a grid.
 
     Args:
-        label: of the grid's entry that asks for it.
+        label: of its entry in the grid.
         config: its settings; a PruneConfig for a pruning run.
-        wirings: what its topologies are; none for a dense model.
-        tags: of the grid's entry; they go into the tables and change nothing.
+        topologies: none for a dense model.
+        tags: of the grid's entry; columns of the tables without an effect on the run.
         axes: the values of the entry's axes other than the seed, for people: "recipe=paper, lr=0.1".
         data: checksum of the dataset, if it is one of the user's own.
     """
 
     label: str
     config: TrainConfig
-    wirings: tuple[Wiring, ...] = ()
+    topologies: tuple[PlannedTopology, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     axes: str = ""
     data: str | None = None
 
     @property
     def command(self) -> str:
-        """The command that would do it: train or prune."""
+        """The command for such a run: train or prune."""
         return "prune" if isinstance(self.config, PruneConfig) else "train"
 
     @property
     def about(self) -> str:
-        """Which run of the grid it is, for people: "radix, recipe=paper, seed 0"."""
+        """A description for people: "radix, recipe=paper, seed 0"."""
         return about(self.label, self.axes, self.config.seed)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that the result depends on, JSON-able: two runs are the same run where these are equal."""
+        """Everything that the result depends on, JSON-able; two runs are the same if their identities are equal."""
         named = NAMED if self.command == "prune" else NAMED - {"method"}  # 0.1.0 had methods of pruning only
         settings = {
             name: value
@@ -86,7 +86,7 @@ class Planned:
             "schema": SCHEMA,
             "command": self.command,
             "settings": settings,
-            "topologies": [wiring.identity for wiring in self.wirings],
+            "topologies": [one.identity for one in self.topologies],
         }
 
     @cached_property
@@ -96,19 +96,19 @@ class Planned:
         return hashlib.sha256(text.encode()).hexdigest()[:NAME]
 
     def require_data(self) -> None:
-        """Refuse to be done on other data than the name says.
+        """Compare the data with those that the name was computed from.
 
         Raises:
             InvalidSpecError: the dataset's files have changed.
         """
         name = self.config.dataset
         if self.data is not None and load_dataset(name, self.config.data_dir).checksum() != self.data:
-            raise InvalidSpecError(f"{name} is no longer the dataset that the sweep began with: bring that back")
+            raise InvalidSpecError(f"{name} has changed since the sweep started: restore it")
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of the runs that must have ended before it can begin."""
-        return tuple(wiring.needs for wiring in self.wirings if wiring.needs)
+        """The names of the runs that must finish before it can start."""
+        return tuple(one.pruned.run for one in self.topologies if one.pruned)
 
     @cached_property
     def stack(self) -> str:
@@ -120,7 +120,7 @@ class Planned:
 
 
 def about(label: str, axes: str, seed: int) -> str:
-    """Which run of a grid one is, for people.
+    """Describe a run of a grid for people.
 
     >>> about("radix", "recipe=paper", 0)
     'radix, recipe=paper, seed 0'

@@ -12,23 +12,23 @@ from topokit_train.sweeps.planned import Planned
 
 
 class Progress:
-    """Says what becomes of a sweep's runs.
+    """Prints the runs of a sweep that end.
 
     Args:
         runs: of the grid.
         folder: of the sweep.
-        quiet: say nothing.
+        quiet: print nothing.
     """
 
     def __init__(self, runs: Iterable[Planned], folder: SweepFolder, quiet: bool = False):
         self.folder, self.quiet = folder, quiet
-        states = {run.name: folder.state(run.name) for run in runs}
+        states = folder.states(runs)
         self.runs, self.done = len(states), sum(state.ended for state in states.values())
         self.bar = bar(total=self.runs, initial=self.done, unit="run", wanted=not quiet)
         if self.done:
             failed = list(states.values()).count(State.FAILED)
             known = f", {len(folder.known)} in other tables" if folder.known else ""
-            self._say(f"{self.done} of {self.runs} runs are there already, {failed} of them failed{known}")
+            self._print(f"{self.done} of {self.runs} runs are there already, {failed} of them failed{known}")
 
     def __enter__(self) -> Progress:
         return self
@@ -36,25 +36,22 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.close()
         if kind and issubclass(kind, KeyboardInterrupt):
-            self._say(f"stopped after {self.done} of {self.runs} runs: the same command goes on")
+            self._print(f"stopped after {self.done} of {self.runs} runs: the same command continues")
 
-    def told(self, run: Planned, state: State) -> None:
-        """Say what became of a run."""
+    def report(self, run: Planned, state: State) -> None:
+        """Print the new state of a run."""
         if state is State.RUNNING:
-            self._say(f"another program does {run.about}: waiting for it ({run.name})")
+            self._print(f"another program does {run.about}: waiting for it ({run.name})")
             return
         self.done += 1
         self.bar.update()
         if state is State.FINISHED:
             metric, value = self.folder.test_metric(run.name)
-            name = "" if metric == ACCURACY else f"{metric} "
-            self._say(f"{self._count()} {run.about}: {name}{shown(metric, value)}")
+            text = f"{'' if metric == ACCURACY else f'{metric} '}{shown(metric, value)}"
         else:
-            self._say(f"{self._count()} {run.about}: failed: {self.folder.error(run.name)} ({run.name})")
+            text = f"failed: {self.folder.error(run.name)} ({run.name})"
+        self._print(f"[{self.done:>{len(str(self.runs))}}/{self.runs}] {run.about}: {text}")
 
-    def _count(self) -> str:
-        return f"[{self.done:>{len(str(self.runs))}}/{self.runs}]"
-
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if not self.quiet:
             self.bar.write(text, file=sys.stderr)

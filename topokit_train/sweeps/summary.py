@@ -1,10 +1,12 @@
-"""How far a sweep is: what became of the runs of each of its entries."""
+"""Summary of a sweep: the states and results of the runs of each entry."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from topokit.reprs import Tabular, aligned
@@ -20,9 +22,9 @@ class Group:
 
     Args:
         label: of the entry.
-        axes: the values of the entry's other axes, such as "recipe=paper"; empty where it has none.
-        runs: how many there are.
-        finished, failed, running, waiting: how many of them are.
+        axes: the values of the entry's other axes, such as "recipe=paper"; empty if it has none.
+        runs: their number.
+        finished, failed, running, waiting: the number of runs in each state.
         metric: name of the first metric of the finished ones; None if there are none.
         mean: its mean on the test samples: of accuracies a fraction.
         ci95: half the width of its 95 % confidence interval; None for fewer than two.
@@ -46,10 +48,10 @@ class Trouble:
 
     Args:
         run: its name.
-        label: of the entry that asks for it.
-        axes: the values of the entry's axes other than the seed, such as "recipe=paper"; empty where it has none.
+        label: of its entry in the grid.
+        axes: the values of the entry's axes other than the seed, such as "recipe=paper"; empty if it has none.
         seed: of the run.
-        error: why it failed; None for one that waits.
+        error: the reason why it failed; None for one that waits.
         needs: the name of the failed run that it waits for; None for one that failed itself.
     """
 
@@ -60,15 +62,10 @@ class Trouble:
     error: str | None
     needs: str | None
 
-    @property
-    def about(self) -> str:
-        """Which run of the grid it is, for people: "radix, recipe=paper, seed 0"."""
-        return about(self.label, self.axes, self.seed)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Tabular):
-    """What became of a sweep's runs; one that two entries ask for counts once in `states`.
+    """The states and results of a sweep's runs; a run of two entries counts once in `states`.
 
     Args:
         states: number of runs in each state.
@@ -121,29 +118,26 @@ class Summary(Tabular):
         lines = [*aligned(rows, right=[i for i, name in enumerate(rows[0]) if name not in self.heads]), ""]
         for trouble in self.troubles:
             why = f"failed: {trouble.error}" if trouble.needs is None else f"waits for {trouble.needs}, which failed"
-            lines.append(f"{trouble.run}  {trouble.about}: {why}")
+            lines.append(f"{trouble.run}  {about(trouble.label, trouble.axes, trouble.seed)}: {why}")
         return "\n".join(lines)
 
 
 def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:
-    """What became of a grid's runs. Reads a few small files of each."""
-    states = {run.name: folder.state(run.name) for run in runs}
+    """Return the states and results of a grid's runs. Reads a few small files of each."""
+    states = folder.states(runs)
     groups: dict[tuple[str, str], list[Planned]] = {}
     for run in runs:
         groups.setdefault((run.label, run.axes), []).append(run)
-    found = list(states.values())
     return Summary(
-        states={str(state): found.count(state) for state in State},
+        states=_counts(states.values()),
         groups=tuple(_group(label, axes, members, states, folder) for (label, axes), members in groups.items()),
         troubles=tuple(trouble for run in runs for trouble in _troubles(run, states, folder)),
     )
 
 
 def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, State], folder: SweepFolder) -> Group:
-    found = [states[run.name] for run in members]
     tested = [folder.test_metric(run.name) for run in members if states[run.name] is State.FINISHED]
     mean, ci95 = mean_and_ci95([value for _, value in tested]) if tested else (None, None)
-    counts = {str(state): found.count(state) for state in State}
     return Group(
         label=label,
         axes=axes,
@@ -151,15 +145,19 @@ def _group(label: str, axes: str, members: Sequence[Planned], states: dict[str, 
         metric=tested[0][0] if tested else None,
         mean=mean,
         ci95=ci95,
-        **counts,
+        **_counts(states[run.name] for run in members),
     )
 
 
-def _troubles(run: Planned, states: dict[str, State], folder: SweepFolder) -> list[Trouble]:
+def _counts(states: Iterable[State]) -> dict[str, int]:
+    found = Counter(states)
+    return {str(state): found[state] for state in State}
+
+
+def _troubles(run: Planned, states: dict[str, State], folder: SweepFolder) -> Iterator[Trouble]:
     of_run: dict[str, Any] = {"run": run.name, "label": run.label, "axes": run.axes, "seed": run.config.seed}
     if states[run.name] is State.FAILED:
-        return [Trouble(**of_run, error=folder.error(run.name), needs=None)]
-    if states[run.name] is not State.WAITING:
-        return []
-    lost = [name for name in run.needs if folder.state(name) is State.FAILED]
-    return [Trouble(**of_run, error=None, needs=lost[0])] if lost else []
+        yield Trouble(**of_run, error=folder.error(run.name), needs=None)
+    elif states[run.name] is State.WAITING:
+        failed = (name for name in run.needs if folder.state(name) is State.FAILED)
+        yield from (Trouble(**of_run, error=None, needs=name) for name in islice(failed, 1))

@@ -1,4 +1,4 @@
-"""sweep: all runs of a grid, done or gone on with, and their tables."""
+"""sweep: do or continue all runs of a grid, and write their tables."""
 
 from __future__ import annotations
 
@@ -40,66 +40,63 @@ def sweep(
 ) -> Summary:
     """Do all runs of a grid that have not ended, and write the tables.
 
-    It can be stopped at any moment, in any way, and called again: runs that are finished are not done again, and the
-    others go on from their last epoch. Several programs may do so in one folder; each run is done by one.
+    It can be stopped at any moment, in any way, and called again: finished runs are not repeated, and the others
+    continue from their last epoch. Several programs may share one folder; each run is done by one.
 
     Args:
-        grid: a TOML file, a dictionary of the same contents, or runs as `read_grid` gives them. docs/sweeps.md has all.
-        out: the sweep's folder; made if missing, but not the folders above it. Of a file by default the file's name.
-        workers: processes on this machine. A program that asks for several must not run again when it is imported:
-            write the call below `if __name__ == "__main__":`.
-        scheduler: address of a Dask scheduler instead; its workers must see the same folders.
-        retry: do the failed runs again, from their last epoch.
-        known: folders of tables of other sweeps, or what `read_known` gives of them; their finished runs are not done
-            again, unless a run that is left needs their topologies, and the tables have their rows.
+        grid: a TOML file, a dictionary of the same contents, or runs as `read_grid` returns them; see docs/sweeps.md.
+        out: the sweep's folder; created if missing, but not its parents. The default for a file is the file's name.
+        workers: number of processes on this machine. With several, write the call below
+            `if __name__ == "__main__":`, because each process imports the program again.
+        scheduler: address of a Dask scheduler to use instead; its workers need the same folders.
+        retry: repeat the failed runs, from their last epoch.
+        known: folders of tables of other sweeps, or the result of `read_known`. Their finished runs are not repeated,
+            unless a remaining run needs their topologies, and the tables contain their rows.
         data_dir: folder of the datasets' files.
         device: "cpu", "cuda", "mps" or "auto".
         threads: of each process; 1 if there are several.
-        status: only return what became of the runs by now; nothing is run or written.
-        quiet: say nothing on stderr.
+        status: only return the present states; nothing is run or written.
+        quiet: print nothing to stderr.
 
     Returns:
-        What became of all runs.
+        The states and results of all runs.
 
     Raises:
-        FileFormatError: the folder holds something else, or a sweep of another version of this program; or a file of
-            a dataset is damaged.
+        FileFormatError: the folder contains something else, or a sweep of another version of topokit; or a file of a
+            dataset is damaged.
         UnreachableError: the scheduler does not answer, or is gone.
         InvalidSpecError: this machine has no such device, and there is no scheduler.
-        TopokitError: a full disk, or workers that die before they begin. A later call goes on. Or a dataset is not to
-            be had, which is seen before a run begins.
+        TopokitError: the disk is full, or workers die before they start a run; a later call continues. Or a dataset is
+            missing, which is reported before any run starts.
         KeyboardInterrupt: Ctrl-C.
     """
     runs, out = _planned(grid, out, where_to_run(workers, scheduler, data_dir, device, threads))
     if known is not None and not isinstance(known, Mapping):
         known = read_known([Path(one) for one in ([known] if isinstance(known, str | Path) else known)])
+    folder = SweepFolder(out, make=False)
+    folder.know(known or {}, runs)
     if status:
-        return summary_of(runs, _opened(runs, out, known, make=False))
-    _require_what_is_needed(runs, _opened(runs, out, known, make=False), retry, here=scheduler is None)
-    folder = _opened(runs, out, known)
+        return summary_of(runs, folder)
+    _require_devices_and_data(runs, folder, retry, here=scheduler is None)
+    SweepFolder(out)  # creates it
     for run in runs if retry else ():
         if folder.state(run.name) is State.FAILED:
             folder.forget_failure(run.name)
     try:
         with Progress(runs, folder, quiet) as progress:
-            carry_out(runs, folder, lambda: opened(workers, scheduler), progress.told)
+            carry_out(runs, folder, lambda: opened(workers, scheduler), progress.report)
     except BaseException:
-        with suppress(TopokitError):  # what went wrong before is what the user is told
+        with suppress(TopokitError):  # the user must see the first error
             write_tables(runs, folder)
         raise
     write_tables(runs, folder)
     return summary_of(runs, folder)
 
 
-def status(runs: Grid, out: Path | str, known: Known | None = None) -> Summary:
-    """What became of a grid's runs by now: `sweep` with `status`."""
-    return sweep(runs, out, known=known, status=True)
-
-
 def where_to_run(
     workers: int, scheduler: str | None, data_dir: Path | str | None, device: str, threads: int | None
 ) -> dict[str, Any]:
-    """Return the settings of each run that say where it is done."""
+    """Return the settings of each run that do not change what it computes."""
     threads = threads or (1 if scheduler or workers > 1 else None)
     return {"data_dir": data_dir and str(Path(data_dir).resolve()), "device": device, "threads": threads}
 
@@ -114,18 +111,12 @@ def _planned(grid: Grid, out: Path | str | None, where: dict[str, Any]) -> tuple
             f"a grid must be a TOML file or a dictionary, not {type(grid).__name__}: {{'runs': [{{'epochs': 5}}]}}"
         )
     if out is None and not isinstance(grid, str | PathLike):
-        raise InvalidSpecError("sweep needs `out`, the folder of the runs: only a file's name gives one")
-    return runs, Path(Path(grid).stem if out is None else out)  # type: ignore[arg-type]  # a file, as said above
+        raise InvalidSpecError("sweep needs `out`, the folder of the runs, unless the grid is a file")
+    return runs, Path(Path(grid).stem if out is None else out)  # type: ignore[arg-type]  # a file, because of the check above
 
 
-def _opened(runs: Sequence[Planned], out: Path | str, known: Known | None, *, make: bool = True) -> SweepFolder:
-    folder = SweepFolder(Path(out), make=make)
-    folder.know(known or {}, runs)
-    return folder
-
-
-def _require_what_is_needed(runs: Iterable[Planned], folder: SweepFolder, retry: bool, here: bool) -> None:
-    """See that the devices and all datasets are there: better that one call fails than all runs, one after another."""
+def _require_devices_and_data(runs: Iterable[Planned], folder: SweepFolder, retry: bool, here: bool) -> None:
+    """Look for devices and datasets before any run starts, because otherwise all runs would fail, one after another."""
     ended = {State.FINISHED} if retry else {State.FINISHED, State.FAILED}
     left = [run.config for run in runs if folder.state(run.name) not in ended]
     for device in {config.device for config in left} - {"auto", "cpu"} if here else ():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from topokit.descriptions import DENSE
 from topokit.errors import TopokitError
@@ -16,20 +18,19 @@ from topokit_train.datasets import load_dataset
 from topokit_train.functions import short_name
 from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import METRICS
-from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING, tags_of
+from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, TOPOLOGY
 from topokit_train.sweeps.folder import State, SweepFolder
+from topokit_train.sweeps.known import Row, RunRows, with_metrics
 from topokit_train.sweeps.planned import Planned
-from topokit_train.sweeps.wirings import Pruned, Twin, Wiring
-
-Row = dict[str, Any]
+from topokit_train.sweeps.planned_topologies import PlannedTopology
 
 
 def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
-    """Write the tables of what is known by now, each in place of an older one, all of it or nothing.
+    """Write the tables of all runs in their present states; each replaces an older one as a whole.
 
     Args:
-        runs: of a grid; the rows are in their order, and a run that two entries ask for has a row in each.
-        folder: of the sweep; what it knows from other tables is copied from them, and is not in runs.jsonl.
+        runs: of a grid; the rows are in their order, and a run of two entries has a row for each.
+        folder: of the sweep; the rows of known runs are copied from the other tables, and are not in runs.jsonl.
 
     Returns:
         The folder of the tables.
@@ -37,69 +38,74 @@ def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
     Raises:
         TopokitError: they cannot be written.
 
-    Cost: reads each run's few small files, and each wiring that a pruning run left.
+    Cost: reads each run's few small files, and each topology that a pruning run saved.
     """
     try:
         folder.tables.mkdir(exist_ok=True)
     except OSError as error:
         raise TopokitError(f"cannot make {folder.tables}: {error.strerror}") from None
-    table = run_rows(runs, folder)
-    finished = _finished(runs, folder)
-    columns = (*BEFORE_TAGS, *tags_of(runs), *SETTINGS, *WIRING, *RESULTS)
-    _write_csv(folder.tables / "runs.csv", columns, table)
-    _write_csv(folder.tables / "epochs.csv", EPOCHS, _epoch_rows(finished, folder))
-    _write_csv(folder.tables / "prunings.csv", PRUNINGS, _pruning_rows(finished, folder))
-    lines = (
-        json.dumps(_everything(run, row, folder)) + "\n"
-        for run, row in zip(runs, table, strict=True)
-        if run.name not in folder.known
-    )
-    _write(folder.tables / "runs.jsonl", lines)
+    states = folder.states(runs)
+    topologies: dict[str, Row] = {}
+    found = {run.name: _rows(run, states[run.name], folder, topologies) for run in runs}
+    table = [_entry(run, states[run.name]) | found[run.name].row for run in runs]
+    tags = dict.fromkeys(tag for run in runs for tag in run.tags)
+    _write_csv(folder.tables / "runs.csv", (*BEFORE_TAGS, *tags, *SETTINGS, *TOPOLOGY, *RESULTS), table)
+    _write_csv(folder.tables / "epochs.csv", EPOCHS, (row for rows in found.values() for row in rows.epochs))
+    _write_csv(folder.tables / "prunings.csv", PRUNINGS, (row for rows in found.values() for row in rows.prunings))
+    with _replaced(folder.tables / "runs.jsonl") as file:
+        for run, row in zip(runs, table, strict=True):
+            if run.name not in folder.known:
+                file.write(json.dumps(_everything(run, row, folder)) + "\n")
     return folder.tables
 
 
-def run_rows(runs: Sequence[Planned], folder: SweepFolder) -> list[Row]:
-    """What is known of each run, by the columns of runs.csv; None where there is nothing to say."""
-    wirings: dict[str, Row] = {}
-    rows = []
-    for run in runs:
-        state = folder.state(run.name)
-        settings = run.config.to_json()
-        about: Row = {
-            "run": run.name,
-            "label": run.label,
-            "axes": run.axes,
-            "state": state.value,
-            "command": run.command,
-        }
-        about |= dict(run.tags) | {name: _shown(settings.get(name)) for name in SETTINGS}
-        if run.name in folder.known:
-            told = folder.known[run.name].row
-            rows.append(about | {name: told[name] for name in (*WIRING, *RESULTS)})
-            continue
-        wired = json.dumps([wiring.identity for wiring in run.wirings])
-        if wired not in wirings:
-            wirings[wired] = _wiring_row(run.wirings, folder)
-        rows.append(
-            about
-            | wirings[wired]
-            | dict.fromkeys(RESULTS)
-            | (_result_row(run, folder) if state is State.FINISHED else {})
-            | ({"error": folder.error(run.name)} if state is State.FAILED else {})
-        )
-    return rows
+def _entry(run: Planned, state: State) -> Row:
+    """The cells of a run in runs.csv that the grid determines, and its state."""
+    cells = {"run": run.name, "label": run.label, "axes": run.axes, "state": state.value, "command": run.command}
+    settings = run.config.to_json()
+    shown = {name: short_name(value) if isinstance(value, str) else value for name, value in settings.items()}
+    return cells | dict(run.tags) | {name: shown.get(name) for name in SETTINGS}
 
 
-def _wiring_row(wirings: Sequence[Wiring], folder: SweepFolder) -> Row:
-    """What the sparse topologies of a run are; of a pruned one, nothing is measured before its run has left it."""
-    row: Row = dict.fromkeys(WIRING)
-    row["topology"] = " + ".join(wiring.title for wiring in wirings) or DENSE
-    for wiring in wirings:
-        source = wiring.of if isinstance(wiring, Twin) else wiring
-        if isinstance(source, Pruned):
-            row |= {"pruned_from": source.run, "pruned_sparsity": source.sparsity}
+def _rows(run: Planned, state: State, folder: SweepFolder, topologies: dict[str, Row]) -> RunRows:
+    """The rows of a run; those of a known run from other tables, without the cells of its grid.
+
+    Args:
+        run: of the grid.
+        state: of the run.
+        folder: of the sweep.
+        topologies: the cells of the topologies of earlier runs, by their identities; grows.
+    """
+    if run.name in folder.known:
+        known = folder.known[run.name]
+        return replace(known, row={name: known.row[name] for name in (*TOPOLOGY, *RESULTS)})
+    key = json.dumps([one.identity for one in run.topologies])
+    if key not in topologies:
+        topologies[key] = _topology_row(run.topologies, folder)
+    row = topologies[key] | dict.fromkeys(RESULTS)
+    if state is State.FAILED:
+        row["error"] = folder.error(run.name)
+    if state is not State.FINISHED:
+        return RunRows(row=row)
+    result = folder.result(run.name)
+    epochs = [json.loads(line) for line in (folder.run(run.name) / METRICS).read_text().splitlines()]
+    saved = result.get("topologies", ())
+    return RunRows(
+        row=row | _result_row(result, epochs[-1]),
+        epochs=[{"run": run.name} | with_metrics(one) for one in epochs],
+        prunings=[{"run": run.name, "epoch": _epoch_of(one["step"], run)} | one for one in saved],
+    )
+
+
+def _topology_row(topologies: Sequence[PlannedTopology], folder: SweepFolder) -> Row:
+    """The cells of a run's topologies; without the measures of those that a pruning run has not saved yet."""
+    row: Row = dict.fromkeys(TOPOLOGY)
+    row["topology"] = " + ".join(one.title for one in topologies) or DENSE
+    for one in topologies:
+        if one.pruned:
+            row |= {"pruned_from": one.pruned.run, "pruned_sparsity": one.pruned.sparsity}
     try:
-        nets = [net for wiring in wirings for net in wiring.open(folder.runs)]
+        nets = [net for one in topologies for net in one.open(folder.runs)]
     except TopokitError:
         return row
     if nets:
@@ -110,9 +116,9 @@ def _wiring_row(wirings: Sequence[Wiring], folder: SweepFolder) -> Row:
     return row
 
 
-def _result_row(run: Planned, folder: SweepFolder) -> Row:
-    result = folder.result(run.name)
-    sparsity, last = result["effective_sparsity"] or {}, _metrics(folder.run(run.name))[-1]
+def _result_row(result: Row, last: Row) -> Row:
+    """The cells of a finished run, from its result and the metrics of its last epoch."""
+    sparsity = result["effective_sparsity"] or {}
     return {
         "total_parameters": result["parameters"]["total"],
         "nonzero_parameters": result["parameters"]["nonzero"],
@@ -129,27 +135,8 @@ def _result_row(run: Planned, folder: SweepFolder) -> Row:
     }
 
 
-def _epoch_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Row]:
-    for run in finished:
-        if run.name in folder.known:
-            yield from folder.known[run.name].epochs
-            continue
-        for metrics in _metrics(folder.run(run.name)):
-            old = {f"{part}_metric": metrics.get(f"{part}_accuracy") for part in ("test", "validation")}
-            yield {"run": run.name} | old | metrics
-
-
-def _pruning_rows(finished: Iterable[Planned], folder: SweepFolder) -> Iterable[Row]:
-    for run in finished:
-        if run.name in folder.known:
-            yield from folder.known[run.name].prunings
-            continue
-        for saved in folder.result(run.name).get("topologies", ()):
-            yield {"run": run.name, "epoch": _epoch_of(saved["step"], run)} | saved
-
-
 def _epoch_of(step: int, run: Planned) -> int | None:
-    """The epoch, counted from 1, that a step belongs to; None where the dataset is not at hand to be counted."""
+    """The epoch of a step, counted from 1; None if the dataset, whose size is needed, is not available."""
     config = run.config
     images = _training_images(config.dataset, config.data_dir)
     if images is None:
@@ -163,33 +150,30 @@ def _training_images(dataset: str, data_dir: str | None) -> int | None:
     try:
         return len(load_dataset(dataset, data_dir).train_targets)
     except TopokitError:
-        return None  # remembered, too: each try is one to download them
+        return None  # cached too: each attempt may be a download
 
 
 def _everything(run: Planned, row: Row, folder: SweepFolder) -> Row:
-    """A line of runs.jsonl: all settings, and the result as result.json has it."""
+    """A line of runs.jsonl: all settings, and the contents of result.json."""
     return {
         **{name: row[name] for name in BEFORE_TAGS},
         "tags": dict(run.tags),
         "settings": run.config.to_json(),
-        "topologies": [wiring.identity for wiring in run.wirings],
-        "wiring": {name: row[name] for name in WIRING},
+        "topologies": [one.identity for one in run.topologies],
+        "wiring": {name: row[name] for name in TOPOLOGY},
         "result": folder.result(run.name) if row["state"] == State.FINISHED else None,
         "error": row["error"],
     }
 
 
-def _finished(runs: Iterable[Planned], folder: SweepFolder) -> list[Planned]:
-    unique = {run.name: run for run in runs}
-    return [run for run in unique.values() if folder.state(run.name) is State.FINISHED]
-
-
-def _metrics(run: Path) -> list[Row]:
-    return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+@contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
     with replacing(path, force=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with _replaced(path) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
@@ -200,13 +184,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return ";".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-
-def _shown(value: Any) -> Any:
-    """A setting without the folders of a user's file."""
-    return short_name(value) if isinstance(value, str) else value
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    with replacing(path, force=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(lines)

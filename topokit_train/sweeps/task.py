@@ -1,4 +1,4 @@
-"""Task: runs that one process does at once, and what is written of them whatever happens."""
+"""Task: runs that one process does together, and the files that it writes in any case."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Held = tuple[Planned, RunFolder]
 
 
 class DiskError(TopokitError):
-    """Nothing can be written; no fault of any run."""
+    """The disk is full or read-only, so no run counts as failed."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Runs that one process does at once: a stack of seeds, or a single run."""
+    """Runs that one process does together: a stack of seeds, or a single run."""
 
     runs: tuple[Planned, ...]
     folder: SweepFolder
 
     def __call__(self) -> None:
-        """Do them, or go on with them; what goes wrong with a run is written into its folder.
+        """Start or continue the runs; the error of a run is written into its folder.
 
         Raises:
             DiskError: a full disk.
             RunBusyError: another process does one of them.
         """
-        import topokit_train.runs.train  # noqa: F401  # a process that dies of loading torch has begun no run
+        import topokit_train.runs.train  # noqa: F401  # a process that dies while it loads torch has started no run
 
         try:
             with ExitStack() as held:
@@ -51,9 +51,9 @@ class Task:
             raise
 
     def _hold(self, held: ExitStack) -> list[Held]:
-        """The runs that have not ended, with their folders, which nobody else can use until `held` is closed."""
+        """Lock the folders of the runs that have not ended, until `held` is closed; return both."""
         folders: dict[str, RunFolder] = {}
-        for name in sorted(run.name for run in self.runs):  # in one order, so that two programs cannot stop each other
+        for name in sorted(run.name for run in self.runs):  # in one order, so that two programs do not deadlock
             if not self.folder.state(name).ended:
                 self.folder.run(name).mkdir(exist_ok=True)
                 folders[name] = held.enter_context(RunFolder(self.folder.run(name), name))
@@ -61,8 +61,13 @@ class Task:
         return [(run, folders[run.name]) for run in left if not self.folder.state(run.name).ended]
 
     def _do(self, held: Sequence[Held]) -> None:
-        """Do runs together; where that goes wrong, each that has not ended alone: so it is seen which are to blame."""
-        failure = self._failure(held)
+        """Do runs together; after an error, do each that has not ended alone, to find the ones that fail."""
+        failure = None  # as text, because the exception would keep networks in memory
+        try:
+            self._train(held)
+        except Exception as error:
+            _require_disk(error, self.folder.path)
+            failure = _failure(error)
         if failure and len(held) > 1:
             for run, folder in held:
                 if not self.folder.state(run.name).ended:
@@ -70,35 +75,26 @@ class Task:
         elif failure:
             write_json(held[0][1].path / ERROR, failure)
 
-    def _failure(self, held: Sequence[Held]) -> dict[str, str] | None:
-        """Do runs together, and say what went wrong; not by the exception, which would keep networks in memory."""
-        try:
-            self._train(held)
-        except Exception as error:
-            _require_disk(error, self.folder.path)
-            return _failure(error)
-        return None
-
     def _train(self, held: Sequence[Held]) -> None:
         from topokit_train.runs.train import common, train_all
 
         kinds: dict[TrainConfig, list[tuple[Planned, TrainConfig, RunFolder]]] = {}
         for run, folder in held:
-            folder.remove(START)  # the run's name says what it is started with
-            config = _as_begun(run.config, folder.path)
+            folder.remove(START)  # the run's name already determines its start
+            config = _as_started(run.config, folder.path)
             kinds.setdefault(common(config), []).append((run, config, folder))
         for together in kinds.values():  # one, unless files of one content have several names
             runs, configs, folders = zip(*together, strict=True)
-            with _told_to(folders[0].path / LOG):
+            with _logged(folders[0].path / LOG):
                 runs[0].require_data()
-                nets = [net for wiring in runs[0].wirings for net in wiring.open(self.folder.runs)]
+                nets = [net for one in runs[0].topologies for net in one.open(self.folder.runs)]
                 train_all(configs, nets, folders, resume=True)
 
 
 def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
-    """The tasks that do these runs: those that differ in their seeds only go together."""
+    """Return the tasks for these runs; runs that differ only in their seeds are together."""
     stacks: dict[str, list[Planned]] = {}
-    place = SweepFolder(folder.path.resolve(), make=False)  # a worker may stand in another folder
+    place = SweepFolder(folder.path.resolve(), make=False)  # a worker may have another working directory
     for run in runs:
         stacks.setdefault(run.stack, []).append(run)
     return [
@@ -109,7 +105,7 @@ def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:
 
 
 def _begin(run: Planned, folder: Path) -> bool:
-    """Count the start of a run that this process holds; false where there were too many."""
+    """Count the start of a run that this process has locked; return false after too many."""
     if not (folder / RUN).exists():
         write_json(folder / RUN, run.identity)
     if count_start(folder) <= MOST_STARTS:
@@ -120,24 +116,24 @@ def _begin(run: Planned, folder: Path) -> bool:
 
 
 def _failure(error: Exception) -> dict[str, str]:
-    """What error.json holds."""
+    """The contents of error.json."""
     return {"type": type(error).__name__, "message": str(error)}
 
 
-def _as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The settings with the device, threads and names of files that a run was begun with, as it goes on with these."""
+def _as_started(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings with the device, threads and file names of the run's checkpoint, with which it must continue."""
     from topokit_train.runs.checkpoints import load
 
     path = folder / CHECKPOINT
     if not path.exists():
         return config
-    begun = load(path).origin.config
-    return replace(config, device=begun.device, threads=begun.threads, weights=begun.weights)
+    started = load(path).origin.config
+    return replace(config, device=started.device, threads=started.threads, weights=started.weights)
 
 
 @contextmanager
-def _told_to(log: Path) -> Iterator[None]:
-    """Send what a run says to its log; where threads share a process (Dask), stderr is not one run's alone."""
+def _logged(log: Path) -> Iterator[None]:
+    """Send stderr to the log of a run, unless threads share the process (Dask), and with it stderr."""
     if current_thread() is not main_thread():
         yield
         return
@@ -146,7 +142,7 @@ def _told_to(log: Path) -> Iterator[None]:
 
 
 def _require_disk(error: BaseException, place: Path) -> None:
-    """Pass on that a disk is full, as what it is."""
+    """Raise a DiskError if a full disk caused the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in FULL:
@@ -154,4 +150,4 @@ def _require_disk(error: BaseException, place: Path) -> None:
                 f"cannot write into {place} ({cause.strerror}); nothing is lost: make room, and run the same command "
                 "again"
             ) from None
-        cause = cause.__cause__ or cause.__context__  # some errors are told without their cause
+        cause = cause.__cause__ or cause.__context__  # `from None` hides the cause of some errors

@@ -389,7 +389,7 @@ def test_the_command_and_grids_give_built_in_models_the_layers_that_sparsify_giv
     grid = tmp_path / "grid.toml"
     grid.write_text(f"[[runs]]\nmodel = {model!r}\ntopology = {texts}\n")
     (run,) = read_grid(grid)
-    in_grid = [net for wiring in run.wirings for net in wiring.open(tmp_path)]
+    in_grid = [net for one in run.topologies for net in one.open(tmp_path)]
     plain = densify(build_model(model, None, Shape((1, 28, 28), 10)))
     pairs = [text.partition(": ")[::2] for text in texts]
     wanted = sparsify(plain, dict(pairs) if ":" in texts[0] else texts, kernel="csr")

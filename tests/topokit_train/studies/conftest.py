@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from topokit_train.studies.report import write_report
-from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, WIRING
+from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, TOPOLOGY
 
 TAGS = ("experiment", "arm", "density", "times", "network")
-RUN_COLUMNS = (*BEFORE_TAGS, *TAGS, *SETTINGS, *WIRING, *RESULTS)
+RUN_COLUMNS = (*BEFORE_TAGS, *TAGS, *SETTINGS, *TOPOLOGY, *RESULTS)
 DEFAULTS = {
     "state": "finished",
     "command": "train",

@@ -223,7 +223,7 @@ def test_what_the_report_needs_is_asked_for_before_a_run(tmp_path, monkeypatch, 
 def test_every_budget_has_runs_whose_topologies_fit(budget):
     images = {"mnist": (1, 28, 28), "digits": (1, 28, 28), "cifar10": (3, 24, 24)}
     for run in {run.stack: run for run in STUDY.plan(budget)}.values():
-        nets = [net for wiring in run.wirings if not wiring.needs for net in wiring.open(Path())]
+        nets = [net for one in run.topologies if not one.pruned for net in one.open(Path())]
         weights = model_source(run.config.model).weights(Shape(images[run.config.dataset], 10), nets)
         assert len(place(nets, weights)) == sum(map(len, nets)), run.label
 
@@ -233,8 +233,8 @@ def test_every_arm_has_as_many_edges_as_the_one_that_it_is_compared_with(budget)
     """Regular twins to the edge, random ones to five standard deviations, bigger networks to two per cent."""
     edges = {}
     for run in STUDY.plan(budget):
-        if run.wirings and not run.needs and run.config.seed == 0:
-            nets = [net for wiring in run.wirings for net in wiring.open(Path())]
+        if run.topologies and not run.needs and run.config.seed == 0:
+            nets = [net for one in run.topologies for net in one.open(Path())]
             place = (run.tags["experiment"], run.config.model, run.config.dataset, run.config.recipe)
             key = (*place, run.tags.get("density"), run.tags.get("times"))
             edges.setdefault(key, {})[run.tags["arm"]] = sum(net.edges for net in nets)

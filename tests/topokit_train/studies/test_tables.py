@@ -84,5 +84,5 @@ def test_a_study_must_be_an_object(study, tmp_path):
 
 def test_bytes_that_are_no_text_are_refused(study, tmp_path):
     (study.write(tmp_path) / "runs.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FileFormatError, match=r"runs\.csv is no table"):
+    with pytest.raises(FileFormatError, match=r"runs\.csv is not a table"):
         read_tables(tmp_path)

@@ -50,7 +50,7 @@ def test_a_topology_is_a_default_of_the_runs_that_train(runs_of):
         [[runs]]
         command = "prune"
     """)
-    assert [len(run.wirings) for run in runs] == [1, 0, 0]
+    assert [len(run.topologies) for run in runs] == [1, 0, 0]
 
 
 def test_one_slot_to_keep_may_be_given_as_a_text(runs_of):
@@ -64,7 +64,7 @@ def test_axes_reach_into_a_topology(runs_of, tmp_path):
         each.topology.density = [0.1, 0.2]
         each.topology.seed = [5, 6]
     """)
-    nets = [run.wirings[0].open(tmp_path)[0] for run in runs]
+    nets = [run.topologies[0].open(tmp_path)[0] for run in runs]
     expected = [tk.Bernoulli(widths=(784, 10), density=d, seed=s) for d in ("0.1", "0.2") for s in (5, 6)]
     assert list(map(tk.fingerprint, nets)) == list(map(tk.fingerprint, expected))
     assert runs[3].axes == "topology.density=0.2, topology.seed=6"
@@ -75,7 +75,7 @@ def test_whole_topologies_can_be_an_axis(runs_of):
         [[runs]]
         each.topology = ["dense", { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100] }]
     """)
-    assert [len(run.wirings) for run in runs] == [0, 1]
+    assert [len(run.topologies) for run in runs] == [0, 1]
 
 
 def test_what_is_random_is_drawn_by_the_runs_seed_unless_it_has_one(runs_of, tmp_path):
@@ -90,7 +90,7 @@ def test_what_is_random_is_drawn_by_the_runs_seed_unless_it_has_one(runs_of, tmp
         topology = {table}, seed = 4 }}
         each.seed = "3-4"
     """)
-    found = [tk.fingerprint(run.wirings[0].open(tmp_path)[0]) for run in runs]
+    found = [tk.fingerprint(run.topologies[0].open(tmp_path)[0]) for run in runs]
     net = tk.RadixNet(**NET)
     three, four = (tk.fingerprint(tk.Regular.twin_of(net, seed)) for seed in (3, 4))
     assert found == [three, four, four, four]
@@ -105,14 +105,14 @@ def test_twins_of_a_file_are_drawn_by_the_runs_seed_and_named_by_what_it_holds(r
     text = f"[[runs]]\ntopology = {{ {how}, like = 'net.safetensors' }}\neach.seed = [3, 4]\n"
     runs = runs_of(text)
     family = tk.Bernoulli if "bernoulli" in how else tk.Regular
-    found = [tk.fingerprint(run.wirings[0].open(tmp_path)[0]) for run in runs]
+    found = [tk.fingerprint(run.topologies[0].open(tmp_path)[0]) for run in runs]
     assert found == [tk.fingerprint(family.twin_of(net, seed)) for seed in (3, 4)]
     (tmp_path / "net.safetensors").rename(tmp_path / "renamed.safetensors")
     assert [run.name for run in runs_of(text.replace("net.", "renamed."))] == [run.name for run in runs]
     tk.save(tk.reverse(net), tmp_path / "net.safetensors")
     assert not {run.name for run in runs_of(text)} & {run.name for run in runs}
-    with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
-        runs[0].wirings[0].open(tmp_path)
+    with pytest.raises(InvalidSpecError, match="has changed since the sweep started: restore it"):
+        runs[0].topologies[0].open(tmp_path)
 
 
 def test_a_twin_of_what_a_pruning_run_leaves_waits_for_it_too(runs_of, tmp_path):
@@ -129,7 +129,7 @@ def test_a_twin_of_what_a_pruning_run_leaves_waits_for_it_too(runs_of, tmp_path)
     net = tk.Bernoulli(widths=(30, 20), density=".3", seed=1)
     (tmp_path / runs[1].name).mkdir()
     tk.save(net, tmp_path / runs[1].name / "topology-0.9.safetensors")
-    twin = runs[3].wirings[0].open(tmp_path)[0]
+    twin = runs[3].topologies[0].open(tmp_path)[0]
     assert tk.fingerprint(twin) == tk.fingerprint(tk.Regular.twin_of(net, 1))
 
 
@@ -139,7 +139,7 @@ def test_crops_keep_the_end_that_is_asked_for(runs_of, tmp_path):
         topology = { radices = [[10, 10]], kron = [8, 3, 1], crop = [784, 300, 100], crop_keep = "last" }
     """)
     expected = tk.crop(tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100), keep="last")
-    assert tk.fingerprint(runs[0].wirings[0].open(tmp_path)[0]) == tk.fingerprint(expected)
+    assert tk.fingerprint(runs[0].topologies[0].open(tmp_path)[0]) == tk.fingerprint(expected)
 
 
 def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
@@ -152,10 +152,10 @@ def test_files_are_looked_for_beside_the_grid(runs_of, tmp_path, monkeypatch):
         topology = ["net.safetensors", "other.safetensors"]
     """
     runs = runs_of(text)
-    first, _ = runs[0].wirings
+    first, _ = runs[0].topologies
     assert tk.fingerprint(first.open(tmp_path)[0]) == tk.fingerprint(net)
     tk.save(tk.reverse(net), tmp_path / "net.safetensors", force=True)
-    with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
+    with pytest.raises(InvalidSpecError, match="has changed since the sweep started: restore it"):
         first.open(tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_a_pruned_topology_is_that_of_the_run_with_the_same_seed(runs_of):
         seed = 7
     """)
     zero, one = (run.name for run in runs[:2])
-    assert [(run.needs, run.wirings[0].sparsity) for run in runs[2:]] == [
+    assert [(run.needs, run.topologies[0].sparsity) for run in runs[2:]] == [
         ((zero,), 0.5),
         ((zero,), 0.9),
         ((one,), 0.5),
@@ -212,12 +212,12 @@ def test_a_run_that_is_asked_for_twice_is_there_once_in_each_entry(runs_of):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no runs: write"),
-        ("runs = []", "holds no runs"),
-        ("runs = 3", "holds no runs"),
-        ("runs = [3]", "holds no runs"),
-        ("[[runs]]\nlabel =", "is no TOML"),
-        ("[[runs]]\nlabel = 'a'\nlr = .5", r"is no TOML: .*line 3.*; numbers are like 0\.5, not \.5"),
+        ("", "contains no runs: write"),
+        ("runs = []", "contains no runs"),
+        ("runs = 3", "contains no runs"),
+        ("runs = [3]", "contains no runs"),
+        ("[[runs]]\nlabel =", "is not TOML"),
+        ("[[runs]]\nlabel = 'a'\nlr = .5", r"is not TOML: .*line 3.*; numbers are like 0\.5, not \.5"),
     ],
 )
 def test_what_holds_no_runs_is_refused(runs_of, text, message):
@@ -253,15 +253,15 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
         (
             "[[runs]]\ndevice = 'cpu'",
-            "device says where runs are done, and not what they are: give device to the sweep instead",
+            "device does not change what a run computes: give device to the sweep instead",
         ),
-        ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads says where"),
+        ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads does not change what"),
         ("[[runs]]\nlabel = 'a'\n[[runs]]\nlabel = 'a'", "a: another entry has this label"),
         ("[[runs]]\nlabel = 3", "a label must be a text, not 3"),
         ("[[runs]]\ntags = 'a'", "tags must be a table"),
         ("[[runs]]\ntags = { seed = 1 }", "the tables have a column seed already"),
         ("[[runs]]\ncommand = 'prune'\nkeep = 3", "keep must be a name or several, not 3"),
-        ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "what is pruned is a dense model"),
+        ("[[runs]]\ncommand = 'prune'\ntopology = { radices = [[2]] }", "a pruning run starts from a dense model"),
         ("[[runs]]\nweights = 'none.safetensors'", "there is no file of weights .*none.safetensors"),
         ("[[runs]]\ntopology = 3", 'topology must be a text, a table or "dense", not 3'),
         ("[[runs]]\ntopology = ['dense', 'dense']", "name no other"),

@@ -48,7 +48,7 @@ def test_equal_meaning_has_equal_run_names(runs_of, text, table):
 
 def test_texts_and_files_are_values_of_an_axis(runs_of, file, tmp_path):
     runs = runs_of(f'[[runs]]\neach.topology = ["{LENET}", "net.safetensors", "net.safetensors crop=700,200"]')
-    nets = [run.wirings[0].open(tmp_path)[0] for run in runs]
+    nets = [run.topologies[0].open(tmp_path)[0] for run in runs]
     wanted = [
         tk.crop(tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)),
         file,
@@ -56,8 +56,8 @@ def test_texts_and_files_are_values_of_an_axis(runs_of, file, tmp_path):
     ]
     assert list(map(tk.fingerprint, nets)) == list(map(tk.fingerprint, wanted))
     tk.save(tk.Bernoulli(widths=(784, 300), density=".1", seed=2), tmp_path / "net.safetensors", force=True)
-    with pytest.raises(InvalidSpecError, match="no longer the topology that the sweep began with"):
-        runs[2].wirings[0].open(tmp_path)
+    with pytest.raises(InvalidSpecError, match="has changed since the sweep started: restore it"):
+        runs[2].topologies[0].open(tmp_path)
 
 
 @pytest.mark.usefixtures("file")
@@ -66,7 +66,7 @@ def test_a_random_equivalent_of_what_needs_a_file_keeps_each_seed(runs_of, tmp_p
         "[[runs]]\ntopology = 'regular like=net.safetensors seed=8 random-equivalent=bernoulli'\neach.seed = [3, 4]"
     )
     of = tk.Regular.twin_of(tk.load(tmp_path / "net.safetensors"), 8)
-    assert tk.fingerprint(run.wirings[0].open(tmp_path)[0]) == tk.fingerprint(tk.Bernoulli.twin_of(of, 8))
+    assert tk.fingerprint(run.topologies[0].open(tmp_path)[0]) == tk.fingerprint(tk.Bernoulli.twin_of(of, 8))
 
 
 def test_pruned_topologies_in_words(runs_of):
@@ -94,7 +94,7 @@ def test_pruned_topologies_in_words(runs_of):
 def test_patterns_give_parameters_their_topologies(runs_of, tmp_path):
     text = "[[runs]]\ntopology = ['fc1: bernoulli density=.1 seed=7', 'fc3: bernoulli density=1/2']\neach.seed = [3, 4]"
     three, four = runs_of(text)
-    nets = three.wirings[0].open(tmp_path)
+    nets = three.topologies[0].open(tmp_path)
     assert [net.names for net in nets] == [("fc1.weight",), ("fc3.weight",)]
     wanted = [
         tk.Bernoulli(widths=(784, 300), density=".1", seed=7),
@@ -108,7 +108,7 @@ def test_patterns_give_parameters_their_topologies(runs_of, tmp_path):
 
 def test_several_parameters_of_one_pattern_differ_and_share_a_density(runs_of, tmp_path):
     (run,) = runs_of("[[runs]]\ntopology = 'fc*: fixed-fan-in density=.05 allocation=erk seed=7'")
-    nets = run.wirings[0].open(tmp_path)
+    nets = run.topologies[0].open(tmp_path)
     assert [net.names[0] for net in nets] == ["fc1.weight", "fc2.weight", "fc3.weight"]
     assert [net.edges for net in nets] == [9051, 3340, 919]  # as `build --allocation erk` divides 784-300-100-10
 
@@ -126,4 +126,4 @@ def test_several_parameters_of_one_pattern_differ_and_share_a_density(runs_of, t
 )
 def test_patterns_that_do_not_fit_are_refused(runs_of, tmp_path, topology, message):
     with pytest.raises(TopokitError, match=message):
-        runs_of(f"[[runs]]\ntopology = {topology}")[0].wirings[0].open(tmp_path)
+        runs_of(f"[[runs]]\ntopology = {topology}")[0].topologies[0].open(tmp_path)

@@ -172,14 +172,14 @@ def test_a_dask_worker_that_is_killed_loses_nothing(runs_of, tmp_path, monkeypat
     assert sweep(runs, tmp_path / "straight", quiet=True).complete
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
         victims = [next(iter(cluster.workers.values())).pid]
-        told = Progress.told
+        report = Progress.report
 
-        def tell_and_kill(*arguments):
-            told(*arguments)
+        def report_and_kill(*arguments):
+            report(*arguments)
             if victims:
                 os.kill(victims.pop(), signal.SIGKILL)
 
-        monkeypatch.setattr(Progress, "told", tell_and_kill)
+        monkeypatch.setattr(Progress, "report", report_and_kill)
         assert sweep(runs, tmp_path / "disturbed", scheduler=cluster.scheduler_address, quiet=True).complete
     assert not victims
     assert_same_tables(tmp_path / "disturbed", tmp_path / "straight")

@@ -7,7 +7,7 @@ import pytest
 
 from topokit.errors import FileFormatError
 from topokit_train.sweeps.known import read_known
-from topokit_train.sweeps.sweep import status, sweep
+from topokit_train.sweeps.sweep import sweep
 
 SPARSE = """
     [defaults]
@@ -51,7 +51,7 @@ def folders_of_runs(out):
     return {path.name for path in (out / "runs").iterdir()}
 
 
-@pytest.mark.parametrize("first", [SPARSE, SPARSE + PRUNED, PRUNED + RETRAINED], ids=["no wiring", "wiring", "both"])
+@pytest.mark.parametrize("first", [SPARSE, SPARSE + PRUNED, PRUNED + RETRAINED], ids=["not pruned", "pruned", "both"])
 def test_two_sweeps_that_share_the_work_give_the_tables_of_one(undisturbed, runs_of, rows_of, tmp_path, first):
     runs, out = undisturbed
     defaults = "" if first.startswith(SPARSE) else "[defaults]\nepochs = 1\nbatch_size = 500\n"
@@ -73,10 +73,10 @@ def test_two_sweeps_that_share_the_work_give_the_tables_of_one(undisturbed, runs
 def test_where_all_is_known_nothing_is_done_and_the_tables_are_the_same(undisturbed, tmp_path):
     runs, out = undisturbed
     known = read_known([out / "tables"])
-    assert status(runs, tmp_path / "copy", known).complete
+    assert sweep(runs, tmp_path / "copy", known=known, status=True).complete
     assert not (tmp_path / "copy").exists()
     found = sweep(runs, tmp_path / "copy", known=known, quiet=True)
-    assert found == status(runs, out)
+    assert found == sweep(runs, out, status=True)
     assert folders_of_runs(tmp_path / "copy") == set()
     for name in NAMES:
         table = f"tables/{name}.csv"
@@ -135,8 +135,8 @@ def test_the_folder_itself_is_believed_before_tables_and_the_first_tables_before
     )
     both = read_known([copied, out / "tables"])
     assert {run.row["test_accuracy"] for run in both.values()} == {"0.25"}
-    assert status(runs, tmp_path / "nothing", both).groups[0].mean == 0.25
-    assert status(runs, out, both) == status(runs, out)
+    assert sweep(runs, tmp_path / "nothing", known=both, status=True).groups[0].mean == 0.25
+    assert sweep(runs, out, known=both, status=True) == sweep(runs, out, status=True)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,11 @@ def test_each_run_is_told_apart_by_its_axes(runs_of, rows_of, tmp_path):
 def test_a_run_that_failed_is_named_by_its_axes_too(runs_of, tmp_path, broken):
     broken.add("mlp")
     found = sweep(runs_of(ONE + "each.lr = [0.1, 0.2]\n", threads=1), tmp_path / "out", quiet=True)
-    assert [one.about for one in found.troubles] == ["runs-1, lr=0.1, seed 0", "runs-1, lr=0.2, seed 0"]
+    lines = str(found).splitlines()[-2:]
+    assert [line.partition(":")[0].split("  ")[1] for line in lines] == [
+        "runs-1, lr=0.1, seed 0",
+        "runs-1, lr=0.2, seed 0",
+    ]
     assert [one["axes"] for one in found.to_json()["troubles"]] == ["lr=0.1", "lr=0.2"]
 
 
@@ -207,7 +211,7 @@ def test_a_run_of_a_sweep_is_the_run_that_train_does(runs_of, tmp_path, assert_s
     runs = runs_of(ONE, threads=1)
     sweep(runs, tmp_path / "out", quiet=True)
     folder = tmp_path / "out" / "runs" / runs[0].name
-    train(runs[0].config, runs[0].wirings[0].open(tmp_path), run=tmp_path / "alone")
+    train(runs[0].config, runs[0].topologies[0].open(tmp_path), run=tmp_path / "alone")
     for file in ("run.json", "log.txt", "starts"):
         (folder / file).unlink()
     result = json.loads((folder / "result.json").read_text())
@@ -388,7 +392,7 @@ def test_looking_makes_nothing(runs_of, tmp_path):
 def test_folders_of_something_else_are_refused(tmp_path):
     (tmp_path / "letter.txt").touch()
     for make in (True, False):
-        with pytest.raises(FileFormatError, match=r"is no sweep's folder: it holds letter.txt. Choose another out"):
+        with pytest.raises(FileFormatError, match=r"is not of a sweep: it contains letter.txt. Choose another out"):
             SweepFolder(tmp_path, make=make)
     with pytest.raises(TopokitError, match=r"cannot write .*: there is no folder .*: create it first"):
         SweepFolder(tmp_path / "a" / "b")

@@ -133,7 +133,7 @@ def test_images_that_change_while_a_sweep_is_under_way_fail_its_runs(runs_of, tm
     make_idx(tmp_path / "data", 2)
     found = sweep(runs, tmp_path / "out", quiet=True)
     assert [one.error.partition("/data ")[2] for one in found.troubles] == [
-        "is no longer the dataset that the sweep began with: bring that back"
+        "has changed since the sweep started: restore it"
     ] * 2
     make_idx(tmp_path / "data", 1)
     assert sweep(runs, tmp_path / "out", quiet=True, retry=True).complete
