@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, reading
+from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.masking import MASK_SHAPES, checked_masks

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np

@@ -15,7 +15,7 @@ from typing import Any
 
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.fields import integers
+from topokit.fields import integers, path_of
 from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
