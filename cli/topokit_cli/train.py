@@ -107,7 +107,7 @@ def command(
 
     others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
     others["callbacks"] = callbacks
-    topology = _wired(topologies, config) if topologies else DEFAULT_TOPOLOGY
+    topology = _resolved(topologies, config) or None if topologies else DEFAULT_TOPOLOGY
     if seeds is None:
         show(train(config, topology, **others), as_json)
     else:
@@ -169,7 +169,7 @@ def show(found: Result | Results, as_json: bool) -> None:
             click.echo(found)
 
 
-def _wired(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
+def _resolved(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
     """The topologies that the user described."""
     from topokit_train.described import parameters_of, resolve
 

@@ -231,7 +231,7 @@ def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monke
 
     monkeypatch.setattr(Trainer, "run_epoch", stop)
     with pytest.raises(KeyboardInterrupt):
-        train_seeds(TrainConfig(**QUICK), (), [3, 1], run=tmp_path)
+        train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path)
     assert f"continue with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
 
 
