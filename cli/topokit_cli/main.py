@@ -129,6 +129,11 @@ def _prepare() -> None:
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     """Raise what ends the command, unless it ends already: what removes half-written files must not be interrupted."""
+    torch = getattr(sys.modules.get("torch"), "__spec__", None)
+    if getattr(torch, "_initializing", False):  # an exception in its C++ initialisers would abort the process: wait
+        signal.signal(signal.SIGALRM, lambda *_: _stop(number, None))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return
     error = sys.exc_info()[1]
     while error and not isinstance(error, KeyboardInterrupt):
         error = error.__context__

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.numpy
@@ -202,6 +203,16 @@ def test_a_second_signal_does_not_interrupt_what_the_first_one_cleans_up(prepare
     with pytest.raises(KeyboardInterrupt) as error:
         work()
     assert (error.type, cleaned) == (kind, [True])
+
+
+def test_a_signal_waits_until_torch_is_imported(prepared_process, monkeypatch):
+    prepared_process()
+    spec = SimpleNamespace(_initializing=True)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__spec__=spec))
+    signal.raise_signal(signal.SIGTERM)
+    spec._initializing = False
+    with pytest.raises(Terminated):
+        time.sleep(60)  # which the next try ends
 
 
 def test_a_signal_that_is_ignored_stays_ignored(prepared_process):
