@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from importlib import import_module
 from types import FrameType
 
@@ -131,8 +132,9 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     """Raise what ends the command, unless it ends already: what removes half-written files must not be interrupted."""
     torch = getattr(sys.modules.get("torch"), "__spec__", None)
     if getattr(torch, "_initializing", False):  # an exception in its C++ initialisers would abort the process: wait
-        signal.signal(signal.SIGALRM, lambda *_: _stop(number, None))
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
         return
     error = sys.exc_info()[1]
     while error and not isinstance(error, KeyboardInterrupt):
