@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from topokit.csr import INDEX, Storage, UInt64Array, graphblas
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered, Source, network
+from topokit.reprs import counted
 
 WEIGHT = 1 / 16
 CLIP = 32.0
@@ -67,7 +68,8 @@ def require_problem(net: Layered, images: Layer, bias: float) -> None:
     """
     if images.shape[1] != net.widths[0]:
         raise InvalidSpecError(
-            f"images have {images.shape[1]} pixels, but the network {net.widths[0]} inputs: they must be equal"
+            f"images have {counted(images.shape[1], 'pixel')}, but the network {counted(net.widths[0], 'input')}: "
+            "they must be equal"
         )
     if not -CLIP <= bias < 0:
         raise InvalidSpecError(f"`bias` must be negative, and {-CLIP:g} at least, not {bias:g}")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.layer import Layer
+from topokit.reprs import counted
 
 Shape = tuple[int, ...]
 """(out, in) of a linear layer, (out, in, rows, columns) of a convolution."""
@@ -71,7 +72,8 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
     if at is not None:
         own = sources_after(None, shapes[at], conv)
         raise InvalidGraphError(
-            f"the mask of {names[at - 1]} has {shapes[at - 1][0]} outputs, but that of {names[at]} has {own} inputs: "
+            f"the mask of {names[at - 1]} has {counted(shapes[at - 1][0], 'output')}, but that of {names[at]} has "
+            f"{counted(own or 0, 'input')}: "
             "the masks must chain, in order"
         )
     matrices: dict[str, Mask] = {}

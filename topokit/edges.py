@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topokit.csr import INDEX, MAX_WIDTH, Storage
 from topokit.errors import InvalidGraphError
+from topokit.reprs import counted
 
 
 def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> None:
@@ -34,7 +35,10 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
     )
     _require(indptr[0] == 0, f"{where}: indptr starts at {indptr[0]} instead of 0")
     _require(bool((indptr[1:] >= indptr[:-1]).all()), f"{where}: indptr decreases; it must never")
-    _require(indptr[-1] == indices.size, f"{where}: indptr ends at {indptr[-1]}, but there are {indices.size} edges")
+    _require(
+        indptr[-1] == indices.size,
+        f"{where}: indptr ends at {indptr[-1]}, but there are {counted(indices.size, 'edge')}",
+    )
     if indices.size:
         _require(
             indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}"
@@ -85,7 +89,7 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
         )
         bad = (array < 0) | (array >= width)
         _require(not bad.any(), f"{where}: an edge has {name} {array[bad][:1]}; {name}s are 0 to {width - 1}")
-    _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {targets.size} targets")
+    _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {counted(targets.size, 'target')}")
     order = np.lexsort((targets, sources))
     indptr = np.zeros(shape[0] + 1, INDEX)
     np.cumsum(np.bincount(sources.astype(np.intp), minlength=shape[0]), out=indptr[1:])

@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"`(\w+)`", re.ASCII)
-_PLURAL = (
-    "(argument|character|column|edge|epoch|image|input|label|layer|name|node|number|output|pixel|sample|shape|target|"
-    "tensor|weight|width)s"
-)
-_ONE = re.compile(rf"(?<![\d>-] )(?<![\w.,:/-])1 ((?:column |edge |node )?){_PLURAL}\b", re.ASCII)
-
 EXTRAS = {
     **dict.fromkeys(("torch", "pooch", "tqdm"), "train"),
     "jinja2": "study",
@@ -44,10 +38,7 @@ class TopokitError(Exception):
     quiet = False
 
     def __str__(self) -> str:
-        return _NAME.sub(r"\1", self._text())
-
-    def _text(self) -> str:
-        return _ONE.sub(r"1 \1\2", super().__str__())
+        return _NAME.sub(r"\1", super().__str__())
 
     def with_flags(self, names: Container[str]) -> str:
         """Return the message for a command that has options of these names.
@@ -55,7 +46,7 @@ class TopokitError(Exception):
         >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
         '--batch-size must be at least 1'
         """
-        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], self._text())
+        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
 
 
 def no_folder(path: Path) -> NotFoundError:

@@ -18,6 +18,7 @@ import numpy as np
 
 from topokit._registry import near
 from topokit.errors import InvalidSpecError
+from topokit.reprs import counted
 
 MAX_DIGITS = 4300
 """Decimal digits of an integer: Python reads and prints no more, as that takes quadratic time."""
@@ -182,7 +183,7 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
     items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
     if len(items) not in (1, layers):
         wanted = "one" if layers == 1 else f"one for all layers, or {layers}, one for each"
-        raise InvalidSpecError(f"{what} has {len(items)} numbers: give {wanted}; a decimal has a point")
+        raise InvalidSpecError(f"{what} has {counted(len(items), 'number')}: give {wanted}; a decimal has a point")
     exact = tuple(_number(item, what) for item in items)
     return exact * layers if len(exact) == 1 else exact
 

@@ -18,6 +18,7 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Source, network
+from topokit.reprs import counted
 from topokit.topologies import Topology
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
@@ -49,11 +50,15 @@ def masks(
     net = network(net)
     names = names_of(names, "`names`") or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
-        raise InvalidSpecError(f"{len(names)} names for {len(net)} layers: give one name per layer")
+        raise InvalidSpecError(
+            f"{counted(len(names), 'name')} for {counted(len(net), 'layer')}: give one name per layer"
+        )
     if len(set(names)) != len(names):
         raise InvalidSpecError(f"the names of the masks must differ: {', '.join(names)}")
     if shapes is not None and len(shapes) != len(names):
-        raise InvalidSpecError(f"{len(shapes)} shapes for {len(names)} names: give one shape per name")
+        raise InvalidSpecError(
+            f"{counted(len(shapes), 'shape')} for {counted(len(names), 'name')}: give one shape per name"
+        )
     require_memory(net.possible_edges + sum(prod(shape) for shape in shapes or ()), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):

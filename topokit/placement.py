@@ -27,6 +27,7 @@ from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
 from topokit.masking import as_bools
+from topokit.reprs import counted
 from topokit.spec import network
 from topokit.topologies import Topology
 
@@ -298,7 +299,8 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
         placed = dict(_layers(nets[:1], matched))
         if dense := [name for name in matched if name not in placed]:
             raise InvalidSpecError(
-                f"{pattern!r} matches {len(matched)} weights, but the topology has {len(nets[0])} layers, so "
+                f"{pattern!r} matches {counted(len(matched), 'weight')}, but the topology has "
+                f"{counted(len(nets[0]), 'layer')}, so "
                 f"{dense[0]} would stay dense: give one layer, which fills all, or match as many weights as there "
                 "are layers"
             )
@@ -451,7 +453,7 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
         target = f"{'-'.join(map(str, wider[0]))} at {min(100 * (1 - net.density), 99.99):.4g} %"
-        return f"it needs {wider[0][0]} inputs: topokit fit '{target}' proposes such networks"
+        return f"it needs {counted(wider[0][0], 'input')}: topokit fit '{target}' proposes such networks"
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         return f"crop={','.join(map(str, widest))} fits"

@@ -16,6 +16,7 @@ from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
 from topokit.fields import names_of
 from topokit.layered import Layer, Layered, Promises, Recipe, Source, network
+from topokit.reprs import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Topology(Layered):
         for i, (one, two) in enumerate(pairwise(self._layers)):
             if one.shape[1] != two.shape[0]:
                 raise InvalidGraphError(
-                    f"layer {i} ends in {one.shape[1]} nodes, but layer {i + 1} starts from {two.shape[0]}: "
+                    f"layer {i} ends in {counted(one.shape[1], 'node')}, but layer {i + 1} starts from {two.shape[0]}: "
                     "they must be equal"
                 )
         self._recipe = recipe
@@ -87,10 +88,15 @@ class Topology(Layered):
         widths = _integers(widths)
         for i, (indptr, indices) in enumerate(arrays):
             if i + 1 >= len(widths):
-                raise InvalidGraphError(f"{len(widths)} widths are too few for more than {i} layers")
+                raise InvalidGraphError(
+                    f"{counted(len(widths), 'width')} are too few for more than {counted(i, 'layer')}"
+                )
             layers.append(_copied(np.asarray(indptr), np.asarray(indices), (widths[i], widths[i + 1]), f"layer {i}"))
         if len(layers) != len(widths) - 1:
-            raise InvalidGraphError(f"{len(widths)} widths need {len(widths) - 1} layers, but {len(layers)} were given")
+            raise InvalidGraphError(
+                f"{counted(len(widths), 'width')} need {counted(len(widths) - 1, 'layer')}, but {len(layers)} "
+                "were given"
+            )
         return cls(layers, **about)
 
     @classmethod
@@ -212,7 +218,7 @@ def _names(names: str | Sequence[str], layers: int) -> tuple[str, ...]:
     given = names_of(names, "`names`")
     if given and (len(given) != layers or len(set(given)) < layers):
         raise InvalidGraphError(
-            f"{len(given)} names, {len(set(given))} of them different, for {layers} layers: "
+            f"{counted(len(given), 'name')}, {len(set(given))} of them different, for {counted(layers, 'layer')}: "
             "give each layer a name of its own, or none at all"
         )
     return given

@@ -12,6 +12,7 @@ from topokit.errors import InvalidSpecError, MissingDependencyError
 from topokit.fields import one_of, path_of
 from topokit.formats import read_images
 from topokit.layered import Layer, Layered, Source, network
+from topokit.reprs import counted
 
 ENGINES = ("graphblas", "fast")
 
@@ -57,7 +58,7 @@ def _images(images: str | Path | Layer, pixels: int, data_dir: str | Path | None
     from topokit_train.datasets import load_dataset
 
     if isqrt(pixels) ** 2 != pixels:
-        raise InvalidSpecError(f"`images` mnist makes square images, but the network has {pixels} inputs")
+        raise InvalidSpecError(f"`images` mnist makes square images, but the network has {counted(pixels, 'input')}")
     return resized(load_dataset("mnist", data_dir).train_inputs[:, 0], isqrt(pixels))
 
 

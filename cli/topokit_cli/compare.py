@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from topokit.families import RANDOM_EQUIVALENTS
-from topokit.reprs import cell
+from topokit.reprs import cell, counted
 from topokit_cli import render
 from topokit_cli.options import TOPOLOGY, OnceEach, json_option, was_given
 
@@ -83,7 +83,7 @@ def command(
         _print_beside(networks)
     for file, net, _, against in networks:
         if against:
-            size = f"{render.widths(net)}, {net.edges:,} edges"
+            size = f"{render.widths(net)}, {counted(net.edges, 'edge')}"
             click.echo("\n" * (len(networks) > 1) + f"{file} ({size}) and {against.title}")
             _print(against)
 

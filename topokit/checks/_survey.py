@@ -22,6 +22,7 @@ from topokit.csr import Buffers, Storage
 from topokit.errors import TopokitError
 from topokit.layered import Layer, Layered, Promises, Recipe
 from topokit.recipes import from_recipe
+from topokit.reprs import counted
 from topokit.spec import Spec, from_numbers_alone
 
 EDGES_AT_A_TIME = 2**26
@@ -170,7 +171,9 @@ def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Surv
     except Exception as error:  # executors tell of lost workers in many ways; a fault of our own comes again below
         left = len(net) - len(surveys)
         said = f"{type(error).__name__}: {error}".rstrip(": ")
-        warnings.warn(f"workers were lost ({said}): {left} layers are looked at here", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"workers were lost ({said}): {counted(left, 'layer')} are looked at here", RuntimeWarning, stacklevel=2
+        )
         surveys += [Survey() for _ in range(left)]
     return surveys
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from topokit.checks.result import CheckResult, Verdict
 from topokit.layered import Layered
 from topokit.measures.density import density as measure
+from topokit.reprs import counted
 
 
 def density(net: Layered) -> CheckResult:
@@ -17,7 +18,7 @@ def density(net: Layered) -> CheckResult:
     if promised is None:
         verdict, reason = Verdict.NOT_PROMISED, f"the density is {found}"
     elif found == promised:
-        verdict, reason = Verdict.HOLDS, f"{net.edges:,} edges make a density of {found}, as promised"
+        verdict, reason = Verdict.HOLDS, f"{counted(net.edges, 'edge')} make a density of {found}, as promised"
     else:
-        verdict, reason = Verdict.FAILS, f"{net.edges:,} edges make a density of {found} instead of {promised}"
+        verdict, reason = Verdict.FAILS, f"{counted(net.edges, 'edge')} make a density of {found} instead of {promised}"
     return CheckResult(check="density", verdict=verdict, reason=reason, values=values)

@@ -103,7 +103,9 @@ def _compared(net: Topology, spec: Spec) -> _Finding:
         if edges != described:
             small = described <= 2 * edges + SPARE_EDGES
             witness = _difference(i, net.layer(i), spec.layer(i)) if small else {"layer": i}
-            return _Finding(Verdict.FAILS, f"layer {i} has {edges:,} edges, but {described:,} by the recipe", witness)
+            return _Finding(
+                Verdict.FAILS, f"layer {i} has {counted(edges, 'edge')}, but {described:,} by the recipe", witness
+            )
     for i, (layer, described_layer) in enumerate(zip(net.stream(), spec.stream(), strict=True)):
         witness = _difference(i, layer, described_layer)
         if witness:

@@ -19,6 +19,7 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import integer, one_of
 from topokit.formats import replacing
 from topokit.layered import Layered, Source, network
+from topokit.reprs import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +131,7 @@ def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
         raise InvalidSpecError("`trace` and `rows` need lines between nodes: leave them out, or take the style edges")
     if style == "edges" and most > _MAX_LINES:
         raise InvalidSpecError(
-            f"{most:,} edges or nodes are too many to draw one by one: at most {_MAX_LINES:,}; "
+            f"{counted(most, 'edge')} or nodes are too many to draw one by one: at most {_MAX_LINES:,}; "
             "take the style pattern, without `trace` and `rows`"
         )
     return style

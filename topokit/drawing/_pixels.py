@@ -18,6 +18,7 @@ from topokit.drawing._sheet import AROUND, Block, Picture, add_bar, new_picture
 from topokit.errors import InvalidSpecError
 from topokit.fields import integers
 from topokit.layered import Layered
+from topokit.reprs import counted
 
 _MAX_CHANNELS = 12
 _COLUMNS = 4
@@ -53,17 +54,20 @@ def image_shape(inputs: int, image: Sequence[int] | None) -> Shape:
         side = isqrt(inputs)
         if side * side != inputs:
             raise InvalidSpecError(
-                f"{inputs:,} inputs are not a square image: give `image`, such as {_fitting(inputs)}"
+                f"{counted(inputs, 'input')} are not a square image: give `image`, such as {_fitting(inputs)}"
             )
         return side, side, 1
     given = integers(image, "image", 1)
     if len(given) not in (2, 3):
-        raise InvalidSpecError(f"image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not {len(given)} numbers")
+        raise InvalidSpecError(
+            f"image must be ROWSxCOLUMNS or ROWSxCOLUMNSxCHANNELS, not {counted(len(given), 'number')}"
+        )
     rows, columns, channels = (*given, 1)[:3]
     if prod(given) != inputs:
         shown = "x".join(map(str, given))
         raise InvalidSpecError(
-            f"image {shown} has {prod(given):,} pixels, but there are {inputs:,} inputs: {_fitting(inputs)} fits"
+            f"image {shown} has {counted(prod(given), 'pixel')}, but there are {counted(inputs, 'input')}: "
+            f"{_fitting(inputs)} fits"
         )
     if channels > _MAX_CHANNELS:
         raise InvalidSpecError(f"image has {channels:,} channels; at most {_MAX_CHANNELS} can be drawn")

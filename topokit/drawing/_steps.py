@@ -17,6 +17,7 @@ from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe, origin
+from topokit.reprs import counted
 
 _MAX_NODES = 32
 _MAX_STEPS = 5  # panels above one another
@@ -49,7 +50,7 @@ def draw_steps(net: Layered) -> Figure:
     spec, later = radix_net_of(net)
     if spec.nodes > _MAX_NODES:
         raise InvalidSpecError(
-            f"{spec.nodes} nodes a layer are too many to follow each shift: "
+            f"{counted(spec.nodes, 'node')} a layer are too many to follow each shift: "
             f"the radices' product may be at most {_MAX_NODES}; for more, draw the network itself"
         )
     base = RadixNet(radices=spec.radices[:1], direction=spec.direction)

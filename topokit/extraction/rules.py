@@ -17,6 +17,7 @@ from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.extraction.weights import Part
 from topokit.fields import one_of
 from topokit.masking import as_bools
+from topokit.reprs import counted
 from topokit.spec import numbers
 
 SCOPES = ("layer", "global")
@@ -105,7 +106,7 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> dict[str, Mask]:
         if rule.of(part) != "mask" and not masks[name].any():
             largest = float(_magnitudes(name, part).max())
             raise InvalidGraphError(
-                f"none of the {math.prod(part.shape):,} weights of {name} is kept, of which the largest is "
+                f"none of the {counted(math.prod(part.shape), 'weight')} of {name} is kept, of which the largest is "
                 f"{largest:g}: choose a smaller `above` or a larger `keep`, or omit the layer from `layers`"
             )
     return masks

@@ -15,6 +15,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
 from topokit.fields import Bounds
 from topokit.layered import Promises
+from topokit.reprs import counted
 from topokit.spec import SEED, dotted, option
 
 
@@ -63,7 +64,7 @@ class Block(DensityFamily):
         for i, width in enumerate(self.widths):
             if width % self.block:
                 raise InvalidSpecError(
-                    f"node layer {i} has {width} nodes: it must be a multiple of block = {self.block}"
+                    f"node layer {i} has {counted(width, 'node')}: it must be a multiple of block = {self.block}"
                 )
 
     @cached_property

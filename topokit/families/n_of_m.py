@@ -15,6 +15,7 @@ from topokit.errors import InvalidSpecError
 from topokit.families._random import WIDTHS, RandomFamily, by_source, subsets
 from topokit.fields import Bounds
 from topokit.layered import Promises
+from topokit.reprs import counted
 from topokit.spec import SEED, dotted, option
 
 
@@ -59,7 +60,9 @@ class NOfM(RandomFamily):
             raise InvalidSpecError(f"`n` must be from 1 to m = {self.m}, not {self.n}")
         for i, width in enumerate(self.widths[:-1]):
             if width % self.m:
-                raise InvalidSpecError(f"node layer {i} has {width} nodes: it must be a multiple of m = {self.m}")
+                raise InvalidSpecError(
+                    f"node layer {i} has {counted(width, 'node')}: it must be a multiple of m = {self.m}"
+                )
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:

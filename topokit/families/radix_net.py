@@ -15,6 +15,7 @@ from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, integers
 from topokit.layered import Promises
+from topokit.reprs import counted
 from topokit.spec import Spec, dotted, option
 
 
@@ -215,7 +216,7 @@ def _all_widths(kron: tuple[int, ...] | None, radices: int) -> tuple[int, ...]:
         return (1, *kron, 1)
     if len(kron) != radices + 1:
         raise InvalidSpecError(
-            f"`kron` has {len(kron)} widths; {radices} radices need {radices + 1} (one per node layer) "
+            f"`kron` has {counted(len(kron), 'width')}; {radices} radices need {radices + 1} (one per node layer) "
             f"or {radices - 1} (the interior ones only)"
         )
     return kron
@@ -224,7 +225,9 @@ def _all_widths(kron: tuple[int, ...] | None, radices: int) -> tuple[int, ...]:
 def _require_divisors(diagonals: tuple[int, ...], kron: tuple[int, ...]) -> None:
     divisors = list(starmap(gcd, pairwise(kron)))
     if len(diagonals) != len(divisors):
-        raise InvalidSpecError(f"`diagonals` has {len(diagonals)} numbers; {len(divisors)} edge layers need one each")
+        raise InvalidSpecError(
+            f"`diagonals` has {counted(len(diagonals), 'number')}; {counted(len(divisors), 'edge layer')} need one each"
+        )
     for i, (number, divisor) in enumerate(zip(diagonals, divisors, strict=True)):
         if divisor % number:
             raise InvalidSpecError(

@@ -17,7 +17,7 @@ from topokit.measures.density import density_of
 from topokit.measures.effective import effective
 from topokit.measures.paths import path_range
 from topokit.measures.reach import reach
-from topokit.reprs import decimal, short_repr
+from topokit.reprs import counted, decimal, short_repr
 from topokit.transforms.resize import Crop
 
 COUNTED = 2**22
@@ -191,7 +191,7 @@ def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
     base = net.of if isinstance(net, Crop) else net
     paths = None if plan.cropped_inside else base.promises.paths
     degree = plan.widths[0] if len(net) == 1 else plan.radices[-1] * plan.kron[-2] // plan.steps[-1]
-    why = f"the damage of its crop is not counted: {plan.edges_before:,} edges before it are too many"
+    why = f"the damage of its crop is not counted: {counted(plan.edges_before, 'edge')} before it are too many"
     return {
         "min_paths": paths,
         "max_paths": paths,

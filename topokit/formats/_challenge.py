@@ -15,6 +15,7 @@ from topokit.errors import FileFormatError, reading
 from topokit.formats import _matrix_market
 from topokit.formats._layer_files import layer_of, read_table
 from topokit.layered import Layer
+from topokit.reprs import counted
 
 _PATTERN = b"%%matrixmarket matrix coordinate pattern"
 
@@ -34,7 +35,8 @@ def read_images(path: Path, pixels: int) -> Layer:
     images = _read(path, pixels, columns=3)
     if images.shape[1] != pixels:
         raise FileFormatError(
-            f"{path} holds images of {images.shape[1]} pixels, but the network has {pixels} inputs: they must be equal"
+            f"{path} holds images of {images.shape[1]} pixels, but the network has {counted(pixels, 'input')}: "
+            "they must be equal"
         )
     return images
 

@@ -17,6 +17,7 @@ from topokit.errors import FileFormatError, InvalidGraphError, reading
 from topokit.fields import path_of
 from topokit.formats._format import damaged
 from topokit.layered import Layer
+from topokit.reprs import counted
 from topokit.spec import integers
 from topokit.topologies import Topology
 
@@ -68,14 +69,16 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
                 warnings.filterwarnings("ignore", "loadtxt: input contained no data")
                 table = np.loadtxt(file, np.int64, comments=None, delimiter=",", quotechar='"', ndmin=2)
             if table.size and table.shape[1] != len(names):
-                raise FileFormatError(f"{path} has {len(names)} column names, but {table.shape[1]} columns")
+                raise FileFormatError(
+                    f"{path} has {counted(len(names), 'column name')}, but {counted(table.shape[1], 'column')}"
+                )
             return _topology(dict(zip(names, table.reshape(-1, len(names)).T, strict=True)), widths)
 
 
 def _require_columns(names: Sequence[object], widths: Sequence[int]) -> None:
     integers(widths, "widths", 1)
     if len(widths) < 2:
-        raise InvalidGraphError(f"widths has {len(widths)} node layers: a network needs at least 2")
+        raise InvalidGraphError(f"widths has {counted(len(widths), 'node layer')}: a network needs at least 2")
     wanted = _KNOWN if len(widths) > 2 or "layer" in names else _KNOWN[:2]
     if sorted(map(str, names)) != sorted(wanted):
         raise InvalidGraphError(
@@ -92,7 +95,8 @@ def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Top
     outside = (number < 0) | (number > len(widths) - 2)
     if outside.any():
         raise InvalidGraphError(
-            f"an edge has layer {number[outside][0]}; {len(widths)} widths have edge layers 0 to {len(widths) - 2}"
+            f"an edge has layer {number[outside][0]}; {counted(len(widths), 'width')} have edge layers 0 to "
+            f"{len(widths) - 2}"
         )
     layers = []
     for i in range(len(widths) - 1):

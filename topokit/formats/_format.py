@@ -10,6 +10,7 @@ from pathlib import Path
 
 from topokit.csr import MAX_WIDTH, require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.reprs import counted
 from topokit.topologies import Topology
 
 EXTRACT = "take a topology out of it with `topokit extract`"
@@ -53,7 +54,7 @@ def require_room(path: Path, widths: Sequence[int], edge_bytes: int) -> None:
     """
     for width in widths:
         if not 0 < width < MAX_WIDTH:
-            raise FileFormatError(f"{path} says {width} nodes in a layer; 1 to 2^32 - 1 are allowed")
+            raise FileFormatError(f"{path} says {counted(width, 'node')} in a layer; 1 to 2^32 - 1 are allowed")
     require_memory(edge_bytes + 48 * sum(widths), f"reading {path}")
 
 

@@ -17,6 +17,7 @@ from topokit.edges import from_edges
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit.formats._format import Format, damaged, parse_widths, require_room
 from topokit.layered import Layer, Layered, Source, network
+from topokit.reprs import counted
 from topokit.topologies import Topology, fingerprint
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def to_networkx(net: Source) -> networkx.DiGraph[str]:
     net = network(net)
     if max(sum(net.widths), net.edges) > LIMIT:
         raise TooLargeError(
-            f"{net.edges:,} edges between {sum(net.widths):,} nodes are too many for networkx and GraphML, "
+            f"{counted(net.edges, 'edge')} between {counted(sum(net.widths), 'node')} are too many for networkx "
+            "and GraphML, "
             f"which topokit limits to {LIMIT:,} of each: save as .npz instead"
         )
     graph = nx.DiGraph(widths=json.dumps(net.widths))

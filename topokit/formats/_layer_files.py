@@ -14,6 +14,7 @@ from topokit.edges import from_edges
 from topokit.errors import FileFormatError
 from topokit.formats._format import damaged, require_room
 from topokit.layered import Layer
+from topokit.reprs import counted
 
 
 def numbered(folder: Path, pattern: str, example: str) -> list[tuple[Path, re.Match[str]]]:
@@ -40,7 +41,9 @@ def numbered(folder: Path, pattern: str, example: str) -> list[tuple[Path, re.Ma
         found[number] = (path, match)
     for number in range(1, len(found) + 1):
         if number not in found:
-            raise FileFormatError(f"{folder} lacks layer {number}: its {len(found)} layers must be numbered from 1")
+            raise FileFormatError(
+                f"{folder} lacks layer {number}: its {counted(len(found), 'layer')} must be numbered from 1"
+            )
     return [found[number] for number in sorted(found)]
 
 
@@ -63,7 +66,7 @@ def read_table(text: bytes, columns: int, path: Path, delimiter: str | None = No
     with damaged(path, ValueError):
         table = np.loadtxt(io.BytesIO(text), delimiter=delimiter, comments=None, encoding="ascii", ndmin=2)
     if table.shape[1] != columns:
-        raise FileFormatError(f"{path} has {table.shape[1]} columns instead of {columns}")
+        raise FileFormatError(f"{path} has {counted(table.shape[1], 'column')} instead of {columns}")
     return table
 
 

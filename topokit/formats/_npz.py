@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from topokit.errors import FileFormatError, InvalidGraphError
 from topokit.formats._format import EXTRACT, Format, damaged, require_room
 from topokit.layered import Layered
+from topokit.reprs import counted
 from topokit.topologies import Topology, fingerprint
 
 _BLOCK = 1 << 20  # edges converted at a time
@@ -147,7 +148,7 @@ def _require_safe(indices: NDArray[Any], indptr: NDArray[Any], shape: tuple[int,
     if indptr[-1] != indices.size or (indptr[1:] < indptr[:-1]).any():
         raise ValueError(f"indptr decreases, or does not end at {indices.size}, the number of entries")
     if indices.size and not 0 <= indices.min() <= indices.max() < shape[1]:
-        raise ValueError(f"an index is out of range for {shape[1]} nodes")
+        raise ValueError(f"an index is out of range for {counted(shape[1], 'node')}")
 
 
 def _array(archive: zipfile.ZipFile, name: str, kinds: str, dimensions: int) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from topokit.formats._tensors import SCHEMA, TensorFile, header
 from topokit.layered import Layered, Promises, Recipe
 from topokit.masking import chains_of, from_masks
 from topokit.recipes import from_recipe
+from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
@@ -178,7 +179,9 @@ def _read_topology(file: TensorFile, about: Mapping[str, str], prefix: str = "")
 
 def _require_tensors(file: TensorFile, widths: tuple[int, ...], prefix: str) -> None:
     if len(widths) - 1 > len(file.entries):
-        raise FileFormatError(f"{file.path}: {len(widths)} widths, but only {len(file.entries)} tensors")
+        raise FileFormatError(
+            f"{file.path}: {counted(len(widths), 'width')}, but only {counted(len(file.entries), 'tensor')}"
+        )
     wanted = {f"{prefix}layer.{i}.{part}" for i in range(len(widths) - 1) for part in ("indptr", "indices")}
     lacking, others = wanted - file.entries.keys(), file.entries.keys() - wanted
     if lacking or (others and file.kind == "topology"):

@@ -14,6 +14,7 @@ from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats._format import Format, require_room
 from topokit.formats._layer_files import layer_of, numbered, read_table
 from topokit.layered import Layer, Layered
+from topokit.reprs import counted
 from topokit.topologies import Topology, fingerprint
 
 _NAME = r"n(?P<sources>\d{1,10})(x(?P<targets>\d{1,10}))?-l(?P<layer>\d{1,9})\.tsv"
@@ -65,7 +66,7 @@ def read(folder: Path) -> Topology:
         require_room(path, shape, path.stat().st_size)
         if layers and layers[-1].shape[1] != shape[0]:
             raise FileFormatError(
-                f"{path} starts from {shape[0]} nodes, but the layer before ends in {layers[-1].shape[1]}"
+                f"{path} starts from {counted(shape[0], 'node')}, but the layer before ends in {layers[-1].shape[1]}"
             )
         layers.append(layer_of(read_table(path.read_bytes(), 3, path, delimiter="\t"), shape, path))
     return Topology(layers)

@@ -13,6 +13,7 @@ from math import prod
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered, Promises, Source
+from topokit.reprs import counted
 from topokit.spec import MAX_LAYERS, from_numbers_alone, network, option, slug_of
 from topokit.transforms.base import Transform, copied, notes_from
 
@@ -44,11 +45,13 @@ class Concatenate(Transform):
             raise InvalidSpecError("concatenate needs a list of at least two networks")
         nets = tuple(network(net, f"network {k} to concatenate") for k, net in enumerate(self.of))
         if any(layers > MAX_LAYERS for layers in accumulate(map(len, nets))):
-            raise InvalidSpecError(f"concatenate: the networks have more than {MAX_LAYERS:,} layers: join fewer")
+            raise InvalidSpecError(
+                f"concatenate: the networks have more than {counted(MAX_LAYERS, 'layer')}: join fewer"
+            )
         for k, (one, two) in enumerate(pairwise(nets)):
             if one.widths[-1] != two.widths[0]:
                 raise InvalidSpecError(
-                    f"concatenate: network {k} ends in {one.widths[-1]} nodes, "
+                    f"concatenate: network {k} ends in {counted(one.widths[-1], 'node')}, "
                     f"but network {k + 1} starts with {two.widths[0]}: they must be equal"
                 )
         self._set("of", nets)

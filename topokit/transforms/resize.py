@@ -15,6 +15,7 @@ from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds
 from topokit.layered import Layered, Promises, Source
+from topokit.reprs import counted
 from topokit.spec import dotted, option, slug_of
 from topokit.transforms.base import Transform, copied
 
@@ -55,7 +56,8 @@ class Crop(Transform):
         for i, (width, wanted) in enumerate(zip(self.of.widths, self.widths, strict=True)):
             if wanted > width:
                 raise InvalidSpecError(
-                    f"crop: node layer {i} has {width} nodes and {wanted} are to be kept: give at most {width}"
+                    f"crop: node layer {i} has {counted(width, 'node')} and {wanted} are to be kept: give at most "
+                    f"{width}"
                 )
 
     @cached_property
@@ -169,7 +171,8 @@ class Kron(Transform):
 def _require_one_each(what: str, numbers: Sequence[int], widths: Sequence[int]) -> None:
     if len(numbers) != len(widths):
         raise InvalidSpecError(
-            f"{what} has {len(numbers)} widths; the network has {len(widths)} node layers: give one each"
+            f"{what} has {counted(len(numbers), 'width')}; the network has {counted(len(widths), 'node layer')}: "
+            "give one each"
         )
 
 

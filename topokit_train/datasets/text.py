@@ -9,6 +9,7 @@ import numpy as np
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, reading
+from topokit.reprs import counted
 from topokit_train.datasets import Dataset
 
 BLOCK = 64
@@ -45,7 +46,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
         raise FileFormatError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if len(text) // TEST <= block:
         raise FileFormatError(
-            f"{path} has {len(text):,} characters, too few for blocks of {block}: give at least "
+            f"{path} has {counted(len(text), 'character')}, too few for blocks of {block}: give at least "
             f"{TEST * (block + 1):,}, or a smaller block"
         )
     vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from topokit.csr import Storage, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
+from topokit.reprs import counted
 from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
@@ -280,7 +281,9 @@ class SparseModule(nn.Module):
                 "build the layer from the topology they were saved with"
             )
         elif values is not None and values.shape != (self.weights,):
-            error_msgs.append(f"{prefix}values has shape {tuple(values.shape)}; this layer has {self.weights} weights")
+            error_msgs.append(
+                f"{prefix}values has shape {tuple(values.shape)}; this layer has {counted(self.weights, 'weight')}"
+            )
         else:
             if values is not None:  # torch passes a dict of its own, so the caller's is not changed
                 state_dict[prefix + "values"] = self.from_canonical(values.to(self.values.device))

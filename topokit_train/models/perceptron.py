@@ -14,6 +14,7 @@ from math import prod
 from torch import nn
 
 from topokit.errors import InvalidSpecError
+from topokit.reprs import counted
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:
@@ -48,5 +49,7 @@ def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] | None =
     if widths[0] != inputs:
         crop = ",".join(map(str, (inputs, *widths[1:])))
         advice = f"crop={crop} fits" if widths[0] > inputs else "make it wider"
-        raise InvalidSpecError(f"the topology has {widths[0]} inputs and an image {inputs} pixels: {advice}")
+        raise InvalidSpecError(
+            f"the topology has {counted(widths[0], 'input')} and an image {counted(inputs, 'pixel')}: {advice}"
+        )
     return perceptron(widths if widths[-1] == outputs else (*widths, outputs))

@@ -15,6 +15,7 @@ from topokit.convolutions import Mask, break_in
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.formats import replacing, save, save_masks
 from topokit.masking import from_masks
+from topokit.reprs import counted
 from topokit_train.layers.stacks import network_states
 from topokit_train.methods import Method
 from topokit_train.metrics import Metrics
@@ -68,7 +69,7 @@ class Pruner(Method):
         if step > first:
             raise InvalidSpecError(
                 f"`rewind` {rewind} is step {step}, but pruning begins after step {first}: "
-                f"give at most {first // per_epoch} epochs, or {INITIAL}"
+                f"give at most {counted(first // per_epoch, 'epoch')}, or {INITIAL}"
             )
         return step
 
@@ -79,7 +80,7 @@ class Pruner(Method):
                 weights = rows.shape[1]
                 if pruned(weights, target) == weights:
                     raise InvalidSpecError(
-                        f"`to` {float(target):g} leaves nothing of {name}, which has {weights} weights: "
+                        f"`to` {float(target):g} leaves nothing of {name}, which has {counted(weights, 'weight')}: "
                         f"give less, or `keep` {name.removesuffix('.weight')}"
                     )
 

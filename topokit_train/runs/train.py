@@ -20,6 +20,7 @@ from topokit.formats import load_all
 from topokit.layered import Layered
 from topokit.placement import Topologies
 from topokit.recipes import family_of
+from topokit.reprs import counted
 from topokit.spec import Spec
 from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
@@ -296,7 +297,8 @@ def _require_inputs(nets: Sequence[Layered], dataset: Dataset) -> None:
     inputs = prod(dataset.input_shape)
     if nets and inputs != nets[0].widths[0]:
         raise InvalidSpecError(
-            f"the default topology has {nets[0].widths[0]} inputs, and {dataset.name} {inputs}: give `topology` "
+            f"the default topology has {counted(nets[0].widths[0], 'input')}, and {dataset.name} {inputs}: give "
+            "`topology` "
             f"'bernoulli widths={inputs},300,100 density=.1 seed=0', another one or dense"
         )
 

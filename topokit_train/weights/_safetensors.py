@@ -17,6 +17,7 @@ from topokit.errors import FileFormatError
 from topokit.extraction.weights import Part, Weights, state_dict
 from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
+from topokit.reprs import counted
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
 from topokit_train.weights import Reader
@@ -106,7 +107,9 @@ def _part(file: TensorFile, values: str, layer: Layer, window: Shape | None) -> 
     (count,) = file.entries[values].shape
     size = count // max(layer.edges, 1)  # numbers per edge
     if size * layer.edges != count:
-        raise FileFormatError(f"{file.path}: {values} has {count} numbers for {layer.edges} edges: it is damaged")
+        raise FileFormatError(
+            f"{file.path}: {values} has {counted(count, 'number')} for {counted(layer.edges, 'edge')}: it is damaged"
+        )
     shape = _shape(layer, max(size, 1), window)
 
     def weight() -> NDArray[Any]:
