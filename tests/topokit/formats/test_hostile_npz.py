@@ -66,7 +66,7 @@ def test_the_archive_that_the_others_are_made_of_is_fine(path):
         ({"shape": [4]}, "a matrix of 1 dimensions"),
         ({"shape": [4, 0]}, "0 nodes"),
         ({"shape": [-4, 4]}, "-4 nodes"),
-        ({"shape": [4, 2**32]}, "4294967296 nodes"),
+        ({"shape": [4, 2**32]}, "4,294,967,296 nodes"),
         ({"shape": [4, 5]}, "do not add up"),
         ({"widths": [1, 2, 2]}, "do not add up"),
         ({"widths": [4]}, "do not add up"),

@@ -78,7 +78,7 @@ def test_tensors_that_are_no_graph(path, tensors, said, refusal):
         ({"widths": "[4, 8, 4, 2]"}, "lacks tensor 'layer.2.indices'"),
         ({"widths": "[4, 9, 4]"}, "9 sources need 10"),
         ({"widths": "[4, 8, 3]"}, "targets are 0 to 2"),
-        ({"widths": str([1] * 1000)}, "1000 widths, but only 4 tensors"),
+        ({"widths": str([1] * 1000)}, "1,000 widths, but only 4 tensors"),
         ({"widths": "[4, 8, 4294967296]"}, "JSON list"),
         ({"widths": "[4, 8, 0]"}, "JSON list"),
         ({"widths": "[4, 8.0, 4]"}, "JSON list"),

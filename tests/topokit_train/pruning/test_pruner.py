@@ -227,7 +227,7 @@ def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
         ({"keep": ("fc1", "fc2", "fc3")}, "keep leaves nothing to prune"),
         (
             {"to": (0.9996,)},
-            "to 0.9996 leaves nothing of fc3.weight, which has 1000 weights: give less, or keep fc3",
+            "to 0.9996 leaves nothing of fc3.weight, which has 1,000 weights: give less, or keep fc3",
         ),
         ({"rewind": "1"}, "rewind 1 is step 5, but pruning begins after step 3: give at most 0 epochs, or initial"),
         ({"method": "one-time", "rewind": "3"}, "rewind 3 is step 15, but pruning begins after step 14"),
