@@ -48,7 +48,8 @@ def _require_pairs(where: str, inputs: Array, targets: Array, data: Dataset) -> 
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             rows = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
             raise InvalidSpecError(
-                f"{where} {what} have NaN or infinity in {counted(len(rows), 'sample')}, the first in {rows[0]}: replace or "
+                f"{where} {what} have NaN or infinity in {counted(len(rows), 'sample')}, the first in {rows[0]}: "
+                "replace or "
                 "drop them"
             )
     wanted = {CLASSIFICATION: inputs.shape[:1], NEXT_TOKEN: inputs.shape}.get(data.task, targets.shape)
