@@ -11,15 +11,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import counted, heading
-from topokit.drawing._sheet import Block, new_picture
+from topokit.drawing._sheet import Block, heading, new_picture
 from topokit.drawing._style import INK, PALE, SMALL, STRONG
 from topokit.layered import Layered
+from topokit.reprs import counted
 
 Reached = Sequence[NDArray[np.bool_]]
 
 _MAX_LAYERS = 24
-_BESIDE, _BELOW = 0.9, 0.35  # inches left of rows, and below columns, for the layers' widths
 _VECTOR_EDGES = 5_000  # above, lines are stored as an image: the file stays small and opens quickly
 _LARGEST = 6.0  # points, a node's diameter
 _MANY_NODES = 2_000  # stored as an image: a column of this many circles is a line anyway
@@ -41,8 +40,7 @@ def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure
     for net in nets:
         reached = None if trace is None else reached_from(net, trace)
         sentence = () if reached is None else (_sentence(net, reached, trace),)
-        around = (_BESIDE, 0, 0, 0) if rows else (0, 0, 0, _BELOW)
-        blocks.append(Block(heading(net, _MAX_LAYERS, *sentence), [_size(net, rows)], around=around, beside=0))
+        blocks.append(Block(heading(net, _MAX_LAYERS, *sentence), [_size(net, rows)]))
         traces.append(reached)
     picture, panels = new_picture(blocks)
     for net, reached, block, [axes] in zip(nets, traces, blocks, panels, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import counted
 from topokit.drawing._style import PALE
 from topokit.layered import Layer
+from topokit.reprs import counted
 
 MAX_BINS = 400  # a side: about as many as a panel has pixels
 _GRID_UP_TO = 32  # nodes: lines separate the cells of smaller layers
@@ -94,11 +94,16 @@ def show_matrix(axes: Axes, layer: Layer) -> AxesImage:
     return image
 
 
+def percent(layer: Layer) -> str:
+    """Return the density of a layer in percent, to three digits."""
+    return f"{100 * layer.edges / prod(layer.shape):.3g} %"
+
+
 def label_ends(axis: Any, width: int, noun: str) -> None:
     """Number the first and the last node on an axis, and say how many there are."""
     ends = [0, width - 1] if width > 1 else [0]
     axis.set_ticks(ends, labels=[f"{node:,}" for node in ends])
-    shared = f", {bin_size(width):,} a bin" if bin_size(width) > 1 else ""
+    shared = f", in bins of {bin_size(width):,}" if bin_size(width) > 1 else ""
     axis.set_label_text(counted(width, noun) + shared)
 
 
