@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from topokit.drawing._matrix import add_grid, panel_size, percent, show_matrix
+from topokit.drawing._pattern import add_grid, panel_size, percent, show_matrix
 from topokit.drawing._sheet import Block, new_picture, shown_first, title
 from topokit.drawing._steps import radix_net_of
 from topokit.drawing._style import STRONG
@@ -32,7 +32,7 @@ def draw_kron_steps(net: Layered) -> Figure:
         for panel, layer, name, sign in zip(row, _factors(spec, i), names, _SIGNS, strict=True):
             panel.set_title(f"{name}, layer {i}: {percent(layer)}")
             show_matrix(panel, layer)
-            panel.annotate(sign, (0, 0.5), (-45, 0), "axes fraction", "offset points", ha="right", va="center", size=14)
+            panel.annotate(sign, (0, 1), (-45, -50), "axes fraction", "offset points", ha="right", va="center", size=14)
         (a, b), _, shape = _shapes(spec, i)
         row[0].set(ylabel=f"B = {a:,}", xlabel=f"B = {b:,}")
         if max(a, b) <= _MAX_COPIES:

@@ -8,10 +8,9 @@ from math import inf, isqrt, prod
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from topokit.drawing._matrix import COUNTS, panel_size
+from topokit.drawing._pattern import COUNTS, label_ends, panel_size
 from topokit.drawing._sheet import Block, add_bar, heading, new_picture
 from topokit.errors import InvalidSpecError
 from topokit.fields import integers
@@ -86,18 +85,12 @@ def _sentence(inputs: NDArray[np.int64]) -> str:
 
 
 def _draw_channels(panels: list[Axes], channels: NDArray[np.int64], scale: int) -> None:
+    least = 1 if scale > 1 else 0  # no edge at all is white, and not on the scale
     for channel, (panel, pixels) in enumerate(zip(panels, channels, strict=True)):
         if len(panels) > 1:
             panel.set_title(f"channel {channel}")
-        shown = _show(panel, pixels, scale)
-    add_bar(panels[:_COLUMNS], shown, "edges of an input")
-
-
-def _show(axes: Axes, pixels: NDArray[np.int64], scale: int) -> AxesImage:
-    least = 1 if scale > 1 else 0  # no edge at all is white, and not on the scale
-    counts = np.ma.masked_equal(pixels, 0)
-    image = axes.imshow(counts, cmap=COUNTS, vmin=least, vmax=scale, aspect="auto", interpolation="nearest")
-    for axis, size, noun in ((axes.yaxis, pixels.shape[0], "row"), (axes.xaxis, pixels.shape[1], "column")):
-        axis.set_ticks([0, size - 1] if size > 1 else [0])
-        axis.set_label_text(noun)
-    return image
+        counts = np.ma.masked_equal(pixels, 0)
+        image = panel.imshow(counts, cmap=COUNTS, vmin=least, vmax=scale, aspect="auto", interpolation="nearest")
+        label_ends(panel.yaxis, pixels.shape[0], "row")
+        label_ends(panel.xaxis, pixels.shape[1], "column")
+    add_bar(panels[:_COLUMNS], image, "edges of an input")
