@@ -51,7 +51,7 @@ class SurveyedLayer(Layer):
         return self._made
 
     def release(self) -> None:
-        """Give the memory back: nobody reads this layer any more."""
+        """Give the memory back: nothing reads this layer any more."""
         if self._made is not None:
             self._buffers.reclaim(self._made)
 
@@ -130,7 +130,7 @@ def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None
 
     Args:
         net: any network.
-        executor: who looks at the layers beforehand, where nothing but the recipe is needed to make them.
+        executor: surveys the layers beforehand if their recipe alone regenerates them.
         watch: called with the number of layers done, by the executor's survey and by each stream.
 
     Warns:
@@ -138,8 +138,8 @@ def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None
     """
     if not isinstance(net, Spec):
         return net
-    alone = executor is None or not from_numbers_alone(net)
-    return Surveyed(net, () if alone else _survey_all(net, executor, watch), watch)
+    facts = _survey_all(net, executor, watch) if executor and from_numbers_alone(net) else ()
+    return Surveyed(net, facts, watch)
 
 
 def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Facts]:

@@ -114,9 +114,9 @@ def show_matrix(axes: Axes, layer: Layer) -> AxesImage:
         extent=(-0.5, right - 0.5, down - 0.5, -0.5),
         interpolation="nearest" if crisp else "antialiased",
     )
-    for axis, width, noun in ((axes.xaxis, layer.shape[1], "target"), (axes.yaxis, layer.shape[0], "source")):
+    for side, width, noun in ((axes.xaxis, layer.shape[1], "target"), (axes.yaxis, layer.shape[0], "source")):
         bins = f", in bins of {bin_size(width):,}" if bin_size(width) > 1 else ""
-        label_ends(axis, width, counted(width, noun) + bins)
+        label_ends(side, width, counted(width, noun) + bins)
     axes.set(xlim=(-0.5, layer.shape[1] - 0.5), ylim=(layer.shape[0] - 0.5, -0.5))
     if max(layer.shape) <= _GRID_UP_TO:
         add_grid(axes, layer.shape, 1, PALE)

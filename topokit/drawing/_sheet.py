@@ -74,19 +74,20 @@ def new_picture(blocks: Sequence[Block]) -> tuple[Picture, list[list[Axes]]]:
         heights += [_LINE * (len(lines) + 1), sum(block.heights)]
     layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
     picture = Picture(figsize=(wide, sum(heights)), layout=layout)
-    parts = picture.subfigures(len(heights), 1, height_ratios=heights, hspace=0)
+    parts = picture.subfigures(len(heights), 1, squeeze=False, height_ratios=heights, hspace=0)
     panels = []
     for i, (block, lines) in enumerate(zip(blocks, headings, strict=True)):
         top = sum(heights[: 2 * i]) + _MARGIN
         for k, (line, look) in enumerate(lines):
             picture.text(_MARGIN / wide, 1 - (top + k * _LINE) / sum(heights), line, va="top", **look)
-        panels.append(_add_panels(parts[2 * i + 1], block))
+        panels.append(_add_panels(parts[2 * i + 1, 0], block))
     return picture, panels
 
 
 def _add_panels(part: SubFigure, block: Block) -> list[Axes]:
-    ratios = {"width_ratios": block.widths, "height_ratios": block.heights}
-    grid = part.subplots(len(block.heights), len(block.widths), squeeze=False, **ratios).ravel().tolist()
+    widths, heights = block.widths, block.heights
+    shape = len(heights), len(widths)
+    grid: list[Axes] = list(part.subplots(*shape, squeeze=False, width_ratios=widths, height_ratios=heights).flat)
     for axes, (wide, high) in zip(grid, block.sizes, strict=False):
         axes.set_box_aspect(high / wide)
         axes.set_anchor("N")
@@ -99,6 +100,7 @@ def add_bar(panels: Sequence[Axes], image: AxesImage, label: str, form: Any = No
     """Draw the colour scale of an image right of panels that are in one row; the scale has whole numbers or a form."""
     ticks = MaxNLocator(5, integer=form is None)
     figure = panels[0].get_figure(root=False)
+    assert figure is not None  # the panels were made in one
     bar = figure.colorbar(image, ax=panels, ticks=ticks, format=form, label=label, aspect=16, shrink=0.8)
     bar.outline.set_visible(False)
 

@@ -70,7 +70,7 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
 
 
 def _checked(inputs: Sequence[int], width: int) -> tuple[int, ...]:
-    """The inputs to count from, where a sweep can: one that stands twice would be taken for another node."""
+    """Return the inputs to count from; a sweep would take one that is given twice for another node."""
     checked = integers(inputs, "inputs", 0)
     if not checked or len(set(checked)) < len(checked) or max(checked) >= width:
         raise InvalidSpecError(
