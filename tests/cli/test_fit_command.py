@@ -100,7 +100,7 @@ def test_the_note_is_the_same_for_every_limit(topokit, wanted, said):
 
 def test_a_density_that_is_just_below_is_not_said_to_be_the_wanted_one(topokit):
     rows = topokit("fit", "784-300-100 at 95 %", "--tolerance", 0, "--limit", 3).out.splitlines()[1:4]
-    assert [row.split()[1:3] for row in rows] == [["0.04998", "-0.03%"], ["0.04996", "-0.1%"], ["0.05", "+0.0%"]]
+    assert [row.split()[2:4] for row in rows] == [["0.04998", "-0.03%"], ["0.04996", "-0.1%"], ["0.05", "+0.0%"]]
 
 
 @pytest.mark.parametrize(

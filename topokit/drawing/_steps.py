@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from topokit.drawing._edges import add_lines, add_nodes, node_points
 from topokit.drawing._sheet import Block, new_picture, title
-from topokit.drawing._style import INK, SHIFTS, SMALL
+from topokit.drawing._style import SHIFTS, SMALL
 from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Layered
@@ -126,7 +126,7 @@ def _draw_nodes(axes: Axes, nodes: int, layers: int, high: float) -> None:
     """Draw the node columns, numbered if there is room."""
     for column in range(layers + 1):
         points = node_points(column, nodes)
-        add_nodes(axes, points, high / nodes, np.full(nodes, INK), filled=np.zeros(nodes, np.bool_))
+        add_nodes(axes, points, high / nodes)
         if nodes <= _NUMBERED_UP_TO and column in (0, layers):
             for u, point in enumerate(points):
                 _note(axes, str(u), point, (-8 if column == 0 else 8, 0))

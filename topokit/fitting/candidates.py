@@ -66,7 +66,7 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     ends = {0, len(layers)}
     cropped = {*candidate.cropped_layers}
     remarks = ["outside the tolerance"] * candidate.outside + [f"STRANGE: {reason}" for reason in candidate.reasons]
-    radices = " ".join(",".join(map(str, system)) for system in candidate.options["radices"])
+    radices = "|".join(",".join(map(str, system)) for system in candidate.options["radices"])
     return (
         radices if len(radices) <= _LONGEST else f"{radices[:_LONGEST]}...",
         f"{float(candidate.density):.4g}",
