@@ -29,7 +29,6 @@ EDGES_AT_A_TIME = 2**26
 
 Watch = Callable[[int], None]
 
-
 Facts = dict[str, Any]
 """What is known of a layer without its edges: "fault", None if it is in canonical form; "out" and "in", its degrees."""
 
@@ -138,8 +137,9 @@ def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None
     """
     if not isinstance(net, Spec):
         return net
-    facts = _survey_all(net, executor, watch) if executor and from_numbers_alone(net) else ()
-    return Surveyed(net, facts, watch)
+    if executor is None or not from_numbers_alone(net):
+        return Surveyed(net, watch=watch)
+    return Surveyed(net, _survey_all(net, executor, watch), watch)
 
 
 def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Facts]:
