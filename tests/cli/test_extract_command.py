@@ -87,7 +87,7 @@ def test_what_is_left_out_is_named(topokit, tmp_path, form):
     torch.save(model.state_dict(), tmp_path / "model.pt")
     run = topokit("extract", "model.pt", "--above", "0", *form)
     parts = "1.parametrizations.weight.original0 3 x 1, 1.parametrizations.weight.original1 3 x 3"
-    assert run.err == f"note: not extracted: {parts}; layers selects them\n"
+    assert run.err == f"note: not extracted: {parts}; to extract them, select all layers by name\n"
 
 
 def test_masks_there_and_back(topokit, lenet, tmp_path):

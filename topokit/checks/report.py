@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from topokit.checks.result import CheckResult, Verdict, no_truth
+from topokit.checks.result import CheckResult, Verdict, no_truth, worst_of
 from topokit.reprs import Tabular, aligned, short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
@@ -32,8 +32,7 @@ class Report(Tabular):
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of the required checks; not promised if none is required."""
-        found = (result.verdict for result in self.results if result.check in self.required)
-        return max(found, key=list(Verdict).index, default=Verdict.NOT_PROMISED)
+        return worst_of(result.verdict for result in self.results if result.check in self.required)
 
     def __getitem__(self, check: str) -> CheckResult:
         """The result of the check of that name."""
