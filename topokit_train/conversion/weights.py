@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
+from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
 from topokit_train.layers.sparse import SparseModule
 
@@ -39,6 +40,16 @@ class Owned:
     projection: str | None = None
 
 
+def require_module(model: object) -> None:
+    """Refuse what is not a model.
+
+    Raises:
+        InvalidSpecError: says what was given.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidSpecError(f"the model must be an nn.Module, not {type(model).__name__}")
+
+
 def owned_weights(model: nn.Module, masked: bool = False) -> dict[str, Owned]:
     """List the weights of a model, in order, with the reason why a topology cannot fill one.
 
@@ -51,7 +62,11 @@ def owned_weights(model: nn.Module, masked: bool = False) -> dict[str, Owned]:
 
     Returns:
         Name -> weight; one that cannot be filled has an obstacle.
+
+    Raises:
+        InvalidSpecError: not an nn.Module.
     """
+    require_module(model)
     tied = _tied(model)
     found: dict[str, Owned] = {}
     for name, module in model.named_modules():
