@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import prune
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.placement import Topologies, fill, known_name
 from topokit.spec import integer
 from topokit.topologies import Topology
-from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, release, require_module
+from topokit_train.conversion.masks import put_mask, release, unmask
+from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, require_module
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
 from topokit_train.layers.convolution import SparseConv2d, settings_of
@@ -98,7 +98,7 @@ def sparsify(
             for name, (layer, _) in filled.items()
         ]
         for part, mask, first in masks:
-            _mask(part, mask, first)
+            put_mask(part, mask, first)
             part.init = init  # type: ignore[assignment]  # for `report`
         return _swapped(model, attentions)
     replaced: dict[nn.Module, nn.Module] = {}
@@ -188,18 +188,8 @@ def densify(model: M) -> M:
     replaced |= {part: part.dense() for part in outside if isinstance(part, SparseModule)}
     for part in outside:
         if release in part._forward_hooks.values():
-            _unmask(part)
+            unmask(part)
     return _swapped(model, replaced)
-
-
-def _unmask(module: nn.Module) -> None:
-    """Make a masked weight a parameter again, at the place that it had before."""
-    if hasattr(module, "weight_mask"):  # not if the user has removed it
-        prune.remove(module, "weight")  # type: ignore[no-untyped-call]
-    if "bias" in module._parameters:  # behind the weight, as before
-        module._parameters["bias"] = module._parameters.pop("bias")
-    for key in [key for key, hook in module._forward_hooks.items() if hook is release]:
-        del module._forward_hooks[key]
 
 
 def _apart(filled: Filled, owned: Mapping[str, Owned]) -> dict[str, tuple[Layer, str]]:
@@ -263,20 +253,6 @@ def _sparse(
 def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generator | None) -> Tensor | None:
     """The first weight of a module that is to be masked; None if it keeps its own."""
     return None if init == "keep" else _sparse(module, layer, "masked", init, generator).dense_weight()
-
-
-@torch.no_grad()
-def _mask(module: Any, mask: Tensor, first: Tensor | None) -> None:
-    if hasattr(module, "weight_mask"):
-        # what was masked is 0, as in a sparse layer made of it
-        prune.remove(module, "weight")  # type: ignore[no-untyped-call]
-    mask = mask.to(module.weight)
-    if first is not None:
-        module.weight.copy_(torch.where(mask.bool(), first, module.weight))
-    prune.custom_from_mask(module, "weight", mask)  # type: ignore[no-untyped-call]
-    if release not in module._forward_hooks.values():
-        module.register_forward_hook(release)
-    release(module)
 
 
 def _swapped(model: M, replaced: Mapping[nn.Module, nn.Module]) -> M:

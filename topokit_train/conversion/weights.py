@@ -15,6 +15,7 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
+from topokit_train.conversion.masks import release
 from topokit_train.layers.sparse import SparseModule
 
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
@@ -175,10 +176,3 @@ def inherit(new: nn.Module, old: nn.Module) -> None:
             # the same dict if it can be, so that the handles of these hooks still remove them
             setattr(new, name, hooks if len(kept) == len(hooks) else OrderedDict(kept))
     new._is_full_backward_hook = old._is_full_backward_hook
-
-
-def release(module: nn.Module, *_: Any) -> None:
-    """Keep the masked weight, but not how it was computed: torch does not deepcopy what autograd has computed."""
-    pruned: Any = module
-    if not isinstance(pruned.weight, nn.Parameter):  # as it is again after prune.remove
-        pruned.weight = pruned.weight.detach()

@@ -68,19 +68,10 @@ class SparseConv2d(SparseModule):
         generator: torch.Generator | None = None,
     ):
         require_groups(layer, in_channels, groups)
+        settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        settings |= {"groups": groups, "padding_mode": padding_mode, "bias": bias}
         try:
-            dense = nn.Conv2d(
-                in_channels,
-                layer.shape[1],
-                kernel_size,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-                padding_mode,
-                device="meta",
-            )
+            dense = nn.Conv2d(in_channels, layer.shape[1], kernel_size, **settings, device="meta")
         except ValueError as error:
             raise InvalidSpecError(f"{error}") from None
         size = dense.kernel_size

@@ -85,7 +85,7 @@ class Convolution:
         if isinstance(plan, MaskedPlan):
             require_dtype(images, values.dtype)
             weight = plan.weight(values).view(-1, *self.dense.weight.shape[1:])
-            return self.dense._conv_forward(images, weight, bias)
+            return self.dense._conv_forward(images, weight, bias)  # type: ignore[no-any-return]
         if any(margins):
             mode = self.dense.padding_mode
             images = pad(images, margins, "constant" if mode == "zeros" else mode)
