@@ -256,7 +256,6 @@ FEATURES = {
 }
 
 LINES = {  # what is said of what does not work
-    "torch.compile fullgraph": r"function marked as skipped|torch\.compiler\.disable",  # torch's words
     "torch.export": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.grad": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.vmap": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
