@@ -181,6 +181,11 @@ class Layered(ABC):
         """Edges over possible edges. `topokit.density` has it exactly, and of each layer."""
         return self.edges / self.possible_edges
 
+    @property
+    def sparsity(self) -> float:
+        """Share of the possible edges that do not exist, 1 - density."""
+        return 1 - self.density
+
     def masks(self, names: Sequence[str] | None = None) -> dict[str, NDArray[np.bool_]]:
         """Return a bool array (out, in) for each edge layer; see `topokit.masks`."""
         import topokit

@@ -133,6 +133,7 @@ def test_options_keep_their_names_where_the_fields_have_others():
     assert "density=(Fraction(1, 4),)" in repr(net)
     assert replace(net, seed=2) == tk.Bernoulli(widths=(20, 10), density=0.25, seed=2)
     assert net.density == net.edges / 200
+    assert net.sparsity == 1 - net.edges / 200
     assert tk.LPS(p=5, q=13, layers=2).layers[1].edges == tk.LPS(p=5, q=13).edges
     with pytest.raises(InvalidSpecError, match="Bernoulli needs the option density"):
         tk.Bernoulli(widths=(20, 10), seed=1)

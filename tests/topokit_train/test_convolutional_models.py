@@ -15,7 +15,6 @@ from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import load_all
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
@@ -143,22 +142,6 @@ def test_each_topology_fills_the_slots_that_it_fits():
     assert filters.conv2.weights == 25 * CHANNELS.layer_edges[1]
 
 
-@pytest.mark.parametrize(
-    ("wiring", "said"),
-    [
-        (
-            [CONV2, CONV2],
-            "layer 0 is 500 -> 50, but another topology fills conv2.weight already: give each weight one topology",
-        ),
-        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop=200,384 fits"),
-        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: give layers of these shapes"),
-    ],
-)
-def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
-    with pytest.raises(InvalidSpecError, match=said):
-        build_model("lenet-5", wiring, Shape(IMAGE, 10))
-
-
 def test_convolutions_are_not_stacked():
     with pytest.raises(
         InvalidSpecError, match=r"lenet-5: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained"
@@ -201,19 +184,6 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, a
         train(config, FC1, run=tmp_path / "stopped", resume=True)
 
 
-def test_every_kernel_trains_the_same_network(small):
-    losses = {}
-    nets = [tk.Bernoulli(widths=(500, 50), density=".1", seed=1)]
-    for kernel in sorted({*KERNELS} - {"band"}):
-        made = Trainer(TrainConfig(**QUICK), nets, small, device=torch.device("cpu"), kernel=kernel)
-        made.model.double()
-        images = made.feed.images.double()
-        losses[kernel] = [made.step(images[:50], made.feed.labels[:50]).item() for _ in range(6)]
-    for found in losses.values():
-        assert found == pytest.approx(losses["masked"], rel=1e-6)
-    assert losses["masked"][-1] < losses["masked"][0]
-
-
 def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     results = train_seeds(TrainConfig(**QUICK), [CONV2], [3, 1], run=tmp_path)
     assert [result.stacked for result in results] == [1, 1]
@@ -233,22 +203,6 @@ def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monke
     with pytest.raises(KeyboardInterrupt):
         train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path)
     assert f"continue with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
-
-
-def test_masks_fill_the_slots_of_their_names(tmp_path):
-    random = np.random.default_rng(0)
-    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(Shape(IMAGE, 10)).items()}
-    masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
-    tk.save_masks(masks, tmp_path / "masks.safetensors")
-    nets = load_all(tmp_path / "masks.safetensors")
-    assert [net.names for net in nets] == [("conv2.weight",), ("fc1.weight", "fc2.weight")]
-    model = build_model("lenet-5", nets, Shape(IMAGE, 10))
-    for name, mask in masks.items():
-        part = model.get_submodule(name.removesuffix(".weight"))
-        np.testing.assert_array_equal(part.topology_layer().to_dense().T, mask.reshape(len(mask), -1))
-    train(TrainConfig(**QUICK), nets, run=tmp_path / "run")
-    again = load_all(tmp_path / "run" / "checkpoint.safetensors")
-    assert [net.names for net in again] == [net.names for net in nets]
 
 
 def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_path, capsys):

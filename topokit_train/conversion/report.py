@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from topokit.reprs import Tabular, aligned
-from topokit_train.conversion.weights import owned_weights
+from topokit_train.conversion.weights import owned_weights, require_module
 from topokit_train.layers.sparse import SparseModule
 
 SCALE_BELOW = 0.5
@@ -147,6 +147,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
     [(1, 0.1), (3, 0.0)]
     """
+    require_module(model)
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()
