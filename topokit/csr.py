@@ -131,6 +131,12 @@ class Buffers:
         require_memory(8 * (sources + 1 + edges), "a layer")
         return np.empty(sources + 1, INDEX), np.empty(edges, INDEX)
 
+    def take_rows(self, sources: int, degree: int) -> tuple[UInt64Array, UInt64Array]:
+        """Arrays as of `take` for `degree` edges of each source: a filled indptr, and indices to fill."""
+        indptr, indices = self.take(sources, sources * degree)
+        indptr[:] = np.arange(sources + 1, dtype=INDEX) * degree
+        return indptr, indices
+
     def store(self, indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int]) -> Storage:
         """A Storage over arrays that came from `take`; trusted, not validated."""
         return Storage(indptr, indices, shape, self._owner)

@@ -12,19 +12,16 @@ from io import BytesIO
 from itertools import pairwise
 from operator import index
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from pathlib import Path
+from typing import Any, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layer import Layer
 from topokit.reprs import counted, html_table
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 __all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "Source", "network", "possible_edges"]
 

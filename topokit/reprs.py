@@ -7,7 +7,7 @@ from dataclasses import fields
 from decimal import Decimal
 from html import escape
 from reprlib import Repr
-from typing import Any
+from typing import Any, ClassVar
 
 from topokit.errors import needing
 
@@ -96,7 +96,12 @@ def html_table(rows: Sequence[Sequence[str]], title: str = "") -> str:
 
 
 class Tabular:
-    """A result that is a table: a subclass has `records`, and `rows` or a `title` if it wants others."""
+    """A result that is a table: a subclass has `records`, and `rows` or a `title` if it wants others.
+
+    `columns` are those of a frame without rows, if a result may have none.
+    """
+
+    columns: ClassVar[Sequence[str]] = ()
 
     @property
     def title(self) -> str:
@@ -123,7 +128,8 @@ class Tabular:
         """
         with needing("to_frame"):
             import pandas as pd
-        return pd.DataFrame(self.records())
+        records = self.records()
+        return pd.DataFrame(records) if records else pd.DataFrame(columns=self.columns)
 
     def _repr_html_(self) -> str:
         return html_table(self.rows(), self.title)

@@ -7,9 +7,10 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from reprlib import repr as shortened
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.csr import INDEX, Storage
 from topokit.edges import from_edges, validate
@@ -17,9 +18,6 @@ from topokit.errors import InvalidGraphError
 from topokit.fields import names_of
 from topokit.layered import Layer, Layered, Promises, Recipe, Source, network
 from topokit.reprs import counted
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Topology(Layered):
@@ -112,10 +110,16 @@ class Topology(Layered):
                 chain.
         """
         layers = []
+        if isinstance(matrices, np.ndarray):
+            raise InvalidGraphError(
+                "from_scipy takes scipy sparse matrices, not a numpy array: from_dense takes arrays"
+            )
         for i, matrix in enumerate(_several(matrices, hasattr(matrices, "tocoo"))):
             if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
-                what = f"a {type(matrix).__name__} of {np.ndim(matrix)} dimensions"
-                raise InvalidGraphError(f"layer {i} is {what}: give 2-D scipy sparse matrices; from_dense takes arrays")
+                kind = type(matrix).__name__
+                raise InvalidGraphError(
+                    f"layer {i} is not a 2-D scipy sparse matrix, but {kind}: from_dense takes arrays"
+                )
             coo = matrix.tocoo()
             if np.issubdtype(coo.dtype, np.inexact) and np.isnan(coo.data).any():
                 raise InvalidGraphError(f"layer {i}: a value is not a number")

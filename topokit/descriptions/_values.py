@@ -28,8 +28,7 @@ def from_text(metadata: Mapping[str, Any], text: str) -> Any:
     """
     if metadata["kind"] == "choice":
         return _choice(text, metadata["choices"])
-    reader = _READERS.get(metadata["kind"])
-    return reader(text) if reader else text
+    return _READERS.get(metadata["kind"], str)(text)
 
 
 def to_texts(metadata: Mapping[str, Any], value: Any) -> list[str]:
@@ -48,13 +47,9 @@ def _joined(values: Any) -> str:
     return ",".join(map(str, values))
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, what: str = "an integer") -> int:
     if not re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII):
-        raise InvalidSpecError(f"{shortened(text)} is not an integer")
-    return _bounded(text)
-
-
-def _bounded(text: str) -> int:
+        raise InvalidSpecError(f"{shortened(text)} is not {what}")
     digits = len(text.strip().lstrip("+-"))
     if digits > MAX_DIGITS:
         raise InvalidSpecError(f"an integer of {digits:,} digits is too large: give at most {MAX_DIGITS:,}")
@@ -62,14 +57,11 @@ def _bounded(text: str) -> int:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(re.fullmatch(r"[+-]?\d+", part.strip(), re.ASCII) for part in parts):
-        raise InvalidSpecError(f"{shortened(text)} is not a list of integers separated by commas")
-    return tuple(map(_bounded, parts))
+    return tuple(_integer(part, "an integer: give integers separated by commas") for part in text.split(","))
 
 
 def _numbers(text: str) -> tuple[Fraction, ...]:
-    parts = [part.strip() for part in text.split(",")]
+    parts = _names(text)
     return numbers(parts, "the values", len(parts))
 
 

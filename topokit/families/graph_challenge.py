@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.fields import Bounds
@@ -110,8 +110,7 @@ class GraphChallenge(Spec):
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         block, place = divmod(i, self.period)
-        indptr, indices = buffers.take(self.neurons, DEGREE * self.neurons)
-        indptr[:] = np.arange(0, indices.size + 1, DEGREE, dtype=INDEX)
+        indptr, indices = buffers.take_rows(self.neurons, DEGREE)
         rows = _plain_row(self.neurons, block) % self.nodes if block else np.arange(self.neurons) % self.nodes
         # rows are in range; any mode but "raise" lets take write to `out` directly
         np.take(self._plain_rows[place], rows, axis=0, out=indices.reshape(self.neurons, DEGREE), mode="clip")

@@ -12,7 +12,7 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
+from topokit.csr import Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.families.margulis import gap_connects
 from topokit.fields import Bounds
@@ -112,8 +112,7 @@ class LPS(Spec):
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         degree = self.p + 1
         require_memory(160 * self.nodes, "an LPS layer's matrices")
-        indptr, indices = buffers.take(self.nodes, degree * self.nodes)
-        indptr[:] = np.arange(0, indices.size + 1, degree, dtype=INDEX)
+        indptr, indices = buffers.take_rows(self.nodes, degree)
         targets = indices.reshape(self.nodes, degree)
         matrices = _matrices(self.q, odd=self.bipartite and i % 2 == 1)
         for j, generator in enumerate(_generators(self.p, self.q)):

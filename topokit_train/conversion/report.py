@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
-from topokit.reprs import Tabular, aligned
+from topokit.reprs import Tabular, aligned, html_table
 from topokit_train.conversion.weights import owned_weights
 from topokit_train.layers.sparse import SparseModule
 
@@ -59,8 +59,7 @@ class Report(Tabular):
         return [asdict(row) for row in self.rows]
 
     def __repr__(self) -> str:
-        head = ("parameter", "source", "edges", "density", "kernel", "fan-in")
-        lines = aligned([head, *map(_cells, self.rows)])
+        lines = aligned([HEADINGS, *map(_cells, self.rows)])
         if len(lines) > MOST:
             lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
         return "\n".join([*lines, *self.notes])
@@ -79,9 +78,10 @@ class Report(Tabular):
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return html_table([HEADINGS, *map(_cells, self.rows)], " ".join(self.notes))
 
 
+HEADINGS = ("parameter", "source", "edges", "density", "kernel", "fan-in")
 MOST = 36  # lines of a printed table
 
 
