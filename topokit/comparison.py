@@ -114,9 +114,9 @@ def compare(
 @overload
 def compare(net: Source, *others: Source, seconds: float = SECONDS) -> SideBySide: ...
 @overload
-def compare(net: Sequence[Source], *, seconds: float = SECONDS) -> SideBySide: ...
+def compare(net: list[Source] | tuple[Source, ...], *, seconds: float = SECONDS) -> SideBySide: ...
 def compare(
-    net: Source | Sequence[Source],
+    net: Source | list[Source] | tuple[Source, ...],
     *others: Source,
     twins: int | None = None,
     kind: str = "regular",
@@ -150,7 +150,7 @@ def compare(
     Source: Milo et al. 2002, Science 298:824 (z-scores against degree-preserving randomisation); Holm 1979,
     Scandinavian Journal of Statistics 6:65.
     """
-    given = (*net, *others) if isinstance(net, list | tuple) else (net, *others)
+    given: tuple[Source, ...] = (*net, *others) if isinstance(net, list | tuple) else (net, *others)
     if len(given) != 1:
         if not given:
             raise InvalidSpecError("compare needs a topology, or several")
@@ -185,7 +185,8 @@ def _side_by_side(given: Sequence[Source], seconds: float) -> SideBySide:
 def against_twins(net: Source, **options: Any) -> Comparison:
     """Call `compare`, under its name in 0.1.0."""
     warn("against_twins is now called compare", DeprecationWarning, stacklevel=2)
-    return compare(net, **options)
+    found: Comparison = compare(net, **options)
+    return found
 
 
 def measured(net: Layered, *, seconds: float = SECONDS) -> Profile:

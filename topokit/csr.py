@@ -161,12 +161,7 @@ class _Anchor:
 
     def __init__(self, array: UInt64Array, owner: _Owner):
         address = array.__array_interface__["data"][0]
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (address, True),
-        }
+        self.__array_interface__ = array.__array_interface__ | {"data": (address, True)}  # read-only
         self.owner = owner
 
 

@@ -228,11 +228,9 @@ class Layered(ABC):
         rows = [
             (str(i), f"{a:,}", f"{b:,}", f"{edges:,}", f"{edges / (a * b):.4g}")
             for i, ((a, b), edges) in enumerate(zip(pairwise(self.widths), self.layer_edges, strict=True))
-            if i < _ROWS
         ]
-        more = f"<p>and {len(self) - _ROWS} more layers</p>" if len(self) > _ROWS else ""
-        title = f"{type(self).__name__}: {self.summary()}"
-        return html_table([("layer", "sources", "targets", "edges", "density"), *rows], title) + more + self._picture()
+        heads, title = ("layer", "sources", "targets", "edges", "density"), f"{type(self).__name__}: {self.summary()}"
+        return html_table([heads, *rows], title, _ROWS, "layer") + self._picture()
 
     def _picture(self) -> str:
         """A small picture as HTML; none of a large network, or without matplotlib."""

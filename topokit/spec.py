@@ -18,7 +18,8 @@ import numpy as np
 from topokit._registry import nearest
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, checked
+from topokit.fields import Bounds as Bounds
+from topokit.fields import checked
 from topokit.fields import integer as integer
 from topokit.fields import integers as integers
 from topokit.fields import numbers as numbers
@@ -61,7 +62,7 @@ class Spec(Layered):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        parameters = []
+        annotations, parameters = inspect.get_annotations(cls), []
         for name, field in vars(cls).items():
             if not isinstance(field, dataclasses.Field):
                 continue
@@ -71,7 +72,7 @@ class Spec(Layered):
                     f'call it _{name}, with option(..., alias="{name}")'
                 )
             default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-            about: Any = {"default": default, "annotation": cls.__annotations__[name]}
+            about: Any = {"default": default, "annotation": annotations.get(name)}
             key = field.metadata.get("alias") or name
             parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, **about))
         if parameters:

@@ -82,19 +82,14 @@ class Topology(Layered):
         Raises:
             InvalidGraphError: which layer breaks which rule, or widths that are no integers.
         """
-        layers = []
-        widths = _integers(widths)
-        for i, (indptr, indices) in enumerate(arrays):
-            if i + 1 >= len(widths):
-                raise InvalidGraphError(
-                    f"{counted(len(widths), 'width')} are too few for more than {counted(i, 'layer')}"
-                )
-            layers.append(_copied(np.asarray(indptr), np.asarray(indices), (widths[i], widths[i + 1]), f"layer {i}"))
-        if len(layers) != len(widths) - 1:
-            raise InvalidGraphError(
-                f"{counted(len(widths), 'width')} need {counted(len(widths) - 1, 'layer')}, but {len(layers)} "
-                "were given"
-            )
+        widths, given = _integers(widths), iter(arrays)
+        layers = [
+            _copied(np.asarray(indptr), np.asarray(indices), shape, f"layer {i}")
+            for i, (shape, (indptr, indices)) in enumerate(zip(pairwise(widths), given, strict=False))
+        ]
+        count, wanted = len(layers) + len(list(given)), len(widths) - 1
+        if count != wanted:
+            raise InvalidGraphError(f"{counted(len(widths), 'width')} need {counted(wanted, 'layer')}, not {count}")
         return cls(layers, **about)
 
     @classmethod
@@ -110,16 +105,10 @@ class Topology(Layered):
                 chain.
         """
         layers = []
-        if isinstance(matrices, np.ndarray):
-            raise InvalidGraphError(
-                "from_scipy takes scipy sparse matrices, not a numpy array: from_dense takes arrays"
-            )
         for i, matrix in enumerate(_several(matrices, hasattr(matrices, "tocoo"))):
             if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
-                kind = type(matrix).__name__
-                raise InvalidGraphError(
-                    f"layer {i} is not a 2-D scipy sparse matrix, but {kind}: from_dense takes arrays"
-                )
+                what = f"not {type(matrix).__name__}: from_dense takes arrays"
+                raise InvalidGraphError(f"layer {i} must be a 2-D scipy sparse matrix, {what}")
             coo = matrix.tocoo()
             if np.issubdtype(coo.dtype, np.inexact) and np.isnan(coo.data).any():
                 raise InvalidGraphError(f"layer {i}: a value is not a number")

@@ -165,8 +165,6 @@ def test_progress_is_told():
 @pytest.mark.parametrize(
     ("nets", "options", "said"),
     [
-        ([RADIX], {"twins": 1}, "at least 2, not 1"),
-        ([RADIX], {"kind": "erdos"}, "known: regular"),
         ([RADIX, RADIX], {"twins": 2}, "are for one topology"),
         ([RADIX, RADIX], {"kind": "bernoulli"}, "are for one topology"),
         ([RADIX, RADIX], {"seed": 1}, "are for one topology"),

@@ -12,9 +12,8 @@ import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
 from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, require_multiples, subsets
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import SEED, dotted, option
+from topokit.spec import SEED, Bounds, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, option
+from topokit.spec import Bounds, Spec, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Spec, option
+from topokit.spec import LAYERS, Bounds, Spec, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
@@ -24,9 +23,8 @@ DEGREE = 2 * KRON
 CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
 SEED = 5489  # MT19937's own default, which the official generator never changed
 _DRAWING = Lock()  # threads may draw at once
-_STATES: dict[
-    int, list[Any]
-] = {}  # neurons -> the generator's state at the start of each run drawn so far, 2.5 KB each
+_STATES: dict[int, list[Any]] = {}
+"""Neurons -> the generator's state at the start of each run drawn so far, 2.5 KB each."""
 
 
 @dataclass(frozen=True, kw_only=True)

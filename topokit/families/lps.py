@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from topokit.csr import Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.families.margulis import gap_connects
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Spec, option
+from topokit.spec import LAYERS, Bounds, Spec, option
 
 Ints = NDArray[np.int64]
 Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c, d), for each node
@@ -129,12 +128,10 @@ def _generators(p: int, q: int) -> list[tuple[int, ...]]:
     pairs: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for y, z in product(evens, evens):
         pairs[y * y + z * z].append((y, z))
-    quaternions = (
-        (w, x, y, z) for w, x in product(range(1, limit + 1, 2), evens) for y, z in pairs.get(p - w * w - x * x, ())
-    )
     return [
         tuple(part % q for part in (w + root * x, y + root * z, -y + root * z, w - root * x))
-        for w, x, y, z in quaternions
+        for w, x in product(range(1, limit + 1, 2), evens)
+        for y, z in pairs.get(p - w * w - x * x, ())
     ]
 
 

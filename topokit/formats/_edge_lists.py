@@ -111,5 +111,5 @@ def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Top
     layers = []
     for i in range(len(widths) - 1):
         sources, targets = (columns[name][number == i] for name in ("source", "target"))
-        layers.append(Layer(from_edges(sources, targets, widths[i : i + 2], f"layer {i}")))
+        layers.append(Layer(from_edges(sources, targets, (widths[i], widths[i + 1]), f"layer {i}")))
     return Topology(layers)

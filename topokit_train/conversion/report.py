@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any
 
@@ -54,6 +54,8 @@ class Report(Tabular):
     """
 
     rows: tuple[ReportRow, ...]  # type: ignore[assignment]  # a field of that name, so it prints itself as text
+
+    columns = tuple(field.name for field in fields(ReportRow))
 
     def records(self) -> list[dict[str, Any]]:
         return [asdict(row) for row in self.rows]
