@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 from warnings import warn
 
 import numpy as np
@@ -18,6 +18,8 @@ from topokit.profiles import Profile, profile
 from topokit.reprs import Tabular, short_repr
 from topokit.spec import slug_of
 from topokit.statistics import LEVEL, holm
+
+Tick: TypeAlias = Callable[[], None]
 
 SECONDS = 2.0
 """Most seconds of a measure on the network itself; each random equivalent takes as long again."""
@@ -103,13 +105,7 @@ class SideBySide(Tabular):
 
 @overload
 def compare(
-    net: Source,
-    *,
-    twins: int | None = None,
-    kind: str = "regular",
-    seed: int = 0,
-    seconds: float = SECONDS,
-    each: Callable[[], None] = lambda: None,
+    net: Source, *, twins: int | None = ..., kind: str = ..., seed: int = ..., seconds: float = ..., each: Tick = ...
 ) -> Comparison: ...
 @overload
 def compare(net: Source, *others: Source, seconds: float = SECONDS) -> SideBySide: ...
@@ -122,7 +118,7 @@ def compare(
     kind: str = "regular",
     seed: int = 0,
     seconds: float = SECONDS,
-    each: Callable[[], None] = lambda: None,
+    each: Tick = lambda: None,
 ) -> Comparison | SideBySide:
     """Compare a network with random networks of its widths and perhaps its degrees; or several networks.
 

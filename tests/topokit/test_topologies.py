@@ -152,13 +152,6 @@ def test_what_is_no_layered_graph_is_refused(make, said):
 
 def test_promises_name_their_checks():
     assert Promises().names == {"soundness"}
-    assert RadixNet(radices=[(2, 2)]).promises.names == {
-        "soundness",
-        "connectivity",
-        "path-symmetry",
-        "regularity",
-        "density",
-    }
     assert Promises(paths=0, degrees=()).names == {"soundness", "path-symmetry", "regularity"}
 
 
