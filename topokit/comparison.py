@@ -12,6 +12,7 @@ import numpy as np
 
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.fields import one_of
 from topokit.layered import Layered, Source, network
 from topokit.measures import MEASURES
 from topokit.profiles import Profile, profile
@@ -157,7 +158,7 @@ def compare(
     if twins < 2:
         raise InvalidSpecError(f"`twins` must be at least 2, not {twins}: a single random equivalent has no spread")
     if kind not in RANDOM_EQUIVALENTS:
-        raise InvalidSpecError(f"unknown `kind` {kind!r}: known: {', '.join(RANDOM_EQUIVALENTS)}")
+        raise InvalidSpecError(f"`kind` must be one of {one_of(kind, RANDOM_EQUIVALENTS)}")
     seeds = tuple(range(seed, seed + twins))
     profiles = [measured(net, seconds=seconds)]
     for twin_seed in seeds:

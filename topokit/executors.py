@@ -1,7 +1,7 @@
-"""Executors: where work that can be done in parts is done: here, in worker processes, or on a Dask cluster.
+"""Executors: work in parts is done in this process, in worker processes, or on a Dask cluster.
 
-All are `concurrent.futures.Executor`, so what uses one knows nothing of the others. A worker that dies takes its own
-task with it and no other: that task's future has an exception that `lost_worker` knows.
+All are `concurrent.futures.Executor`, so the code that uses one does not depend on its kind. If a worker dies, its own
+task fails and no other: that task's future has an exception that `lost_worker` recognises.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import Any
 
 from topokit.errors import InvalidSpecError, UnreachableError, needing
 
-LAST_SECONDS = 5  # seconds that a task may take to remove what it has half written
+LAST_SECONDS = 5  # seconds that a task may take to remove incomplete files
 PATIENCE = 10  # seconds to wait for a scheduler
 
 
 @contextmanager
 def opened(workers: int = 1, scheduler: str | None = None) -> Iterator[Executor | None]:
-    """An executor for a `with` block; None where the work is to be done in this process.
+    """Yield an executor for a `with` block, or None if the work is done in this process.
 
-    Where the block is left by an exception, Ctrl-C included, what is under way is given up: worker processes end at
-    once, as they do when this process is killed. What a cluster's workers have begun they bring to its end.
+    If the block ends with an exception, Ctrl-C included, worker processes end at once, as they do if this process is
+    killed. The workers of a cluster finish the tasks that they have started.
 
     Args:
         workers: number of processes on this machine; with 1 there is no executor.
@@ -98,7 +98,7 @@ def _cluster(address: str) -> Iterator[Executor]:
 
 
 async def _knock(address: str) -> None:
-    """See whether a scheduler talks at all: `Client` waits for ever for one that takes the call and is silent."""
+    """Connect once: `Client` waits for ever for a scheduler that accepts the connection and does not answer."""
     from distributed import Security
     from distributed.comm import connect
 
@@ -109,18 +109,17 @@ async def _knock(address: str) -> None:
 
 
 class Left(SystemExit):
-    """The process that gave the tasks is gone, or leaves."""
+    """The process that submitted the tasks has ended, or ends."""
 
 
 class Workers(Executor):
-    """Processes, each behind a thread that gives it one task after another.
+    """Worker processes, each with a thread that gives it one task after another.
 
-    One `ProcessPoolExecutor` of many processes is broken as a whole when one of them dies, and cannot tell whose task
-    killed it. Here the task's own future raises BrokenProcessPool, the others go on, and a new process follows.
+    A `ProcessPoolExecutor` of many processes breaks as a whole if one of them dies, and does not report which task
+    killed it. Here the task's own future raises BrokenProcessPool, the other tasks continue, and a new process starts.
 
-    Each process holds the end of a pipe whose other end is here. When that end is closed, which the operating system
-    does however this process ends, the processes leave at once, whatever they are doing; an exception ends their tasks,
-    which can remove what they have half written.
+    Each worker holds one end of a pipe, and this process the other. The operating system closes the latter however this
+    process ends; then the workers end at once. An exception ends their tasks first, which can remove incomplete files.
 
     Args:
         count: of processes; each is started when it is first needed.
@@ -196,4 +195,4 @@ def _do(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     try:
         return fn(*args, **kwargs)
     except Left:
-        os._exit(1)  # nobody waits for what the pool would answer
+        os._exit(1)  # no process waits for the pool's answer

@@ -98,9 +98,9 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     return os.fspath(value) if kind == "path" else value
 
 
-def one_of(value: str, choices: Sequence[str]) -> str:
+def one_of(value: object, choices: Sequence[str]) -> str:
     """Return the end of a message that begins with "must be one of": the choices, the value and the nearest choice."""
-    hint = near(value, choices)
+    hint = near(str(value), choices)
     return f"{', '.join(choices)}, not {shortened(value)}{hint and f': {hint}'}"
 
 

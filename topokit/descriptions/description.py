@@ -14,6 +14,7 @@ from topokit.descriptions._values import to_texts
 from topokit.descriptions._words import quoted
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.fields import one_of
 from topokit.formats import load, load_all
 from topokit.layered import Layered
 from topokit.recipes import KINDS
@@ -58,8 +59,8 @@ class Description:
         if self.crop_keep is not None and self.crop is None:
             raise InvalidSpecError("`crop_keep` needs `crop`")
         if self.random_equivalent not in (None, *RANDOM_EQUIVALENTS):
-            wanted = ", ".join(RANDOM_EQUIVALENTS)
-            raise InvalidSpecError(f"`random_equivalent` must be one of {wanted}, not {self.random_equivalent!r}")
+            choices = one_of(self.random_equivalent, RANDOM_EQUIVALENTS)
+            raise InvalidSpecError(f"`random_equivalent` must be one of {choices}")
         if self.seed is not None and not self.random_equivalent and not self.draws:
             why = f"{self.name} is not random" if self.fields else "nothing is drawn of what a file holds"
             raise InvalidSpecError(f"`seed` has no use here: {why}")
