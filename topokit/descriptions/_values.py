@@ -47,9 +47,13 @@ def _joined(values: Any) -> str:
     return ",".join(map(str, values))
 
 
-def _integer(text: str, what: str = "an integer") -> int:
-    if not re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII):
-        raise InvalidSpecError(f"{shortened(text)} is not {what}")
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII) is not None
+
+
+def _integer(text: str) -> int:
+    if not _is_integer(text):
+        raise InvalidSpecError(f"{shortened(text)} is not an integer")
     digits = len(text.strip().lstrip("+-"))
     if digits > MAX_DIGITS:
         raise InvalidSpecError(f"an integer of {digits:,} digits is too large: give at most {MAX_DIGITS:,}")
@@ -57,7 +61,9 @@ def _integer(text: str, what: str = "an integer") -> int:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    return tuple(_integer(part, "an integer: give integers separated by commas") for part in text.split(","))
+    if not all(map(_is_integer, text.split(","))):
+        raise InvalidSpecError(f"{shortened(text)} is not a list of integers separated by commas")
+    return tuple(map(_integer, text.split(",")))
 
 
 def _numbers(text: str) -> tuple[Fraction, ...]:
