@@ -31,11 +31,10 @@ def from_text(metadata: Mapping[str, Any], text: str) -> Any:
     return _READERS.get(metadata["kind"], str)(text)
 
 
-def to_texts(metadata: Mapping[str, Any], value: Any) -> list[str]:
-    """Return the texts that give a field its value: one, or one for each part. `value` is not a network."""
-    kind = metadata["kind"]
-    if kind == "systems":
-        return [_joined(system) for system in value]
+def to_texts(kind: str, value: Any) -> list[str]:
+    """Return the texts that give a field of a kind its value: one, or one for each part; networks are Descriptions."""
+    if kind in REPEATED:
+        return [_joined(one) if kind == "systems" else str(one) for one in value]
     if kind == "permutations":
         return [";".join("none" if one is None else _joined(one) for one in value)]
     if isinstance(value, bool):

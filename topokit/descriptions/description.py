@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,13 +88,8 @@ class Description:
     @property
     def outside(self) -> bool:
         """Whether it needs more than these words: a file or another run, at any depth."""
-        return self.kind not in KINDS or any(one.outside for one in self._networks())
-
-    def _networks(self) -> Iterator[Description]:
-        for value in self.options.values():
-            for one in value if isinstance(value, tuple) else (value,):
-                if isinstance(one, Description):
-                    yield one
+        parts = (part for value in self.options.values() for part in (value if isinstance(value, tuple) else (value,)))
+        return self.kind not in KINDS or any(isinstance(part, Description) and part.outside for part in parts)
 
     def seeded(self, seed: int) -> Description:
         """Return the description with this seed wherever something is drawn at random and no seed is given."""
@@ -184,10 +179,11 @@ class Description:
             return _marked(self.name)
         heads = {"pruned": f"pruned={self.name}", "file": _marked(self.name)}
         words = [quoted(heads.get(self.kind, self.name))]
-        declared = {**self.fields, **AROUND}
+        kinds = {key: one.metadata["kind"] for key, one in {**self.fields, **AROUND}.items()}
         for key, value in {**self.options, **{key: getattr(self, key) for key in AROUND}}.items():
             if value is not None:
-                words += [f"{key.replace('_', '-')}={quoted(text)}" for text in _texts(declared.get(key), value)]
+                texts = to_texts(kinds.get(key, "number"), value)
+                words += [f"{key.replace('_', '-')}={quoted(text)}" for text in texts]
         return " ".join(words)
 
 
@@ -226,13 +222,6 @@ def _each(value: Any, change: Callable[[Description], Any]) -> Any:
     if isinstance(value, tuple):
         return tuple(_each(one, change) for one in value)
     return change(value) if isinstance(value, Description) else value
-
-
-def _texts(declared: dataclasses.Field[Any] | None, value: Any) -> list[str]:
-    networks = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Description)]
-    if networks:
-        return list(map(str, networks))
-    return to_texts(declared.metadata if declared else {"kind": "number"}, value)
 
 
 def _marked(file: str) -> str:
