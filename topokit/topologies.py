@@ -87,7 +87,7 @@ class Topology(Layered):
             _copied(np.asarray(indptr), np.asarray(indices), shape, f"layer {i}")
             for i, (shape, (indptr, indices)) in enumerate(zip(pairwise(widths), given, strict=False))
         ]
-        count, wanted = len(layers) + len(list(given)), len(widths) - 1
+        count, wanted = len(layers) + (next(given, None) is not None), len(widths) - 1
         if count != wanted:
             raise InvalidGraphError(f"{counted(len(widths), 'width')} need {counted(wanted, 'layer')}, not {count}")
         return cls(layers, **about)
