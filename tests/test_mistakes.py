@@ -37,14 +37,14 @@ def run(**more):
 MISTAKES = [
     # families
     (lambda: tk.RadixNet(radixes=[(2, 2)]), "did you mean radices"),
-    (lambda: tk.RadixNet(), "needs the option radices"),
+    (lambda: tk.RadixNet(), "radix-net needs radices"),
     (lambda: tk.RadixNet(radices=3), "radices"),
     (lambda: tk.RadixNet(radices=[]), "radices"),
     (lambda: tk.RadixNet(radices=[(2, 1.5)]), "1.5"),
     (lambda: tk.RadixNet(radices="2,2"), "radices"),
     (lambda: tk.RadixNet(radices=[(2, 2)], kron=(1, 2)), "kron"),
     (lambda: tk.RadixNet(radices=[(2, 2)], kron="1,2,1"), "kron"),
-    (lambda: tk.Bernoulli(widths=(6, 4), density=0.5), "needs the option seed"),
+    (lambda: tk.Bernoulli(widths=(6, 4), density=0.5), "bernoulli needs seed"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=-1), "at least 0, not -1"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=None), "seed"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=1.0), "seed"),

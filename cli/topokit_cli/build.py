@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from topokit.descriptions import building
+from topokit import descriptions
 from topokit.descriptions.description import AROUND, FAMILY, Description, fields_of
 from topokit.families import FAMILIES
 from topokit_cli import render
@@ -74,4 +74,4 @@ def described(values: dict[str, Any]) -> Description:
     Raises:
         InvalidSpecError: they do not fit together.
     """
-    return building.described(**{AS_KEYS.get(name, name): value for name, value in values.items() if value != ()})
+    return descriptions.described(**{AS_KEYS.get(name, name): value for name, value in values.items() if value != ()})

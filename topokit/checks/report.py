@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from topokit.checks.result import CheckResult, Verdict, no_truth, worst_of
@@ -27,6 +27,7 @@ class Report(Tabular):
     required: frozenset[str]
     seconds: Mapping[str, float]
 
+    columns = (*(field.name for field in fields(CheckResult)), "required", "seconds")
     __repr__ = short_repr
 
     @property

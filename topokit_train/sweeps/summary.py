@@ -77,6 +77,8 @@ class Summary(Tabular):
     groups: tuple[Group, ...]
     troubles: tuple[Trouble, ...]
 
+    columns = tuple(field.name for field in dataclasses.fields(Group))
+
     @property
     def complete(self) -> bool:
         """Whether all runs are finished."""

@@ -100,7 +100,7 @@ def test_the_recipe_is_followed_back_to_the_radix_net():
         ),
         (
             Topology.from_dense([np.eye(3)], recipe={"transform": "crop", "options": {"of": [[]]}}),
-            "the recipe gives crop no widths",
+            "a recipe must be a JSON object, not list",
         ),
     ],
 )

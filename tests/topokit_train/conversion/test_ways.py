@@ -346,7 +346,7 @@ def test_the_report_lists_what_was_filled_and_what_was_not():
     lines = repr(found).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["parameter", "0.weight", "2.weight"]
     assert 'init="scale"' in lines[3]
-    assert "0.weight" in found._repr_html_()
+    assert "<td>0.weight</td>" in found._repr_html_()
     assert list(found.to_frame().columns)[:3] == ["parameter", "source", "edges"]
     deep = report(nn.Sequential(*(nn.Linear(2, 2) for _ in range(200))))
     assert len(repr(deep).splitlines()) < 40
