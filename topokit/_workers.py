@@ -15,6 +15,8 @@ from threading import Thread, main_thread
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from topokit._signals import uninterrupted
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,8 +47,9 @@ class Workers(Executor):
         self._watched, self._held = self._context.Pipe(duplex=False)
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        for _ in range(count):
-            self._idle.put(self._process())
+        with uninterrupted():
+            for _ in range(count):
+                self._idle.put(self._process())
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return self._threads.submit(self._elsewhere, fn, *args, **kwargs)
@@ -57,10 +60,11 @@ class Workers(Executor):
         if not wait:
             self._held.close()
             self._threads.shutdown()
-        while not self._idle.empty():
-            self._idle.get().shutdown()
-        self._held.close()
-        self._watched.close()
+        with uninterrupted():  # else the semaphores of a pool may stay
+            while not self._idle.empty():
+                self._idle.get().shutdown()
+            self._held.close()
+            self._watched.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit._registry import nearest
+from topokit._signals import uninterrupted
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layer, Layered
 from topokit.topologies import Topology
@@ -249,11 +250,12 @@ class Trainer:
         with self._seeded():
             for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses = self.step(images, labels)
-                total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-                self.steps_done += 1
-                for hook in self._hooks["after_step"]:
-                    hook(self)
+                with uninterrupted():
+                    losses = self.step(images, labels)
+                    total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
+                    self.steps_done += 1
+                    for hook in self._hooks["after_step"]:
+                        hook(self)
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
@@ -299,7 +301,8 @@ class Trainer:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self._seeded():
             self.model.train()
-            self.own_gradients(*next(self.batches()))
+            with uninterrupted():
+                self.own_gradients(*next(self.batches()))
             self.scores(*(part[:2] for part in self.feed.test))
         with torch.no_grad():
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):

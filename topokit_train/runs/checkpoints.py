@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
         TopokitError: the disk is full, or the folder may not be written to.
     """
     pattern, described = as_tensors(*trainer.topologies) if trainer.topologies else ({}, dict(KIND))
+    config = origin.config.to_json()
     parts = zip(
         paths,
         trainer.seeds,
@@ -127,8 +128,8 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
             arrays, rest = _divided(method)
             tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moments).items()} | arrays
             state = {
-                "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
-                "metrics": [dataclasses.asdict(metrics) for metrics in history],
+                "origin": {**vars(origin), "config": config | {"seed": seed}},
+                "metrics": [vars(metrics) for metrics in history],  # asdict copies each value: slow after many epochs
                 "scheduler": trainer.scheduler.state_dict(),
                 **({"method": rest} if rest else {}),
                 **({"started": list(fingerprints)} if trainer.rewired else {}),
@@ -147,7 +148,7 @@ def save_start(path: Path, config: TrainConfig, topologies: Sequence[Layered], v
     """
     tensors, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
     unknown = {"data": "", "device": "", "kernels": "", "threads": 0, "torch": ""}
-    origin = {"config": dataclasses.asdict(config), "versions": dict(versions), **unknown}
+    origin = {"config": config.to_json(), "versions": dict(versions), **unknown}
     with replacing(path, force=True) as temporary:
         _write(temporary, tensors, described, {"origin": origin, "metrics": [], "scheduler": {}})
 

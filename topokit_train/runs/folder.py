@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -263,4 +262,4 @@ class FolderElsewhere(RunFolder):
 
 
 def _line(metrics: Metrics) -> str:
-    return json.dumps(dataclasses.asdict(metrics)) + "\n"
+    return json.dumps(vars(metrics)) + "\n"
