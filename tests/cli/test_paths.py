@@ -60,10 +60,10 @@ def test_a_dash_is_stdin_and_stdout(piped, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"net", "masks", "net.svg"}
 
 
-def test_an_error_names_stdin_as_it_was_typed(tmp_path):
+def test_an_error_names_stdin_as_it_was_typed():
     run = subprocess.run([sys.executable, "-c", MAIN, "verify", "-"], input=b"?", capture_output=True, check=False)
-    assert (run.returncode, b" -: " in run.stderr or b" - " in run.stderr) == (1, True), run.stderr
-    assert b"/tmp" not in run.stderr
+    assert run.returncode == 1
+    assert run.stderr.split()[1] == b"-", run.stderr
 
 
 def test_a_closed_stdout_is_an_error(tmp_path):
