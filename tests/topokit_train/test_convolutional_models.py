@@ -20,7 +20,7 @@ from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.jobs import Setup, suitable_threads
 from topokit_train.runs.train import recorded_seeds, train, train_seeds
 from topokit_train.training import Trainer
 
@@ -264,9 +264,9 @@ def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_
 def test_a_convolution_counts_at_each_of_its_places(small):
     few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
     with cpu_threads(2):
-        assert suitable_threads(few, model_source(few.model), (), small) == 1
+        assert suitable_threads(Setup(model_source(few.model), (), lambda: small), few) == 1
         # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
-        assert suitable_threads(many, model_source(many.model), (), small) == 2
+        assert suitable_threads(Setup(model_source(many.model), (), lambda: small), many) == 2
 
 
 @pytest.mark.parametrize(

@@ -89,19 +89,8 @@ def train(
         TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    _require_some(topology)
-    return train_all(
-        [config],
-        topology,
-        [run],
-        model=model,
-        data=data,
-        method=method,
-        callbacks=callbacks,
-        resume=resume,
-        force=force,
-        explain=explain,
-    )[0]
+    given: dict[str, Any] = {"model": model, "data": data, "method": method, "callbacks": callbacks}
+    return train_all([config], topology, [run], resume=resume, force=force, explain=explain, **given)[0]
 
 
 def train_seeds(
@@ -136,8 +125,7 @@ def train_seeds(
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
-    _require_types([config], None, ())
-    _require_some(topology)
+    _require_types([config], topology)
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
@@ -188,12 +176,11 @@ def train_all(
     if not isinstance(callbacks, Iterable):
         raise InvalidSpecError(f"`callbacks` must be a list, not {shortened(callbacks)}")
     hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
-    _require_types(configs, method, hooked)
+    _require_types(configs, topology, method, hooked)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
-    if model is not None or data is not None or method is not None:
-        configs = [_recorded_as(one, source, data, method) for one in configs]
+    configs = [_recorded_as(one, source, data, method) for one in configs]
     _require_stack(configs, source, method)
     ranks = join()
     with ExitStack() as opened:
@@ -352,16 +339,14 @@ def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Me
     return config.replaced(**changed)
 
 
-def _require_some(topology: object) -> None:
-    """Refuse an empty list: it may be a mistake, and a dense model has a name."""
-    if isinstance(topology, list | tuple) and not topology:
-        raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
-
-
-def _require_types(configs: Sequence[object], method: object, callbacks: Sequence[object]) -> None:
+def _require_types(
+    configs: Sequence[object], topology: object, method: object = None, callbacks: Sequence[object] = ()
+) -> None:
     for config in configs:
         if not isinstance(config, TrainConfig):
             raise InvalidSpecError(f"`config` must be a TrainConfig or PruneConfig, not {shortened(config)}")
+    if isinstance(topology, list | tuple) and not topology:  # it may be a mistake, and a dense model has a name
+        raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
     kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
     for what, one, kind in kinds:
         if one is not None and not isinstance(one, kind):
