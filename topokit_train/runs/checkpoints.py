@@ -40,8 +40,8 @@ from topokit_train.training import Trainer
 Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER, METHOD = "optimizer.", "method."
-PRUNING = "pruning."  # in 0.1.0, what is method.mask. now
-TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
+PRUNING, MASK = re.compile(r"^pruning\."), "method.mask."  # the names in 0.1.0, and those of today
+TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)$")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -204,7 +204,9 @@ def load(path: Path) -> Checkpoint:
             fingerprints=tuple(state["started"]) if "started" in state else _fingerprints(metadata),
             metrics=tuple(metrics_from_json(metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={_renamed(name): one for name, one in tensors.items() if not TOPOLOGY.fullmatch(name)},
+            tensors={
+                PRUNING.sub(f"{METHOD}mask.", name): tensors[name] for name in tensors if not TOPOLOGY.match(name)
+            },
             rewired="started" in state,
             method=state.get("method", {"topologies": state["pruned"]} if "pruned" in state else {}),
         )
@@ -253,10 +255,6 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
 def _method_state(checkpoint: Checkpoint) -> dict[str, Any]:
     arrays = {name.removeprefix(METHOD): a for name, a in checkpoint.tensors.items() if name.startswith(METHOD)}
     return checkpoint.method | arrays
-
-
-def _renamed(name: str) -> str:
-    return f"{METHOD}mask.{name.removeprefix(PRUNING)}" if name.startswith(PRUNING) else name
 
 
 def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:
