@@ -13,12 +13,13 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from topokit.descriptions import DENSE, split_pattern
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.fields import integers, path_of
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import Topologies
+from topokit.placement import Topologies, Weight, named, opened
 from topokit.recipes import family_of
 from topokit.reprs import counted
 from topokit.spec import Spec
@@ -26,7 +27,7 @@ from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
 from topokit_train.datasets.given import as_dataset
-from topokit_train.described import DEFAULT_TOPOLOGY, resolve
+from topokit_train.described import as_mapping
 from topokit_train.functions import is_function, load_function
 from topokit_train.methods import Callback, Method, read
 from topokit_train.models import DEFAULT
@@ -41,6 +42,8 @@ from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import phase, say
 from topokit_train.seeds import parse_seeds
 
+DEFAULT_TOPOLOGY = "default"
+"""The topology of lenet-300-100, none for other models, and for a resumed run its own."""
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
 
@@ -277,6 +280,31 @@ def _topologies(
     nets = resolve(topology, lambda: source.weights(read()))
     # a spec would draw its edges anew for every checkpoint
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
+
+
+def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
+    """Return the topologies that a user describes, in their order; none for a dense model.
+
+    Args:
+        topology: topologies; texts, which are descriptions, or each 'PATTERN: DESCRIPTION', or "dense" alone; files; or
+            a mapping of patterns to topologies, descriptions, layers or masks.
+        weights: returns the weights of the dense model, which patterns need.
+
+    Raises:
+        InvalidSpecError: what is wrong with a text, or which parameters the patterns do not fit.
+    """
+    if isinstance(topology, Mapping):
+        return named(topology, weights())
+    several = isinstance(topology, Sequence) and not isinstance(topology, str)
+    given: Sequence[Any] = [] if topology is None else topology if several else [topology]  # type: ignore[assignment]
+    if DENSE in [one for one in given if isinstance(one, str)]:
+        if len(given) > 1:
+            raise InvalidSpecError("dense is a model without topologies: give no other `topology`")
+        return ()
+    pairs = [split_pattern(one) if isinstance(one, str) else (None, one) for one in given]
+    if any(pattern is not None for pattern, _ in pairs):
+        return named(as_mapping(pairs), weights())
+    return tuple(net for _, one in pairs for net in opened(one))
 
 
 def _require_inputs(nets: Sequence[Layered], dataset: Dataset) -> None:
