@@ -180,21 +180,10 @@ def test_what_was_trained_is_what_was_given(kernel, tmp_path):
 
 
 @pytest.mark.parametrize("wiring", [CHANNELS, [CONV2, FC1]], ids=["one", "two"])
-def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, assert_same_run):
+def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, stopped, assert_same_run):
     config = TrainConfig(**QUICK)
     train(config, wiring, run=tmp_path / "straight")
-    run_epoch, epochs = Trainer.run_epoch, []
-
-    def stop(made, *rest):
-        epochs.append(1)
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        return run_epoch(made, *rest)
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, wiring, run=tmp_path / "stopped")
-    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    stopped(lambda: train(config, wiring, run=tmp_path / "stopped"), 1)
     train(config, run=tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     with pytest.raises(InvalidSpecError, match="was started with another topology"):
@@ -225,13 +214,8 @@ def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     assert recorded_seeds(tmp_path) == [1, 3]
 
 
-def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path)
+def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, stopped):
+    stopped(lambda: train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path), 0)
     assert f"continue with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
 
 
