@@ -23,6 +23,7 @@ from threading import Thread, main_thread
 from types import TracebackType
 from typing import Any
 
+from topokit._signals import uninterrupted
 from topokit.errors import InvalidSpecError, UnreachableError, needing
 
 LAST_SECONDS = 5  # seconds that a task may take to remove incomplete files
@@ -131,8 +132,9 @@ class Workers(Executor):
         self._watched, self._held = self._context.Pipe(duplex=False)
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        for _ in range(count):
-            self._idle.put(self._process())
+        with uninterrupted():
+            for _ in range(count):
+                self._idle.put(self._process())
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._threads.submit(self._elsewhere, fn, *args, **kwargs)
@@ -143,10 +145,11 @@ class Workers(Executor):
         if not wait:
             self._held.close()
             self._threads.shutdown()
-        while not self._idle.empty():
-            self._idle.get().shutdown()
-        self._held.close()
-        self._watched.close()
+        with uninterrupted():  # else the semaphores of a pool may stay
+            while not self._idle.empty():
+                self._idle.get().shutdown()
+            self._held.close()
+            self._watched.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None

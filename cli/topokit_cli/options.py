@@ -82,7 +82,7 @@ class OnceEach(click.Command):
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
         for flags, level, what in (
-            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output."),
+            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output; of -q and -v the last one counts."),
             (("-v", "--verbose"), logging.DEBUG, "Also the names of files that are read and written."),
         ):
             about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}

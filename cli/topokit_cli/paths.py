@@ -13,6 +13,16 @@ from typing import Any
 
 import click
 
+_SPOOLED: list[str] = []
+"""Temporary files with what stdin held."""
+
+
+def typed(text: str) -> str:
+    """Return a text with `-` in place of the temporary file that holds stdin, as the user typed it."""
+    for path in _SPOOLED:
+        text = text.replace(path, "-")
+    return text
+
 
 @contextmanager
 def stdin() -> Iterator[str]:
@@ -23,6 +33,7 @@ def stdin() -> Iterator[str]:
         path = Path(folder, "stdin")
         with path.open("wb") as file:
             copyfileobj(sys.stdin.buffer, file)
+        _SPOOLED.append(str(path))
         yield str(path)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit.reprs import aligned
+from topokit_cli.paths import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +30,12 @@ class Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "note" if record.levelno == logging.INFO else record.levelname.lower()
-        click.echo(f"{kind}: {record.getMessage()}", err=True)
+        click.echo(typed(f"{kind}: {record.getMessage()}"), err=True)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print `value` as one JSON object."""
-    click.echo(json.dumps(value, allow_nan=False))
+    click.echo(typed(json.dumps(value, allow_nan=False)))
 
 
 def table(rows: Iterable[tuple[str, str]]) -> None:
@@ -42,7 +43,7 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(typed(f"{name:<{width}}  {value}"))
 
 
 def notes(net: Layered | Extraction, file: str | None = None) -> None:

@@ -9,6 +9,7 @@ import click
 from topokit.checks import CHECKS, METHODS
 from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
+from topokit_cli.paths import typed
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
@@ -72,6 +73,6 @@ def command(
         )
         render.as_json({"file": source.file, "topology": str(source), "fingerprint": computed, **report.to_json()})
     else:
-        click.echo(f"{source}: {net.summary()}")
+        click.echo(f"{typed(str(source))}: {net.summary()}")
         click.echo(str(report))
     ctx.exit(EXIT_CODES[report.verdict.value])

@@ -14,7 +14,6 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import cifar10, load_dataset
 from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER
-from topokit_train.runs.train import train
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -219,22 +218,8 @@ def test_stacked_networks_see_what_they_would_alone(folder, shuffle, order_seed)
         assert torch.equal(labels if stack.feed.shared else labels[:, k], wanted)
 
 
-def test_a_run_goes_on_bit_for_bit(folder, tmp_path, assert_same_run):
-    config = TrainConfig(dataset="cifar10", data_dir=folder, epochs=3, batch_size=30, recipe="paper")
-    train(config, None, run=tmp_path / "straight")
-    step = Trainer.step
-
-    def stop(self, images, labels):
-        if self.epochs_done == 1:
-            raise KeyboardInterrupt
-        return step(self, images, labels)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, None, run=tmp_path / "broken")
-    train(config, None, run=tmp_path / "broken", resume=True)
-    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+def test_a_run_goes_on_bit_for_bit(folder, assert_resumed):
+    assert_resumed(1, TrainConfig(dataset="cifar10", data_dir=folder, epochs=3, batch_size=30, recipe="paper"), None)
 
 
 @pytest.mark.cifar10

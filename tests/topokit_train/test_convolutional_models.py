@@ -19,9 +19,8 @@ from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.jobs import Setup, suitable_threads
 from topokit_train.runs.train import recorded_seeds, train, train_seeds
-from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -163,21 +162,10 @@ def test_what_was_trained_is_what_was_given(kernel, tmp_path):
 
 
 @pytest.mark.parametrize("wiring", [CHANNELS, [CONV2, FC1]], ids=["one", "two"])
-def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, assert_same_run):
+def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, stopped, assert_same_run):
     config = TrainConfig(**QUICK)
     train(config, wiring, run=tmp_path / "straight")
-    run_epoch, epochs = Trainer.run_epoch, []
-
-    def stop(made, *rest):
-        epochs.append(1)
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        return run_epoch(made, *rest)
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, wiring, run=tmp_path / "stopped")
-    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    stopped(lambda: train(config, wiring, run=tmp_path / "stopped"), 1)
     train(config, run=tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     with pytest.raises(InvalidSpecError, match="was started with another topology"):
@@ -195,13 +183,8 @@ def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     assert recorded_seeds(tmp_path) == [1, 3]
 
 
-def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path)
+def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, stopped):
+    stopped(lambda: train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path), 0)
     assert f"continue with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
 
 
@@ -218,9 +201,9 @@ def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_
 def test_a_convolution_counts_at_each_of_its_places(small):
     few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
     with cpu_threads(2):
-        assert suitable_threads(few, model_source(few.model), (), small) == 1
+        assert suitable_threads(Setup(model_source(few.model), (), lambda: small), few) == 1
         # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
-        assert suitable_threads(many, model_source(many.model), (), small) == 2
+        assert suitable_threads(Setup(model_source(many.model), (), lambda: small), many) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,13 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.chain import _Chain
 from topokit_train.config import TrainConfig
 from topokit_train.conversion import sparsify
-from topokit_train.described import resolve
 from topokit_train.functions import short_name
 from topokit_train.fusing import FusedSequential, fuse, separate
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.models.networks import MNIST, build_model, model_source, under_seed
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.loading import load_run
-from topokit_train.runs.train import train, train_seeds
+from topokit_train.runs.train import resolve, train, train_seeds
 from topokit_train.sweeps.grid import read_grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
