@@ -99,17 +99,15 @@ def command(
     place = out or Path(grid.stem)
     found = sweep(grid, place, status=status, quiet=quiet(), **how_to_run(running))
     if as_json:
-        tables = str(place / "tables") if (place / "tables").exists() else None
-        render.as_json({"out": str(place), "tables": tables, **found.to_json()})
+        render.as_json({"out": str(place), **found.to_json()})
     else:
-        show(found, place)
+        show(found)
     ctx.exit(0 if found.complete else 1)
 
 
-def show(found: Summary, place: Path) -> None:
+def show(found: Summary) -> None:
     """Print a row for each group of runs that differ in their seeds, then the failures."""
     click.echo(found)
     if found.troubles:
         click.echo("--retry does the failed runs once more\n")
-    tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""
-    click.echo(f"{found.title}{tables}")
+    click.echo(f"{found.title}; their tables are in {found.tables}" if found.tables else found.title)

@@ -76,9 +76,9 @@ def read_grid(
 
 
 def _as_toml(value: Any) -> Any:
-    """A value of Python as TOML would give it: lists, texts and plain numbers."""
+    """A value of Python as TOML would give it: lists, texts and plain numbers; the keys are texts."""
     if isinstance(value, Mapping):
-        return {key: _as_toml(one) for key, one in value.items()}
+        return {str(key): _as_toml(one) for key, one in value.items()}
     if isinstance(value, Layered):
         return describe(value)
     if isinstance(value, np.generic):

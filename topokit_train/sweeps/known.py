@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRows:
-    """The rows of a run in the tables of a sweep.
+    """The rows of a finished run in the tables of another sweep.
 
     Args:
         row: of runs.csv.
@@ -31,8 +31,8 @@ class RunRows:
     """
 
     row: Row
-    epochs: Sequence[Row] = ()
-    prunings: Sequence[Row] = ()
+    epochs: Sequence[Row]
+    prunings: Sequence[Row]
 
 
 Known = Mapping[str, RunRows]

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.executors import opened
+from topokit.fields import integer
 from topokit_train.datasets import load_dataset
 from topokit_train.sweeps.execution import carry_out
 from topokit_train.sweeps.folder import State, SweepFolder
@@ -96,8 +97,12 @@ def sweep(
 def where_to_run(
     workers: int, scheduler: str | None, data_dir: Path | str | None, device: str, threads: int | None
 ) -> dict[str, Any]:
-    """Return the settings of each run that do not change what it computes."""
-    threads = threads or (1 if scheduler or workers > 1 else None)
+    """Return the settings of each run that do not change what it computes.
+
+    Raises:
+        InvalidSpecError: fewer than one worker.
+    """
+    threads = threads or (1 if integer(workers, "`workers`", 1) > 1 or scheduler else None)
     return {"data_dir": data_dir and str(Path(data_dir).resolve()), "device": device, "threads": threads}
 
 

@@ -19,11 +19,13 @@ import matplotlib
 import pytest
 from topokit_cli.main import main
 
+import topokit_train
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
 from topokit.placement import place
 from topokit_train.datasets import digits
 from topokit_train.models.networks import Shape, model_source
 from topokit_train.studies import STUDIES
+from topokit_train.studies.report import write_report
 from topokit_train.sweeps.tables import _training_images
 
 STUDY = STUDIES["training-behavior"]
@@ -180,7 +182,7 @@ def remade(tmp_path_factory):
     """The report of the committed tables, as the code writes it now."""
     folder = tmp_path_factory.mktemp("remade")
     shutil.copytree(COMMITTED / "tables", folder / "tables")
-    STUDY.write_report(folder / "tables", folder / "out")
+    write_report(folder / "tables", folder / "out")
     return folder / "out"
 
 
@@ -215,7 +217,7 @@ def test_no_committed_run_has_left_its_grid():
 def test_what_the_report_needs_is_asked_for_before_a_run(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=package):
-        STUDY.run("smoke", tmp_path / "out")
+        topokit_train.study("training-behavior", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -263,4 +265,4 @@ def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
     assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "--tables runs nothing: omit --data-dir" in run.stderr
     with pytest.raises(OutputExistsError, match="force"):
-        STUDY.write_report(smoke[0] / "tables", smoke[0])
+        write_report(smoke[0] / "tables", smoke[0])
