@@ -20,6 +20,7 @@ from topokit_train.kernels import KERNELS
 from topokit_train.models import MODELS
 from topokit_train.pruning.config import METHODS as WAYS
 from topokit_train.pruning.config import SCOPES, PruneConfig
+from topokit_train.studies import STUDIES
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for name in ("topokit", "topokit_train") for path in (ROOT / name).rglob("*.py"))
@@ -102,6 +103,7 @@ def test_only_names_of_the_command_become_flags():
         ("train", "kernel", ("auto", "tuned", *KERNELS)),
         ("prune", "method", WAYS),
         ("prune", "scope", SCOPES),
+        ("study", "name", STUDIES),
     ],
 )
 def test_choices_of_the_command_line_are_those_of_the_registries(command, name, wanted):

@@ -73,30 +73,6 @@ def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tm
     assert topokit("train", *short, *ticket).json["parameters"] == report["parameters"]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("--to", "1"), "--to must be above 0 and below 1, not 1: no weight would be left"),
-        (("--to", "0"), "nothing would be pruned"),
-        (("--to", ".9,.5"), "--to must ascend"),
-        (("--to", "many"), "the values must be numbers such as 0.1 or 1/10, not 'many'"),
-        (("--method", "one-time", "--begin", ".1"), "--begin has no use with --method one-time"),
-        (("--threshold", ".1"), "--threshold has no use with --method gradual"),
-        (("--begin", ".7"), "--begin 0.7 must be before --end 0.7"),
-        (("--every", ".001"), "--every 0.001 is more often than once a step, of which there are 600"),
-        (("--keep", "fc3,fc9"), "--keep fc9 is not a weight of the model"),
-        (("--keep", "fc9"), "--keep fc9 is not a weight of the model: it has fc1.weight, fc2.weight, fc3.weight"),
-        (("--seeds", "0,1", "--seed", "1"), "give --seed or --seeds, not both"),
-        (("--resume",), "--resume needs the folder of the run to go on with"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(topokit, tmp_path, given, message):
-    refused = topokit("prune", *given)
-    assert (refused.code, refused.out) == (2, "")
-    assert message in refused.err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_help_does_not_load_torch(topokit, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     shown = topokit("prune", "--help").out

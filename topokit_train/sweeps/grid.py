@@ -35,9 +35,9 @@ from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, t
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import CODE, WHERE, Planned
 from topokit_train.sweeps.planned_topologies import (
+    ByPattern,
     PlannedTopology,
     Pruned,
-    by_pattern,
     planned_topology,
     read_description,
     require_known,
@@ -77,6 +77,8 @@ def read_grid(
 
 def _as_toml(value: Any) -> Any:
     """A value of Python as TOML would give it: lists, texts and plain numbers; the keys are texts."""
+    if callable(value):
+        raise InvalidSpecError(f"a grid names functions and classes, as FILE.py:NAME, and does not take {value!r}")
     if isinstance(value, Mapping):
         return {str(key): _as_toml(one) for key, one in value.items()}
     if isinstance(value, Layered):
@@ -192,7 +194,7 @@ class _Reader:
             return
         pairs = [split_pattern(part, self.folder) if isinstance(part, str) else (None, part) for part in parts]
         if any(pattern is not None for pattern, _ in pairs):
-            yield by_pattern(as_mapping(pairs, str(self.folder), seed=config.seed), config)
+            yield ByPattern(as_mapping(pairs, str(self.folder), seed=config.seed), config)
             return
         for part in parts:
             yield planned_topology(read_description(part, self.folder), config.seed, self._pruned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Summary(Tabular):
     states: dict[str, int]
     groups: tuple[Group, ...]
     troubles: tuple[Trouble, ...]
-    tables: Path | None = None
+    tables: Path | None = field(default=None, compare=False)
 
     @property
     def complete(self) -> bool:

@@ -275,15 +275,6 @@ def test_a_weight_that_is_no_number_is_named(pruning):
         trainer.run_epoch()
 
 
-def test_a_sparse_model_is_refused():
-    net = tk.RadixNet(radices=[(2, 2)]).build()
-    from topokit_train.conversion import sparsify
-
-    model = sparsify(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)), net)
-    with pytest.raises(InvalidSpecError, match="pruning begins with a dense model"):
-        Masks(model)
-
-
 def test_convolutions_are_pruned_too():
     model = torch.nn.Sequential(
         torch.nn.Conv2d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(12, 4), torch.nn.BatchNorm1d(4)

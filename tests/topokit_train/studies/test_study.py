@@ -20,7 +20,7 @@ import pytest
 from topokit_cli.main import main
 
 import topokit_train
-from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
+from topokit.errors import MissingDependencyError
 from topokit.placement import place
 from topokit_train.datasets import digits
 from topokit_train.models.networks import Shape, model_source
@@ -248,21 +248,3 @@ def test_every_arm_has_as_many_edges_as_the_one_that_it_is_compared_with(budget)
             assert abs(arms["random"] - radix) < 5 * radix**0.5
         if experiment == "same-edges" and times:
             assert abs(arms["random"] / DENSE[model, dataset] - 1) < 0.02
-
-
-def test_an_unknown_budget_is_refused_with_those_that_there_are(tmp_path):
-    with pytest.raises(InvalidSpecError, match=r"budget must be one of smoke, small, full, not 'huge'"):
-        STUDY.plan("huge")
-    run = study("--budget", "huge", cwd=tmp_path)
-    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
-
-
-def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
-    run = study("--tables", smoke[0] / "tables", cwd=tmp_path)
-    assert run.returncode == 2
-    assert "--tables needs --out" in run.stderr
-    run = study("--tables", smoke[0] / "tables", "--out", "out", "--data-dir", ".", cwd=tmp_path)
-    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert "--tables runs nothing: omit --data-dir" in run.stderr
-    with pytest.raises(OutputExistsError, match="force"):
-        write_report(smoke[0] / "tables", smoke[0])

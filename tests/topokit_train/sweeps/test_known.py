@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.sweeps.known import read_known
 from topokit_train.sweeps.sweep import sweep
 
@@ -161,5 +161,5 @@ def test_tables_that_contradict_themselves_are_refused(copied, name, change, mes
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_are_needed_whole(copied, name):
     (copied / f"{name}.csv").unlink()
-    with pytest.raises(FileFormatError, match=f"{name}.csv is missing: give the folder"):
+    with pytest.raises(NotFoundError, match=f"{name}.csv is missing: give the folder"):
         read_known([copied])
