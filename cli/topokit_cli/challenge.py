@@ -40,6 +40,7 @@ FEW = 5
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     source: Description,
     categories: Path | None,
     engine: str,

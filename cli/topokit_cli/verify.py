@@ -41,6 +41,7 @@ EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4, "not promised": 4}
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     source: Description,
     names: tuple[str, ...],
     require: tuple[str, ...],

@@ -374,11 +374,14 @@ def test_no_command_is_told_which_there_are(topokit):
 
 def test_nothing_is_overwritten_without_force(topokit, tmp_path):
     assert topokit("build", *RADIX).code == 0
+    assert topokit("mask", "x", "--names", "a,b", "-o", "masks").code == 0
     before = (tmp_path / "x").read_bytes()
     for args in (
         ("build", "--radices", "3,3", "-o", "x"),
         ("draw", "x", "-o", "x"),
         ("mask", "x", "--names", "a,b", "-o", "x"),
+        ("extract", "masks", "-o", "x"),
+        ("extract", "masks", "--masks", "-o", "x"),
     ):
         run = topokit(*args)
         assert run.code in (1, 2)

@@ -111,13 +111,6 @@ def test_masks_there_and_back(topokit, lenet, tmp_path):
     assert np.count_nonzero(load_file(tmp_path / "wider")["conv2.weight"]) > 54
 
 
-def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
-    tk.save_masks({"conv.weight": np.ones((3, 2, 5, 5))}, tmp_path / "masks")
-    run = topokit("info", "masks", "--json")
-    assert run.json["widths"] == [2, 3]
-    assert "note: convolutions are read by channel" in run.err
-
-
 def test_the_parameters_of_a_topology_are_known_through_files(topokit, lenet, tmp_path):
     topokit("extract", "model.pt", "--layers", "fc1,fc2", "--masks", "-o", "masks")
     topokit("extract", "model.pt", "--layers", "fc1,fc2", "-o", "extracted")
@@ -204,20 +197,6 @@ def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, line, code, sa
     assert (run.code, run.out, len(run.err.splitlines())) == (code, "", 1)
     assert said in run.err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.usefixtures("lenet")
-def test_nothing_is_overwritten_without_force(topokit, tmp_path):
-    for args in (
-        ("extract", "model.pt", "-o", "model.safetensors"),
-        ("extract", "model.pt", "--masks", "-o", "model.safetensors"),
-    ):
-        before = (tmp_path / args[-1]).read_bytes()
-        run = topokit(*args)
-        assert run.code == 1
-        assert "--force" in run.err
-        assert (tmp_path / args[-1]).read_bytes() == before
-        assert topokit(*args, "--force").code == 0
 
 
 @pytest.mark.parametrize(

@@ -48,14 +48,6 @@ def test_a_run_that_replaces_one_leaves_none_of_its_files(topokit, tmp_path):
     assert left == {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json", ".lock"}
 
 
-def test_one_threshold_saves_one_topology(topokit):
-    options = ("--method", "one-time", "--threshold", ".05", "--biases", "--epochs", 1, "--json")
-    report = topokit("prune", *options).json
-    (saved,) = report["topologies"]
-    assert saved["file"] == f"{report['run']}/topology.safetensors"
-    assert report["sparsity"] == saved["sparsity"] > 0.3
-
-
 def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tmp_path, monkeypatch):
     digits = load_dataset("digits")
     few = dataclasses.replace(digits, train_inputs=digits.train_inputs[:200], train_targets=digits.train_targets[:200])

@@ -63,16 +63,36 @@ def read_grid(
         TopokitError: a file is missing.
     """
     if isinstance(path, Mapping):
-        return expand(_as_toml(path), Path("the grid"), where or {})
-    path = path_of(path, "a grid's file")
+        table, path = _as_toml(path), Path("the grid")
+    else:
+        path = path_of(path, "a grid's file")
+        table = _read(path)
+    require_known(table, ("defaults", "runs"), f"of {path}")
+    entries, defaults = table.get("runs"), table.get("defaults", {})
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
+        raise FileFormatError(
+            f'{path} contains no runs: write [[runs]], and its settings below; in Python {{"runs": [{{...}}]}}'
+        )
+    reader = _Reader(defaults, path.parent.resolve(), where or {})
+    try:
+        for number, entry in enumerate(entries, start=1):
+            place = entry.get("label", f"runs-{number}")
+            reader.add(place, entry)
+        place = "defaults"
+        _require_settings(reader.defaults, reader.used, "of the defaults")
+    except TopokitError as error:
+        raise type(error)(f"{path}, {place}: {error.args[0]}") from None
+    return tuple(run for runs in reader.runs.values() for run in runs)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         with reading(path):
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is not TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
     except ValueError:
         raise FileFormatError(f"{path} contains an integer of more than {MAX_DIGITS:,} digits") from None
-    return expand(table, path, where or {})
 
 
 def _as_toml(value: Any) -> Any:
@@ -88,26 +108,6 @@ def _as_toml(value: Any) -> Any:
     if isinstance(value, PathLike):
         return os.fspath(value)
     return value if isinstance(value, str) or not isinstance(value, Iterable) else [_as_toml(one) for one in value]
-
-
-def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tuple[Planned, ...]:
-    """Return the runs of a grid as a table; otherwise as `read_grid`."""
-    require_known(table, ("defaults", "runs"), f"of {path}")
-    entries, defaults = table.get("runs"), table.get("defaults", {})
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
-        raise FileFormatError(
-            f'{path} contains no runs: write [[runs]], and its settings below; in Python {{"runs": [{{...}}]}}'
-        )
-    reader = _Reader(defaults, path.parent.resolve(), where)
-    try:
-        for number, entry in enumerate(entries, start=1):
-            place = entry.get("label", f"runs-{number}")
-            reader.add(place, entry)
-        place = "defaults"
-        _require_settings(reader.defaults, reader.used, "of the defaults")
-    except TopokitError as error:
-        raise type(error)(f"{path}, {place}: {error.args[0]}") from None
-    return tuple(run for runs in reader.runs.values() for run in runs)
 
 
 class _Reader:

@@ -98,7 +98,7 @@ class ByPattern:
 
     @property
     def identity(self) -> dict[str, Any]:
-        described = {pattern: str(one) for pattern, one in self.mapped.items()}
+        described: dict[str, Any] = {pattern: str(one) for pattern, one in self.mapped.items()}
         described |= {pattern: file.fingerprints for pattern, file in self.files.items()}
         return {"parameters": [[pattern, one] for pattern, one in described.items()]}
 
