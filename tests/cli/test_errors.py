@@ -158,7 +158,6 @@ MISTAKES = {
         ("{net} --twins 1", 2, "x>=2"),
         ("{net} {net} --kind regular", 2, "--kind needs --twins"),
         ("{net} missing.safetensors", 2, "give a file that exists"),
-        ("- -", 2, "name a file in place of the second -"),
         ("{net} --topology-seed -1", 2, "x>=0"),
     ],
     "fit": [
