@@ -218,10 +218,7 @@ def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
     [
         ({"keep": ("fc4",)}, "keep fc4 is not a weight of the model: it has fc1.weight, fc2.weight, fc3.weight"),
         ({"keep": ("fc1", "fc2", "fc3")}, "keep leaves nothing to prune"),
-        (
-            {"to": (0.9996,)},
-            "to 0.9996 leaves nothing of fc3.weight, which has 1,000 weights: give less, or keep fc3",
-        ),
+        ({"to": (0.9996,)}, "to 0.9996 leaves nothing of fc3.weight, which has 1,000 weights: give less, or keep"),
         ({"rewind": "1"}, "rewind 1 is step 5, but pruning begins after step 3: give at most 0 epochs, or initial"),
         ({"method": "one-time", "rewind": "3"}, "rewind 3 is step 15, but pruning begins after step 14"),
     ],

@@ -226,10 +226,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\nepochs = 'x'", "epochs must be integers"),
         ("[[runs]]\ncommand = ['x']", r"command must be one of train, prune, not \['x'\]"),
         ("[[runs]]\ncommand = 'tune'", "command must be one of train, prune, not 'tune'"),
-        (
-            "[[runs]]\ndevice = 'cpu'",
-            "device does not change what a run computes: give device to the sweep instead",
-        ),
+        ("[[runs]]\ndevice = 'cpu'", "device does not change what a run computes: give device to the sweep"),
         ("[defaults]\nthreads = 1\n[[runs]]", "defaults: threads does not change what"),
         ("[[runs]]\nlabel = 'a'\n[[runs]]\nlabel = 'a'", "a: another entry has this label"),
         ("[[runs]]\nlabel = 3", "a label must be a text, not 3"),

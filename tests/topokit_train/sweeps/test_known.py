@@ -142,11 +142,7 @@ def test_the_folder_itself_is_believed_before_tables_and_the_first_tables_before
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (
-            "runs",
-            lambda rows: [row | {"test_accuracy": ""} for row in rows],
-            "is finished, but its test_accuracy is ''",
-        ),
+        ("runs", lambda rows: [row | {"test_accuracy": ""} for row in rows], "finished, but its test_accuracy is ''"),
         ("runs", lambda rows: [row | {"test_accuracy": "98"} for row in rows], "but its test_accuracy is '98'"),
         ("runs", lambda rows: [row | {"test_accuracy": "nan"} for row in rows], "but its test_accuracy is 'nan'"),
         ("epochs", lambda rows: rows[1:], "has nothing of run .*, which runs.csv has"),
