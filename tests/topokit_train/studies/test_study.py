@@ -25,7 +25,6 @@ from topokit.placement import place
 from topokit_train.datasets import digits
 from topokit_train.models.networks import Shape, model_source
 from topokit_train.studies import STUDIES
-from topokit_train.studies.report import write_report
 from topokit_train.sweeps.tables import _training_images
 
 STUDY = STUDIES["training-behavior"]
@@ -177,34 +176,25 @@ def same_files(one, other):
     return names
 
 
-@pytest.fixture(scope="module")
-def remade(tmp_path_factory):
-    """The report of the committed tables, as the code writes it now."""
-    folder = tmp_path_factory.mktemp("remade")
-    shutil.copytree(COMMITTED / "tables", folder / "tables")
-    write_report(folder / "tables", folder / "out")
-    return folder / "out"
-
-
-def test_the_committed_report_is_that_of_the_committed_tables(remade, is_same):
+def test_the_committed_report_is_that_of_the_committed_tables(report, is_same):
     """Without its figures."""
 
     def text(path):
         return re.sub(r"<svg.*?</svg>", "<svg/>", path.read_text(), flags=re.DOTALL)
 
-    names = [path.relative_to(remade) for path in remade.rglob("*") if path.is_file() and path.suffix != ".svg"]
+    names = [path.relative_to(report) for path in report.rglob("*") if path.is_file() and path.suffix != ".svg"]
     assert Path("report.html") in names
-    assert [name for name in names if not is_same(text(remade / name), text(COMMITTED / name))] == []
+    assert [name for name in names if not is_same(text(report / name), text(COMMITTED / name))] == []
 
 
 @pytest.mark.skipif(
     matplotlib.__version__ != DRAWN_BY,
     reason=f"the committed figures are by matplotlib {DRAWN_BY}; {matplotlib.__version__} draws other bytes",
 )
-def test_the_committed_figures_are_those_of_the_committed_tables(remade, is_same):
-    names = [path.relative_to(remade) for path in remade.rglob("*.svg")]
+def test_the_committed_figures_are_those_of_the_committed_tables(report, is_same):
+    names = [path.relative_to(report) for path in report.rglob("*.svg")]
     assert names
-    assert [name for name in names if not is_same((remade / name).read_text(), (COMMITTED / name).read_text())] == []
+    assert [name for name in names if not is_same((report / name).read_text(), (COMMITTED / name).read_text())] == []
 
 
 def test_no_committed_run_has_left_its_grid():
