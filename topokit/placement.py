@@ -430,7 +430,10 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
         target = f"{'-'.join(map(str, wider[0]))} at {min(100 * (1 - net.density), 99.99):.4g} %"
-        return f"it needs {counted(wider[0][0], 'input')}: topokit fit '{target}' proposes such networks"
+        return (
+            f"give a topology with {counted(wider[0][0], 'input')} (topokit fit '{target}' proposes such networks), or "
+            f"data and a model with {net.widths[0]:,}"
+        )
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         return f"crop={','.join(map(str, widest))} fits"

@@ -29,6 +29,10 @@ def stdin() -> Iterator[str]:
     """Give the name of a file with what stdin holds."""
     if sys.stdin is None:
         raise click.UsageError("stdin is closed: name a file in place of -")
+    about = click.get_current_context().meta
+    if "stdin" in about:
+        raise click.UsageError("stdin can be read once: name a file in place of the second -")
+    about["stdin"] = "read"
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:

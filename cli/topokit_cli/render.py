@@ -38,12 +38,9 @@ def as_json(value: Mapping[str, Any]) -> None:
     click.echo(typed(json.dumps(value, allow_nan=False)))
 
 
-def table(rows: Iterable[tuple[str, str]]) -> None:
+def table(rows: Sequence[tuple[str, str]]) -> None:
     """Print name and value in two aligned columns."""
-    rows = list(rows)
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(typed(f"{name:<{width}}  {value}"))
+    click.echo(typed("\n".join(aligned(rows))))
 
 
 def notes(net: Layered | Extraction, file: str | None = None) -> None:
@@ -161,5 +158,5 @@ def widths(net: Layered) -> str:
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
     """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
-    for line in aligned([head, *rows], right=[i for i, name in enumerate(head) if name not in left]):
-        click.echo(line)
+    right = [column for column, name in enumerate(head) if name not in left]
+    click.echo("\n".join(aligned([head, *rows], right)))

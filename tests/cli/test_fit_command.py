@@ -103,31 +103,6 @@ def test_a_density_that_is_just_below_is_not_said_to_be_the_wanted_one(topokit):
     assert [row.split()[2:4] for row in rows] == [["0.04998", "-0.03%"], ["0.04996", "-0.1%"], ["0.05", "+0.0%"]]
 
 
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        ((), "give --widths and --density, or a target"),
-        (("--widths", "5,5"), "give --widths and --density"),
-        (("--density", ".5"), "give --widths and --density"),
-        (("5-5 at 50 %", "--density", ".5"), "not both"),
-        (("5-5",), "such as '784-300-100 at 95 %'"),
-        (("5-5 at 100 %",), "below 100 %"),
-        (("--widths", "5,x", "--density", ".5"), "not a list of integers"),
-        (("--widths", "5", "--density", ".5"), "at least 2 node layers"),
-        (("--widths", "5,0", "--density", ".5"), "at least 1, not 0"),
-        (("--widths", "5,5", "--density", "much"), "density must be numbers such as 0.1"),
-        (("--widths", "5,5", "--density", "2"), "density must be above 0 and at most 1"),
-        (("--widths", "5,5", "--density", ".5", "--tolerance", "-1"), "tolerance must be at least 0"),
-        (("--widths", "5,5", "--density", ".5", "--limit", "0"), "limit must be at least 1"),
-    ],
-)
-def test_mistakes(topokit, args, said):
-    run = topokit("fit", *args)
-    assert (run.code, run.out) == (2, "")
-    assert len(run.err.splitlines()) == 1
-    assert said in run.err
-
-
 def test_the_page_of_strange_models_says_what_its_networks_are(topokit):
     page = (Path(__file__).parents[2] / "docs" / "strange-models.md").read_text()
     rows = re.findall(r"\| [AB], (\w+) \| `(.*?)` \| (\S+) \| (\S+).*? \| (\d+) \| (.*?) \|", page)

@@ -73,6 +73,12 @@ def test_a_closed_stdout_is_an_error(tmp_path):
     assert run.stderr.startswith(b"topokit: stdout is closed: ")
 
 
+def test_stdin_is_read_once(piped):
+    built, _ = piped(b"", "build", "--radices", "2,3", "-o", "-")
+    with pytest.raises(AssertionError, match="stdin can be read once: name a file in place of the second -"):
+        piped(built, "compare", "-", "-")
+
+
 def test_the_size_and_the_free_space_come_first(topokit, monkeypatch, tmp_path):
     monkeypatch.setattr(render, "LARGE", 1)
     first = topokit("build", "--radices", "2,2", "-o", "net.safetensors").err.splitlines()[0]

@@ -55,7 +55,11 @@ def test_layers_take_the_weights_of_their_shape_in_order(widths, shapes, filled)
     [
         ((800, 300, 100), 0, "crop=784,300,100 fits"),
         ((784, 300, 101), 1, "crop=784,300,100 fits"),
-        ((64, 300, 100), 0, "it needs 784 inputs: topokit fit '784-300-100 at 0 %' proposes such networks"),
+        (
+            (64, 300, 100),
+            0,
+            "784 inputs (topokit fit '784-300-100 at 0 %' proposes such networks), or data and a model with 64",
+        ),
         ((784, 320, 100, 10), 0, "crop=784,300,100,10 fits"),
         ((300, 200), 0, "crop=300,100 fits"),
         ((100, 784), 0, "crop=100,10 fits"),

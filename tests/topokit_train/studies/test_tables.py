@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.studies.tables import read_tables
 
 
@@ -43,7 +43,7 @@ def test_prunings_may_be_missing(study, tmp_path):
 @pytest.mark.parametrize("name", ["runs.csv", "epochs.csv", "study.json"])
 def test_a_missing_file_is_named(study, tmp_path, name):
     (study.write(tmp_path) / name).unlink()
-    with pytest.raises(FileFormatError, match=f"{name} (is missing: give the folder|cannot be read)"):
+    with pytest.raises((FileFormatError, NotFoundError), match=f"{name} (is missing: give the folder|cannot be read)"):
         read_tables(tmp_path)
 
 
