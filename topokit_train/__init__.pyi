@@ -22,4 +22,5 @@ from .runs.train import train_seeds as train_seeds
 from .studies.study import study as study
 from .sweeps.grid import read_grid as read_grid
 from .sweeps.sweep import sweep as sweep
+from .weights import extract as extract
 from .weights import read_weights as read_weights

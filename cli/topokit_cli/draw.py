@@ -57,10 +57,12 @@ def command(
     given = [flag(name) for name in ("steps", "kron_steps", "beside", *how) if was_given(ctx, name)]
     if len(given) > 1 and (steps or kron_steps):
         raise click.UsageError(f"{' and '.join(given)} cannot go together")
-    net = source.open()
+    net, *chains = source.open_chains()
     render.notes(net)
-    others = [other.open() for other in beside]
-    for other, file in zip(others, beside, strict=True):
+    others = [*chains, *(other.open() for other in beside)]
+    if chains:
+        render.LOGGER.info(f"{source} has {len(chains) + 1} chains of layers: each is drawn below the one before")
+    for other, file in zip(others[len(chains) :], beside, strict=True):
         render.notes(other, str(file))
     if steps:
         figure = draw_steps(net)
@@ -72,4 +74,4 @@ def command(
     if as_json:
         render.as_json({"figure": str(output), "topology": str(source), **render.describe(net, source.file, None)})
     else:
-        click.echo(f"{output}: {net.summary()}")
+        click.echo(f"{output}: {'; '.join(one.summary() for one in (net, *chains))}")

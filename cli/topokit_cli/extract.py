@@ -8,17 +8,39 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import NAMES, OnceEach, force_option, json_option
+from topokit_cli.options import NAMES, OnceEach, force_option, json_option, quiet
 from topokit_cli.paths import FILE, OUTPUT
 
 if TYPE_CHECKING:
     from topokit.extraction import Extraction
 
 
+class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A file of weights or of a model, the folder of a run, or file.py:function."""
+
+    name = "MODEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from topokit_train.functions import is_function
+
+        if isinstance(value, str) and is_function(value) and not Path(value).exists():
+            return value
+        return FILE.convert(value, param, ctx)
+
+
 @click.command("extract", cls=OnceEach)
-@click.argument("checkpoint", type=FILE)
-@click.option("-o", "--output", type=OUTPUT, help="File to write [named after CHECKPOINT].")
-@click.option("--layers", type=NAMES, help="Names or shell patterns of layers, in order [every *.weight].")
+@click.argument("model", type=Model())
+@click.option("-o", "--output", type=OUTPUT, help="File to write [named after MODEL].")
+@click.option(
+    "--layers",
+    type=NAMES,
+    help="Names or shell patterns of layers, in order; NAME@N is a convolution in N groups [every *.weight].",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["out-in", "in-out"]),
+    help="Orientation in which arrays are stored [out-in, as torch does, unless their names say more].",
+)
 @click.option(
     "--rule",
     type=click.Choice(["mask", "nonzero"]),
@@ -35,55 +57,99 @@ if TYPE_CHECKING:
     help="Edge of a convolution: a whole filter or one weight.",
 )
 @click.option("--masks", "as_masks", is_flag=True, help="Masks as output; their layers need not chain.")
+@click.option("--dry-run", is_flag=True, help="Table of what would be read as the only output; no file is written.")
 @force_option
 @json_option
 def command(
-    checkpoint: Path,
+    model: Path | str,
     output: str | None,
     layers: tuple[str, ...] | None,
+    layout: str | None,
     rule: str | None,
     above: float | None,
     keep: str | None,
     scope: str,
     conv: str,
     as_masks: bool,
+    dry_run: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Extract a topology from CHECKPOINT, a file of weights.
+    """Extract a topology from MODEL: a file of weights, a model, or the folder of a run.
 
-    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. Without a rule an edge
-    is a weight that the layer's mask keeps or, if the layer has no mask, a weight other than 0.
+    MODEL is a checkpoint of `train`; a state dict in a safetensors, torch or npz file; an ONNX model; a .pt2 program of
+    torch.export; or file.py:function, a function that returns a torch module and an example input. Without a rule an
+    edge is a weight that the layer's mask keeps or, if the layer has no mask, a weight other than 0.
+
+    An ONNX model, a program and a module say how their layers are connected: the file has a topology for each chain
+    of layers, and the joints between them. Arrays alone do not: if their order, orientation or groups are not certain,
+    the error names the --layers and --layout to choose from. A table on stderr shows how each array was read.
 
     \b
     topokit extract run/checkpoint.safetensors -o trained.safetensors
     topokit extract model.pt --keep .1 --layers 'fc*'
     topokit extract model.onnx --above .05 --masks
+    topokit extract nets.py:pruned -o pruned.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit.extraction import Rule, select
-    from topokit.formats import save, save_masks
-    from topokit_train.weights import read_weights
+    from topokit.formats import save_masks
+    from topokit_train.weights import read_model
 
-    found = select(read_weights(checkpoint), Rule(name=rule, above=above, keep=keep, scope=scope), layers or ())
-    path = output or Path(f"{checkpoint.stem}-{'masks' if as_masks else 'topology'}.safetensors")
+    found = select(
+        read_model(model),
+        Rule(name=rule, above=above, keep=keep, scope=scope),
+        layers or (),
+        conv,
+        layout,
+        chained=not as_masks,
+    )
+    stem = model.rpartition(":")[2] if isinstance(model, str) else model.stem
+    path = output or Path(f"{stem}-{'masks' if as_masks else 'topology'}.safetensors")
     if as_masks:
-        save_masks(found.masks, path, force=force)
-        render.notes(found)
-        _show(found, {"file": str(path)}, [("file", str(path))], as_json)
-        return
-    found = found.in_order(conv)
-    net = found.topology(conv)
-    fingerprint = save(net, path, force=force)
-    render.notes(net)
-    about = render.describe(net, path, fingerprint)
-    _show(found, about, render.summary(net, about), as_json)
-
-
-def _show(found: Extraction, about: dict[str, Any], rows: list[tuple[str, str]], as_json: bool) -> None:
+        about: dict[str, Any] = {"file": str(path)}
+        rows = [("file", str(path))]
+        if not dry_run:
+            save_masks(found.masks, path, force=force)
+    else:
+        about, rows = _saved(found, path, write=not dry_run, force=force)
+    render.notes(found)
     if as_json:
-        render.as_json({**about, "layers": found.layers()})
+        left = [{"name": name, "shape": list(shape), "reason": why} for name, (shape, why) in found.left.items()]
+        render.as_json({**about, "layers": found.layers, "joints": found.joints, "not_extracted": left})
         return
-    render.table(rows)
-    click.echo()
+    if not dry_run:
+        render.table(rows)
+    if not quiet():
+        _print_read(found)
+
+
+def _saved(
+    found: Extraction, path: Path | str, *, write: bool, force: bool
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Save the topologies, if asked to; return the JSON object and the lines that describe them."""
+    from topokit.formats import save, save_all
+    from topokit.layered import BY_CHANNEL
+    from topokit.topologies import fingerprint
+
+    nets = found.chains
+    if write and len(nets) == 1 and not found.joints:
+        save(nets[0], path, force=force)
+    elif write:
+        save_all(nets, path, found.joints, force=force)
+    if any(net.by_channel for net in nets):
+        render.LOGGER.info(BY_CHANNEL)
+    if len(nets) == 1:
+        about = render.describe(nets[0], path, fingerprint(nets[0]))
+        return about, render.summary(nets[0], about)
+    chains = [render.describe(net, None, fingerprint(net)) for net in nets]
+    return {"file": str(path), "chains": chains}, [("file", str(path)), *render.chains(nets)]
+
+
+def _print_read(found: Extraction) -> None:
+    """Print on stderr how each array was read, and how the layers are connected."""
     head, *lines = found.rows()
-    render.grid(head, lines, left=("layer", "shape", "rule"))
+    render.grid(head, lines, left=("layer", "shape", "read", "rule"), err=True)
+    for name, (shape, why) in found.left.items():
+        click.echo(f"not extracted: {name} {' x '.join(map(str, shape))}: {why}", err=True)
+    for joint in found.joints:
+        click.echo(render.joint(joint), err=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.formats import read_joints
 from topokit.measures import MEASURES
 from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
+    from topokit.layered import Layered
     from topokit.profiles import Profile
 
 SHOWN = 160
@@ -40,10 +42,31 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     A measure that would take more than about five seconds is skipped unless --measure names it.
     docs/measures.md defines each.
     """
+    nets = source.open_chains()
+    if len(nets) == 1:
+        about = _described(source, nets[0], names, wanted, as_json)
+        if as_json:
+            render.as_json(about)
+        return
+    found = []
+    for i, net in enumerate(nets):
+        if not as_json:
+            click.echo(f"{'' if i == 0 else chr(10)}chain {i}: {', '.join(net.names)}")
+        found.append(_described(source, net, names, wanted, as_json))
+    joints = read_joints(str(source.file))
+    if as_json:
+        render.as_json({"file": source.file, "chains": found, "joints": joints})
+    for joint in () if as_json else joints:
+        click.echo(render.joint(joint))
+
+
+def _described(
+    source: Description, net: Layered, names: tuple[str, ...], wanted: bool, as_json: bool
+) -> dict[str, Any]:
+    """Print the structure and measures of a topology, unless `as_json`, and return them."""
     from topokit.profiles import SECONDS, profile
     from topokit.topologies import Topology, fingerprint
 
-    net = source.open()
     render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
@@ -51,8 +74,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     if as_json:
         structure = found.measures.get("structure", {"layers": None})["layers"]
         about |= {"topology": str(source), "description": described or None}
-        render.as_json({**about, "structure": structure, "measures": found.measures, "skipped": found.skipped})
-        return
+        return {**about, "structure": structure, "measures": found.measures, "skipped": found.skipped}
     shown = described if len(described) <= SHOWN else f"{described[: SHOWN - 3]}..."
     lines = [MEASURES[name].lines(name, values) for name, values in found.measures.items()]
     render.table(
@@ -69,6 +91,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
         ]
     )
     _print_layers(found)
+    return about
 
 
 def _print_layers(found: Profile) -> None:

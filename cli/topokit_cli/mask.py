@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
     from topokit.layered import Layered
 
+NO_NAMES = "omit --names and --model"
+TIED = "its masks must stay those of the parameter, so change the file of masks that extract --masks writes"
 GIVE_NAMES = "give either --model or --names"
 FILTERS = "its edges are whole filters, and only a model says how large these are: give --model, or --apply MODEL"
 
@@ -65,8 +67,7 @@ def command(
     topokit mask net.safetensors --names fc1.weight,fc2.weight --apply model.safetensors -o masked.safetensors
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit.formats import load_masks, parameter_shapes, save_masked, save_masks
-    from topokit.masking import masks
+    from topokit.formats import load_masks, save_masked, save_masks
 
     if model is not None and names is not None:
         raise click.UsageError(GIVE_NAMES)
@@ -75,18 +76,13 @@ def command(
     if applied and not (model or names) and _is_of_masks(source):
         made = load_masks(source.name)
     else:
-        net = source.open()
-        shapes = None
-        if model:
-            table = _slots(net, model, image)
-            names, shapes = tuple(table), list(table.values())
-        elif names is None and net.by_channel and not applied:
-            raise click.UsageError(FILTERS)
-        names = (names if applied or not names else _whole(names)) or net.names
-        if not names:
-            raise click.UsageError(GIVE_NAMES)
-        render.notes(net)
-        made = masks(net, names, parameter_shapes(applied, list(names)) if applied else shapes)
+        nets = source.open_chains()
+        if len(nets) > 1 and (model or names):
+            raise click.UsageError(f"{source} has {len(nets)} chains of layers with names of their own: {NO_NAMES}")
+        made = {}
+        for net in nets:
+            render.notes(net)
+            made |= _masks(net, names, _slots(net, model, image) if model else None, applied)
     if applied:
         kept = save_masked(applied, made, output, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
@@ -99,6 +95,40 @@ def command(
     for name, mask in made.items():
         shape = " x ".join(map(str, mask.shape))
         click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
+
+
+def _masks(
+    net: Layered, names: tuple[str, ...] | None, table: dict[str, tuple[int, ...]] | None, applied: Path | None
+) -> dict[str, Any]:
+    """Return the masks of a topology, for parameters of these names, or for those of a model's table."""
+    from topokit.formats import parameter_shapes
+    from topokit.masking import masks
+
+    shapes = None
+    if table:
+        names, shapes = tuple(table), list(table.values())
+    elif names is None and net.by_channel and not applied:
+        raise click.UsageError(FILTERS)
+    whole = (names if applied or not names else _whole(names)) or net.names
+    if not whole:
+        raise click.UsageError(GIVE_NAMES)
+    if tied := [name for name in whole if "#" in name]:
+        raise click.UsageError(f"{tied[0]} is another use of a parameter: {TIED}")
+    stored = dict.fromkeys(_in_out(net) if names is None else (), True)
+    if applied:
+        shapes = parameter_shapes(applied, list(whole))
+        shapes = [_swapped(shape) if name in stored else shape for name, shape in zip(whole, shapes, strict=True)]
+    made = masks(net, whole, shapes)
+    return {name: mask.swapaxes(0, 1) if name in stored else mask for name, mask in made.items()}
+
+
+def _in_out(net: Layered) -> list[str]:
+    """Return the names of the parameters that the model stores as (in, out, ...), which a recipe of extract has."""
+    return list((net.recipe or {}).get("options", {}).get("in_out", ())) if "extraction" in (net.recipe or {}) else []
+
+
+def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[1], shape[0], *shape[2:]
 
 
 def _whole(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -156,7 +156,18 @@ def widths(net: Layered) -> str:
     return "-".join(joined if len(joined) <= 12 else [*joined[:5], "...", *joined[-5:]])
 
 
-def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
+def chains(nets: Sequence[Layered]) -> list[tuple[str, str]]:
+    """The lines on several topologies: number and summary of each."""
+    return [("chains", f"{len(nets):,}"), *((f"chain {i}", net.summary()) for i, net in enumerate(nets))]
+
+
+def joint(one: Mapping[str, Any]) -> str:
+    """The line on how some chains are connected."""
+    name = f" {one['name']}" if "name" in one else ""
+    return f"{one['kind']}{name}: {', '.join(one['from'])} -> {', '.join(one['to']) or '(output)'}"
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = (), *, err: bool = False) -> None:
     """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
     right = [column for column, name in enumerate(head) if name not in left]
-    click.echo("\n".join(aligned([head, *rows], right)))
+    click.echo("\n".join(aligned([head, *rows], right)), err=err)

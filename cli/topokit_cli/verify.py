@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
 
 EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4, "not promised": 4}
+_WORST = (0, 4, 3)  # of several chains
 
 
 @click.command("verify", cls=Describing)
@@ -61,16 +62,21 @@ def command(
     """
     from topokit.checks import verify
 
-    net = source.open()
-    render.notes(net)
-    with render.progress(len(net)) as progress, render.warnings():
-        report = verify(net, names or None, require=require or None, progress=progress, **how)
-    if as_json:
-        computed = (result.values["fingerprint"] for result in report.results if result.check == "soundness")
-        render.as_json(
-            {"file": source.file, "topology": str(source), "fingerprint": next(computed, None), **report.to_json()}
+    nets = source.open_chains()
+    found, code = [], 0
+    for i, net in enumerate(nets):
+        render.notes(net)
+        with render.progress(len(net)) as progress, render.warnings():
+            report = verify(net, names or None, require=require or None, progress=progress, **how)
+        computed = next(
+            (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
         )
-    else:
-        click.echo(f"{typed(str(source))}: {net.summary()}")
-        click.echo(str(report))
-    ctx.exit(EXIT_CODES[report.verdict.value])
+        found.append({"file": source.file, "topology": str(source), "fingerprint": computed, **report.to_json()})
+        code = max(code, EXIT_CODES[report.verdict.value], key=_WORST.index)
+        if not as_json:
+            chain = f", chain {i} ({', '.join(net.names)})" if len(nets) > 1 else ""
+            click.echo(f"{typed(str(source))}{chain}: {net.summary()}")
+            click.echo(str(report))
+    if as_json:
+        render.as_json(found[0] if len(nets) == 1 else {"file": source.file, "chains": found})
+    ctx.exit(code)

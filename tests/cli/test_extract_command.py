@@ -1,7 +1,5 @@
 """`topokit extract` and `topokit mask --apply`: there and back on the command line."""
 
-import shlex
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,8 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402 (skipped without torch)
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
+
+ALL = ("--layers", "conv1,conv2,fc1,fc2")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def lenet(tmp_path):
 
 
 def test_what_is_printed(topokit, lenet, tmp_path):
-    run = topokit("extract", "model.pt")
+    run = topokit("extract", "model.pt", *ALL)
     fingerprint = tk.fingerprint(tk.load(tmp_path / "model-topology.safetensors"))
     conv1, conv2, fc1, fc2 = (layer.weight_mask.bool() for layer in lenet.children())
     filters = [conv1.flatten(2).any(2), conv2.flatten(2).any(2), fc1.reshape(8, 6, 4).any(2), fc2]
@@ -46,26 +46,98 @@ def test_what_is_printed(topokit, lenet, tmp_path):
         f"edges        {edges}",
         f"density      {edges / (4 + 24 + 48 + 24):.6g}",
         f"fingerprint  {fingerprint}",
-        "",
-        "layer         shape          kept   of  share  rule",
-        "conv1.weight  4 x 1 x 3 x 3     9   36   0.25  mask",
-        "conv2.weight  6 x 4 x 3 x 3    54  216   0.25  mask",
-        "fc1.weight    8 x 24           48  192   0.25  mask",
-        "fc2.weight    3 x 8             6   24   0.25  mask",
     ]
-    assert (
-        run.err == "note: convolutions are read by channel: an edge is a filter of which at least one weight is kept\n"
-    )
+    assert [" ".join(line.split()) for line in run.err.splitlines()] == [
+        "note: convolutions are read by channel: an edge is a filter of which at least one weight is kept",
+        "layer shape read kept of rule edges",
+        f"conv1.weight 4 x 1 x 3 x 3 (out, in), by channel 9 36 mask {int(filters[0].sum())}",
+        f"conv2.weight 6 x 4 x 3 x 3 (out, in), by channel 54 216 mask {int(filters[1].sum())}",
+        f"fc1.weight 8 x 24 (out, in), channels first 48 192 mask {int(filters[2].sum())}",
+        f"fc2.weight 3 x 8 (out, in) 6 24 mask {int(filters[3].sum())}",
+    ]
+
+
+@pytest.mark.usefixtures("lenet")
+def test_a_dry_run_writes_nothing(topokit, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    run = topokit("extract", "model.pt", *ALL, "--dry-run")
+    assert (run.code, run.out) == (0, "")
+    assert "fc1.weight    8 x 24" in run.err
+    assert topokit("extract", "model.pt", *ALL, "--dry-run", "--json").json["widths"] == [1, 4, 6, 8, 3]
+    assert sorted(tmp_path.iterdir()) == before
+    run = topokit("extract", "model.safetensors", "--dry-run")
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert "choose --layers conv1,conv2,fc1,fc2; or --layers conv1,conv2,fc1@last,fc2; or" in run.err
+
+
+MODEL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+    def forward(self, x):
+        x = self.one(x)
+        return self.three(x + self.two(x))
+
+def net():
+    return Net(), torch.ones(1, 4)
+"""
+
+
+def test_a_module_whose_layers_are_not_in_series(topokit, tmp_path):
+    (tmp_path / "nets.py").write_text(MODEL)
+    run = topokit("extract", "nets.py:net", "-o", "net", "--json")
+    assert [chain["widths"] for chain in run.json["chains"]] == [[4, 4], [4, 4], [4, 2]]
+    assert {"kind": "added", "name": "add", "from": ["one.weight", "two.weight"], "to": ["three.weight"]} in run.json[
+        "joints"
+    ]
+    assert [net.names for net in tk.formats.load_all("net")] == [("one.weight",), ("two.weight",), ("three.weight",)]
+    assert tk.formats.read_joints("net") == run.json["joints"]
+    info = topokit("info", "net")
+    assert [line for line in info.out.splitlines() if line.startswith("chain")] == [
+        "chain 0: one.weight",
+        "chain 1: two.weight",
+        "chain 2: three.weight",
+    ]
+    assert info.out.splitlines()[-1] == "added add: one.weight, two.weight -> three.weight"
+    assert len(topokit("info", "net", "--json").json["chains"]) == 3
+    verified = topokit("verify", "net")
+    assert (verified.code, verified.out.count("net, chain ")) == (0, 3)
+    drawn = topokit("draw", "net", "-o", "net.svg")
+    assert (drawn.code, "has 3 chains of layers" in drawn.err) == (0, True)
+    masks = topokit("mask", "net", "-o", "masks", "--json")
+    assert masks.json["masks"] == {"one.weight": [4, 4], "two.weight": [4, 4], "three.weight": [2, 4]}
+
+
+def test_a_function_must_return_a_module_and_an_example(topokit, tmp_path):
+    (tmp_path / "nets.py").write_text("def net():\n    return 1\n")
+    run = topokit("extract", "nets.py:net")
+    assert (run.code, run.out) == (2, "")
+    assert "must return two things, a module and an example input" in run.err
+
+
+def test_kernels_are_masked_as_they_are_stored(topokit, tmp_path):
+    kernel = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 1]])
+    save_file({"Dense_0.kernel": kernel}, tmp_path / "flax.safetensors")
+    save_file({"Dense_0.kernel": torch.ones(3, 3)}, tmp_path / "dense.safetensors")
+    topokit("extract", "flax.safetensors", "-o", "net")
+    assert topokit("mask", "net", "--apply", "dense.safetensors", "-o", "masked").code == 0
+    assert torch.equal(load_file(tmp_path / "masked")["Dense_0.kernel"], kernel)
 
 
 @pytest.mark.usefixtures("lenet")
 def test_json(topokit):
     run = topokit("extract", "model.safetensors", "--layers", "fc*", "--keep", ".1", "-o", "fc", "--json")
     assert run.json["widths"] == [24, 8, 3]
-    assert run.json["layers"] == [
-        {"name": "fc1.weight", "shape": [8, 24], "kept": 19, "total": 192, "rule": "keep"},
-        {"name": "fc2.weight", "shape": [3, 8], "kept": 2, "total": 24, "rule": "keep"},
+    keys = ("name", "shape", "read", "order", "kept", "total", "rule", "edges")
+    assert [[layer[key] for key in keys] for layer in run.json["layers"]] == [
+        ["fc1.weight", [8, 24], "(out, in)", "their numbers", 19, 192, "keep", 19],
+        ["fc2.weight", [3, 8], "(out, in)", "their numbers", 2, 24, "keep", 2],
     ]
+    assert run.json["not_extracted"][0]["name"] == "conv1.weight"
     assert run.json["edges"] == 21 == sum(run.json["layer_edges"])
     masks = topokit("extract", "model.safetensors", "--masks", "--json")
     assert masks.json["file"] == "model-masks.safetensors"
@@ -74,7 +146,7 @@ def test_json(topokit):
 
 @pytest.mark.usefixtures("lenet")
 def test_verify_says_that_the_recipe_cannot_be_rebuilt(topokit):
-    topokit("extract", "model.pt", "-o", "net")
+    topokit("extract", "model.pt", *ALL, "-o", "net")
     run = topokit("verify", "net", "--json")
     assert run.code == 0
     soundness = next(check for check in run.json["checks"] if check["check"] == "soundness")
@@ -83,13 +155,15 @@ def test_verify_says_that_the_recipe_cannot_be_rebuilt(topokit):
     assert "the recorded fingerprint is right" in soundness["reason"]
 
 
-@pytest.mark.parametrize("form", [(), ("--masks",)])
-def test_what_is_left_out_is_named(topokit, tmp_path, form):
-    model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
-    torch.save(model.state_dict(), tmp_path / "model.pt")
-    run = topokit("extract", "model.pt", "--above", "0", *form)
-    parts = "1.parametrizations.weight.original0 3 x 1, 1.parametrizations.weight.original1 3 x 3"
-    assert run.err == f"note: not extracted: {parts}; to extract them, select all layers by name\n"
+def test_what_is_left_out_is_named(topokit, tmp_path):
+    torch.save({"fc.weight": torch.eye(3), "norm.weight": torch.ones(3, 3)}, tmp_path / "model.pt")
+    for form in ((), ("--masks",)):
+        run = topokit("extract", "model.pt", *form)
+        assert (
+            run.err.splitlines()[0]
+            == "note: not extracted: norm.weight 3 x 3; to extract them, select all layers by name"
+        )
+        assert "not extracted: norm.weight 3 x 3: a normalisation has no edges" in run.err.splitlines()
 
 
 def test_masks_there_and_back(topokit, lenet, tmp_path):
@@ -104,11 +178,18 @@ def test_masks_there_and_back(topokit, lenet, tmp_path):
 
     again = topokit("extract", "masked", "--masks", "--json").json["layers"]
     assert [(layer["kept"], layer["rule"]) for layer in again] == [(n, "nonzero") for n in (9, 54, 48, 6)]
-    by_channel = topokit("extract", "masked", "-o", "net", "--json").json
+    by_channel = topokit("extract", "masked", *ALL, "-o", "net", "--json").json
     names = ",".join(dense)
     topokit("mask", "net", "--names", names, "--apply", "dense", "-o", "wider")
-    assert topokit("extract", "wider", "-o", "net2", "--json").json["fingerprint"] == by_channel["fingerprint"]
+    assert topokit("extract", "wider", *ALL, "-o", "net2", "--json").json["fingerprint"] == by_channel["fingerprint"]
     assert np.count_nonzero(load_file(tmp_path / "wider")["conv2.weight"]) > 54
+
+
+def test_info_says_how_masks_of_convolutions_are_read(topokit, tmp_path):
+    tk.save_masks({"conv.weight": np.ones((3, 2, 5, 5))}, tmp_path / "masks")
+    run = topokit("info", "masks", "--json")
+    assert run.json["widths"] == [2, 3]
+    assert "note: convolutions are read by channel" in run.err
 
 
 def test_the_parameters_of_a_topology_are_known_through_files(topokit, lenet, tmp_path):
@@ -121,7 +202,7 @@ def test_the_parameters_of_a_topology_are_known_through_files(topokit, lenet, tm
         assert (tmp_path / f"{file}-masks").read_bytes() == (tmp_path / "masks").read_bytes()
         assert topokit("mask", file, "--apply", "model.safetensors", "-o", f"{file}-model").code == 0
         assert torch.equal(load_file(tmp_path / f"{file}-model")["fc1.weight_mask"], lenet.fc1.weight_mask)
-    topokit("extract", "model.pt", "-o", "filters")
+    topokit("extract", "model.pt", *ALL, "-o", "filters")
     run = topokit("mask", "filters", "-o", "x")  # which do not say how large they are
     assert (run.code, run.out) == (2, "")
     assert "its edges are whole filters, and only a model says how large these are: give --model" in run.err
@@ -161,60 +242,105 @@ def test_mask_with_a_model(topokit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("args", "code", "said"),
     [
-        ("extract model.pt --conv weight", 2, "--conv channel"),
-        ("extract model.pt --layers fc2,fc1", 2, "fc1.weight 8 x 24"),
-        ("extract model.pt --above 9", 1, "none of the 36 weights of conv1.weight"),
-        ("extract model.pt --above x", 2, "not a valid float"),
-        ("extract model.pt --keep 0", 2, "--keep must be more than 0"),
-        ("extract nan", 1, "NaN in 1 of"),
-        ("extract shape", 1, "shape 2 x 3, but its weights have 3 x 2"),
-        ("extract half", 1, "damaged"),
-        ("extract payload", 1, "Python objects"),
-        ("extract model.pt -o no/such/folder", 2, "create it first"),
-        ("extract model.pt --masks -o out.npz", 2, "out.npz: a safetensors file does not end in .npz"),
-        ("mask 'radix-net radices=2' --names fc1.weight_mask -o x", 2, "give its parameter's, fc1.weight"),
-        ("mask model.pt --apply model.safetensors -o x", 1, "not a safetensors file"),
-        ("mask 'model.safetensors crop=1,4,6,8,2' --apply nan -o x", 2, "--model or --names"),
-        ("mask model.safetensors --apply shape -o x", 2, "no parameter named conv1.weight"),
-        ("mask 'radix-net radices=2,2' --names a,b --apply half -o x", 1, "damaged"),
-        ("mask 'radix-net radices=2' --names a.weight --apply nan -o x", 1, "NaN in 1 of"),
+        (("extract", "model.pt", "--layers", "fc2,fc1"), 2, "fc1.weight 8 x 24"),
+        (("extract", "model.pt", "--layers", "fc9"), 2, "no layer is named fc9"),
+        (("extract", "model.pt", *ALL, "--above", "9"), 1, "none of the 36 weights of conv1.weight"),
+        (("extract", "model.pt", "--above", "x"), 2, "not a valid float"),
+        (("extract", "model.pt", "--keep", "0"), 2, "--keep must be more than 0"),
+        (("extract", "model.pt", "--keep", "1"), 2, "less than 1"),
+        (("extract", "model.pt", "--keep", "ten"), 2, "keep must be numbers"),
+        (("extract", "model.pt", "--above", ".1", "--rule", "mask"), 2, "two rules"),
+        (("extract", "missing.pt"), 2, "'missing.pt' does not exist"),
+        (("extract", "nan"), 1, "NaN in 1 of"),
+        (("extract", "shape"), 1, "shape 2 x 3, but its weights have 3 x 2"),
+        (("extract", "half"), 1, "damaged"),
+        (("extract", "payload"), 1, "Python objects"),
+        (("extract", "model.pt", *ALL, "-o", "no/such/folder"), 2, "create it first"),
+        (("extract", "model.pt", "--masks", "-o", "out.npz"), 2, "out.npz: a safetensors file does not end in .npz"),
         (
-            "mask 'radix-net radices=2,2' --names fc1.weight,fc2.weight --apply model.safetensors -o x",
+            ("mask", "radix-net radices=2", "--names", "fc1.weight_mask", "-o", "x"),
+            2,
+            "give its parameter's, fc1.weight",
+        ),
+        (("mask", "radix-net radices=2", "--names", "fc1", "-o", "x.pt"), 2, "end it in .safetensors"),
+        (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "not a safetensors file"),
+        (("mask", "radix-net radices=2,2", "--apply", "model.safetensors", "-o", "x"), 2, "--model or --names"),
+        (("mask", "model.safetensors crop=1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "which may be first or last"),
+        (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
+        (("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "half", "-o", "x"), 1, "damaged"),
+        (
+            ("mask", "radix-net radices=2", "--names", "a.weight", "--apply", "nan", "-o", "x"),
+            1,
+            "NaN in 1 of",
+        ),
+        (
+            (
+                "mask",
+                "radix-net radices=2,2",
+                "--names",
+                "fc1.weight,fc2.weight",
+                "--apply",
+                "model.safetensors",
+                "-o",
+                "x",
+            ),
             2,
             "fc1.weight has the shape 8 x 24",
         ),
     ],
 )
-def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, line, code, said):
+def test_what_is_refused_writes_nothing(topokit, lenet, tmp_path, args, code, said):
     save_file({"a.weight": torch.tensor([[1.0, float("nan")], [0.0, 1.0]])}, tmp_path / "nan")
     save_file({"a.weight": torch.ones(3, 2), "a.weight_mask": torch.ones(2, 3)}, tmp_path / "shape")
     (tmp_path / "half").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-9])
     torch.save(lenet[0], tmp_path / "payload")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    run = topokit(*shlex.split(line))
-    assert (run.code, run.out, len(run.err.splitlines())) == (code, "", 1)
+    run = topokit(*args)
+    assert (run.code, run.out) == (code, "")
     assert said in run.err
+    assert len(run.err.splitlines()) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.usefixtures("lenet")
+def test_nothing_is_overwritten_without_force(topokit, tmp_path):
+    for args in (
+        ("extract", "model.pt", *ALL, "-o", "model.safetensors"),
+        ("extract", "model.pt", "--masks", "-o", "model.safetensors"),
+    ):
+        before = (tmp_path / args[-1]).read_bytes()
+        run = topokit(*args)
+        assert run.code == 1
+        assert "--force" in run.err
+        assert (tmp_path / args[-1]).read_bytes() == before
+        assert topokit(*args, "--force").code == 0
+
+
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("args", "said"),
     [
-        ("info model.pt", "is a file of weights, which torch.save wrote, and no topology: take"),
-        ("info old.pt", "if it is of weights, take a topology out of it with `topokit extract`"),
-        ("info weights.safetensors", "is a file of weights and holds neither a topology"),
-        ("verify arrays.npz", "arrays.npz holds no sparse matrix"),
-        ("mask 'radix-net radices=2,2' --names a,b --apply model.pt -o x", "is not a safetensors file"),
+        (
+            ("info", "model.pt"),
+            "is a file of weights, which torch.save wrote, and no topology: take",
+        ),
+        (("info", "old.pt"), "if it is of weights, take a topology out of it with `topokit extract`"),
+        (("info", "weights.safetensors"), "is a file of weights and holds neither a topology"),
+        (("verify", "arrays.npz"), "arrays.npz holds no sparse matrix"),
+        (
+            ("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "model.pt", "-o", "x"),
+            "is not a safetensors file",
+        ),
+        (("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"), "model.pt is not a safetensors file"),
     ],
 )
-def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, line, said):
+def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, args, said):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "model.pt")
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     save_file({"fc.weight": torch.ones(2, 2)}, tmp_path / "weights.safetensors")
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    run = topokit(*shlex.split(line))
+    run = topokit(*args)
     assert (run.code, run.out) == (1, "")
     assert said in run.err
     assert "damaged" not in run.err

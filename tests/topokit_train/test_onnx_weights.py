@@ -123,19 +123,25 @@ def test_weights_beside_the_file_and_of_small_types(tmp_path):
     assert (tmp_path / "data").exists()
     assert np.array_equal(edges(tmp_path / "model.onnx")[0], weight != 0)
     (tmp_path / "data").unlink()
-    with pytest.raises(FileFormatError, match="damaged or not an ONNX model"):
+    with pytest.raises(FileFormatError, match="the numbers of w are in data, which is missing"):
         read_weights(tmp_path / "model.onnx")
     half = helper.make_tensor("w", TensorProto.BFLOAT16, (2, 3), [0, 1, 2, 0, 0, 3])
-    graph = helper.make_graph([node("Gemm", ["x", "w"], "y", transB=1)], "g", [], [], [half])
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.BFLOAT16, shape) for name, shape in (("x", [1, 3]), ("y", None))
+    ]
+    graph = helper.make_graph([node("Gemm", ["x", "w"], "y", transB=1)], "g", ends[:1], ends[1:], [half])
     onnx.save(helper.make_model(graph), tmp_path / "half")
     assert edges(tmp_path / "half")[0].astype(int).tolist() == [[0, 1, 1], [0, 0, 1]]
 
 
-def test_tied_weights_are_one_layer(tmp_path):
+def test_tied_weights_are_a_layer_for_each_use(tmp_path):
     weight = drawn(3, 6)
     nodes = [node("Gemm", ["x", "w"], "a", transB=1), node("Gemm", ["a", "w"], "y")]
     save(tmp_path / "model", nodes, {"w": weight})
-    assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
+    one, two = edges(tmp_path / "model")
+    assert np.array_equal(one, weight != 0)
+    assert np.array_equal(two.T, weight != 0)
+    assert tk.extract(read_weights(tmp_path / "model")).names == ("w", "w#2")
 
 
 def test_models_that_are_damaged(tmp_path):

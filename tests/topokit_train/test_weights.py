@@ -161,7 +161,11 @@ def test_a_pruned_convolutional_model_is_kept_as_masks(tmp_path):
     model, x = pruned(LeNet()), torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     save_file(contiguous(model.state_dict()), tmp_path / "model.safetensors")
     weights = read_weights(tmp_path / "model.safetensors")
-    assert tk.extract(weights).widths == (1, 4, 6, 8, 3)
+    with pytest.raises(
+        InvalidSpecError, match=r"fc1.weight reads the flattened channels .* layers conv1,conv2,fc1,fc2;"
+    ):
+        tk.extract(weights)
+    assert tk.extract(weights, layers=["conv1", "conv2", "fc1", "fc2"]).widths == (1, 4, 6, 8, 3)
     assert tk.extract(weights, layers=["conv2"], conv="weight").widths == (36, 6)
     assert tk.extract(weights, layers=["conv2"], conv="weight").edges == int(model.conv2.weight_mask.sum())
     tk.save_masks(tk.load_masks(tmp_path / "model.safetensors"), tmp_path / "masks.safetensors")
@@ -267,8 +271,40 @@ def test_torch_files_that_hold_no_state_dict(tmp_path):
     ]:
         torch.save(value, path)
         assert_refused(path, said)
-    np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    assert_refused(tmp_path / "arrays.npz", "is a zip archive that torch.save did not write")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme.txt", "text")
+    assert_refused(tmp_path / "other.zip", "is a zip archive that torch.save did not write")
+
+
+def test_arrays_of_numpy(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"b": rng.random((4, 3)) * (rng.random((4, 3)) < 0.5), "a": np.ones((2, 4))}
+    np.savez(tmp_path / "arrays", **arrays)
+    net = tk.extract(read_weights(tmp_path / "arrays.npz"))
+    assert (net.names, net.widths) == (("b", "a"), (3, 4, 2))  # in the order of the file
+    assert np.array_equal(net.layer(0).to_dense().T, arrays["b"] != 0)
+    np.savez(tmp_path / "objects", a=np.array([{}], dtype=object))
+    assert_refused(tmp_path / "objects.npz", "a has Python objects, which topokit does not load")
+
+
+def test_masks_beside_a_state_dict(tmp_path):
+    weight, mask = torch.tensor([[0.0, 1.0], [0.0, 2.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    for content in (
+        {"state_dict": {"fc.weight": weight}, "masks": {"fc.weight": mask}},
+        {"model_state_dict": {"fc.weight": weight}, "mask_dict": {"fc": mask.bool()}},
+        {"net_G": {"fc.weight": weight}, "weight_mask": {"net_G.fc.weight": mask}},
+        {"fc": {"weight": mask}},
+    ):
+        torch.save(content, tmp_path / "model.pt")
+        net = tk.extract(read_weights(tmp_path / "model.pt"))
+        assert np.array_equal(net.layer(0).to_dense().T, mask.numpy())  # a weight that has grown may still be 0
+
+
+def test_nested_tensors_are_refused_by_name(tmp_path):
+    nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])
+    torch.save({"fc1.weight": nested}, tmp_path / "model.pt")
+    with pytest.raises(InvalidSpecError, match=r"fc1.weight: a nested tensor"):
+        tk.extract(read_weights(tmp_path / "model.pt"))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -320,7 +356,7 @@ def test_safetensors_files_that_are_refused(tmp_path):
     path.write_bytes(content.replace(b"[2,2]", b"[9,9]"))
     assert_refused(path, "damaged")
     path.write_bytes(b"")
-    assert_refused(path, "not a file of weights that topokit reads (safetensors, torch, onnx)")
+    assert_refused(path, "not a file of weights that topokit reads (safetensors, npz, torch, onnx)")
     with pytest.raises(TopokitError, match=r"cannot read .*: No such file"):
         read_weights(tmp_path / "missing")
 

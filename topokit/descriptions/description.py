@@ -15,7 +15,7 @@ from topokit.descriptions._words import quoted
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.fields import one_of
-from topokit.formats import load, load_all
+from topokit.formats import holds_several, load, load_all
 from topokit.layered import Layered
 from topokit.recipes import KINDS
 from topokit.spec import integer, option, options_of
@@ -119,6 +119,11 @@ class Description:
         if len(nets) > 1 and self.crop is not None:
             raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one")
         return tuple(self._changed(net, seed) for net in nets)
+
+    def open_chains(self) -> tuple[Layered, ...]:
+        """Return the topologies of a file of several chains of layers, else the one that `open` returns."""
+        several = self.kind == "file" and holds_several(self.name)
+        return self.open_all() if several else (self.open(),)
 
     @property
     def has_widths(self) -> bool:

@@ -1,131 +1,257 @@
 """Extraction: the topology of a model from its weights, with a record of its origin.
 
-`topokit_train.weights` reads the files; nothing here opens one.
+`topokit_train.weights` and `topokit_train.reading` read files and models; nothing here opens one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from topokit.convolutions import Mask, require_reading
-from topokit.extraction.choosing import are_exact, chained, chosen, listed
+from topokit.convolutions import Mask, require_reading, shown
+from topokit.errors import InvalidSpecError
+from topokit.extraction.chains import Connections, Joint
+from topokit.extraction.choosing import are_exact, arranged, chosen, matched, series
+from topokit.extraction.names import state_dict
 from topokit.extraction.rules import Rule, kept
-from topokit.extraction.weights import Weights, from_arrays
-from topokit.fields import names_of
-from topokit.masking import from_masks
+from topokit.extraction.tracing import Tracing, Use
+from topokit.extraction.weights import LAYOUTS, Part, Weights, from_arrays
+from topokit.fields import names_of, one_of
+from topokit.layer import Layer
 from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
-__all__ = ["Extraction", "Rule", "Weights", "extract", "select"]
+MOST_NAMED = 12
+"""Arrays that a note names."""
+
+__all__ = ["Extraction", "Part", "Rule", "Weights", "extract", "from_arrays", "select", "state_dict"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction(Tabular):
-    """The masks of the chosen layers.
+    """The layers that were read, and how they are connected.
 
     Args:
-        masks: parameter name -> mask of the weight's own shape.
-        rules: parameter name -> the rule of its mask.
+        parts: parameter name -> its weights and mask.
+        rule: which weights are edges.
+        counts: parameter name -> number of weights that are kept, and of all.
+        edges: layer name -> edges.
+        connections: the layers and their nodes.
         record: origin of the weights and rule, as JSON-able values; empty if the origin is unknown.
-        fixed: whether the user gave the order.
+        order: where the order of the layers is from.
+        left: name of an array that is not a layer -> its shape and the reason.
         notes: messages for the user.
     """
 
-    masks: dict[str, Mask]
-    rules: dict[str, str]
+    parts: Mapping[str, Part]
+    rule: Rule
+    counts: Mapping[str, tuple[int, int]]
+    edges: Mapping[str, Layer]
+    connections: Connections
     record: Mapping[str, Any]
-    fixed: bool
+    order: str
+    left: Mapping[str, tuple[tuple[int, ...], str]]
     notes: tuple[str, ...]
 
     __repr__ = short_repr
 
-    def layers(self) -> list[dict[str, Any]]:
-        """Return name, shape, kept, total and rule of each layer."""
-        return [
-            {"name": name, "shape": list(mask.shape), "kept": int(mask.sum()), "total": mask.size, "rule": rule}
-            for (name, mask), rule in zip(self.masks.items(), self.rules.values(), strict=True)
-        ]
+    @cached_property
+    def masks(self) -> dict[str, Mask]:
+        """Parameter name -> mask of the parameter's own shape. O(weights) time, a byte a weight."""
+        return dict(kept(self.parts, self.rule))
 
-    records = layers
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """Name, parameter, shape, reading, order, kept and total weights, rule and edges of each layer, in order."""
+        found = []
+        for use in self.connections.tracing.uses:
+            part = self.parts[use.parameter]
+            number, total = self.counts[use.parameter]
+            how = [use.how, f"by {self.connections.conv}"] if use.filters else [use.how]
+            found.append(
+                {
+                    "name": use.name,
+                    "parameter": use.parameter,
+                    "shape": list(part.shape),
+                    "read": ", ".join(how),
+                    "order": self.order,
+                    "kept": number,
+                    "total": total,
+                    "rule": self.rule.of(part),
+                    "edges": self.edges[use.name].edges,
+                }
+            )
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return `layers`."""
+        return self.layers
 
     def rows(self) -> list[tuple[str, ...]]:
-        heads = ("layer", "shape", "kept", "of", "share", "rule")
-        return [
-            heads,
-            *(
-                (name, " x ".join(map(str, shape)), cell(kept), cell(total), cell(kept / total), rule)
-                for name, shape, kept, total, rule in (one.values() for one in self.layers())
-            ),
+        keys = ("kept", "total", "rule", "edges")
+        heads = ("layer", "shape", "read", "kept", "of", "rule", "edges")
+        cells = [
+            (one["name"], shown(tuple(one["shape"])), one["read"], *(cell(one[key]) for key in keys))
+            for one in self.layers
         ]
+        return [heads, *cells]
 
-    def in_order(self, conv: str = "channel") -> Extraction:
-        """Return the same masks in an order in which their layers chain.
+    @cached_property
+    def chains(self) -> tuple[Topology, ...]:
+        """A topology for each run of layers in series, with the names of the layers."""
+        return tuple(map(self._chain, self.connections.chains()))
 
-        Raises:
-            InvalidSpecError: there is no such order, or more than one.
-        """
-        require_reading(conv)
-        order = chained({name: mask.shape for name, mask in self.masks.items()}, conv, fixed=self.fixed)
-        if order == tuple(self.masks):
-            return self
-        note = f"the layers are in the order in which their shapes chain: {', '.join(order)}"
-        return replace(
-            self,
-            masks={name: self.masks[name] for name in order},
-            rules={name: self.rules[name] for name in order},
-            notes=(*self.notes, note),
+    @cached_property
+    def joints(self) -> list[Joint]:
+        """How the chains are connected; see `topokit.extraction.chains`."""
+        return self.connections.joints()
+
+    def _chain(self, uses: list[Use]) -> Topology:
+        recipe = None
+        filters = any(use.filters for use in uses)
+        names = [use.name for use in uses]
+        conv = self.connections.conv
+        if self.record:
+            options = {**self.record, "layers": names, **({"conv": conv} if filters else {})}
+            recipe = {"extraction": options.pop("kind"), "options": options}
+        return Topology(
+            [self.edges[name] for name in names],
+            recipe=recipe,
+            notes=self.notes,
+            names=names,
+            by_channel=filters and conv == "channel",
         )
 
-    def topology(self, conv: str = "channel") -> Topology:
-        """Return the topology of the masks in their order, with their names and a recipe that records their origin.
+    @property
+    def topology(self) -> Topology:
+        """The topology of all layers.
 
         Raises:
-            InvalidGraphError: they do not chain: see `in_order`.
-            TooLargeError: not enough free memory.
+            InvalidSpecError: they are not one chain.
         """
-        made = from_masks(self.masks, conv)
-        recipe = None
-        if self.record:
-            options = {**self.record, "layers": list(self.masks)}
-            if any(mask.ndim == 4 for mask in self.masks.values()):
-                options["conv"] = conv
-            recipe = {"extraction": options.pop("kind"), "options": options}
-        about: dict[str, Any] = {"notes": self.notes, "names": made.names, "by_channel": made.by_channel}
-        return Topology(made, recipe=recipe, **about)
+        if len(self.chains) == 1:
+            return self.chains[0]
+        parts = "; ".join(",".join(chain.names[:6]) for chain in self.chains[:6])
+        raise InvalidSpecError(
+            f"the layers are not in series: they are {len(self.chains)} chains ({parts}). Use `chains` and `joints` of "
+            "topokit_train.extract, or select the layers of one chain with `layers`"
+        )
 
 
-def select(weights: Weights, rule: Rule, layers: str | Sequence[str] = ()) -> Extraction:
+def select(
+    weights: Weights,
+    rule: Rule,
+    layers: str | Sequence[str] = (),
+    conv: str = "channel",
+    layout: str | None = None,
+    *,
+    chained: bool = True,
+) -> Extraction:
     """Choose layers of a model and, by a rule, the edges among their weights.
 
     Args:
         weights: of the model.
         rule: which weights are edges.
-        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight.
+        layers: names, with or without `.weight`, or shell patterns, and @N behind a convolution in N groups; by default
+            all parameters named weight.
+        conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
+        layout: "out-in" or "in-out", how kernels are stored; by default what their names say, else out-in.
+        chained: whether arrays without a graph must be in series; masks need not.
 
     Raises:
-        InvalidSpecError: a name or pattern matches no layer.
+        InvalidSpecError: a name or pattern matches no layer, or the order or orientation is not certain.
         InvalidGraphError: see `topokit.extraction.rules.kept`.
         TooLargeError: not enough free memory.
     """
+    require_reading(conv)
+    if layout not in (None, *LAYOUTS[:2]):
+        raise InvalidSpecError(f"`layout` must be one of {one_of(str(layout), LAYOUTS[:2])}")
     layers = names_of(layers, "`layers`")
-    names = chosen(weights, layers)
-    parts = {name: weights.parts[name] for name in names}
-    rules = {name: rule.of(part) for name, part in parts.items()}
-    masks = kept(parts, rule)
-    full = [name for name, mask in masks.items() if rules[name] == "nonzero" and mask.all()]
-    notes = [] if layers else list(weights.notes)
-    default = {*weights.default}
-    others = {name: part.shape for name, part in weights.parts.items() if name not in default}
-    if others and not layers and not notes:
-        notes.append(f"not extracted: {listed(others)}; to extract them, select all layers by name")
+    tracing = _of_graph(weights, layers)
+    order = "the graph"
+    if tracing is None:
+        found = chosen(weights, layers)
+        order = "the file"
+        if chained:
+            found, order = arranged(weights, found, exact=are_exact(weights, layers), layout=layout)
+        tracing = series(found, chained=chained)
+    wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
+    connections = Connections(tracing, conv)
+    counts, edges = {}, {}
+    for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
+        counts[name] = int(mask.sum()), mask.size
+        edges |= {use.name: connections.layer(use, mask) for use in tracing.uses if use.parameter == name}
+    full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
+    left = _left(weights, wanted)
+    return Extraction(
+        parts=wanted,
+        rule=rule,
+        counts=counts,
+        edges=edges,
+        connections=connections,
+        record={**weights.origin, **rule.said(), **_layouts(tracing)} if weights.origin else {},
+        order=order,
+        left=left,
+        notes=(*(() if layers else weights.notes), *_notes(wanted, full, {} if layers else left, order)),
+    )
+
+
+def _layouts(tracing: Tracing) -> dict[str, Any]:
+    """Return the names of the layers whose parameters are stored as (in, out, ...), for a recipe."""
+    names = [use.name for use in tracing.uses if use.how.startswith("(in, out")]
+    return {"in_out": names} if names else {}
+
+
+def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
+    """Return the graph of a model or, of the layers that the user gave, the part with these.
+
+    None without a graph, and for names that it has no layers of, which are read as arrays.
+    """
+    tracing = weights.graph
+    if tracing is None:
+        return None
+    if layers:
+        names = Weights(parts=tracing.parts, default=())
+        if not all(matched(layer, names) for layer in layers):
+            return None
+        wanted = {one.name for one in chosen(names, layers)}
+        return tracing.with_uses([use for use in tracing.uses if use.parameter in wanted])
+    if not tracing.uses:
+        raise InvalidSpecError("the graph has no layer: no operator multiplies features by a weight")
+    return tracing
+
+
+def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and reason of each array that was not taken."""
+    reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
+    default = "no operator of the graph multiplies by it" if weights.graph else "`layers` selects it"
+    left = {
+        name: (part.shape, reasons.get(name, default))
+        for name, part in weights.parts.items()
+        if name not in taken and len(part.shape) > 1
+    }
+    return left | {name: ((), reason) for name, reason in weights.refused.items()}
+
+
+def _notes(
+    taken: Mapping[str, Part], full: Sequence[str], left: Mapping[str, tuple[tuple[int, ...], str]], order: str
+) -> Iterator[str]:
+    if order.startswith("their"):
+        yield f"the order of the layers is {order}: {', '.join(taken)}"
+    if left:
+        some = ", ".join(f"{name} {shown(shape)}".strip() for name, (shape, _) in list(left.items())[:MOST_NAMED])
+        yield f"not extracted: {some}{_more(left)}; to extract them, select all layers by name"
     if full:
-        notes.append(f"no weight of {', '.join(full)} is 0, so the topology has all edges; keep the largest for fewer")
-    record = {**weights.origin, **rule.said()} if weights.origin else {}
-    return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
+        some = ", ".join(full[:MOST_NAMED]) + _more(full)
+        yield f"no weight of {some} is 0, so the topology has all edges; keep the largest for fewer"
+
+
+def _more(names: Collection[str]) -> str:
+    return f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
 
 
 def extract(
@@ -137,6 +263,7 @@ def extract(
     keep: float | str | None = None,
     scope: str = "layer",
     conv: str = "channel",
+    layout: str | None = None,
 ) -> Topology:
     """Return the topology of a model's weights.
 
@@ -144,15 +271,18 @@ def extract(
         weights: the result of `topokit_train.read_weights`; or parameter name -> array of shape (out, in) or
             (out, in, rows, columns), also pairs of torch.nn.utils.prune. Tensors of torch are allowed if NumPy reads
             them.
-        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight.
+        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight. @N behind
+            the name of a convolution says that it has N groups.
         rule: "mask" or "nonzero"; by default a layer's mask or, without a mask, its weights other than 0.
         above: keep |w| > above.
         keep: keep this share of the weights, the largest.
         scope: the share is of each "layer", or "global".
         conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
+        layout: "in-out" for kernels that are stored as (in, out, ...).
 
     Raises:
-        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, or layers that do not chain.
+        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, layers that are not in series,
+            or whose order or orientation is not certain: the message has what to choose from.
         InvalidGraphError: weights with NaN, a mask of another shape, or a layer of which nothing is kept.
         TooLargeError: not enough free memory.
 
@@ -163,5 +293,5 @@ def extract(
     <Topology 2-3-1, 5 edges, density 0.5556>
     """
     known = weights if isinstance(weights, Weights) else from_arrays(weights)
-    found = select(known, Rule(name=rule, above=above, keep=keep, scope=scope), layers)
-    return found.in_order(conv).topology(conv)
+    rules = Rule(name=rule, above=above, keep=keep, scope=scope)
+    return select(known, rules, layers, conv, layout).topology

@@ -1,25 +1,112 @@
-"""Which weights of a model are the layers, and in which order their shapes chain."""
+"""Arrays without a graph: which are the layers, in which order and orientation. What is not certain is asked."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise, permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from topokit._registry import matching
-from topokit.convolutions import Shape, break_in, shown, sources_after
+from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidSpecError
-from topokit.extraction.weights import Weights
+from topokit.extraction.tracing import Constant, Tracing
+from topokit.extraction.weights import Part, Weights
 
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_SHOWN = 12
+MOST_CANDIDATES = 6
+MOST_LINES = 8
+MOST_DEEP = 200
+"""Layers up to which an order is searched for: a search as deep as Python recurses."""
+
+WRAPPERS = ("module.", "_orig_mod.", "_forward_module.", "model.")
+"""What wrappers put before the names of parameters."""
+
+PARALLEL = re.compile(
+    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|branch\w*|downsample|shortcut|skip)(\.|$)"
+)
+"""Parts of names of layers that stand beside others."""
+
+_TRANSPOSED = re.compile(r"up|transpose|deconv|convt", re.IGNORECASE)
+
+IMAGES = (1, 3)
+"""Channels of images: what the first convolution of a state dict reads if nothing says more."""
 
 
-def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the layers.
+@dataclass(frozen=True)
+class Chosen:
+    """A layer: name, part, groups of a convolution, and whether the channels that it reads flattened are "first"."""
+
+    name: str
+    part: Part
+    groups: int = 1
+    flat: str = "first"
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Number of inputs and of outputs, by channel."""
+        shape = self.part.shape
+        if self.part.layout == "last":
+            return shape[-2] * self.groups, shape[-1]
+        if self.part.layout == "in-out":
+            return shape[0], shape[1] * self.groups
+        return shape[1] * self.groups, shape[0]
+
+    @property
+    def is_convolution(self) -> bool:
+        return len(self.part.shape) > 2
+
+    def follows(self, before: Chosen) -> bool:
+        """Whether it can read the outputs of another one; a linear layer also the flattened ones of a convolution."""
+        return self.ends[0] == before.ends[1] or self.flattens(before)
+
+    def flattens(self, before: Chosen) -> bool:
+        """Whether it reads several features of each channel of a convolution."""
+        into, out = self.ends[0], before.ends[1]
+        return before.is_convolution and not self.is_convolution and into > out and into % out == 0
+
+    def written(self) -> str:
+        """Return the text that chooses it."""
+        how = [str(self.groups)] if self.groups > 1 else []
+        how += ["in-out"] if self.part.layout == "in-out" and not self.part.known else []
+        how += ["last"] if self.flat == "last" and self.part.layout != "last" else []
+        return "@".join([self.name.removesuffix(".weight"), *how])
+
+    def variants(self, before: Chosen | None) -> Iterator[Chosen]:
+        """Yield the readings with which it follows another one; of the first layer those in groups."""
+        turns = not self.part.known and (self.is_convolution or self.ends[0] != self.ends[1])
+        turned = replace(self, part=replace(self.part, layout="in-out"))
+        for one in (self, turned) if turns else (self,):
+            if before is None:
+                out = one.ends[1]
+                sure = self.part.known or not self.is_convolution
+                groups = [1] if sure else [n for n in range(1, out + 1) if out % n == 0]
+                yield from (replace(one, groups=n) for n in groups)
+            elif one.flattens(before):
+                yield from (replace(one, flat=flat) for flat in ("first", "last"))
+            elif one.follows(before):
+                yield one
+            elif one.is_convolution and before.ends[1] % one.ends[0] == 0:
+                groups = before.ends[1] // one.ends[0]
+                if (one.ends[1] % groups if one.part.layout == "out-in" else 0) == 0:
+                    yield replace(one, groups=groups)
+
+
+def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
+    """Return the layers.
 
     Args:
         weights: of the model.
-        patterns: names, with or without `.weight`, or shell patterns of them ("fc*"); none for the default.
+        patterns: names, with or without `.weight`, or shell patterns of them ("fc*"); behind them @N for a convolution
+            in N groups, @in-out for a layer that is stored as (in, out), @last for one that reads flattened channels
+            with the channels last; none for the default.
 
     Raises:
         InvalidSpecError: a pattern matches nothing, or there is no default.
@@ -30,80 +117,241 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[str, ...]:
             "topology that the model was built from; `layers` selects others"
         )
     shapes = listed({name: part.shape for name, part in weights.parts.items()})
-    known = f"the weights are {shapes}" if shapes else "no tensor has 2 dimensions, as linear layers, or 4"
+    known = f"the weights are {shapes}" if shapes else "no tensor has 2 dimensions, as linear layers, or more"
+    if weights.refused and not (patterns and shapes):
+        name, why = next(iter(weights.refused.items()))
+        raise InvalidSpecError(f"{name}: {why}")
     if not weights.default and not patterns:
         raise InvalidSpecError(f"no parameter is named weight: select layers with `layers`; {known}")
-    names = {} if patterns else dict.fromkeys(weights.default)
+    found: dict[str, list[str]] = {name: [] for name in weights.default} if not patterns else {}
     for pattern in patterns:
-        found = matching(pattern, weights.parts)
-        if not found:
+        name, *how = pattern.split("@")
+        names = matched(name, weights)
+        if not names:
             raise InvalidSpecError(f"no layer is named {pattern}: {known}")
-        names.update(dict.fromkeys(found))
-    return tuple(names)
+        found |= dict.fromkeys(names, how)
+    return tuple(_marked(name, weights.parts[name], how) for name, how in found.items())
+
+
+def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
+    """Return a layer with what the user wrote behind its name."""
+    one = Chosen(name, part, flat="last" if part.layout == "last" else "first")
+    for mark in marks:
+        if mark == "in-out":
+            one = _laid(one, mark)
+        elif mark == "last":
+            one = replace(one, flat="last")
+        elif mark.isdecimal() and int(mark) and (one.is_convolution and one.ends[1] % int(mark) == 0):
+            one = replace(one, groups=int(mark))
+        else:
+            raise InvalidSpecError(f"{name}@{mark}: give groups that divide its outputs, in-out or last behind the @")
+    return one
+
+
+def matched(pattern: str, weights: Weights) -> list[str]:
+    """Return the names that a name or pattern matches, with or without what wrappers put before them."""
+    found = matching(pattern, weights.parts)
+    if found:
+        return found
+    bare: dict[str, str] = {}
+    for name in weights.parts:
+        short = name
+        while (prefix := next((one for one in WRAPPERS if short.startswith(one)), None)) is not None:
+            short = short.removeprefix(prefix)
+        bare.setdefault(short, name)
+    return [bare[name] for name in matching(pattern, bare)]
 
 
 def are_exact(weights: Weights, patterns: Sequence[str]) -> bool:
     """Return whether each pattern is a name, so that the user gave the order of the layers too."""
-    return bool(patterns) and {*patterns} <= {*weights.parts, *(name.removesuffix(".weight") for name in weights.parts)}
+    names = [pattern.partition("@")[0] for pattern in patterns]
+    return bool(names) and all(not re.search(r"[*?\[]", name) and len(matched(name, weights)) == 1 for name in names)
 
 
-def chained(shapes: Mapping[str, Shape], conv: str, *, fixed: bool = False) -> tuple[str, ...]:
-    """Return the names in an order in which each layer reads the outputs of the previous one.
-
-    That is the given order if it chains, else the only other order that does.
+def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout: str | None) -> tuple[Any, str]:
+    """Return the layers in an order in which each reads the outputs of the one before, and where it is from.
 
     Args:
-        shapes: parameter name -> shape.
-        conv: reading of convolutions, see `topokit.convolutions`.
-        fixed: whether only the given order is allowed.
+        weights: of the model.
+        layers: the chosen ones.
+        exact: whether the user gave their order.
+        layout: orientation of all layers, if the user gave it.
 
     Raises:
-        InvalidSpecError: there is no such order, or more than one, or the search for it takes too long.
+        InvalidSpecError: the order, the orientation or the groups are not certain; the message has what can be chosen.
     """
-    names = tuple(shapes)
-    at = break_in(list(shapes.values()), conv)
-    if at is None:
-        return names
-    orders = [] if fixed else _orders(shapes, conv)
-    if orders is None:
-        raise InvalidSpecError(
-            f"a search of {MOST_STEPS:,} steps does not show in which order the layers chain ({listed(shapes)}): "
-            "name the layers in order with `layers`"
-        )
-    if len(orders) == 1:
-        return orders[0]
-    if orders:
-        raise InvalidSpecError(
-            f"the layers chain in more than one order ({listed(shapes)}): name them in order, for instance `layers` "
-            f"{','.join(orders[0])}"
-        )
-    raise InvalidSpecError(
-        f"the layers do not chain (`conv` {conv}): {names[at]} ({shown(shapes[names[at]])}) cannot follow "
-        f"{names[at - 1]} ({shown(shapes[names[at - 1]])}). Shapes: {listed(shapes)}. Choose layers that chain with "
-        "`layers`, or keep the masks of all with `masks`; convolutions chain with `conv` channel"
-    )
+    if layout is not None:
+        layers = tuple(_laid(one, layout) for one in layers)
+    orders = [(tuple(layers), "`layers`" if exact else weights.order)] if exact or weights.order else []
+    doubt = ""
+    orders = orders or [(order, "their numbers") for order in _numbered(layers)]
+    fitting = [(order, source) for order, source in orders if breaks(order) is None]
+    certain = exact or weights.order == "the model" or layout is not None
+    if len(fitting) == 1 and (certain or not (doubt := _doubt(fitting[0][0]))):
+        return fitting[0]
+    raise InvalidSpecError(_question(layers, [order for order, _ in orders], doubt))
 
 
-def _orders(shapes: Mapping[str, Shape], conv: str) -> list[tuple[str, ...]] | None:
-    """Return up to two orders in which the layers chain; None if the search takes too long."""
-    found: list[tuple[str, ...]] = []
+def _laid(one: Chosen, layout: str) -> Chosen:
+    if one.part.layout == "last" and layout == "in-out":
+        return one
+    return replace(one, part=replace(one.part, layout=layout, known=True))
+
+
+def _turned(layers: Sequence[Chosen]) -> tuple[Chosen, ...]:
+    return tuple(one if one.part.known else replace(one, part=replace(one.part, layout="in-out")) for one in layers)
+
+
+def _doubt(layers: Sequence[Chosen]) -> str:
+    """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
+    if len(layers) < 2:
+        return ""
+    if beside := [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]:
+        return f"{', '.join(beside[:4])} stand beside other layers, and only the model's graph says how"
+    for one in layers:
+        size = shown(one.part.shape)
+        if not one.part.known and len(one.part.shape) == 3 and "conv" not in one.name.lower():
+            return f"{one.name} ({size}) may be a Conv1d, a Bilinear or a stack of matrices"
+        square = one.is_convolution and not one.part.known and one.ends[0] == one.ends[1]
+        if square and (_TRANSPOSED.search(one.name) or any(side % 2 == 0 for side in one.part.shape[2:])):
+            return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
+    first = layers[0]
+    if first.is_convolution and not first.part.known:
+        out, into = first.part.shape[:2]
+        groups = [images // into for images in IMAGES if images % into == 0 and out % (images // into) == 0]
+        if len(groups) != 1:
+            return f"{first.name} ({shown(first.part.shape)}) may be a convolution in groups"
+    for before, one in pairwise(layers):
+        if one.part.layout != "last" and one.flattens(before):
+            return f"{one.name} reads the flattened channels of {before.name}, which may be first or last"
+    return ""
+
+
+def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
+    """Return the orders of layers whose names differ in one number: by the number, in each order of the groups."""
+    names = [[*re.split("([0-9]+)", one.name)] for one in layers]
+    groups: dict[tuple[Any, ...], list[Chosen]] = {}
+    for one, parts in zip(layers, names, strict=True):
+        groups.setdefault(tuple("#" if i % 2 else part for i, part in enumerate(parts)), []).append(one)
+    if len(groups) > MOST_CANDIDATES or (len(groups) == len(layers) > 1):
+        return []
+    for pattern, members in groups.items():
+        numbers = np.array([[int(part) for part in re.findall("[0-9]+", one.name)] for one in members])
+        if len(members) > 1 and (numbers != numbers[0]).any(axis=0).sum() != 1:
+            return []
+        order = np.lexsort(numbers.T[::-1]) if numbers.size else range(len(members))
+        groups[pattern] = [members[i] for i in order]
+    orders = [tuple(one for group in order for one in group) for order in permutations(groups.values())]
+    chaining = [order for order in orders if breaks(order) is None]
+    return chaining or orders[:1]
+
+
+def breaks(order: Sequence[Chosen]) -> int | None:
+    """Return the number of the first layer that cannot follow the previous one; None if all chain."""
+    return next((i for i in range(1, len(order)) if not order[i].follows(order[i - 1])), None)
+
+
+def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
+    """Return some orders in which the layers chain, at most MOST_CANDIDATES; None if the search takes too long."""
+    found: list[tuple[Chosen, ...]] = []
     steps = 0
 
-    def extended(order: tuple[str, ...], left: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    def extended(order: tuple[Chosen, ...], left: tuple[Chosen, ...]) -> Iterator[tuple[Chosen, ...]]:
         nonlocal steps
         steps += 1
         if not left:
             yield order
-        before = shapes[order[-1]] if order else None
-        for name in left:
-            if steps < MOST_STEPS and sources_after(before, shapes[name], conv) is not None:
-                yield from extended((*order, name), tuple(other for other in left if other != name))
+        for one in left:
+            if steps < MOST_STEPS and (not order or one.follows(order[-1])):
+                yield from extended((*order, one), tuple(other for other in left if other is not one))
 
-    for order in extended((), tuple(shapes)):
-        found.append(order)
-        if len(found) == 2:
-            break
-    return found if len(found) == 2 or steps < MOST_STEPS else None
+    if len(layers) <= MOST_DEEP:
+        for order in extended((), tuple(layers)):
+            found.append(order)
+            if len(found) == MOST_CANDIDATES:
+                break
+    return found if found or steps < MOST_STEPS else None
+
+
+def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doubt: str) -> str:
+    """Return the message that asks for an order, with the lines to choose from."""
+    found = (*orders, *(_searched(layers) or []), *(_searched(_turned(layers)) or []))
+    texts = [",".join(one.written() for one in chain) for order in found for chain in islice(_variants(order), 64)]
+    texts = sorted(dict.fromkeys(texts), key=lambda text: text.count("@"))  # the plain readings first
+    if all(text.count("@in-out") == len(layers) for text in texts[:1]):
+        texts[:1] = [f"{text.replace('@in-out', '')} and `layout` in-out" for text in texts[:1]]
+    texts = texts or [",".join(one.written() for one in run) for run in _runs(layers) if len(run) > 1]
+    first = next((order for order in orders if breaks(order) is not None), None)
+    why = doubt or "the file has no order of its layers"
+    if not doubt and first is not None:
+        at = breaks(first) or 0
+        one, two = first[at - 1], first[at]
+        why = (
+            f"the layers do not chain: {two.name} ({shown(two.part.shape)}) cannot follow {one.name} "
+            f"({shown(one.part.shape)})"
+        )
+    sizes = listed({one.name: one.part.shape for one in layers})
+    lines = "; or ".join(f"`layers` {text}" for text in texts[:MOST_LINES])
+    choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"
+    return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
+
+
+def _variants(order: Sequence[Chosen], before: tuple[Chosen, ...] = ()) -> Iterator[tuple[Chosen, ...]]:
+    """Yield the readings of layers in an order with which they chain: turned, in groups, flattened."""
+    if len(order) > MOST_DEEP:
+        return
+    if not order:
+        yield before
+        return
+    for one in order[0].variants(before[-1] if before else None):
+        yield from _variants(order[1:], (*before, one))
+
+
+def _runs(layers: Sequence[Chosen]) -> list[list[Chosen]]:
+    """Return the runs of layers that chain in their order."""
+    runs: list[list[Chosen]] = []
+    for one in layers:
+        if runs and one.follows(runs[-1][-1]):
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return sorted(runs, key=len, reverse=True)
+
+
+def series(layers: Sequence[Chosen], *, chained: bool = True) -> Tracing:
+    """Return a graph in which each layer reads the outputs of the one before or, if not `chained`, its own inputs."""
+    tracing = Tracing()
+    nodes = tracing.fresh("input", "input", (layers[0].ends[0],))
+    for one in layers:
+        into = one.ends[0]
+        if not chained:
+            nodes = tracing.fresh(f"input of {one.name}", "input", (into,))
+        each = into // nodes.size
+        reads = np.tile(nodes, each) if one.flat == "last" else nodes.repeat(each)
+        reads = reads.reshape(one.groups, -1, 1)
+        out = one.ends[1] // one.groups
+        how = "(in, out)" if one.part.layout != "out-in" else "(out, in)"
+        how += f", {one.groups} groups" if one.groups > 1 else ""
+        how += f", channels {one.flat}" if each > 1 else ""
+        made = tracing.connect(
+            Constant.of(one.name, one.part), how, _matrix(one), reads, out, filters=one.is_convolution
+        )
+        nodes = made.ravel()
+    return tracing
+
+
+def _matrix(one: Chosen) -> Any:
+    """Return what makes (groups, out, in, taps) of an array of the layer's weight."""
+    groups, out, layout = one.groups, one.ends[1] // one.groups, one.part.layout
+
+    def matrix(array: NDArray[Any]) -> NDArray[Any]:
+        if layout == "last":
+            array = np.moveaxis(array, (-1, -2), (0, 1))
+        if layout == "in-out":
+            return np.swapaxes(array.reshape(groups, -1, out, math.prod(array.shape[2:])), 1, 2)
+        return array.reshape(groups, out, array.shape[1], -1)
+
+    return matrix
 
 
 def listed(shapes: Mapping[str, Shape]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -82,8 +82,8 @@ class Rule:
         return rule
 
 
-def kept(parts: Mapping[str, Part], rule: Rule) -> dict[str, Mask]:
-    """Return the mask of each layer by a rule.
+def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
+    """Yield the mask of each layer by a rule, one after the other.
 
     Args:
         parts: parameter name -> weights, the chosen layers in order.
@@ -94,22 +94,22 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> dict[str, Mask]:
             with a mask of values other than 0 and 1, or of which a rule other than "mask" keeps nothing.
         TooLargeError: not enough free memory.
 
-    Cost: O(weights) time; 9 bytes a weight and another 16 of the largest layer, or of all with the scope "global".
+    Cost: O(weights) time; 25 bytes for each weight of the largest layer, or of all with the scope "global".
     """
     sizes = [math.prod(part.shape) for part in parts.values()]
-    require_memory(9 * sum(sizes) + 16 * (sum(sizes) if rule.scope == "global" else max(sizes)), "extraction")
+    require_memory(25 * (sum(sizes) if rule.scope == "global" else max(sizes)), "extraction")
+    everything = {}
     if rule.scope == "global":
-        masks = _largest_share({name: _magnitudes(name, part) for name, part in parts.items()}, rule)
-    else:
-        masks = {name: _kept_of(name, part, rule) for name, part in parts.items()}
+        everything = _largest_share({name: _magnitudes(name, part) for name, part in parts.items()}, rule)
     for name, part in parts.items():
-        if rule.of(part) != "mask" and not masks[name].any():
+        mask = everything[name] if everything else _kept_of(name, part, rule)
+        if rule.of(part) != "mask" and not mask.any():
             largest = float(_magnitudes(name, part).max())
             raise InvalidGraphError(
                 f"none of the {counted(math.prod(part.shape), 'weight')} of {name} is kept, of which the largest is "
                 f"{largest:g}: choose a smaller `above` or a larger `keep`, or omit the layer from `layers`"
             )
-    return masks
+        yield name, mask
 
 
 def _kept_of(name: str, part: Part, rule: Rule) -> Mask:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from topokit.convolutions import Shape, shown
-from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.convolutions import Shape
+from topokit.errors import InvalidSpecError
 from topokit.reprs import short_repr
 
+if TYPE_CHECKING:
+    from topokit.extraction.tracing import Tracing
+
 Read = Callable[[], NDArray[Any]]
+
+LAYOUTS = ("out-in", "in-out", "last")
+"""(out, in, ...), as torch stores it; (in, out, ...), as its transposed convolutions; (..., in, out), as Flax does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +27,26 @@ class Part:
     """One weight of a model, its mask, or both.
 
     Args:
-        shape: (out, in) of a linear layer, (out, in, rows, columns) of a convolution.
+        shape: of the array, in its layout.
         weight: reads the numbers, with 0 for those that a mask removes; None if only the mask is known.
         mask: reads the 0 or 1 of a mask; None if there is no mask.
+        layout: one of LAYOUTS.
+        known: whether its name or the model says the layout.
     """
 
     shape: Shape
     weight: Read | None = None
     mask: Read | None = None
+    layout: str = "out-in"
+    known: bool = False
 
     __repr__ = short_repr
+
+    def read(self) -> NDArray[Any]:
+        """Return the numbers or, without these, the mask."""
+        reader = self.weight or self.mask
+        assert reader is not None
+        return reader()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +59,10 @@ class Weights:
         origin: kind, file and sha256, as JSON-able values for the recipe; empty if unknown.
         edgeless: layers of which the file has one number per edge, but not the edges.
         notes: messages for the user.
+        skipped: name of an array that is not a layer -> the reason.
+        refused: name of an array that cannot be read -> the reason.
+        order: where the order of the parts is from: "the file"; "the model", which is certain; "" if there is none.
+        graph: the layers of a model whose graph is known, with the names of the parts.
     """
 
     parts: Mapping[str, Part]
@@ -50,56 +70,12 @@ class Weights:
     origin: Mapping[str, Any] = field(default_factory=dict)
     edgeless: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    order: str = "the file"
+    graph: Tracing | None = None
 
     __repr__ = short_repr
-
-
-def state_dict(shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Weights:
-    """Return the weights of a state dict: all tensors of two or four dimensions.
-
-    The pairs of torch.nn.utils.prune, `x_orig` and `x_mask`, are the weight x and its mask. A mask beside a plain
-    x, or alone, is the mask of x too. Parameters named `weight` are layers; in a file of masks alone, all masks are.
-
-    Args:
-        shapes: tensor name -> shape, in the order of the layers.
-        read: reads a tensor by its name.
-
-    Raises:
-        InvalidGraphError: a mask has another shape than its weight.
-    """
-    parts: dict[str, Part] = {}
-    for name in shapes:
-        stem = name.removesuffix("_mask")
-        if stem == name and name.removesuffix("_orig") + "_mask" in shapes:
-            stem = name.removesuffix("_orig")
-        if stem not in parts:
-            parts[stem] = _part(stem, shapes, read)
-    parts = {name: part for name, part in parts.items() if len(part.shape) in (2, 4) and min(part.shape) > 0}
-    default = [name for name in parts if name.rpartition(".")[2] == "weight"]
-    if not any(part.weight for part in parts.values()):
-        default = list(parts)
-    edgeless = [
-        name.removesuffix(".values")
-        for name in shapes
-        if name.endswith(".values") and name.removesuffix("values") + "digest" in shapes
-    ]
-    return Weights(parts=parts, default=tuple(default), edgeless=tuple(edgeless))
-
-
-def _part(name: str, shapes: Mapping[str, Shape], read: Callable[[str], NDArray[Any]]) -> Part:
-    """Return the weight `name`, which has a mask `name_mask`, or numbers, or both."""
-    mask = name + "_mask"
-    if mask not in shapes:
-        return Part(shape=shapes[name], weight=lambda: read(name))
-    numbers = next((key for key in (name + "_orig", name) if key in shapes), None)
-    if numbers is None:
-        return Part(shape=shapes[mask], mask=lambda: read(mask))
-    if shapes[mask] != shapes[numbers]:
-        raise InvalidGraphError(
-            f"the mask of {name} has the shape {shown(shapes[mask])}, but its weights have {shown(shapes[numbers])}: "
-            "they must be equal"
-        )
-    return Part(shape=shapes[mask], weight=lambda: np.where(read(mask) != 0, read(numbers), 0), mask=lambda: read(mask))
 
 
 def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
@@ -109,6 +85,8 @@ def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
         InvalidSpecError: not a dictionary, or a value that NumPy does not read.
         InvalidGraphError: a mask has another shape than its weight.
     """
+    from topokit.extraction.names import state_dict
+
     if not isinstance(arrays, Mapping):
         raise InvalidSpecError(
             f"weights must be a dictionary of arrays, not {type(arrays).__name__}: use "
@@ -120,7 +98,9 @@ def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
-    """Return an array of the values, which may be a tensor of torch."""
+    """Return an array of the values, which may be a tensor of torch or a masked array, whose masked values are 0."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.filled(0)
     try:
         array = np.asarray(values.detach() if hasattr(values, "detach") else values)
         reason = f"a {type(values).__name__}"

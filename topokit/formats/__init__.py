@@ -19,7 +19,7 @@ from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import is_of_masks, load_masks, save_masks
-from topokit.formats._safetensors import as_tensors
+from topokit.formats._safetensors import as_tensors, holds_several, read_joints, save_all
 from topokit.formats._tensors import TensorFile
 from topokit.formats._writing import free_bytes, replacing, require_disk
 from topokit.layered import Layered, Source, network
@@ -34,6 +34,7 @@ __all__ = [
     "from_csv",
     "from_networkx",
     "from_pandas",
+    "holds_several",
     "in_run",
     "is_of_masks",
     "least_bytes",
@@ -43,8 +44,10 @@ __all__ = [
     "parameter_shapes",
     "read_categories",
     "read_images",
+    "read_joints",
     "replacing",
     "save",
+    "save_all",
     "save_masked",
     "save_masks",
     "to_networkx",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.errors import FileFormatError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
-from topokit.formats._masks import read_masks
-from topokit.formats._tensors import SCHEMA, TensorFile, header
+from topokit.formats._masks import read_masks, require_safetensors
+from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
+from topokit.formats._writing import replacing
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import chains_of, from_masks
+from topokit.masking import chains_of, checked_masks, from_masks
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
@@ -66,6 +68,51 @@ def _description(net: Layered, recorded: str) -> dict[str, str]:
     return about | ({"conv": "channel"} if net.by_channel and not _by_channel(net.recipe, {}) else {})
 
 
+def save_all(nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] = (), *, force: bool = False) -> None:
+    """Write one topology, or several and how they are joined, to a safetensors file; `load_all` reads them.
+
+    Args:
+        nets: at least one.
+        path: the file to write, which ends in .safetensors or has no suffix.
+        joints: how the topologies are connected, JSON-able; `read_joints` returns them.
+        force: overwrite an existing file.
+
+    Raises:
+        InvalidSpecError: a path with the suffix of another format.
+        OutputExistsError: the file exists, and `force` is not set.
+        TopokitError: the file cannot be written.
+    """
+    require_safetensors(path)
+    tensors, about = as_tensors(*nets)
+    about |= {"topokit.kind": "topology", **({"joints": json.dumps(joints)} if joints else {})}
+    order = sorted(tensors, key=lambda name: -tensors[name].itemsize)  # so that all are aligned
+    types = {8: "U64", 4: "U32"}
+    with replacing(path, force=force) as temporary, temporary.open("wb") as file:
+        file.write(header([(name, types[tensors[name].itemsize], tensors[name].shape) for name in order], about))
+        for name in order:
+            file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<")).data)
+
+
+def read_joints(path: str | Path) -> list[dict[str, Any]]:
+    """Return how the topologies of a file are connected: kind, and the names that it is from and to.
+
+    Raises:
+        FileFormatError: damaged, or not a safetensors file.
+    """
+    joints = TensorFile(path).json("joints") or []
+    if not isinstance(joints, list) or not all(isinstance(joint, dict) for joint in joints):
+        raise FileFormatError(f"{path}: joints must be a JSON list of objects")
+    return joints
+
+
+def holds_several(path: str | Path) -> bool:
+    """Return whether a file is a safetensors file of several topologies."""
+    try:
+        return "topologies" in TensorFile(path).metadata
+    except TopokitError:
+        return False
+
+
 def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Tensors and metadata of networks, at least one, to put into a safetensors file beside others, such as weights.
 
@@ -107,7 +154,7 @@ def read(path: Path) -> Topology:
     file = TensorFile(path)
     found = _topologies(file)
     if not found:
-        return from_masks(_masks(file))
+        return from_masks(_in_order(file, _masks(file)))
     if len(found) > 1:
         shapes = ", ".join("-".join(map(str, net.widths)) for net in found)
         raise FileFormatError(
@@ -115,6 +162,27 @@ def read(path: Path) -> Topology:
             "they chain, and topokit.formats.load_all reads all"
         )
     return found[0]
+
+
+def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return masks in the order of the layers, which is recorded in a file of ours.
+
+    Raises:
+        InvalidSpecError: the order in a file of another program is not certain.
+    """
+    if file.kind == "masks":
+        return masks
+    from topokit.extraction import from_arrays
+    from topokit.extraction.choosing import arranged, chosen
+
+    masks = checked_masks(masks)
+    weights = replace(from_arrays({name + MASK: mask for name, mask in masks.items()}), order="")
+    try:
+        layers, _ = arranged(weights, chosen(weights, ()), exact=False, layout=None)
+    except InvalidSpecError as error:
+        from_masks(masks)  # what is wrong with the masks themselves, or that they do not chain, comes first
+        raise InvalidSpecError(f"{file.path}: {error}; all of these are for `topokit extract`") from error
+    return {one.name: masks[one.name] for one in layers}
 
 
 def read_all(path: Path) -> tuple[Topology, ...]:
@@ -137,7 +205,7 @@ def _topologies(file: TensorFile) -> tuple[Topology, ...]:
     """The topologies of a file of ours; none if it holds something else."""
     if file.kind not in ("topology", "checkpoint"):
         return ()
-    if file.kind == "topology" or "widths" in file.metadata:
+    if "widths" in file.metadata or (file.kind == "topology" and "topologies" not in file.metadata):
         file.require_known_schema()
         return (_read_topology(file, file.metadata),)
     if "topologies" not in file.metadata:
@@ -184,7 +252,7 @@ def _require_tensors(file: TensorFile, widths: tuple[int, ...], prefix: str) -> 
         )
     wanted = {f"{prefix}layer.{i}.{part}" for i in range(len(widths) - 1) for part in ("indptr", "indices")}
     lacking, others = wanted - file.entries.keys(), file.entries.keys() - wanted
-    if lacking or (others and file.kind == "topology"):
+    if lacking or (others and file.kind == "topology" and not prefix):
         problem = "lacks" if lacking else "holds more than a topology:"
         raise FileFormatError(f"{file.path} {problem} tensor {min(lacking or others)[:80]!r}")
     for name in wanted:

@@ -1,4 +1,6 @@
-"""Readers of files of weights, of topokit and other programs. A new kind is one file here and one line in READERS.
+"""Readers of files of weights, and extraction from a model in any form.
+
+A new kind of file is one module here and one line in READERS.
 
 The content of a file, never its name, says of which kind it is. Only tensors are unpickled.
 """
@@ -6,20 +8,27 @@ The content of a file, never its name, says of which kind it is. Only tensors ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, reading
-from topokit.extraction.weights import Weights
+from topokit.errors import FileFormatError, InvalidSpecError, needing, reading
+from topokit.extraction import Extraction, Rule, Weights, from_arrays, select
 from topokit.fields import path_of
 from topokit.formats import CHECKPOINT
+from topokit_train.functions import is_function, load_function
+
+if TYPE_CHECKING:
+    from torch import nn
 
 READERS = Registry(
     "kind of weights file",
     {
         "safetensors": "topokit_train.weights._safetensors:READER",
+        "npz": "topokit_train.weights._npz:READER",
         "torch": "topokit_train.weights._torch:READER",
         "onnx": "topokit_train.weights._onnx:READER",
     },
@@ -40,7 +49,7 @@ class Reader:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read the weights in a file: a checkpoint of topokit, a safetensors or torch state dict, or an ONNX model.
+    """Read the weights in a file: a checkpoint of topokit, a state dict, an ONNX model or a .pt2 program.
 
     `topokit.extract` returns their topology.
 
@@ -72,3 +81,70 @@ def read_weights(path: str | Path) -> Weights:
         f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict "
         "or an ONNX model"
     )
+
+
+def extract(
+    model: nn.Module | str | PathLike[str] | Weights | Mapping[str, Any],
+    example_input: Any = None,
+    *,
+    layers: str | Sequence[str] = (),
+    rule: str | None = None,
+    above: float | None = None,
+    keep: float | str | None = None,
+    scope: str = "layer",
+    conv: str = "channel",
+    layout: str | None = None,
+) -> Extraction:
+    """Return the layers of a model as topologies, and how they are connected.
+
+    Args:
+        model: a torch module; a file of weights, an ONNX model or a .pt2 program; file.py:function, a function that
+            returns a module and an example input; or what `topokit.extract` takes.
+        example_input: for a module: a tensor, a tuple of all arguments, or a dictionary of keyword arguments.
+        layers: see `topokit.extract`, as the others.
+        rule: "mask" or "nonzero".
+        above: keep |w| > above.
+        keep: share of the weights to keep, the largest.
+        scope: "layer" or "global".
+        conv: "channel" or "weight".
+        layout: "out-in" or "in-out"; for arrays without a graph.
+
+    Returns:
+        `layers`: a table of what was read; `chains`: a topology for each run of layers in series; `joints`: how the
+        chains are connected; `topology`: the only chain, if there is one.
+
+    Raises:
+        InvalidSpecError: a module without an example input, or see `topokit.extract`.
+        InvalidGraphError: names the node of the graph that cannot be read.
+        TopokitError: a file cannot be read.
+
+    Cost: torch.export of a module; O(weights) time, one layer in memory.
+    """
+    weights = read_model(model, example_input)
+    return select(weights, Rule(name=rule, above=above, keep=keep, scope=scope), layers, conv, layout)
+
+
+def read_model(model: Any, example_input: Any = None) -> Weights:
+    """Return the weights of a model: of a module, a file, file.py:function, or arrays; see `extract`."""
+    if isinstance(model, Weights):
+        return model
+    if isinstance(model, str) and is_function(model) and not Path(model).exists():
+        made = load_function(model, "model")()
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise InvalidSpecError(f"{model} must return two things, a module and an example input for it")
+        model, example_input = made
+    elif isinstance(model, str | PathLike):
+        return read_weights(model)
+    elif isinstance(model, Mapping):
+        return from_arrays(model)
+    with needing("a torch module"):
+        from torch import nn
+
+        from topokit_train.reading._modules import read_module
+    if not isinstance(model, nn.Module):
+        raise InvalidSpecError(
+            f"`model` must be a torch module, a file or a dictionary of arrays, not {type(model).__name__}"
+        )
+    if example_input is None:
+        raise InvalidSpecError("a module needs `example_input`, such as torch.zeros(1, 784): its graph depends on it")
+    return read_module(model, example_input)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from topokit.convolutions import Shape, as_mask
 from topokit.errors import FileFormatError
-from topokit.extraction.weights import Part, Weights, state_dict
+from topokit.extraction import Part, Weights, state_dict
 from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
 from topokit.reprs import counted
@@ -38,12 +38,13 @@ def read(path: Path) -> Weights:
     if file.kind == "topology":
         raise FileFormatError(f"{path} is a topology, and has no weights")
     if file.kind != "checkpoint":
-        return state_dict(file.shapes, file.read)
+        found = state_dict(file.shapes, file.read)
+        return replace(found, order="the model" if file.kind == "masks" else "")
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
     found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
     if not found.edgeless:
-        return found
+        return replace(found, order="the model")
     sparse = _sparse_layers(file, found.edgeless)
     dense = [name for name in found.default if name not in sparse]
     note = f"not extracted: the dense layers {', '.join(dense)}; to extract them, select all layers by name"
@@ -51,6 +52,7 @@ def read(path: Path) -> Weights:
         found,
         parts={**sparse, **found.parts},
         default=tuple(sparse),
+        order="the model",
         edgeless=(),
         notes=(note,) if dense else (),
     )

@@ -6,36 +6,39 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, TopokitError, needing
-from topokit.extraction.weights import Weights, state_dict
+from topokit.extraction.weights import Weights
+from topokit_train.reading.tensors import named_parts
 from topokit_train.weights import Reader
 
 NESTED = ("state_dict", "model_state_dict", "model", "module", "net", "network")
-"""Keys of the state dict in the checkpoints of training scripts, in order of search, up to three levels deep."""
+"""Keys of the state dict in the checkpoints of training scripts, in order of search."""
+
+MASKS = ("masks", "mask_dict", "mask", "weight_mask")
+"""Keys of the masks beside a state dict."""
+
+DEPTH = 4
+"""Dictionaries within dictionaries in which tensors are looked for."""
 
 
 def read(path: Path) -> Weights:
-    """Read the weights of a torch checkpoint.
+    """Read the weights of a torch checkpoint, or of a .pt2 program.
 
     Raises:
         FileFormatError: damaged, with Python objects other than tensors, or without a state dict.
         MissingDependencyError: torch is not installed.
         TooLargeError: not enough free memory.
     """
-    tensors = _tensors(_loaded(path), path)
-
-    def array(name: str) -> NDArray[Any]:
-        return _array(tensors[name], name, path)
-
-    return state_dict({name: tuple(tensor.shape) for name, tensor in tensors.items()}, array)
+    if any(member.filename.endswith("models/model.json") for member in _members(path)):
+        with needing("a .pt2 program"):
+            from topokit_train.reading._programs import read_program
+        return read_program(path)
+    return named_parts(_tensors(_loaded(path), path), path)
 
 
 def _loaded(path: Path) -> object:
@@ -58,12 +61,22 @@ def _loaded(path: Path) -> object:
         raise FileFormatError(f"{path} is damaged ({reason}): get it again from its source") from error
 
 
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    """Return the members of a zip archive; none of another file."""
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
+        raise FileFormatError(f"{path} is damaged ({error}): get it again from its source") from error
+
+
 def _require_archive(path: Path) -> None:
     """Refuse a zip archive that torch.save did not write, or that does not fit into memory when unpacked."""
     if not zipfile.is_zipfile(path):
         return  # written by torch before 1.6, or damaged
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+    members = _members(path)
     names = [member.filename.rpartition("/")[2] for member in members]
     if "data.pkl" not in names:
         raise FileFormatError(f"{path} is a zip archive that torch.save did not write: give a file of weights")
@@ -81,43 +94,43 @@ def _culprit(error: Exception) -> str:
 
 
 def _tensors(loaded: object, path: Path) -> dict[str, Any]:
-    """Return the tensors of the state dict in a checkpoint, by name."""
-    tensors = _state(loaded, depth=3)
+    """Return the tensors of the state dict in a checkpoint, by name, and the masks beside it as `name_mask`."""
+    tensors = dict(_state(loaded, DEPTH))
     if not tensors:
         found = f"a {type(loaded).__name__}"
         if isinstance(loaded, Mapping):
             found = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
         raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
+    if isinstance(loaded, Mapping):
+        beside = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
+        for name, mask in _flat(beside, DEPTH):
+            whole = name.removesuffix("_mask")
+            tensors[f"{whole if whole in tensors else f'{whole}.weight'}_mask"] = mask
     return tensors
 
 
 def _state(value: object, depth: int) -> dict[str, Any]:
     """Return the tensors of the first state dict in nested dictionaries; none if there is no state dict."""
-    import torch
-
     if not isinstance(value, Mapping) or not depth:
         return {}
     nested = (_state(value.get(key), depth - 1) for key in NESTED)
-    tensors = {name: entry for name, entry in value.items() if isinstance(entry, torch.Tensor)}
-    own = tensors if all(isinstance(name, str) for name in tensors) else {}
-    return next((state for state in nested if state), own)
+    return next((state for state in nested if state), None) or dict(_flat(value, depth))
 
 
-def _array(tensor: Any, name: str, path: Path) -> NDArray[Any]:
+def _flat(value: Mapping[Any, Any], depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the tensors in nested dictionaries, the keys joined by dots; none of masks or of an optimizer."""
     import torch
 
-    if tensor.device.type == "meta":
-        raise FileFormatError(f"{path}: {name} has a shape, but no numbers (device meta): save the real weights")
-    require_memory(8 * tensor.numel(), f"reading {name}")  # a sparse tensor becomes dense
-    tensor = tensor.detach()
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
-        tensor = tensor.float()  # NumPy lacks some of these types; float32 has all of their values
-    array: NDArray[Any] = np.asarray(tensor.numpy())
-    return array
+    for name, entry in value.items():
+        if not isinstance(name, str) or (not prefix and name in MASKS) or "optim" in name:
+            continue
+        if isinstance(entry, torch.Tensor):
+            yield prefix + name, entry
+        elif isinstance(entry, Mapping) and depth > 1:
+            yield from _flat(entry, depth - 1, f"{prefix}{name}.")
 
 
-READER = Reader(begins=lambda start: start[:4] == b"PK\x03\x04" or start[:1] == b"\x80", read=read)
+READER = Reader(
+    begins=lambda start: start[:4] == b"PK\x03\x04" or start[:1] == b"\x80",
+    read=read,
+)

@@ -1,0 +1,132 @@
+"""The layers of a traced graph as topologies: chains of layers in series, and how the chains are joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from topokit.convolutions import Mask
+from topokit.csr import require_memory
+from topokit.edges import from_edges
+from topokit.extraction.tracing import Ids, Space, Tracing, Use, nodes_of
+from topokit.layer import Layer
+
+Joint = dict[str, Any]
+"""kind ("parallel", "added", "concatenated", "part", ...), from and to (names of layers and inputs), JSON-able."""
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Which layers follow each other, and how the others are joined.
+
+    Args:
+        tracing: the nodes and layers of a graph.
+        conv: reading of convolutions, by "channel" or by "weight".
+    """
+
+    tracing: Tracing
+    conv: str
+
+    @cached_property
+    def reads(self) -> list[Ids]:
+        """The nodes that each layer reads, increasing."""
+        return [nodes_of(use.sources) for use in self.tracing.uses]
+
+    def patched(self, use: Use) -> bool:
+        """Whether the sources of a layer are weights of filters, or features, and not nodes of the layers before."""
+        taps_or_features = use.filters or nodes_of(use.sources).size != use.sources[..., 0].size
+        return self.conv == "weight" and taps_or_features
+
+    def layer(self, use: Use, mask: Mask) -> Layer:
+        """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
+        matrix = use.matrix(mask)
+        groups, out, into, taps = matrix.shape
+        if self.patched(use):
+            matrix, sources = matrix.reshape(groups, out, -1), np.arange(groups * into * taps)
+            sources = sources.reshape(groups, into * taps, 1)
+        else:
+            matrix, sources = matrix.any(axis=3), use.sources
+        nodes = nodes_of(sources)
+        require_memory(nodes.size * groups * out, f"the layer {use.name}")
+        edges = np.zeros((nodes.size, groups * out), np.bool_)
+        for group, columns in enumerate(sources):
+            which, k = np.nonzero(columns >= 0)
+            if which.size:
+                at = np.searchsorted(nodes, columns[which, k])
+                order = np.argsort(at, kind="stable")
+                rows, starts = np.unique(at[order], return_index=True)
+                block = np.logical_or.reduceat(matrix[group][:, which[order]], starts, axis=1)
+                edges[rows, group * out : (group + 1) * out] = block.T
+        return Layer(from_edges(*np.nonzero(edges), edges.shape))
+
+    @cached_property
+    def _live(self) -> set[str]:
+        """Names of the spaces that a layer or the output depends on."""
+        tracing = self.tracing
+        read = (*self.reads, *tracing.outputs, *(by for _, _, by in tracing.weighted))
+        found = {space.name for ids in read for space in tracing.spaces_of(ids)}
+        for space in reversed(tracing.spaces):
+            if space.kind != "layer" and space.name in found:
+                found |= {one.name for one in tracing.spaces_of(space.of)}
+        return found
+
+    @cached_property
+    def readers(self) -> dict[str, list[str]]:
+        """Name of a layer, input or joint -> the names of those that read its nodes."""
+        tracing = self.tracing
+        pairs = [(use.name, ids) for use, ids in zip(tracing.uses, self.reads, strict=True)]
+        pairs += [(space.name, space.of) for space in tracing.spaces if space.name in self._live and space.of.size]
+        pairs += [(name, by) for name, _, by in tracing.weighted]
+        found: dict[str, list[str]] = {}
+        for reader, ids in pairs:
+            for space in tracing.spaces_of(ids):
+                found.setdefault(space.name, []).append(reader)
+        return found
+
+    def chains(self) -> list[list[Use]]:
+        """Return the layers, those in series together: each reads all nodes of the one before, which no other reads."""
+        uses = self.tracing.uses
+        by_first = {use.first: use.name for use in uses}
+        sizes = {space.name: space.size for space in self.tracing.spaces}
+        chains: dict[str, list[Use]] = {}
+        for use, ids in zip(uses, self.reads, strict=True):
+            before = by_first.get(int(ids[0])) if ids.size else None
+            in_series = before in chains and ids.size == sizes[before] and ids[-1] - ids[0] == ids.size - 1
+            if in_series and self.readers[before] == [use.name] and not self.patched(use):
+                chain = chains.pop(before)
+            else:
+                chain = []
+            chains[use.name] = [*chain, use]
+        order = {use.name: i for i, use in enumerate(uses)}
+        return sorted(chains.values(), key=lambda chain: order[chain[0].name])
+
+    def joints(self) -> list[Joint]:
+        """Return how the chains are connected."""
+        tracing = self.tracing
+        heads = {chain[0].name for chain in self.chains()}
+        found = []
+        for space in tracing.spaces:
+            readers = self.readers.get(space.name, [])
+            if space.kind not in ("layer", "input") and space.name in self._live:
+                found.append(self._joint(space, readers))
+            if len(readers) > 1:
+                found.append({"kind": "parallel", "from": [space.name], "to": readers})
+        for use, ids in zip(tracing.uses, self.reads, strict=True):
+            spaces = tracing.spaces_of(ids)
+            if use.name in heads and len(spaces) > 1:
+                found.append({"kind": "concatenated", "from": [one.name for one in spaces], "to": [use.name]})
+            elif use.name in heads and spaces and ids.size < spaces[0].size:
+                found.append({"kind": "part", "from": [spaces[0].name], "to": [use.name]})
+            elif use.name in heads and self.patched(use) and spaces[0].kind == "layer":
+                found.append({"kind": "patches", "from": [spaces[0].name], "to": [use.name]})
+        for name, ids, by in tracing.weighted:
+            ends = ([one.name for one in tracing.spaces_of(some)] for some in (by, ids))
+            found.append({"kind": "attention", "name": name, **dict(zip(("from", "to"), ends, strict=True))})
+        return found
+
+    def _joint(self, space: Space, readers: list[str]) -> Joint:
+        before = [one.name for one in self.tracing.spaces_of(space.of)]
+        return {"kind": space.kind, "name": space.name, "from": before, "to": readers}

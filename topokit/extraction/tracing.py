@@ -1,0 +1,315 @@
+"""Which nodes each element of a tensor is: the numbers of nodes that a graph's operators move, join and connect.
+
+Every node has a number. A tensor is an array of these numbers in the tensor's shape, so an operator that only moves
+elements (reshape, transpose, slice, concatenate) does the same with the numbers. -1 is an element that no node
+determines, such as padding. `Tracing` numbers the nodes and records the layers; `operators` says what each operator
+does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from topokit.convolutions import Mask, Shape
+from topokit.extraction.weights import Part, Read
+from topokit.reprs import short_repr
+
+Ids = NDArray[np.int64]
+View = Callable[[NDArray[Any]], NDArray[Any]]
+
+FREE = ("input", "mixed", "patches")
+"""Kinds of spaces whose nodes are the elements of a tensor; elements that a layer reads by one weight are one node."""
+
+
+def same(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array: the view of a whole parameter."""
+    return array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """A tensor that does not depend on the inputs: a weight, a view of one, or a number.
+
+    Args:
+        shape: of the tensor.
+        read: returns its values.
+        parameter: name of the parameter that it is a view of, or is computed of; "" if there is none.
+        part: the weights and mask that it is a view of.
+        view: makes this tensor's layout of an array in the part's shape.
+    """
+
+    shape: Shape
+    read: Read
+    parameter: str = ""
+    part: Part | None = None
+    view: View = same
+
+    __repr__ = short_repr
+
+    @classmethod
+    def of(cls, name: str, part: Part) -> Constant:
+        """Return a whole parameter."""
+        return cls(shape=part.shape, read=part.read, parameter=name, part=part)
+
+    def moved(self, move: View) -> Constant:
+        """Return the constant that an operator makes which only moves elements."""
+        # a broadcast array takes no memory, and neither do most of its views
+        shape = move(np.broadcast_to(np.False_, self.shape)).shape
+        return Constant(
+            shape=shape,
+            read=lambda: move(self.read()),
+            parameter=self.parameter,
+            part=self.part,
+            view=lambda array: move(self.view(array)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Nodes with consecutive numbers.
+
+    Args:
+        name: of the layer, the input or the operator.
+        kind: "layer"; "input"; how an operator joined nodes ("added", "multiplied", "recurrent"); "mixed" by an
+            operator that no node passes unchanged; "patches", the weights of a convolution that is read by weight.
+        first: number of the first node.
+        size: number of nodes.
+        of: the nodes that each one is made of, shape (size, k); of "mixed" nodes all are made of all, shape (1, k).
+    """
+
+    name: str
+    kind: str
+    first: int
+    size: int
+    of: Ids
+
+    @property
+    def ids(self) -> Ids:
+        return np.arange(self.first, self.first + self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """A layer: a parameter multiplied by features.
+
+    Args:
+        name: of the layer: the parameter's name; with "#2" for the second use.
+        parameter: name of the parameter.
+        how: its orientation and groups, for a table.
+        matrix: makes (groups, out, in, taps) of a mask in the parameter's shape; a tap is a position in a filter.
+        sources: the nodes that each input is, shape (groups, in, k); -1 for less than k.
+        first: number of its first output node; output j of group g is node first + g * out + j.
+        filters: whether a tap is one of several weights of a filter, so that reading by channel joins them.
+    """
+
+    name: str
+    parameter: str
+    how: str
+    matrix: Callable[[Mask], Mask]
+    sources: Ids
+    first: int
+    filters: bool = False
+
+
+class Tracing:
+    """Nodes and layers of a graph, numbered in the order of the graph.
+
+    Args:
+        labels: name of an input or of a mixing operator -> the node that each of its elements is; by default each
+            element is a node of its own.
+    """
+
+    def __init__(self, labels: Mapping[str, Ids] | None = None):
+        self.labels = dict(labels or {})
+        self.spaces: list[Space] = []
+        self.uses: list[Use] = []
+        self.parts: dict[str, Part] = {}
+        self.weighted: list[tuple[str, Ids, Ids]] = []
+        self.outputs: list[Ids] = []
+        self.reasons: dict[str, str] = {}
+        self._merges: list[Ids] = []
+
+    @property
+    def count(self) -> int:
+        """Number of nodes."""
+        return self.spaces[-1].first + self.spaces[-1].size if self.spaces else 0
+
+    @cached_property
+    def _firsts(self) -> Ids:
+        return np.array([space.first for space in self.spaces])
+
+    def add(self, name: str, kind: str, size: int, of: Ids | None = None) -> Space:
+        """Add nodes."""
+        self.__dict__.pop("_firsts", None)
+        of = np.empty((size, 0), np.int64) if of is None else of
+        space = Space(name=name, kind=kind, first=self.count, size=size, of=of)
+        self.spaces.append(space)
+        return space
+
+    def space_numbers(self, ids: Ids) -> Ids:
+        """Return the number of the space of each node."""
+        return np.asarray(np.searchsorted(self._firsts, ids, side="right") - 1)
+
+    def spaces_of(self, ids: Ids) -> list[Space]:
+        """Return the spaces of some nodes, in the order of their numbers; -1 is left out."""
+        return [self.spaces[i] for i in np.unique(self.space_numbers(nodes_of(ids)))]
+
+    def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
+        """Add a node for each element of a tensor, or as its labels say, and return the tensor."""
+        size = math.prod(shape)
+        labels = self.labels.get(name)
+        labels = np.arange(size) if labels is None else labels
+        space = self.add(name, kind, int(labels.max(initial=-1)) + 1, of)
+        return (space.first + labels).reshape(shape)
+
+    def join(self, kind: str, name: str, one: Ids, two: Ids) -> Ids:
+        """Return nodes that each stand for two, element by element; where both are equal or one is -1 none is added."""
+        shape = np.broadcast_shapes(one.shape, two.shape)
+        one, two = np.broadcast_arrays(one, two)
+        repeated = tuple(
+            slice(0, 1) if a == b == 0 else slice(None) for a, b in zip(one.strides, two.strides, strict=True)
+        )
+        one, two = one[repeated], two[repeated]
+        if self._is_statistic(two, one):
+            return np.broadcast_to(one, shape)
+        if self._is_statistic(one, two):
+            return np.broadcast_to(two, shape)
+        joined = np.maximum(one, two)
+        differ = (one != two) & (one >= 0) & (two >= 0)
+        if differ.any():
+            pairs, which = np.unique(np.stack([one[differ], two[differ]], 1), axis=0, return_inverse=True)
+            space = self.add(name, kind, len(pairs), pairs)
+            joined[differ] = space.first + which.ravel()
+        return np.broadcast_to(joined, shape)
+
+    def _is_statistic(self, ids: Ids, of: Ids) -> bool:
+        """Whether some nodes are mixed from others alone, as a mean is: a tensor divided by it keeps its nodes."""
+        spaces = self.spaces_of(ids)
+        whole = {space.name for space in self.spaces_of(of)}
+        return bool(spaces) and all(
+            space.kind == "mixed" and {one.name for one in self.spaces_of(space.of)} <= whole for space in spaces
+        )
+
+    def connect(self, weight: Constant, how: str, matrix: View, reads: Ids, out: int, *, filters: bool = False) -> Ids:
+        """Add a layer, and return the numbers of its outputs, shape (groups, out).
+
+        Args:
+            weight: what it multiplies by.
+            how: see `Use`.
+            matrix: makes (groups, out, in, taps) of an array in the weight's layout.
+            reads: the nodes of each input, shape (groups, in, positions).
+            out: outputs of a group.
+            filters: see `Use`.
+        """
+        name = self._name_of(weight)
+        times = sum(use.parameter == name for use in self.uses)
+        view = weight.view
+        space = self.add(f"{name}#{times + 1}" if times else name, "layer", reads.shape[0] * out)
+        sources = distinct(reads)
+        self._merges.append(sources)
+        self.uses.append(
+            Use(
+                name=space.name,
+                parameter=name,
+                how=how,
+                matrix=lambda mask: matrix(view(mask)),
+                sources=sources,
+                first=space.first,
+                filters=filters,
+            )
+        )
+        return space.ids.reshape(reads.shape[0], out)
+
+    def _name_of(self, weight: Constant) -> str:
+        """Return the name of a weight among the parts; one that is computed of a parameter has its name if it can."""
+        part = weight.part or Part(shape=weight.shape, weight=weight.read)
+        name = weight.parameter or "constant"
+        while self.parts.setdefault(name, part) is not part:
+            name += "'"
+        return name
+
+    def with_uses(self, uses: list[Use]) -> Tracing:
+        """Return the same nodes with some of the layers."""
+        chosen = copy(self)
+        chosen.uses, chosen.weighted, chosen.outputs = uses, [], []
+        return chosen
+
+    def merged(self) -> dict[str, Ids] | None:
+        """Return labels by which elements that a layer reads by one weight are one node; None if they are already."""
+        rows, ids = self._read_together()
+        spaces = self.space_numbers(ids)
+        free = np.array([space.kind in FREE for space in self.spaces])[spaces] if ids.size else np.empty(0, bool)
+        rows, ids, spaces = rows[free], ids[free], spaces[free]
+        order = np.lexsort((ids, spaces, rows))
+        rows, ids, spaces = rows[order], ids[order], spaces[order]
+        linked = (rows[1:] == rows[:-1]) & (spaces[1:] == spaces[:-1]) & (ids[1:] != ids[:-1])
+        if not linked.any():
+            return None
+        links = (np.ones(int(linked.sum())), (ids[:-1][linked], ids[1:][linked]))
+        _, group = connected_components(coo_array(links, shape=(self.count, self.count)), directed=False)
+        labels = dict(self.labels)
+        for space in self.spaces:
+            if space.kind in FREE:
+                before = labels.get(space.name, np.arange(space.size))
+                labels[space.name] = np.unique(group[space.ids], return_inverse=True)[1][before]
+        return labels
+
+    def _read_together(self) -> tuple[Ids, Ids]:
+        """Return (row, node) for all nodes that some weight reads together with others; joined ones as their parts."""
+        rows, ids, first = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+        for sources in self._merges:
+            if sources.shape[2] > 1:
+                flat = sources.reshape(-1, sources.shape[2])
+                which, _ = np.nonzero(flat >= 0)
+                rows.append(first + which)
+                ids.append(flat[flat >= 0])
+                first += len(flat)
+        row, node = np.concatenate(rows), np.concatenate(ids)
+        for space in reversed(self.spaces):  # a joined node's parts have lower numbers
+            if space.kind in (*FREE, "layer") or not space.of.size:
+                continue
+            inside = (node >= space.first) & (node < space.first + space.size)
+            parts = space.of[node[inside] - space.first]
+            row = np.concatenate([row[~inside], np.repeat(row[inside], parts.shape[1])])
+            node = np.concatenate([node[~inside], parts.ravel()])
+            pairs = np.unique(np.stack([row, node], 1)[node >= 0], axis=0)
+            row, node = pairs[:, 0], pairs[:, 1]
+        return row, node
+
+
+def nodes_of(ids: Ids) -> Ids:
+    """Return the different nodes of a tensor, increasing; without -1. Repeated axes cost nothing."""
+    once = ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
+    found = np.unique(once)
+    return found[found >= 0]
+
+
+def distinct(reads: Ids) -> Ids:
+    """Return the different nodes along the last axis, shape (..., k), filled up with -1."""
+    if not reads.shape[-1] or reads.strides[-1] == 0 or (reads == reads[..., :1]).all():
+        return reads[..., :1]
+    ordered = np.sort(reads, axis=-1)
+    ordered[..., 1:][ordered[..., 1:] == ordered[..., :-1]] = -1
+    ordered = -np.sort(-ordered, axis=-1)
+    most = int((ordered >= 0).sum(axis=-1).max())
+    return ordered[..., : max(most, 1)][..., ::-1]
+
+
+def constant_along(ids: Ids, axes: Iterable[int]) -> Ids | None:
+    """Return the nodes without some axes, which keep the length 1; None if they differ along these."""
+    for axis in axes:
+        first = ids.take([0], axis) if ids.shape[axis] else ids
+        if ids.strides[axis] and not (ids == first).all():
+            return None
+        ids = first
+    return ids

@@ -1,0 +1,200 @@
+"""torch's operators: what each does with nodes, and graphs of them, of a module in memory or of a .pt2 file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from topokit.convolutions import Shape
+from topokit.errors import InvalidGraphError
+from topokit.extraction import operators as does
+from topokit.extraction.names import stem_of
+from topokit.extraction.operators import Call, Cell, Node, Program, Ref
+from topokit.extraction.tracing import Constant
+from topokit.extraction.weights import Part, Weights
+from topokit_train.reading.tensors import as_array
+
+MOVES = """
+    view reshape _unsafe_view view_as permute transpose t numpy_T flatten unflatten squeeze unsqueeze expand expand_as
+    repeat tile cat concat stack hstack vstack slice select narrow split split_with_sizes chunk unbind tensor_split
+    flip roll rot90 index_select constant_pad_nd pad reflection_pad1d reflection_pad2d reflection_pad3d
+    replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle movedim
+    moveaxis swapaxes swapdims diagonal unfold repeat_interleave index mT adjoint ravel slice_copy select_copy
+    view_copy permute_copy transpose_copy squeeze_copy unsqueeze_copy expand_copy split_copy unbind_copy t_copy
+"""
+KEEPS = """
+    dropout native_dropout alpha_dropout feature_dropout contiguous clone detach to _to_copy alias lift_fresh_copy
+    type_as batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
+    layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm softmax _softmax
+    log_softmax _log_softmax softmin celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
+    softplus softsign hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid logsigmoid tanhshrink
+    masked_fill tril triu float half double type_as positive rsqrt square
+"""
+POOLS = """
+    max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices max_pool1d_with_indices avg_pool1d
+    avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
+    _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d lp_pool1d lp_pool2d fractional_max_pool2d
+"""
+REDUCES = "mean sum amax amin max min prod var std logsumexp norm linalg_vector_norm all any argmax argmin median"
+ALONG = "cumsum cumprod sort topk gather"
+ATTENTIONS = """
+    scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
+    _scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable
+"""
+JOINS = {"add": "added", "sub": "added", "rsub": "added", "mul": "multiplied", "div": "multiplied"}
+_VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
+
+
+def _never(_: Call) -> bool:
+    return False
+
+
+def _addmm(call: Call) -> Sequence[Any]:
+    names = ("mat1", "mat2") if "mat1" in call.values else ("batch1", "batch2")
+    made = does.product(call, *(call[name] for name in names))
+    return _with_bias(call, made, call["self"])
+
+
+def _with_bias(call: Call, made: Any, bias: Any) -> Sequence[Any]:
+    if isinstance(bias, np.ndarray):
+        made = call.tracing.join("added", f"{call.node.outputs[0]} bias", made, bias)
+    return [made]
+
+
+def _recurrent(call: Call) -> Sequence[Any]:
+    """nn.LSTM, nn.GRU, nn.RNN: layers of cells, in one direction or both."""
+    weights, has_biases = call["params"], call["has_biases"]
+    directions = 2 if call["bidirectional"] else 1
+    each = 4 if has_biases else 2
+    layers = call["num_layers"]
+    if len(weights) != layers * directions * each:
+        raise InvalidGraphError(f"{call.node.name} projects its states (proj_size), which topokit does not read")
+    ids = call["input"]
+    ends = []
+    for i in range(layers):
+        cells = [weights[(i * directions + d) * each :][:2] for d in range(directions)]
+        states = [does.recur(call, ids, Cell(*cell), part=f" {i}.{d}") for d, cell in enumerate(cells)]
+        ends += states
+        ids = np.broadcast_to(np.concatenate(states), call.shapes[0])
+    last = [np.broadcast_to(np.stack(ends)[:, None, :], shape) for shape in call.shapes[1:]]
+    return [ids, *last]
+
+
+def _cell(call: Call) -> Sequence[Any]:
+    """nn.LSTMCell, nn.GRUCell, nn.RNNCell: one step."""
+    hidden = call["hx"]
+    before = [one for one in (hidden if isinstance(hidden, list) else [hidden]) if isinstance(one, np.ndarray)]
+    state = does.recur(call, call["input"], Cell(call["w_ih"], call["w_hh"]), before[0] if before else None)
+    return [np.broadcast_to(state, shape) for shape in call.shapes]
+
+
+def _words(text: str, operator: Any) -> dict[str, Any]:
+    return dict.fromkeys(text.split(), operator)
+
+
+OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
+    **_words(MOVES, does.move),
+    **_words(KEEPS, does.keep),
+    **_words(POOLS, does.pool),
+    **_words(REDUCES, does.reduce_("dim", "keepdim")),
+    **_words(ALONG, does.along("dim")),
+    **_words(ATTENTIONS, does.attend("query", "key", "value")),
+    **{name: does.joined(kind) for name, kind in JOINS.items()},
+    **_words("matmul mm bmm", does.multiply("self", "mat2")),
+    **_words("addmm baddbmm", _addmm),
+    **_words("conv1d conv2d conv3d", does.convolve("input", "weight", transposed=_never)),
+    **_words("conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=bool)),
+    "convolution": does.convolve("input", "weight", transposed=lambda call: call["transposed"]),
+    "linear": does.linear("input", "weight"),
+    "matmul": does.multiply("self", "other"),
+    "embedding": does.embed("weight", "indices"),
+    **_words("lstm gru rnn_tanh rnn_relu", _recurrent),
+    **_words("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _cell),
+}
+
+
+@dataclass
+class Aten(Program):
+    """A graph of torch's operators; `Node.op` is such as "aten.linear.default"."""
+
+    nodes: Sequence[Node]
+    inputs: Mapping[str, Shape]
+    outputs: Sequence[str]
+    constants: Mapping[str, Constant]
+    known_shapes: Mapping[str, Shape]
+
+    def __post_init__(self) -> None:
+        self.operators = {node.op: _operator(node) for node in self.nodes}
+
+    def shapes(self, call: Call) -> list[Shape]:
+        return [self.known_shapes.get(name, ()) for name in call.node.outputs]
+
+    def run(self, node: Node, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        # a view needs memory in the order of its elements, which the numbers of nodes need not have
+        operator = torch.reshape if node.op in _VIEWS else resolved(node.op)
+        values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
+        if "value" in values and not isinstance(values["value"], torch.Tensor) and node.op.startswith("aten.c"):
+            values["value"] = 0  # of a padding, whose elements no node determines
+        with torch.no_grad():
+            made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
+        several = made if isinstance(made, list | tuple) else [made]
+        return [one.numpy() if one.dtype != torch.bfloat16 else one.float().numpy() for one in several]
+
+
+def _tensors(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_tensors(one, arrays) for one in value]
+    if not isinstance(value, Ref):
+        return value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arrays that are not writable: nothing writes to them
+        return torch.from_numpy(np.asarray(arrays[value]))
+
+
+def resolved(op: str) -> Any:
+    """Return torch's operator of a name such as "aten.linear.default".
+
+    Raises:
+        InvalidGraphError: torch has no such operator.
+    """
+    space, name, overload = op.split(".") if op.count(".") == 2 else ("", op, "")
+    try:
+        return getattr(getattr(getattr(torch.ops, space), name), overload)
+    except (AttributeError, RuntimeError):
+        raise InvalidGraphError(f"this torch has no operator {op}: use the release that wrote the file") from None
+
+
+def base_name(op: str) -> str:
+    """Return the operator's name without its overload; of one in place that of the other: relu_ is relu."""
+    name = op.split(".")[1] if op.count(".") == 2 else op
+    return name[:-1] if name.endswith("_") and not name.startswith("_") else name
+
+
+def _operator(node: Node) -> Callable[[Call], Sequence[Any]]:
+    """Return what an operator does with nodes."""
+    if not node.op.startswith("aten."):
+        return does.refuse
+    name = base_name(node.op)
+    if name in OPERATORS:
+        return OPERATORS[name]
+    tags = resolved(node.op).tags
+    return does.joined("joined") if torch.Tag.pointwise in tags else does.mix
+
+
+def constant_of(name: str, tensors: Mapping[str, Any], found: Weights) -> Constant:
+    """Return a tensor of a state dict, as the weight of that it is the numbers, or as it is."""
+    tensor = tensors[name]
+    owner = stem_of(name, tensors)
+    part = found.parts.get(owner)
+    if part is None or tuple(tensor.shape) != part.shape:
+        owner, part = name, Part(shape=tuple(tensor.shape), weight=partial(as_array, tensor, name, "the module"))
+    return Constant(shape=part.shape, read=partial(as_array, tensor, name, "the module"), parameter=owner, part=part)

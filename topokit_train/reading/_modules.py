@@ -1,0 +1,133 @@
+"""Torch modules: exported with an example input, never trained or changed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from topokit.convolutions import Shape
+from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.extraction.operators import Node, Ref, trace
+from topokit.extraction.weights import Weights
+from topokit_train.reading._aten import Aten, constant_of
+from topokit_train.reading.tensors import named_parts
+
+
+def read_module(module: nn.Module, example_input: Any) -> Weights:
+    """Return the weights of a module and its layers, from the graph that torch.export makes with an example input.
+
+    Args:
+        module: any module that torch.export takes; it is read in evaluation mode.
+        example_input: a tensor, or a tuple of all arguments, or a dictionary of keyword arguments.
+
+    Raises:
+        InvalidSpecError: torch.export refuses the module with this input: the reason names the line.
+        InvalidGraphError: names the operator that cannot be read.
+    """
+    program = _exported(module, example_input)
+    tensors = dict(program.state_dict) | {name: one for name, one in program.constants.items() if _is_tensor(one)}
+    found = named_parts(tensors, "the module")
+    tracing = trace(_graph(program, tensors, found))
+    return Weights(
+        parts=found.parts,
+        default=tuple(tracing.parts),
+        order="the model",
+        skipped=found.skipped,
+        refused=found.refused,
+        graph=tracing,
+    )
+
+
+def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
+    keywords = dict(example_input) if isinstance(example_input, Mapping) else {}
+    several = example_input if isinstance(example_input, tuple | list) else (example_input,)
+    modes = {one: one.training for one in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # which is one operator for a whole layer
+        module.eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, () if keywords else tuple(several), keywords, strict=False)
+    except Exception as error:  # of torch.export, or of the module's own code
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InvalidSpecError(
+            f"torch.export cannot read {type(module).__name__} with this example input ({reason}): give the inputs "
+            "that its forward takes, or export an ONNX file"
+        ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for one, training in modes.items():
+            one.training = training
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights) -> Aten:
+    held = {
+        spec.arg.name: spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+    }
+    nodes, inputs, constants, shapes, outputs = [], {}, {}, {}, []
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            shapes[node.name] = _shape(value, node.name)
+        if node.op == "placeholder" and node.name in held:
+            constants[node.name] = constant_of(held[node.name], tensors, found)
+        elif node.op == "placeholder" and isinstance(value, torch.Tensor):
+            inputs[node.name] = shapes[node.name]
+        elif node.op == "call_function" and node.target is not getitem:
+            made, outs = _node(node)
+            nodes.append(made)
+            shapes |= outs
+        elif node.op == "output":
+            outputs = [one.name for one in node.all_input_nodes]
+    return Aten(nodes, inputs, outputs, constants, shapes)
+
+
+def _node(node: torch.fx.Node) -> tuple[Node, dict[str, Shape]]:
+    """Return a node with its inputs by name, and the shapes of its outputs."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        raise InvalidGraphError(
+            f"the node {node.name} is {node.target}, a control flow that topokit does not read: export the model "
+            "without it"
+        )
+    values = dict(zip((one.name for one in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
+    inputs = {key: _plain(value, node.name) for key, value in values.items()}
+    value = node.meta.get("val")
+    if not isinstance(value, list | tuple):
+        return Node(node.name, str(node.target), inputs, (node.name,)), {}
+    users = {user.args[1]: user.name for user in node.users if user.target is getitem}
+    names = tuple(users.get(i, f"{node.name} output {i}") for i in range(len(value)))
+    shapes = {name: _shape(one, node.name) for name, one in zip(names, value, strict=True) if _is_tensor(one)}
+    return Node(node.name, str(node.target), inputs, names), shapes
+
+
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(one, name) for one in value]
+    if isinstance(value, torch.fx.Node):
+        if isinstance(value.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool):
+            raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+        return Ref(value.name)
+    if isinstance(value, torch.SymInt):
+        raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+    return value
+
+
+def _shape(value: torch.Tensor, name: str) -> Shape:
+    if not all(isinstance(size, int) for size in value.shape):
+        raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+    return tuple(value.shape)
