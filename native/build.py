@@ -27,7 +27,11 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # name of an instruction set -> the size of its vectors in bytes, and the compiler's flags
 ISAS = {
     "baseline": (16, ""),
-    **({"avx2": (32, "-mavx2 -mfma"), "avx512": (64, "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma")} if X86 else {}),
+    **(
+        {"avx2": (32, "-mavx2 -mfma"), "avx512": (64, "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma")}
+        if X86
+        else {}
+    ),
 }
 
 

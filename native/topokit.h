@@ -19,7 +19,7 @@ typedef struct {
   const int32_t *work;     // (groups + 1): the edges and rows in the groups before g, by which threads share the groups
   const int32_t *starts;   // (number of rows + 1): the edges of row r are number starts[r] to starts[r + 1] - 1
   const int32_t *columns;  // (edges)
-  const int32_t *order;    // (edges): the place of each edge's value; null if they are in the order of the edges
+  const int32_t *order;    // (edges): the place of each edge's value, of a transposed matrix
 } tk_matrix;
 
 enum { TK_VALUES = 1, TK_BIAS = 2 };  // the gradients of a layer that are wanted
@@ -32,6 +32,7 @@ typedef struct {
   void *values, *bias;                   // (edges,), (out,) or null
   void *values_grad, *bias_grad;         // likewise, written if wanted
   int64_t y, dy;                         // first element of the output's tiles in `saved`, of its gradient's in `scratch`
+  int64_t ordered;                       // and in `scratch` of room for the values in the order of `transposed`
   void *moments[4];                      // of the optimizer: two of the values, two of the bias
   double decay[2];                       // weight decay of the values and of the bias
 } tk_layer;

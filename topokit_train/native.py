@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import pairwise
+from math import ceil
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ VALUES, BIAS = 1, 2
 MOST_ROWS = 4  # in a group
 MOST_VECTORS = 8  # in a tile
 SMALL = 1 << 20  # products of a weight and a number: fewer than this many are not shared among threads
+MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
 TYPES = (torch.float32, torch.float64)
 
@@ -34,7 +36,10 @@ Int32s = NDArray[np.int32]
 
 
 class _Matrix(ctypes.Structure):
-    _fields_ = (("groups", c_int32), *((name, c_void_p) for name in ("bounds", "rows", "work", "starts", "columns", "order")))
+    _fields_ = (
+        ("groups", c_int32),
+        *((name, c_void_p) for name in ("bounds", "rows", "work", "starts", "columns", "order")),
+    )
 
 
 class Layer(ctypes.Structure):
@@ -46,8 +51,7 @@ class Layer(ctypes.Structure):
         *((name, c_int32) for name in ("into", "out", "relu", "wanted")),
         ("edges", c_int64),
         *((name, c_void_p) for name in ("values", "bias", "values_grad", "bias_grad")),
-        ("y", c_int64),
-        ("dy", c_int64),
+        *((name, c_int64) for name in ("y", "dy", "ordered")),
         ("moments", c_void_p * 4),
         ("decay", c_double * 2),
     )
@@ -70,7 +74,10 @@ class Job(ctypes.Structure):
     """One call of the library."""
 
     _fields_ = (
-        *((name, c_int32) for name in ("what", "is_double", "threads", "batch", "width", "tiles", "layers", "networks")),
+        *(
+            (name, c_int32)
+            for name in ("what", "is_double", "threads", "batch", "width", "tiles", "layers", "networks")
+        ),
         ("layer", POINTER(Layer)),
         ("saved", c_void_p),
         ("scratch", c_void_p),
@@ -96,7 +103,7 @@ class Rows:
         rows: shape (rows,): every row once, group after group.
         bounds: shape (groups + 1,): where the groups begin in `rows`; each has 1 to 4 rows with equal columns.
         width: number of columns.
-        order: shape (edges,): the place of each edge's value; None for the order of the edges.
+        order: shape (edges,): the place of each edge's value, for a transposed matrix; None for the other.
 
     Raises:
         InvalidSpecError: the arrays do not describe such a matrix: nothing in the library checks them again.
@@ -115,7 +122,9 @@ class Rows:
             if array.dtype != np.int32 or array.ndim != 1 or not array.flags.c_contiguous:
                 raise InvalidSpecError(f"{name} must be a contiguous int32 array of one dimension")
         count, edges = self.starts.size - 1, self.columns.size
-        _require(count >= 0 and _rises(self.starts, 0, edges), f"starts must rise from 0 to the number of edges, {edges}")
+        _require(
+            count >= 0 and _rises(self.starts, 0, edges), f"starts must rise from 0 to the number of edges, {edges}"
+        )
         _require(_within(self.columns, self.width), f"columns must be from 0 to {self.width - 1}")
         _require(np.array_equal(np.sort(self.rows), np.arange(count)), f"rows must have each of the {count} rows once")
         _require(self.bounds.size > 0 and _rises(self.bounds, 0, count), f"bounds must rise from 0 to {count}")
@@ -129,7 +138,9 @@ class Rows:
         )
         _require(equal, "the rows of a group must have equal columns")
         if self.order is not None:
-            _require(np.array_equal(np.sort(self.order), np.arange(edges)), "order must have the place of each edge once")
+            _require(
+                np.array_equal(np.sort(self.order), np.arange(edges)), "order must have the place of each edge once"
+            )
 
     @cached_property
     def work(self) -> Int32s:
@@ -159,6 +170,8 @@ class Pattern:
         self.shape = (weight.starts.size - 1, weight.width)  # (out, in)
         sizes = (transposed.width, transposed.starts.size - 1, transposed.columns.size)
         _require(sizes == (*self.shape, self.edges), "the transpose must have the shape and the edges of the weight")
+        _require(weight.order is None and transposed.order is not None, "the transpose alone must have an order")
+        self.chains: dict[object, Chain] = {}  # that begin with this layer
         self.layer = Layer(edges=self.edges, out=self.shape[0], into=self.shape[1])
         weight.fill(self.layer.weight)
         transposed.fill(self.layer.transposed)
@@ -178,8 +191,24 @@ def tiling(batch: int, dtype: torch.dtype) -> tuple[int, int]:
     library = native()
     assert library is not None
     lanes: int = library.tk_lanes(dtype == torch.float64)
-    tiles = max(1, -(-batch // (MOST_VECTORS * lanes)))
-    return max(lanes, -(-(-(-batch // tiles)) // lanes) * lanes), tiles
+    tiles = max(1, ceil(batch / (MOST_VECTORS * lanes)))
+    return max(1, ceil(batch / tiles / lanes)) * lanes, tiles
+
+
+class Form(NamedTuple):
+    """What a job has in common for all batches of one size and type.
+
+    Args:
+        job: the structure.
+        layers: its layers.
+        saved: elements of the tiles of the input and all outputs.
+        scratch: elements of those of their gradients, and of the values in another order.
+    """
+
+    job: Job
+    layers: Any
+    saved: int
+    scratch: int
 
 
 class Chain:
@@ -196,9 +225,27 @@ class Chain:
         self.patterns = tuple(patterns)
         self.widths = (patterns[0].shape[1], *(pattern.shape[0] for pattern in patterns))
         self.products = sum(pattern.edges for pattern in patterns)  # for a sample
-        self._layers = (Layer * len(patterns))(*(pattern.layer for pattern in patterns))
-        for layer, flag in zip(self._layers, relu, strict=True):
-            layer.relu = flag
+        self.relu = tuple(relu)
+        self._forms: dict[object, Form] = {}
+
+    def form(self, batch: int, dtype: torch.dtype) -> Form:
+        """Return the structures for batches of a size and type, to be copied."""
+        key = batch, dtype
+        if key not in self._forms:
+            layers = (Layer * len(self.patterns))(*(pattern.layer for pattern in self.patterns))
+            width, tiles = tiling(batch, dtype)
+            saved = scratch = self.widths[0] * width * tiles
+            for layer, flag in zip(layers, self.relu, strict=True):
+                layer.relu, layer.y, layer.dy = flag, saved, scratch
+                saved += layer.out * width * tiles
+                layer.ordered = scratch + layer.out * width * tiles
+                scratch = layer.ordered + layer.edges
+            job = Job(batch=batch, width=width, tiles=tiles, layers=len(layers), networks=1, shared=1)
+            job.is_double = dtype == torch.float64
+            if len(self._forms) >= MOST_FORMS:
+                self._forms.clear()
+            self._forms[key] = Form(job, layers, saved, scratch)
+        return self._forms[key]
 
     def forward(self, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
         """Return the last layer's output, shape (out, batch), and all tiles, which `backward` needs.
@@ -211,8 +258,8 @@ class Chain:
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
-        job, layers = self._job(x, self.widths[0], values, biases)
-        y, saved = x.new_empty(self.widths[-1], x.shape[1]), x.new_empty(self._places(job, layers, self.widths[0], "y"))
+        job, _, form = self._job(x, self.widths[0], values, biases)
+        y, saved = x.new_empty(self.widths[-1], x.shape[1]), x.new_empty(form.saved)
         job.what, job.saved = PACK | FORWARD | UNPACK, saved.data_ptr()
         x = job.x.point_to(x)
         job.y.point_to(y)
@@ -241,16 +288,16 @@ class Chain:
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
-        job, layers = self._job(grad, self.widths[-1], values, biases)
+        job, layers, form = self._job(grad, self.widths[-1], values, biases)
         found: list[Tensor | None] = [grad.new_empty(grad.shape[1], self.widths[0]).T if for_x else None]
-        for layer, value, (for_values, for_bias) in zip(layers, values, zip(wanted[::2], wanted[1::2], strict=True), strict=True):
+        for layer, value, for_values, for_bias in zip(layers, values, wanted[::2], wanted[1::2], strict=True):
             own = torch.empty_like(value) if for_values else None, grad.new_empty(layer.out) if for_bias else None
             layer.values_grad, layer.bias_grad = (None if one is None else one.data_ptr() for one in own)
             layer.wanted = VALUES * for_values + BIAS * for_bias
             found += own
-        job.saved = address(saved, self._places(job, layers, self.widths[0], "y"), grad.dtype)
-        scratch = grad.new_empty(self._places(job, layers, self.widths[0] * for_x, "dy"))
-        job.what, job.scratch = GRADIENT | BACKWARD | INPUT * for_x, scratch.data_ptr()
+        scratch = grad.new_empty(form.scratch)
+        job.what = GRADIENT | BACKWARD | INPUT * for_x
+        job.saved, job.scratch = address(saved, form.saved, grad.dtype), scratch.data_ptr()
         grad = job.dy.point_to(grad)
         if found[0] is not None:
             job.dx.point_to(found[0])
@@ -259,32 +306,25 @@ class Chain:
 
     def _job(
         self, x: Tensor, features: int, values: Sequence[Tensor], biases: Sequence[Tensor | None]
-    ) -> tuple[Job, Any]:
-        """The job of a batch, and its layers; `x` or the gradient of y has the batch."""
+    ) -> tuple[Job, Any, Form]:
+        """The job of a batch, its layers and its form; `x` is the input, or the gradient of the output."""
         dtype, size = x.dtype, x.shape[-1]
-        _require(dtype in TYPES and x.device.type == "cpu", f"expected float32 or float64 on cpu, not {x.dtype}")
-        _require(x.shape == (features, size), f"expected shape ({features}, batch), not {tuple(x.shape)}")
-        layers = type(self._layers).from_buffer_copy(self._layers)
-        for layer, value, bias in zip(layers, values, biases, strict=True):
-            layer.values = address(value, layer.edges, dtype)
-            layer.bias = None if bias is None else address(bias, layer.out, dtype)
-        job = Job(is_double=dtype == torch.float64, batch=size, layers=len(layers), networks=1, shared=1, layer=layers)
-        job.width, job.tiles = tiling(size, dtype)
+        if dtype not in TYPES or x.device.type != "cpu" or x.shape != (features, size):
+            raise InvalidSpecError(
+                f"expected shape ({features}, batch) in float32 or float64 on cpu, "
+                f"not {tuple(x.shape)} in {x.dtype} on {x.device}"
+            )
+        form = self.form(size, dtype)
+        layers, job = type(form.layers).from_buffer_copy(form.layers), Job.from_buffer_copy(form.job)
+        for layer, pattern, value, bias in zip(layers, self.patterns, values, biases, strict=True):
+            layer.values = address(value, pattern.edges, dtype)
+            layer.bias = None if bias is None else address(bias, pattern.shape[0], dtype)
+        job.layer = layers
         job.threads = max(1, min(torch.get_num_threads(), self.products * size // SMALL))
-        return job, layers
-
-    def _places(self, job: Job, layers: Any, first: int, name: str) -> int:
-        """Set where the tiles of each layer's outputs begin, after those of `first` features; returns their end."""
-        each: int = job.width * job.tiles
-        *places, end = accumulate((count * each for count in self.widths[1:]), initial=first * each)
-        for layer, place in zip(layers, places, strict=True):
-            setattr(layer, name, place)
-        return end
+        return job, layers, form
 
 
-def joint(
-    matrices: Sequence[Any], relu: Sequence[bool], x: Tensor, values: Sequence[Tensor | None]
-) -> Chain | None:
+def joint(matrices: Sequence[Any], relu: Sequence[bool], x: Tensor, values: Sequence[Tensor | None]) -> Chain | None:
     """Return layers as one chain of the library; None if it does not compute them all, or none of them is sparse.
 
     Args:
@@ -297,15 +337,21 @@ def joint(
         return None
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):  # not a fake one
         return None
+    if not any(matrix.for_native for matrix in matrices):
+        return None
     patterns = [matrix.pattern(value) for matrix, value in zip(matrices, values, strict=True)]
-    worth = any(matrix.for_native for matrix in matrices) and all(pattern is not None for pattern in patterns)
-    return Chain(patterns, relu) if worth else None
+    if not all(patterns):
+        return None
+    key = *map(id, patterns), *relu
+    if key not in patterns[0].chains:
+        patterns[0].chains[key] = Chain(patterns, relu)  # which has all patterns, so no other gets their ids
+    return patterns[0].chains[key]
 
 
 @lru_cache(maxsize=32)
 def dense_pattern(copies: int, out: int, into: int) -> Pattern | None:
     """Return the pattern of dense layers side by side, with values of shape (copies, out, in); None if it is large."""
-    if copies * out * into > DENSE:
+    if not 0 < copies * out * into <= DENSE:
         return None
     number = np.arange(copies * out * into, dtype=np.int32).reshape(copies, out, into)
     copy, target, source = np.unravel_index(number, number.shape)
@@ -314,11 +360,10 @@ def dense_pattern(copies: int, out: int, into: int) -> Pattern | None:
         ((copy * into + source).reshape(-1), copies * out, None),
         ((copy * out + target).transpose(0, 2, 1).reshape(-1), copies * into, number.transpose(0, 2, 1).reshape(-1)),
     ):
-        degree = number.size // max(rows, 1)
+        width = copies * (into if order is None else out)
+        starts = np.arange(rows + 1, dtype=np.int32) * np.int32(number.size // rows)
         bounds = grouped(np.full(copies, rows // copies))
-        starts = np.arange(rows + 1, dtype=np.int32) * np.int32(degree)
-        every = np.arange(rows, dtype=np.int32)
-        sides.append(Rows(starts, columns.astype(np.int32), every, bounds, copies * (into if order is None else out), order))
+        sides.append(Rows(starts, columns.astype(np.int32), np.arange(rows, dtype=np.int32), bounds, width, order))
     return Pattern(*sides)
 
 

@@ -1,4 +1,4 @@
-"""native: one number per edge, multiplied by the native library on tiles of the batch; see native/ and docs/native.md."""
+"""native: one number per edge, multiplied by the native library on tiles of the batch: see docs/native.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class NativePlan(CsrPlan):
     def __init__(self, layer: Layer):
         super().__init__(layer)
         found = structure(layer)
-        for side, classes, count in (("target", found.targets, layer.shape[1]), ("source", found.sources, layer.shape[0])):
+        for side, classes, count in (
+            ("target", found.targets, layer.shape[1]),
+            ("source", found.sources, layer.shape[0]),
+        ):
             rows, groups = _groups(classes, count)
             keep_buffers(self, **{f"{side}_rows": rows, f"{side}_groups": groups})
         self._bound: tuple[Any, Pattern] | None = None
