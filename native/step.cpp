@@ -429,7 +429,7 @@ INLINE long cut(long total, int i, int n) { return total * i / n; }
 template <class S>
 struct Network {
   const tk_job &j;
-  int number;
+  int number, slot;  // of its parameters and of its gradients, which are the thread's if there are several networks
   S *x, *saved, *scratch, *losses;
   Share share;
 
@@ -531,11 +531,11 @@ struct Network {
       const int filled = std::min(j.width, j.batch - (tile + tiles - 1) * j.width);
       gradient<S>({&l.weight, x + tile * tile_size(l.in), scratch + l.dy + tile * tile_size(l.out), tile_size(l.in),
                    tile_size(l.out), j.width, tiles, divided_up(filled, N<S>),
-                   own(static_cast<S *>(l.values_grad), l.edges), tile > 0}, low, high);
+                   static_cast<S *>(l.values_grad) + l.edges * slot, tile > 0}, low, high);
     }
   }
   void bias_gradient(const tk_layer &l) const {
-    S *out = own(static_cast<S *>(l.bias_grad), l.out);
+    S *out = static_cast<S *>(l.bias_grad) + l.out * slot;
     for (int o = cut(l.out, share.thread, share.threads); o < cut(l.out, share.thread + 1, share.threads); o++) {
       V<S> sum{};
       for (int tile = 0; tile < j.tiles; tile++) {
@@ -594,7 +594,7 @@ struct Network {
     const int64_t sizes[] = {l.edges, l.out};
     for (int k = 0; k < 2; k++)
       if (l.wanted & wanted[k])
-        optimize<S>(j, own(static_cast<S *>(parameters[k]), sizes[k]), own(static_cast<S *>(grads[k]), sizes[k]),
+        optimize<S>(j, own(static_cast<S *>(parameters[k]), sizes[k]), static_cast<S *>(grads[k]) + sizes[k] * slot,
                     own(static_cast<S *>(l.moments[2 * k]), sizes[k]), own(static_cast<S *>(l.moments[2 * k + 1]), sizes[k]),
                     l.decay[k], cut(sizes[k], share.thread, share.threads), cut(sizes[k], share.thread + 1, share.threads));
   }
@@ -608,17 +608,17 @@ void step(const void *job, int thread, int threads, tk_team *team) {
   const int by_column = std::min(threads, std::max(1, vectors / 3));
   const Share all{thread, threads, by_column, threads / by_column, team};
   if (j.networks == 1) {
-    Network<S>{j, 0, saved, saved, scratch, losses, all}.run();
+    Network<S>{j, 0, 0, saved, saved, scratch, losses, all}.run();
     return;
   }
   if (j.shared) {  // all read the tiles of the first thread
-    const Network<S> first{j, 0, saved, saved, scratch, losses, {thread, threads, threads, 1, team}};
+    const Network<S> first{j, 0, 0, saved, saved, scratch, losses, {thread, threads, threads, 1, team}};
     first.for_each_part([&](Part p, bool mine) { if (mine) first.pack_x(p); });
     if (threads > 1) tk_meet(team);
   }
   for (int k = cut(j.networks, thread, threads); k < cut(j.networks, thread + 1, threads); k++) {
     S *own = saved + thread * j.saved_size;
-    const Network<S> network{j, k, j.shared ? saved : own, own, scratch + thread * j.scratch_size,
+    const Network<S> network{j, k, thread, j.shared ? saved : own, own, scratch + thread * j.scratch_size,
                              losses + int64_t(thread) * j.batch, {0, 1, 1, 1, nullptr}};
     if (!j.shared) network.for_each_part([&](Part p, bool) { network.pack_x(p); });
     network.run();

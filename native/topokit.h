@@ -30,7 +30,7 @@ typedef struct {
   int32_t in, out, relu, wanted;
   int64_t edges;
   void *values, *bias;                   // (edges,), (out,) or null
-  void *values_grad, *bias_grad;         // likewise, written if wanted
+  void *values_grad, *bias_grad;         // written if wanted; of several networks, one for each thread
   int64_t y, dy;                         // first element of the output's tiles in `saved`, of its gradient's in `scratch`
   int64_t ordered;                       // and in `scratch` of room for the values in the order of `transposed`
   void *moments[4];                      // of the optimizer: two of the values, two of the bias

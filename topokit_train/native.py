@@ -324,7 +324,13 @@ class Chain:
         return job, layers, form
 
 
-def joint(matrices: Sequence[Any], relu: Sequence[bool], x: Tensor, values: Sequence[Tensor | None]) -> Chain | None:
+def joint(
+    matrices: Sequence[Any],
+    relu: Sequence[bool],
+    x: Tensor,
+    values: Sequence[Any],
+    biases: Sequence[Tensor | None],
+) -> Chain | None:
     """Return layers as one chain of the library; None if it does not compute them all, or none of them is sparse.
 
     Args:
@@ -332,12 +338,13 @@ def joint(matrices: Sequence[Any], relu: Sequence[bool], x: Tensor, values: Sequ
         relu: whether ReLU follows each.
         x: their input.
         values: of the layers.
+        biases: of the layers.
     """
     if torch.compiler.is_compiling() or native() is None or x.dtype not in TYPES:
         return None
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):  # not a fake one
         return None
-    if not any(matrix.for_native for matrix in matrices):
+    if not any(matrix.for_native for matrix in matrices) or not all(_in_order(one) for one in (*values, *biases)):
         return None
     patterns = [matrix.pattern(value) for matrix, value in zip(matrices, values, strict=True)]
     if not all(patterns):
@@ -385,8 +392,11 @@ def run(job: Job) -> None:
     """Call the library: all that the job has the address of must be as it says."""
     library = native()
     assert library is not None
-    if job.batch:
-        library.tk_run(byref(job))
+    library.tk_run(byref(job))
+
+
+def _in_order(tensor: Tensor | None) -> bool:
+    return tensor is None or tensor.is_contiguous()
 
 
 def _require(holds: bool, message: str) -> None:

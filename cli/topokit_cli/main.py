@@ -77,7 +77,9 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Version and exit.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit."
+)
 @click.pass_context
 def topokit(ctx: click.Context) -> None:
     """Make, prove, look at and train sparse neural-network topologies.

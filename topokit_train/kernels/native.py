@@ -15,8 +15,9 @@ from topokit.layered import Layer
 from topokit.measures.structure import Classes, Structure, structure
 from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, keep_buffers
+from topokit_train.kernels.block import joined
 from topokit_train.kernels.csr import CsrPlan
-from topokit_train.native import Chain, Pattern, Rows, grouped, joint
+from topokit_train.native import MOST_ROWS, Chain, Pattern, Rows, grouped, joint
 
 
 class NativePlan(CsrPlan):
@@ -83,7 +84,7 @@ class NativePlan(CsrPlan):
         return super().gradients(grad, x, values, saved, for_x, for_values)
 
     def _alone(self, x: Tensor, values: Tensor) -> Chain | None:
-        return joint([self], [False], x, [values])
+        return joint([self], [False], x, [values], [])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_bound": None}  # addresses are not for a copy
@@ -97,16 +98,23 @@ def _groups(classes: Classes, count: int) -> tuple[NDArray[np.int32], NDArray[np
     return np.concatenate([members, lone]).astype(np.int32), grouped(sizes)
 
 
-# microseconds for a step, per node and image, per edge, and per edge and image; see `Kernel`
-_COST = (120, 2e-3, 2e-3, 1e-4)
+# microseconds for a step, per node and image, per edge, per edge and image, and per edge that a group reads and image;
+# fitted by benchmarks/costs.py; see `Kernel`
+_COST = (120, 2e-3, 2e-3, 1e-4, 0)
 
 
-def cost(layer: Layer, _found: Structure, device: str, batch: int) -> float:
-    """See `Kernel`. O(1)."""
+def features(layer: Layer, found: Structure, batch: int) -> tuple[float, ...]:
+    """Return the numbers that the coefficients of the cost are multiplied with. O(classes)."""
+    sides = ((found.targets, layer.in_degrees, 2), (found.sources, layer.out_degrees, 1))  # two products, and one
+    read = sum(times * int(-(-one.sizes // MOST_ROWS) @ joined(one, degrees)) for one, degrees, times in sides)
+    return 1, batch * sum(layer.shape), layer.edges, layer.edges * batch, read * batch
+
+
+def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
+    """See `Kernel`. O(classes)."""
     if device != "cpu" or native() is None:
         return float("inf")
-    fixed, per_number, per_edge, per_product = _COST
-    return fixed + per_number * batch * sum(layer.shape) + (per_edge + per_product * batch) * layer.edges
+    return float(np.dot(_COST, features(layer, found, batch)))
 
 
 KERNEL = Kernel("native", NativePlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
