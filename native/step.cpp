@@ -234,6 +234,12 @@ INLINE void transpose(V<S> *v) {
   if constexpr (D > 1) transpose<S, D / 2>(v);
 }
 
+// The number of the sample at a place of the batch.
+INLINE int64_t sample(const tk_job &j, const int64_t *index, int64_t place, int network) {
+  if (!index) return place;
+  return j.shared ? index[place] : index[place * j.networks + network];
+}
+
 // Where a part of the batch lies: the columns from first to last of a tile, of which samples fill those below `filled`.
 struct Part {
   int tile, first, last, filled;
@@ -263,11 +269,7 @@ template <class S, class Q>
 void pack(const tk_job &j, const tk_array &a, const int64_t *index, int network, S *tile, int low, int high, Part p) {
   const Q *data = static_cast<const Q *>(a.data);
   const long width = j.width;
-  const int64_t each = j.shared ? 1 : j.networks;
-  auto start = [&](int column) {
-    const int64_t place = p.tile * width + column;
-    return data + (index ? index[place * each + network] : place) * a.sample;
-  };
+  auto start = [&](int column) { return data + sample(j, index, p.tile * j.width + column, network) * a.sample; };
   if (a.feature != 1) {
     const bool rows = std::is_same_v<S, Q> && a.sample == 1 && !index;
     const int end = std::max(p.first, std::min(p.last, p.filled));
@@ -348,7 +350,6 @@ template <class S>
 void loss(const tk_job &j, const tk_layer &last, int network, const S *y, S *dy, S *losses, Part p) {
   const long width = j.width;
   const S each = S(1) / S(j.batch);
-  const int64_t stride = j.shared ? 1 : j.networks;
   for (int c = p.first; c < p.last; c += N<S>) {
     V<S> most = load(y + c), sum{};
     for (int k = 1; k < last.out; k++) {
@@ -367,13 +368,13 @@ void loss(const tk_job &j, const tk_layer &last, int network, const S *y, S *dy,
         scale[i] = 0;
         continue;
       }
-      const long own = j.labels[j.index ? j.index[place * stride + network] : place] * width + c + i;
+      const long own = j.labels[sample(j, j.index, place, network)] * width + c + i;
       losses[place] = log(sum[i]) - (y[own] - most[i]);
     }
     for (int k = 0; k < last.out; k++) store(dy + k * width + c, load(dy + k * width + c) * scale);
     for (int i = 0; i < N<S> && c + i < p.filled; i++) {
       const int place = p.tile * j.width + c + i;
-      dy[j.labels[j.index ? j.index[place * stride + network] : place] * width + c + i] -= each;
+      dy[j.labels[sample(j, j.index, place, network)] * width + c + i] -= each;
     }
   }
 }
@@ -477,7 +478,7 @@ struct Network {
   }
 
   void forward(Part p, bool mine) const {
-    if (j.what & TK_PACK) {
+    if (j.what & TK_PACK && (j.networks == 1 || !j.shared)) {
       if (mine) pack_x(p);
       share.meet_in_row();
     }
@@ -620,7 +621,6 @@ void step(const void *job, int thread, int threads, tk_team *team) {
     S *own = saved + thread * j.saved_size;
     const Network<S> network{j, k, thread, j.shared ? saved : own, own, scratch + thread * j.scratch_size,
                              losses + int64_t(thread) * j.batch, {0, 1, 1, 1, nullptr}};
-    if (!j.shared) network.for_each_part([&](Part p, bool) { network.pack_x(p); });
     network.run();
   }
 }

@@ -7,10 +7,12 @@ are torch's own: they are changed in place, so any other step can follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,9 @@ from topokit_train.tasks import Classification
 if TYPE_CHECKING:
     from topokit_train.training import Trainer
 
+logger = logging.getLogger(__name__)
+
+_SINGLE: WeakKeyDictionary[StackedSparse, NativePlan] = WeakKeyDictionary()
 OPTIMIZERS = {torch.optim.SGD: 0, torch.optim.Adam: 1, torch.optim.AdamW: 2}  # as native/topokit.h numbers them
 MOMENTS = {0: ("momentum_buffer",), 1: ("exp_avg", "exp_avg_sq"), 2: ("exp_avg", "exp_avg_sq")}
 
@@ -188,6 +193,29 @@ class FusedSteps:
         return self._forms[size]
 
 
+@contextmanager
+def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], Callable[..., Tensor]]]:
+    """Give the batches of a trainer's next epoch, and the function that makes a step with each, inside the block.
+
+    The steps are fused if nothing prevents it; the log says at level DEBUG what does.
+    """
+    try:
+        fused = fused_steps(trainer)
+    except NotImplementedError as reason:
+        logger.debug("the steps are not fused: %s", reason)
+        yield trainer.batches(), trainer.step
+        return
+
+    def step(index: Tensor) -> Tensor:
+        losses = fused(index)
+        trainer.scheduler.step()
+        return losses.to(torch.float32)
+
+    order = trainer.feed.order(trainer.epochs_done)
+    with fused.steps():
+        yield ((index,) for index in order.split(trainer.config.batch_size)), step
+
+
 def fused_steps(trainer: Trainer) -> FusedSteps:
     """Return the fused steps of a trainer.
 
@@ -235,14 +263,20 @@ def _pattern(layer: Any, networks: int) -> Pattern:
     """The edges of one of the networks; their values follow each other."""
     if isinstance(layer, SparseLinear):
         _require(layer.kernel == "native", f"kernel {layer.kernel}")
-        plan = NativePlan(layer.one) if isinstance(layer, StackedSparse) else layer._plan
-        pattern = plan.pattern(layer.values)
+        pattern = _single(layer) if isinstance(layer, StackedSparse) else layer._plan.pattern(layer.values)
     else:
         into = layer.weight.shape[1]
         pattern = dense_pattern(1, prod(layer.weight.shape) // into // networks, into)
     _require(pattern is not None, "a large dense layer")
     assert pattern is not None
     return pattern
+
+
+def _single(layer: StackedSparse) -> Pattern | None:
+    """The pattern of one of the networks of a layer, which is found once."""
+    if layer not in _SINGLE:
+        _SINGLE[layer] = NativePlan(layer.one)
+    return _SINGLE[layer].pattern(layer.values)
 
 
 def _require(holds: bool, what: str) -> None:

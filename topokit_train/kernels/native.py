@@ -100,7 +100,7 @@ def _groups(classes: Classes, count: int) -> tuple[NDArray[np.int32], NDArray[np
 
 # microseconds for a step, per node and image, per edge, per edge and image, and per edge that a group reads and image;
 # fitted by benchmarks/costs.py; see `Kernel`
-_COST = (120, 2e-3, 2e-3, 1e-4, 0)
+_COST = (270, 7.2e-4, 2.2e-3, 8.1e-5, 8.1e-6)
 
 
 def features(layer: Layer, found: Structure, batch: int) -> tuple[float, ...]:
