@@ -82,6 +82,11 @@ int32_t tk_limit(const char *name);    // use at most this one: "avx512", "avx2"
 int32_t tk_lanes(int32_t is_double);   // numbers in a vector
 void tk_run(const tk_job *job);
 
+// Whether the rows of a layer are in canonical form: ascending targets, none of them twice or out of range.
+int32_t tk_canonical(const uint64_t *indptr, const uint64_t *indices, int64_t sources, int64_t targets, int64_t edges);
+// How many edges each target has -> counts; 0 if memory is exhausted or a target is out of range.
+int32_t tk_count(const uint64_t *indices, int64_t edges, int64_t targets, int64_t *counts);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

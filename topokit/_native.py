@@ -10,6 +10,10 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 LIBRARY = Path(__file__).with_name("libtopokit.so")
 ABI = 1  # TOPOKIT_ABI in native/topokit.h
@@ -49,3 +53,36 @@ def description() -> str:
     """
     library, text = _loaded()
     return f"native library: {text}" if library else f"no native library: {text}"
+
+
+def is_canonical(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]) -> bool:
+    """Return whether the library finds a layer in canonical form; False also if it cannot tell. O(edges).
+
+    Args:
+        indptr: shape (sources + 1,), uint64.
+        indices: shape (edges,), uint64.
+        shape: (sources, targets).
+    """
+    library = native()
+    if library is None or indptr.shape != (shape[0] + 1,) or not _readable(indptr, indices):
+        return False
+    sizes = map(ctypes.c_int64, (*shape, indices.size))
+    return bool(library.tk_canonical(_address(indptr), _address(indices), *sizes))
+
+
+def counts(indices: NDArray[Any], targets: int) -> NDArray[np.int64] | None:
+    """Return how often each target is in `indices`, shape (targets,); None if the library cannot count. O(edges)."""
+    library = native()
+    if library is None or not _readable(indices) or indices.size >= 2**32:
+        return None
+    found = np.empty(targets, np.int64)
+    sizes = map(ctypes.c_int64, (indices.size, targets))
+    return found if library.tk_count(_address(indices), *sizes, _address(found)) else None
+
+
+def _readable(*arrays: NDArray[Any]) -> bool:
+    return all(one.ndim == 1 and one.dtype == np.uint64 and one.flags.c_contiguous for one in arrays)
+
+
+def _address(array: NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -7,9 +7,12 @@ from torch import nn
 import topokit
 from topokit import Topology
 from topokit._native import description, native
-from topokit_train import sparsify
+from topokit_train import SparseLinear, TrainConfig, sparsify
+from topokit_train.datasets import load_dataset
 from topokit_train.fused_steps import FusedSteps
 from topokit_train.layers.stacks import StackedLinear, StackedSparse
+from topokit_train.methods import Callback
+from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.skipif(native() is None, reason=description())
 
@@ -180,8 +183,6 @@ def test_what_the_library_does_not_compute_is_refused(change, message):
 
 
 def sparse(kernel):
-    from topokit_train import SparseLinear
-
     return SparseLinear(Topology([NET.layer(1)]).layer(0), kernel=kernel)
 
 
@@ -190,3 +191,81 @@ def torch_threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+def trainer_of(digits, seeds=(0,), callbacks=(), **settings):
+    net = topokit.topology("radix-net radices=10,10 kron=8,3,1 crop=784,300,100")
+    about = {"device": torch.device("cpu"), "kernel": "native", "seeds": seeds, "callbacks": callbacks}
+    return Trainer(TrainConfig(dataset="digits", epochs=4, **settings), [net], digits, **about)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+class Reads(Callback):
+    """A callback that looks at the gradients after each step."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def after_step(self, trainer):
+        self.seen += all(one.grad is not None for one in trainer.parameters)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "settings"),
+    [
+        ((0,), {}),
+        ((0,), {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "l2": 1e-3}),
+        ((0,), {"optimizer": "adamw", "relu_logits": True, "shuffle": False}),
+        ((0, 1), {}),
+        ((0, 1), {"order_seed": 3}),
+    ],
+)
+def test_a_trainer_does_the_same_with_and_without_fused_steps(digits, seeds, settings, monkeypatch):
+    found = {}
+    for ways in ("ff", "uu", "fu", "uf"):  # fused and unfused epochs, which continue each other
+        trainer, losses = trainer_of(digits, seeds, **settings), []
+        for way in ways:
+            monkeypatch.setattr(Trainer, "needs_gradients", way == "u")
+            losses += [one.train_loss for one in trainer.run_epoch()]
+        found[ways] = losses
+    for losses in found.values():
+        assert losses == pytest.approx(found["uu"], rel=1e-3)
+
+
+def test_a_callback_that_reads_gradients_gets_them(digits, caplog):
+    reads = Reads()
+    trainer = trainer_of(digits, callbacks=[reads])
+    with caplog.at_level("DEBUG", "topokit_train"):
+        trainer.run_epoch()
+    assert reads.seen == trainer.steps_done > 0
+    assert "the steps are not fused: hooks or processes that need gradients" in caplog.text
+
+
+def test_fused_steps_are_taken_and_leave_no_warning(digits, monkeypatch):
+    trainer, calls = trainer_of(digits), []
+    monkeypatch.setattr(trainer, "step", lambda *_: calls.append(1))
+    trainer.run_epoch()
+    assert not calls
+    assert {float(state["step"]) for state in trainer.optimizer.state.values()} == {trainer.steps_per_epoch}
+    assert trainer.scheduler.last_epoch == trainer.steps_per_epoch
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"kernel": "csr"}, "kernel csr"), ({"hook": True}, "hooks of a layer"), ({"frozen": True}, "frozen")],
+)
+def test_other_trainers_take_torchs_steps(digits, settings, reason, caplog):
+    trainer = trainer_of(digits)
+    if "kernel" in settings:
+        trainer.model.fc1.__class__ = type("Other", (SparseLinear,), {"kernel": "csr"})
+    if "hook" in settings:
+        trainer.model.fc1.register_forward_hook(lambda *_: None)
+    if "frozen" in settings:
+        trainer.model.fc3.bias.requires_grad_(False)
+    with caplog.at_level("DEBUG", "topokit_train"):
+        trainer.run_epoch()
+    assert reason in caplog.text
