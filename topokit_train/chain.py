@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
+from topokit_train.native import Pattern, dense_pattern, joint
 from topokit_train.operands import autocast_dtype, require_dtype, require_traceable, traced
 
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
@@ -29,6 +30,7 @@ class Bilinear(ABC):
     """
 
     plain: ClassVar[bool] = False
+    for_native: ClassVar[bool] = False  # whether layers of it are worth a call of the native library
 
     @abstractmethod
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
@@ -62,6 +64,10 @@ class Bilinear(ABC):
             self.gradient_of_values(grad, x, saved) if for_values else None,
         )
 
+    def pattern(self, values: Tensor) -> Pattern | None:  # noqa: ARG002 (others need them)
+        """Return the entries by which the native library multiplies; None if it does not."""
+        return None
+
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return both in the type of autocast, which is on; float64 is left alone."""
         dtype = autocast_dtype(values)
@@ -72,6 +78,9 @@ class Dense(Bilinear):
     """A weight of shape (out, in), dense."""
 
     plain = True
+
+    def pattern(self, values: Tensor) -> Pattern | None:
+        return dense_pattern(1, *values.shape)
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         return values @ x, ()
@@ -157,6 +166,16 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        values, biases = parameters[::2], parameters[1::2]
+        ctx.form, ctx.native = (
+            form,
+            joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases),
+        )
+        if ctx.native:  # all layers in one call
+            y, tiles = ctx.native.forward(x, values, biases)
+            ctx.sizes = 1, len(parameters), 1
+            ctx.save_for_backward(x, *parameters, tiles)
+            return y
         nodes, saved = [x], []
         with _as_given(x):
             for link in _links(form, parameters):
@@ -168,7 +187,7 @@ class _Chain(torch.autograd.Function):
         y = nodes[-1]
         if not form[-1][1]:  # without ReLU backward does not need it, and it may be changed in place, as nn.Linear's
             nodes = nodes[:-1]
-        ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, saved))
+        ctx.sizes = len(nodes), len(parameters), *map(len, saved)
         ctx.save_for_backward(*nodes, *parameters, *(tensor for own in saved for tensor in own))
         return y
 
@@ -176,11 +195,13 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         nodes, parameters, *saved = (tensors[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
+        _, for_x, *wanted = ctx.needs_input_grad
+        if ctx.native and not torch.is_grad_enabled():
+            return None, *ctx.native.backward(grad, saved[0][0], parameters[::2], parameters[1::2], wanted, for_x)
         compute = _compute
         if torch.is_grad_enabled():  # second derivatives are needed: record what is between the layers too
             nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
             saved, compute = [()] * len(ctx.form), _gradients
-        _, for_x, *wanted = ctx.needs_input_grad
         found: list[Tensor | None] = []
         along: Tensor | None = grad
         for i in reversed(range(len(ctx.form))):

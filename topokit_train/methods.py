@@ -43,7 +43,14 @@ CALLBACKS = Registry("callback", {"tensorboard": "topokit_train.tensorboard:Tens
 
 
 class Callback:
-    """Hooks that observe a training run and change nothing."""
+    """Hooks that observe a training run and change nothing.
+
+    Attributes:
+        reads_gradients: whether `after_step` needs the gradients in `parameter.grad`. If not, and if there are no hooks
+            `before_step` and `gradients`, the steps of small networks can be fused: see `topokit_train.fused_steps`.
+    """
+
+    reads_gradients: bool = True
 
     def prepare(self, trainer: Trainer) -> None:
         """Prepare the run; the model is built, the optimizer is not."""

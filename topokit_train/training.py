@@ -21,6 +21,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.dense_gradients import DenseGradients
 from topokit_train.feeding.feed import Feed
+from topokit_train.fused_steps import steps_of
 from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
 from topokit_train.layers.sparse import SparseModule, carried_over
@@ -156,6 +157,13 @@ class Trainer:
         """The kernel of each sparse layer, and why it was taken."""
         return {name: part.choice for name, part in self.sparse_layers.items()}
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether a hook needs the gradients of each step, or acts before it."""
+        after = (getattr(hook, "__self__", None) for hook in self._hooks["after_step"])
+        read = any(getattr(one, "reads_gradients", True) for one in after)
+        return read or bool(self._hooks["before_step"] or self._hooks["gradients"])
+
     def add(self, callback: Callback) -> None:
         """Call the hooks of one more callback, from the next step on."""
         self._callbacks = (*self._callbacks, callback)
@@ -239,11 +247,11 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        with self._seeded():
-            for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
+        with self._seeded(), steps_of(self) as (batches, step):
+            for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
                 with uninterrupted():
-                    losses = self.step(images, labels)
+                    losses = step(*batch)
                     total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
                     self.steps_done += 1
                     for hook in self._hooks["after_step"]:
