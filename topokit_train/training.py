@@ -247,15 +247,15 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        with self._seeded(), steps_of(self) as (batches, step):
+        with self._seeded(), steps_of(self) as (batches, step), uninterrupted() as interruptible:
             for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                with uninterrupted():
-                    losses = step(*batch)
-                    total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-                    self.steps_done += 1
-                    for hook in self._hooks["after_step"]:
-                        hook(self)
+                losses = step(*batch)
+                total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
+                self.steps_done += 1
+                for hook in self._hooks["after_step"]:
+                    hook(self)
+                interruptible()
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)

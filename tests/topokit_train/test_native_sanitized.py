@@ -62,7 +62,7 @@ def sizes(job):
         yield name, ((width - 1) * array.feature + (rows - 1) * array.sample + 1) * number
 
 
-def record(job, path, written):
+def record(job, path, written):  # noqa: C901 (one branch for each kind of argument)
     """Write a job to a file, call the library, and write what it gave; `written` names the arrays to compare."""
     recording, number = Recording(), 8 if job.is_double else 4
     layers = type(job.layer.contents)
