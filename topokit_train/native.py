@@ -247,19 +247,25 @@ class Chain:
             self._forms[key] = Form(job, layers, saved, scratch)
         return self._forms[key]
 
-    def forward(self, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None], y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the last layer's output, shape (out, batch), and all tiles, which `backward` needs.
 
         Args:
             x: shape (in, batch), in any layout.
             values: of each layer, shape (edges,), or (out, in) of a dense one.
             biases: of each layer, shape (out,), or None.
+            y: where to write the output; shape (out, batch), contiguous, or its transpose is; new memory if omitted.
 
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
         job, _, form = self._job(x, self.widths[0], values, biases)
-        y, saved = x.new_empty(self.widths[-1], x.shape[1]), x.new_empty(form.saved)
+        y = x.new_empty(self.widths[-1], x.shape[1]) if y is None else y
+        _require(y.shape == (self.widths[-1], x.shape[1]) and y.dtype == x.dtype, "y has another shape or type")
+        _require(y.is_contiguous() or y.T.is_contiguous(), "y must be contiguous, or its transpose")
+        saved = x.new_empty(form.saved)
         job.what, job.saved = PACK | FORWARD | UNPACK, saved.data_ptr()
         x = job.x.point_to(x)
         job.y.point_to(y)
