@@ -3,6 +3,7 @@
 import gc
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ def pytest_configure():
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """The handlers of signals are as before the test: a command changes them until its process ends."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ ONE = tk.Bernoulli(widths=(6, 4), density=0.5, seed=0)
 MODEL = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
 X, Y = np.zeros((8, 6), np.float32), np.arange(8) % 2
 GRID = {"runs": [{"epochs": 1}]}
-CLOSED = Path(__file__).open()  # noqa: SIM115 (closed at once: that is the mistake)
-CLOSED.close()
 
 
 def sweep(grid, **more):
@@ -37,16 +35,12 @@ def run(**more):
 MISTAKES = [
     # families
     (lambda: tk.RadixNet(radixes=[(2, 2)]), "did you mean radices"),
-    (lambda: tk.RadixNet(), "needs the option radices"),
+    (lambda: tk.RadixNet(), "radix-net needs radices"),
     (lambda: tk.RadixNet(radices=3), "radices"),
-    (lambda: tk.RadixNet(radices=[]), "radices"),
     (lambda: tk.RadixNet(radices=[(2, 1.5)]), "1.5"),
-    (lambda: tk.RadixNet(radices="2,2"), "radices"),
     (lambda: tk.RadixNet(radices=[(2, 2)], kron=(1, 2)), "kron"),
-    (lambda: tk.RadixNet(radices=[(2, 2)], kron="1,2,1"), "kron"),
-    (lambda: tk.Bernoulli(widths=(6, 4), density=0.5), "needs the option seed"),
+    (lambda: tk.Bernoulli(widths=(6, 4), density=0.5), "bernoulli needs seed"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=-1), "at least 0, not -1"),
-    (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=None), "seed"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=0.5, seed=1.0), "seed"),
     (lambda: tk.Bernoulli(widths=(6, 4), density=1.5, seed=0), "density"),
     (lambda: tk.Bernoulli(widths=(6, 4), density="half", seed=0), "half"),
@@ -59,7 +53,6 @@ MISTAKES = [
     (lambda: tk.FixedFanIn(widths=(6, 4), fan_in=7, seed=0), "7"),
     # descriptions and files
     (lambda: tk.topology("radix-nett radices=2,2"), "did you mean radix-net"),
-    (lambda: tk.topology("radix-net radixes=2,2"), "did you mean radices"),
     (lambda: tk.topology("radix-net radices=two"), "two"),
     (lambda: tk.topology("bernoulli widths=6,4 density=.5"), "has no seed"),
     (lambda: tk.topology(""), "empty"),
@@ -68,21 +61,18 @@ MISTAKES = [
     (lambda: tk.topology(b"radix-net"), "not bytes"),
     (lambda: tk.topology(MODEL), "must be a topology, not Sequential"),
     (lambda: tk.load("nothing.safetensors"), "cannot read nothing.safetensors"),
-    (lambda: tk.load(CLOSED), "must be a path"),
     (lambda: tk.load(3), "must be a path"),
     (lambda: tk.load(""), "empty name"),
     (lambda: tk.load(__file__), "none of the formats"),
     (lambda: tk.load(Path(__file__).parent), "no layer files"),
     (lambda: tk.save(NET, "net.xyz"), ".xyz"),
     (lambda: tk.save("net.safetensors", NET), "net.safetensors"),
-    (lambda: tk.save(NET, None), "must be a path"),
     (lambda: tk.save(NET, "missing/net.npz"), "missing"),
     (lambda: tk.save(NET, "net.npz", to="numpy"), "no format named"),
     (lambda: tk.convert(NET, "net.csv"), "csv"),
     (lambda: tk.build("radix-net radices=2,2", seed=0), "not both"),
     (lambda: tk.build(), "no topology"),
     (lambda: tk.build(family="radix", radices=[(2, 2)]), "radix-net"),
-    (lambda: tk.build(radices=[(2, 2)], krron=(1, 1, 1)), "did you mean kron"),
     # matrices and masks
     (lambda: tk.from_dense(3), "3"),
     (lambda: tk.from_dense(np.zeros(3)), "dimension"),
@@ -96,21 +86,15 @@ MISTAKES = [
     (lambda: tk.masks(NET, "fc1"), "1 name for 2 layers"),
     (lambda: tk.masks(NET, ["a", "a"]), "must differ"),
     (lambda: tk.masks(NET, [1, 2]), "must be a name"),
-    (lambda: tk.load_masks("nothing.safetensors"), "cannot read"),
-    (lambda: tk.load_masks(None), "must be a path"),
     # checks, measures, comparison
     (lambda: tk.verify(NET, "densty"), "did you mean density"),
     (lambda: tk.verify(NET, method="fast"), "auto, exact, probe"),
     (lambda: tk.verify(NET, workers=0), "at least 1"),
-    (lambda: tk.verify("density", NET), "there is no file"),
-    (lambda: tk.verify(None), "not NoneType"),
     (lambda: tk.profile(NET, "path"), "path"),
     (lambda: tk.profile(ONE[0]), "not Layer"),
     (lambda: tk.compare(NET, twins=1), "at least 2"),
     (lambda: tk.compare(NET, kind="random"), "random"),
     (lambda: tk.crop(NET, (6, 7, 6)), "7"),
-    (lambda: tk.crop((6, 6, 6), NET), "not tuple"),
-    (lambda: tk.concatenate(NET, ONE, ONE), "must be equal"),
     # fit, draw, extract
     (lambda: tk.fit((784, 300, 100)), "needs density"),
     (lambda: tk.fit((784, 300, 100), 5), "at most 1"),
@@ -124,7 +108,6 @@ MISTAKES = [
     (lambda: tk.extract(MODEL.state_dict(), layers="fc9"), "fc9"),
     (lambda: tk.extract(MODEL.state_dict(), keep=2), "keep"),
     (lambda: tk.extract(MODEL.state_dict(), rule="zero"), "zero"),
-    (lambda: tt.read_weights("nothing.pt"), "cannot read"),
     # models
     (lambda: tt.sparsify(MODEL, NET), "6 -> 6"),
     (lambda: tt.sparsify(NET, MODEL), "nn.Module"),
@@ -136,15 +119,12 @@ MISTAKES = [
     # settings and data
     (config(epoch=3), "did you mean epochs"),
     (config(epochs="3"), "epochs"),
-    (config(epochs=0), "at least 1"),
     (config(lr=-1), "lr"),
     (config(seed=-1), "seed"),
-    (config(optimizer="adm"), "did you mean adam"),
     (config(dataset="mnst"), "mnist"),
     (config(model="lenet"), "lenet-300-100"),
     (config(device="gpu"), "cuda"),
     (lambda: PruneConfig(to=90), "below 1"),
-    (lambda: PruneConfig(keep=3), "must be a name"),
     (lambda: tt.train({"epochs": 1}), "TrainConfig"),
     (lambda: tt.train(TrainConfig(), 3), "not int"),
     (lambda: tt.prune(TrainConfig()), "PruneConfig"),
@@ -168,6 +148,10 @@ MISTAKES = [
     (lambda: sweep(3), "TOML file or a dictionary, not int"),
     (lambda: tt.sweep(GRID), "needs out"),
     (lambda: sweep(GRID, workers=0), "at least 1"),
+    (lambda: sweep(GRID, workers=None), "must be integers of at least 1, not None"),
+    (lambda: sweep({1: 2}), "is named '1'"),
+    (lambda: sweep({"runs": [{"model": nn.Linear}]}), "as FILE.py:NAME"),
+    (lambda: sweep({"runs": [{"topology": tk.from_dense(np.eye(4))}]}), "save it to a file"),
     (lambda: tt.study("training"), "training-behavior"),
     (lambda: tt.study("training-behavior", budget="tiny"), "smoke"),
     (lambda: tt.challenge(NET, "images.tsv"), "bias"),

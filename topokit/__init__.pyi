@@ -2,10 +2,10 @@ from .allocation import allocate as allocate
 from .checks import verify as verify
 from .comparison import against_twins as against_twins
 from .comparison import compare as compare
+from .descriptions import build as build
+from .descriptions import convert as convert
 from .descriptions import describe as describe
 from .descriptions import topology as topology
-from .descriptions.building import build as build
-from .descriptions.building import convert as convert
 from .drawing import draw as draw
 from .drawing import save_figure as save_figure
 from .errors import TopokitError as TopokitError

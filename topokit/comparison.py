@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
+from typing import Any, TypeAlias, overload
 from warnings import warn
 
 import numpy as np
 
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.fields import one_of
 from topokit.layered import Layered, Source, network
 from topokit.measures import MEASURES
 from topokit.profiles import Profile, profile
 from topokit.reprs import Tabular, short_repr
+from topokit.spec import slug_of
 from topokit.statistics import LEVEL, holm
+
+Tick: TypeAlias = Callable[[], None]
 
 SECONDS = 2.0
 """Most seconds of a measure on the network itself; each random equivalent takes as long again."""
@@ -64,6 +69,7 @@ class Comparison(Tabular):
     comparisons: Mapping[str, Score]
     skipped: Mapping[str, str]
 
+    columns = ("measure", *(field.name for field in fields(Score)))
     __repr__ = short_repr
 
     @property
@@ -76,16 +82,48 @@ class Comparison(Tabular):
         return [{"measure": label, **asdict(score)} for label, score in self.comparisons.items()]
 
 
+@dataclass(frozen=True)
+class SideBySide(Tabular):
+    """The measures of several networks beside each other, a column each. A table in a notebook and as a frame.
+
+    Args:
+        profiles: label of a network -> its measures.
+    """
+
+    profiles: Mapping[str, Profile]
+
+    __repr__ = short_repr
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the edges and each number of every network; None if it is undefined, or its measure was skipped."""
+        values = {label: {"edges": sum(one.layer_edges), **one.scalars()} for label, one in self.profiles.items()}
+        measures = dict.fromkeys(chain(*values.values()))
+        return [
+            {"measure": measure} | {label: found.get(measure) for label, found in values.items()}
+            for measure in measures
+        ]
+
+
+@overload
 def compare(
-    net: Source,
-    *,
-    twins: int = 20,
+    net: Source, *, twins: int | None = ..., kind: str = ..., seed: int = ..., seconds: float = ..., each: Tick = ...
+) -> Comparison: ...
+@overload
+def compare(net: Source, *others: Source, seconds: float = SECONDS) -> SideBySide: ...
+@overload
+def compare(net: list[Source] | tuple[Source, ...], *, seconds: float = SECONDS) -> SideBySide: ...
+def compare(
+    net: Source | list[Source] | tuple[Source, ...],
+    *others: Source,
+    twins: int | None = None,
     kind: str = "regular",
     seed: int = 0,
     seconds: float = SECONDS,
-    each: Callable[[], None] = lambda: None,
-) -> Comparison:
-    """Compare a network with random networks that share its widths and, depending on the kind, its degrees.
+    each: Tick = lambda: None,
+) -> Comparison | SideBySide:
+    """Compare a network with random networks of its widths and perhaps its degrees; or several networks.
+
+    Several networks, one after another or in a list, are put beside each other; there are no random networks then.
 
     Every number in the `scalars` of a measure is compared. A random equivalent's value is taken to be drawn from a
     normal law; the network's would then be one more draw, and sqrt(n / (n + 1)) z has Student's t distribution with
@@ -93,26 +131,34 @@ def compare(
     random itself at 5 %. Random equivalent number j is `twin_of(net, seed + j)`, so that anybody can rebuild it.
 
     Args:
-        net: any network that fits into memory.
-        twins: number of random equivalents, at least 2.
+        net: any network that fits into memory; or a list of several.
+        others: further networks.
+        twins: number of random equivalents, at least 2; 20 if omitted.
         kind: "regular" keeps every node's degrees, "fixed-fan-in" each layer's edges, "bernoulli" its density.
         seed: of the first random equivalent.
         seconds: skip a measure that may take longer on one network.
         each: called after each random equivalent.
 
     Raises:
-        InvalidSpecError: fewer than 2 random equivalents, or an unknown kind.
+        InvalidSpecError: fewer than 2 random equivalents, an unknown kind, or a seed of several networks.
         TooLargeError: a random equivalent does not fit into memory.
 
     Cost: twins + 1 times that of the measures, and of drawing a random equivalent.
     Source: Milo et al. 2002, Science 298:824 (z-scores against degree-preserving randomisation); Holm 1979,
     Scandinavian Journal of Statistics 6:65.
     """
-    net = network(net)
+    given: tuple[Source, ...] = (*net, *others) if isinstance(net, list | tuple) else (net, *others)
+    if len(given) != 1:
+        if not given:
+            raise InvalidSpecError("compare needs a topology, or several")
+        if twins is not None or kind != "regular" or seed:
+            raise InvalidSpecError("`twins`, `kind` and `seed` are for one topology: compare each of several alone")
+        return _side_by_side(given, seconds)
+    net, twins = network(given[0]), 20 if twins is None else twins
     if twins < 2:
         raise InvalidSpecError(f"`twins` must be at least 2, not {twins}: a single random equivalent has no spread")
     if kind not in RANDOM_EQUIVALENTS:
-        raise InvalidSpecError(f"unknown `kind` {kind!r}: known: {', '.join(RANDOM_EQUIVALENTS)}")
+        raise InvalidSpecError(f"`kind` must be one of {one_of(kind, RANDOM_EQUIVALENTS)}")
     seeds = tuple(range(seed, seed + twins))
     profiles = [measured(net, seconds=seconds)]
     for twin_seed in seeds:
@@ -125,10 +171,19 @@ def compare(
     return Comparison(kind, seeds, compared(values), skipped)
 
 
+def _side_by_side(given: Sequence[Source], seconds: float) -> SideBySide:
+    """Measure each network; a label is its description or its slug, with its number if others have that label too."""
+    nets = [network(one) for one in given]
+    labels = [one if isinstance(one, str) else slug_of(net) for one, net in zip(given, nets, strict=True)]
+    names = [f"{label} ({i})" if labels.count(label) > 1 else label for i, label in enumerate(labels, start=1)]
+    return SideBySide({name: measured(net, seconds=seconds) for name, net in zip(names, nets, strict=True)})
+
+
 def against_twins(net: Source, **options: Any) -> Comparison:
     """Call `compare`, under its name in 0.1.0."""
     warn("against_twins is now called compare", DeprecationWarning, stacklevel=2)
-    return compare(net, **options)
+    found: Comparison = compare(net, **options)
+    return found
 
 
 def measured(net: Layered, *, seconds: float = SECONDS) -> Profile:

@@ -131,6 +131,12 @@ class Buffers:
         require_memory(8 * (sources + 1 + edges), "a layer")
         return np.empty(sources + 1, INDEX), np.empty(edges, INDEX)
 
+    def take_rows(self, sources: int, degree: int) -> tuple[UInt64Array, UInt64Array]:
+        """Arrays as of `take` for `degree` edges of each source: a filled indptr, and indices to fill."""
+        indptr, indices = self.take(sources, sources * degree)
+        indptr[:] = np.arange(sources + 1, dtype=INDEX) * degree
+        return indptr, indices
+
     def store(self, indptr: UInt64Array, indices: UInt64Array, shape: tuple[int, int]) -> Storage:
         """A Storage over arrays that came from `take`; trusted, not validated."""
         return Storage(indptr, indices, shape, self._owner)
@@ -155,12 +161,7 @@ class _Anchor:
 
     def __init__(self, array: UInt64Array, owner: _Owner):
         address = array.__array_interface__["data"][0]
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (address, True),
-        }
+        self.__array_interface__ = array.__array_interface__ | {"data": (address, True)}  # read-only
         self.owner = owner
 
 

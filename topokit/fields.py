@@ -7,7 +7,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -98,9 +98,9 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     return os.fspath(value) if kind == "path" else value
 
 
-def one_of(value: str, choices: Sequence[str]) -> str:
+def one_of(value: object, choices: Sequence[str]) -> str:
     """Return the end of a message that begins with "must be one of": the choices, the value and the nearest choice."""
-    hint = near(value, choices)
+    hint = near(str(value), choices)
     return f"{', '.join(choices)}, not {shortened(value)}{hint and f': {hint}'}"
 
 
@@ -142,9 +142,16 @@ def integers(values: object, what: str, minimum: float, maximum: float = math.in
     Raises:
         InvalidSpecError: names `what` and the first value that is not such an integer.
     """
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+    items = items_of(values)
+    if items is None:
         raise InvalidSpecError(f"{what} must be a list of integers, not {shortened(values)}")
-    return tuple(integer(value, what, minimum, maximum) for value in values)
+    return tuple(integer(value, what, minimum, maximum) for value in items)
+
+
+def items_of(values: object) -> tuple[Any, ...] | None:
+    """Return the items of a list, an array or an iterator; None of a text, a set, a mapping or a single value."""
+    unordered = isinstance(values, str | bytes | Set | Mapping) or not isinstance(values, Iterable)
+    return None if unordered or getattr(values, "ndim", 1) == 0 else tuple(values)  # type: ignore[arg-type]
 
 
 def integer(value: object, what: str, minimum: float, maximum: float = math.inf) -> int:
@@ -180,7 +187,8 @@ def numbers(values: object, what: str, layers: int) -> tuple[Fraction, ...]:
     Raises:
         InvalidSpecError: names `what` and the first value that is not a finite number, or the wrong count.
     """
-    items = list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [values]
+    several = items_of(values)
+    items = (values,) if several is None else several
     if len(items) not in (1, layers):
         wanted = "one" if layers == 1 else f"one for all layers, or {layers}, one for each"
         raise InvalidSpecError(f"{what} has {counted(len(items), 'number')}: give {wanted}; a decimal has a point")

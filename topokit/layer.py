@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit._native import counts as native_counts
 from topokit.csr import Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
 from topokit.reprs import counted
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Layer:

@@ -12,19 +12,16 @@ from io import BytesIO
 from itertools import pairwise
 from operator import index
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from pathlib import Path
+from typing import Any, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
 from topokit.layer import Layer
 from topokit.reprs import counted, html_table
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 __all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "Source", "network", "possible_edges"]
 
@@ -181,6 +178,11 @@ class Layered(ABC):
         """Edges over possible edges. `topokit.density` has it exactly, and of each layer."""
         return self.edges / self.possible_edges
 
+    @property
+    def sparsity(self) -> float:
+        """Share of the possible edges that do not exist, 1 - density."""
+        return 1 - self.density
+
     def masks(self, names: Sequence[str] | None = None) -> dict[str, NDArray[np.bool_]]:
         """Return a bool array (out, in) for each edge layer; see `topokit.masks`."""
         import topokit
@@ -231,11 +233,9 @@ class Layered(ABC):
         rows = [
             (str(i), f"{a:,}", f"{b:,}", f"{edges:,}", f"{edges / (a * b):.4g}")
             for i, ((a, b), edges) in enumerate(zip(pairwise(self.widths), self.layer_edges, strict=True))
-            if i < _ROWS
         ]
-        more = f"<p>and {len(self) - _ROWS} more layers</p>" if len(self) > _ROWS else ""
-        title = f"{type(self).__name__}: {self.summary()}"
-        return html_table([("layer", "sources", "targets", "edges", "density"), *rows], title) + more + self._picture()
+        heads, title = ("layer", "sources", "targets", "edges", "density"), f"{type(self).__name__}: {self.summary()}"
+        return html_table([heads, *rows], title, _ROWS, "layer") + self._picture()
 
     def _picture(self) -> str:
         """A small picture as HTML; none of a large network, or without matplotlib."""

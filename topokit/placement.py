@@ -5,7 +5,7 @@ Everything that puts a topology on a model asks `place` or `fill`: sparse layers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise, product
@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike
 from topokit._registry import matching
 from topokit.convolutions import Mask, Shape, as_mask, readings, require_groups, shown
 from topokit.descriptions import Description, parse
-from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
@@ -94,8 +93,7 @@ class Weight:
         targets, sources = np.nonzero(checked.reshape(self.shape[0], -1))
         own = prod(self.shape[1:])
         sources = sources + targets // max(self.shape[0] // self.groups, 1) * own  # of the group that it is in
-        order = np.lexsort((targets, sources))
-        return Layer(from_edges(sources[order], targets[order], (own * self.groups, self.shape[0])))
+        return Layer.from_edges(sources, targets, (own * self.groups, self.shape[0]))
 
 
 @dataclass(frozen=True)
@@ -239,24 +237,18 @@ def _layers(
 ) -> Iterator[tuple[str, tuple[Layer, str]]]:
     for name, where in place(nets, weights, names).items():
         _require_fillable(name, weights[name])
-        layer = _spread(nets[where.net].layer(where.layer), weights[name])
+        layer, shape = nets[where.net].layer(where.layer), weights[name].shape
+        if len(shape) == 2 and shape[1] > layer.shape[0]:  # a layer of channels, each of which is several features
+            layer = by_feature(layer, shape[1] // layer.shape[0])
         of = f" of topology {where.net}" if len(nets) > 1 else ""
         yield name, (layer, f"layer {where.layer}{of}")
-
-
-def _spread(layer: Layer, weight: Weight) -> Layer:
-    """A layer from channels to a linear weight as one from features: all of a channel's features are its sources."""
-    sources = layer.shape[0]
-    if len(weight.shape) > 2 or sources == weight.shape[1]:
-        return layer
-    return by_feature(layer, weight.shape[1] // sources)
 
 
 def by_feature(layer: Layer, features: int) -> Layer:
     """A layer in which every source becomes several neighbouring ones with the same targets. O(edges * features)."""
     sources = (layer.sources[:, None] * features + np.arange(features)).ravel()
     shape = (layer.shape[0] * features, layer.shape[1])
-    return Layer(from_edges(sources, layer.targets.repeat(features), shape))
+    return Layer.from_edges(sources, layer.targets.repeat(features), shape)
 
 
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:
@@ -313,45 +305,34 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
 
 def _described(description: Description, weights: Sequence[Weight]) -> list[Layered]:
     """The topology of each weight that a description stands for. If it has no widths, groups are drawn one by one."""
+    from scipy.sparse import block_diag
+
     if description.has_widths:
         return [description.open()] * len(weights)
     parts = iter(description.open_each([weight.group for weight in weights for _ in range(weight.groups)]))
     nets = []
     for weight in weights:
         blocks = [next(parts) for _ in range(weight.groups)]
-        nets.append(blocks[0] if len(blocks) == 1 else _beside([one.layer(0) for one in blocks]))
+        if len(blocks) > 1:
+            blocks = [Topology.from_scipy([block_diag([one.layer(0).to_scipy() for one in blocks], format="csr")])]
+        nets += blocks
     return nets
-
-
-def _beside(layers: Sequence[Layer]) -> Topology:
-    """The blocks of one layer; no edge joins two of them."""
-    into, out = layers[0].shape
-    sources = np.concatenate([layer.sources + i * into for i, layer in enumerate(layers)])
-    targets = np.concatenate([layer.targets + i * out for i, layer in enumerate(layers)])
-    return Topology([Layer(from_edges(sources, targets, (into * len(layers), out * len(layers))))])
 
 
 def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology, str]:
     """What a weight gets of a topology of one layer, a layer or a mask."""
     if not isinstance(one, Layered | Layer):
-        return Topology([weight.layer(_array(pattern, one), name)], names=[name]), "mask"
+        if isinstance(one, bytes) or not (hasattr(one, "__array__") or isinstance(one, Sequence)):
+            wanted = "a topology, a description, a layer or a mask"
+            raise InvalidSpecError(f"{pattern!r} must be given {wanted}, not {shortened(one)}")
+        return Topology([weight.layer(one, name)], names=[name]), "mask"
     layer = one if isinstance(one, Layer) else one.layer(0)
     if layer.shape not in weight.readings():
-        fits = " or ".join(f"{into} -> {out}" for into, out in weight.readings())
-        raise InvalidSpecError(
-            f"{pattern!r} matches {name}, which takes a layer {fits}, not {layer.shape[0]} -> {layer.shape[1]}"
-        )
+        given = f"{layer.shape[0]} -> {layer.shape[1]}"
+        raise InvalidSpecError(f"{pattern!r} matches {name}, which takes a layer {_fits(weight)}, not {given}")
     if isinstance(one, Layer):
         return Topology([layer], names=[name]), "layer"
     return Topology([layer], recipe=one.recipe, promises=one.promises, notes=one.notes, names=[name]), "layer 0"
-
-
-def _array(pattern: str, one: Any) -> ArrayLike:
-    if isinstance(one, bytes) or (not hasattr(one, "__array__") and not isinstance(one, Sequence)):
-        raise InvalidSpecError(
-            f"{pattern!r} must be given a topology, a description, a layer or a mask, not {shortened(one)}"
-        )
-    return one  # type: ignore[no-any-return]
 
 
 def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
@@ -383,15 +364,11 @@ def known_name(name: str, weights: Mapping[str, Any]) -> str:
 
 
 def _hint(name: str, weights: Mapping[str, Any]) -> str:
-    near = get_close_matches(str(name), [*weights, *map(_short, weights)], n=2)
+    near = get_close_matches(str(name), [*weights, *(known.removesuffix(".weight") for known in weights)], n=2)
     return f"did you mean {' or '.join(near)}?" if near else f"it has {_listed(weights)}"
 
 
-def _short(name: str) -> str:
-    return name.removesuffix(".weight")
-
-
-def _listed(weights: Mapping[str, Any], most: int = 12) -> str:
+def _listed(weights: Iterable[str], most: int = 12) -> str:
     names = [*weights]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "none") + more
@@ -436,15 +413,15 @@ def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, 
 def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:
     if not weights:
         return "there is no weight that a topology can fill, or that is not filled yet"
-    shapes = [
-        f"{name} {' or '.join(f'{into} -> {out}' for into, out in weight.readings())}"
-        for name, weight in weights.items()
-    ]
-    held = ", ".join(shapes[:8]) + (f" and {len(shapes) - 8} more" if len(shapes) > 8 else "")
+    shapes = [f"{name} {_fits(weight)}" for name, weight in weights.items()]
     return (
         f"layer {i} is {net.widths[i]} -> {net.widths[i + 1]}, but no remaining weight has that shape "
-        f"({held or 'none remains'}): {_advice(net, weights)}"
+        f"({_listed(shapes, 8)}): {_advice(net, weights)}"
     )
+
+
+def _fits(weight: Weight) -> str:
+    return " or ".join(f"{into} -> {out}" for into, out in weight.readings())
 
 
 def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
@@ -453,7 +430,10 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
     if wider:
         target = f"{'-'.join(map(str, wider[0]))} at {min(100 * (1 - net.density), 99.99):.4g} %"
-        return f"it needs {counted(wider[0][0], 'input')}: topokit fit '{target}' proposes such networks"
+        return (
+            f"give a topology with {counted(wider[0][0], 'input')} (topokit fit '{target}' proposes such networks), or "
+            f"data and a model with {net.widths[0]:,}"
+        )
     if crops:
         widest = max(crops, key=lambda chain: sum(map(prod, pairwise(chain))))
         return f"crop={','.join(map(str, widest))} fits"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, TypeGuard
@@ -11,6 +10,9 @@ from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families import FAMILIES
 from topokit.spec import Spec, options_of
 from topokit.transforms import TRANSFORMS
+
+KINDS = {"family": FAMILIES, "transform": TRANSFORMS}
+"""The kinds of recipes that can be carried out, and the classes of each by name."""
 
 OUTSIDE = "extraction"
 """The kind of a recipe that says from which file of weights a topology was taken; see topokit.extraction."""
@@ -65,21 +67,17 @@ def _spec(recipe: object) -> Spec:
         raise InvalidSpecError(f"a recipe must be a JSON object, not {type(recipe).__name__}")
     if OUTSIDE in recipe:
         raise _from_outside(recipe)
-    registry = {"family": FAMILIES, "transform": TRANSFORMS}
-    kinds = [kind for kind in registry if kind in recipe]
+    kinds = [kind for kind in KINDS if kind in recipe]
     if len(kinds) != 1 or set(recipe) != {kinds[0], "options"}:
         raise InvalidSpecError('a recipe holds "family" or "transform", and "options", and nothing else')
     name, given = recipe[kinds[0]], recipe["options"]
     if not isinstance(name, str) or not isinstance(given, Mapping):
         raise InvalidSpecError(f"in a recipe the {kinds[0]} must be a name, and the options a JSON object")
-    make = registry[kinds[0]][name]
+    make = KINDS[kinds[0]][name]
     fields = options_of(make)
     unknown = [key for key in given if key not in fields]
     if unknown:
         raise InvalidSpecError(f"the recipe gives {name} an option {shortened(unknown[0])}; it has {', '.join(fields)}")
-    missing = [key for key, field in fields.items() if key not in given and field.default is dataclasses.MISSING]
-    if missing:
-        raise InvalidSpecError(f"the recipe gives {name} no {missing[0]}")
     spec: Spec = make(**{key: _value(fields[key].metadata["kind"], value) for key, value in given.items()})
     return spec
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from decimal import Decimal
 from html import escape
 from reprlib import Repr
-from typing import Any
+from typing import Any, ClassVar
 
 from topokit.errors import needing
 
@@ -18,16 +18,14 @@ MOST_ROWS = 60
 """Rows of an HTML table; `to_frame` has all."""
 
 
-class _Short(Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = 12
-        self.maxstring, self.maxother = 200, 400
+_SHORT = Repr()
+_SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 12
+_SHORT.maxstring, _SHORT.maxother = 200, 400
 
 
 def described(name: str, values: Mapping[str, object]) -> str:
     """name(key=value, ...) on one line: long values are shortened, and so is the whole."""
-    shown = ", ".join(f"{key}={_Short().repr(value)}" for key, value in values.items())
+    shown = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in values.items())
     text = " ".join(f"{name}({shown})".split())
     return text if len(text) <= SCREEN else f"{text[: SCREEN - 4]}...)"
 
@@ -82,21 +80,33 @@ def cell(value: object) -> str:
         return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return in_words(value)
-    return "-" if value is None else str(value) if isinstance(value, str) else _Short().repr(value)
+    return "-" if value is None else str(value) if isinstance(value, str) else _SHORT.repr(value)
 
 
-def html_table(rows: Sequence[Sequence[str]], title: str = "") -> str:
-    """Return rows, headings first, as an HTML table below a title."""
+def html_table(rows: Sequence[Sequence[str]], title: str = "", most: int = MOST_ROWS, noun: str = "row") -> str:
+    """Return rows, headings first, as an HTML table below a title.
+
+    Args:
+        rows: cells of every column, headings included.
+        title: a line above the table.
+        most: number of rows that are shown; a line below the table counts the others.
+        noun: what a row is, for that line.
+    """
     head, *body = rows
-    lines = ["".join(f"<td>{escape(one)}</td>" for one in row) for row in body[:MOST_ROWS]]
-    more = f"<p>and {len(body) - MOST_ROWS} more rows</p>" if len(body) > MOST_ROWS else ""
+    lines = ["".join(f"<td>{escape(one)}</td>" for one in row) for row in body[:most]]
+    more = f"<p>and {counted(len(body) - most, f'more {noun}')}</p>" if len(body) > most else ""
     heads = "".join(f"<th>{escape(one)}</th>" for one in head)
     table = "".join(f"<tr>{line}</tr>" for line in (heads, *lines))
     return f"{title and f'<p>{escape(title)}</p>'}<table>{table}</table>{more}"
 
 
 class Tabular:
-    """A result that is a table: a subclass has `records`, and `rows` or a `title` if it wants others."""
+    """A result that is a table: a subclass has `records`, and `rows` or a `title` if it wants others.
+
+    `columns` are those of a frame without rows, if a result may have none.
+    """
+
+    columns: ClassVar[Sequence[str]] = ()
 
     @property
     def title(self) -> str:
@@ -123,7 +133,8 @@ class Tabular:
         """
         with needing("to_frame"):
             import pandas as pd
-        return pd.DataFrame(self.records())
+        records = self.records()
+        return pd.DataFrame(records) if records else pd.DataFrame(columns=self.columns)
 
     def _repr_html_(self) -> str:
         return html_table(self.rows(), self.title)

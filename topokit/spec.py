@@ -18,7 +18,8 @@ import numpy as np
 from topokit._registry import nearest
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, checked
+from topokit.fields import Bounds as Bounds
+from topokit.fields import checked
 from topokit.fields import integer as integer
 from topokit.fields import integers as integers
 from topokit.fields import numbers as numbers
@@ -61,18 +62,19 @@ class Spec(Layered):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        parameters = []
-        for name, annotation in inspect.get_annotations(cls).items():
-            if hasattr(Layered, name) and name != "widths" and "ClassVar" not in str(annotation):
+        annotations, parameters = inspect.get_annotations(cls), []
+        for name, field in vars(cls).items():
+            if not isinstance(field, dataclasses.Field):
+                continue
+            if hasattr(Layered, name) and name != "widths":
                 raise TypeError(
                     f"the field {name} of {cls.__name__} would hide an attribute that every topology has: "
                     f'call it _{name}, with option(..., alias="{name}")'
                 )
-            if isinstance(field := vars(cls).get(name), dataclasses.Field):
-                default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-                about: Any = {"default": default, "annotation": annotation}
-                key = field.metadata.get("alias") or name
-                parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, **about))
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+            about: Any = {"default": default, "annotation": annotations.get(name)}
+            key = field.metadata.get("alias") or name
+            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, **about))
         if parameters:
             cls.__signature__ = inspect.Signature(parameters)
         for name in ("__init__", "__eq__", "__hash__", "__repr__"):  # dataclass writes those that a class lacks
@@ -90,9 +92,9 @@ class Spec(Layered):
             self._set(field.name, value if value is field.default else checked(name, value, field.metadata))
         if given:
             name = next(iter(given))
-            raise InvalidSpecError(f"{type(self).__name__} has no option {name}: {nearest(name, options_of(self))}")
+            raise InvalidSpecError(f"{self.name} has no option {name}: {nearest(name, options_of(self))}")
         if missing:
-            raise InvalidSpecError(f"{type(self).__name__} needs the option {missing[0]}: give {missing[0]}=")
+            raise InvalidSpecError(f"{self.name} needs `{missing[0]}`")
         if self.kind == "family" and "widths" in options_of(self):
             require_widths(self.widths)  # __post_init__ may need them
         self.__post_init__()
@@ -177,11 +179,6 @@ class Spec(Layered):
             if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
                 return None
         return {self.kind: self.name, "options": given}
-
-
-def layer_count(value: object) -> int:
-    """Return a number of edge layers as an int from 1 to MAX_LAYERS, or raise InvalidSpecError."""
-    return integer(value, "`layers`", *LAYERS[:2])
 
 
 def require_widths(widths: Sequence[int]) -> None:

@@ -7,9 +7,10 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from reprlib import repr as shortened
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.csr import INDEX, Storage
 from topokit.edges import from_edges, validate
@@ -17,9 +18,6 @@ from topokit.errors import InvalidGraphError
 from topokit.fields import names_of
 from topokit.layered import Layer, Layered, Promises, Recipe, Source, network
 from topokit.reprs import counted
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Topology(Layered):
@@ -84,19 +82,14 @@ class Topology(Layered):
         Raises:
             InvalidGraphError: which layer breaks which rule, or widths that are no integers.
         """
-        layers = []
-        widths = _integers(widths)
-        for i, (indptr, indices) in enumerate(arrays):
-            if i + 1 >= len(widths):
-                raise InvalidGraphError(
-                    f"{counted(len(widths), 'width')} are too few for more than {counted(i, 'layer')}"
-                )
-            layers.append(_copied(np.asarray(indptr), np.asarray(indices), (widths[i], widths[i + 1]), f"layer {i}"))
-        if len(layers) != len(widths) - 1:
-            raise InvalidGraphError(
-                f"{counted(len(widths), 'width')} need {counted(len(widths) - 1, 'layer')}, but {len(layers)} "
-                "were given"
-            )
+        widths, given = _integers(widths), iter(arrays)
+        layers = [
+            _copied(np.asarray(indptr), np.asarray(indices), shape, f"layer {i}")
+            for i, (shape, (indptr, indices)) in enumerate(zip(pairwise(widths), given, strict=False))
+        ]
+        count, wanted = len(layers) + (next(given, None) is not None), len(widths) - 1
+        if count != wanted:
+            raise InvalidGraphError(f"{counted(len(widths), 'width')} need {counted(wanted, 'layer')}, not {count}")
         return cls(layers, **about)
 
     @classmethod
@@ -114,8 +107,8 @@ class Topology(Layered):
         layers = []
         for i, matrix in enumerate(_several(matrices, hasattr(matrices, "tocoo"))):
             if not hasattr(matrix, "tocoo") or len(matrix.shape) != 2:
-                what = f"a {type(matrix).__name__} of {np.ndim(matrix)} dimensions"
-                raise InvalidGraphError(f"layer {i} is {what}: give 2-D scipy sparse matrices; from_dense takes arrays")
+                what = f"not {type(matrix).__name__}: from_dense takes arrays"
+                raise InvalidGraphError(f"layer {i} must be a 2-D scipy sparse matrix, {what}")
             coo = matrix.tocoo()
             if np.issubdtype(coo.dtype, np.inexact) and np.isnan(coo.data).any():
                 raise InvalidGraphError(f"layer {i}: a value is not a number")

@@ -19,7 +19,7 @@ from .runs.loading import load_run as load_run
 from .runs.pruning import prune as prune
 from .runs.train import train as train
 from .runs.train import train_seeds as train_seeds
-from .studies.running import study as study
+from .studies.study import study as study
 from .sweeps.grid import read_grid as read_grid
 from .sweeps.sweep import sweep as sweep
 from .weights import read_weights as read_weights

@@ -228,7 +228,7 @@ class _Chain(torch.autograd.Function):
             if relu:
                 along = torch.ops.aten.threshold_backward.default(along, nodes[i + 1], 0)
             bias_grad = along.sum(1) if for_bias else None
-            along, values_grad = compute(along, nodes[i], parameters[2 * i], saved[i], matrix, deeper, for_values)
+            along, values_grad = compute(matrix, along, nodes[i], parameters[2 * i], saved[i], deeper, for_values)
             found = [values_grad, bias_grad, *found]
             if not deeper:
                 break
@@ -263,19 +263,10 @@ class _Gradients(torch.autograd.Function):
     """The gradients for x and for the values of one matrix."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        grad: Tensor,
-        x: Tensor,
-        values: Tensor,
-        saved: Sequence[Tensor],
-        matrix: Bilinear,
-        for_x: bool,
-        for_values: bool,
-    ) -> Gradients:
+    def forward(ctx: Any, matrix: Bilinear, grad: Tensor, x: Tensor, values: Tensor, *about: Any) -> Gradients:
         ctx.matrix = matrix
         ctx.save_for_backward(grad, x, values)
-        return _compute(grad, x, values, saved, matrix, for_x, for_values)
+        return _compute(matrix, grad, x, values, *about)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor | None, along_values: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -284,27 +275,20 @@ class _Gradients(torch.autograd.Function):
         products, grad_x, grad_values = [], None, None
         if along_x is not None:
             products.append(_joined(along_x, [Link(matrix, values, None, False)]))
-            grad_values = _gradients(grad, along_x, values, (), matrix, False, True)[1]
+            grad_values = _gradients(matrix, grad, along_x, values, (), False, True)[1]
         if along_values is not None:
             products.append(_joined(x, [Link(matrix, along_values, None, False)]))
-            grad_x = _gradients(grad, x, along_values, (), matrix, True, False)[0]
-        return torch.stack(products).sum(0), grad_x, grad_values, None, None, None, None
+            grad_x = _gradients(matrix, grad, x, along_values, (), True, False)[0]
+        return None, torch.stack(products).sum(0), grad_x, grad_values, None, None, None
 
 
 _gradients: Callable[..., Gradients] = _Gradients.apply  # torch leaves apply untyped
 
 
-def _compute(
-    grad: Tensor,
-    x: Tensor,
-    values: Tensor,
-    saved: Sequence[Tensor],
-    matrix: Bilinear,
-    for_x: bool,
-    for_values: bool,
-) -> Gradients:
+def _compute(matrix: Bilinear, grad: Tensor, x: Tensor, values: Tensor, *about: Any) -> Gradients:
+    """What `matrix.gradients` returns for the same arguments, without a record for autograd."""
     with _as_given(x):
-        return matrix.gradients(grad, x, values, saved, for_x, for_values)
+        return matrix.gradients(grad, x, values, *about)
 
 
 def _as_given(x: Tensor) -> AbstractContextManager[object]:

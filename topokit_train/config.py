@@ -201,7 +201,7 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

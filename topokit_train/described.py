@@ -1,47 +1,18 @@
-"""resolve: the topologies of a run, from topologies, descriptions and 'PATTERN: DESCRIPTION'."""
+"""Descriptions by patterns of parameter names, and the parameters that the patterns match. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from topokit.descriptions import DENSE, Description, parse, split_pattern
+from topokit.descriptions import Description, parse
 from topokit.errors import InvalidSpecError
-from topokit.layered import Layered
-from topokit.placement import Topologies, Weight, named, opened
+from topokit.placement import Weight
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 
-DEFAULT_TOPOLOGY = "default"
-"""The topology of lenet-300-100, none for other models, and for a resumed run its own."""
-
 Mapped = Mapping[str, Description]
 """Pattern of parameter names -> the description of the topology that each parameter gets."""
-
-
-def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
-    """Return the topologies that a user describes, in their order; none for a dense model.
-
-    Args:
-        topology: topologies; texts, which are descriptions, or each 'PATTERN: DESCRIPTION', or "dense" alone; files; or
-            a mapping of patterns to topologies, descriptions, layers or masks.
-        weights: returns the weights of the dense model, which patterns need.
-
-    Raises:
-        InvalidSpecError: what is wrong with a text, or which parameters the patterns do not fit.
-    """
-    if isinstance(topology, Mapping):
-        return named(topology, weights())
-    several = isinstance(topology, Sequence) and not isinstance(topology, str)
-    given: Sequence[Any] = [] if topology is None else topology if several else [topology]  # type: ignore[assignment]
-    if DENSE in [one for one in given if isinstance(one, str)]:
-        if len(given) > 1:
-            raise InvalidSpecError("dense is a model without topologies: give no other `topology`")
-        return ()
-    pairs = [split_pattern(one) if isinstance(one, str) else (None, one) for one in given]
-    if any(pattern is not None for pattern, _ in pairs):
-        return named(as_mapping(pairs), weights())
-    return tuple(net for _, one in pairs for net in opened(one))
 
 
 def as_mapping(pairs: Sequence[tuple[str | None, Any]], folder: str = "", *, seed: int | None = None) -> Mapped:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from math import isqrt
 from pathlib import Path
 
 from topokit.challenge import Inference, infer, official_bias, resized
-from topokit.errors import InvalidSpecError, MissingDependencyError
+from topokit.errors import InvalidSpecError, needing
 from topokit.fields import one_of, path_of
 from topokit.formats import read_images
-from topokit.layered import Layer, Layered, Source, network
+from topokit.layered import Layer, Source, network
 from topokit.reprs import counted
 
 ENGINES = ("graphblas", "fast")
@@ -47,7 +45,13 @@ def challenge(
         raise InvalidSpecError(f"`device` is for `engine` fast: {engine} runs on the CPU alone")
     net = network(source)
     bias = official_bias(net.widths[0]) if bias is None else bias
-    return _engine(engine, device or "cpu")(net, _images(images, net.widths[0], data_dir), bias)
+    if engine == "graphblas":
+        return infer(net, _images(images, net.widths[0], data_dir), bias)
+    with needing("the fast engine"):
+        from topokit_train.inference import infer as fast_infer
+        from topokit_train.machine import resolve_device
+    place = resolve_device(device or "cpu")
+    return fast_infer(net, _images(images, net.widths[0], data_dir), bias, place)
 
 
 def _images(images: str | Path | Layer, pixels: int, data_dir: str | Path | None) -> Layer:
@@ -60,14 +64,3 @@ def _images(images: str | Path | Layer, pixels: int, data_dir: str | Path | None
     if isqrt(pixels) ** 2 != pixels:
         raise InvalidSpecError(f"`images` mnist makes square images, but the network has {counted(pixels, 'input')}")
     return resized(load_dataset("mnist", data_dir).train_inputs[:, 0], isqrt(pixels))
-
-
-def _engine(name: str, device: str) -> Callable[[Layered, Layer, float], Inference]:
-    if name == "graphblas":
-        return infer
-    try:
-        from topokit_train.inference import infer as fast_infer
-        from topokit_train.machine import resolve_device
-    except ImportError:
-        raise MissingDependencyError("the fast engine needs torch: pip install 'topokit[train]'") from None
-    return partial(fast_infer, device=resolve_device(device))

@@ -43,9 +43,8 @@ class Metrics:
             object.__setattr__(self, "validation_metric", self.validation_accuracy)
 
     @classmethod
-    def of(cls, metric: str, tested: Mapping[str, float], validated: Mapping[str, float] | None, **more: Any) -> Self:
+    def of(cls, metric: str, tested: Mapping[str, float], validated: Mapping[str, float], **more: Any) -> Self:
         """Return the metrics of an epoch from the scores of its tests, of which `metric` is the first."""
-        validated = validated or {}
         return cls(
             metric=metric,
             test_accuracy=tested.get(ACCURACY),

@@ -82,6 +82,8 @@ class Result(Tabular):
 class Results(list[Result], Tabular):
     """The results of several seeds. Prints as a table, in a notebook too."""
 
+    columns = tuple(field.name for field in dataclasses.fields(Result))
+
     @property
     def title(self) -> str:
         metric, (mean, half) = self[0].metric, mean_and_ci95([result.test_metric for result in self])
@@ -103,7 +105,7 @@ class Results(list[Result], Tabular):
         return {"runs": self.records(), "mean": mean, "ci95": half}
 
     def __repr__(self) -> str:
-        return f"<Results of {len(self)} seeds, {self.title}>"
+        return f"<Results of {len(self)} seeds, {' '.join(self.title.split())}>"
 
     def __str__(self) -> str:
         head, spread = self.title.split("  ")

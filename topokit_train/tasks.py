@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from topokit._signals import uninterrupted
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.datasets import Dataset
 from topokit_train.datasets.given import TASKS
@@ -234,8 +235,11 @@ def tested(task: Task, outputs: Callable[[Tensor], Tensor], inputs: Tensor, targ
         targets: of all samples.
         batch: number of samples in one call of `outputs`.
     """
-    parts = zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True)
-    return torch.cat([task.kept(outputs(part), wanted) for part, wanted in parts])
+    kept = []
+    for part, wanted in zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True):
+        with uninterrupted():
+            kept.append(task.kept(outputs(part), wanted))
+    return torch.cat(kept)
 
 
 def require_finite(scores: dict[str, float], where: str) -> None:

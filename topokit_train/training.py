@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import pairwise
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from topokit._registry import nearest
+from topokit._signals import uninterrupted
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.layered import Layer, Layered
 from topokit.topologies import Topology
@@ -37,7 +36,6 @@ from topokit_train.tasks import Task, dead_classes, require_finite, task_of, tes
 
 T = TypeVar("T")
 
-_SOURCE = re.compile(r"layer (\d+)(?: of topology (\d+))?")  # see `SparseModule.source`
 TEST_BATCH = 4096
 
 
@@ -222,24 +220,19 @@ class Trainer:
             part.values.grad = None
         self.ranks.align(tuple(self.model.parameters()))
         self.rewired = True
-        self.topologies = tuple(self._current_topologies())
+        self.topologies = self._current_topologies()
 
-    def _current_topologies(self) -> Iterator[Topology]:
-        """The topologies as they are now, with the names of the parameters that they fill."""
-        groups: dict[int, dict[int, str]] = {}
+    def _current_topologies(self) -> tuple[Topology, ...]:
+        """The topologies as they are now, with the names of their parameters; layers that chain are one topology."""
+        chains: list[dict[str, Layer]] = []
+        outputs = None
         for name, part in self.sparse_layers.items():
-            place = _SOURCE.fullmatch(part.source)
-            net, layer = (int(place[2] or 0), int(place[1])) if place else (-1, 0)
-            if net < 0 or layer in groups.get(net, {}):  # the module was given with this layer
-                net, layer = len(self.sparse_layers) + len(groups), 0
-            groups.setdefault(net, {})[layer] = name
-        for _, group in sorted(groups.items()):
-            names = [group[i] for i in sorted(group)]
-            layers = [self.sparse_layers[name].topology_layer() for name in names]
-            chained = all(one.shape[1] == two.shape[0] for one, two in pairwise(layers))
-            # a layer by channel and one by feature behind it do not chain
-            for numbers in [range(len(names))] if chained else [range(i, i + 1) for i in range(len(names))]:
-                yield Topology([layers[i] for i in numbers], names=[f"{names[i]}.weight" for i in numbers])
+            layer = part.topology_layer()
+            if layer.shape[0] != outputs:
+                chains.append({})
+            chains[-1][f"{name}.weight"] = layer
+            outputs = layer.shape[1]
+        return tuple(Topology([*chain.values()], names=[*chain]) for chain in chains)
 
     def run_epoch(self) -> list[Metrics]:
         """Use each training image once, in an order of its own, and then test.
@@ -257,11 +250,12 @@ class Trainer:
         with self._seeded(), steps_of(self) as (batches, step):
             for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses = step(*batch)
-                total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-                self.steps_done += 1
-                for hook in self._hooks["after_step"]:
-                    hook(self)
+                with uninterrupted():
+                    losses = step(*batch)
+                    total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
+                    self.steps_done += 1
+                    for hook in self._hooks["after_step"]:
+                        hook(self)
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
@@ -273,17 +267,10 @@ class Trainer:
                     f"{own and 'correct it, or '}give a smaller `lr` than {self.config.lr}"
                 )
         tests = self.scores(*self.feed.test)
-        held_out = self.scores(*self.feed.held_out) if self.config.validation else [None] * len(self.seeds)
+        held_out = self.scores(*self.feed.held_out) if self.config.validation else [{} for _ in self.seeds]
+        about: dict[str, Any] = {"epoch": self.epochs_done + 1, "seconds": seconds, "lr": lr}
         metrics = [
-            Metrics.of(
-                self.task.metric,
-                tested,
-                validated,
-                epoch=self.epochs_done + 1,
-                train_loss=loss,
-                seconds=seconds,
-                lr=lr,
-            )
+            Metrics.of(self.task.metric, tested, validated, train_loss=loss, **about)
             for loss, tested, validated in zip(losses.tolist(), tests, held_out, strict=True)
         ]
         for one in self._callbacks:
@@ -307,7 +294,8 @@ class Trainer:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self._seeded():
             self.model.train()
-            self.own_gradients(*next(self.batches()))
+            with uninterrupted():
+                self.own_gradients(*next(self.batches()))
             self.scores(*(part[:2] for part in self.feed.test))
         with torch.no_grad():
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
@@ -348,17 +336,13 @@ class Trainer:
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
-        with self._dense() as found:
+        wanted, self._dense_wanted = self._dense_wanted, False
+        with DenseGradients(self.sparse_layers if wanted else {}) as dense:
             losses = self.own_gradients(images, labels)
-        self.dense_gradients = {} if found is None else found.mean()
+        self.dense_gradients = dense.mean()
         if not self.ranks.several:
             return losses
         return self.ranks.average(self.parameters, losses, len(labels), list(self.dense_gradients.values()))
-
-    def _dense(self) -> AbstractContextManager[DenseGradients | None]:
-        """Inside, the gradients of dense weights are computed too, if they are wanted in this step."""
-        wanted, self._dense_wanted = self._dense_wanted, False
-        return DenseGradients(self.sparse_layers) if wanted else nullcontext()
 
     def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of this process's share of a batch."""

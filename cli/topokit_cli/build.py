@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from topokit.descriptions import building
+from topokit import descriptions
 from topokit.descriptions.description import AROUND, FAMILY, Description, fields_of
 from topokit.families import FAMILIES
 from topokit_cli import render
-from topokit_cli.options import AS_KEYS, Command, OnceEach, force_option, json_option, option_of
+from topokit_cli.options import Command, OnceEach, force_option, json_option, option_of
 from topokit_cli.paths import OUTPUT
 
 SEED_FLAGS = ("--seed", "--topology-seed")
@@ -74,4 +74,5 @@ def described(values: dict[str, Any]) -> Description:
     Raises:
         InvalidSpecError: they do not fit together.
     """
-    return building.described(**{AS_KEYS.get(name, name): value for name, value in values.items() if value != ()})
+    given = {name: value for name, value in values.items() if value != ()}
+    return descriptions.described(seed=given.pop("topology_seed", None), **given)

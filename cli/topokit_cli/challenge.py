@@ -40,14 +40,12 @@ FEW = 5
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     source: Description,
-    images: str,
-    data_dir: Path | None,
     categories: Path | None,
     engine: str,
-    device: str | None,
-    bias: float | None,
     as_json: bool,
+    **inference: Any,
 ) -> None:
     """Run the Graph Challenge's inference on a topology and print the categories: the rows that are not all zero.
 
@@ -56,8 +54,7 @@ def command(
     from topokit.formats import read_categories
     from topokit_train.graph_challenge import challenge
 
-    about_images = {"images": images, "data_dir": data_dir, "engine": engine, "device": device, "bias": bias}
-    found = challenge(source.open(), **about_images)  # type: ignore[arg-type]  # the options are its arguments
+    found = challenge(source.open(), engine=engine, **inference)
     expected = None if categories is None else read_categories(categories, found.rows)
     survivors = found.categories.tolist()
     wanted = None if expected is None else expected.tolist()

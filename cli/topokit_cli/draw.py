@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from topokit.descriptions import Description
 from topokit.drawing import STYLES
+from topokit.errors import flag
 from topokit_cli import render
-from topokit_cli.options import IMAGE, TOPOLOGY, Describing, force_option, json_option, topology_argument
+from topokit_cli.options import IMAGE, TOPOLOGY, Describing, force_option, json_option, topology_argument, was_given
 from topokit_cli.paths import Place
 
 FIGURE = Place(refusal="the extension of the figure says its format: name a file that ends in .png, .svg or .pdf")
@@ -35,33 +38,25 @@ FIGURE = Place(refusal="the extension of the figure says its format: name a file
 @click.option("--kron-steps", is_flag=True, help="Kronecker product of a RadiX-Net, layer by layer.")
 @force_option
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     source: Description,
     output: str,
-    style: str,
-    image: tuple[int, ...] | None,
     beside: tuple[Description, ...],
-    trace: int | None,
-    rows: bool,
     steps: bool,
     kron_steps: bool,
     force: bool,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Draw a topology as PNG, SVG or PDF."""
     from topokit.drawing import draw, draw_kron_steps, draw_steps, save_figure
 
-    ways = {
-        "--steps": steps,
-        "--kron-steps": kron_steps,
-        "--beside": bool(beside),
-        "--trace": trace is not None,
-        "--rows": rows,
-        "--style": style != "auto",
-        "--image": image is not None,
-    }
-    if sum(ways.values()) > 1 and (steps or kron_steps):
-        raise click.UsageError(f"{' and '.join(way for way, given in ways.items() if given)} cannot go together")
+    given = [flag(name) for name in ("steps", "kron_steps", "beside", *how) if was_given(ctx, name)]
+    if len(given) > 1 and (steps or kron_steps):
+        raise click.UsageError(f"{' and '.join(given)} cannot go together")
     net = source.open()
     render.notes(net)
     others = [other.open() for other in beside]
@@ -72,7 +67,7 @@ def command(
     elif kron_steps:
         figure = draw_kron_steps(net)
     else:
-        figure = draw(net, style=style, beside=others, trace=trace, rows=rows, image=image)
+        figure = draw(net, beside=others, **how)
     save_figure(figure, output, force=force)
     if as_json:
         render.as_json({"figure": str(output), "topology": str(source), **render.describe(net, source.file, None)})

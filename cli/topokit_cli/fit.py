@@ -12,13 +12,7 @@ from topokit_cli.options import INTS, OnceEach, json_option
 @click.argument("target", nargs=-1)
 @click.option("--widths", type=INTS, help="Wanted width of each node layer.")
 @click.option("--density", metavar="X", help="Wanted density of the whole network, such as 0.05 or 1/20.")
-@click.option(
-    "--tolerance",
-    metavar="X",
-    default="0.1",
-    show_default=True,
-    help="Relative tolerance of the density.",
-)
+@click.option("--tolerance", metavar="X", default="0.1", show_default=True, help="Relative tolerance of the density.")
 @click.option("--limit", type=int, default=10, show_default=True, help="Maximal number of candidates.")
 @json_option
 def command(
@@ -46,13 +40,8 @@ def command(
     if not target and (widths is None or density is None):
         raise click.UsageError("give --widths and --density, or a target such as '784-300-100 at 95 %'")
     with render.progress(limit) as progress:
-        found = fit(
-            " ".join(target) if target else widths or (),
-            density,
-            tolerance=tolerance,
-            limit=limit,
-            progress=progress,
-        )
+        wanted = " ".join(target) if target else widths or ()
+        found = fit(wanted, density, tolerance=tolerance, limit=limit, progress=progress)
     if as_json:
         about = {"widths": list(found[0].net.widths), "density": float(found[0].wanted)}
         render.as_json({**about, "candidates": found.records()})

@@ -17,6 +17,7 @@ import click
 
 from topokit import __version__
 from topokit.errors import TopokitError, needing
+from topokit_cli.paths import typed
 
 COMMANDS = {
     "build": "Build a topology and save it.",
@@ -48,6 +49,13 @@ class Terminated(KeyboardInterrupt):
 
 class LazyGroup(click.Group):
     """A group that lists its commands without importing them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            advice = f"options come after the command, as in topokit build {error.option_name}"
+            raise click.UsageError(f"{error.message} {advice}", ctx) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(COMMANDS)
@@ -103,6 +111,8 @@ def topokit(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the installed `topokit` calls this."""
+    if sys.stdout is None:
+        sys.exit(_say("stdout is closed: give it a file, such as > /dev/null", 1))
     _prepare()
     try:
         with needing("this command"):
@@ -116,8 +126,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         terminated = isinstance(error.__cause__ or error, Terminated)  # click's Abort has a cause
         code = _say("terminated", 143) if terminated else _say("interrupted", 130)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # all is put right, and the exit code stays
     except MemoryError:
         code = _say("out of memory: use smaller widths, or stream the topology from its options", 1)
     except BrokenPipeError:
@@ -125,6 +133,8 @@ def main() -> None:
         code = 1
     except OSError as error:
         code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done or put right, and the exit code stays
     sys.exit(code or 0)
 
 
@@ -156,5 +166,5 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def _say(message: str, code: int, ctx: click.Context | None = None) -> int:
     where = ctx.command_path if ctx else "topokit"
     hint = f" (see {where} --help)" if ctx and code == 2 else ""
-    print(f"{where}: {' '.join(message.split())}{hint}", file=sys.stderr)
+    print(f"{where}: {typed(' '.join(message.split()))}{hint}", file=sys.stderr)
     return code

@@ -14,7 +14,7 @@ import click
 from topokit.descriptions import parse
 from topokit.descriptions._values import REPEATED, from_text
 from topokit.descriptions._words import quoted
-from topokit.descriptions.description import AROUND, FAMILY, Description, kind_of
+from topokit.descriptions.description import AROUND, FAMILY, Description
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
 from topokit_cli.paths import stdin
@@ -82,7 +82,7 @@ class OnceEach(click.Command):
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
         for flags, level, what in (
-            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output."),
+            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output; of -q and -v the last one counts."),
             (("-v", "--verbose"), logging.DEBUG, "Also the names of files that are read and written."),
         ):
             about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}
@@ -139,9 +139,6 @@ def _logged(level: int) -> Callable[[click.Context, click.Parameter, bool], None
     return set_level
 
 
-AS_KEYS = {"topology_seed": "seed"}
-"""Options of `build` -> the keys of descriptions, if they differ."""
-
 SEEDS = Value("N-N,N,...", parse_seeds)
 IMAGE = Value("ROWSxCOLUMNS[xCHANNELS]", _image)
 INTS, NAMES, TOPOLOGY = map(of_kind, ("ints", "names", "net"))
@@ -189,44 +186,34 @@ class Describing(OnceEach):
         """The command to write in place of one with flags of `build`; None if there are none of these."""
         from topokit_cli.build import GRAPH_OPTIONS, SEED_FLAGS
 
-        own = {opt for param in self.params for opt in param.opts}
-        seed = click.Option([*(flag for flag in SEED_FLAGS if flag not in own), "topology_seed"])
-        graph = [seed, *(param for param in GRAPH_OPTIONS if param.name != seed.name)]
-        try:
-            values, _, order = click.Command("", params=[*graph, *self.params]).make_parser(ctx).parse_args(args)
-        except click.UsageError:
+        own = {flag for param in self.params for flag in param.opts}
+        flags = {flag for param in GRAPH_OPTIONS for flag in param.opts} - own
+        words = iter([word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])])
+        given, rest = list[tuple[str, str]](), list[str]()
+        for word in words:
+            if word in flags:
+                given.append((word, next(words, "")))
+            else:
+                rest.append(word)
+        if not given:
             return None
-        given = list(dict.fromkeys(order))
-        taken = [param for param in given if param in graph]
-        if not taken:
-            return None
-        files = next((values[key] for key in ("source", "topologies") if isinstance(values.get(key), str | list)), None)
-        text = _text_of({str(param.name): values[str(param.name)] for param in taken}, files)
-        rest: list[str] = []
-        for param in given:
-            if isinstance(param, click.Option) and param not in taken and param.name != "topologies":
-                value = values[str(param.name)]
-                for one in value if isinstance(value, list) else [value]:
-                    rest += [param.opts[0]] if param.is_flag else [param.opts[0], str(one)]
-        flags = ", ".join("/".join(param.opts) for param in taken)
-        line = shlex.join([*ctx.command_path.split(), *self.way, text, *rest])
-        return f"a description takes the place of {flags}; write: {line}"
+        values = self.make_parser(ctx).parse_args(list(rest))[0]
+        heads = [one for key in ("source", "topologies") for one in _texts(values.get(key))]
+        if not heads and not {flag for flag, _ in given} - {"--like", *map(flag_of, AROUND), *SEED_FLAGS}:
+            heads = [value for flag, value in given if flag == "--like"]
+        head = quoted(heads[0]) if heads else dict(given).get("--family", FAMILY)
+        text = [head]
+        for flag, value in given:
+            if flag != "--family" and value not in heads:
+                text.append(f"{'seed' if flag in SEED_FLAGS else flag[2:]}={quoted(value)}")
+        others = [word for word in rest if word not in (*heads, *self.way)]
+        line = shlex.join([*ctx.command_path.split(), *self.way, " ".join(text), *others])
+        return f"a description takes the place of {', '.join(dict.fromkeys(dict(given)))}; write: {line}"
 
 
-def _text_of(values: dict[str, Any], files: Any) -> str:
-    """The description that says what flags of `build` say, of a file if one is given."""
-    given = {AS_KEYS.get(name, name): value for name, value in values.items()}
-    if files:
-        head = files[0] if isinstance(files, list) else files
-    elif "family" not in given and "like" in given and not {*given} - {"like", *AROUND}:
-        head = given.pop("like")
-    else:
-        head = given.pop("family", FAMILY)
-    words = [head if kind_of(head.split()[0]) else quoted(head)]
-    for key, value in given.items():
-        parts = value if isinstance(value, list) else [value]
-        words += [f"{key.replace('_', '-')}={quoted(str(one))}" for one in parts]
-    return " ".join(words)
+def _texts(value: Any) -> list[str]:
+    """The texts that click's parser found for a parameter: none, one or several."""
+    return [value] if isinstance(value, str) else value if isinstance(value, list) else []
 
 
 def topology_argument(command: Command) -> Command:

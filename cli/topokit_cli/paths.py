@@ -13,16 +13,31 @@ from typing import Any
 
 import click
 
+_SPOOLED: list[str] = []
+"""Temporary files with what stdin held."""
+
+
+def typed(text: str) -> str:
+    """Return a text with `-` in place of the temporary file that holds stdin, as the user typed it."""
+    for path in _SPOOLED:
+        text = text.replace(path, "-")
+    return text
+
 
 @contextmanager
 def stdin() -> Iterator[str]:
     """Give the name of a file with what stdin holds."""
     if sys.stdin is None:
         raise click.UsageError("stdin is closed: name a file in place of -")
+    about = click.get_current_context().meta
+    if "stdin" in about:
+        raise click.UsageError("stdin can be read once: name a file in place of the second -")
+    about["stdin"] = "read"
     with TemporaryDirectory() as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:
             copyfileobj(sys.stdin.buffer, file)
+        _SPOOLED.append(str(path))
         yield str(path)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from topokit.reprs import aligned
+from topokit_cli.paths import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,20 +30,17 @@ class Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "note" if record.levelno == logging.INFO else record.levelname.lower()
-        click.echo(f"{kind}: {record.getMessage()}", err=True)
+        click.echo(typed(f"{kind}: {record.getMessage()}"), err=True)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print `value` as one JSON object."""
-    click.echo(json.dumps(value, allow_nan=False))
+    click.echo(typed(json.dumps(value, allow_nan=False)))
 
 
-def table(rows: Iterable[tuple[str, str]]) -> None:
+def table(rows: Sequence[tuple[str, str]]) -> None:
     """Print name and value in two aligned columns."""
-    rows = list(rows)
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+    click.echo(typed("\n".join(aligned(rows))))
 
 
 def notes(net: Layered | Extraction, file: str | None = None) -> None:
@@ -160,5 +158,5 @@ def widths(net: Layered) -> str:
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
     """Print rows below their headings, each column as wide as it must be; those named in `left` begin at the left."""
-    for line in aligned([head, *rows], right=[i for i, name in enumerate(head) if name not in left]):
-        click.echo(line)
+    right = [column for column, name in enumerate(head) if name not in left]
+    click.echo("\n".join(aligned([head, *rows], right)))

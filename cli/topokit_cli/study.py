@@ -44,7 +44,7 @@ def command(
     topokit study training-behavior --budget small       some hours on two cores, with MNIST and CIFAR-10
     topokit study training-behavior --tables docs/study/tables --out report
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.studies.running import study
+    from topokit_train.studies.study import study
 
     for given in ("budget", *running) if tables else ():
         if was_given(ctx, given):
@@ -56,7 +56,7 @@ def command(
         place = out or Path(f"{name}-{budget}")
         about = {"out": str(place), "report": str(report), **found.to_json()}
         if not as_json:
-            show(found, place)
+            show(found)
     if as_json:
         render.as_json(about)
     else:

@@ -14,46 +14,36 @@ from topokit_cli.paths import FOLDER, OUTPUT_FOLDER
 if TYPE_CHECKING:
     from topokit_train.sweeps.summary import Summary
 
-DATA_DIR = click.Path(exists=True, file_okay=False, resolve_path=True)
+RUNNING = (
+    click.option(
+        "--workers", type=click.IntRange(1, 1024), metavar="N", help="Number of worker processes [one for each core]."
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786."),
+    click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last epoch."),
+    click.option(
+        "--known",
+        type=FOLDER,
+        multiple=True,
+        help="Tables of another sweep, whose finished runs are not done again; repeatable.",
+    ),
+    click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
+    click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
+    click.option(
+        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads of each process [1 if there are several]."
+    ),
+)
+"""The options for workers, devices and data; `how_to_run` reads them."""
 
 
 def running_options(command: Command) -> Command:
-    """Add the options for workers, devices and data; `how_to_run` reads them."""
-    options = (
-        click.option(
-            "--workers",
-            type=click.IntRange(1, 1024),
-            metavar="N",
-            help="Number of worker processes [one for each core].",
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Dask scheduler to use instead, such as tcp://host:8786.",
-        ),
-        click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last epoch."),
-        click.option(
-            "--known",
-            type=FOLDER,
-            multiple=True,
-            help="Tables of another sweep, whose finished runs are not done again; repeatable.",
-        ),
-        click.option("--data-dir", type=DATA_DIR, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
-        click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
-        click.option(
-            "--threads",
-            type=click.IntRange(1),
-            metavar="N",
-            help="CPU threads of each process [1 if there are several].",
-        ),
-    )
-    for option in reversed(options):
+    """Add the options of RUNNING."""
+    for option in reversed(RUNNING):
         command = option(command)
     return command
 
 
 def how_to_run(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `sweep` that the options of `running_options` give."""
+    """Return the arguments of `sweep` that the options of RUNNING give."""
     from topokit.executors import cores
 
     if values["workers"] and values["scheduler"]:
@@ -99,17 +89,15 @@ def command(
     place = out or Path(grid.stem)
     found = sweep(grid, place, status=status, quiet=quiet(), **how_to_run(running))
     if as_json:
-        tables = str(place / "tables") if (place / "tables").exists() else None
-        render.as_json({"out": str(place), "tables": tables, **found.to_json()})
+        render.as_json({"out": str(place), **found.to_json()})
     else:
-        show(found, place)
+        show(found)
     ctx.exit(0 if found.complete else 1)
 
 
-def show(found: Summary, place: Path) -> None:
+def show(found: Summary) -> None:
     """Print a row for each group of runs that differ in their seeds, then the failures."""
     click.echo(found)
     if found.troubles:
         click.echo("--retry does the failed runs once more\n")
-    tables = f"; their tables are in {place / 'tables'}" if (place / "tables").exists() else ""
-    click.echo(f"{found.title}{tables}")
+    click.echo(f"{found.title}; their tables are in {found.tables}" if found.tables else found.title)

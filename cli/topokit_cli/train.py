@@ -96,8 +96,7 @@ def command(
     topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.described import DEFAULT_TOPOLOGY
-    from topokit_train.runs.train import train, train_seeds
+    from topokit_train.runs.train import DEFAULT_TOPOLOGY, train, train_seeds
 
     if tune:
         if was_given(ctx, "kernel"):
@@ -171,7 +170,8 @@ def show(found: Result | Results, as_json: bool) -> None:
 
 def _resolved(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
     """The topologies that the user described."""
-    from topokit_train.described import parameters_of, resolve
+    from topokit_train.described import parameters_of
+    from topokit_train.runs.train import resolve
 
     nets = resolve(texts, lambda: parameters_of(config))
     for net in nets if this_rank().first else ():

@@ -9,6 +9,7 @@ import click
 from topokit.checks import CHECKS, METHODS
 from topokit_cli import render
 from topokit_cli.options import Describing, json_option, topology_argument
+from topokit_cli.paths import typed
 
 if TYPE_CHECKING:
     from topokit.descriptions import Description
@@ -41,13 +42,12 @@ EXIT_CODES = {"holds": 0, "fails": 3, "undecided": 4, "not promised": 4}
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     source: Description,
     names: tuple[str, ...],
     require: tuple[str, ...],
-    method: str,
-    workers: int,
-    scheduler: str | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Verify the promised properties of a topology: exit 0 if they hold, 3 if one fails, else 4.
 
@@ -63,15 +63,14 @@ def command(
 
     net = source.open()
     render.notes(net)
-    where: dict[str, Any] = {"workers": workers, "scheduler": scheduler}
     with render.progress(len(net)) as progress, render.warnings():
-        report = verify(net, names or None, require=require or None, method=method, progress=progress, **where)
+        report = verify(net, names or None, require=require or None, progress=progress, **how)
     if as_json:
-        computed = next(
-            (result.values["fingerprint"] for result in report.results if result.check == "soundness"), None
+        computed = (result.values["fingerprint"] for result in report.results if result.check == "soundness")
+        render.as_json(
+            {"file": source.file, "topology": str(source), "fingerprint": next(computed, None), **report.to_json()}
         )
-        render.as_json({"file": source.file, "topology": str(source), "fingerprint": computed, **report.to_json()})
     else:
-        click.echo(f"{source}: {net.summary()}")
+        click.echo(f"{typed(str(source))}: {net.summary()}")
         click.echo(str(report))
     ctx.exit(EXIT_CODES[report.verdict.value])

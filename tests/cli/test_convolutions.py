@@ -48,23 +48,6 @@ def test_masks_are_a_topology_of_the_weights_they_name(topokit, tmp_path):
     assert told["parameters"]["total"] - told["parameters"]["nonzero"] == gone
 
 
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (["--topology", "dense", "--topology", "conv2.safetensors"], "a model without topologies: give no other"),
-        (
-            ["--topology", "conv2.safetensors", "--topology", "fc.safetensors", "--crop", "150,16"],
-            "a description takes the place of --crop",
-        ),
-    ],
-)
-def test_what_does_not_go_together(topokit, files, args, said):
-    assert files
-    run = topokit(*TRAIN, *args)
-    assert (run.code != 0, run.out) == (True, "")
-    assert said in run.err
-
-
 def test_without_a_topology_the_model_is_dense_and_that_is_said(topokit):
     run = topokit(*TRAIN)
     assert run.json["parameters"]["nonzero"] == run.json["parameters"]["total"]
@@ -140,10 +123,3 @@ def test_a_topology_by_channel_fills_a_model_behind_its_convolutions_too(topokit
     for target, channel in np.ndindex(384, 50):
         features = slice(49 * channel, 49 * channel + 49)
         assert (made["fc1.weight"][target, features] == masks["fc1.weight"][target, features].any()).all()
-
-
-def test_an_image_belongs_to_a_model(topokit, files):
-    for args in (["--names", "a", "--image", "1,2,3"], ["--model", "lenet-5", "--image", "28,28"]):
-        run = topokit("mask", files[0], *args, "-o", "masks.safetensors")
-        assert run.code == 2
-        assert "--image is three numbers" in run.err

@@ -85,22 +85,3 @@ def test_train_gives_parameters_their_topologies(topokit, tmp_path):
     one, two = tk.formats.load_all(tmp_path / "run" / "checkpoint.safetensors")
     assert (one.names, two.names) == (("fc1.weight",), ("fc2.weight",))
     assert tk.fingerprint(one) == tk.fingerprint(tk.Bernoulli(widths=(784, 300), density=".1", seed=0))
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (("fc9: bernoulli density=.1 seed=0",), "no weight named 'fc9' that a topology can fill"),
-        (("fc1: bernoulli density=.1",), "is random and has no seed: add seed=0"),
-        (("fc1: bernoulli density=.1 seed=0", "butterfly nodes=4"), "write 'PATTERN: DESCRIPTION' for all"),
-        (("dense", "butterfly nodes=4"), "give no other --topology"),
-        (("dense seed=1",), "dense is a model without topologies"),
-        (("pruned=a sparsity=.5",), "of a run in the same grid"),
-        (("bernoulli widths=784,10 density=.1",), "is random and has no seed: add seed=0"),
-    ],
-)
-def test_what_train_refuses(topokit, tmp_path, given, said):
-    run = topokit("train", *(word for text in given for word in ("--topology", text)))
-    assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1), run.err
-    assert said in run.err
-    assert not list(tmp_path.iterdir())

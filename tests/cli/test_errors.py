@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from topokit_cli.main import COMMANDS
 from topokit_cli.main import topokit as group
@@ -43,7 +44,11 @@ def samples(tmp_path_factory):
         (files["grids"] / f"{name}.toml").write_text(f'[[runs]]\nlabel = "a"\n{line}\n')
     train(TrainConfig(epochs=1), run=files["run"])
     files["weights"] = files["run"] / "checkpoint.safetensors"
-    return {name: str(path) for name, path in files.items()} | {"long": "9" * 5000, "big": "9" * 4000}
+    return {name: str(path) for name, path in files.items()} | {
+        "long": "9" * 5000,
+        "big": "9" * 4000,
+        "wide": "bernoulli widths=12,3 density=.5 seed=1",
+    }
 
 
 GRIDS = {
@@ -58,17 +63,14 @@ GRIDS = {
 MISTAKES = {
     "": [
         ("nonsense", 2, "No such command 'nonsense'"),
-        ("bild --radices 2,2", 2, "No such command"),
         ("--verison", 2, "No such option"),
     ],
     "build": [
         ("--radices 2,1", 2, "radices must be at least 2, not 1"),
         ("--radices 2,x", 2, "not a list of integers"),
-        ("--radices 2.5", 2, "not a list of integers"),
         ("--radices 3,4 --radices 5,2 --radices 12", 2, "system 2 [5, 2] has product 10; it must be 12"),
         ("--radices 3,4 --radices 5", 2, "it must divide 12"),
         ("--radices 2,2 --kron 1,2", 2, "2 radices need 3 (one per node layer) or 1"),
-        ("--radices 2,2 --kron 1,2,-1", 2, "kron must be at least 1"),
         ("--radices 2,2 --crop 4,9,4", 2, "give at most 4"),
         ("--radices 2,2 --crop 4,4", 2, "crop has 2 widths; the network has 3 node layers"),
         ("--radices 2,2 --crop-keep last", 2, "--crop-keep needs --crop"),
@@ -77,68 +79,34 @@ MISTAKES = {
         ("--family bernoulli --widths 3,3 --density .5", 2, "needs --seed"),
         ("--family bernoulli --widths 3,3 --seed 1", 2, "bernoulli needs --density"),
         ("--family bernoulli --widths 3,3 --density 1.5 --seed 1", 2, "must be from 0 to 1"),
-        ("--family bernoulli --widths 3,3 --density nan --seed 1", 2, "must be numbers"),
-        (
-            "--family bernoulli --widths 3,3 --density 1e9999999999 --seed 1",
-            2,
-            "must be numbers such as 0.1 or 1/10",
-        ),
+        ("--family bernoulli --widths 3,3 --density 1e9999999999 --seed 1", 2, "must be numbers such as 0.1 or 1/10"),
         ("--radices 2,2 --kron 1,2,1 --kron 2,2,2", 2, "--kron is given 2 times: give all in one list: --kron N,N,..."),
-        (
-            "--family bernoulli --widths 3,3 --density .5 --seed 1 --topology-seed 1",
-            2,
-            "--seed/--topology-seed is given 2 times",
-        ),
+        ("--radices 2,2 --seed 1 --topology-seed 1", 2, "--seed/--topology-seed is given 2 times"),
         ("--family fixed-fan-in --widths 3,3 --fan-in 4 --seed 1", 2, "from 0 to 3"),
         ("--family bernoulli --widths 3,3 --density .5 --allocation erg", 2, "igq"),
         ("--family bernoulli --widths 3,3,3 --density .5,.4 --allocation erk --seed 1", 2, "give one number"),
         ("--family fixed-fan-in --widths 3,3 --seed 1", 2, "either --fan-in or --density"),
         ("--family lps --p 7 --q 13", 2, "p must be a prime that is 1 modulo 4"),
-        ("--family nonsense", 2, "radix-net"),
-        ("--random-equivalent regular --radices 2,2", 2, "needs --seed"),
         ("", 2, "no topology: give --radices"),
         ("--random-equivalent regular", 2, "of which topology? Give --like FILE or the options"),
         ("--radices 2,2 -o x.foo", 2, "or choose to=FORMAT of topokit convert"),
-        (
-            "--family bernoulli --widths 3,3 --density .5 --random-equivalent regular --like {text}",
-            2,
-            "--like is not an option of",
-        ),
         ("--radices 1000,1000 --kron 1000 -o x", 1, "7,450.6 GiB and "),
         ("--radices 2,2 -o no/such/folder/x", 2, "create it first"),
         ("--radice 2,2", 2, "'--radices'"),
         ("--radices 2 2", 2, "lists have commas and no blanks"),
-        ("--radices 2,,2", 2, "not a list of integers"),
-        ("--radices ''", 2, "integers separated by commas"),
         ("--radices 2,2 --kron=", 2, "integers separated by commas"),
-        ("radix-net radices=2,2", 2, "unexpected extra argument"),
         ("--family Bernoulli --widths 3,3", 2, "'n-of-m', 'block', 'bernoulli'"),
-        ("--family bernoulli --widths 784x300 --density .5 --seed 1", 2, "not a list of integers"),
         ("--family bernoulli --widths 784 --density .5 --seed 1", 2, "of at least 2 node layers, not 1"),
-        ("--family bernoulli --widths 784,0 --density .5 --seed 1", 2, "at least 1, not 0"),
-        ("--family bernoulli --widths -784,300 --density .5 --seed 1", 2, "widths must be at least"),
-        ("--family bernoulli --widths 3,3 --density 50% --seed 1", 2, "such as 0.1 or 1/10"),
         ("--family bernoulli --widths 3,3 --density 0,5 --seed 1", 2, "2 numbers: give one; a decimal has a point"),
-        ("--family bernoulli --widths 3,3 --density 3/2 --seed 1", 2, "from 0 to 1, not 1.5"),
         ("--family bernoulli --widths 3,3 --density .5 --seed abc", 2, "not a valid integer"),
         ("--family bernoulli --widths 3,3 --density .5 --seed -2", 2, "must be at least 0"),
-        (
-            "--family small-world --widths 4,4 --fan-in 5/2 --rewire .1 --seed 1",
-            2,
-            "a whole number from 0 to 4, not 2.5",
-        ),
-        ("--family small-world --widths 4,4 --fan-in 2 --rewire 3/2 --seed 1", 2, "from 0 to 1, not 1.5"),
-        ("--family fixed-fan-in --widths 3,3 --fan-in 2 --density .5 --seed 1", 2, "and not both"),
+        ("--family small-world --widths 4,4 --fan-in 5/2 --rewire .1 --seed 1", 2, "a whole number from 0 to 4"),
         ("--family butterfly --nodes 6", 2, "must be a power of 2"),
         ("--family graph-challenge --neurons 1000 --layers 12", 2, "one of 1024, 4096, 16384, 65536"),
         ("--family lps --p 5 --q 5", 2, "two different primes"),
         ("--family regular --seed 1", 2, "needs --like"),
-        ("--family regular --like {text} --seed 1", 1, "none of the formats that topokit reads"),
-        ("--radices 2,2 --crop 4,4,4 --crop-keep middle", 2, "'first', 'last'"),
         ("--radices 2,2 -o {text}", 2, "unknown extension"),
         ("--radices 2,2 -o {folder}", 2, "is a folder: give a file's name"),
-        ("--radices 2,2 -o {folder}/new/", 2, "is a folder: give a file's name"),
-        ("--radices 2,2 -o {text}/x", 2, "create it first"),
         ("--radices 2,2 -o ''", 2, "name a file"),
         ("--radices 2,2 --output", 2, "requires an argument"),
         ("--like {net}", 2, "known: radices, kron"),
@@ -147,16 +115,11 @@ MISTAKES = {
     "verify": [
         ("", 2, "Missing argument 'TOPOLOGY'"),
         ("'bernoulli widths=3,3 density=.5'", 2, "is random and has no seed: add seed=0"),
-        ("missing.safetensors", 2, "'missing.safetensors'"),
         ("'radix-net radices=2,2' --check nonsense", 2, "connectivity"),
-        ("{net} {masks}", 2, "unexpected extra argument"),
         ("{folder}", 1, "as .mtx or .tsv files"),
         ("{empty}", 1, "empty: give a file of one of the formats"),
         ("{cut}", 1, "get it again from where it came from"),
         ("{torch}", 1, "take a topology out of it with `topokit extract`"),
-        ("{net} --checks soundness", 2, "Did you mean"),
-        ("{net} --method fast", 2, "'exact', 'probe'"),
-        ("{net} --workers two", 2, "not a valid integer"),
         ("{net} --workers 2000", 2, "<=1024"),
         ("{net} --workers 2 --scheduler tcp://x:1", 2, "not both"),
         ("radix-net", 2, "needs radices"),
@@ -168,119 +131,94 @@ MISTAKES = {
         ("' '", 2, "an empty text describes no topology"),
         ("'{net} crop=2'", 2, "1 width; the network has 3 node layers"),
         ("'{net} widths=3'", 2, "known: crop, crop-keep, random-equivalent, seed"),
-        ("'{net} random-equivalent=regular'", 2, "has no seed: add"),
         ("'concatenate of={net}'", 2, "at least two networks"),
         ("dense", 2, "is a model without topologies"),
     ],
     "info": [
         ("{text} --topology-seed 3", 2, "seed=3'"),
         ("'{text} seed=3'", 2, "seed has no use here: nothing is drawn of what a file"),
-        (
-            "--family bernoulli --widths 3,3 --density .5 --seed 1",
-            2,
-            "topokit info 'bernoulli widths=3,3 density=.5 seed=1'",
-        ),
-        ("{net} --measure nothing", 2, "'spectra', 'twins', 'structure'"),
+        ("--family butterfly --nodes 4", 2, "topokit info 'butterfly nodes=4'"),
         ("{several}", 1, "`topokit extract"),
         ("/dev/null", 1, "copy what it gives to a file"),
     ],
     "compare": [
         ("{net} --twins 1", 2, "x>=2"),
-        ("{net} --kind random", 2, "'regular', 'fixed-fan-in'"),
         ("{net} {net} --kind regular", 2, "--kind needs --twins"),
         ("{net} missing.safetensors", 2, "give a file that exists"),
+        ("{net} --topology-seed -1", 2, "x>=0"),
     ],
     "fit": [
         ("", 2, "or a target such as '784-300-100 at 95 %'"),
         ("784-300-100", 2, "widths and a sparsity in percent"),
         ("--widths 784,300,100", 2, "or a target such as"),
-        ("--widths 784 --density .05", 2, "of at least 2 node layers"),
         ("--widths 784,300 --density 3/2", 2, "at most 1, not 1.5"),
         ("--widths 784,300 --density .05 --limit 0", 2, "at least 1"),
-        ("--widths 784,300 --density .05 --tolerance big", 2, "such as 0.1 or 1/10"),
         ("784-300-100 at 95 % --density .05", 2, "not both"),
+        ("'5-5 at 100 %'", 2, "below 100 %"),
+        ("--widths 5,5 --density .5 --tolerance -1", 2, "tolerance must be at least 0"),
     ],
     "draw": [
-        ("'radix-net radices=2,2' -o x.jpg", 2, ".png"),
         ("'radix-net radices=2,2' --trace 9 -o x.png", 2, "inputs are 0 to 3"),
         ("'radix-net radices=2,2' --steps --trace 1 -o x.png", 2, "cannot go together"),
         ("{net}", 2, "Missing option '-o'"),
         ("{net} -o x.gif", 2, "must end in .png, .svg, .pdf"),
-        ("{net} -o {folder}", 2, "must end in .png"),
-        ("{net} -o no/x.png", 2, "create it first"),
         ("{net} -o -", 2, "name a file that ends in .png, .svg or .pdf"),
-        ("{net} -o x.png --style lines", 2, "'pixels', 'degrees'"),
-        ("{net} -o x.png --trace -1", 2, "at least 0"),
         ("{net} -o x.png --image 28", 2, "such as 28x28"),
         ("{net} -o x.png --image 28x28", 2, "is for the style pixels"),
         ("{net} -o x.png --style pattern --trace 1", 2, "or take the style edges"),
         ("'bernoulli widths=3,3 density=.5 seed=1' --steps -o x.png", 2, "built from radices"),
-        (
-            "'bernoulli widths=3000,3000 density=.5 seed=1' --style edges -o x.png",
-            2,
-            "at most 100,000; take the style pattern",
-        ),
+        ("'butterfly nodes=65536' --style edges -o x.png", 2, "at most 100,000; take the style pattern"),
+        ("{wide} --style pixels -o x.png", 2, "12 inputs are not a square image: give --image, such as 2x2x3"),
+        ("{wide} --style pixels --image 5x5 -o x.png", 2, "has 25 pixels, but there are 12 inputs: 2x2x3 fits"),
+        ("{wide} --style pixels --image 0x12 -o x.png", 2, "image must be at least 1, not 0"),
     ],
     "convert": [
         ("{net}", 2, "Missing argument 'TARGET'"),
         ("{net} x.json", 2, "end it in .safetensors, .npz, .graphml"),
         ("{net} x.npz --to graphml", 2, "give one of the two"),
-        ("{net} x.npz --to tsv", 2, "give one of the two"),
         ("{net} x.mtx", 2, "give the folder's name, such as"),
         ("{net} folder/", 2, "choose --to=matrix-market or tsv"),
         ("{net} folder/ --to npz", 2, "is the name of a folder"),
         ("{net} - --to tsv", 2, "stdout takes one file"),
-        ("{net} x.npz --to numpy", 2, "'matrix-market', 'tsv'"),
-        ("x.npz {net}", 2, "give a file that exists"),
         ("{net} {net}", 1, "replace it with --force"),
         ("'bernoulli widths=400,400 density=1 seed=1' x.graphml", 1, "limits to 100,000 of each"),
     ],
     "mask": [
         ("'radix-net radices=2,2' -o x", 2, "--model or --names"),
-        ("'radix-net radices=2,2' --names a,b,c -o x", 2, "3 names for 2 layers"),
         ("{net} -o x --names a --model lenet-5", 2, "give either"),
         ("{net} -o x --model lenet", 2, "did you mean lenet-5?"),
-        ("{net} -o x --model {text}", 2, "lenet-5-classic, mlp"),
         ("{net} -o x --names a,a", 2, "must differ: a.weight, a.weight"),
         ("{net} -o x.pt --names a,b", 2, "end it in .safetensors"),
         ("{net} -o x/ --names a,b", 2, "is the name of a folder"),
         ("{net} -o x --names a,b --apply {torch}", 1, "safetensors.torch.save_file("),
-        ("{net} -o x --names a,b --apply missing", 2, "does not exist"),
         ("{masks} -o x --apply {folder}", 2, "Is a directory"),
         ("{net} -o x --names a", 2, "1 name for 2 layers"),
         ("{filters} -o x", 2, "only a model says how large"),
+        ("{net} -o x --names a --image 1,2,3", 2, "--image is three numbers"),
+        ("{net} -o x --model lenet-5 --image 28,28", 2, "--image is three numbers"),
     ],
     "extract": [
         ("{text} --layers a --layers b", 2, "give all in one list: --layers NAME,NAME,..."),
-        ("{folder}", 2, "Is a directory"),
         ("{text}", 1, "give a checkpoint, a state dict or an ONNX model"),
         ("{net}", 1, "is a topology, and has no weights"),
         ("{weights} -o x --keep 2", 2, "more than 0 and less than 1"),
-        ("{weights} -o x --keep ten", 2, "--keep must be numbers such as"),
         ("{weights} -o x --above .1 --keep .1", 2, "are two rules: give one"),
         ("{weights} -o x --above -1", 2, "at least 0"),
         ("{weights} -o x --layers fc9", 2, "the weights are fc1.weight"),
-        ("{weights} -o x --rule largest", 2, "'mask', 'nonzero'"),
         ("{weights} -o x --above 1e9", 1, "choose a smaller --above"),
     ],
     "train": [
         ("--seeds 0 --seeds 1", 2, "give all in one list: --seeds N-N,N,..."),
         ("--epochs 0", 2, "--epochs must be at least 1, not 0"),
-        ("--optimizer nonsense", 2, "is not one of 'adam', 'adamw', 'sgd'"),
         ("--topology 'radix-net radices=2,2'", 2, "fc1.weight 784 -> 300"),
         ("--dataset nonsense", 2, "one of digits, mnist"),
         ("--validation 99999", 2, "all 1437 training samples"),
         ("--seed -1", 2, "--seed must be at least 0, not -1"),
-        ("--kernel nonsense", 2, "'masked', 'csr'"),
-        ("--epoch 3", 2, "Did you mean '--epochs'"),
         ("--epochs three", 2, "is not an integer"),
         ("--epochs {big}", 2, "must be at most"),
-        ("--batch-size {long}", 2, "5,000 digits is too large"),
         ("--lr 0", 2, "a number above 0, not 0"),
-        ("--lr fast", 2, "such as 0.1 or 1/10"),
         ("--momentum .9", 2, "belongs to --optimizer sgd"),
         ("--weight-decay .1", 2, "adamw, not to adam"),
-        ("--schedule cosine", 2, "'one-cycle', 'steps', 'constant'"),
         ("--dataset cifar100", 2, "did you mean cifar10?"),
         ("--dataset {text}", 2, "FILE.py:FUNCTION"),
         ("--dataset mnist --data-dir missing", 2, "correct --data-dir or TOPOKIT_DATA_DIR"),
@@ -293,7 +231,6 @@ MISTAKES = {
         ("--dataset text:missing.txt", 2, "No such file or directory"),
         ("--dataset {text}:nothing", 2, "has no function"),
         ("--model resnet5", 2, "did you mean lenet-5?"),
-        ("--model missing.py:net", 2, "No such file or directory"),
         ("--model lenet-5 --init own", 2, "use he"),
         ("--seed 1 --seeds 2", 2, "not both"),
         ("--seeds 5-1", 2, "not a range of"),
@@ -301,47 +238,40 @@ MISTAKES = {
         ("--seeds 1,1", 2, "must be different numbers"),
         ("--topology dense --topology {net}", 2, "a model without topologies: give no other"),
         ("--topology {lenet} --topology {lenet}", 2, "another topology fills fc1.weight already"),
-        ("--topology missing.safetensors", 2, "give a file that exists"),
-        ("--topology 'bernoulli density=.1'", 2, "has no seed: add"),
         ("--topology 'fc1:bernoulli density=.1 seed=0'", 2, "followed by a colon and a blank"),
-        ("--topology 'fc1 bernoulli density=.1 seed=0'", 2, "followed by a colon and a blank"),
         ("--topology 'fc9: bernoulli density=.1 seed=0'", 2, "did you mean fc"),
         ("--topology 'conv*: bernoulli density=.1 seed=0'", 2, "the model has fc1.weight"),
         ("--topology 'fc1: bernoulli density=.1 seed=0' --topology {net}", 2, "write 'PATTERN: DESCRIPTION' for all"),
-        ("--weights missing.safetensors", 2, "No such file or directory"),
-        ("--weights {torch}", 1, "safetensors.torch.save_file("),
         ("--weights {net}", 1, "needs all of a dense lenet-300-100"),
         ("--run {run}", 1, "continue that run with --resume"),
-        ("--run no/such/folder", 2, "create it first"),
         ("--run {run} --resume --force", 2, "which continues a run, or"),
         ("--run {run} --resume --epochs 5", 2, "was started with 1"),
         ("--resume", 2, "--run DIR"),
         ("--run -", 2, "name one"),
         ("--tune --kernel csr", 2, "not both"),
         ("--device gpu", 2, "auto, cpu, cuda, mps"),
-        ("--threads 0", 2, "at least 1"),
         ("--better higher", 2, "give --metric and"),
         ("--loss crossentropy", 2, "must be file.py:function or package.module:function"),
         ("--method rigl", 2, "file.py:Class, package.module:Class"),
         ("--callback wandb", 2, "must be one of tensorboard"),
-        ("{net}", 2, "unexpected extra argument"),
+        ("--topology 'dense seed=1'", 2, "not a topology: use it alone"),
+        ("--topology 'pruned=a sparsity=.5'", 2, "of a run in the same grid"),
     ],
     "prune": [
-        ("--to .5 --to .9", 2, "give all in one list: --to X,X,..."),
         ("--to 90", 2, "no weight would be left"),
         ("--to 0", 2, "nothing would be pruned"),
         ("--to .5,.3", 2, "must ascend, each sparsity once"),
-        ("--method movement", 2, "'gradual', 'one-time'"),
         ("--every 0", 2, "above 0 and at most 1"),
         ("--begin .8 --end .2", 2, "must be before"),
         ("--keep fc9", 2, "it has fc1.weight"),
         ("--rewind {long}", 2, "initial or a number of epochs"),
+        ("--method one-time --begin .1", 2, "--begin has no use with --method one-time"),
+        ("--every .001", 2, "more often than once a step, of which there are 600"),
     ],
     "evaluate": [
         ("missing", 2, "does not exist"),
         ("{folder}", 2, "give the folder of a run"),
         ("{text}", 1, "topokit writes its checkpoints as such"),
-        ("{run} --dataset cifar", 2, "did you mean cifar10?"),
         ("{run} --device tpu", 2, "this machine has"),
     ],
     "sweep": [
@@ -353,24 +283,26 @@ MISTAKES = {
         ("{grids}/pattern.toml --status", 2, "the model has fc1.weight"),
         ("{grids}/long.toml --status", 1, "more than 4,300 digits"),
         ("{grids}/good.toml --status --retry", 2, "runs nothing: omit"),
-        ("{grids}/good.toml --out no/such/folder", 2, "create it first"),
         ("{grids}/good.toml --out {run}", 1, "Choose another --out"),
-        ("{grids}/good.toml --workers 0", 2, "1<=x<=1024"),
-        ("{grids}/good.toml --known {folder}", 1, "give the folder that the tables were written to"),
+        ("{grids}/good.toml --known {folder}", 2, "give the folder that the tables were written to"),
+        ("{grids}/good.toml --data-dir none", 2, "does not exist"),
+        ("{grids}/good.toml --device tpu", 2, "--device must be one of"),
+        ("{empty}", 1, "contains no runs: write [[runs]]"),
     ],
     "study": [
-        ("training", 2, "'training-behavior'"),
         ("training-behavior --budget huge", 2, "smoke, small, full"),
+        ("training-behavior --tables {folder} --out x --data-dir {folder}", 2, "--tables runs nothing: omit"),
         ("training-behavior --tables {folder}", 2, "needs --out"),
-        ("training-behavior --tables {folder} --out x", 1, "runs.csv is missing"),
+        ("training-behavior --tables {folder} --out x", 2, "runs.csv is missing"),
     ],
     "challenge": [
         ("{net}", 2, "Missing option '--images'"),
         ("{net} --images {empty}", 2, "for 1024, 4096, 16384, 65536: give --bias"),
         ("{net} --images {empty} --bias 1", 2, "must be negative"),
-        ("{net} --images missing.tsv --bias -.1", 2, "No such file or directory"),
         ("{net} --images {text} --bias -.1", 1, "could not convert string"),
         ("{net} --images {empty} --bias -.1 --device cuda", 2, "graphblas runs on the CPU alone"),
+        ("'radix-net radices=2,3' --images mnist --bias -.3", 2, "square images"),
+        ("{net} --images {empty} --bias -.3 --engine fast --device nonsense", 2, "nonsense does not exist"),
     ],
 }
 """Command -> what follows it, the exit code, and a part of the message; words in braces are files of `samples`."""
@@ -412,11 +344,14 @@ def test_no_command_is_told_which_there_are(topokit):
 
 def test_nothing_is_overwritten_without_force(topokit, tmp_path):
     assert topokit("build", *RADIX).code == 0
+    assert topokit("mask", "x", "--names", "a,b", "-o", "masks").code == 0
     before = (tmp_path / "x").read_bytes()
     for args in (
         ("build", "--radices", "3,3", "-o", "x"),
         ("draw", "x", "-o", "x"),
         ("mask", "x", "--names", "a,b", "-o", "x"),
+        ("extract", "masks", "-o", "x"),
+        ("extract", "masks", "--masks", "-o", "x"),
     ):
         run = topokit(*args)
         assert run.code in (1, 2)
@@ -445,15 +380,16 @@ def test_a_file_that_is_no_topology(topokit, tmp_path, content, said):
         assert said in run.err
 
 
-def test_one_moved_edge_fails_with_a_witness_that_a_recount_confirms(topokit, tmp_path):
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
+def contents(path):
+    """The tensors and the metadata of a file."""
+    with safe_open(path, "numpy") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (it is no mapping)
 
+
+def test_one_moved_edge_fails_with_a_witness_that_a_recount_confirms(topokit, tmp_path):
     topokit("build", "--radices", "2,3", "--kron", "2,2,2", "-o", "net.safetensors")
     path = tmp_path / "net.safetensors"
-    with safe_open(path, "numpy") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        metadata = file.metadata()
+    tensors, metadata = contents(path)
     row = tensors["layer.1.indices"][:6]
     free = min(set(range(12)) - set(row.tolist()))
     row[-1] = free
@@ -476,14 +412,9 @@ def test_one_moved_edge_fails_with_a_witness_that_a_recount_confirms(topokit, tm
 
 
 def test_a_recipe_that_says_something_else_than_the_edges(topokit, tmp_path):
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
     topokit("build", "--radices", "2,3", "-o", "net.safetensors")
     path = tmp_path / "net.safetensors"
-    with safe_open(path, "numpy") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        metadata = file.metadata()
+    tensors, metadata = contents(path)
     for recipe in ("[3, 2]", "[20000, 30000]"):
         save_file(
             tensors, path, {**metadata, "recipe": metadata["recipe"].replace("[2, 3]", recipe).replace("[2,3]", recipe)}

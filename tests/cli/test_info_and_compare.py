@@ -180,21 +180,3 @@ def test_each_of_several_against_chance(topokit, pruned):
     shown = topokit("compare", "net", pruned, "--twins", 3).out
     assert "net (4-4-4, 16 edges) and 3 regular random equivalents" in shown
     assert "pruned (3-4-2, 10 edges) and 3 regular random equivalents" in shown
-
-
-@pytest.mark.parametrize(
-    ("args", "code", "said"),
-    [
-        ((), 2, "Missing argument 'TOPOLOGY...'"),
-        (("missing",), 2, "there is no file, family or transform 'missing'"),
-        (("bad",), 1, "bad is none of the formats"),
-        (("bad", "--twins", "1"), 2, "x>=2"),
-        (("bad", "--kind", "nonsense"), 2, "is not one of 'regular', 'fixed-fan-in', 'bernoulli'"),
-        (("bad", "--topology-seed", "-1"), 2, "x>=0"),
-    ],
-)
-def test_mistakes_are_one_line(topokit, tmp_path, args, code, said):
-    (tmp_path / "bad").write_bytes(b"nonsense")
-    run = topokit("compare", *args)
-    assert (run.code, run.out, len(run.err.splitlines())) == (code, "", 1), run.err
-    assert said in run.err

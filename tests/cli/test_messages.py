@@ -20,6 +20,7 @@ from topokit_train.kernels import KERNELS
 from topokit_train.models import MODELS
 from topokit_train.pruning.config import METHODS as WAYS
 from topokit_train.pruning.config import SCOPES, PruneConfig
+from topokit_train.studies import STUDIES
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for name in ("topokit", "topokit_train") for path in (ROOT / name).rglob("*.py"))
@@ -64,12 +65,7 @@ def test_no_text_of_the_packages_holds_a_flag(path):
     [
         ({"epochs": 0}, ["--epochs", "0"], "epochs must be at least 1", "--epochs must be at least 1"),
         ({"batch_size": 0}, ["--batch-size", "0"], "batch_size must be", "--batch-size must be"),
-        (
-            {"momentum": 0.9},
-            ["--momentum", ".9"],
-            "momentum belongs to optimizer sgd",
-            "--momentum belongs to --optimizer",
-        ),
+        ({"momentum": 0.9}, ["--momentum", ".9"], "momentum belongs to optimizer", "--momentum belongs to --optimizer"),
         ({"lr": -1}, ["--lr", "-1"], "lr must be a number above 0, not -1", "--lr must be a number above 0, not -1"),
     ],
 )
@@ -102,6 +98,7 @@ def test_only_names_of_the_command_become_flags():
         ("train", "kernel", ("auto", "tuned", *KERNELS)),
         ("prune", "method", WAYS),
         ("prune", "scope", SCOPES),
+        ("study", "name", STUDIES),
     ],
 )
 def test_choices_of_the_command_line_are_those_of_the_registries(command, name, wanted):

@@ -129,12 +129,9 @@ def test_a_runs_name_knows_what_the_functions_and_the_data_are(topokit, rows_of,
     ("options", "said"),
     [
         (("--dataset", "data.py:wave"), "data.py has no function wave, but waves"),
-        (("--dataset", "date.py:waves"), "cannot read date.py: No such file"),
         (("--dataset", "data.py:waves", "--pixels", "unit"), "--pixels is for images"),
         (("--dataset", "data.py:waves", "--loss", "mine.py:mse"), "--loss mine.py:mse: mine.py has no function mse"),
-        (("--dataset", "text:none.txt"), "cannot read none.txt"),
         (("--dataset", "digits", "--loss", "mine.py:loss"), "mine.py:loss failed in line 2 of mine.py"),
-        (("--metric", "mine.py:mae"), "give --metric and --better together"),
     ],
 )
 def test_what_does_not_fit_leaves_nothing(topokit, tmp_path, options, said):

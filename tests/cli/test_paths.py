@@ -1,6 +1,8 @@
 """`-` as a file, and what is said before and while a large file is written."""
 
 import io
+import json
+import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -11,6 +13,7 @@ from topokit_cli.main import main
 import topokit as tk
 from topokit.formats import _writing
 
+MAIN = "from topokit_cli.main import main; main()"
 NET = "radix-net radices=2,3 kron=2,2,2"
 
 
@@ -49,10 +52,31 @@ def test_a_dash_is_stdin_and_stdout(piped, tmp_path):
     (tmp_path / "masks").write_bytes(masks)
     assert {*tk.load_masks(tmp_path / "masks")} == {"fc1.weight", "fc2.weight"}
     shown, _ = piped(built, "verify", "-")
+    assert shown.startswith(b"-: ")
     assert b"verdict: holds" in shown
+    assert json.loads(piped(built, "info", "-", "--json")[0])["file"] == "-"
     piped(built, "draw", "-", "-o", "net.svg")
     assert (tmp_path / "net.svg").stat().st_size > 1000
     assert {path.name for path in tmp_path.iterdir()} == {"net", "masks", "net.svg"}
+
+
+def test_an_error_names_stdin_as_it_was_typed():
+    run = subprocess.run([sys.executable, "-c", MAIN, "verify", "-"], input=b"?", capture_output=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.split()[1] == b"-", run.stderr
+
+
+def test_a_closed_stdout_is_an_error(tmp_path):
+    command = ["bash", "-c", 'exec "$0" -c "$1" verify "$2" >&-', sys.executable, MAIN, NET]
+    run = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.startswith(b"topokit: stdout is closed: ")
+
+
+def test_stdin_is_read_once(piped):
+    built, _ = piped(b"", "build", "--radices", "2,3", "-o", "-")
+    with pytest.raises(AssertionError, match="stdin can be read once: name a file in place of the second -"):
+        piped(built, "compare", "-", "-")
 
 
 def test_the_size_and_the_free_space_come_first(topokit, monkeypatch, tmp_path):

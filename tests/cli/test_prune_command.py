@@ -48,14 +48,6 @@ def test_a_run_that_replaces_one_leaves_none_of_its_files(topokit, tmp_path):
     assert left == {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json", ".lock"}
 
 
-def test_one_threshold_saves_one_topology(topokit):
-    options = ("--method", "one-time", "--threshold", ".05", "--biases", "--epochs", 1, "--json")
-    report = topokit("prune", *options).json
-    (saved,) = report["topologies"]
-    assert saved["file"] == f"{report['run']}/topology.safetensors"
-    assert report["sparsity"] == saved["sparsity"] > 0.3
-
-
 def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tmp_path, monkeypatch):
     digits = load_dataset("digits")
     few = dataclasses.replace(digits, train_inputs=digits.train_inputs[:200], train_targets=digits.train_targets[:200])
@@ -71,30 +63,6 @@ def test_a_pruned_convolutional_model_is_a_file_of_masks_to_train_on(topokit, tm
         assert np.count_nonzero(mask) == mask.size - round(0.9 * mask.size)
     ticket = ("--topology", file, "--weights", run / "rewind.safetensors")
     assert topokit("train", *short, *ticket).json["parameters"] == report["parameters"]
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("--to", "1"), "--to must be above 0 and below 1, not 1: no weight would be left"),
-        (("--to", "0"), "nothing would be pruned"),
-        (("--to", ".9,.5"), "--to must ascend"),
-        (("--to", "many"), "the values must be numbers such as 0.1 or 1/10, not 'many'"),
-        (("--method", "one-time", "--begin", ".1"), "--begin has no use with --method one-time"),
-        (("--threshold", ".1"), "--threshold has no use with --method gradual"),
-        (("--begin", ".7"), "--begin 0.7 must be before --end 0.7"),
-        (("--every", ".001"), "--every 0.001 is more often than once a step, of which there are 600"),
-        (("--keep", "fc3,fc9"), "--keep fc9 is not a weight of the model"),
-        (("--keep", "fc9"), "--keep fc9 is not a weight of the model: it has fc1.weight, fc2.weight, fc3.weight"),
-        (("--seeds", "0,1", "--seed", "1"), "give --seed or --seeds, not both"),
-        (("--resume",), "--resume needs the folder of the run to go on with"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(topokit, tmp_path, given, message):
-    refused = topokit("prune", *given)
-    assert (refused.code, refused.out) == (2, "")
-    assert message in refused.err
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_does_not_load_torch(topokit, monkeypatch):

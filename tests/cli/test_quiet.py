@@ -17,6 +17,17 @@ def test_errors_are_printed_all_the_same(topokit):
     assert topokit("verify", "nothing", "-q").err.startswith("topokit")
 
 
+def test_options_before_the_command_are_refused_with_advice(topokit):
+    run = topokit("-v", "build")
+    assert run.code == 2
+    assert "as in topokit build -v" in run.err
+
+
+@pytest.mark.parametrize(("flags", "said"), [(("-q", "-v"), True), (("-v", "-q"), False)])
+def test_the_last_of_quiet_and_verbose_counts(topokit, flags, said):
+    assert bool(topokit("build", "--radices", "2,2", *flags).err) is said
+
+
 @pytest.mark.parametrize("flags", [(), ("-v",)])
 def test_verbose_names_files(topokit, flags):
     run = topokit("build", "--radices", "2,2", "-o", "net.npz", *flags)

@@ -13,12 +13,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import safetensors.numpy
 from topokit_cli.main import Terminated, _prepare
+
+from topokit._signals import uninterrupted
 
 MAIN = "from topokit_cli.main import main; main()"
 REWIRE = Path(__file__).parents[2] / "docs" / "examples" / "rewire.py"
@@ -203,6 +206,100 @@ def test_a_second_signal_does_not_interrupt_what_the_first_one_cleans_up(prepare
     with pytest.raises(KeyboardInterrupt) as error:
         work()
     assert (error.type, cleaned) == (kind, [True])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_the_end_of_an_uninterrupted_block(prepared_process, number):
+    prepared_process()
+    handler, done = signal.getsignal(number), []
+
+    def work():
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(number)
+                signal.raise_signal(signal.SIGTERM)
+                done.append("inside")
+            done.append("outside")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inside", "outside"]
+    assert signal.getsignal(number) is handler
+
+
+def test_a_late_second_signal_ends_an_uninterrupted_block(prepared_process, monkeypatch):
+    prepared_process()
+    monkeypatch.setattr("topokit._signals.PATIENCE", 0)
+
+    def work():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the second signal is lost")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_a_thread_has_ordinary_blocks():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
+        pool.submit(_divide_uninterrupted).result()
+
+
+def _divide_uninterrupted():
+    with uninterrupted():
+        return 1 / 0
+
+
+OWN = """
+import os, signal
+from pathlib import Path
+import torch
+from torch import nn
+
+class Signals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        signals()
+        return grad
+
+def signals():
+    if Path("wanted").exists():
+        Path("wanted").unlink()
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(10**5))  # a handler would run here
+        Path("whole").touch()
+
+class Net(nn.Sequential):
+    def forward(self, x):
+        x = super().forward(x)
+        if PLACE == "hook" and x.requires_grad:
+            x.register_hook(lambda grad: signals())
+        return Signals.apply(x) if PLACE == "function" else x
+
+def net(outputs):
+    return Net(nn.Flatten(), nn.Linear(784, outputs))
+"""
+
+
+@pytest.mark.parametrize("place", ["function", "hook"])
+def test_a_signal_in_code_that_autograd_calls_ends_the_run_after_its_step(tmp_path, place):
+    command = "train --model own.py:net --epochs 2 --batch-size 500 --run out"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.py").write_text(f"PLACE = {place!r}\n{OWN}")
+    (tmp_path / "one" / "wanted").touch()
+    code, said = started(command, tmp_path / "one").wait(PATIENCE), (tmp_path / "one" / "said.txt").read_text()
+    assert (code, (tmp_path / "one" / "whole").exists()) == (143, True), said
+    assert "stopped: continue with --run out --resume" in said
+    assert started("train --run out --resume", tmp_path / "one").wait(PATIENCE) == 0
+    assert started(command, tmp_path / "two").wait(PATIENCE) == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_a_signal_waits_until_torch_is_imported(prepared_process, monkeypatch):

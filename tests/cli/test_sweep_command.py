@@ -115,27 +115,10 @@ def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     assert f"[5/5] dense, seed 0: {why}" in topokit("sweep", "grid.toml", "--workers", 1, "--retry").err
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (("none.toml",), 2, "'none.toml' does not exist"),
-        (("grid.toml", "--workers", 0), 2, "0 is not in the range 1<=x<=1024"),
-        (("grid.toml", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"), 2, "give --workers or --scheduler"),
-        (("grid.toml", "--status", "--retry"), 2, "--status runs nothing: omit --retry"),
-        (("grid.toml", "--scheduler", "tcp://127.0.0.1:1"), 1, "no Dask scheduler answers at tcp://127.0.0.1:1"),
-        (("grid.toml", "--out", "a/b"), 2, "there is no folder a: create it first"),
-        (("grid.toml", "--out", "."), 1, ". is not of a sweep: it contains empty.toml. Choose another --out"),
-        (("grid.toml", "--data-dir", "none"), 2, "Directory 'none' does not exist"),
-        (("grid.toml", "--device", "tpu"), 2, "--device must be one of"),
-        (("unknown.toml",), 2, "unknown.toml, runs-1: no key of runs to train is named 'epoch': did you mean epochs?"),
-        (("empty.toml",), 1, "empty.toml contains no runs: write [[runs]]"),
-    ],
-)
 @pytest.mark.usefixtures("grid")
-def test_what_does_not_fit_is_refused(topokit, tmp_path, options, code, message, monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_named(topokit, monkeypatch):
     monkeypatch.setattr("topokit.executors.PATIENCE", 1)
-    (tmp_path / "unknown.toml").write_text("[[runs]]\nepoch = 3")
-    (tmp_path / "empty.toml").write_text("")
-    refused = topokit("sweep", *options)
-    assert (refused.code, refused.out) == (code, "")
-    assert message in refused.err
+    refused = topokit("sweep", "grid.toml", "--scheduler", "tcp://127.0.0.1:1")
+    assert (refused.code, refused.out) == (1, "")
+    assert "no Dask scheduler answers at" in refused.err
+    assert "give --workers or" in topokit("sweep", "grid.toml", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1").err

@@ -137,27 +137,6 @@ def test_one_density_is_divided_and_more_are_refused(family):
     assert make(density=".05", allocation="erk", seed=1).slug != make(density=".05", seed=1).slug
 
 
-OLD = {
-    "e96a6bb75ff08cdc65effa647b9aedc4ee0b4993ade5bde773985df1ce326a18": {
-        "family": "bernoulli",
-        "options": {"widths": WIDTHS, "density": ["1/20"] * 3, "seed": 3},
-    },
-    "d61156ce1bf4008e99e2061ae851fc817078ee95f46cf6a4e2e2c0993571c90d": {
-        "family": "fixed-fan-in",
-        "options": {"widths": WIDTHS, "fan_in": ["196/5", "15", "5"], "seed": 3},
-    },
-    "7e0881e9bbd7f80d6534a502ea0dd0967dac9f7f760ed4bbdf84235afda5adf2": {
-        "family": "block",
-        "options": {"widths": (64, 32, 16), "block": 4, "density": ["3/10", "1/2"], "seed": 3},
-    },
-}
-
-
-@pytest.mark.parametrize("fingerprint", OLD, ids=lambda fingerprint: OLD[fingerprint]["family"])
-def test_recipes_from_before_allocations_mean_the_same_edges(fingerprint):
-    assert tk.fingerprint(from_recipe(OLD[fingerprint])) == fingerprint
-
-
 def test_fixed_fan_in_takes_a_fan_in_or_a_density():
     by_density, by_fan_in = (
         tk.FixedFanIn(widths=(20, 30, 40), seed=0, **options) for options in ({"density": ".3"}, {"fan_in": (6, 9)})

@@ -78,6 +78,25 @@ def test_a_comparison_is_a_table():
     assert "<p>3 regular random equivalents, seeds 0 to 2</p>" in found._repr_html_()
 
 
+def test_a_comparison_without_numbers_has_its_columns():
+    frame = replace(compare(RADIX, twins=2), comparisons={}).to_frame()
+    assert len(frame) == 0
+    assert [*frame.columns][:3] == ["measure", "value", "mean"]
+
+
+def test_several_networks_are_put_beside_each_other():
+    text = "radix-net radices=3,4 kron=2,3,1"
+    for found in (compare(RADIX, PRUNED, text), compare([RADIX, PRUNED, text])):
+        frame = found.to_frame().set_index("measure")
+        assert [*frame.columns] == [RADIX.slug, "4.4.4", text]
+        assert frame.loc["edges"].tolist() == [RADIX.edges, PRUNED.edges, RADIX.edges]
+        for net, label in ((RADIX, RADIX.slug), (PRUNED, "4.4.4")):
+            scalars = measured(net).scalars()
+            assert frame[label].dropna()["density":].to_dict() == {k: v for k, v in scalars.items() if v is not None}
+    assert [*compare(RADIX, RADIX).profiles] == [f"{RADIX.slug} (1)", f"{RADIX.slug} (2)"]
+    assert compare([RADIX], twins=2).title.startswith("2 regular")
+
+
 def test_adjusted_p_values_rise_and_end_at_1():
     found = compared({label: [0.1 * place, -1, 1, 0.5] for place, label in enumerate("abcd")})
     assert {one.adjusted_p for one in found.values()} == {1}
@@ -144,8 +163,14 @@ def test_progress_is_told():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"twins": 1}, "at least 2, not 1"), ({"kind": "erdos"}, "known: regular")]
+    ("nets", "options", "said"),
+    [
+        ([RADIX, RADIX], {"twins": 2}, "are for one topology"),
+        ([RADIX, RADIX], {"kind": "bernoulli"}, "are for one topology"),
+        ([RADIX, RADIX], {"seed": 1}, "are for one topology"),
+        ([], {}, "needs a topology"),
+    ],
 )
-def test_bad_options_are_refused(options, said):
+def test_bad_options_are_refused(nets, options, said):
     with pytest.raises(InvalidSpecError, match=said):
-        compare(RADIX, **options)
+        compare(nets, **options)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from topokit.families._curveball import ROUNDS, _trade, is_only_graph
-from topokit.families.regular import Regular
+from topokit.families.regular import ROUNDS, Regular, _trade, is_only_graph
 from topokit.topologies import Topology
 
 

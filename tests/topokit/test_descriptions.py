@@ -3,6 +3,7 @@
 import random
 import re
 
+import numpy as np
 import pytest
 from topokit_cli.build import command as build
 from topokit_cli.build import described
@@ -30,44 +31,26 @@ def listed(values):
     return ",".join(map(str, values))
 
 
-def family_case(draw, name):
-    """(options as texts, the network from the class itself) of one of the families."""
-    seed = draw.randrange(100)
-    widths = tuple(draw.choice([4, 8, 12]) for _ in range(draw.choice([2, 3])))
-    share = draw.choice([".5", "1/3", "5e-1", "0.25"])
-    if name == "radix-net":
-        radices = draw.choice([[(2, 3)], [(2, 2), (4,)], [(3, 2), (6,), (2,)]])
-        direction = draw.choice([1, -1])
-        texts = [("radices", listed(system)) for system in radices] + [("direction", str(direction))]
-        return texts, tk.RadixNet(radices=radices, direction=direction)
-    if name == "butterfly":
-        return [("nodes", "8")], tk.Butterfly(nodes=8)
-    if name == "graph-challenge":
-        return [("layers", "1"), ("neurons", "1024")], tk.GraphChallenge(neurons=1024, layers=1)
-    if name == "margulis":
-        return [("side", "3"), ("layers", "2")], tk.Margulis(side=3, layers=2)
-    if name == "lps":
-        return [("p", "5"), ("q", "13")], tk.LPS(p=5, q=13)
-    random_ones = {
-        "bernoulli": {"density": share, "allocation": draw.choice(["uniform", "erk"])},
-        "fixed-fan-in": draw.choice([{"fan_in": "2"}, {"density": share}]),
-        "n-of-m": {"n": "1", "m": "2"},
-        "block": {"block": "2", "density": share},
-        "small-world": {"fan_in": "2", "rewire": share},
-    }[name]
-    options = {key: int(value) if key in ("n", "m", "block") else value for key, value in random_ones.items()}
-    net = FAMILIES[name](widths=widths, seed=seed, **options)
-    return [("widths", listed(widths)), ("seed", str(seed)), *random_ones.items()], net
+def family_case(draw, make):
+    """(options as texts, read off the recipe here anew; the network) of a random network of one family."""
+    net = make(np.random.default_rng(draw.randrange(2**32)))
+    net = net.of if net.name == "crop" else net
+    texts = [
+        (key, listed(one) if isinstance(one, list) else str(one))
+        for key, value in net.recipe["options"].items()
+        for one in (value if key == "radices" else [] if value is None else [value])
+    ]
+    return texts, net
 
 
-def case(draw, depth=0):
+def case(draw, makers, depth=0):
     """(a text, the network that it describes)."""
     names = [*FAMILIES, *(TRANSFORMS if depth < 3 else ())]
     name = draw.choice([one for one in names if depth < 3 or one != "regular"])
     if name in FAMILIES and name != "regular":
-        texts, net = family_case(draw, name)
+        texts, net = family_case(draw, makers[name])
     else:
-        text, inner = case(draw, depth + 1)
+        text, inner = case(draw, makers, depth + 1)
         seed = draw.randrange(100)
         widths = tuple(max(1, width - 1) for width in inner.widths)
         copies = tuple(draw.choice([1, 2]) for _ in inner.widths)
@@ -96,8 +79,8 @@ def case(draw, depth=0):
 
 
 @pytest.mark.parametrize("number", range(CASES))
-def test_text_network_text_is_a_fixed_point(number):
-    text, expected = case(random.Random(number))
+def test_text_network_text_is_a_fixed_point(number, makers):
+    text, expected = case(random.Random(number), makers)
     net = topology(text)
     written = describe(net)
     again = topology(written)
@@ -108,10 +91,10 @@ def test_text_network_text_is_a_fixed_point(number):
 
 
 @pytest.mark.parametrize("number", range(0, CASES, 5))
-def test_flags_of_build_and_words_describe_the_same(number):
+def test_flags_of_build_and_words_describe_the_same(number, makers):
     draw = random.Random(number)
     name = draw.choice([one for one in FAMILIES if one != "regular"])
-    texts, _ = family_case(draw, name)
+    texts, _ = family_case(draw, makers[name])
     words = [name, *(f"{key}={value}" for key, value in texts)]
     flags = ["--family", name]
     for key, value in texts:
@@ -126,8 +109,8 @@ def test_flags_of_build_and_words_describe_the_same(number):
     assert described(params).open().recipe == topology(" ".join(words)).recipe
 
 
-def test_every_family_and_transform_is_drawn():
-    heads = {case(random.Random(number))[0].split()[0] for number in range(CASES)}
+def test_every_family_and_transform_is_drawn(makers):
+    heads = {case(random.Random(number), makers)[0].split()[0] for number in range(CASES)}
     assert heads == {*FAMILIES, *TRANSFORMS}
 
 
@@ -195,7 +178,10 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
         ("bernoulli fan_in=3", r"bernoulli has no option 'fan_in': known: widths, density"),
         ("fixed-fan-in fan-in=2 fan_in=3", "fan_in is given twice"),
         ("radix-net radices=2,2 kron", r"'kron' is not KEY=VALUE \(at character 23"),
-        ("radix-net radices=2,x", r"radices: '2,x' is not a list of integers separated by commas \(at character 11"),
+        (
+            "radix-net radices=2,x",
+            r"radices: '2,x' is not a list of integers separated by commas \(at character 11",
+        ),
         ("butterfly nodes=8.0", "nodes: '8.0' is not an integer"),
         ("butterfly nodes=٣", "is not an integer"),
         ("butterfly nodes=1_0", "is not an integer"),

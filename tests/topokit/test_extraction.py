@@ -185,7 +185,7 @@ def test_layers_that_are_not_there():
 
 def test_other_weights_are_named():
     (note,) = tk.extract(NAMES, above=0.5).notes
-    assert note == "not extracted: table 9 x 9; layers selects them"
+    assert note == "not extracted: table 9 x 9; to extract them, select all layers by name"
     assert not tk.extract(NAMES, layers=["block.*"], above=0.5).notes
     assert not tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes  # nothing is called weight, so all are taken
 

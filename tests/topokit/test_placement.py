@@ -58,17 +58,13 @@ def test_layers_take_the_weights_of_their_shape_in_order(widths, shapes, filled)
         (
             (64, 300, 100),
             0,
-            "it needs 784 inputs: topokit fit '784-300-100 at 0 %' proposes such networks",
+            "784 inputs (topokit fit '784-300-100 at 0 %' proposes such networks), or data and a model with 64",
         ),
         ((784, 320, 100, 10), 0, "crop=784,300,100,10 fits"),
         ((300, 200), 0, "crop=300,100 fits"),
         ((100, 784), 0, "crop=100,10 fits"),
         ((64, 64, 64), 0, "no crop of it fits: give layers of these shapes, in this order"),
-        (
-            (784, 300, 100, 10, 10),
-            3,
-            "no crop of it fits: give layers of these shapes, in this order",
-        ),
+        ((784, 300, 100, 10, 10), 3, "no crop of it fits: give layers of these shapes, in this order"),
         ((784, 784), 0, "crop=784,300 fits"),
     ],
 )
@@ -100,12 +96,7 @@ def test_names_that_the_model_knows_decide():
 @pytest.mark.parametrize(
     ("nets", "shapes", "names", "said"),
     [
-        (
-            [named("fc2", "fc9")],
-            THREE,
-            None,
-            r"layers for fc2 and fc9; .* the model has no fc9: did you mean fc",
-        ),
+        ([named("fc2", "fc9")], THREE, None, r"layers for fc2 and fc9; .* the model has no fc9: did you mean fc"),
         ([named("fc2")], {"fc2.weight": (5, 7)}, None, r"layer 0 is 6 -> 6.*\(fc2.weight 7 -> 5\).*the names of its"),
         ([named("fc2"), named("fc2.weight")], THREE, None, "two layers are for fc2.weight"),
         ([SQUARE], THREE, ["fc4"], "no weight named 'fc4' that a topology can fill: did you mean fc"),
@@ -168,11 +159,7 @@ def test_patterns_give_all_that_match_the_same_edges():
         ({"token": np.ones((9, 6))}, InvalidSpecError, "token.weight belongs to an Embedding"),
         ({"conv": np.ones((4, 3))}, InvalidSpecError, "has the shape 4 x 3, but its weight has 4 x 3 x 2 x 2"),
         ({"blocks.0.mlp.0": np.full((8, 6), 0.5)}, InvalidGraphError, "values other than 0 and 1"),
-        (
-            {"blocks.0.mlp.0": "radix"},
-            InvalidSpecError,
-            "family or transform 'radix': did you mean radix-net",
-        ),
+        ({"blocks.0.mlp.0": "radix"}, InvalidSpecError, "family or transform 'radix': did you mean radix-net"),
         ({"blocks.0.mlp.0": None}, InvalidSpecError, "must be given"),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import InvalidSpecError, TooLargeError
+from topokit.errors import TooLargeError
 from topokit.measures import MEASURES
 from topokit.profiles import profile
 
@@ -126,10 +126,6 @@ def test_what_takes_time_to_draw_is_drawn_once(monkeypatch):
     assert drawn == [0, 1]
 
 
-def test_a_named_measure_alone_is_taken():
-    assert {*profile(RANDOM, ["reach"]).measures} == {"reach"}
-
-
 def test_what_needs_too_much_memory_is_left_out(monkeypatch):
     def refuse(*_, **__):
         raise TooLargeError("no memory")
@@ -145,11 +141,6 @@ def test_counting_paths_has_a_budget():
     found = profile(net, ["path-statistics", "paths", "sampled-paths"], seconds=0.01)
     assert [*found.skipped] == ["path-statistics", "paths", "sampled-paths"]
     assert all("needs more than 2,000,000 steps" in why for why in found.skipped.values())
-
-
-def test_unknown_measures_are_refused():
-    with pytest.raises(InvalidSpecError, match="no measure named 'nonsense'"):
-        profile(RANDOM, ["nonsense"])
 
 
 def keys_of(value):

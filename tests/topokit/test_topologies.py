@@ -95,17 +95,6 @@ def test_fingerprints_of_layers_larger_than_a_block():
     )
 
 
-def test_streams_forward_backward_and_one_at_a_time():
-    net = RadixNet(radices=[(2, 3), (6,)], kron=(1, 2, 3, 1))
-    layers = [layer.to_dense() for layer in net.stream()]
-    backward = [layer.to_dense() for layer in net.stream(reverse=True)]
-    assert all(np.array_equal(a, b) for a, b in zip(layers, backward[::-1], strict=True))
-    assert all(np.array_equal(net.layer(i).to_dense(), m) for i, m in enumerate(layers))
-    assert all(np.array_equal(a.to_dense(), b) for a, b in zip(net.build().stream(reverse=True), backward, strict=True))
-    with pytest.raises(IndexError):
-        net.layer(3)
-
-
 def test_a_streamed_layer_is_gone_once_the_next_is_asked_for():
     stream = RadixNet(radices=[(2, 2, 2)]).stream()
     first = next(stream)
@@ -138,14 +127,21 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_built():
             lambda: Topology.from_dense([np.ones((2, 3)), np.ones((2, 2))]),
             "layer 0 ends in 3 nodes, but layer 1 starts from 2",
         ),
-        (lambda: Topology.from_csr([([0, 1], [0])], (1, 1, 1)), "need 2 layers, but 1"),
-        (lambda: Topology.from_csr([([0, 1], [0])] * 2, (1, 1)), "too few"),
+        (lambda: Topology.from_csr([([0, 1], [0])], (1, 1, 1)), "3 widths need 2 layers, not 1"),
+        (lambda: Topology.from_csr([([0, 1], [0])] * 2, (1, 1)), "2 widths need 1 layer, not 2"),
         (lambda: Topology.from_csr([([0, 1], [0])], (1.0, 1.0)), r"must be integers, not \(1.0, 1.0\)"),
         (lambda: Topology.from_scipy([coo_array(([1], ([0], [0])), shape=(2**40, 1))]), "layer 0: widths"),
         (lambda: Topology.from_dense(DENSE, names=["a"]), "1 name, 1 of them different, for 2 layers"),
         (lambda: Topology.from_dense(DENSE, names=["a", "a"]), "2 names, 1 of them different, for 2 layers"),
         (lambda: Topology.from_csr([([0, 2], [0, 0])], (1, 1)), "layer 0: source 0 lists target 0 twice"),
         (lambda: Topology.from_dense([np.array([[np.nan]])]), "layer 0: a value is not a number"),
+        (lambda: Topology.from_dense([[0, 1], [1, 0]]), "layer 0 has 1 dimensions"),
+        (lambda: Topology.from_dense(np.array(["a"])[None]), "holds <U1"),
+        (lambda: Topology.from_scipy(np.ones((2, 2))), "must be a 2-D scipy sparse matrix, not ndarray: from_dense"),
+        (
+            lambda: Topology.from_scipy([np.eye(2)]),
+            "layer 0 must be a 2-D scipy sparse matrix, not ndarray: from_dense",
+        ),
         (lambda: Topology.from_scipy([coo_array(([1, 1], ([0, 0], [0, 0])), shape=(1, 1))]), "twice"),
     ],
 )
@@ -156,13 +152,6 @@ def test_what_is_no_layered_graph_is_refused(make, said):
 
 def test_promises_name_their_checks():
     assert Promises().names == {"soundness"}
-    assert RadixNet(radices=[(2, 2)]).promises.names == {
-        "soundness",
-        "connectivity",
-        "path-symmetry",
-        "regularity",
-        "density",
-    }
     assert Promises(paths=0, degrees=()).names == {"soundness", "path-symmetry", "regularity"}
 
 

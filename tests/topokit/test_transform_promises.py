@@ -12,8 +12,6 @@ from topokit.layered import Promises
 from topokit.topologies import Topology
 from topokit.transforms import concatenate, crop, kron, permute, reverse
 
-LENET = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
-
 
 def assert_promises_true(net):
     """Whatever is promised is recounted with Python integers."""
@@ -63,14 +61,6 @@ def test_promises_are_passed_on_as_the_table_says_and_hold(net):
     for made, names in table:
         assert made.promises.names == names, made.slug
         assert_promises_true(made)
-
-
-def test_paths_of_every_transform():
-    assert LENET.promises.paths == 3
-    assert crop(LENET, (784, 300, 90)).promises.paths == 3
-    assert kron(LENET, (5, 7, 2)).promises.paths == 3 * 7
-    assert concatenate(LENET, reverse(LENET)).promises.paths == 3 * 3 * 100
-    assert permute(reverse(LENET), seed=0).promises.paths == 3
 
 
 def test_a_promise_of_no_path_at_all_is_passed_on():

@@ -13,14 +13,11 @@ from topokit.edges import validate
 from topokit.errors import InvalidSpecError
 from topokit.families.graph_challenge import GraphChallenge
 from topokit.families.radix_net import RadixNet
-from topokit.recipes import from_recipe
 from topokit.topologies import Topology, fingerprint
-from topokit.transforms import TRANSFORMS, concatenate, crop, kron, permute, reverse
-from topokit.transforms.base import Transform
+from topokit.transforms import concatenate, crop, kron, permute, reverse
 
 examples = settings(max_examples=60, deadline=None)
 
-BLOCK = RadixNet(radices=[(2, 3), (3, 2)], kron=(2, 1, 3, 1, 1))
 LENET = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
 
 
@@ -208,19 +205,6 @@ def test_what_does_not_fit_is_refused_with_its_numbers(make, message):
         make()
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_every_registered_transform_is_a_transform_with_that_name():
-    for name, made in TRANSFORMS.items():
-        assert issubclass(made, Transform)
-        assert (made.name, made.kind) == (name, "transform")
-
-
-def test_nested_transforms_are_rebuilt_from_their_recipe():
-    block = permute(BLOCK, permutations=[None, range(5, -1, -1), None, None, None])
-    net = crop(concatenate(kron(block, (1, 2, 1, 1, 1)), permute(reverse(block), seed=3)), (11,) + (6,) * 8, "last")
-    assert fingerprint(from_recipe(net.recipe)) == fingerprint(net)
-    assert from_recipe(net.recipe) == net
 
 
 def test_what_is_said_of_a_network_is_said_of_what_is_made_of_it():

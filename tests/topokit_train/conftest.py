@@ -1,6 +1,10 @@
 """Fixtures of the training tests: one finished run, and what two equal runs have in common."""
 
 import json
+import random
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
 from functools import partial
@@ -69,6 +73,83 @@ def threads(monkeypatch):
     asked = []
     monkeypatch.setattr("topokit_train.runs.jobs.cpu_threads", lambda count: nullcontext(asked.append(count)))
     return asked
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A function that carries out a run, which Ctrl-C stops in the last step of the epoch after so many."""
+
+    def stop(run, epochs):
+        step = Trainer.step
+
+        def interrupted(trainer, images, labels):
+            if trainer.epochs_done == epochs and (trainer.steps_done + 1) % trainer.steps_per_epoch == 0:
+                raise KeyboardInterrupt
+            return step(trainer, images, labels)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+
+    return stop
+
+
+@pytest.fixture
+def assert_resumed(tmp_path, stopped, assert_same_run):
+    """A function that asserts: a run that was stopped and resumed equals one that was not, in the folder `straight`."""
+
+    def check(epochs, *args, **more):
+        run = partial(train, *args, **more)
+        run(run=tmp_path / "straight")
+        stopped(partial(run, run=tmp_path / "stopped"), epochs)
+        run(run=tmp_path / "stopped", resume=True)
+        assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+    return check
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from topokit_train.config import TrainConfig
+from topokit_train.runs.train import train
+
+folder, settings, topology, lines, delay = Path(sys.argv[1]), *map(eval, sys.argv[2:])
+metrics = folder / "metrics.jsonl"
+
+def die():  # in this process: on a busy machine another one would come too late
+    while not metrics.exists() or metrics.read_bytes().count(b"\\n") <= lines:  # it may be cut at this moment
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=die, daemon=True).start()
+train(TrainConfig(**settings), topology, run=folder, resume=True)
+"""
+
+
+@pytest.fixture
+def assert_survives(tmp_path, assert_same_run):
+    """A function that asserts: a run that is killed several times and resumed equals one that was not killed."""
+
+    def check(kills, settings, topology):
+        train(TrainConfig(**settings), topology, run=tmp_path / "straight")
+        folder, done = tmp_path / "killed", [0]
+        for attempt in range(kills):
+            delay = random.Random(attempt).uniform(0, 0.2)
+            given = map(repr, (settings, topology, done[-1], delay))
+            command = [sys.executable, "-c", KILLED, folder, *given]
+            process = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert process.returncode == -signal.SIGKILL, process.stderr
+            done.append(len(load(folder / "checkpoint.safetensors").metrics))
+        assert done == sorted({*done})
+        assert done[-1] < settings["epochs"]
+        assert not (folder / "result.json").exists()
+        train(TrainConfig(**settings), topology, run=folder, resume=True)
+        assert_same_run(tmp_path / "straight", folder)
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -57,17 +57,6 @@ def test_agrees_with_the_definition(infer, seed, density, bias):
 
 
 @ENGINES
-def test_single_pixels_take_the_right_ways(infer):
-    random = np.random.default_rng(0)
-    for _ in range(10):
-        layers = [random.random((30, 30)) < density for density in (0.05, 0.02)]
-        expected = oracle(layers, np.eye(30), -0.001)
-        assert 0 < len(expected) < 30
-        found = infer(tk.Topology.from_dense(layers), image_layer(np.eye(30)), -0.001)
-        assert found.categories.tolist() == expected
-
-
-@ENGINES
 def test_activations_are_cut_at_32(infer):
     full, thin = np.ones((64, 64), bool), np.eye(64, dtype=bool)
     grown = [full] * 4  # 237 where nothing is cut, which two thin layers would leave alive
@@ -143,14 +132,6 @@ def test_resized_mnist_is_what_the_challenge_gives(mnist_dir, golden_dir):
     assert images.edges == 6_374_505  # pixels that are 1 in all the official images
     categories = fast.infer(tk.GraphChallenge(neurons=1024, layers=120), images, -0.3).categories
     assert categories.tolist() == read_categories(folder / "categories-1024-l120-all.tsv", 60_000).tolist()
-
-
-def test_resized_images_of_a_half():
-    left = np.zeros((1, 28, 28), np.uint8)
-    left[:, :, :14] = 255
-    lit = challenge.resized(left, 64).to_dense().reshape(64, 64)
-    assert lit[8:24].all()  # column by column: the first half of the pixels are the left columns
-    assert not lit[40:56].any()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -14,8 +14,6 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import cifar10, load_dataset
 from topokit_train.datasets.cifar10 import ARCHIVE, CIFAR10, FOLDER
-from topokit_train.feeding.augmentation import central_crop
-from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,37 +123,12 @@ def test_the_archive_is_downloaded_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("published")
-def test_without_a_network_the_message_says_what_is_needed(tmp_path, monkeypatch):
-    disconnect(monkeypatch)
-    with pytest.raises(TopokitError) as refused:
-        load_dataset("cifar10", tmp_path)
-    message = str(refused.value)
-    for part in (ARCHIVE, str(tmp_path), str(tmp_path / "cache"), "data_dir", "TOPOKIT_DATA_DIR"):
-        assert part in message
-    assert "\n" not in message
-
-
-@pytest.mark.usefixtures("published")
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
     (tmp_path / ARCHIVE).write_bytes(archive(small_files())[:-9])
     with pytest.raises(
         FileFormatError, match=rf"{ARCHIVE} is not the published file of cifar10: the MD5 of its content is"
     ):
         load_dataset("cifar10", tmp_path)
-
-
-def test_damaged_files_are_refused(folder):
-    files = small_files()
-    for name, content in (
-        ("data_batch_1", files[f"{FOLDER}/data_batch_2.bin"]),
-        ("data_batch_4", b""),
-        ("test_batch", b"\0"),
-    ):
-        path = folder / FOLDER / f"{name}.bin"
-        path.write_bytes(content)
-        with pytest.raises(FileFormatError, match=rf"{name}\.bin is not the published file of cifar10: .* Download it"):
-            load_dataset("cifar10", folder)
-        path.write_bytes(files[f"{FOLDER}/{name}.bin"])
 
 
 def test_a_missing_file_is_fetched_with_the_others(folder, tmp_path):
@@ -245,32 +218,8 @@ def test_stacked_networks_see_what_they_would_alone(folder, shuffle, order_seed)
         assert torch.equal(labels if stack.feed.shared else labels[:, k], wanted)
 
 
-def test_a_run_goes_on_bit_for_bit(folder, tmp_path, assert_same_run):
-    config = TrainConfig(dataset="cifar10", data_dir=folder, epochs=3, batch_size=30, recipe="paper")
-    train(config, None, run=tmp_path / "straight")
-    step = Trainer.step
-
-    def stop(self, images, labels):
-        if self.epochs_done == 1:
-            raise KeyboardInterrupt
-        return step(self, images, labels)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, None, run=tmp_path / "broken")
-    train(config, None, run=tmp_path / "broken", resume=True)
-    assert_same_run(tmp_path / "straight", tmp_path / "broken")
-
-
-def test_several_seeds_train(folder, tmp_path):
-    config = TrainConfig(dataset="cifar10", data_dir=folder, epochs=1, batch_size=30)
-    results = train_seeds(config, None, [0, 1], run=tmp_path / "runs")
-    assert [(result.seed, result.stacked) for result in results] == [(0, 2), (1, 2)]
-    dataset = load_dataset("cifar10", folder)
-    together, alone = trainer(dataset, seeds=(0, 1)), trainer(dataset, seed=1)
-    losses = together.step(*next(together.batches()))
-    torch.testing.assert_close(losses[1], alone.step(*next(alone.batches()))[0], rtol=1e-5, atol=0)
+def test_a_run_goes_on_bit_for_bit(folder, assert_resumed):
+    assert_resumed(1, TrainConfig(dataset="cifar10", data_dir=folder, epochs=3, batch_size=30, recipe="paper"), None)
 
 
 @pytest.mark.cifar10
@@ -283,19 +232,3 @@ def test_the_published_files(cifar10_dir):
     assert dataset.train_targets[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     # the well-known means of the three channels
     np.testing.assert_allclose(dataset.train_inputs.mean((0, 2, 3)) / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
-
-
-@pytest.mark.cifar10
-def test_published_images_train(cifar10_dir):
-    dataset = load_dataset("cifar10", cifar10_dir)
-    few = dataclasses.replace(
-        dataset,
-        train_inputs=dataset.train_inputs[:5000],
-        train_targets=dataset.train_targets[:5000],
-        test_inputs=dataset.test_inputs[:1000],
-        test_targets=dataset.test_targets[:1000],
-    )
-    made = Trainer(TrainConfig(dataset="cifar10", epochs=2), None, few, device=CPU, kernel="auto")
-    made.run_epoch()
-    assert made.run_epoch()[0].test_accuracy > 0.2
-    assert central_crop(made.feed.images, (24, 24)).shape == (5000, 3, 24, 24)

@@ -15,14 +15,12 @@ from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import load_all
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
-from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.jobs import Setup, suitable_threads
 from topokit_train.runs.train import recorded_seeds, train, train_seeds
-from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -143,22 +141,6 @@ def test_each_topology_fills_the_slots_that_it_fits():
     assert filters.conv2.weights == 25 * CHANNELS.layer_edges[1]
 
 
-@pytest.mark.parametrize(
-    ("wiring", "said"),
-    [
-        (
-            [CONV2, CONV2],
-            "layer 0 is 500 -> 50, but another topology fills conv2.weight already: give each weight one topology",
-        ),
-        ([tk.Bernoulli(widths=(2450, 384), density=".1", seed=0)], "fc1.weight 200 -> 384.*crop=200,384 fits"),
-        ([tk.Bernoulli(widths=(10, 5), density=".1", seed=0)], "no crop of it fits: give layers of these shapes"),
-    ],
-)
-def test_a_layer_that_is_left_over_says_what_would_fit(wiring, said):
-    with pytest.raises(InvalidSpecError, match=said):
-        build_model("lenet-5", wiring, Shape(IMAGE, 10))
-
-
 def test_convolutions_are_not_stacked():
     with pytest.raises(
         InvalidSpecError, match=r"lenet-5: only an nn.Sequential of nn.Flatten, nn.Linear and nn.ReLU is trained"
@@ -180,38 +162,14 @@ def test_what_was_trained_is_what_was_given(kernel, tmp_path):
 
 
 @pytest.mark.parametrize("wiring", [CHANNELS, [CONV2, FC1]], ids=["one", "two"])
-def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, monkeypatch, assert_same_run):
+def test_a_run_goes_on_as_if_it_had_not_stopped(wiring, tmp_path, stopped, assert_same_run):
     config = TrainConfig(**QUICK)
     train(config, wiring, run=tmp_path / "straight")
-    run_epoch, epochs = Trainer.run_epoch, []
-
-    def stop(made, *rest):
-        epochs.append(1)
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        return run_epoch(made, *rest)
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, wiring, run=tmp_path / "stopped")
-    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    stopped(lambda: train(config, wiring, run=tmp_path / "stopped"), 1)
     train(config, run=tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     with pytest.raises(InvalidSpecError, match="was started with another topology"):
         train(config, FC1, run=tmp_path / "stopped", resume=True)
-
-
-def test_every_kernel_trains_the_same_network(small):
-    losses = {}
-    nets = [tk.Bernoulli(widths=(500, 50), density=".1", seed=1)]
-    for kernel in sorted({*KERNELS} - {"band"}):
-        made = Trainer(TrainConfig(**QUICK), nets, small, device=torch.device("cpu"), kernel=kernel)
-        made.model.double()
-        images = made.feed.images.double()
-        losses[kernel] = [made.step(images[:50], made.feed.labels[:50]).item() for _ in range(6)]
-    for found in losses.values():
-        assert found == pytest.approx(losses["masked"], rel=1e-6)
-    assert losses["masked"][-1] < losses["masked"][0]
 
 
 def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
@@ -225,30 +183,9 @@ def test_seeds_are_trained_in_turn_and_that_is_said(tmp_path, capsys):
     assert recorded_seeds(tmp_path) == [1, 3]
 
 
-def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path)
+def test_stopped_seeds_say_how_to_go_on_with_all_of_them(tmp_path, capsys, stopped):
+    stopped(lambda: train_seeds(TrainConfig(**QUICK), None, [3, 1], run=tmp_path), 0)
     assert f"continue with --run {tmp_path} --seeds 3,1 --resume" in capsys.readouterr().err
-
-
-def test_masks_fill_the_slots_of_their_names(tmp_path):
-    random = np.random.default_rng(0)
-    table = {name: weight.shape for name, weight in model_source("lenet-5").weights(Shape(IMAGE, 10)).items()}
-    masks = {name: random.random(table[name]) < 0.3 for name in ("conv2.weight", "fc1.weight", "fc2.weight")}
-    tk.save_masks(masks, tmp_path / "masks.safetensors")
-    nets = load_all(tmp_path / "masks.safetensors")
-    assert [net.names for net in nets] == [("conv2.weight",), ("fc1.weight", "fc2.weight")]
-    model = build_model("lenet-5", nets, Shape(IMAGE, 10))
-    for name, mask in masks.items():
-        part = model.get_submodule(name.removesuffix(".weight"))
-        np.testing.assert_array_equal(part.topology_layer().to_dense().T, mask.reshape(len(mask), -1))
-    train(TrainConfig(**QUICK), nets, run=tmp_path / "run")
-    again = load_all(tmp_path / "run" / "checkpoint.safetensors")
-    assert [net.names for net in again] == [net.names for net in nets]
 
 
 def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_path, capsys):
@@ -264,9 +201,9 @@ def test_without_a_topology_a_convolutional_model_is_dense_and_that_is_said(tmp_
 def test_a_convolution_counts_at_each_of_its_places(small):
     few, many = TrainConfig(model="lenet-5", batch_size=1), TrainConfig(model="lenet-5", batch_size=100)
     with cpu_threads(2):
-        assert suitable_threads(few, model_source(few.model), (), small) == 1
+        assert suitable_threads(Setup(model_source(few.model), (), lambda: small), few) == 1
         # 100 * (64 * (500 + 25,000) + 200 * 384 + 3,840) is above 10^8; with the weights alone it were a tenth of that
-        assert suitable_threads(many, model_source(many.model), (), small) == 2
+        assert suitable_threads(Setup(model_source(many.model), (), lambda: small), many) == 2
 
 
 @pytest.mark.parametrize(

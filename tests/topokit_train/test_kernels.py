@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 
 from topokit import RadixNet, Topology
 from topokit.errors import InvalidSpecError
+from topokit_train.chain import Link, chain
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.block import BlockPlan
 from topokit_train.kernels.csr import CsrPlan
@@ -97,6 +98,19 @@ def batch_first(array):
     return torch.from_numpy(np.ascontiguousarray(array.T)).T
 
 
+def check(plan, mask, operands, tensor=torch.from_numpy, **close):
+    """The product and both gradients are those of the dense matrix, up to rounding."""
+    W, x, g = operands
+    x_ = tensor(x).requires_grad_()
+    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).to(x_.detach())).requires_grad_()
+    y = chain(x_, [Link(plan, values, None, relu=False)])
+    y.backward(tensor(g))
+    found = [part.detach().cpu().double() for part in (y, x_.grad, plan.to_canonical(values.grad))]
+    for one, wanted in zip(found, (W @ x, W.T @ g, canonical(g @ x.T, mask)), strict=True):
+        np.testing.assert_allclose(one, wanted, **close)
+    assert y.dtype == values.grad.dtype == x_.grad.dtype == values.dtype
+
+
 @pytest.fixture(scope="module", params=sorted(KERNELS))
 def kernel(request):
     return KERNELS[request.param]
@@ -107,19 +121,35 @@ def kernel(request):
 @given(data=st.data(), batch=st.sampled_from([0, 1, 7, 513]), lie=st.sampled_from([0, 1, 2]), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=100)
 def test_product_and_gradients_are_those_of_the_dense_matrix(kernel, device, dtype, data, batch, lie, seed):
+    tensor = (torch.from_numpy, strided, batch_first)[lie]
+    close = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
     mask = data.draw(masks(kernel))
     plan = kernel.prepare(layer_of(mask)).to(device)
-    W, x, g = operands(mask, batch, np.float32, seed)
-    tensor = (torch.from_numpy, strided, batch_first)[lie]
-    x_, g_ = (tensor(array).to(device, dtype) for array in (x, g))
-    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).to(device, dtype)).requires_grad_()
-    y = kernel.multiply(x_.requires_grad_(), values, plan)
-    y.backward(g_)
-    close = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
-    np.testing.assert_allclose(y.detach().cpu(), W @ x, **close)
-    np.testing.assert_allclose(x_.grad.cpu(), W.T @ g, **close)
-    np.testing.assert_allclose(plan.to_canonical(values.grad).cpu(), canonical(g @ x.T, mask), **close)
-    assert y.dtype == values.grad.dtype == x_.grad.dtype == dtype
+    check(plan, mask, operands(mask, batch, np.float32, seed), lambda array: tensor(array).to(device, dtype), **close)
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if torch.bfloat16 in KERNELS[name].dtypes])
+def test_bfloat16_is_right_up_to_its_precision(name):
+    mask = np.kron(np.ones((2, 3), bool), CIRCULANT)
+    plan = KERNELS[name].prepare(layer_of(mask))
+    check(plan, mask, operands(mask, 9), lambda array: torch.from_numpy(array).bfloat16(), atol=0.15)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_band_gives_the_same_for_every_tile(seed):
+    mask = banded_mask(seed)
+    plan = KERNELS["band"].prepare(layer_of(mask))
+    length = plan.shape[1]
+    for tile in (tile for tile in range(1, length + 1) if length % tile == 0):
+        plan.tile, plan.tile_back = tile, length // tile
+        check(plan, mask, operands(mask, 5), atol=1e-12)
+
+
+@pytest.mark.parametrize("cached", [1, 60, 150, 10**6])
+def test_block_multiplies_in_parts_as_at_once(monkeypatch, cached):
+    monkeypatch.setattr("topokit_train.kernels.block.CACHED", cached)
+    mask = np.kron(random_mask(8, (9, 8), 0.4), np.ones((2, 3), bool))[:-1, :-1]
+    check(BlockPlan(layer_of(mask)), mask, operands(mask, 5), atol=1e-12)
 
 
 @pytest.mark.parametrize("lie", [strided, lambda array: torch.from_numpy(array[:1, :1]).expand(array.shape)])
@@ -160,6 +190,7 @@ def test_a_plan_keeps_the_order_of_the_edges(kernel, data):
     plan = kernel.prepare(layer)
     numbers = torch.arange(1.0, layer.edges + 1)
     values = plan.from_canonical(numbers)
+    assert values.shape == numbers.shape
     assert torch.equal(plan.to_canonical(values), numbers)
     assert torch.equal(plan.from_canonical(plan.to_canonical(values)), values)
 
@@ -175,37 +206,6 @@ def test_one_layer_can_be_used_twice_in_a_network(kernel):
     np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(both, mask), rtol=1e-12)
 
 
-def test_autocast_multiplies_in_a_type_the_kernel_knows(kernel):
-    mask = np.kron(np.ones((5, 3), bool), CIRCULANT)
-    plan = kernel.prepare(layer_of(mask))
-    W, x, g = operands(mask, 4)
-    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).float()).requires_grad_()
-    x_ = torch.from_numpy(x).bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = kernel.multiply(x_, values, plan)
-        y.backward(torch.from_numpy(g).to(y.dtype))
-    assert values.grad.dtype == torch.float32
-    assert x_.grad.dtype == torch.bfloat16
-    np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
-    np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=0.1)
-    np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
-
-
-@pytest.mark.parametrize("name", [name for name in KERNELS if torch.bfloat16 in KERNELS[name].dtypes])
-def test_bfloat16_is_right_up_to_its_precision(name):
-    mask = np.kron(np.ones((2, 3), bool), CIRCULANT)
-    plan = KERNELS[name].prepare(layer_of(mask))
-    W, x, g = operands(mask, 9)
-    values = plan.from_canonical(torch.from_numpy(canonical(W, mask)).bfloat16()).requires_grad_()
-    x_ = torch.from_numpy(x).bfloat16().requires_grad_()
-    y = KERNELS[name].multiply(x_, values, plan)
-    y.backward(torch.from_numpy(g).bfloat16())
-    assert y.dtype == values.grad.dtype == x_.grad.dtype == torch.bfloat16
-    np.testing.assert_allclose(y.detach().float(), W @ x, atol=0.1)
-    np.testing.assert_allclose(x_.grad.float(), W.T @ g, atol=0.1)
-    np.testing.assert_allclose(plan.to_canonical(values.grad).float(), canonical(g @ x.T, mask), atol=0.2)
-
-
 def test_only_needed_gradients_are_computed(kernel, monkeypatch):
     mask = random_mask(4, (5, 6), 0.4) if kernel.name not in NEEDS_BANDS else CIRCULANT
     plan = kernel.prepare(layer_of(mask))
@@ -216,16 +216,6 @@ def test_only_needed_gradients_are_computed(kernel, monkeypatch):
     monkeypatch.setattr(type(plan), "gradient_of_values", None)
     kernel.multiply(x.requires_grad_(), values, plan).sum().backward()
     assert not kernel.multiply(x.detach(), values, plan).requires_grad
-
-
-@pytest.mark.parametrize("density", [0.0, 0.4, 1.0])
-def test_every_kernel_holds_one_number_per_edge(kernel, density):
-    mask = random_mask(4, (5, 6), density) if kernel.name not in NEEDS_BANDS else CIRCULANT
-    plan = kernel.prepare(layer_of(mask))
-    canonical = torch.arange(float(mask.sum()))
-    values = plan.from_canonical(canonical)
-    assert values.shape == (mask.sum(),)
-    assert torch.equal(plan.to_canonical(values), canonical)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -282,38 +272,6 @@ def test_band_refuses_a_layer_without_bands_and_says_what_it_is():
     layer = layer_of(~np.eye(5, dtype=bool)[:, :4])
     with pytest.raises(InvalidSpecError, match=r"needs a layer of .* this one is fan-in 4: choose"):
         KERNELS["band"].prepare(layer)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_band_gives_the_same_for_every_tile(seed):
-    mask = banded_mask(seed)
-    kernel = KERNELS["band"]
-    plan = kernel.prepare(layer_of(mask))
-    W, x, g = operands(mask, 5)
-    length = plan.shape[1]
-    for tile in (tile for tile in range(1, length + 1) if length % tile == 0):
-        plan.tile, plan.tile_back = tile, length // tile
-        values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
-        x_ = torch.from_numpy(x).requires_grad_()
-        kernel.multiply(x_, values, plan).backward(torch.from_numpy(g))
-        np.testing.assert_allclose(kernel.multiply(x_, values, plan).detach(), W @ x, atol=1e-12)
-        np.testing.assert_allclose(x_.grad, W.T @ g, atol=1e-12)
-        np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=1e-12)
-
-
-def test_block_multiplies_in_parts_as_at_once(monkeypatch):
-    mask = np.kron(random_mask(8, (9, 8), 0.4), np.ones((2, 3), bool))[:-1, :-1]
-    plan = BlockPlan(layer_of(mask))
-    W, x, g = operands(mask, 5)
-    for cached in (1, 60, 150, 10**6):
-        monkeypatch.setattr("topokit_train.kernels.block.CACHED", cached)
-        values = plan.from_canonical(torch.from_numpy(canonical(W, mask))).requires_grad_()
-        x_ = torch.from_numpy(x).requires_grad_()
-        y = KERNELS["block"].multiply(x_, values, plan)
-        y.backward(torch.from_numpy(g))
-        np.testing.assert_allclose(y.detach(), W @ x, atol=1e-12)
-        np.testing.assert_allclose(x_.grad, W.T @ g, atol=1e-12)
-        np.testing.assert_allclose(plan.to_canonical(values.grad), canonical(g @ x.T, mask), atol=1e-12)
 
 
 def test_block_keeps_one_number_per_edge_and_few_for_its_blocks():

@@ -3,10 +3,6 @@
 import ast
 import copy
 import inspect
-import random
-import signal
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -201,28 +197,10 @@ def test_dense_gradients_are_those_of_the_dense_model(digits, model):
         torch.testing.assert_close(found, dense.get_parameter(f"{name}.weight").grad, rtol=1e-9, atol=1e-12)
 
 
-def stop_after(monkeypatch, epochs):
-    run_epoch = Trainer.run_epoch
-
-    def stop(made):
-        if made.epochs_done == epochs:
-            raise KeyboardInterrupt
-        return run_epoch(made)
-
-    monkeypatch.setattr(Trainer, "run_epoch", stop)
-
-
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda settings: settings["optimizer"])
-def test_a_run_whose_edges_change_goes_on_bit_for_bit(settings, tmp_path, monkeypatch, assert_same_run):
-    config = TrainConfig(epochs=4, batch_size=300, method=REWIRE, **settings)
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    train(config, run=straight)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, run=stopped)
-    train(config, run=stopped, resume=True)
-    assert_same_run(straight, stopped)
+def test_a_run_whose_edges_change_goes_on_bit_for_bit(settings, tmp_path, assert_resumed):
+    config, straight = TrainConfig(epochs=4, batch_size=300, method=REWIRE, **settings), tmp_path / "straight"
+    assert_resumed(2, config)
     checkpoint = load(straight / "checkpoint.safetensors")
     assert checkpoint.rewired
     assert checkpoint.fingerprints == (tk.fingerprint(default_topology()),)
@@ -236,42 +214,9 @@ def test_a_run_whose_edges_change_goes_on_bit_for_bit(settings, tmp_path, monkey
         train(config, tk.Bernoulli(widths=(784, 300, 100), density=".1", seed=0), run=straight, resume=True)
 
 
-KILLED = """
-import os, signal, sys, threading, time
-from pathlib import Path
-from topokit import Bernoulli
-from topokit_train.config import TrainConfig
-from topokit_train.runs.train import train
-
-folder, method, lines, delay = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-metrics = folder / "metrics.jsonl"
-
-def die():
-    while not metrics.exists() or metrics.read_bytes().count(b"\\n") <= lines:
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-threading.Thread(target=die, daemon=True).start()
-net = Bernoulli(widths=(784, 300, 100), density=".02", seed=0)
-train(TrainConfig(epochs=25, batch_size=300, method=method), net, run=folder, resume=True)
-"""
-
-
-def test_a_run_whose_edges_change_survives_three_kills(tmp_path, assert_same_run):
-    config = TrainConfig(epochs=25, batch_size=300, method=REWIRE)
-    net = tk.Bernoulli(widths=(784, 300, 100), density=".02", seed=0)
-    train(config, net, run=tmp_path / "straight")
-    folder, done = tmp_path / "killed", 0
-    for attempt in range(3):
-        delay = random.Random(attempt).uniform(0, 0.1)
-        command = [sys.executable, "-c", KILLED, folder, REWIRE, str(done), str(delay)]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert process.returncode == -signal.SIGKILL, process.stderr
-        done = len(load(folder / "checkpoint.safetensors").metrics)
-    assert 0 < done < 25
-    train(config, net, run=folder, resume=True)
-    assert_same_run(tmp_path / "straight", folder)
+def test_a_run_whose_edges_change_survives_three_kills(assert_survives):
+    settings = {"epochs": 25, "batch_size": 300, "method": REWIRE}
+    assert_survives(3, settings, "bernoulli widths=784,300,100 density=.02 seed=0")
 
 
 def test_a_method_that_raises_leaves_the_last_checkpoint(tmp_path):
@@ -341,20 +286,12 @@ def test_tensorboard_writes_scalars_degrees_and_pictures(tmp_path):
     assert len(events.Histograms("fc1/in_degree")) == 2  # the edges had changed in between
 
 
-def test_what_the_forward_draws_depends_on_seed_and_epoch(tmp_path, monkeypatch, assert_same_run):
+def test_what_the_forward_draws_depends_on_seed_and_epoch(assert_resumed):
     def model(input_shape, outputs):
         del input_shape
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(784, outputs))
 
-    config = TrainConfig(epochs=3, batch_size=500)
-    train(config, None, model=model, run=tmp_path / "straight")
-    torch.rand(3)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, None, model=model, run=tmp_path / "stopped")
-    train(config, None, model=model, run=tmp_path / "stopped", resume=True)
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    assert_resumed(1, TrainConfig(epochs=3, batch_size=500), None, model=model)
 
 
 def test_an_mlp_has_the_widths_of_the_edges_that_changed(tmp_path):
@@ -392,19 +329,12 @@ def test_draws_of_a_step_differ_by_their_keys(digits):
     assert not torch.equal(first, torch.rand(3, generator=made.generator()))
 
 
-def test_edges_that_are_chosen_before_training_are_those_of_a_resumed_run(tmp_path, monkeypatch, assert_same_run):
+def test_edges_that_are_chosen_before_training_are_those_of_a_resumed_run(tmp_path, assert_resumed):
     class Early(Method):
         def prepare(self, trainer):
             trainer.rewire({"fc2": layer((300, 100), trainer.seeds[0])})
 
-    config = TrainConfig(epochs=3, batch_size=500, seed=4)
-    train(config, method=Early(), run=tmp_path / "straight")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, method=Early(), run=tmp_path / "stopped")
-    train(config, method=Early(), run=tmp_path / "stopped", resume=True)
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    assert_resumed(1, TrainConfig(epochs=3, batch_size=500, seed=4), method=Early())
     (net,) = load_all(tmp_path / "stopped" / "checkpoint.safetensors")
     assert (net.layer(1).to_dense() == layer((300, 100), 4).to_dense()).all()
 

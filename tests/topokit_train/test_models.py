@@ -37,11 +37,6 @@ def shapes(name, data=MNIST, topology=None):
 
 
 def test_lenet_300_100_has_its_published_shape():
-    assert shapes("lenet-300-100") == {
-        "fc1.weight": (300, 784),
-        "fc2.weight": (100, 300),
-        "fc3.weight": (10, 100),
-    }
     model = build("lenet-300-100", None)
     assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == {
         "fc1.weight": (300, 784),

@@ -16,14 +16,13 @@ from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train.chain import _Chain
 from topokit_train.config import TrainConfig
 from topokit_train.conversion import sparsify
-from topokit_train.described import resolve
 from topokit_train.functions import short_name
 from topokit_train.fusing import FusedSequential, fuse, separate
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.models.networks import MNIST, build_model, model_source, under_seed
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.loading import load_run
-from topokit_train.runs.train import train, train_seeds
+from topokit_train.runs.train import resolve, train, train_seeds
 from topokit_train.sweeps.grid import read_grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,6 +142,13 @@ def test_a_changed_file_stops_resume(tmp_path, file):
         train(config, None, run=tmp_path / "run", resume=True)
 
 
+TUPLE = """
+class net(nn.Linear):
+    def __init__(self): super().__init__(784, 10)
+    def forward(self, x): return super().forward(x.flatten(1)), x
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -156,14 +162,21 @@ def test_a_changed_file_stops_resume(tmp_path, file):
         ("def net(): raise KeyError('x')", "net failed in line 3 of own.py: KeyError: 'x'"),
         ("def net(): return nn.Linear(784, 10, device='meta')", "net returned a model on the meta device"),
         ("def net(): return nn.Linear(7, 10)", "net failed: RuntimeError: .*shapes cannot be multiplied"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 10))", "shapes can"),
+        (TUPLE, "the model gives tuple: its forward"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10).double())", "float64: return model.float"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 9))", "outputs of shape .*let its last layer"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).requires_grad_(False)", "are frozen"),
+        ("def net(a, /): return nn.Linear(784, 10)", "net needs a, but it is called with"),
+        ("import sys\ndef net(): sys.exit(0)", "net failed in line 4 of own.py: SystemExit: 0"),
     ],
 )
-def test_what_is_wrong_with_a_file(text, said, tmp_path, file):
+def test_what_is_wrong_with_a_model_leaves_no_run(text, said, tmp_path, file):
     run = tmp_path / "run"
     with pytest.raises(TopokitError, match=said) as caught:
         train(TrainConfig(**QUICK, model=f"{file(text)}:net"), None, run=run)
     assert "\n" not in str(caught.value)
-    assert not (run / "result.json").exists()
+    assert not run.exists()
 
 
 def test_names_of_models():
@@ -233,27 +246,6 @@ def test_files_of_equal_content_are_two_modules(tmp_path, file):
     sizes = [model_source(f"{tmp_path / name}/own.py:net").module_for(MNIST).out_features for name in ("a", "bcd")]
     assert sizes == [1, 3]
     assert not list(tmp_path.rglob("__pycache__"))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 10))", "shapes can"),
-        ("class net(nn.Linear):\n    def __init__(self): super().__init__(784, 10)\n"
-         "    def forward(self, x): return super().forward(x.flatten(1)), x", "the model gives tuple: its forward"),
-        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10).double())", "float64: return model.float"),
-        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 9))", "outputs of shape .*let its last layer"),
-        ("def net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).requires_grad_(False)", "are frozen"),
-        ("def net(a, /): return nn.Linear(784, 10)", "net needs a, but it is called with"),
-        ("import sys\ndef net(): sys.exit(0)", "net failed in line 4 of own.py: SystemExit: 0"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_trained_leaves_no_run(text, said, tmp_path, file):
-    run = tmp_path / "run"
-    with pytest.raises(TopokitError, match=said) as caught:
-        train(TrainConfig(**QUICK, model=f"{file(text)}:net"), None, run=run)
-    assert "\n" not in str(caught.value)
-    assert not run.exists()
 
 
 def test_a_rehearsal_changes_nothing(tmp_path):

@@ -19,7 +19,7 @@ from topokit_train.layers.stacks import network_states
 from topokit_train.models.networks import Shape, build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, train, train_seeds
+from topokit_train.runs.train import default_topology, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -260,34 +260,15 @@ def test_pixels_by_image(digits):
 
 
 @pytest.mark.parametrize("settings", [{"recipe": "paper"}, {"recipe": "paper", "optimizer": "adam"}, {"l2": 0.01}])
-def test_a_run_goes_on_bit_for_bit(tmp_path, assert_same_run, settings):
-    config = TrainConfig(**settings, epochs=3, batch_size=300)
-    train(config, default_topology(), run=tmp_path / "straight")
-    interrupted(lambda: train(config, default_topology(), run=tmp_path / "broken"))
-    assert len(load(tmp_path / "broken" / "checkpoint.safetensors").metrics) == 2
-    train(config, default_topology(), run=tmp_path / "broken", resume=True)
-    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+def test_a_run_goes_on_bit_for_bit(assert_resumed, settings):
+    assert_resumed(2, TrainConfig(**settings, epochs=3, batch_size=300), default_topology())
 
 
-def test_stacked_runs_go_on_bit_for_bit(tmp_path):
+def test_stacked_runs_go_on_bit_for_bit(tmp_path, stopped):
     config = TrainConfig(recipe="paper", momentum=0.5, epochs=3, batch_size=300)
     train_seeds(config, default_topology(), [0, 1], run=tmp_path / "straight")
-    interrupted(lambda: train_seeds(config, default_topology(), [0, 1], run=tmp_path / "broken"))
+    stopped(lambda: train_seeds(config, default_topology(), [0, 1], run=tmp_path / "broken"), 2)
     train_seeds(config, default_topology(), [0, 1], run=tmp_path / "broken", resume=True)
     for seed in ("seed0", "seed1"):
         one, two = (load(tmp_path / run / seed / "checkpoint.safetensors") for run in ("straight", "broken"))
         assert all(array.tobytes() == two.tensors[name].tobytes() for name, array in one.tensors.items())
-
-
-def interrupted(run):
-    step = Trainer.step
-
-    def stop(self, images, labels):
-        if self.epochs_done == 2:
-            raise KeyboardInterrupt
-        return step(self, images, labels)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run()

@@ -1,7 +1,6 @@
 """Tasks: their losses and metrics, those of users, and training on them."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,12 +190,6 @@ def test_functions_that_do_not_fit_are_refused_in_one_line(regression, mine, set
 def test_settings_of_functions_are_checked_before_anything_runs(settings, said):
     with pytest.raises(InvalidSpecError, match=said):
         TrainConfig(**settings)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(regression):
-    far = replace(regression, train_targets=regression.train_targets * np.float32(1e30))
-    with pytest.raises(TopokitError, match=r"the loss is (nan|inf) in epoch 1 of seed 0"):
-        trainer(far).run_epoch()
 
 
 def test_metrics_are_finite():

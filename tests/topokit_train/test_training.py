@@ -14,7 +14,7 @@ from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models.networks import model_source
 from topokit_train.optimisation import without_compiler
-from topokit_train.runs.threads import suitable_threads
+from topokit_train.runs.jobs import Setup, suitable_threads
 from topokit_train.runs.train import default_topology
 from topokit_train.training import Trainer
 
@@ -218,8 +218,9 @@ def test_devices():
 def test_small_models_take_one_thread(digits):
     with cpu_threads(2):
         assert torch.get_num_threads() == 2
-        assert suitable_threads(TrainConfig(), LENET, [default_topology()], digits) == 1
-        assert suitable_threads(TrainConfig(batch_size=1000), LENET, [default_topology()], digits) == 2
+        setup = Setup(LENET, (default_topology(),), lambda: digits)
+        assert suitable_threads(setup, TrainConfig()) == 1
+        assert suitable_threads(setup, TrainConfig(batch_size=1000)) == 2
     assert torch.get_num_threads() == 1
 
 

@@ -65,64 +65,46 @@ def probes_needed(bits: int) -> int:
 def run_probes(net: Layered, count: int, seed: int) -> list[Probe]:
     """Make `count` independent probes in one pass over the layers, last one first.
 
+    Entries are reduced modulo the primes only when the next product could pass 2^64.
+
     Cost: O(edges * count) time, one layer in memory.
     """
-    sources = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(count)]
-    pending = [_Pending(net.widths[-1], random) for random in sources]
+    randoms = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(count)]
+    primes = [random_prime(random) for random in randoms]
+    outputs = net.widths[-1]
+    drawn = [r.integers(prime, size=outputs, dtype=np.uint64) for r, prime in zip(randoms, primes, strict=True)]
+    totals = [sum(vector.tolist()) for vector in drawn]
+    vectors, bound = [*drawn, *[np.eye(1, outputs, dtype=np.uint64)[0]] * count], HIGH
     for layer in net.stream(reverse=True):
-        for probe in pending:
-            probe.apply(layer)
-    return [probe.judge() for probe in pending]
-
-
-class _Pending:
-    """A probe on its way from the outputs to the inputs: P x and P's first column, modulo its prime."""
-
-    def __init__(self, outputs: int, random: np.random.Generator):
-        self.prime = random_prime(random)
-        x = random.integers(self.prime, size=outputs, dtype=np.uint64)
-        unit = np.zeros(outputs, np.uint64)
-        unit[0] = 1
-        self.total = sum(x.tolist())
-        self.product, self.column = _Product(x, self.prime), _Product(unit, self.prime)
-
-    def apply(self, layer: Layer) -> None:
-        self.product.apply(layer)
-        self.column.apply(layer)
-
-    def judge(self) -> Probe:
-        column, product = self.column.values(), self.product.values()
-        paths = int(column[0])
-        unequal = np.flatnonzero(column != paths)  # rows that differ from row 0 in their first entry
-        if unequal.size:
-            return Probe(self.prime, paths, (0, int(unequal[0])))
-        uneven = np.flatnonzero(product != paths * self.total % self.prime)  # rows that are not constant
-        return Probe(self.prime, paths, tuple(uneven[:1].tolist()))
-
-
-class _Product:
-    """A vector multiplied by one layer after another, modulo a prime.
-
-    Entries are reduced only when the next product could pass 2^64, which `bound` tells.
-    """
-
-    def __init__(self, vector: UInt64Array, prime: int):
-        self._vector, self._prime = vector, np.uint64(prime)
-        self._bound = prime - 1
-
-    def apply(self, layer: Layer) -> None:
-        """Multiply from the left: each source gets the sum over its targets."""
         largest = int(np.diff(layer.indptr).max())
-        if self._bound * largest >= 2**64:
-            self._vector, self._bound = self.values(), int(self._prime) - 1
-        gb = graphblas()
-        product = layer.matrix.mxv(gb.Vector.from_dense(self._vector), gb.semiring.plus_second["UINT64"])
-        self._vector = product.new().to_dense(fill_value=0)
-        self._bound *= largest
+        if bound * largest >= 2**64:
+            vectors, bound = _reduced(vectors, primes), HIGH
+        vectors = [_product(layer, vector) for vector in vectors]
+        bound *= largest
+    vectors = _reduced(vectors, primes)
+    return list(map(_judged, primes, totals, vectors[:count], vectors[count:]))
 
-    def values(self) -> UInt64Array:
-        """The entries, from 0 to prime - 1."""
-        return self._vector % self._prime
+
+def _product(layer: Layer, vector: UInt64Array) -> UInt64Array:
+    """Return a layer's matrix times a vector: each source gets the sum over its targets."""
+    gb = graphblas()
+    product = layer.matrix.mxv(gb.Vector.from_dense(vector), gb.semiring.plus_second["UINT64"])
+    values: UInt64Array = product.new().to_dense(fill_value=0)
+    return values
+
+
+def _reduced(vectors: list[UInt64Array], primes: list[int]) -> list[UInt64Array]:
+    return [vector % np.uint64(prime) for vector, prime in zip(vectors, primes * 2, strict=True)]
+
+
+def _judged(prime: int, total: int, product: UInt64Array, column: UInt64Array) -> Probe:
+    """Return what P x (`product`) and the first column of P show, for an x with this total."""
+    paths = int(column[0])
+    unequal = np.flatnonzero(column != paths)  # rows that differ from row 0 in their first entry
+    if unequal.size:
+        return Probe(prime, paths, (0, int(unequal[0])))
+    uneven = np.flatnonzero(product != paths * total % prime)  # rows that are not constant
+    return Probe(prime, paths, tuple(uneven[:1].tolist()))
 
 
 def random_prime(random: np.random.Generator) -> int:

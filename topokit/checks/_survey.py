@@ -1,8 +1,8 @@
-"""Surveys: what can be said of each layer alone, found once and remembered for all checks.
+"""Surveys: the facts about each layer alone, found once and kept for all checks.
 
-A spec makes a layer anew whenever it is asked for. Most checks need no more of most layers than their
-degrees: so these are kept, and a layer is made only for who looks at its edges. Since each layer can be made
-and surveyed alone, other processes and machines can do it.
+A spec regenerates a layer on every access. Most checks need no more of most layers than their degrees: so these are
+kept, and a layer is materialised only when its edges are read. Since each layer can be made and surveyed alone, other
+processes and machines can do it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,31 +29,17 @@ EDGES_AT_A_TIME = 2**26
 
 Watch = Callable[[int], None]
 
-
-@dataclass(slots=True)
-class Survey:
-    """What is known of a layer without its edges. What is None is not known yet.
-
-    Args:
-        looked: whether `fault` is known.
-        fault: what breaks the canonical form; None where nothing does.
-        outgoing: out-degrees, shape (sources,), or (1,) where all are equal.
-        incoming: in-degrees, shape (targets,), or (1,) where all are equal.
-    """
-
-    looked: bool = False
-    fault: str | None = None
-    outgoing: NDArray[np.integer[Any]] | None = None
-    incoming: NDArray[np.integer[Any]] | None = None
+Facts = dict[str, Any]
+"""What is known of a layer without its edges: "fault", None if it is in canonical form; "out" and "in", its degrees."""
 
 
 class SurveyedLayer(Layer):
-    """A layer of a spec that is made when its edges are looked at, and adds what it learns to its survey."""
+    """A layer of a spec that is materialised when its edges are read, and adds what it learns to its facts."""
 
-    __slots__ = ("_buffers", "_i", "_made", "_net", "_survey")
+    __slots__ = ("_buffers", "_facts", "_i", "_made", "_net")
 
-    def __init__(self, net: Spec, i: int, survey: Survey, buffers: Buffers):
-        self._net, self._i, self._survey, self._buffers = net, i, survey, buffers
+    def __init__(self, net: Spec, i: int, facts: Facts, buffers: Buffers):
+        self._net, self._i, self._facts, self._buffers = net, i, facts, buffers
         self._made: Storage | None = None
         self._incoming = None
 
@@ -65,7 +50,7 @@ class SurveyedLayer(Layer):
         return self._made
 
     def release(self) -> None:
-        """Give the memory back: nobody reads this layer any more."""
+        """Give the memory back: nothing reads this layer any more."""
         if self._made is not None:
             self._buffers.reclaim(self._made)
 
@@ -79,20 +64,21 @@ class SurveyedLayer(Layer):
 
     @property
     def out_degrees(self) -> NDArray[np.int64]:
-        if self._survey.outgoing is None:
-            self._survey.outgoing = _packed(super().out_degrees)
-        return _unpacked(self._survey.outgoing, self.shape[0])
+        if "out" not in self._facts:
+            self._facts["out"] = _packed(super().out_degrees)
+        return np.broadcast_to(self._facts["out"].astype(np.int64), self.shape[:1])
 
     @property
     def in_degrees(self) -> NDArray[np.int64]:
-        if self._survey.incoming is None:
-            self._survey.incoming = _packed(super().in_degrees)
-        return _unpacked(self._survey.incoming, self.shape[1])
+        if "in" not in self._facts:
+            self._facts["in"] = _packed(super().in_degrees)
+        return np.broadcast_to(self._facts["in"].astype(np.int64), self.shape[1:])
 
     def fault(self, name: str) -> str | None:
-        if not self._survey.looked:
-            self._survey.looked, self._survey.fault = True, super().fault(name)
-        return self._survey.fault
+        if "fault" not in self._facts:
+            self._facts["fault"] = super().fault(name)
+        fault: str | None = self._facts["fault"]
+        return fault
 
 
 class Surveyed(Layered):
@@ -100,13 +86,13 @@ class Surveyed(Layered):
 
     Args:
         net: the spec.
-        surveys: one for each layer, where another process has made them; else all is found out when asked for.
+        facts: those that workers found of each layer; the others are found when they are needed.
         watch: called with the number of layers that a stream has come past, after each.
     """
 
-    def __init__(self, net: Spec, surveys: Sequence[Survey] | None = None, watch: Watch | None = None):
+    def __init__(self, net: Spec, facts: Sequence[Facts] = (), watch: Watch | None = None):
         self.net = net
-        self._surveys = surveys or [Survey() for _ in range(len(net))]
+        self._facts = [*facts, *({} for _ in range(len(net) - len(facts)))]
         self._watch = watch or (lambda _: None)
 
     @property
@@ -126,24 +112,24 @@ class Surveyed(Layered):
         return self.net.promises
 
     def layer(self, i: int) -> Layer:
-        return SurveyedLayer(self.net, i, self._surveys[i], Buffers())
+        return SurveyedLayer(self.net, i, self._facts[i], Buffers())
 
     def stream(self, *, reverse: bool = False) -> Iterator[Layer]:
         buffers = Buffers()
         order = range(len(self))
         for done, i in enumerate(reversed(order) if reverse else order, start=1):
-            layer = SurveyedLayer(self.net, i, self._surveys[i], buffers)
+            layer = SurveyedLayer(self.net, i, self._facts[i], buffers)
             yield layer
             layer.release()
             self._watch(done)
 
 
 def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None = None) -> Layered:
-    """A network that remembers what its layers' degrees are; the network itself where it holds its layers.
+    """Return a network that keeps its layers' facts; the network itself if its layers are in memory.
 
     Args:
         net: any network.
-        executor: who looks at the layers beforehand, where nothing but the recipe is needed to make them.
+        executor: surveys the layers beforehand if their recipe alone regenerates them.
         watch: called with the number of layers done, by the executor's survey and by each stream.
 
     Warns:
@@ -152,45 +138,41 @@ def surveyed(net: Layered, executor: Executor | None = None, watch: Watch | None
     if not isinstance(net, Spec):
         return net
     if executor is None or not from_numbers_alone(net):
-        return Surveyed(net, None, watch)
+        return Surveyed(net, watch=watch)
     return Surveyed(net, _survey_all(net, executor, watch), watch)
 
 
-def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Survey]:
+def _survey_all(net: Spec, executor: Executor, watch: Watch | None) -> list[Facts]:
+    """Return the facts that workers found: those of the first layers if workers were lost, else of all."""
     size = max(1, EDGES_AT_A_TIME // max(1, *net.layer_edges))
-    starts = range(0, len(net), size)
     survey_part = partial(_survey_part, json.dumps(net.recipe), size)
-    surveys: list[Survey] = []
+    facts: list[Facts] = []
     try:
-        for part in executor.map(survey_part, starts):
-            surveys += part
+        for part in executor.map(survey_part, range(0, len(net), size)):
+            facts += part
             if watch:
-                watch(len(surveys))
+                watch(len(facts))
     except (TopokitError, MemoryError):
         raise
-    except Exception as error:  # executors tell of lost workers in many ways; a fault of our own comes again below
-        left = len(net) - len(surveys)
+    except Exception as error:  # executors report lost workers in many ways; an error of the work is raised again later
+        left = counted(len(net) - len(facts), "layer")
         said = f"{type(error).__name__}: {error}".rstrip(": ")
-        warnings.warn(
-            f"workers were lost ({said}): {counted(left, 'layer')} are looked at here", RuntimeWarning, stacklevel=2
-        )
-        surveys += [Survey() for _ in range(left)]
-    return surveys
+        warnings.warn(f"workers were lost ({said}): {left} are looked at here", RuntimeWarning, stacklevel=2)
+    return facts
 
 
-def _survey_part(recipe: str, size: int, start: int) -> list[Survey]:
-    """Survey some layers, in a worker: all that a `Survey` has room for."""
+def _survey_part(recipe: str, size: int, start: int) -> list[Facts]:
+    """Return all facts of some layers; a worker calls it."""
     net = from_recipe(json.loads(recipe))
     buffers = Buffers()
-    surveys = []
+    found: list[Facts] = []
     for i in range(start, min(start + size, len(net))):
-        survey = Survey()
-        layer = SurveyedLayer(net, i, survey, buffers)
+        found.append({})
+        layer = SurveyedLayer(net, i, found[-1], buffers)
         if layer.fault(f"layer {i}") is None:
             _ = layer.out_degrees, layer.in_degrees
         layer.release()
-        surveys.append(survey)
-    return surveys
+    return found
 
 
 def _packed(degrees: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
@@ -198,7 +180,3 @@ def _packed(degrees: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
     if (degrees == degrees[0]).all():
         degrees = degrees[:1]
     return degrees.astype(np.min_scalar_type(degrees.max()))  # a copy: it must not hold the memory of the layer
-
-
-def _unpacked(degrees: NDArray[np.integer[Any]], nodes: int) -> NDArray[np.int64]:
-    return np.broadcast_to(degrees.astype(np.int64), (nodes,))

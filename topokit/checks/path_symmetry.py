@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from topokit.checks._probe import chance_of_error, path_bits, probes_needed, run_probes
@@ -10,6 +11,8 @@ from topokit.errors import TooLargeError
 from topokit.layered import Layered
 from topokit.measures.paths import PathRange, path_range
 from topokit.reprs import decimal, in_words
+
+_result = partial(CheckResult, check="path-symmetry")
 
 BUDGET = 2e9
 """Limb products that "auto" spends on an exact count before it probes instead: a few seconds."""
@@ -46,12 +49,12 @@ def _counted(net: Layered, found: PathRange) -> CheckResult:
     least, greatest, promised = found.min, found.max, net.promises.paths
     if least < greatest:
         values = {"min": decimal(least), "max": decimal(greatest)}
-        return _result(Verdict.FAILS, _difference(found), values, _witness(found))
+        return _failure(_difference(found), found, values=values)
     values = {"paths": decimal(least)}
     if promised is not None and least != promised:
         reason = f"{_symmetric(least)}, but {in_words(promised)} are promised"
-        return _result(Verdict.FAILS, reason, values, _witness(found))
-    return _result(Verdict.HOLDS, _symmetric(least), values)
+        return _failure(reason, found, values=values)
+    return _result(verdict=Verdict.HOLDS, reason=_symmetric(least), values=values)
 
 
 def _probed(net: Layered, seed: int) -> CheckResult:
@@ -61,17 +64,17 @@ def _probed(net: Layered, seed: int) -> CheckResult:
     for probe in probes:
         if probe.suspects:
             found = path_range(net, inputs=probe.suspects)
-            return _result(Verdict.FAILS, _difference(found), {}, _witness(found), method="probe")
-    how: dict[str, Any] = {"method": "probe", "error_bound": chance_of_error(bits, count)}
+            return _failure(_difference(found), found, method="probe")
+    holds = partial(_result, verdict=Verdict.HOLDS, method="probe", error_bound=chance_of_error(bits, count))
     if promised is None:
         reason = f"all pairs have the same number of paths, by {count} probes; it is known modulo their primes only"
         residues = {str(probe.prime): str(probe.paths) for probe in probes}
-        return _result(Verdict.HOLDS, reason, {"paths_modulo": residues}, **how)
+        return holds(reason=reason, values={"paths_modulo": residues})
     if promised >> bits or any(promised % probe.prime != probe.paths for probe in probes):
         found = path_range(net, inputs=[0])
         reason = f"{_sentence(found.min, found.min_pair)}, but {in_words(promised)} are promised"
-        return _result(Verdict.FAILS, reason, {}, _witness(found), method="probe")
-    return _result(Verdict.HOLDS, f"{_symmetric(promised)}, by {count} probes", {"paths": decimal(promised)}, **how)
+        return _failure(reason, found, method="probe")
+    return holds(reason=f"{_symmetric(promised)}, by {count} probes", values={"paths": decimal(promised)})
 
 
 def _symmetric(paths: int) -> str:
@@ -94,18 +97,7 @@ def _paths(count: int) -> str:
     return "1 path" if count == 1 else f"{in_words(count)} paths"
 
 
-def _witness(found: PathRange) -> dict[str, Any]:
-    return {
-        "pairs": [list(found.min_pair), list(found.max_pair)],
-        "paths": [decimal(found.min), decimal(found.max)],
-    }
-
-
-def _result(
-    verdict: Verdict,
-    reason: str,
-    values: dict[str, Any],
-    witness: dict[str, Any] | None = None,
-    **how: Any,
-) -> CheckResult:
-    return CheckResult(check="path-symmetry", verdict=verdict, reason=reason, values=values, witness=witness, **how)
+def _failure(reason: str, found: PathRange, **more: Any) -> CheckResult:
+    pairs, paths = (found.min_pair, found.max_pair), (found.min, found.max)
+    witness = {"pairs": list(map(list, pairs)), "paths": list(map(decimal, paths))}
+    return _result(verdict=Verdict.FAILS, reason=reason, witness=witness, **more)

@@ -22,15 +22,19 @@ def regularity(net: Layered) -> CheckResult:
     """
     promised = net.promises.degrees
     found: list[Pair] = []
+    verdict, reason, witness = Verdict.HOLDS, "every node has the promised number of edges", None
     for i, layer in enumerate(degrees(net)):
         found.append(layer.constant)
-        for witness in _wrong(layer, promised[i]) if promised else ():
-            return _result(Verdict.FAILS, _sentence(i, witness), found, {"layer": i, **witness})
-    if promised:
-        return _result(Verdict.HOLDS, "every node has the promised number of edges", found)
-    irregular = sum(None in pair for pair in found)
-    happens = f"{irregular} of {len(found)} layers have degrees that vary" if irregular else "every layer is regular"
-    return _result(Verdict.NOT_PROMISED, happens, found)
+        wrong = next(_wrong(layer, promised[i]), None) if promised else None
+        if wrong:
+            verdict, reason, witness = Verdict.FAILS, _sentence(i, wrong), {"layer": i, **wrong}
+            break
+    if not promised:
+        irregular = sum(None in pair for pair in found)
+        varying = f"{irregular} of {len(found)} layers have degrees that vary"
+        verdict, reason = Verdict.NOT_PROMISED, varying if irregular else "every layer is regular"
+    values = {"degrees": [list(pair) for pair in found]}
+    return CheckResult(check="regularity", verdict=verdict, reason=reason, values=values, witness=witness)
 
 
 def _wrong(layer: LayerDegrees, promised: Pair) -> Iterator[dict[str, Any]]:
@@ -45,8 +49,3 @@ def _wrong(layer: LayerDegrees, promised: Pair) -> Iterator[dict[str, Any]]:
 def _sentence(i: int, witness: dict[str, Any]) -> str:
     node = f"{'source' if witness['side'] == 'out' else 'target'} {witness['node']} of layer {i}"
     return f"{node} has {witness['side']}-degree {witness['degree']} instead of {witness['expected']}"
-
-
-def _result(verdict: Verdict, reason: str, found: list[Pair], witness: dict[str, Any] | None = None) -> CheckResult:
-    values = {"degrees": [list(pair) for pair in found]}
-    return CheckResult(check="regularity", verdict=verdict, reason=reason, values=values, witness=witness)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
-from topokit.checks.result import CheckResult, Verdict, no_truth
+from topokit.checks.result import CheckResult, Verdict, no_truth, worst_of
 from topokit.reprs import Tabular, aligned, short_repr
 
 HEADINGS = ("check", "verdict", "required", "method", "seconds", "reason")
@@ -27,13 +27,13 @@ class Report(Tabular):
     required: frozenset[str]
     seconds: Mapping[str, float]
 
+    columns = (*(field.name for field in fields(CheckResult)), "required", "seconds")
     __repr__ = short_repr
 
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of the required checks; not promised if none is required."""
-        found = (result.verdict for result in self.results if result.check in self.required)
-        return max(found, key=list(Verdict).index, default=Verdict.NOT_PROMISED)
+        return worst_of(result.verdict for result in self.results if result.check in self.required)
 
     def __getitem__(self, check: str) -> CheckResult:
         """The result of the check of that name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -17,6 +17,11 @@ class Verdict(StrEnum):
     NOT_PROMISED = "not promised"
     UNDECIDED = "undecided"
     FAILS = "fails"
+
+
+def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst verdict; not promised if there are none."""
+    return max(verdicts, key=list(Verdict).index, default=Verdict.NOT_PROMISED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,15 +28,13 @@ def from_text(metadata: Mapping[str, Any], text: str) -> Any:
     """
     if metadata["kind"] == "choice":
         return _choice(text, metadata["choices"])
-    reader = _READERS.get(metadata["kind"])
-    return reader(text) if reader else text
+    return _READERS.get(metadata["kind"], str)(text)
 
 
-def to_texts(metadata: Mapping[str, Any], value: Any) -> list[str]:
-    """Return the texts that give a field its value: one, or one for each part. `value` is not a network."""
-    kind = metadata["kind"]
-    if kind == "systems":
-        return [_joined(system) for system in value]
+def to_texts(kind: str, value: Any) -> list[str]:
+    """Return the texts that give a field of a kind its value: one, or one for each part; networks are Descriptions."""
+    if kind in REPEATED:
+        return [_joined(one) if kind == "systems" else str(one) for one in value]
     if kind == "permutations":
         return [";".join("none" if one is None else _joined(one) for one in value)]
     if isinstance(value, bool):
@@ -48,13 +46,13 @@ def _joined(values: Any) -> str:
     return ",".join(map(str, values))
 
 
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII) is not None
+
+
 def _integer(text: str) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII):
+    if not _is_integer(text):
         raise InvalidSpecError(f"{shortened(text)} is not an integer")
-    return _bounded(text)
-
-
-def _bounded(text: str) -> int:
     digits = len(text.strip().lstrip("+-"))
     if digits > MAX_DIGITS:
         raise InvalidSpecError(f"an integer of {digits:,} digits is too large: give at most {MAX_DIGITS:,}")
@@ -62,14 +60,13 @@ def _bounded(text: str) -> int:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(re.fullmatch(r"[+-]?\d+", part.strip(), re.ASCII) for part in parts):
+    if not all(map(_is_integer, text.split(","))):
         raise InvalidSpecError(f"{shortened(text)} is not a list of integers separated by commas")
-    return tuple(map(_bounded, parts))
+    return tuple(map(_integer, text.split(",")))
 
 
 def _numbers(text: str) -> tuple[Fraction, ...]:
-    parts = [part.strip() for part in text.split(",")]
+    parts = _names(text)
     return numbers(parts, "the values", len(parts))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,12 @@ from topokit.descriptions._values import to_texts
 from topokit.descriptions._words import quoted
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
+from topokit.fields import one_of
 from topokit.formats import load, load_all
 from topokit.layered import Layered
+from topokit.recipes import KINDS
 from topokit.spec import integer, option, options_of
-from topokit.transforms import TRANSFORMS, crop
+from topokit.transforms import crop
 
 FAMILY = "radix-net"
 """The family of options that name none, in `topokit build` and in tables of grids."""
@@ -57,8 +59,8 @@ class Description:
         if self.crop_keep is not None and self.crop is None:
             raise InvalidSpecError("`crop_keep` needs `crop`")
         if self.random_equivalent not in (None, *RANDOM_EQUIVALENTS):
-            wanted = ", ".join(RANDOM_EQUIVALENTS)
-            raise InvalidSpecError(f"`random_equivalent` must be one of {wanted}, not {self.random_equivalent!r}")
+            choices = one_of(self.random_equivalent, RANDOM_EQUIVALENTS)
+            raise InvalidSpecError(f"`random_equivalent` must be one of {choices}")
         if self.seed is not None and not self.random_equivalent and not self.draws:
             why = f"{self.name} is not random" if self.fields else "nothing is drawn of what a file holds"
             raise InvalidSpecError(f"`seed` has no use here: {why}")
@@ -86,13 +88,8 @@ class Description:
     @property
     def outside(self) -> bool:
         """Whether it needs more than these words: a file or another run, at any depth."""
-        return self.kind not in ("family", "transform") or any(one.outside for one in self._networks())
-
-    def _networks(self) -> Iterator[Description]:
-        for value in self.options.values():
-            for one in value if isinstance(value, tuple) else (value,):
-                if isinstance(one, Description):
-                    yield one
+        parts = (part for value in self.options.values() for part in (value if isinstance(value, tuple) else (value,)))
+        return self.kind not in KINDS or any(isinstance(part, Description) and part.outside for part in parts)
 
     def seeded(self, seed: int) -> Description:
         """Return the description with this seed wherever something is drawn at random and no seed is given."""
@@ -139,20 +136,15 @@ class Description:
         """
         if self.has_widths:
             return [self.open()] * len(widths)
-        nets = []
-        for j, (ends, density) in enumerate(zip(widths, self._densities(widths), strict=True)):
-            options = {key: value for key, value in self.options.items() if key != "allocation"} | density
+        own, nets = dict(self.options), []
+        allocation, density = own.pop("allocation", "uniform"), own.get("density", ())
+        divide = allocation != "uniform" and len(density) == 1
+        shares = allocate([ends[::-1] for ends in widths], density[0], allocation) if divide else ()
+        for j, ends in enumerate(widths):
+            options = {**own, "density": (shares[j],)} if divide else own
             one = dataclasses.replace(self, options=options, seed=_derived(self.seed, j))
             nets.append(one.open(widths=ends))
         return nets
-
-    def _densities(self, widths: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        allocation = self.options.get("allocation", "uniform")
-        density = self.options.get("density", ())
-        if allocation == "uniform" or len(density) != 1:
-            return [{}] * len(widths)
-        shares = allocate([(targets, sources) for sources, targets in widths], density[0], allocation)
-        return [{"density": (share,)} for share in shares]
 
     def _changed(self, net: Layered, seed: int | None) -> Layered:
         if self.crop is not None:
@@ -171,17 +163,14 @@ class Description:
         return integer(chosen, "seed", 0)
 
     def _made(self, seed: int | None, widths: Sequence[int] | None) -> Layered:
-        if self.kind not in ("family", "transform"):
+        if self.kind not in KINDS:
             raise InvalidSpecError(f"pruned={self.name} is of a run in the same grid, and has no use elsewhere")
         options = {key: _each(value, lambda one: one.open(seed=seed)) for key, value in self.options.items()}
         if widths is not None and self.kind == "family" and "widths" in self.fields:
             options.setdefault("widths", tuple(widths))
         if self.draws:
             options["seed"] = self.drawn_by(seed)
-        for key, one in self.fields.items():
-            if key not in options and one.default is dataclasses.MISSING:
-                raise InvalidSpecError(f"{self.name} needs `{key}`")
-        net: Layered = (FAMILIES if self.kind == "family" else TRANSFORMS)[self.name](**options)
+        net: Layered = KINDS[self.kind][self.name](**options)
         return net
 
     def __str__(self) -> str:
@@ -190,10 +179,11 @@ class Description:
             return _marked(self.name)
         heads = {"pruned": f"pruned={self.name}", "file": _marked(self.name)}
         words = [quoted(heads.get(self.kind, self.name))]
-        declared = {**self.fields, **AROUND}
+        kinds = {key: one.metadata["kind"] for key, one in {**self.fields, **AROUND}.items()}
         for key, value in {**self.options, **{key: getattr(self, key) for key in AROUND}}.items():
             if value is not None:
-                words += [f"{key.replace('_', '-')}={quoted(text)}" for text in _texts(declared.get(key), value)]
+                texts = to_texts(kinds.get(key, "number"), value)
+                words += [f"{key.replace('_', '-')}={quoted(text)}" for text in texts]
         return " ".join(words)
 
 
@@ -215,10 +205,7 @@ def kind_of(word: str) -> tuple[str, str] | None:
     (('family', 'radix-net'), None)
     """
     name = word.replace("_", "-")
-    for kind, names in {"family": FAMILIES, "transform": TRANSFORMS, DENSE: (DENSE,)}.items():
-        if name in names:
-            return kind, name
-    return None
+    return next(((kind, name) for kind, names in {**KINDS, DENSE: (DENSE,)}.items() if name in names), None)
 
 
 def fields_of(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
@@ -227,8 +214,7 @@ def fields_of(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
     Raises:
         InvalidSpecError: no such family or transform.
     """
-    registry = {"family": FAMILIES, "transform": TRANSFORMS}.get(kind)
-    return options_of(registry[name]) if registry else {}
+    return options_of(KINDS[kind][name]) if kind in KINDS else {}
 
 
 def _each(value: Any, change: Callable[[Description], Any]) -> Any:
@@ -236,13 +222,6 @@ def _each(value: Any, change: Callable[[Description], Any]) -> Any:
     if isinstance(value, tuple):
         return tuple(_each(one, change) for one in value)
     return change(value) if isinstance(value, Description) else value
-
-
-def _texts(declared: dataclasses.Field[Any] | None, value: Any) -> list[str]:
-    networks = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Description)]
-    if networks:
-        return list(map(str, networks))
-    return to_texts(declared.metadata if declared else {"kind": "number"}, value)
 
 
 def _marked(file: str) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
 STYLES = ("auto", "edges", "pattern", "pixels", "degrees")
-_AUTO_LINES = 4_000
+_AUTO_LINES = 1_000
 _MAX_LINES = 100_000
 
 
@@ -47,7 +47,7 @@ def draw(
         style: "edges" draws nodes and lines between them, "pattern" each layer's matrix (sources downwards,
             targets to the right), "pixels" the inputs as an image, each as dark as it has edges, "degrees" each layer's
             out-degrees and in-degrees by rank, beside those of a Bernoulli network of the same density; "auto" takes
-            edges up to 4,000 edges and with `trace` or `rows`, else pattern.
+            edges up to 1,000 edges and with `trace` or `rows`, else pattern.
         beside: one network or several, drawn below, each with its heading.
         trace: an input whose paths are drawn in colour, and counted in the heading.
         rows: node layers as rows instead of columns.

@@ -8,14 +8,13 @@ from math import prod
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import counted, heading
-from topokit.drawing._sheet import Block, new_picture
+from topokit.drawing._sheet import Block, heading, new_picture
 from topokit.drawing._style import BARS, SMALL, STRONG
 from topokit.layered import Layered
 from topokit.measures.hubs import inequality
+from topokit.reprs import counted
 
 _MAX_LAYERS = 6
 _PANEL = (2.7, 1.45)  # inches (wide, high)
@@ -61,11 +60,8 @@ def _show(axes: Axes, i: int, words: tuple[str, str], degrees: NDArray[np.int64]
     edges = np.append(ranks, nodes)  # rank r fills the axis from r to r + 1
     axes.stairs(ranked[ranks], edges, fill=True, color=BARS)
     axes.stairs(chance[ranks], edges, baseline=None, color=STRONG, linestyle=(0, (3, 2)), linewidth=1.2)
-    top = max(ranked[0], chance[0], 1)
-    axes.set(xlim=(0, nodes), ylim=(0, 1.05 * top))
-    for axis, most in ((axes.xaxis, nodes), (axes.yaxis, top)):
-        ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
-        axis.set_ticks(ticks[ticks <= most])
+    axes.set(xlim=(0, nodes), ylim=(0, 1.05 * max(ranked[0], chance[0], 1)))
+    axes.locator_params(nbins=5, integer=True)
     without = int((ranked == 0).sum())
     if without:
         text = f"{without:,} without an edge"

@@ -11,15 +11,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import counted, heading
-from topokit.drawing._sheet import Block, new_picture
+from topokit.drawing._sheet import Block, heading, new_picture
 from topokit.drawing._style import INK, PALE, SMALL, STRONG
 from topokit.layered import Layered
+from topokit.reprs import counted
 
 Reached = Sequence[NDArray[np.bool_]]
 
 _MAX_LAYERS = 24
-_BESIDE, _BELOW = 0.9, 0.35  # inches left of rows, and below columns, for the layers' widths
 _VECTOR_EDGES = 5_000  # above, lines are stored as an image: the file stays small and opens quickly
 _LARGEST = 6.0  # points, a node's diameter
 _MANY_NODES = 2_000  # stored as an image: a column of this many circles is a line anyway
@@ -37,13 +36,11 @@ def reached_from(net: Layered, source: int) -> list[NDArray[np.bool_]]:
 
 def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure:
     """Draw the networks below one another, each with its heading; see `topokit.drawing.draw`."""
-    blocks, traces = [], []
-    for net in nets:
-        reached = None if trace is None else reached_from(net, trace)
-        sentence = () if reached is None else (_sentence(net, reached, trace),)
-        around = (_BESIDE, 0, 0, 0) if rows else (0, 0, 0, _BELOW)
-        blocks.append(Block(heading(net, _MAX_LAYERS, *sentence), [_size(net, rows)], around=around, beside=0))
-        traces.append(reached)
+    traces = [None if trace is None else reached_from(net, trace) for net in nets]
+    blocks = [
+        Block(heading(net, _MAX_LAYERS, *_traced(net, reached, trace)), [_size(net, rows)])
+        for net, reached in zip(nets, traces, strict=True)
+    ]
     picture, panels = new_picture(blocks)
     for net, reached, block, [axes] in zip(nets, traces, blocks, panels, strict=True):
         axes.set_axis_off()
@@ -52,11 +49,14 @@ def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure
     return picture
 
 
-def _sentence(net: Layered, reached: Reached, source: int | None) -> str:
+def _traced(net: Layered, reached: Reached | None, source: int | None) -> tuple[str, ...]:
+    """Return the line of the heading about the traced paths; none without a trace."""
+    if reached is None:
+        return ()
     outputs, found = net.widths[-1], int(reached[-1].sum())
     edges = sum(int(nodes[layer.sources].sum()) for nodes, layer in zip(reached, net.stream(), strict=False))
     share = f"{'all' if found == outputs else f'{found:,} of'} {counted(outputs, 'output')}"
-    return f"In colour: input {source} reaches {share}, its paths use {counted(edges, 'edge')}."
+    return (f"In colour: input {source} reaches {share}, its paths use {counted(edges, 'edge')}.",)
 
 
 def _size(net: Layered, rows: bool) -> tuple[float, float]:
@@ -83,8 +83,8 @@ def _draw_lines(axes: Axes, net: Layered, reached: Reached | None, rows: bool) -
 def _draw_nodes(axes: Axes, net: Layered, reached: Reached | None, rows: bool, inches: float) -> None:
     last = min(len(net), _MAX_LAYERS)
     for i, width in enumerate(net.widths[: last + 1]):
-        filled = np.zeros(width, np.bool_) if reached is None else reached[i]
-        add_nodes(axes, node_points(i, width, rows), inches / width, np.where(filled, STRONG, INK), filled=filled)
+        filled = None if reached is None else reached[i]
+        add_nodes(axes, node_points(i, width, rows), inches / width, filled)
         role = {0: "input", len(net): "output"}.get(i)
         text = counted(width, role) if role else f"{width:,}"  # below a column, left of a row
         point, offset, ha, va = ((0, -i), (-6, 0), "right", "center") if rows else ((i, 0), (0, -6), "center", "top")
@@ -112,26 +112,24 @@ def add_lines(axes: Axes, segments: NDArray[np.float64], colour: str, **look: An
     axes.add_collection(LineCollection(list(segments), colors=colour, **look), autolim=False)
 
 
-def add_nodes(
-    axes: Axes, points: NDArray[np.float64], inches: float, colours: NDArray[np.str_], *, filled: NDArray[np.bool_]
-) -> None:
+def add_nodes(axes: Axes, points: NDArray[np.float64], inches: float, filled: NDArray[np.bool_] | None = None) -> None:
     """Draw circles around points, above the lines.
 
     Args:
         axes: to draw in.
         points: shape (width, 2).
         inches: from one point to the next; a circle takes a part of it.
-        colours: shape (width,).
-        filled: shape (width,); the others are white inside.
+        filled: shape (width,), those that are filled and in the strong colour; none by default.
     """
+    strong = np.zeros(len(points), np.bool_) if filled is None else filled
     diameter = min(_LARGEST, 0.62 * 72 * inches)
-    inside = np.where(filled | (diameter < 2), colours, "white")
+    edges = np.where(strong, STRONG, INK)
     axes.scatter(
         points[:, 0],
         points[:, 1],
         s=diameter**2,
-        c=inside.tolist(),
-        edgecolors=colours.tolist(),
+        c=np.where(strong | (diameter < 2), edges, "white").tolist(),
+        edgecolors=edges.tolist(),
         linewidths=min(0.8, diameter / 4),
         rasterized=len(points) > _MANY_NODES,
         zorder=2,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from topokit.drawing._captions import percent, shown_first, title
-from topokit.drawing._matrix import add_grid, panel_size, show_matrix
-from topokit.drawing._sheet import AROUND, Block, new_picture
+from topokit.drawing._pattern import add_grid, panel_size, percent, show_matrix
+from topokit.drawing._sheet import Block, new_picture, shown_first, title
 from topokit.drawing._steps import radix_net_of
 from topokit.drawing._style import STRONG
 from topokit.families.radix_net import RadixNet
@@ -19,7 +16,6 @@ from topokit.topologies import Topology
 _MAX_LAYERS = 6
 _SIDES = (1.4, 2.0, 2.5)  # inches of their panels
 _SIGNS = ("", "⊗", "=")  # left of the panels
-_SIGN = 0.3  # inches for a sign
 _MAX_COPIES = 32  # a side, up to which lines separate them; more would leave nothing but lines
 
 
@@ -29,15 +25,14 @@ def draw_kron_steps(net: Layered) -> Figure:
     layers = range(min(len(spec), _MAX_LAYERS))
     sizes = [panel_size(shape, side) for i in layers for shape, side in zip(_shapes(spec, i), _SIDES, strict=True)]
     lines = (*_heading(spec), *later, *shown_first(_MAX_LAYERS, len(spec)))
-    picture, [panels] = new_picture([Block(lines, sizes, len(_SIDES), (AROUND[0], _SIGN, *AROUND[2:]), 0)])
+    picture, [panels] = new_picture([Block(lines, sizes, len(_SIDES))])
     names = ("ones" if _is_full(spec) else "F", "W", "W*")
-    offset = -72 * (AROUND[0] + _SIGN / 2), -36 * _SIDES[0]
     for i in layers:
         row = panels[3 * i : 3 * i + 3]
         for panel, layer, name, sign in zip(row, _factors(spec, i), names, _SIGNS, strict=True):
-            panel.set_title(f"{name}, layer {i}: {percent(layer.edges, prod(layer.shape))}")
+            panel.set_title(f"{name}, layer {i}: {percent(layer)}")
             show_matrix(panel, layer)
-            panel.annotate(sign, (0, 1), offset, "axes fraction", "offset points", ha="center", va="center", size=14)
+            panel.annotate(sign, (0, 1), (-45, -50), "axes fraction", "offset points", ha="right", va="center", size=14)
         (a, b), _, shape = _shapes(spec, i)
         row[0].set(ylabel=f"B = {a:,}", xlabel=f"B = {b:,}")
         if max(a, b) <= _MAX_COPIES:

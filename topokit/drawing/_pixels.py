@@ -8,13 +8,10 @@ from math import inf, isqrt, prod
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import heading
-from topokit.drawing._matrix import COUNTS, panel_size
-from topokit.drawing._sheet import AROUND, Block, Picture, add_bar, new_picture
+from topokit.drawing._pattern import COUNTS, label_ends, panel_size
+from topokit.drawing._sheet import Block, add_bar, heading, new_picture
 from topokit.errors import InvalidSpecError
 from topokit.fields import integers
 from topokit.layered import Layered
@@ -22,7 +19,6 @@ from topokit.reprs import counted
 
 _MAX_CHANNELS = 12
 _COLUMNS = 4
-_BAR = 1.0  # inches beside the panels, for the colour scale
 
 Shape = tuple[int, int, int]
 
@@ -33,14 +29,11 @@ def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
     degrees = [net.layer(0).out_degrees for net in nets]
     blocks = []
     for net, shape, inputs in zip(nets, shapes, degrees, strict=True):
-        lines = heading(net, inf, _sentence(inputs))
-        around = AROUND if shape[2] > 1 else (*AROUND[:2], 0.1, AROUND[3])  # one channel alone needs no title
-        sizes = [panel_size(shape[:2])] * shape[2]
-        blocks.append(Block(lines, sizes, _COLUMNS, around, _BAR))
+        blocks.append(Block(heading(net, inf, _sentence(inputs)), [panel_size(shape[:2])] * shape[2], _COLUMNS))
     picture, panels = new_picture(blocks)
     scale = max(int(inputs.max()) for inputs in degrees) or 1
     for shape, inputs, own in zip(shapes, degrees, panels, strict=True):
-        _draw_channels(picture, own, inputs.reshape(shape[2], *shape[:2]), scale)
+        _draw_channels(own, inputs.reshape(shape[2], *shape[:2]), scale)
     return picture
 
 
@@ -91,23 +84,13 @@ def _sentence(inputs: NDArray[np.int64]) -> str:
     return f"Edges of each input: {low:,} to {high:,}, {inputs.mean():.3g} on average{white}."
 
 
-def _draw_channels(picture: Picture, panels: list[Axes], channels: NDArray[np.int64], scale: int) -> None:
+def _draw_channels(panels: list[Axes], channels: NDArray[np.int64], scale: int) -> None:
+    least = 1 if scale > 1 else 0  # no edge at all is white, and not on the scale
     for channel, (panel, pixels) in enumerate(zip(panels, channels, strict=True)):
         if len(panels) > 1:
             panel.set_title(f"channel {channel}")
-        shown = _show(panel, pixels, scale)
-    least, most = shown.get_clim()
-    ticks = np.asarray(MaxNLocator(5, integer=True).tick_values(0, most))
-    shown_ticks = [least, *ticks[(ticks > least) & (ticks <= most)]]
-    _, high = panel_size(channels.shape[1:])
-    add_bar(picture, panels, high, shown, shown_ticks, "edges of an input")
-
-
-def _show(axes: Axes, pixels: NDArray[np.int64], scale: int) -> AxesImage:
-    least = 1 if scale > 1 else 0  # no edge at all is white, and not on the scale
-    counts = np.ma.masked_equal(pixels, 0)
-    image = axes.imshow(counts, cmap=COUNTS, vmin=least, vmax=scale, aspect="auto", interpolation="nearest")
-    for axis, size, noun in ((axes.yaxis, pixels.shape[0], "row"), (axes.xaxis, pixels.shape[1], "column")):
-        axis.set_ticks([0, size - 1] if size > 1 else [0])
-        axis.set_label_text(noun)
-    return image
+        counts = np.ma.masked_equal(pixels, 0)
+        image = panel.imshow(counts, cmap=COUNTS, vmin=least, vmax=scale, aspect="auto", interpolation="nearest")
+        label_ends(panel.yaxis, pixels.shape[0], "row")
+        label_ends(panel.xaxis, pixels.shape[1], "column")
+    add_bar(panels[:_COLUMNS], image, "edges of an input")

@@ -1,7 +1,4 @@
-"""The sheet of a picture: blocks one below another, each a heading and a grid of axes. All sizes are inches.
-
-Everything is placed by its size, so equal things are equal in all pictures, and nothing overlaps.
-"""
+"""The parts of a picture, one below another: a heading, and panels that matplotlib's constrained layout places."""
 
 from __future__ import annotations
 
@@ -12,16 +9,23 @@ from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
+from matplotlib.ticker import MaxNLocator
 
+from topokit.descriptions import describe
 from topokit.drawing._style import TEXT, TITLE, house_style
+from topokit.errors import InvalidSpecError
+from topokit.layered import Layered
 
-AROUND = (0.75, 0.0, 0.3, 0.5)  # left of, right of, above and below a panel, for its words
-_LINE = 0.17  # of a line of text
-_MARGIN = 0.15
-_NARROWEST = 5.0  # a caption fits on one line
+_LINE = 0.17  # inches, a line of text
+_MARGIN = 0.15  # inches
+_WORDS = (0.7, 0.6)  # inches (wide, high) beside a panel, for its words
+_NARROWEST = 5.3  # inches; a caption fits on one line
+_LONGEST = 150  # characters of a title: a recipe may come from a file and be of any length
 
 
 class Picture(Figure):
@@ -36,75 +40,73 @@ class Picture(Figure):
 
 @dataclass(frozen=True)
 class Block:
-    """One network's part of a picture: a heading, and panels in a grid below it.
+    """One part of a picture: a heading, and panels in a grid below it.
 
     Args:
         heading: its lines, the first of which is the title.
-        sizes: (wide, high) of each panel, row by row.
+        sizes: (wide, high) of each panel in inches, row by row.
         columns: of the grid.
-        around: widths left and right of a panel, heights above and below it.
-        beside: width right of the grid.
     """
 
     heading: Sequence[str]
     sizes: Sequence[tuple[float, float]]
     columns: int = 1
-    around: tuple[float, float, float, float] = AROUND
-    beside: float = 0.2
 
     @property
     def widths(self) -> list[float]:
-        """The width of each column, with those left and right of a panel."""
+        """The width of each column."""
         columns = range(min(self.columns, len(self.sizes)))
-        return [sum(self.around[:2]) + max(wide for wide, _ in self.sizes[k :: self.columns]) for k in columns]
+        return [_WORDS[0] + max(wide for wide, _ in self.sizes[k :: self.columns]) for k in columns]
 
     @property
     def heights(self) -> list[float]:
-        """The height of each row, with those above and below a panel."""
+        """The height of each row."""
         rows = range(0, len(self.sizes), self.columns)
-        return [sum(self.around[2:]) + max(high for _, high in self.sizes[k : k + self.columns]) for k in rows]
+        return [_WORDS[1] + max(high for _, high in self.sizes[k : k + self.columns]) for k in rows]
 
 
 def new_picture(blocks: Sequence[Block]) -> tuple[Picture, list[list[Axes]]]:
-    """Return a white sheet with every block's heading written, and each block's panels."""
-    wide = max(_NARROWEST, *(sum(block.widths) + block.beside for block in blocks)) + 2 * _MARGIN
+    """Return a figure in which every block's heading is written, and each block's panels."""
+    wide = max(_NARROWEST, *(sum(block.widths) for block in blocks))
     headings = [_wrapped(block.heading, wide - 2 * _MARGIN) for block in blocks]
-    lines = sum(len(heading) + 1 for heading in headings)
-    high = _MARGIN + _LINE * lines + sum(sum(block.heights) for block in blocks)
-    picture = Picture(figsize=(wide, high))
-    top, panels = _MARGIN, []
-    for block, heading in zip(blocks, headings, strict=True):
-        for k, (line, look) in enumerate(heading):
-            picture.text(_MARGIN / wide, 1 - (top + k * _LINE) / high, line, va="top", **look)
-        panels.append(_add_panels(picture, block, top + _LINE * (len(heading) + 0.5)))
-        top += _LINE * (len(heading) + 1) + sum(block.heights)
+    heights = []
+    for block, lines in zip(blocks, headings, strict=True):
+        heights += [_LINE * (len(lines) + 1), sum(block.heights)]
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
+    picture = Picture(figsize=(wide, sum(heights)), layout=layout)
+    parts = picture.subfigures(len(heights), 1, squeeze=False, height_ratios=heights, hspace=0)
+    panels = []
+    for i, (block, lines) in enumerate(zip(blocks, headings, strict=True)):
+        top = sum(heights[: 2 * i]) + _MARGIN
+        for k, (line, look) in enumerate(lines):
+            picture.text(_MARGIN / wide, 1 - (top + k * _LINE) / sum(heights), line, va="top", **look)
+        panels.append(_add_panels(parts[2 * i + 1, 0], block))
     return picture, panels
 
 
-def _add_panels(picture: Picture, block: Block, top: float) -> list[Axes]:
-    """Make the panels of a block whose grid is `top` below the upper edge of the picture."""
-    sheet_wide, sheet_high = picture.get_size_inches()
-    panels = []
-    for k, (wide, high) in enumerate(block.sizes):
-        row, column = divmod(k, block.columns)
-        left = _MARGIN + sum(block.widths[:column]) + block.around[0]
-        bottom = sheet_high - (top + sum(block.heights[:row]) + block.around[2] + high)
-        panels.append(picture.add_axes((left / sheet_wide, bottom / sheet_high, wide / sheet_wide, high / sheet_high)))
-    return panels
+def _add_panels(part: SubFigure, block: Block) -> list[Axes]:
+    widths, heights = block.widths, block.heights
+    shape = len(heights), len(widths)
+    grid: list[Axes] = list(part.subplots(*shape, squeeze=False, width_ratios=widths, height_ratios=heights).flat)
+    for axes, (wide, high) in zip(grid, block.sizes, strict=False):
+        axes.set_box_aspect(high / wide)
+        axes.set_anchor("N")
+    for axes in grid[len(block.sizes) :]:
+        axes.remove()
+    return grid[: len(block.sizes)]
 
 
-def add_bar(picture: Picture, panels: Sequence[Axes], high: float, image: Any, ticks: Any, label: str) -> Any:
-    """Draw the colour scale of an image, right of all panels and this high; return matplotlib's colour bar."""
-    sheet_wide, sheet_high = picture.get_size_inches()
-    right, top = max(panel.get_position().x1 for panel in panels), panels[0].get_position().y1
-    place = picture.add_axes((right + 0.3 / sheet_wide, top - high / sheet_high, 0.12 / sheet_wide, high / sheet_high))
-    bar = picture.colorbar(image, cax=place, ticks=ticks, label=label)
+def add_bar(panels: Sequence[Axes], image: AxesImage, label: str, form: Any = None) -> None:
+    """Draw the colour scale of an image right of panels that are in one row; the scale has whole numbers or a form."""
+    ticks = MaxNLocator(5, integer=form is None)
+    figure = panels[0].get_figure(root=False)
+    assert figure is not None  # the panels were made in one
+    bar = figure.colorbar(image, ax=panels, ticks=ticks, format=form, label=label, aspect=16, shrink=0.8)
     bar.outline.set_visible(False)
-    return bar
 
 
 def _wrapped(lines: Sequence[str], most: float) -> list[tuple[str, dict[str, Any]]]:
-    """Return lines of text that are at most this wide, each with its look."""
+    """Return the lines of a heading, none wider than so many inches, each with its look."""
     found = []
     for k, line in enumerate(lines):
         look: dict[str, Any] = {"size": TEXT if k else TITLE, "weight": "normal" if k else "bold"}
@@ -112,3 +114,22 @@ def _wrapped(lines: Sequence[str], most: float) -> list[tuple[str, dict[str, Any
         letters = 0.9 * len(line) * 72 * most / points  # some parts are wider than the mean
         found += [(part, look) for part in ([line] if points <= 72 * most else wrap(line, int(letters)))]
     return found
+
+
+def title(net: Layered) -> str:
+    """Return the description of a network, or "Network" if it has none."""
+    try:
+        text = describe(net)
+    except InvalidSpecError:
+        return "Network"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def heading(net: Layered, most: float, *more: str) -> tuple[str, ...]:
+    """Return a network's title and summary, further lines, and how many layers are shown if not all are."""
+    return (title(net), net.summary(), *more, *shown_first(most, len(net)))
+
+
+def shown_first(most: float, layers: int) -> tuple[str, ...]:
+    """Return the line that says that only the first `most` edge layers are shown; none if all are."""
+    return () if layers <= most else (f"The first {most} of {layers} edge layers are shown.",)

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._captions import title
 from topokit.drawing._edges import add_lines, add_nodes, node_points
-from topokit.drawing._sheet import Block, new_picture
-from topokit.drawing._style import INK, SHIFTS, SMALL
+from topokit.drawing._sheet import Block, new_picture, title
+from topokit.drawing._style import SHIFTS, SMALL
 from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families.radix_net import RadixNet
 from topokit.layered import Layer, Layered
@@ -22,8 +21,7 @@ from topokit.reprs import counted
 _MAX_NODES = 32
 _MAX_STEPS = 5  # panels above one another
 _NUMBERED_UP_TO = 16  # nodes
-_COLUMN, _GAP, _ABOVE = 1.7, 0.7, 0.45  # inches
-_NARROWEST = 4.5  # inches, for the words above all layers joined
+_COLUMN = 1.7  # inches, a panel's width
 
 
 def radix_net_of(net: Layered) -> tuple[RadixNet, tuple[str, ...]]:
@@ -56,13 +54,8 @@ def draw_steps(net: Layered) -> Figure:
     base = RadixNet(radices=spec.radices[:1], direction=spec.direction)
     high = min(max(0.2 * base.nodes, 1.0), 3.4)
     layers, most = len(base), max(len(steps(radix)) for radix, _ in base.places)
-    shifts = Block(
-        (*_heading(spec), *later), [(_COLUMN, high)] * layers * most, layers, (_GAP / 2, _GAP / 2, _ABOVE, 0), 0
-    )
-    size = max(layers * (_COLUMN + _GAP), _NARROWEST) - _GAP, high
-    picture, [panels, [whole]] = new_picture(
-        [shifts, Block((), [size], around=(_GAP / 2, _GAP / 2, 0.28, 0.2), beside=0)]
-    )
+    shifts = Block((*_heading(spec), *later), [(_COLUMN, high)] * layers * most, layers)
+    picture, [panels, [whole]] = new_picture([shifts, Block((), [(max(_COLUMN * layers, 4.5), high)])])
     for i, (radix, _) in enumerate(base.places):
         column = iter(panels[i::layers])
         for newest, panel in zip(steps(radix), column, strict=False):
@@ -133,7 +126,7 @@ def _draw_nodes(axes: Axes, nodes: int, layers: int, high: float) -> None:
     """Draw the node columns, numbered if there is room."""
     for column in range(layers + 1):
         points = node_points(column, nodes)
-        add_nodes(axes, points, high / nodes, np.full(nodes, INK), filled=np.zeros(nodes, np.bool_))
+        add_nodes(axes, points, high / nodes)
         if nodes <= _NUMBERED_UP_TO and column in (0, layers):
             for u, point in enumerate(points):
                 _note(axes, str(u), point, (-8 if column == 0 else 8, 0))

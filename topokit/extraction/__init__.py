@@ -121,9 +121,9 @@ def select(weights: Weights, rule: Rule, layers: str | Sequence[str] = ()) -> Ex
     default = {*weights.default}
     others = {name: part.shape for name, part in weights.parts.items() if name not in default}
     if others and not layers and not notes:
-        notes.append(f"not extracted: {listed(others)}; layers selects them")
+        notes.append(f"not extracted: {listed(others)}; to extract them, select all layers by name")
     if full:
-        notes.append(f"no weight of {', '.join(full)} is 0, so the topology has all edges: above or keep takes fewer")
+        notes.append(f"no weight of {', '.join(full)} is 0, so the topology has all edges; keep the largest for fewer")
     record = {**weights.origin, **rule.said()} if weights.origin else {}
     return Extraction(masks=masks, rules=rules, record=record, fixed=are_exact(weights, layers), notes=tuple(notes))
 

@@ -15,6 +15,7 @@ from topokit.allocation import ALLOCATIONS, allocate, require_shares
 from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, numbers
+from topokit.reprs import counted
 from topokit.spec import Spec, dotted, from_cells, generator, option
 
 DENSITY = "Density: one number, or one per edge layer."
@@ -28,6 +29,18 @@ def allocation_option() -> Any:
     """Declare the option `allocation` of a DensityFamily."""
     text = "How one density is divided among the layers."
     return option(text, kind="choice", default="uniform", choices=ALLOCATIONS)
+
+
+def require_multiples(widths: Sequence[int], size: int, what: str) -> None:
+    """Refuse widths that cannot be divided into groups of `size` nodes, the option `what`.
+
+    Raises:
+        InvalidSpecError: names the first such width.
+    """
+    for i, width in enumerate(widths):
+        if width % size:
+            nodes = counted(width, "node")
+            raise InvalidSpecError(f"node layer {i} has {nodes}: it must be a multiple of {what} = {size}")
 
 
 class RandomFamily(Spec):

@@ -11,12 +11,9 @@ from math import prod
 import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
-from topokit.errors import InvalidSpecError
-from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, subsets
-from topokit.fields import Bounds
+from topokit.families._random import DENSITY, WIDTHS, DensityFamily, allocation_option, require_multiples, subsets
 from topokit.layered import Promises
-from topokit.reprs import counted
-from topokit.spec import SEED, dotted, option
+from topokit.spec import SEED, Bounds, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +58,7 @@ class Block(DensityFamily):
 
     def __post_init__(self) -> None:
         self._set_density()
-        for i, width in enumerate(self.widths):
-            if width % self.block:
-                raise InvalidSpecError(
-                    f"node layer {i} has {counted(width, 'node')}: it must be a multiple of block = {self.block}"
-                )
+        require_multiples(self.widths, self.block, "block")
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:

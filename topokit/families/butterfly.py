@@ -10,9 +10,8 @@ import numpy as np
 
 from topokit.csr import INDEX, Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import Spec, option
+from topokit.spec import Bounds, Spec, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +66,7 @@ class Butterfly(Spec):
         return Promises(connected=True, paths=1, degrees=((2, 2),) * len(self), density=Fraction(2, self.nodes))
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        indptr, indices = buffers.take(self.nodes, 2 * self.nodes)
-        indptr[:] = np.arange(0, indices.size + 1, 2, dtype=INDEX)
+        indptr, indices = buffers.take_rows(self.nodes, 2)
         u, bit = np.arange(self.nodes, dtype=INDEX), INDEX.type(1 << i)
         pairs = indices.reshape(self.nodes, 2)
         np.bitwise_and(u, ~bit, out=pairs[:, 0])

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import INDEX, Buffers, UInt64Array
+from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Spec, option
+from topokit.spec import LAYERS, Bounds, Spec, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
@@ -24,9 +23,8 @@ DEGREE = 2 * KRON
 CHECKED = 120  # layers of the network of 1024 neurons that were compared with the official files
 SEED = 5489  # MT19937's own default, which the official generator never changed
 _DRAWING = Lock()  # threads may draw at once
-_STATES: dict[
-    int, list[Any]
-] = {}  # neurons -> the generator's state at the start of each run drawn so far, 2.5 KB each
+_STATES: dict[int, list[Any]] = {}
+"""Neurons -> the generator's state at the start of each run drawn so far, 2.5 KB each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +108,7 @@ class GraphChallenge(Spec):
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         block, place = divmod(i, self.period)
-        indptr, indices = buffers.take(self.neurons, DEGREE * self.neurons)
-        indptr[:] = np.arange(0, indices.size + 1, DEGREE, dtype=INDEX)
+        indptr, indices = buffers.take_rows(self.neurons, DEGREE)
         rows = _plain_row(self.neurons, block) % self.nodes if block else np.arange(self.neurons) % self.nodes
         # rows are in range; any mode but "raise" lets take write to `out` directly
         np.take(self._plain_rows[place], rows, axis=0, out=indices.reshape(self.neurons, DEGREE), mode="clip")

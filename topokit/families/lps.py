@@ -12,12 +12,11 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import INDEX, Buffers, UInt64Array, require_memory
+from topokit.csr import Buffers, UInt64Array, require_memory
 from topokit.errors import InvalidSpecError
 from topokit.families.margulis import gap_connects
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Spec, option
+from topokit.spec import LAYERS, Bounds, Spec, option
 
 Ints = NDArray[np.int64]
 Matrices = tuple[Ints, Ints, Ints, Ints]  # a, b, c, d of the rows (a, b) and (c, d), for each node
@@ -112,8 +111,7 @@ class LPS(Spec):
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         degree = self.p + 1
         require_memory(160 * self.nodes, "an LPS layer's matrices")
-        indptr, indices = buffers.take(self.nodes, degree * self.nodes)
-        indptr[:] = np.arange(0, indices.size + 1, degree, dtype=INDEX)
+        indptr, indices = buffers.take_rows(self.nodes, degree)
         targets = indices.reshape(self.nodes, degree)
         matrices = _matrices(self.q, odd=self.bipartite and i % 2 == 1)
         for j, generator in enumerate(_generators(self.p, self.q)):
@@ -130,12 +128,10 @@ def _generators(p: int, q: int) -> list[tuple[int, ...]]:
     pairs: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for y, z in product(evens, evens):
         pairs[y * y + z * z].append((y, z))
-    quaternions = (
-        (w, x, y, z) for w, x in product(range(1, limit + 1, 2), evens) for y, z in pairs.get(p - w * w - x * x, ())
-    )
     return [
         tuple(part % q for part in (w + root * x, y + root * z, -y + root * z, w - root * x))
-        for w, x, y, z in quaternions
+        for w, x in product(range(1, limit + 1, 2), evens)
+        for y, z in pairs.get(p - w * w - x * x, ())
     ]
 
 

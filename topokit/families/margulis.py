@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.csr import Buffers, UInt64Array, require_memory
-from topokit.fields import Bounds
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Spec, option
+from topokit.spec import LAYERS, Bounds, Spec, option
 
 DEGREE = 8  # with multiplicity
 

@@ -12,11 +12,9 @@ import numpy as np
 
 from topokit.csr import INDEX, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.families._random import WIDTHS, RandomFamily, by_source, subsets
-from topokit.fields import Bounds
+from topokit.families._random import WIDTHS, RandomFamily, by_source, require_multiples, subsets
 from topokit.layered import Promises
-from topokit.reprs import counted
-from topokit.spec import SEED, dotted, option
+from topokit.spec import SEED, Bounds, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +56,7 @@ class NOfM(RandomFamily):
     def __post_init__(self) -> None:
         if self.n > self.m:
             raise InvalidSpecError(f"`n` must be from 1 to m = {self.m}, not {self.n}")
-        for i, width in enumerate(self.widths[:-1]):
-            if width % self.m:
-                raise InvalidSpecError(
-                    f"node layer {i} has {counted(width, 'node')}: it must be a multiple of m = {self.m}"
-                )
+        require_multiples(self.widths[:-1], self.m, "m")
 
     @cached_property
     def layer_edges(self) -> tuple[int, ...]:

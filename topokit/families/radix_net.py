@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, starmap
@@ -13,7 +13,7 @@ import numpy as np
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds, integers
+from topokit.fields import Bounds, integers, items_of
 from topokit.layered import Promises
 from topokit.reprs import counted
 from topokit.spec import Spec, dotted, option
@@ -145,8 +145,7 @@ class RadixNet(Spec):
         radix, place, a, b, step = self.layer_key(i)
         n = self.nodes
         joined = b // step
-        indptr, indices = buffers.take(n * a, self.layer_edges[i])
-        indptr[:] = np.arange(0, indices.size + 1, radix * joined, dtype=np.uint64)
+        indptr, indices = buffers.take_rows(n * a, radix * joined)
         copies = indices.reshape(a, n, joined, radix)
         _fill_circulant(copies[0, :, 0], place, self.direction)
         for k in range(1, joined):
@@ -185,10 +184,11 @@ def _fill_circulant(out: UInt64Array, place: int, direction: int) -> None:
 
 
 def _systems(radices: object) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(radices, Sequence | np.ndarray) or isinstance(radices, str) or not len(radices):
+    given = items_of(radices)
+    if not given:
         raise InvalidSpecError(f"radices must be one or more lists of integers of at least 2, not {shortened(radices)}")
-    flat = not isinstance(radices[0], Sequence | np.ndarray)
-    systems = tuple(integers(system, "radices", 2) for system in ([radices] if flat else radices))
+    flat = not isinstance(given[0], Iterable)
+    systems = tuple(integers(system, "radices", 2) for system in ([given] if flat else given))
     if not all(systems):
         raise InvalidSpecError("a mixed radix system needs at least one radix")
     for k, system in enumerate(systems, start=1):

@@ -28,6 +28,8 @@ from topokit.fitting.candidates import Candidates
 from topokit.layered import possible_edges
 from topokit.spec import integer, integers, numbers, require_widths, written
 
+Progress = Callable[[str, int], None]
+
 BUDGET = 2**20
 """Partial networks that a search examines, at most about; half of them without interior crops."""
 
@@ -44,7 +46,7 @@ def fit(
     *,
     tolerance: object = Fraction(1, 10),
     limit: int = 10,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Candidates:
     """Return RadiX-Nets of the wanted widths near the wanted density, the best ones first.
 
@@ -87,26 +89,6 @@ def fit(
         widths, density = parse_target(widths)
     if density is None:
         raise InvalidSpecError("fit needs `density`, such as 0.05, or one text such as '784-300-100 at 95 %'")
-    ranked = candidates(widths, density, tolerance=tolerance, limit=limit, progress=progress)
-    found = Candidates(chosen(ranked, limit), ranked)
-    if found.note:
-        logging.getLogger("topokit").info(found.note)
-    return found
-
-
-def candidates(
-    widths: Sequence[int] | str,
-    density: object,
-    *,
-    tolerance: object = Fraction(1, 10),
-    limit: int = 10,
-    progress: Callable[[str, int], None] | None = None,
-) -> list[Candidate]:
-    """Return all candidates that `fit` examined, in its order.
-
-    Args and errors: those of `fit`, which takes `chosen` of these; `progress` is called with what is being done and the
-    number of good candidates found.
-    """
     widths = integers(widths, "`widths`", 1)
     require_widths(widths)
     wanted = _share(density, widths)
@@ -114,6 +96,17 @@ def candidates(
     if allowed < 0:
         raise InvalidSpecError(f"tolerance must be at least 0, not {shortened(tolerance)}")
     limit = integer(limit, "limit", 1)
+    ranked = _ranked(widths, wanted, allowed, limit, progress)
+    found = Candidates(_chosen(ranked, limit), ranked)
+    if found.note:
+        logging.getLogger("topokit").info(found.note)
+    return found
+
+
+def _ranked(
+    widths: tuple[int, ...], wanted: Fraction, allowed: Fraction, limit: int, progress: Progress | None
+) -> list[Candidate]:
+    """Return all candidates that are examined, the best ones first."""
     groups: dict[tuple[bool, bool], list[Plan]] = {}
     for promise, plan in _distinct(_plans(widths, float(wanted)), float(wanted), float(min(allowed, Fraction(1000)))):
         groups.setdefault(promise[:2], []).append(plan)
@@ -215,8 +208,8 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     )
 
 
-def chosen(ranked: list[Candidate], limit: int) -> tuple[Candidate, ...]:
-    """Return the best of `candidates`; if these are few, also as many outside the tolerance as strange ones."""
+def _chosen(ranked: list[Candidate], limit: int) -> tuple[Candidate, ...]:
+    """Return the best candidates; if these are few, also as many outside the tolerance as strange ones."""
     good = [found for found in ranked if not (found.strange or found.outside)]
     outside = [found for found in ranked if found.outside and not found.strange]
     strange = [found for found in ranked if found.strange]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -57,11 +58,11 @@ class Candidate:
     density: Fraction
     layer_densities: tuple[Fraction, ...]
     counted: bool
-    min_paths: int | None
-    max_paths: int | None
-    disconnected_pairs: int | None
-    dead_units: int | None
-    output_in_degrees: tuple[tuple[int, int], ...] | None
+    min_paths: int | None = None
+    max_paths: int | None = None
+    disconnected_pairs: int | None = None
+    dead_units: int | None = None
+    output_in_degrees: tuple[tuple[int, int], ...] | None = None
     reasons: tuple[str, ...]
 
     __repr__ = short_repr
@@ -159,19 +160,16 @@ def examined(plan: Plan, wanted: Fraction, tolerance: Fraction) -> Candidate:
 def _counted(net: Layered) -> dict[str, Any]:
     """Count what the crop destroyed, on the edges."""
     found, degrees = reach(net), net.layer(len(net) - 1).in_degrees
-    try:
-        paths = path_range(net, budget=PRODUCTS)
-        least, greatest = paths.min, paths.max
-    except TooLargeError:
-        least = greatest = None  # type: ignore[assignment]
-    return {
-        "min_paths": least,
-        "max_paths": greatest,
+    known = {
         "disconnected_pairs": found.disconnected_pairs,
         "dead_units": sum(nodes.size for nodes in effective(net).dead),
         "output_in_degrees": tuple(zip(*(part.tolist() for part in np.unique_counts(degrees)), strict=True)),
         "reasons": _reasons(found.disconnected_pairs, found.disconnected_pair, degrees),
     }
+    with suppress(TooLargeError):
+        paths = path_range(net, budget=PRODUCTS)
+        known |= {"min_paths": paths.min, "max_paths": paths.max}
+    return known
 
 
 def _reasons(missing: int, pair: tuple[int, int] | None, incoming: NDArray[np.int64]) -> tuple[str, ...]:
@@ -190,13 +188,15 @@ def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
     """Return what the symmetry theorem proves of a network that is cropped at its ends at most."""
     base = net.of if isinstance(net, Crop) else net
     paths = None if plan.cropped_inside else base.promises.paths
+    if paths is None:
+        edges = counted(plan.edges_before, "edge")
+        return {"reasons": (f"the damage of its crop is not counted: {edges} before it are too many",)}
     degree = plan.widths[0] if len(net) == 1 else plan.radices[-1] * plan.kron[-2] // plan.steps[-1]
-    why = f"the damage of its crop is not counted: {counted(plan.edges_before, 'edge')} before it are too many"
     return {
         "min_paths": paths,
         "max_paths": paths,
-        "disconnected_pairs": None if paths is None else 0,
-        "dead_units": None if paths is None or plan.kills else 0,
-        "output_in_degrees": None if paths is None else ((degree, plan.widths[-1]),),
-        "reasons": (why,) if paths is None else _reasons(0, None, np.full(1, degree)),
+        "disconnected_pairs": 0,
+        "dead_units": None if plan.kills else 0,
+        "output_in_degrees": ((degree, plan.widths[-1]),),
+        "reasons": _reasons(0, None, np.full(1, degree)),
     }

@@ -9,9 +9,11 @@ from topokit.fitting.candidate import Candidate
 from topokit.reprs import Tabular, aligned, in_words
 
 HEADINGS = (
-    *("", "density", "off", "layer densities", "cropped", "paths"),
+    *("", "radices", "density", "off", "layer densities", "cropped", "paths"),
     *("pairs lost", "dead units", "in-degree", "remarks"),
 )
+
+_LONGEST = 24  # characters of the radices; the command below the table has all
 
 
 class Candidates(tuple[Candidate, ...], Tabular):
@@ -64,7 +66,9 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     ends = {0, len(layers)}
     cropped = {*candidate.cropped_layers}
     remarks = ["outside the tolerance"] * candidate.outside + [f"STRANGE: {reason}" for reason in candidate.reasons]
+    radices = "|".join(",".join(map(str, system)) for system in candidate.options["radices"])
     return (
+        radices if len(radices) <= _LONGEST else f"{radices[:_LONGEST]}...",
         f"{float(candidate.density):.4g}",
         _off(float(candidate.density / candidate.wanted - 1)),
         _span([f"{float(density):.3g}" for density in (min(layers), max(layers))]),

@@ -42,7 +42,10 @@ def from_pandas(frame: pandas.DataFrame, widths: Sequence[int]) -> Topology:
     if not hasattr(frame, "columns"):
         raise InvalidGraphError(f"an edge list must be a pandas.DataFrame, not {type(frame).__name__}")
     names = list(frame.columns)
-    _require_columns(names, widths)
+    widths = _checked(widths, names)
+    for name in names:
+        if frame[name].isna().any():
+            raise InvalidGraphError(f"column {name} has missing values: remove these rows, or fill in node numbers")
     return _topology({name: frame[name].to_numpy() for name in names}, widths)
 
 
@@ -64,10 +67,15 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
         require_memory(10 * path.stat().st_size, f"reading {path}")
         with path.open(encoding="utf-8-sig", newline="") as file, damaged(path, ValueError, Warning, csv.Error):
             names = [name.strip() for name in next(csv.reader([file.readline()]), [])]
-            _require_columns(names, widths)
+            widths = _checked(widths, names)
             with warnings.catch_warnings(action="error", category=DeprecationWarning):  # of 1.5 read as 1
                 warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-                table = np.loadtxt(file, np.int64, comments=None, delimiter=",", quotechar='"', ndmin=2)
+                try:
+                    table = np.loadtxt(file, np.int64, comments=None, delimiter=",", quotechar='"', ndmin=2)
+                except (ValueError, DeprecationWarning) as error:
+                    if isinstance(error, UnicodeError):
+                        raise
+                    raise FileFormatError(f"{path} must hold integers alone, such as 3 and not 3.0: {error}") from None
             if table.size and table.shape[1] != len(names):
                 raise FileFormatError(
                     f"{path} has {counted(len(names), 'column name')}, but {counted(table.shape[1], 'column')}"
@@ -75,8 +83,9 @@ def from_csv(path: str | Path, widths: Sequence[int]) -> Topology:
             return _topology(dict(zip(names, table.reshape(-1, len(names)).T, strict=True)), widths)
 
 
-def _require_columns(names: Sequence[object], widths: Sequence[int]) -> None:
-    integers(widths, "widths", 1)
+def _checked(given: Sequence[int], names: Sequence[object]) -> tuple[int, ...]:
+    """Return the widths, once they and the names of the columns are those of an edge list."""
+    widths = integers(given, "widths", 1)
     if len(widths) < 2:
         raise InvalidGraphError(f"widths has {counted(len(widths), 'node layer')}: a network needs at least 2")
     wanted = _KNOWN if len(widths) > 2 or "layer" in names else _KNOWN[:2]
@@ -85,12 +94,13 @@ def _require_columns(names: Sequence[object], widths: Sequence[int]) -> None:
             f"the columns are {', '.join(map(str, names)) or 'not named'}; those of an edge list of {len(widths)} node "
             f"layers must be {', '.join(wanted)} and no others: rename them, or take these three alone"
         )
+    return widths
 
 
 def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Topology:
     for name, values in columns.items():
         if values.dtype.kind not in "iu":
-            raise InvalidGraphError(f"column {name} holds {values.dtype}: it must hold integers alone")
+            raise InvalidGraphError(f"column {name} holds {values.dtype}: convert it to integers")
     number = columns.get("layer", np.zeros(len(columns["source"]), np.int64))
     outside = (number < 0) | (number > len(widths) - 2)
     if outside.any():
@@ -101,5 +111,5 @@ def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Top
     layers = []
     for i in range(len(widths) - 1):
         sources, targets = (columns[name][number == i] for name in ("source", "target"))
-        layers.append(Layer(from_edges(sources, targets, (int(widths[i]), int(widths[i + 1])), f"layer {i}")))
+        layers.append(Layer(from_edges(sources, targets, (widths[i], widths[i + 1]), f"layer {i}")))
     return Topology(layers)

@@ -39,9 +39,7 @@ def cyclic_orders(sources: Labels, targets: Labels) -> CyclicOrders | None:
 
     Cost: O(edges log edges), by sorting.
     """
-    if sources.size == 0:
-        return None
-    shape = _shape(sources, targets)
+    shape = _shape(sources, targets) if sources.size else None
     if shape is None:
         return None
     cycle, radix = shape

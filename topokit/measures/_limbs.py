@@ -7,7 +7,10 @@ clean-up, `carried`, and no larger type.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.csr import UInt64Array
 
@@ -31,9 +34,11 @@ def carried(sums: UInt64Array) -> UInt64Array:
     return numbers if numbers[:, -1].any() else numbers[:, :-1]
 
 
-def to_int(limbs: UInt64Array) -> int:
-    """The Python integer that limbs of shape (limbs,) stand for."""
-    return int.from_bytes(limbs.astype("<u4").tobytes(), "little")
+def to_integers(numbers: UInt64Array) -> NDArray[np.object_]:
+    """Return the Python integers, shape (columns, rows), that limbs of shape (columns, limbs, rows) represent."""
+    limbs = numbers.swapaxes(0, 1).astype(np.object_)
+    found: NDArray[np.object_] = reduce(lambda high, low: (high << 32) + low, limbs[::-1])
+    return found
 
 
 def position(numbers: UInt64Array, *, largest: bool) -> tuple[int, int]:

@@ -7,11 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from functools import reduce
 from operator import getitem
-from typing import Any
+from typing import Any, TypeVar
 
 from topokit.errors import TooLargeError
-from topokit.layered import Layered
+from topokit.layered import Layer, Layered
 from topokit.reprs import cell, decimal, in_words
+
+T = TypeVar("T")
 
 Values = dict[str, Any]
 
@@ -87,6 +89,18 @@ class Measure:
         if self.line:
             return self.line(values)
         return {} if self.columns else {name: ", ".join(f"{key} {shown(part)}" for key, part in values.items())}
+
+
+def each_layer(net: Layered, measure: Callable[[Layer], T]) -> Iterator[T]:
+    """Yield `measure` of each edge layer; of layers known to be equal once. Only what a later layer needs is kept."""
+    repeated = {net.same_layer(i) for i in range(len(net)) if net.same_layer(i) != i}
+    kept: dict[int, T] = {}
+    for i, layer in enumerate(net.stream()):
+        first = net.same_layer(i)
+        found = kept[first] if first in kept else measure(layer)
+        if i in repeated:
+            kept[i] = found
+        yield found
 
 
 def shown(value: Any) -> str:

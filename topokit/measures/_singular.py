@@ -1,6 +1,6 @@
 """The largest singular values of a matrix or a linear operator.
 
-Each call starts alike, but where ARPACK finds less than it looks for it goes on at random: calls differ by rounding.
+Each call has the same start vector, but ARPACK may restart with a random one: two calls differ by rounding.
 """
 
 from __future__ import annotations

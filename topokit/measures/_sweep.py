@@ -24,11 +24,11 @@ PASSES = 4
 
 
 class Sweep:
-    """The number of paths from each start node to each node of the node layer it has come to.
+    """The number of paths from each start node to each node of the current node layer.
 
     The start nodes are inputs; or, if `reverse`, outputs, and the layers are crossed backwards. Starts with
-    equal counts to every node stay equal for ever, and so do nodes with equal counts from every start: each
-    stands in a class, and `counts` has one number for each pair of classes. After the first full system of
+    equal counts to every node stay equal in all later layers, and so do nodes with equal counts from every start: each
+    is in a class, and `counts` has one number for each pair of classes. After the first full system of
     a RadiX-Net one class of each is left. What divides every count of a layer is kept apart, in `factor`.
 
     Args:
@@ -41,7 +41,7 @@ class Sweep:
         counts: the numbers of paths over `factor`, shape (node classes, limbs, start classes), see `_limbs`;
             there after the first `advance`.
         factor: what to multiply them by.
-        node_class: shape (nodes,), the class of each node of the node layer come to.
+        node_class: shape (nodes,), the class of each node of the current node layer.
         start_class: shape (starts,), the class of each start.
         work: what the next `advance` costs, in limb products of about two nanoseconds.
         spent: sum of `work` so far.

@@ -60,7 +60,7 @@ def assortativity(net: Layered) -> Assortativity:
 
 
 def _of_edges(layer: Layer) -> float | None:
-    """Each node stands for as many edges as it has: so no array of edges is needed but the layer itself."""
+    """Weight each node by its edges, which needs no other array of edges than the layer itself."""
     out, into = layer.out_degrees, layer.in_degrees
     if not (_varies(out[out > 0]) and _varies(into[into > 0])):
         return None

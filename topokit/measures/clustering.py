@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from topokit.errors import TooLargeError
 from topokit.layered import Layer, Layered
-from topokit.measures._layers import each_layer
-from topokit.measures._measure import Measure, Values
+from topokit.measures._measure import Measure, Values, each_layer
 from topokit.reprs import in_words
 
 BLOCK = 2**22

@@ -42,7 +42,7 @@ def end_to_end(net: Layered, *, count: int = 6) -> EndToEnd:
     """The `count` largest singular values of the product of all layers' biadjacency matrices.
 
     No number can overflow, however deep the network: each layer is scaled so that its entry (u, v) becomes the
-    share of the paths from u to the outputs that goes on to v. Rows then sum to 1, and what is left over is
+    share of the paths from u to the outputs that pass v. Rows then sum to 1, and what remains is
     one factor for each input, the number of its paths to all outputs, which is carried as a logarithm.
 
     Raises:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from topokit.csr import require_memory
 from topokit.layered import Layered
 from topokit.measures._classes import Labels
-from topokit.measures._limbs import to_int
+from topokit.measures._limbs import to_integers
 from topokit.measures._measure import Measure, Values, shown
 from topokit.measures._sweep import Sweep
 from topokit.reprs import short_repr
@@ -96,9 +96,7 @@ def _totals(net: Layered, *, reverse: bool) -> list[Totals]:
         sweep.advance()
         classes, limbs, _ = sweep.counts.shape
         require_memory((40 + 4 * limbs) * classes + 8 * sweep.node_class.size, "the path count of every node")
-        counts = np.empty(classes, np.object_)
-        counts[:] = [sweep.factor * to_int(number) for number in sweep.counts[:, :, 0]]
-        totals.append(Totals(counts, sweep.node_class))
+        totals.append(Totals(sweep.factor * to_integers(sweep.counts)[:, 0], sweep.node_class))
     return totals
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from topokit.csr import require_memory
 from topokit.layered import Layered
-from topokit.measures._limbs import to_int
+from topokit.measures._limbs import to_integers
 from topokit.measures._measure import Measure, Values, shown
 from topokit.measures._sweep import STEP, finished_sweep
 
@@ -93,7 +93,7 @@ def path_statistics(net: Layered, *, budget: float = inf) -> PathStatistics:
     digits, pairs = digits[:, order], np.outer(nodes, starts).ravel()[order]
     firsts = np.flatnonzero(np.append(True, (digits[:, 1:] != digits[:, :-1]).any(axis=0)))
     return PathStatistics(
-        counts=tuple(sweep.factor * to_int(digits[:, first]) for first in firsts),
+        counts=tuple(sweep.factor * to_integers(digits[None, :, firsts])[0]),
         pairs=tuple(np.add.reduceat(pairs, firsts).tolist()),
     )
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import inf
 from reprlib import repr as shortened
 
@@ -20,11 +19,11 @@ from numpy.typing import NDArray
 
 from topokit.csr import require_memory
 from topokit.errors import InvalidSpecError
+from topokit.fields import integers
 from topokit.layered import Layered, Source, network
-from topokit.measures._limbs import position, to_int
+from topokit.measures._limbs import position, to_integers
 from topokit.measures._measure import Measure
 from topokit.measures._sweep import STEP, finished_sweep
-from topokit.spec import integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,13 @@ def path_range(net: Layered, *, inputs: Sequence[int] | None = None, budget: flo
     """
     sweep = finished_sweep(net, None if inputs is None else _checked(inputs, net.widths[0]), budget)
     ends = [position(sweep.counts, largest=largest) for largest in (False, True)]
-    least, greatest = (sweep.factor * to_int(sweep.counts[column, :, row]) for column, row in ends)
+    columns, rows = zip(*ends, strict=True)
+    (least,), (greatest,) = sweep.factor * to_integers(sweep.counts[columns, :, rows][..., None])
     return PathRange(least, greatest, *(sweep.pair(column, row) for column, row in ends))
 
 
 def _checked(inputs: Sequence[int], width: int) -> tuple[int, ...]:
-    """The inputs to count from, where a sweep can: one that stands twice would be taken for another node."""
+    """Return the inputs to count from; a sweep would take one that is given twice for another node."""
     checked = integers(inputs, "inputs", 0)
     if not checked or len(set(checked)) < len(checked) or max(checked) >= width:
         raise InvalidSpecError(
@@ -98,10 +98,8 @@ def path_counts(net: Source) -> NDArray[np.object_]:
     columns, limbs, rows = sweep.counts.shape
     size = 40 + 4 * limbs + sweep.factor.bit_length() // 7
     require_memory(size * columns * rows, "the path count of every pair of classes")
-    counts = np.empty((columns, rows), np.object_)
-    for column, row in product(range(columns), range(rows)):
-        counts[column, row] = sweep.factor * to_int(sweep.counts[column, :, row])
-    pairs = counts[sweep.node_class[:, None], sweep.start_class]
+    counts = sweep.factor * to_integers(sweep.counts)
+    pairs: NDArray[np.object_] = counts[sweep.node_class[:, None], sweep.start_class]
     return pairs if sweep.reverse else pairs.T
 
 

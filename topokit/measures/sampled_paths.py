@@ -16,7 +16,7 @@ import numpy as np
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
-from topokit.measures._limbs import to_int
+from topokit.measures._limbs import to_integers
 from topokit.measures._measure import Measure
 from topokit.measures._sweep import STEP, finished_sweep
 
@@ -97,7 +97,7 @@ def sampled_paths(
     starts, start = np.unique(inputs, return_inverse=True)
     sweep = finished_sweep(net, starts.tolist(), budget)
     found = sweep.counts[sweep.node_class[outputs], :, sweep.start_class[start]]
-    paths = sorted(sweep.factor * to_int(number) for number in found)
+    paths = sorted(sweep.factor * to_integers(found[..., None])[:, 0])
     missing = sum(number == 0 for number in paths)
     share = binomtest(missing, pairs).proportion_ci(confidence, method="exact")
     low = int(binom.ppf((1 - confidence) / 2, pairs, 0.5)) - 1  # fewer lie below the median too rarely to matter

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
 from topokit.measures._cycles import components
-from topokit.measures._layers import each_layer
-from topokit.measures._measure import Measure, mean
+from topokit.measures._measure import Measure, each_layer, mean
 from topokit.measures._singular import largest_values
 from topokit.measures.degrees import LayerDegrees
 from topokit.measures.twins import Quotient, quotient_of

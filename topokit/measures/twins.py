@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from topokit.layered import Layer, Layered
 from topokit.measures._classes import Labels, twins
-from topokit.measures._layers import each_layer
-from topokit.measures._measure import Measure, Values
+from topokit.measures._measure import Measure, Values, each_layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

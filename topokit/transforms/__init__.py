@@ -7,8 +7,7 @@ from. A new transform is one class here and one line in TRANSFORMS.
 from __future__ import annotations
 
 from topokit._registry import Registry
-from topokit.transforms.join import concatenate
-from topokit.transforms.relabel import permute, reverse
+from topokit.transforms.rearrange import concatenate, permute, reverse
 from topokit.transforms.resize import crop, kron
 
 __all__ = ["TRANSFORMS", "concatenate", "crop", "kron", "permute", "reverse"]
@@ -17,9 +16,9 @@ TRANSFORMS = Registry(
     "transform",
     {
         "crop": "topokit.transforms.resize:Crop",
-        "concatenate": "topokit.transforms.join:Concatenate",
+        "concatenate": "topokit.transforms.rearrange:Concatenate",
         "kron": "topokit.transforms.resize:Kron",
-        "permute": "topokit.transforms.relabel:Permute",
-        "reverse": "topokit.transforms.relabel:Reverse",
+        "permute": "topokit.transforms.rearrange:Permute",
+        "reverse": "topokit.transforms.rearrange:Reverse",
     },
 )

@@ -13,10 +13,9 @@ import numpy as np
 
 from topokit.csr import Buffers, UInt64Array
 from topokit.errors import InvalidSpecError
-from topokit.fields import Bounds
 from topokit.layered import Layered, Promises, Source
 from topokit.reprs import counted
-from topokit.spec import dotted, option, slug_of
+from topokit.spec import Bounds, dotted, option, slug_of
 from topokit.transforms.base import Transform, copied
 
 

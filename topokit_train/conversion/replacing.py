@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import prune
 
-from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.placement import Topologies, fill, known_name
 from topokit.spec import integer
-from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, release
+from topokit.topologies import Topology
+from topokit_train.conversion.masks import put_mask, release, unmask
+from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, require_module
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.attention import SparseAttention
 from topokit_train.layers.convolution import SparseConv2d, settings_of
@@ -82,22 +82,23 @@ def sparsify(
     batch = integer(batch, "batch", 1)
     owned = owned_weights(model, masked)
     filled = _filled(owned, topology, names)
-    named = {} if isinstance(kernel, str) else {known_name(name, filled): one for name, one in kernel.items()}
-    kernels = {name: kernel if isinstance(kernel, str) else named.get(name, "auto") for name in filled}
-    _require_numbers(filled, owned, init, masked)
-    owners = {name: owned[name].module for name in filled}
+    kernels = dict.fromkeys(filled, kernel if isinstance(kernel, str) else "auto")
+    if not isinstance(kernel, str):
+        kernels |= {known_name(name, filled): one for name, one in kernel.items()}
     attentions: dict[nn.Module, nn.Module] = {
-        module: SparseAttention.of(module) for module in owners.values() if isinstance(module, nn.MultiheadAttention)
+        module: SparseAttention.of(module)
+        for module in {owned[name].module for name in filled}
+        if isinstance(module, nn.MultiheadAttention)
     }
-    parts = {
-        name: attentions[module].get_submodule(owned[name].projection or "") if module in attentions else module
-        for name, module in owners.items()
-    }
+    parts = {name: _part(owned[name], attentions) for name in filled}
+    _require_numbers(parts, init, masked)
     if masked:
-        first = {name: _first(parts[name], layer, init, generator) for name, (layer, _) in filled.items()}
-        masks = {name: torch.from_numpy(owned[name].weight.mask(layer)) for name, (layer, _) in filled.items()}
-        for name, part in parts.items():
-            _mask(part, masks[name], first[name])
+        masks = [
+            (parts[name], torch.from_numpy(owned[name].weight.mask(layer)), _first(parts[name], layer, init, generator))
+            for name, (layer, _) in filled.items()
+        ]
+        for part, mask, first in masks:
+            put_mask(part, mask, first)
             part.init = init  # type: ignore[assignment]  # for `report`
         return _swapped(model, attentions)
     replaced: dict[nn.Module, nn.Module] = {}
@@ -109,8 +110,6 @@ def sparsify(
 
 
 def _require_arguments(model: object, masked: bool, kernel: object, init: str) -> None:
-    if not isinstance(model, nn.Module):
-        raise InvalidSpecError(f"the model must be an nn.Module, not {type(model).__name__}")
     if isinstance(model, DistributedDataParallel):
         raise InvalidSpecError("wrap the model in DistributedDataParallel after sparsify, as it keeps parameters")
     if not isinstance(kernel, str | Mapping):
@@ -150,15 +149,19 @@ def _array(name: str, mask: Tensor) -> np.ndarray[Any, Any]:
         raise InvalidSpecError(f"the mask of {name} cannot be read ({said}): give 0 and 1") from None
 
 
-def _require_numbers(filled: Filled, owned: Mapping[str, Owned], init: str, masked: bool) -> None:
-    for name in filled:
-        meta = owned[name].projection is None and current(owned[name].module, "weight").is_meta
-        if meta and masked:
-            raise InvalidSpecError(f"{name} is on the meta device: load the model before it is masked")
-        if meta and init != "he":
-            raise InvalidSpecError(
-                f'{name} is on the meta device and has no numbers for init={init!r}: take init="he", or load it first'
-            )
+def _part(owned: Owned, attentions: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """The module that has the weight once attention has four projections."""
+    return attentions[owned.module].get_submodule(owned.projection) if owned.projection else owned.module
+
+
+def _require_numbers(parts: Mapping[str, Any], init: str, masked: bool) -> None:
+    """Refuse first values that a module cannot have."""
+    for name, part in parts.items():
+        if masked and init != "keep" and not isinstance(part, nn.Linear | nn.Conv2d):
+            raise InvalidSpecError(f"init={init!r} is for nn.Linear and nn.Conv2d, not for {type(part).__name__}")
+        if part.weight.is_meta and (masked or init != "he"):
+            advice = "" if masked else ', or give init="he"'
+            raise InvalidSpecError(f"{name} is on the meta device and has no numbers yet: load the model first{advice}")
 
 
 def densify(model: M) -> M:
@@ -176,22 +179,16 @@ def densify(model: M) -> M:
     Raises:
         TooLargeError: there is not enough free memory for the dense weights; the model is then as it was.
     """
-    attentions = [part for part in model.modules() if isinstance(part, SparseAttention)]
-    inside = {child for part in attentions for child in part.children()}
-    replaced: dict[nn.Module, nn.Module] = {part: part.dense() for part in attentions}
-    masked = []
-    for part in model.modules():
-        if isinstance(part, SparseModule) and part not in inside:
-            replaced[part] = part.dense()
-        elif release in part._forward_hooks.values() and part not in inside:
-            masked.append(part)
-    for part in masked:
-        if hasattr(part, "weight_mask"):  # not if the user has removed it
-            prune.remove(part, "weight")  # type: ignore[no-untyped-call]
-        if "bias" in part._parameters:  # behind the weight, as before
-            part._parameters["bias"] = part._parameters.pop("bias")
-        for key in [key for key, hook in part._forward_hooks.items() if hook is release]:
-            del part._forward_hooks[key]
+    require_module(model)
+    replaced: dict[nn.Module, nn.Module] = {
+        part: part.dense() for part in model.modules() if isinstance(part, SparseAttention)
+    }
+    inside = {child for part in replaced for child in part.children()}
+    outside = [part for part in model.modules() if part not in inside]
+    replaced |= {part: part.dense() for part in outside if isinstance(part, SparseModule)}
+    for part in outside:
+        if release in part._forward_hooks.values():
+            unmask(part)
     return _swapped(model, replaced)
 
 
@@ -216,13 +213,8 @@ def _apart(filled: Filled, owned: Mapping[str, Owned]) -> dict[str, tuple[Layer,
 
 def _thirds(layer: Layer) -> list[Layer]:
     """A layer to the targets of q, k and v, one after another, as one for each."""
-    sources, targets = layer.sources, layer.targets
-    size = layer.shape[1] // 3
-    return [
-        Layer(from_edges(sources[own], targets[own] - part * size, (layer.shape[0], size)))
-        for part in range(3)
-        for own in [targets // size == part]
-    ]
+    edges, size = layer.to_scipy().tocsc(), layer.shape[1] // 3
+    return [Topology.from_scipy(edges[:, part * size : (part + 1) * size]).layer(0) for part in range(3)]
 
 
 @torch.no_grad()
@@ -260,28 +252,7 @@ def _sparse(
 
 def _first(module: nn.Module, layer: Layer, init: str, generator: torch.Generator | None) -> Tensor | None:
     """The first weight of a module that is to be masked; None if it keeps its own."""
-    if init == "keep":
-        return None
-    if not isinstance(module, nn.Linear | nn.Conv2d):
-        raise InvalidSpecError(f"init={init!r} is for nn.Linear and nn.Conv2d, not for {type(module).__name__}")
-    return _sparse(module, layer, "masked", init, generator).dense_weight()
-
-
-@torch.no_grad()
-def _mask(module: nn.Module, mask: Tensor, first: Tensor | None) -> None:
-    pruned: Any = module
-    if hasattr(module, "weight_mask"):
-        pruned.weight_orig.mul_(pruned.weight_mask)  # what was masked is 0, as in a sparse layer made of it
-        pruned.weight_mask.copy_(mask)
-        pruned.weight = pruned.weight_orig * pruned.weight_mask
-    else:
-        prune.custom_from_mask(module, "weight", mask.to(pruned.weight))  # type: ignore[no-untyped-call]
-    if first is not None:
-        pruned.weight_orig.copy_(torch.where(mask.to(first.device), first, pruned.weight_orig))
-        pruned.weight = pruned.weight_orig * pruned.weight_mask
-    if release not in module._forward_hooks.values():
-        module.register_forward_hook(release)
-    release(module)
+    return None if init == "keep" else _sparse(module, layer, "masked", init, generator).dense_weight()
 
 
 def _swapped(model: M, replaced: Mapping[nn.Module, nn.Module]) -> M:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
-from topokit.reprs import Tabular, aligned
-from topokit_train.conversion.weights import owned_weights
+from topokit.reprs import Tabular, aligned, html_table
+from topokit_train.conversion.weights import owned_weights, require_module
 from topokit_train.layers.sparse import SparseModule
 
 SCALE_BELOW = 0.5
@@ -55,12 +55,13 @@ class Report(Tabular):
 
     rows: tuple[ReportRow, ...]  # type: ignore[assignment]  # a field of that name, so it prints itself as text
 
+    columns = tuple(field.name for field in fields(ReportRow))
+
     def records(self) -> list[dict[str, Any]]:
         return [asdict(row) for row in self.rows]
 
     def __repr__(self) -> str:
-        head = ("parameter", "source", "edges", "density", "kernel", "fan-in")
-        lines = aligned([head, *map(_cells, self.rows)])
+        lines = aligned([HEADINGS, *map(_cells, self.rows)])
         if len(lines) > MOST:
             lines[MOST - 10 : -8] = [f"... {len(lines) - MOST + 2} more; to_frame() has all ..."]
         return "\n".join([*lines, *self.notes])
@@ -79,9 +80,10 @@ class Report(Tabular):
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return html_table([HEADINGS, *map(_cells, self.rows)], " ".join(self.notes))
 
 
+HEADINGS = ("parameter", "source", "edges", "density", "kernel", "fan-in")
 MOST = 36  # lines of a printed table
 
 
@@ -147,6 +149,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
     [(1, 0.1), (3, 0.0)]
     """
+    require_module(model)
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()

@@ -13,7 +13,9 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
+from topokit.errors import InvalidSpecError
 from topokit.placement import Weight
+from topokit_train.conversion.masks import release
 from topokit_train.layers.sparse import SparseModule
 
 _REPLACED = (nn.Linear, NonDynamicallyQuantizableLinear, nn.Conv2d)
@@ -39,6 +41,16 @@ class Owned:
     projection: str | None = None
 
 
+def require_module(model: object) -> None:
+    """Refuse what is not a model.
+
+    Raises:
+        InvalidSpecError: says what was given.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidSpecError(f"the model must be an nn.Module, not {type(model).__name__}")
+
+
 def owned_weights(model: nn.Module, masked: bool = False) -> dict[str, Owned]:
     """List the weights of a model, in order, with the reason why a topology cannot fill one.
 
@@ -51,7 +63,11 @@ def owned_weights(model: nn.Module, masked: bool = False) -> dict[str, Owned]:
 
     Returns:
         Name -> weight; one that cannot be filled has an obstacle.
+
+    Raises:
+        InvalidSpecError: not an nn.Module.
     """
+    require_module(model)
     tied = _tied(model)
     found: dict[str, Owned] = {}
     for name, module in model.named_modules():
@@ -160,10 +176,3 @@ def inherit(new: nn.Module, old: nn.Module) -> None:
             # the same dict if it can be, so that the handles of these hooks still remove them
             setattr(new, name, hooks if len(kept) == len(hooks) else OrderedDict(kept))
     new._is_full_backward_hook = old._is_full_backward_hook
-
-
-def release(module: nn.Module, *_: Any) -> None:
-    """Keep the masked weight, but not how it was computed: torch does not deepcopy what autograd has computed."""
-    pruned: Any = module
-    if not isinstance(pruned.weight, nn.Parameter):  # as it is again after prune.remove
-        pruned.weight = pruned.weight.detach()

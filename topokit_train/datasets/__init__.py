@@ -47,7 +47,7 @@ OWN = (*NEED_PLACE, FUNCTION, GIVEN)
 """Kinds of datasets whose content may change under the same name."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Samples to train on and to test with, and the task; verified when constructed.
 
@@ -79,18 +79,6 @@ class Dataset:
 
     def __post_init__(self) -> None:
         require_sound(self)
-
-    @classmethod
-    def of(cls, name: str, train: tuple[Array, Array], test: tuple[Array, Array], **about: Any) -> Dataset:
-        """Return the dataset of (inputs, targets) to train on and (inputs, targets) to test with."""
-        return cls(
-            name=name,
-            train_inputs=train[0],
-            train_targets=train[1],
-            test_inputs=test[0],
-            test_targets=test[1],
-            **about,
-        )
 
     @property
     def is_images(self) -> bool:

@@ -42,7 +42,7 @@ def load(_place: str, data_dir: Path | None) -> Dataset:
     """
     *train, test = CIFAR10.read(data_dir)
     crop = (24, 24)  # as in the paper and in TensorFlow's tutorial
-    return Dataset.of("cifar10", _pair(b"".join(train)), _pair(test), classes=10, crop=crop)
+    return Dataset("cifar10", *_pair(b"".join(train)), *_pair(test), classes=10, crop=crop)
 
 
 def _pair(content: bytes) -> tuple[UInt8Array, UInt8Array]:

@@ -23,7 +23,7 @@ def load(_place: str, _data_dir: Path | None) -> Dataset:
     """Read the first 1,437 digits to train on and the last 360 to test with, resized from 8x8 to 28x28."""
     pixels, labels = read()
     images = enlarge(np.rint(pixels * (255 / 16)).astype(np.uint8))[:, np.newaxis]
-    return Dataset.of("digits", (images[:TRAIN], labels[:TRAIN]), (images[TRAIN:], labels[TRAIN:]), classes=10)
+    return Dataset("digits", images[:TRAIN], labels[:TRAIN], images[TRAIN:], labels[TRAIN:], classes=10)
 
 
 def read() -> tuple[UInt8Array, UInt8Array]:

@@ -57,7 +57,7 @@ def dataset(
         raise InvalidSpecError("`classes` has no effect on a regression: omit it")
     if task != REGRESSION and classes is None and all(one.dtype.kind in "iu" for one in targets):
         classes = _classes_of([*pairs[0], *pairs[1]] if task == NEXT_TOKEN else targets, name)
-    return Dataset.of(f"{GIVEN}:{name}", *pairs, task=task, classes=classes)
+    return Dataset(f"{GIVEN}:{name}", *pairs[0], *pairs[1], task=task, classes=classes)
 
 
 def as_dataset(value: Any, name: str) -> Dataset:

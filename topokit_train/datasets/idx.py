@@ -49,7 +49,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     try:
         train, test = (train_images[:, np.newaxis], train_labels), (test_images[:, np.newaxis], test_labels)
         classes = 1 + int(max(train_labels.max(), test_labels.max()))
-        return Dataset.of(f"idx:{folder}", train, test, classes=classes)
+        return Dataset(f"idx:{folder}", *train, *test, classes=classes)
     except InvalidSpecError as error:
         raise FileFormatError(str(error)) from None
 

@@ -69,7 +69,7 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
     """
     train_images, train_labels, test_images, test_labels = published.read(data_dir)
     train, test = _pair(train_images, train_labels), _pair(test_images, test_labels)
-    return Dataset.of(published.name, train, test, classes=10)
+    return Dataset(published.name, *train, *test, classes=10)
 
 
 def _pair(images: bytes, labels: bytes) -> tuple[UInt8Array, UInt8Array]:

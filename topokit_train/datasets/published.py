@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,7 @@ class Published:
         """Return the path of a download in the cache; pooch downloads it if necessary, and verifies it."""
         with needing(f"downloading {self.name}"):
             import pooch
+        pooch.get_logger().setLevel(logging.getLogger("topokit").level)  # it prints the addresses of files
         cache = Path(pooch.os_cache("topokit")) / self.name
         failure: Exception | None = None
         for mirror in self.mirrors:

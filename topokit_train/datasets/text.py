@@ -52,7 +52,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
     vocabulary, tokens = np.unique(np.array([text]).view(np.uint32), return_inverse=True)
     tokens = tokens.astype(np.int32)
     train, test = (_blocks(part, block) for part in np.split(tokens, [len(tokens) - len(tokens) // TEST]))
-    return Dataset.of(f"text:{place}", train, test, task="next-token", classes=len(vocabulary))
+    return Dataset(f"text:{place}", *train, *test, task="next-token", classes=len(vocabulary))
 
 
 def _blocks(tokens: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,36 +74,17 @@ def augmented(images: Tensor, draws: Draws, crop: tuple[int, int]) -> Tensor:
     Returns:
         Shape (batch, channels, *crop), float32, of the same scale; values may leave the range of `images`.
     """
-    seen = mirrored(cropped(images, draws.top, draws.left, crop), draws.mirror).float()
-    return contrasted(brightened(seen, draws.brightness), draws.contrast)
-
-
-def cropped(images: Tensor, top: Tensor, left: Tensor, crop: tuple[int, int]) -> Tensor:
-    """A part of each image, shape (batch, channels, *crop), from its own row `top` and column `left` on."""
     windows = images.unfold(2, crop[0], 1).unfold(3, crop[1], 1)  # a view: (batch, channels, tops, lefts, *crop)
-    return windows[torch.arange(len(images), device=images.device), :, top, left]
+    seen = windows[torch.arange(len(images), device=images.device), :, draws.top, draws.left]
+    mirror, brightness, contrast = (drawn[:, None, None, None] for drawn in draws[2:])
+    seen = torch.where(mirror, seen.flip(3), seen).float() + brightness  # nothing is clipped
+    return torch.lerp(seen.mean((2, 3), keepdim=True), seen, contrast)
 
 
 def central_crop(images: Tensor, crop: tuple[int, int]) -> Tensor:
     """The middle of all images, shape (..., *crop), a view; of an odd margin, the larger half is after it."""
     top, left = ((size - part) // 2 for size, part in zip(images.shape[-2:], crop, strict=True))
     return images[..., top : top + crop[0], left : left + crop[1]]
-
-
-def mirrored(images: Tensor, mirror: Tensor) -> Tensor:
-    """Return the images, with left and right exchanged if `mirror` is True."""
-    return torch.where(mirror[:, None, None, None], images.flip(3), images)
-
-
-def brightened(images: Tensor, brightness: Tensor) -> Tensor:
-    """The images with a number of its own added to each. Nothing is clipped."""
-    return images + brightness[:, None, None, None]
-
-
-def contrasted(images: Tensor, contrast: Tensor) -> Tensor:
-    """The images with each pixel's distance from the mean of its channel multiplied by the image's own factor."""
-    means = images.mean((2, 3), keepdim=True)
-    return torch.lerp(means, images, contrast[:, None, None, None])
 
 
 def standardised(images: Tensor) -> Tensor:

@@ -74,18 +74,21 @@ class BandPlan(Plan):
     def gradients(
         self, grad: Tensor, x: Tensor, values: Tensor, saved: Sequence[Tensor], for_x: bool, for_values: bool
     ) -> Gradients:
-        # both gradients need the extended cycles
-        return super().gradients(self.targets.extended(grad), x, values, saved, for_x, for_values)
+        # both gradients need the extended cycles: make them once
+        return super().gradients(self._extended(grad), x, values, saved, for_x, for_values)
 
     def gradient_of_x(self, grad: Tensor, values: Tensor, saved: Sequence[Tensor]) -> Tensor:
         weights = saved[1] if saved else self._weights(values)
         blocks = transposed_blocks(weights, self.tile_back).transpose(2, 3)
-        return self.sources.collected(band_product(blocks, grad, self.tile_back * self.targets.size))
+        return self.sources.collected(band_product(blocks, self._extended(grad), self.tile_back * self.targets.size))
 
     def gradient_of_values(self, grad: Tensor, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
         runs = saved[0] if saved else self.sources.extended(x)
-        found = block_values(grad, runs, self.tile, self.shape)
+        found = block_values(self._extended(grad), runs, self.tile, self.shape)
         return found.index_select(0, self.slots) if self.slots.numel() else found
+
+    def _extended(self, grad: Tensor) -> Tensor:
+        return grad if grad.ndim == 3 else self.targets.extended(grad)
 
     def _weights(self, values: Tensor) -> Tensor:
         """The value of each slot, 0 if it is empty, of shape `shape`."""

@@ -19,6 +19,7 @@ from topokit.errors import FileFormatError, TopokitError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
 from topokit.topologies import layer_digest
+from topokit_train.chain import Link, chain
 from topokit_train.json_files import read_json, write_json
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import BATCH, Kernel, Plan
@@ -74,9 +75,9 @@ class Product:
         """Return the shape of an input to time a step with."""
         return layer.shape[0], self.batch
 
-    def __call__(self, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel, plan: Plan) -> Tensor:
+    def __call__(self, x: Tensor, values: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
         """Multiply."""
-        return kernel.multiply(x, values, plan, bias)
+        return chain(x, [Link(plan, values, bias, relu=False)])
 
 
 Work: TypeAlias = "Product | Convolution"
@@ -138,10 +139,10 @@ def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype,
     plan = kernel.prepare(work.pattern(kernel, layer)).to(device)
     values = plan.from_canonical(torch.randn(layer.edges, device=device).to(dtype)).requires_grad_()
     x = torch.randn(work.input_shape(layer), device=device).to(dtype).requires_grad_()
-    grad = torch.randn_like(work(x, values, None, kernel, plan))
+    grad = torch.randn_like(work(x, values, None, plan))
 
     def step() -> None:
-        torch.autograd.grad(work(x, values, None, kernel, plan), (x, values), grad)
+        torch.autograd.grad(work(x, values, None, plan), (x, values), grad)
 
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
     return min(timer.blocked_autorange(min_run_time=SECONDS).times)

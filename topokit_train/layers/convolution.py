@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.convolutions import require_groups
@@ -20,8 +18,7 @@ from topokit_train.layers.choice import choose
 from topokit_train.layers.patches import Convolution
 from topokit_train.layers.sparse import SparseModule
 
-Pair = int | Sequence[int]
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+Pair = int | tuple[int, int]
 
 
 class SparseConv2d(SparseModule):
@@ -34,8 +31,7 @@ class SparseConv2d(SparseModule):
     In groups, too, the sources are all input channels or all their weights; an edge stays within a group.
 
     `masked` is a dense convolution by a masked weight. The other kernels multiply by all patches of the images, which
-    takes memory for rows * columns numbers for each number of the input. They are faster if few weights are left. Only
-    `masked` has second derivatives.
+    takes memory for rows * columns numbers for each number of the input. They are faster if few weights are left.
 
     Args:
         layer: the edges.
@@ -54,8 +50,6 @@ class SparseConv2d(SparseModule):
             or it does not run on this device or type.
     """
 
-    _order: Tensor  # (weights,): the place of each canonical weight in the pattern's canonical order
-
     def __init__(
         self,
         layer: Layer,
@@ -73,31 +67,30 @@ class SparseConv2d(SparseModule):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ):
-        size = _pair(kernel_size)
+        require_groups(layer, in_channels, groups)
+        settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        settings |= {"groups": groups, "padding_mode": padding_mode, "bias": bias}
+        try:
+            dense = nn.Conv2d(in_channels, layer.shape[1], kernel_size, **settings, device="meta")
+        except ValueError as error:
+            raise InvalidSpecError(f"{error}") from None
+        size = dense.kernel_size
         by_channel = layer.shape[0] == in_channels
         if not by_channel and layer.shape[0] != in_channels * prod(size):
             raise InvalidSpecError(
                 f"the layer has {layer.shape[0]} sources: give {in_channels}, one for each channel, or "
                 f"{in_channels * prod(size)}, one for each weight of {in_channels} x {size[0]} x {size[1]}"
             )
-        if padding_mode not in PADDING_MODES:
-            raise InvalidSpecError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}")
-        strides, gaps = _pair(stride), _pair(dilation)
-        margins = _margins(padding, size, strides, gaps)
-        convolution = Convolution(in_channels, size, strides, gaps, margins, padding_mode, groups)
-        require_groups(layer, in_channels, groups)
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults
-        pattern = by_feature(layer, prod(size)) if by_channel else layer
-        choice = choose(pattern, like.device, like.dtype, kernel, convolution)
-        multiplied = convolution.pattern(KERNELS[choice.kernel], pattern)
-        dense_shape = layer.shape[1], in_channels // groups, *size
-        super().__init__(layer, multiplied, choice, like, dense_shape, bias=bias)
+        convolution = Convolution(dense)
+        by_weight = by_feature(layer, prod(size)) if by_channel else layer
+        choice = choose(by_weight, like.device, like.dtype, kernel, convolution)
+        pattern = convolution.pattern(KERNELS[choice.kernel], by_weight)
+        super().__init__(layer, pattern, choice, like, tuple(dense.weight.shape), bias=bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, layer.shape[1], size
-        self.stride, self.padding, self.dilation = strides, padding, gaps
+        self.stride, self.padding, self.dilation = dense.stride, dense.padding, dense.dilation
         self.groups, self.padding_mode = groups, padding_mode
         self.by_channel, self.convolution = by_channel, convolution
-        order = _order_of(layer, prod(size) if by_channel else 1, multiplied, convolution.reach)
-        self.register_buffer("_order", torch.from_numpy(order).to(like.device), persistent=False)
         self.reset_parameters(generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -120,31 +113,21 @@ class SparseConv2d(SparseModule):
             )
         self._kernel.require(self.values.device, self.values.dtype)
         batch = images if images.ndim == 4 else images[None]
-        y = self.convolution(batch, self.values, self.bias, self._kernel, self._plan)
+        y = self.convolution(batch, self.values, self.bias, self._plan)
         return y if images.ndim == 4 else y[0]
 
-    def to_canonical(self, tensor: Tensor) -> Tensor:
-        return super().to_canonical(tensor)[self._order]
-
-    def from_canonical(self, canonical: Tensor) -> Tensor:
-        ordered = torch.empty_like(canonical)
-        ordered[self._order] = canonical
-        return super().from_canonical(ordered)
-
     def _dense_on_meta(self) -> nn.Conv2d:
-        bias = self.bias is not None
-        return nn.Conv2d(self.in_channels, self.out_channels, **settings_of(self), bias=bias, device="meta")
+        return copy.deepcopy(self.convolution.dense)
 
     def _with_edges(self, layer: Layer, **settings: Any) -> SparseModule:
         return SparseConv2d(layer, self.in_channels, **settings_of(self), **settings)
 
-    def __repr__(self) -> str:
+    def extra_repr(self) -> str:
+        """The settings, as the module prints them."""
         return (
-            f"SparseConv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, "
-            f"{f'groups={self.groups}, ' if self.groups > 1 else ''}"
-            f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}, "
-            f"bias={self.bias is not None}, kernel={self.kernel})"
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding!r}, dilation={self.dilation}, {f'groups={self.groups}, ' * (self.groups > 1)}"
+            f"edges={self.edges}, by {'channel' if self.by_channel else 'weight'}"
         )
 
 
@@ -152,40 +135,3 @@ def settings_of(convolution: nn.Conv2d | SparseConv2d) -> dict[str, Any]:
     """Return the settings that a convolution of torch and a sparse one have in common, without the channels."""
     names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {name: getattr(convolution, name) for name in names}
-
-
-def _order_of(layer: Layer, pixels: int, pattern: Layer, reach: int) -> NDArray[np.int64]:
-    """The place of weight p of edge e, number e * pixels + p, in the pattern's canonical order.
-
-    Args:
-        layer: the edges.
-        pixels: how many weights an edge has.
-        pattern: one edge for each weight; its sources are counted modulo `reach`, or not.
-        reach: how many sources a target's group has.
-    """
-    local = (layer.sources[:, None] * pixels + np.arange(pixels)) % reach
-    key = local + layer.targets[:, None] * reach  # of each weight, and there of each of the pattern's edges
-    wanted = pattern.sources % reach + pattern.targets * reach
-    order = np.empty(key.size, np.int64)
-    order[np.argsort(key, axis=None)] = np.argsort(wanted)
-    return order
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    rows, columns = (value, value) if isinstance(value, int) else value
-    return rows, columns
-
-
-def _margins(
-    padding: Pair | str, size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Pixels to add left, right, above and below, as torch.nn.functional.pad takes them."""
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise InvalidSpecError(f"padding must be numbers, 'same' or 'valid', not {padding!r}")
-        if padding == "same" and stride != (1, 1):
-            raise InvalidSpecError(f"padding='same' needs stride 1, not {stride}")
-        rows, columns = (gap * (one - 1) * (padding == "same") for one, gap in zip(size, dilation, strict=True))
-        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
-    rows, columns = _pair(padding)
-    return columns, columns, rows, rows

@@ -95,8 +95,6 @@ class SparseLinear(SparseModule):
         self._kernel.require(self.values.device, self.values.dtype)
         return Link(self._plan, self.values, self.bias, relu)
 
-    def __repr__(self) -> str:
-        return (
-            f"SparseLinear(in_features={self.in_features}, out_features={self.out_features}, edges={self.edges}, "
-            f"bias={self.bias is not None}, kernel={self.kernel})"
-        )
+    def extra_repr(self) -> str:
+        """The sizes, as the module prints them."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, edges={self.edges}"

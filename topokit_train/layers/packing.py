@@ -56,21 +56,18 @@ def pack(
     else:
         for name, weight in zip(PROJECTIONS, weights[:3], strict=True):
             setattr(attention, f"{name}_proj_weight", _parameter(weight))
-    attention.out_proj.weight = nn.Parameter(weights[3].detach().clone(), weights[3].requires_grad)
+    attention.out_proj.weight = _parameter(weights[3])
     if attention.in_proj_bias is not None:
-        whole = [
-            weight.new_zeros(len(weight)) if bias is None else bias
-            for weight, bias in zip(weights, biases, strict=True)
-        ]
-        attention.in_proj_bias = _packed("bias", whole[:3])
-        attention.out_proj.bias = nn.Parameter(whole[3].detach().clone(), whole[3].requires_grad)
+        pairs = zip(weights, biases, strict=True)
+        *packed, out = (weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs)
+        attention.in_proj_bias = _packed("bias", packed)
+        attention.out_proj.bias = _parameter(out)
     attention.bias_k, attention.bias_v = _parameter(bias_k), _parameter(bias_v)
 
 
 def _dense(name: str, part: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The weight and the bias of a projection, each with the module's requires_grad."""
-    if isinstance(part, SparseModule):
-        return part.dense_weight().requires_grad_(part.values.requires_grad), part.bias
+    part = part.dense() if isinstance(part, SparseModule) else part
     if isinstance(part, nn.Linear):
         return current(part, "weight"), current(part, "bias")
     raise InvalidSpecError(f"{name} is a {type(part).__name__}: nn.MultiheadAttention needs nn.Linear or SparseLinear")
@@ -90,8 +87,7 @@ def _packed(what: str, parts: Sequence[Tensor]) -> nn.Parameter:
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer with a copy of these numbers."""
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")  # which draws nothing
-    made.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
-    made.bias = _parameter(bias)
+    made.weight, made.bias = _parameter(weight), _parameter(bias)
     return made
 
 

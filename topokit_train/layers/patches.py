@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
-from math import prod
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d, pad
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure
+from topokit_train.chain import Bilinear, Link, chain
 from topokit_train.kernels.base import BATCH, Kernel, Plan
 from topokit_train.kernels.masked import MaskedPlan
-from topokit_train.operands import autocast_dtype, require_dtype, require_traceable, traced
+from topokit_train.operands import require_dtype
 
 STRIP = 2**20
 """Numbers of patches that are copied at a time, 4 MiB. Measured from 2^17 to 2^21."""
@@ -37,42 +36,31 @@ class Convolution:
     """How images are convolved: `masked` by torch, with a masked weight; the other kernels multiply by patches.
 
     Args:
-        channels: of the images.
-        size: rows and columns of a filter.
-        stride: distances between the places of the filter, down and across.
-        dilation: distances between the pixels of the filter.
-        margins: pixels to add left, right, above and below.
-        padding_mode: what is added, as in nn.Conv2d.
-        groups: as in nn.Conv2d.
+        dense: the dense convolution with the same settings, on the meta device.
     """
 
-    channels: int
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    margins: tuple[int, int, int, int]
-    padding_mode: str
-    groups: int = 1
+    dense: nn.Conv2d
 
     @property
     def reach(self) -> int:
         """Number of sources of an output in the dense convolution, those of its group's channels."""
-        return self.channels // self.groups * prod(self.size)
+        return self.dense.weight[0].numel()
 
     def pattern(self, kernel: Kernel, layer: Layer) -> Layer:
         """Return the edges that a kernel multiplies by, of a layer by weight whose sources are those of all channels.
 
         `masked` has a dense weight only of what a group reads: there sources are counted from the group's first.
         """
-        if self.groups == 1 or kernel.name != "masked":
+        if self.dense.groups == 1 or kernel.name != "masked":
             return layer
         return Layer(from_edges(layer.sources % self.reach, layer.targets, (self.reach, layer.shape[1])))
 
     @property
     def case(self) -> str:
         """See `Product`."""
-        size, stride, dilation = ("x".join(map(str, pair)) for pair in (self.size, self.stride, self.dilation))
-        groups = f", groups {self.groups}" if self.groups > 1 else ""
+        settings = (self.dense.kernel_size, self.dense.stride, self.dense.dilation)
+        size, stride, dilation = ("x".join(map(str, pair)) for pair in settings)
+        groups = f", groups {self.dense.groups}" if self.dense.groups > 1 else ""
         return f" of a {size} convolution, stride {stride}, dilation {dilation}{groups}, of {TIMED} images"
 
     def cost(self, kernel: Kernel, layer: Layer, found: Structure, device: str) -> float:
@@ -83,61 +71,44 @@ class Convolution:
 
     def input_shape(self, _layer: Layer) -> tuple[int, ...]:
         """See `Product`: images that have 16 x 16 places of the filter before padding."""
-        sizes = zip(self.size, self.stride, self.dilation, strict=True)
-        return TIMED, self.channels, *(gap * (size - 1) + 15 * step + 1 for size, step, gap in sizes)
+        sizes = (span + 15 * step for span, step in zip(self._spans(), self.dense.stride, strict=True))
+        return TIMED, self.dense.in_channels, *sizes
 
-    def __call__(self, images: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel, plan: Plan) -> Tensor:
-        """Convolve images, shape (batch, channels, rows, columns), by a kernel's values, and add the bias."""
-        require_dtype(images, values.dtype)
-        device = images.device.type
-        if not torch.is_autocast_enabled(device):
-            return self._convolved(images, values, bias, kernel, plan)
-        dtype = autocast_dtype(values)
-        images, values = plan.operands(images, values)
-        with torch.autocast(device, enabled=False):  # else the gradients' products would have other types
-            y = self._convolved(images, values, bias if bias is None else bias.to(values.dtype), kernel, plan)
-        return y.to(dtype)
-
-    def _convolved(self, images: Tensor, values: Tensor, bias: Tensor | None, kernel: Kernel, plan: Plan) -> Tensor:
-        if not isinstance(plan, MaskedPlan):
-            y = self._by_patches(images, values, kernel, plan)
-            return (y if bias is None else y + bias[:, None, None, None]).permute(3, 0, 1, 2)
-        weight = plan.weight(values).view(-1, self.channels // self.groups, *self.size)
-        padding = (self.margins[2], self.margins[0])
-        if self.padding_mode != "zeros" or self.margins[::2] != self.margins[1::2]:
-            images, padding = self._padded(images), (0, 0)
-        self.places(images.shape[2] + 2 * padding[0], images.shape[3] + 2 * padding[1])
-        return conv2d(images, weight, bias, self.stride, padding, self.dilation, self.groups)
-
-    def _padded(self, images: Tensor) -> Tensor:
-        if not any(self.margins):
-            return images
-        return pad(images, self.margins, "constant" if self.padding_mode == "zeros" else self.padding_mode)
-
-    def _by_patches(self, images: Tensor, values: Tensor, kernel: Kernel, plan: Plan) -> Tensor:
-        """The convolution as products with patches, shape (out, rows, columns, batch)."""
-        apply: Callable[..., Tensor] = _ByPatches.apply
-        if traced():
-            require_traceable(False, "a convolution by patches")
-        elif torch.compiler.is_compiling():  # it cannot follow a gradient that takes gradients
-            apply = torch.compiler.disable(apply)  # type: ignore[no-untyped-call]
-        # the batch is last, so that runs of memory are long whatever the size of an image
-        x = self._padded(images).permute(1, 2, 3, 0).contiguous()
-        return apply(x, values, self, lambda x, values: kernel.multiply(x, values, plan))
-
-    def places(self, rows: int, columns: int) -> tuple[int, int]:
-        """Return how many places the filter has in an image, padding included, down and across.
+    def __call__(self, images: Tensor, values: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
+        """Convolve images, shape (batch, channels, rows, columns), by a kernel's values, and add the bias.
 
         Raises:
-            InvalidSpecError: none, as the image is too small.
+            InvalidSpecError: the images are too small, or of another type than the values.
         """
-        reach = [gap * (size - 1) + 1 for size, gap in zip(self.size, self.dilation, strict=True)]
-        if rows < reach[0] or columns < reach[1]:
+        margins = self.dense._reversed_padding_repeated_twice
+        self._require_places(images.shape[2] + sum(margins[2:]), images.shape[3] + sum(margins[:2]))
+        if isinstance(plan, MaskedPlan):
+            require_dtype(images, values.dtype)
+            weight = plan.weight(values).view(-1, *self.dense.weight.shape[1:])
+            return self.dense._conv_forward(images, weight, bias)  # type: ignore[no-any-return]
+        if any(margins):
+            mode = self.dense.padding_mode
+            images = pad(images, margins, "constant" if mode == "zeros" else mode)
+        # the batch is last, so that runs of memory are long whatever the size of an image
+        x = images.permute(1, 2, 3, 0).contiguous()
+        y = chain(x, [Link(Patches(self, plan, x.shape), values, None, relu=False)])
+        y = y.view(len(y), *self.patches(x).shape[3:])
+        return (y if bias is None else y + bias[:, None, None, None].to(y.dtype)).permute(3, 0, 1, 2)
+
+    def _spans(self) -> tuple[int, int]:
+        """Rows and columns that the filter reaches over."""
+        down, across = (
+            gap * (size - 1) + 1 for size, gap in zip(self.dense.kernel_size, self.dense.dilation, strict=True)
+        )
+        return down, across
+
+    def _require_places(self, rows: int, columns: int) -> None:
+        down, across = self._spans()
+        if rows < down or columns < across:
             raise InvalidSpecError(
-                f"a filter that reaches over {reach[0]} x {reach[1]} pixels has no place in an image of "
-                f"{rows} x {columns}, padding included"
+                f"a filter that reaches over {down} x {across} pixels has no place in an image of {rows} x {columns}, "
+                "padding included"
             )
-        return (rows - reach[0]) // self.stride[0] + 1, (columns - reach[1]) // self.stride[1] + 1
 
     def patches(self, x: Tensor) -> Tensor:
         """Return the pixels that the filter covers at each of its places, as a view.
@@ -148,58 +119,57 @@ class Convolution:
         Returns:
             Shape (channels, filter's rows, filter's columns, rows of places, columns of places, batch).
         """
-        channel, row, column, image = x.stride()
-        (down, right), (gap, across) = self.stride, self.dilation
-        shape = (x.shape[0], *self.size, *self.places(x.shape[1], x.shape[2]), x.shape[3])
-        return x.as_strided(shape, (channel, gap * row, across * column, down * row, right * column, image))
+        for dim, (span, step) in enumerate(zip(self._spans(), self.dense.stride, strict=True), start=1):
+            x = x.unfold(dim, span, step)
+        gap, across = self.dense.dilation
+        return x[..., ::gap, ::across].permute(0, 4, 5, 1, 2, 3)
 
 
-class _ByPatches(torch.autograd.Function):
-    """Products with patches, a strip of them at a time.
+class Patches(Bilinear):
+    """The matrix of a convolution of images of one shape: products with their patches, a strip of them at a time.
 
     Patches take as many times the images' memory as a filter has pixels, and fresh memory costs more than filling it.
-    So a strip is copied, used and dropped, and copied again for the gradients, together with its product.
+    So a strip is copied, used and dropped, and copied again for the gradients.
+
+    Args:
+        convolution: its settings.
+        plan: multiplies by the patches.
+        shape: of the images, padded: (channels, rows, columns, batch).
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, values: Tensor, convolution: Convolution, multiply: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor:
-        ctx.convolution, ctx.multiply = convolution, multiply
-        ctx.save_for_backward(x, values)
-        strips = _strips(convolution.patches(x))
-        products = [multiply(_columns(one), values) for one in strips]
-        return torch.cat([y.view(len(y), *one.shape[3:]) for y, one in zip(products, strips, strict=True)], 1)
+    def __init__(self, convolution: Convolution, plan: Plan, shape: torch.Size):
+        self.convolution, self.plan, self.shape = convolution, plan, shape
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, values = ctx.saved_tensors
-        grad_x, grad_values = (
-            torch.zeros_like(tensor) if needed else None
-            for tensor, needed in zip((x, values), ctx.needs_input_grad[:2], strict=True)
-        )
-        strips = _strips(ctx.convolution.patches(x))
-        sums = strips if grad_x is None else _strips(ctx.convolution.patches(grad_x))
-        grads = torch.split(grad, [one.shape[3] for one in strips], 1)
-        for strip, sum_of, part in zip(strips, sums, grads, strict=True):
-            columns = _columns(strip).requires_grad_(grad_x is not None)
-            leaf = values.detach().requires_grad_(grad_values is not None)
-            with torch.enable_grad():
-                y = ctx.multiply(columns, leaf)
-            y.backward(part.reshape(y.shape))
-            if columns.grad is not None:
-                gradient = columns.grad.view(strip.shape)
-                for i, j in product(*map(range, ctx.convolution.size)):  # the patches overlap
-                    sum_of[:, i, j].add_(gradient[:, i, j])
-            if grad_values is not None:
-                grad_values += leaf.grad
-        return grad_x, grad_values, None, None
+    def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        products = [self.plan.product(_columns(strip), values)[0] for strip in self._strips(x)]
+        return torch.cat(products, 1), ()
 
+    def gradient_of_x(self, grad: Tensor, values: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        found = grad.new_zeros(self.shape)
+        for strip, part in self._with_parts(found, grad):
+            gradient = self.plan.gradient_of_x(part, values, ()).view(strip.shape)
+            for i, j in product(*map(range, self.convolution.dense.kernel_size)):  # the patches overlap
+                strip[:, i, j].add_(gradient[:, i, j])
+        return found
 
-def _strips(patches: Tensor) -> Sequence[Tensor]:
-    """Patches in parts of about STRIP numbers, of whole rows of places."""
-    return torch.split(patches, max(1, STRIP // max(1, patches[:, :, :, 0].numel())), 3)
+    def gradient_of_values(self, grad: Tensor, x: Tensor, _saved: Sequence[Tensor]) -> Tensor:
+        parts = (self.plan.gradient_of_values(part, _columns(strip), ()) for strip, part in self._with_parts(x, grad))
+        return reduce(Tensor.add_, parts)
+
+    def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the plan."""
+        return self.plan.operands(x, values)
+
+    def _strips(self, x: Tensor) -> Sequence[Tensor]:
+        """Patches in parts of about STRIP numbers, of whole rows of places."""
+        patches = self.convolution.patches(x)
+        return torch.split(patches, max(1, STRIP // max(1, patches[:, :, :, 0].numel())), 3)
+
+    def _with_parts(self, x: Tensor, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Strips of patches, each with its part of the gradient of the output, shape (out, places * batch)."""
+        strips = self._strips(x)
+        parts = torch.split(grad, [one[0, 0, 0].numel() for one in strips], 1)
+        return zip(strips, (part.contiguous() for part in parts), strict=True)
 
 
 def _columns(strip: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from topokit.reprs import counted
 from topokit.topologies import layer_digest
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.base import Kernel, Plan
-from topokit_train.kernels.csr import compressed
 from topokit_train.layers.choice import Choice
 
 
@@ -41,6 +40,7 @@ class SparseModule(nn.Module):
 
     groups: int = 1
     digest: Tensor  # (32,) uint8: the SHA-256 of the edges, topokit.topologies.layer_digest
+    _order: Tensor | None  # (weights,): the place of each weight among the pattern's edges; None if it is the same
 
     def __init__(
         self,
@@ -64,8 +64,16 @@ class SparseModule(nn.Module):
         self._kernel: Kernel = KERNELS[choice.kernel]
         self._plan: Plan = self._kernel.prepare(pattern).to(like.device)
         self.register_buffer("digest", torch.tensor(list(layer_digest(layer)), dtype=torch.uint8, device=like.device))
+        self.register_buffer("_order", None, persistent=False)
+        if pattern is not layer:
+            rows, sources = self._ends()
+            order = np.argsort(np.argsort(sources % pattern.shape[0] * self.targets + rows))
+            self._order = torch.from_numpy(order).to(like.device)
         self.values = nn.Parameter(self._plan.from_canonical(like.new_zeros(self.weights)))
         self.bias = nn.Parameter(like.new_empty(self.targets)) if bias else None
+
+    def __repr__(self) -> str:  # without its plan, which is a module too
+        return f"{type(self).__name__}({self.extra_repr()}, bias={self.bias is not None}, kernel={self.kernel})"
 
     @property
     def kernel(self) -> str:
@@ -169,19 +177,14 @@ class SparseModule(nn.Module):
 
     def to_canonical(self, tensor: Tensor) -> Tensor:
         """Return a tensor laid out as `values` in canonical order, shape (weights,)."""
-        return self._plan.to_canonical(tensor)
+        canonical = self._plan.to_canonical(tensor)
+        return canonical if self._order is None else canonical[self._order]
 
     def from_canonical(self, canonical: Tensor) -> Tensor:
         """Return a tensor in canonical order, shape (weights,), laid out as `values`."""
+        if self._order is not None:
+            canonical = torch.empty_like(canonical).index_copy_(0, self._order, canonical)
         return self._plan.from_canonical(canonical)
-
-    def split(self, tensor: Tensor) -> Tensor:
-        """Return a tensor laid out as `values` in canonical order of each network, shape (networks, weights)."""
-        return self.to_canonical(tensor)[None]
-
-    def joined(self, canonical: Tensor) -> Tensor:
-        """Return the tensor that `split` splits."""
-        return self.from_canonical(canonical[0])
 
     @torch.no_grad()
     def dense(self) -> nn.Module:
@@ -225,14 +228,10 @@ class SparseModule(nn.Module):
         It is a copy, differentiable in the values: what changes it, as torch.nn.init does, leaves the layer as it was.
         To change the layer, use `reset_parameters`, `take` or `values`. O(edges log edges).
         """
-        rows, columns = self._ends()
-        order = np.lexsort((columns, rows))
-        starts = np.searchsorted(rows[order], np.arange(self.targets + 1))
-        arrays = (torch.from_numpy(numbers).to(self.values.device) for numbers in (starts, columns[order], order))
-        indptr, indices, edges = arrays
-        return compressed(
-            indptr, indices, self.to_canonical(self.values)[edges], (self.targets, self.reach * self.groups)
-        )
+        ends = torch.from_numpy(np.stack(self._ends())).to(self.values.device)
+        shape = (self.targets, self.reach * self.groups)
+        weight = torch.sparse_coo_tensor(ends, self.to_canonical(self.values), shape, check_invariants=False)
+        return weight.to_sparse_csr()
 
     @property
     def _weights_of_an_edge(self) -> int:
@@ -305,10 +304,10 @@ def carried_over(canonical: Tensor, origin: Tensor) -> Tensor:
 def _origin(before: Layer, after: Layer) -> Tensor:
     """The number of each edge in an older layer; -1 if it is new."""
     old, new = (layer.sources * layer.shape[1] + layer.targets for layer in (before, after))
-    if not old.size:
-        return torch.full((new.size,), -1)
-    place = np.searchsorted(old, new).clip(max=old.size - 1)
-    return torch.from_numpy(np.where(old[place] == new, place, -1))
+    origin = np.full(new.size, -1)
+    _, places, kept = np.intersect1d(old, new, assume_unique=True, return_indices=True)
+    origin[kept] = places
+    return torch.from_numpy(origin)
 
 
 def _hex(digest: Tensor) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topokit.edges import from_edges
@@ -86,6 +87,8 @@ class SideBySide(Bilinear):
 class StackedSparse(SparseLinear):
     """Sparse layers with the same edges, each with its own weights. Its features are network after network.
 
+    Its canonical order is that of each network, network after network.
+
     Args:
         layer: the edges of one of them.
         copies: number of networks.
@@ -93,34 +96,28 @@ class StackedSparse(SparseLinear):
         settings: `kernel`, `device` and `batch` of SparseLinear, for the whole stack.
     """
 
-    _place: Tensor  # (copies, edges): the place of each network's canonical edge among the stack's
-
     def __init__(self, layer: Layer, copies: int, *, shared: bool, **settings: Any):
         whole = stacked_layer(layer, copies, shared=shared)
         unused = torch.Generator()  # load_network_states fills the weights: leave torch's global generator alone
         super().__init__(whole, dtype=torch.float32, generator=unused, **settings)
         self.copies, self.shared, self.one = copies, shared, layer
         self.digest.copy_(torch.tensor(list(layer_digest(layer)), dtype=torch.uint8))
-        edge = np.arange(copies * layer.edges).reshape(copies, layer.edges)
+        order = np.arange(copies * layer.edges)
         if shared:  # sorted by source first: all networks' edges of a source stand together
-            before, degrees = (layer.indptr[:-1].view(np.int64).repeat(layer.out_degrees), layer.out_degrees)
-            edge = edge[:1] + (copies - 1) * before + np.arange(copies)[:, None] * degrees.repeat(degrees)
-        self.register_buffer("_place", torch.from_numpy(edge).to(self.values.device), persistent=False)
+            order = np.argsort(np.tile(layer.sources, copies), kind="stable")
+        self._order = torch.from_numpy(np.argsort(order)).to(self.values.device)
 
     @property
     def dense_weights(self) -> int:
         """Number of weights of as many dense layers."""
         return self.copies * prod(self.one.shape)
 
-    def split(self, tensor: Tensor) -> Tensor:
-        """Return a tensor laid out as `values` in canonical order of each network, shape (copies, edges)."""
-        return self.to_canonical(tensor)[self._place]
-
-    def joined(self, canonical: Tensor) -> Tensor:
-        """Return the tensor that `split` splits."""
-        whole = torch.empty_like(canonical.flatten())
-        whole[self._place] = canonical
-        return self.from_canonical(whole)
+    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows, sources = super()._ends()
+        if self._order is None:  # while it is constructed
+            return rows, sources
+        order = self._order.cpu().numpy()
+        return rows[order], sources[order]
 
 
 def stacked_layer(layer: Layer, copies: int, *, shared: bool) -> Layer:
@@ -166,7 +163,7 @@ def split(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim == 0:
         return tensor.expand(_copies(module))
     if isinstance(module, SparseModule) and name.endswith("values"):
-        return module.split(tensor)
+        tensor = module.to_canonical(tensor)
     copies = _copies(module)
     return tensor.reshape(copies, tensor.shape[0] // copies, *tensor.shape[1:])
 
@@ -175,9 +172,8 @@ def joined(module: nn.Module, name: str, parts: Sequence[Tensor]) -> Tensor:
     """Return the tensor that `split` splits."""
     if parts[0].ndim == 0:
         return parts[0]
-    if isinstance(module, SparseModule) and name.endswith("values"):
-        return module.joined(torch.stack([*parts]))
-    return torch.cat([*parts])
+    whole = torch.cat([*parts])
+    return module.from_canonical(whole) if isinstance(module, SparseModule) and name.endswith("values") else whole
 
 
 def network_states(model: nn.Module) -> list[dict[str, Tensor]]:

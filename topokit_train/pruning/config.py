@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, integer, names_of, numbers, option
-from topokit_train.config import TrainConfig
+from topokit_train.config import TrainConfig, choice, flag, number, text
 
 if TYPE_CHECKING:
     from topokit_train.methods import Method
@@ -48,37 +48,20 @@ class PruneConfig(TrainConfig):
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    method: str = option("Way of pruning.", kind="choice", choices=METHODS, default="gradual")
+    method: str = choice("Way of pruning.", choices=METHODS, default="gradual")
     to: tuple[float, ...] | None = option("Target sparsities, ascending [.9].", kind="numbers", default=None)
-    scope: str | None = option(
-        "Whether each layer has the target sparsity, or all together [layer].",
-        kind="choice",
-        choices=SCOPES,
-        default=None,
-    )
+    scope: str | None = choice("Whether each layer has the target sparsity, or all together [layer].", choices=SCOPES)
     keep: tuple[str, ...] = option("Excluded layers, such as fc3; repeatable.", kind="names", default=())
-    begin: float | None = option(
-        "Begin of gradual pruning, a share of the steps [.2].", kind="number", bounds=Bounds(0, 1), default=None
+    begin: float | None = number("Begin of gradual pruning, a share of the steps [.2].", bounds=Bounds(0, 1))
+    end: float | None = number("End of gradual pruning, a share of the steps [.7].", bounds=Bounds(0, 1))
+    every: float | None = number(
+        "Interval of gradual pruning, a share of the steps [.01].", bounds=Bounds(0, 1, above=True)
     )
-    end: float | None = option(
-        "End of gradual pruning, a share of the steps [.7].", kind="number", bounds=Bounds(0, 1), default=None
+    threshold: float | None = number(
+        "Magnitude below which one-time pruning removes weights.", bounds=Bounds(0, above=True)
     )
-    every: float | None = option(
-        "Interval of gradual pruning, a share of the steps [.01].",
-        kind="number",
-        bounds=Bounds(0, 1, above=True),
-        default=None,
-    )
-    threshold: float | None = option(
-        "Magnitude below which one-time pruning removes weights.",
-        kind="number",
-        bounds=Bounds(0, above=True),
-        default=None,
-    )
-    biases: bool = option("Whether biases below the threshold go too [no].", kind="flag", default=False)
-    rewind: str | None = option(
-        'Time of the weights to save for rewinding: "initial" or a number of epochs.', kind="text", default=None
-    )
+    biases: bool = flag("Whether biases below the threshold go too [no].", default=False)
+    rewind: str | None = text('Time of the weights to save for rewinding: "initial" or a number of epochs.')
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,10 +124,10 @@ class PruneConfig(TrainConfig):
     def _require_rewind(self) -> None:
         if self.rewind == INITIAL:
             return
-        text = str(self.rewind)
-        if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-            raise InvalidSpecError(f"`rewind` must be {INITIAL} or a number of epochs, not {text!r:.60}")
-        self._set("rewind", str(integer(int(text), "`rewind`", 1)))
+        given = str(self.rewind)
+        if not re.fullmatch(r"\d{1,18}", given, re.ASCII):
+            raise InvalidSpecError(f"`rewind` must be {INITIAL} or a number of epochs, not {given!r:.60}")
+        self._set("rewind", str(integer(int(given), "`rewind`", 1)))
 
 
 def file_name(target: float | None) -> str:

@@ -23,12 +23,16 @@ def smallest(magnitudes: NDArray[Any], kept: NDArray[np.bool_], count: int) -> N
         count: number of pruned weights in each row; a row that has more stays as it is.
 
     Returns:
-        The weights that are kept now. O(weights).
+        The weights that are kept now. O(weights): only those that are left are partitioned, which takes several times
+        as long if many values are equal.
     """
-    numbers = np.where(kept, magnitudes, -1)
-    left = np.minimum(kept.sum(1), kept.shape[1] - count)
-    # `largest` takes the first of equal ones, so the rows are reversed
-    return np.stack([largest(row[::-1], wanted)[::-1] for row, wanted in zip(numbers, left, strict=True)])
+    now = kept.copy()
+    for values, row in zip(magnitudes, now, strict=True):
+        left = np.flatnonzero(row)[::-1]  # the last one first: of equal ones `largest` keeps the first
+        wanted = row.size - count
+        if wanted < left.size:
+            row[left] = largest(values[left], wanted)
+    return now
 
 
 def per_layer(magnitudes: Rows, kept: Rows, sparsity: Fraction) -> Rows:

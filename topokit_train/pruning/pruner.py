@@ -104,18 +104,13 @@ class Pruner(Method):
     def end(self, _trainer: Trainer, results: Sequence[Result]) -> list[Result]:
         weights = np.sum([(~rows).sum(1) for rows in self.masks.kept.values()], 0)
         gone = (weights + np.array(self.masks.zero_biases()) * self.config.biases).tolist()
-        parts = zip(results, self.masks.sparsities(), self.topologies, gone, strict=True)
-        return [
-            PruneResult(
-                **vars(result)
-                | {
-                    "parameters": result.parameters | {"nonzero": result.parameters["nonzero"] - zeros},
-                    "sparsity": sparsity,
-                    "topologies": [one | {"file": f"{result.run}/{one['file']}"} for one in saved],
-                }
-            )
-            for result, sparsity, saved, zeros in parts
-        ]
+        ended: list[Result] = []
+        for result, sparsity, saved, zeros in zip(results, self.masks.sparsities(), self.topologies, gone, strict=True):
+            parameters = result.parameters | {"nonzero": result.parameters["nonzero"] - zeros}
+            topologies = [one | {"file": f"{result.run}/{one['file']}"} for one in saved]
+            known = vars(result) | {"parameters": parameters}
+            ended.append(PruneResult(**known, sparsity=sparsity, topologies=topologies))
+        return ended
 
     def _prune(self, stages: Sequence[Stage]) -> None:
         self.trainer.ranks.align(self.trainer.parameters)  # so that all processes prune the same
@@ -170,30 +165,21 @@ class Pruner(Method):
 
     def _save_topologies(self, stage: Stage, before: Sequence[float]) -> None:
         target = None if stage.sparsity is None else float(stage.sparsity)
-        networks = zip(
-            self.trainer.folders,
-            self.topologies,
-            self.masks.of_shapes(),
-            self.masks.left(),
-            self.masks.sparsities(),
-            before,
-            self._tested(),
-            strict=True,
-        )
-        for folder, saved, masks, left, sparsity, accuracy_before, accuracy in networks:
-            if folder:
-                save_kept(masks, folder / file_name(target))
-            weights = {name: rows.shape[1] for name, rows in self.masks.kept.items()}
-            saved.append(
+        masks, left, sparsities = self.masks.of_shapes(), self.masks.left(), self.masks.sparsities()
+        weights = {name: rows.shape[1] for name, rows in self.masks.kept.items()}
+        for k, after in enumerate(self._tested()):
+            if folder := self.trainer.folders[k]:
+                save_kept(masks[k], folder / file_name(target))
+            self.topologies[k].append(
                 {
                     "target": target,
-                    "sparsity": sparsity,
-                    "layer_sparsity": {name: (weights[name] - left[name]) / weights[name] for name in weights},
-                    "edges": sum(left.values()),
+                    "sparsity": sparsities[k],
+                    "layer_sparsity": {name: (weights[name] - left[k][name]) / weights[name] for name in weights},
+                    "edges": sum(left[k].values()),
                     "file": file_name(target),
                     "step": self.trainer.steps_done,
-                    "accuracy_before": accuracy_before,
-                    "test_accuracy": accuracy,
+                    "accuracy_before": before[k],
+                    "test_accuracy": after,
                 }
             )
 
@@ -211,12 +197,7 @@ class Pruner(Method):
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        self.masks.restore(
-            [
-                {name.removeprefix("mask."): one for name, one in state.items() if name.startswith("mask.")}
-                for state in states
-            ]
-        )
+        self.masks.restore([{name: state[f"mask.{name}"] for name in self.masks.kept} for state in states])
         self.topologies = [state["topologies"] for state in states]
         latest = [history[-1] if history else None for history in self.trainer.histories]
         self.thresholds = [one.threshold if isinstance(one, PruneMetrics) else None for one in latest]

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ from topokit_train.training import Trainer
 Arrays = dict[str, NDArray[Any]]
 
 OPTIMIZER, METHOD = "optimizer.", "method."
-PRUNING = "pruning."  # in 0.1.0, what is method.mask. now
-TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
+PRUNING, MASK = re.compile(r"^pruning\."), "method.mask."  # the names in 0.1.0, and those of today
+TOPOLOGY = re.compile(r"(topology\.\d+\.)?layer\.\d+\.(indptr|indices)$")
 KIND = {"topokit.kind": "checkpoint", "topokit.schema": "1"}
 
 
@@ -113,6 +113,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
         TopokitError: the disk is full, or the folder may not be written to.
     """
     pattern, described = as_tensors(*trainer.topologies) if trainer.topologies else ({}, dict(KIND))
+    config = origin.config.to_json()
     parts = zip(
         paths,
         trainer.seeds,
@@ -127,8 +128,8 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
             arrays, rest = _divided(method)
             tensors = pattern | {name: tensor.cpu().numpy() for name, tensor in (weights | moments).items()} | arrays
             state = {
-                "origin": dataclasses.asdict(replace(origin, config=replace(origin.config, seed=seed))),
-                "metrics": [dataclasses.asdict(metrics) for metrics in history],
+                "origin": {**vars(origin), "config": config | {"seed": seed}},
+                "metrics": [vars(metrics) for metrics in history],  # asdict copies each value: slow after many epochs
                 "scheduler": trainer.scheduler.state_dict(),
                 **({"method": rest} if rest else {}),
                 **({"started": list(fingerprints)} if trainer.rewired else {}),
@@ -147,7 +148,7 @@ def save_start(path: Path, config: TrainConfig, topologies: Sequence[Layered], v
     """
     tensors, described = as_tensors(*topologies) if topologies else ({}, dict(KIND))
     unknown = {"data": "", "device": "", "kernels": "", "threads": 0, "torch": ""}
-    origin = {"config": dataclasses.asdict(config), "versions": dict(versions), **unknown}
+    origin = {"config": config.to_json(), "versions": dict(versions), **unknown}
     with replacing(path, force=True) as temporary:
         _write(temporary, tensors, described, {"origin": origin, "metrics": [], "scheduler": {}})
 
@@ -203,7 +204,9 @@ def load(path: Path) -> Checkpoint:
             fingerprints=tuple(state["started"]) if "started" in state else _fingerprints(metadata),
             metrics=tuple(metrics_from_json(metrics) for metrics in state["metrics"]),
             scheduler=state["scheduler"],
-            tensors={_renamed(name): one for name, one in tensors.items() if not TOPOLOGY.fullmatch(name)},
+            tensors={
+                PRUNING.sub(f"{METHOD}mask.", name): tensors[name] for name in tensors if not TOPOLOGY.match(name)
+            },
             rewired="started" in state,
             method=state.get("method", {"topologies": state["pruned"]} if "pruned" in state else {}),
         )
@@ -252,10 +255,6 @@ def restore(checkpoints: Sequence[Checkpoint], trainer: Trainer) -> None:
 def _method_state(checkpoint: Checkpoint) -> dict[str, Any]:
     arrays = {name.removeprefix(METHOD): a for name, a in checkpoint.tensors.items() if name.startswith(METHOD)}
     return checkpoint.method | arrays
-
-
-def _renamed(name: str) -> str:
-    return f"{METHOD}mask.{name.removeprefix(PRUNING)}" if name.startswith(PRUNING) else name
 
 
 def _fingerprints(metadata: dict[str, str]) -> tuple[str, ...]:

@@ -159,9 +159,10 @@ def evaluate(
         return tested(task, lambda batch: network(inputs.of_tests(batch)), samples, targets, most)
 
     with torch.inference_mode():
-        task.kept(network(inputs.of_tests(samples[:1])), targets[:1])
+        first = network(inputs.of_tests(samples[:1]))
+        task.kept(first, targets[:1])
         if metric is None and task.classes is not None:
-            task.fitted(network(inputs.of_tests(samples[:1])), targets[:1])
+            task.fitted(first, targets[:1])
     kept = test()
     scores = task.scores(kept, targets)
     require_finite(scores, f"of {run}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -160,12 +159,12 @@ class RunFolder:
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Write config.json or result.json."""
-        if self.writes:
-            write_json(self.path / name, value)
+        write_json(self.path / name, value)
 
     def write_metrics(self, history: Iterable[Metrics]) -> None:
         """Write metrics.jsonl anew."""
-        self._write(METRICS, "".join(map(_line, history)))
+        with replacing(self.path / METRICS, force=True) as temporary:
+            temporary.write_text("".join(map(_line, history)))
 
     def add_metrics(self, metrics: Metrics) -> None:
         """Add a line to metrics.jsonl."""
@@ -176,10 +175,6 @@ class RunFolder:
         """Remove the files of a run that is about to be replaced."""
         for name in names:
             (self.path / name).unlink(missing_ok=True)
-
-    def _write(self, name: str, text: str) -> None:
-        with replacing(self.path / name, force=True) as temporary:
-            temporary.write_text(text)
 
 
 def made_folder(path: Path | None, name: str) -> tuple[Path, list[Path]]:
@@ -232,7 +227,7 @@ def _unusable(path: Path, error: OSError) -> TopokitError:
 
 
 class FolderElsewhere(RunFolder):
-    """The folder of a run that another process holds: what it writes is not written here again.
+    """The folder of a run that another process holds and writes: here it is only read.
 
     Args:
         path: the folder.
@@ -243,24 +238,6 @@ class FolderElsewhere(RunFolder):
     def __init__(self, path: Path):
         self.path = path
 
-    def __exit__(self, *_: object) -> None:
-        """Leave it to the other process."""
-
-    def settings(self) -> dict[str, Any]:
-        return {}
-
-    def require_free(self, *others: str) -> None:
-        pass
-
-    def add_metrics(self, metrics: Metrics) -> None:
-        pass
-
-    def remove(self, *names: str) -> None:
-        pass
-
-    def _write(self, name: str, text: str) -> None:
-        pass
-
 
 def _line(metrics: Metrics) -> str:
-    return json.dumps(dataclasses.asdict(metrics)) + "\n"
+    return json.dumps(vars(metrics)) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from math import prod
 
 import torch
 
@@ -30,7 +30,6 @@ from topokit_train.runs.given_weights import start_from
 from topokit_train.runs.memory import explained_shortage
 from topokit_train.runs.progress import Progress, phase, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
-from topokit_train.runs.threads import suitable_threads
 from topokit_train.tasks import task_of
 from topokit_train.training import Trainer, replaced_by
 
@@ -63,9 +62,9 @@ class Setup:
     explain: bool = False
     ranks: Ranks = ALONE
 
-    @cached_property
+    @property
     def dataset(self) -> Dataset:
-        """What they are trained on; read when it is first asked for."""
+        """What they are trained on; `read` keeps it."""
         return self.read()
 
 
@@ -135,6 +134,8 @@ def job_of(config: TrainConfig, setup: Setup, folder: RunFolder, force: bool, gi
         require_same_settings(before, config, prints, setup.versions, folder.path)
         if record == folder.checkpoint:
             return Job(config, folder, before)
+    if not folder.writes:
+        return Job(config, folder, None)
     if force or before:  # other files in the folder are the user's: a topology to train may be there
         return Job(config, folder, None, replaced=(RESULT, *_files_of(folder)))
     folder.require_free(*(() if setup.resume else config.files))
@@ -158,7 +159,7 @@ def recorded_start(jobs: Sequence[Job], setup: Setup, again: str) -> Iterator[No
         setup: what they have in common.
         again: the flags that resume them.
     """
-    new = [job for job in jobs if job.checkpoint is None and job.folder.writes]
+    new = [job for job in jobs if job.folder.writes and not job.checkpoint]
     for job in new:
         save_start(job.folder.path / START, job.config, setup.topologies, setup.versions)
     try:
@@ -179,7 +180,8 @@ def train_together(jobs: Sequence[Job], setup: Setup) -> list[Result]:
         jobs: a group, as `groups` gives them.
         setup: what they have in common with others.
     """
-    ranks, folders = setup.ranks, [job.folder for job in jobs]
+    ranks = setup.ranks
+    folders = [job.folder for job in jobs if job.folder.writes]  # none if another process writes them
     prints = jobs[0].checkpoint.fingerprints if jobs[0].checkpoint else tuple(map(fingerprint, setup.topologies))
     origin = ranks.agreed(lambda: _origin(jobs, setup))
     phase("building the model")
@@ -189,29 +191,29 @@ def train_together(jobs: Sequence[Job], setup: Setup) -> list[Result]:
         origin = replace(origin, processes=ranks.size)
 
         def keep() -> None:
-            if folders[0].writes:
+            if folders:
                 now = replace(origin, kernels=trainer.kernels)
                 save([folder.checkpoint for folder in folders], trainer, now, prints)
 
         if jobs[0].checkpoint is None:
             _start(jobs, trainer, setup)
             keep()
-        for job, history in zip(jobs, trainer.histories, strict=True):
-            job.folder.remove(START)
-            job.folder.write_json(CONFIG, job.config.to_json())
-            job.folder.write_metrics(history)
+        for folder, job, history in zip(folders, jobs, trainer.histories, strict=False):
+            folder.remove(START)
+            folder.write_json(CONFIG, job.config.to_json())
+            folder.write_metrics(history)
         with explained_shortage(trainer), Progress(trainer) as progress:
             trainer.add(progress)
             while trainer.epochs_done < trainer.config.epochs:
                 metrics = trainer.run_epoch()
                 keep()
-                for folder, entry in zip(folders, metrics, strict=True):
+                for folder, entry in zip(folders, metrics, strict=False):
                     folder.add_metrics(entry)
                 progress.epoch(metrics)
-        results = results_of(trainer, [str(folder.path) for folder in folders])
+        results = results_of(trainer, [str(job.folder.path) for job in jobs])
         for one in (trainer.method, *setup.callbacks):
             results = replaced_by(one.end(trainer, results), results, Result, f"end of {type(one).__name__}")
-    for folder, result in zip(folders, results, strict=True):
+    for folder, result in zip(folders, results, strict=False):
         folder.write_json(RESULT, result.to_json())
     return results
 
@@ -242,7 +244,8 @@ def _start(jobs: Sequence[Job], trainer: Trainer, setup: Setup) -> None:
     for job in jobs:
         if setup.resume:
             say(f"there is no checkpoint in {job.folder.path} yet: starting from the beginning")
-        job.folder.remove(*job.replaced)
+        if job.folder.writes:
+            job.folder.remove(*job.replaced)
 
 
 def _prepared(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
@@ -284,6 +287,22 @@ def _trainer(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
     )
 
 
+SMALL_STEP = 10**8  # products of a weight and a number, in one step forward
+
+
+def suitable_threads(setup: Setup, config: TrainConfig, networks: int = 1) -> int:
+    """Return how many CPU threads to train with: one for a small model, torch's own choice for others.
+
+    To divide a millisecond's work gains nothing, and if other programs use the cores as well, waiting for the slowest
+    thread makes a step ten times as long.
+    """
+    pixels = prod(setup.dataset.input_shape[1:])  # a convolution multiplies by its weights for each of them
+    weights = setup.source.weights(setup.dataset, setup.topologies).values()
+    shapes = [weight.shape for weight in weights if weight.obstacle is None]
+    products = sum(prod(shape) * (pixels if len(shape) > 2 else 1) for shape in shapes)
+    return 1 if networks * config.batch_size * products < SMALL_STEP else torch.get_num_threads()
+
+
 def _origin(jobs: Sequence[Job], setup: Setup) -> Origin:
     config = jobs[0].config
     if jobs[0].checkpoint:
@@ -293,7 +312,7 @@ def _origin(jobs: Sequence[Job], setup: Setup) -> Origin:
         data=setup.dataset.checksum(),
         device=str(resolve_device(config.device)),
         kernels=config.kernel,
-        threads=config.threads or suitable_threads(config, setup.source, setup.topologies, setup.dataset, len(jobs)),
+        threads=config.threads or suitable_threads(setup, config, len(jobs)),
         torch=torch.__version__,
         processes=setup.ranks.size,
         versions=setup.versions,

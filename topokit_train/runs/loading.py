@@ -62,7 +62,9 @@ def opened_run(
     run = path_of(run, "the run")
     path = run / CHECKPOINT if run.is_dir() else run
     if not path.exists():
-        raise NotFoundError(f"{run} holds no {CHECKPOINT}: give the folder of a run that has begun, or a checkpoint")
+        seeds = sorted(run.glob(f"*/{CHECKPOINT}"))
+        which = f"one run of it, such as {seeds[0].parent}" if seeds else "the folder of a run that has begun"
+        raise NotFoundError(f"{run} holds no {CHECKPOINT}: give {which}, or a checkpoint")
     if path == Path(run):
         TensorFile(path)  # which says so if it is another kind of file
     checkpoint = load(path)

@@ -13,12 +13,13 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from topokit.descriptions import DENSE, split_pattern
 from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
 from topokit.fields import integers, path_of
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import Topologies
+from topokit.placement import Topologies, Weight, named, opened
 from topokit.recipes import family_of
 from topokit.reprs import counted
 from topokit.spec import Spec
@@ -26,7 +27,7 @@ from topokit.transforms import crop
 from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
 from topokit_train.datasets.given import as_dataset
-from topokit_train.described import DEFAULT_TOPOLOGY, resolve
+from topokit_train.described import as_mapping
 from topokit_train.functions import is_function, load_function
 from topokit_train.methods import Callback, Method, read
 from topokit_train.models import DEFAULT
@@ -41,6 +42,8 @@ from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import phase, say
 from topokit_train.seeds import parse_seeds
 
+DEFAULT_TOPOLOGY = "default"
+"""The topology of lenet-300-100, none for other models, and for a resumed run its own."""
 SEED = "seed"  # and its number: the folder of one of several runs
 NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
 
@@ -89,19 +92,8 @@ def train(
         TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
-    _require_some(topology)
-    return train_all(
-        [config],
-        topology,
-        [run],
-        model=model,
-        data=data,
-        method=method,
-        callbacks=callbacks,
-        resume=resume,
-        force=force,
-        explain=explain,
-    )[0]
+    given: dict[str, Any] = {"model": model, "data": data, "method": method, "callbacks": callbacks}
+    return train_all([config], topology, [run], resume=resume, force=force, explain=explain, **given)[0]
 
 
 def train_seeds(
@@ -136,8 +128,7 @@ def train_seeds(
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:
         raise InvalidSpecError(NEEDS_RUN)
-    _require_types([config], None, ())
-    _require_some(topology)
+    _require_types([config], topology)
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
@@ -188,12 +179,11 @@ def train_all(
     if not isinstance(callbacks, Iterable):
         raise InvalidSpecError(f"`callbacks` must be a list, not {shortened(callbacks)}")
     hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
-    _require_types(configs, method, hooked)
+    _require_types(configs, topology, method, hooked)
     source = model_source(configs[0].model if model is None else model)
     if data is not None and not isinstance(data, Dataset):
         data = as_dataset(data, "given:data")
-    if model is not None or data is not None or method is not None:
-        configs = [_recorded_as(one, source, data, method) for one in configs]
+    configs = [_recorded_as(one, source, data, method) for one in configs]
     _require_stack(configs, source, method)
     ranks = join()
     with ExitStack() as opened:
@@ -292,6 +282,31 @@ def _topologies(
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
 
 
+def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
+    """Return the topologies that a user describes, in their order; none for a dense model.
+
+    Args:
+        topology: topologies; texts, which are descriptions, or each 'PATTERN: DESCRIPTION', or "dense" alone; files; or
+            a mapping of patterns to topologies, descriptions, layers or masks.
+        weights: returns the weights of the dense model, which patterns need.
+
+    Raises:
+        InvalidSpecError: what is wrong with a text, or which parameters the patterns do not fit.
+    """
+    if isinstance(topology, Mapping):
+        return named(topology, weights())
+    several = isinstance(topology, Sequence) and not isinstance(topology, str)
+    given: Sequence[Any] = [] if topology is None else topology if several else [topology]  # type: ignore[assignment]
+    if DENSE in [one for one in given if isinstance(one, str)]:
+        if len(given) > 1:
+            raise InvalidSpecError("dense is a model without topologies: give no other `topology`")
+        return ()
+    pairs = [split_pattern(one) if isinstance(one, str) else (None, one) for one in given]
+    if any(pattern is not None for pattern, _ in pairs):
+        return named(as_mapping(pairs), weights())
+    return tuple(net for _, one in pairs for net in opened(one))
+
+
 def _require_inputs(nets: Sequence[Layered], dataset: Dataset) -> None:
     """Refuse the default topology for data with another number of inputs: the user did not choose it."""
     inputs = prod(dataset.input_shape)
@@ -352,16 +367,14 @@ def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Me
     return config.replaced(**changed)
 
 
-def _require_some(topology: object) -> None:
-    """Refuse an empty list: it may be a mistake, and a dense model has a name."""
-    if isinstance(topology, list | tuple) and not topology:
-        raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
-
-
-def _require_types(configs: Sequence[object], method: object, callbacks: Sequence[object]) -> None:
+def _require_types(
+    configs: Sequence[object], topology: object, method: object = None, callbacks: Sequence[object] = ()
+) -> None:
     for config in configs:
         if not isinstance(config, TrainConfig):
             raise InvalidSpecError(f"`config` must be a TrainConfig or PruneConfig, not {shortened(config)}")
+    if isinstance(topology, list | tuple) and not topology:  # it may be a mistake, and a dense model has a name
+        raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
     kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
     for what, one, kind in kinds:
         if one is not None and not isinstance(one, kind):

@@ -186,7 +186,8 @@ def judge(findings: Mapping[str, Sequence[Finding]]) -> tuple[Any, Any]:
     claims.loc[claims.missing != "", ["verdict", "verdict_alone"]] = NOT_RUN
     rows = [vars(effect) | {"claim": claim, "case": one.case} for claim, one in found for effect in one.effects]
     effects = _corrected(pd.DataFrame(rows, columns=["claim", "case", *vars(Effect())]), ["claim", "case"])
-    effects.loc[effects.p_holds.isna() & effects.p_fails.isna(), "verdict"] = None
+    tested = effects.p_holds.notna() | effects.p_fails.notna()
+    effects["verdict"] = effects.verdict.astype(object).where(tested, None)  # in a column of text, pandas 3 has no None
     return claims, effects
 
 

@@ -25,7 +25,8 @@ def write_report(tables: Path, out: Path, *, force: bool = False) -> Path:
         The path of report.html.
 
     Raises:
-        FileFormatError: a table is missing or damaged, lacks a column, or is of a later release.
+        FileFormatError: a table is damaged, lacks a column, or is of a later release.
+        NotFoundError: a table is missing.
         MissingDependencyError: jinja2, matplotlib or pandas is not installed.
         OutputExistsError: there is a report already, and `force` is not set.
         TopokitError: the folder cannot be made or written to.

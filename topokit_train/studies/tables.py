@@ -84,8 +84,9 @@ def read_tables(folder: Path) -> Tables:
     """Read a study's tables; prunings.csv may be missing if nothing was pruned.
 
     Raises:
-        FileFormatError: a file or a column is missing, a cell is not a number, two runs have the same arm and seed, or
-            the tables are of a later release.
+        FileFormatError: a column is missing, a cell is not a number, two runs have the same arm and seed, or the tables
+            are of a later release.
+        NotFoundError: a file is missing.
     """
     runs = _read(folder / "runs.csv", _RUNS)
     for run, state in zip(runs.run, runs.state, strict=True):

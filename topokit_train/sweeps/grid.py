@@ -35,9 +35,9 @@ from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, t
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import CODE, WHERE, Planned
 from topokit_train.sweeps.planned_topologies import (
+    ByPattern,
     PlannedTopology,
     Pruned,
-    by_pattern,
     planned_topology,
     read_description,
     require_known,
@@ -63,40 +63,17 @@ def read_grid(
         TopokitError: a file is missing.
     """
     if isinstance(path, Mapping):
-        return expand(_as_toml(path), Path("the grid"), where or {})
-    path = path_of(path, "a grid's file")
-    try:
-        with reading(path):
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
-    except ValueError:
-        raise FileFormatError(f"{path} contains an integer of more than {MAX_DIGITS:,} digits") from None
-    return expand(table, path, where or {})
-
-
-def _as_toml(value: Any) -> Any:
-    """A value of Python as TOML would give it: lists, texts and plain numbers."""
-    if isinstance(value, Mapping):
-        return {key: _as_toml(one) for key, one in value.items()}
-    if isinstance(value, Layered):
-        return describe(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, PathLike):
-        return os.fspath(value)
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_as_toml(one) for one in value]
-
-
-def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tuple[Planned, ...]:
-    """Return the runs of a grid as a table; otherwise as `read_grid`."""
+        table, path = _as_toml(path), Path("the grid")
+    else:
+        path = path_of(path, "a grid's file")
+        table = _read(path)
     require_known(table, ("defaults", "runs"), f"of {path}")
     entries, defaults = table.get("runs"), table.get("defaults", {})
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
         raise FileFormatError(
             f'{path} contains no runs: write [[runs]], and its settings below; in Python {{"runs": [{{...}}]}}'
         )
-    reader = _Reader(defaults, path.parent.resolve(), where)
+    reader = _Reader(defaults, path.parent.resolve(), where or {})
     try:
         for number, entry in enumerate(entries, start=1):
             place = entry.get("label", f"runs-{number}")
@@ -106,6 +83,31 @@ def expand(table: Mapping[str, Any], path: Path, where: Mapping[str, Any]) -> tu
     except TopokitError as error:
         raise type(error)(f"{path}, {place}: {error.args[0]}") from None
     return tuple(run for runs in reader.runs.values() for run in runs)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with reading(path):
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is not TOML: {error}; numbers are like 0.5, not .5, texts in quotes") from None
+    except ValueError:
+        raise FileFormatError(f"{path} contains an integer of more than {MAX_DIGITS:,} digits") from None
+
+
+def _as_toml(value: Any) -> Any:
+    """A value of Python as TOML would give it: lists, texts and plain numbers; the keys are texts."""
+    if callable(value):
+        raise InvalidSpecError(f"a grid names functions and classes, as FILE.py:NAME, and does not take {value!r}")
+    if isinstance(value, Mapping):
+        return {str(key): _as_toml(one) for key, one in value.items()}
+    if isinstance(value, Layered):
+        return describe(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PathLike):
+        return os.fspath(value)
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_as_toml(one) for one in value]
 
 
 class _Reader:
@@ -192,7 +194,7 @@ class _Reader:
             return
         pairs = [split_pattern(part, self.folder) if isinstance(part, str) else (None, part) for part in parts]
         if any(pattern is not None for pattern, _ in pairs):
-            yield by_pattern(as_mapping(pairs, str(self.folder), seed=config.seed), config)
+            yield ByPattern(as_mapping(pairs, str(self.folder), seed=config.seed), config)
             return
         for part in parts:
             yield planned_topology(read_description(part, self.folder), config.seed, self._pruned)

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.metrics import ACCURACY, with_metric
 from topokit_train.sweeps.columns import COLUMNS, EPOCHS, NEW, PRUNINGS
 from topokit_train.sweeps.planned import Planned
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRows:
-    """The rows of a run in the tables of a sweep.
+    """The rows of a finished run in the tables of another sweep.
 
     Args:
         row: of runs.csv.
@@ -31,8 +31,8 @@ class RunRows:
     """
 
     row: Row
-    epochs: Sequence[Row] = ()
-    prunings: Sequence[Row] = ()
+    epochs: Sequence[Row]
+    prunings: Sequence[Row]
 
 
 Known = Mapping[str, RunRows]
@@ -46,7 +46,8 @@ def read_known(folders: Iterable[Path]) -> Known:
         folders: each with the runs.csv, epochs.csv and prunings.csv that `sweep` writes.
 
     Raises:
-        FileFormatError: a table is missing, damaged or of another version, or has no epochs of a run.
+        FileFormatError: a table is damaged or of another version, or has no epochs of a run.
+        NotFoundError: a table is missing.
     """
     known: dict[str, RunRows] = {}
     for folder in folders:
@@ -84,7 +85,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         columns: the required columns; others are allowed.
 
     Raises:
-        FileFormatError: it is missing or not a table, lacks one of these columns, or a row has more cells or fewer.
+        FileFormatError: it is not a table, lacks one of these columns, or a row has more cells or fewer.
+        NotFoundError: it is missing.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -96,7 +98,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
                 )
             rows = list(reader)
     except FileNotFoundError:
-        raise FileFormatError(f"{path} is missing: give the folder that the tables were written to") from None
+        raise NotFoundError(f"{path} is missing: give the folder that the tables were written to") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is not a table ({error}): write the tables again") from None
     for line, row in enumerate(rows, 2):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from topokit._registry import nearest
-from topokit.descriptions import Description, parse
-from topokit.descriptions.description import AROUND, DENSE, FAMILY
+from topokit.descriptions import Description, described, parse
+from topokit.descriptions.description import AROUND, DENSE
 from topokit.descriptions.parsing import declared_of
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
@@ -33,12 +33,18 @@ class Described:
 
     Args:
         description: with the run's seed.
-        fingerprints: of its topologies, if it needs a file; otherwise None.
+
+    Attributes:
+        fingerprints: of its topologies, if it needs a file, which is read here; otherwise None.
     """
 
     description: Description
-    fingerprints: tuple[str, ...] | None
+    fingerprints: tuple[str, ...] | None = field(init=False)
     pruned: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        found = tuple(map(fingerprint, self.description.open_all())) if self.description.outside else None
+        object.__setattr__(self, "fingerprints", found)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -55,7 +61,10 @@ class Described:
         return Path(self.description.name).name if self.description.is_file else str(self.description)
 
     def open(self, _runs: Path) -> tuple[Layered, ...]:
-        return _opened(self.description, self.fingerprints)
+        nets = self.description.open_all()
+        if self.fingerprints is not None and tuple(map(fingerprint, nets)) != self.fingerprints:
+            raise InvalidSpecError(f"{self.description} has changed since the sweep started: restore it")
+        return nets
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,9 @@ class ByPattern:
     Args:
         mapped: the descriptions by their patterns, with the run's seed.
         config: the run's settings; its model and dataset determine the parameters.
-        files: fingerprints of the topologies that need a file, by their patterns.
+
+    Attributes:
+        files: the topologies that need a file, which is read here, by their patterns.
 
     Raises:
         InvalidSpecError: a pattern matches no weight of a model of topokit; a user's model is not imported here.
@@ -73,7 +84,7 @@ class ByPattern:
 
     mapped: Mapped
     config: TrainConfig
-    files: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, Described] = field(init=False)
     pruned: ClassVar[None] = None
 
     def __post_init__(self) -> None:
@@ -81,19 +92,22 @@ class ByPattern:
             weights = model_source(self.config.model).weights(MNIST)
             for pattern in self.mapped:
                 matches(pattern, weights)
+        files = {pattern: Described(one) for pattern, one in self.mapped.items() if one.outside}
+        object.__setattr__(self, "files", files)
 
     @property
     def identity(self) -> dict[str, Any]:
-        described = {pattern: str(one) for pattern, one in self.mapped.items()}
-        return {"parameters": [[pattern, self.files.get(pattern, text)] for pattern, text in described.items()]}
+        described: dict[str, Any] = {pattern: str(one) for pattern, one in self.mapped.items()}
+        described |= {pattern: file.fingerprints for pattern, file in self.files.items()}
+        return {"parameters": [[pattern, one] for pattern, one in described.items()]}
 
     @property
     def title(self) -> str:
         return ", ".join(f"{pattern}: {one}" for pattern, one in self.mapped.items())
 
-    def open(self, _runs: Path) -> tuple[Layered, ...]:
-        for pattern, fingerprints in self.files.items():
-            _opened(self.mapped[pattern], fingerprints)
+    def open(self, runs: Path) -> tuple[Layered, ...]:
+        for file in self.files.values():
+            file.open(runs)  # compares it with the one that was read first
         return named(self.mapped, parameters_of(self.config))
 
 
@@ -154,18 +168,6 @@ changed since the sweep started.
 """
 
 
-def _fingerprints(description: Description) -> tuple[str, ...]:
-    return tuple(map(fingerprint, description.open_all()))
-
-
-def _opened(description: Description, fingerprints: tuple[str, ...] | None) -> tuple[Layered, ...]:
-    """Open topologies and, if they need a file, compare them with those that the run's hash contains."""
-    nets = description.open_all()
-    if fingerprints is not None and tuple(map(fingerprint, nets)) != fingerprints:
-        raise InvalidSpecError(f"{description} has changed since the sweep started: restore it")
-    return nets
-
-
 def require_known(given: Iterable[str], known: Iterable[str], where: str) -> None:
     """Refuse a key that nothing reads.
 
@@ -198,28 +200,15 @@ def read_description(part: Any, folder: Path) -> Description:
     if not isinstance(part, Mapping):
         raise InvalidSpecError(f'topology must be a text, a table or "{DENSE}", not {part!r}')
     options = dict(part)
-    if "pruned" in part:
-        kind, name = "pruned", options.pop("pruned")
-        require_known(options, declared_of(kind, name), "of a pruned topology")
-    elif "like" in part and "family" not in part:
-        if "random_equivalent" not in part:
-            raise InvalidSpecError(
-                f"a topology like a file's needs a random_equivalent ({', '.join(RANDOM_EQUIVALENTS)})"
-            )
-        kind, name = "file", str(folder / str(options.pop("like")))
-        require_known(options, AROUND, "of a topology like a file's")
-    else:
-        kind, name = "family", str(options.pop("family", FAMILY))
-        require_known(options, declared_of(kind, name), f"of a {name} topology")
+    if "pruned" in options:
+        require_known(part, ("pruned", *declared_of("pruned", "")), "of a pruned topology")
+        around = {key: options.pop(key) for key in AROUND if key in options}
+        return Description(kind="pruned", name=options.pop("pruned"), options=options, **around)
     if isinstance(options.get("like"), str):
         options["like"] = parse(options["like"], folder)
-    around = {key: options.pop(key) for key in AROUND if key in options}
-    return Description(kind=kind, name=name, options=options, **around)
-
-
-def by_pattern(mapped: Mapped, config: TrainConfig) -> ByPattern:
-    """Return the topologies of a run for the parameters that match patterns; reads the files that they need."""
-    return ByPattern(mapped, config, {key: _fingerprints(one) for key, one in mapped.items() if one.outside})
+    if "family" in options:
+        options["family"] = str(options["family"])
+    return described(**options)
 
 
 def planned_topology(
@@ -243,4 +232,4 @@ def planned_topology(
             return RandomEquivalent(original, whole.name, whole.drawn_by(seed))
         if whole.kind == "pruned":
             return pruned(whole)
-    return Described(whole, _fingerprints(whole) if whole.outside else None)
+    return Described(whole)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from topokit.reprs import Tabular, aligned
@@ -71,11 +72,15 @@ class Summary(Tabular):
         states: number of runs in each state.
         groups: in the grid's order.
         troubles: the failed runs, and those that wait for one.
+        tables: the folder of runs.csv and the other tables; None before there is one.
     """
 
     states: dict[str, int]
     groups: tuple[Group, ...]
     troubles: tuple[Trouble, ...]
+    tables: Path | None = field(default=None, compare=False)
+
+    columns = tuple(field.name for field in dataclasses.fields(Group))
 
     @property
     def complete(self) -> bool:
@@ -84,7 +89,7 @@ class Summary(Tabular):
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"tables": self.tables and str(self.tables)}
 
     def records(self) -> list[dict[str, Any]]:
         return [dataclasses.asdict(group) for group in self.groups]
@@ -132,6 +137,7 @@ def summary_of(runs: Sequence[Planned], folder: SweepFolder) -> Summary:
         states=_counts(states.values()),
         groups=tuple(_group(label, axes, members, states, folder) for (label, axes), members in groups.items()),
         troubles=tuple(trouble for run in runs for trouble in _troubles(run, states, folder)),
+        tables=folder.tables if folder.tables.exists() else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
@@ -10,13 +11,15 @@ from typing import Any, TypeAlias
 
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.executors import opened
+from topokit.fields import integer
 from topokit_train.datasets import load_dataset
+from topokit_train.metrics import ACCURACY, shown
+from topokit_train.runs.progress import bar
 from topokit_train.sweeps.execution import carry_out
 from topokit_train.sweeps.folder import State, SweepFolder
 from topokit_train.sweeps.grid import read_grid
 from topokit_train.sweeps.known import Known, read_known
 from topokit_train.sweeps.planned import Planned
-from topokit_train.sweeps.progress import Progress
 from topokit_train.sweeps.summary import Summary, summary_of
 from topokit_train.sweeps.tables import write_tables
 
@@ -96,8 +99,12 @@ def sweep(
 def where_to_run(
     workers: int, scheduler: str | None, data_dir: Path | str | None, device: str, threads: int | None
 ) -> dict[str, Any]:
-    """Return the settings of each run that do not change what it computes."""
-    threads = threads or (1 if scheduler or workers > 1 else None)
+    """Return the settings of each run that do not change what it computes.
+
+    Raises:
+        InvalidSpecError: fewer than one worker.
+    """
+    threads = threads or (1 if integer(workers, "`workers`", 1) > 1 or scheduler else None)
     return {"data_dir": data_dir and str(Path(data_dir).resolve()), "device": device, "threads": threads}
 
 
@@ -125,3 +132,49 @@ def _require_devices_and_data(runs: Iterable[Planned], folder: SweepFolder, retr
         resolve_device(device)
     for name, data_dir in dict.fromkeys((config.dataset, config.data_dir) for config in left):
         load_dataset(name, data_dir)
+
+
+class Progress:
+    """Prints the runs of a sweep that end.
+
+    Args:
+        runs: of the grid.
+        folder: of the sweep.
+        quiet: print nothing.
+    """
+
+    def __init__(self, runs: Iterable[Planned], folder: SweepFolder, quiet: bool = False):
+        self.folder, self.quiet = folder, quiet
+        states = folder.states(runs)
+        self.runs, self.done = len(states), sum(state.ended for state in states.values())
+        self.bar = bar(total=self.runs, initial=self.done, unit="run", wanted=not quiet)
+        if self.done:
+            failed = list(states.values()).count(State.FAILED)
+            known = f", {len(folder.known)} in other tables" if folder.known else ""
+            self._print(f"{self.done} of {self.runs} runs are there already, {failed} of them failed{known}")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.bar.close()
+        if kind and issubclass(kind, KeyboardInterrupt):
+            self._print(f"stopped after {self.done} of {self.runs} runs: the same command continues")
+
+    def report(self, run: Planned, state: State) -> None:
+        """Print the new state of a run."""
+        if state is State.RUNNING:
+            self._print(f"another program does {run.about}: waiting for it ({run.name})")
+            return
+        self.done += 1
+        self.bar.update()
+        if state is State.FINISHED:
+            metric, value = self.folder.test_metric(run.name)
+            text = f"{'' if metric == ACCURACY else f'{metric} '}{shown(metric, value)}"
+        else:
+            text = f"failed: {self.folder.error(run.name)} ({run.name})"
+        self._print(f"[{self.done:>{len(str(self.runs))}}/{self.runs}] {run.about}: {text}")
+
+    def _print(self, text: str) -> None:
+        if not self.quiet:
+            self.bar.write(text, file=sys.stderr)

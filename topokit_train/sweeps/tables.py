@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +19,7 @@ from topokit_train.metrics import with_metric
 from topokit_train.runs.folder import METRICS
 from topokit_train.sweeps.columns import BEFORE_TAGS, EPOCHS, PRUNINGS, RESULTS, SETTINGS, TOPOLOGY
 from topokit_train.sweeps.folder import State, SweepFolder
-from topokit_train.sweeps.known import Row, RunRows, with_metrics
+from topokit_train.sweeps.known import Row, with_metrics
 from topokit_train.sweeps.planned import Planned
 from topokit_train.sweeps.planned_topologies import PlannedTopology
 
@@ -38,7 +37,7 @@ def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
     Raises:
         TopokitError: they cannot be written.
 
-    Cost: reads each run's few small files, and each topology that a pruning run saved.
+    Cost: reads each run's few small files, and each topology that a pruning run saved; one run's epochs at a time.
     """
     try:
         folder.tables.mkdir(exist_ok=True)
@@ -46,12 +45,12 @@ def write_tables(runs: Sequence[Planned], folder: SweepFolder) -> Path:
         raise TopokitError(f"cannot make {folder.tables}: {error.strerror}") from None
     states = folder.states(runs)
     topologies: dict[str, Row] = {}
-    found = {run.name: _rows(run, states[run.name], folder, topologies) for run in runs}
-    table = [_entry(run, states[run.name]) | found[run.name].row for run in runs]
+    table = [_entry(run, states[run.name]) | _row(run, states[run.name], folder, topologies) for run in runs]
     tags = dict.fromkeys(tag for run in runs for tag in run.tags)
     _write_csv(folder.tables / "runs.csv", (*BEFORE_TAGS, *tags, *SETTINGS, *TOPOLOGY, *RESULTS), table)
-    _write_csv(folder.tables / "epochs.csv", EPOCHS, (row for rows in found.values() for row in rows.epochs))
-    _write_csv(folder.tables / "prunings.csv", PRUNINGS, (row for rows in found.values() for row in rows.prunings))
+    finished = {run.name: run for run in runs if states[run.name] is State.FINISHED}.values()
+    _write_csv(folder.tables / "epochs.csv", EPOCHS, (row for run in finished for row in _epochs(run, folder)))
+    _write_csv(folder.tables / "prunings.csv", PRUNINGS, (row for run in finished for row in _prunings(run, folder)))
     with _replaced(folder.tables / "runs.jsonl") as file:
         for run, row in zip(runs, table, strict=True):
             if run.name not in folder.known:
@@ -67,8 +66,8 @@ def _entry(run: Planned, state: State) -> Row:
     return cells | dict(run.tags) | {name: shown.get(name) for name in SETTINGS}
 
 
-def _rows(run: Planned, state: State, folder: SweepFolder, topologies: dict[str, Row]) -> RunRows:
-    """The rows of a run; those of a known run from other tables, without the cells of its grid.
+def _row(run: Planned, state: State, folder: SweepFolder, topologies: dict[str, Row]) -> Row:
+    """The cells of a run in runs.csv that the grid does not determine; those of a known run are from other tables.
 
     Args:
         run: of the grid.
@@ -77,24 +76,35 @@ def _rows(run: Planned, state: State, folder: SweepFolder, topologies: dict[str,
         topologies: the cells of the topologies of earlier runs, by their identities; grows.
     """
     if run.name in folder.known:
-        known = folder.known[run.name]
-        return replace(known, row={name: known.row[name] for name in (*TOPOLOGY, *RESULTS)})
+        return {name: folder.known[run.name].row[name] for name in (*TOPOLOGY, *RESULTS)}
     key = json.dumps([one.identity for one in run.topologies])
     if key not in topologies:
         topologies[key] = _topology_row(run.topologies, folder)
     row = topologies[key] | dict.fromkeys(RESULTS)
-    if state is State.FAILED:
+    if state is State.FINISHED:
+        row |= _result_row(folder.result(run.name), _metrics(run, folder)[-1])
+    elif state is State.FAILED:
         row["error"] = folder.error(run.name)
-    if state is not State.FINISHED:
-        return RunRows(row=row)
-    result = folder.result(run.name)
-    epochs = [json.loads(line) for line in (folder.run(run.name) / METRICS).read_text().splitlines()]
-    saved = result.get("topologies", ())
-    return RunRows(
-        row=row | _result_row(result, epochs[-1]),
-        epochs=[{"run": run.name} | with_metrics(one) for one in epochs],
-        prunings=[{"run": run.name, "epoch": _epoch_of(one["step"], run)} | one for one in saved],
-    )
+    return row
+
+
+def _metrics(run: Planned, folder: SweepFolder) -> list[Row]:
+    return [json.loads(line) for line in (folder.run(run.name) / METRICS).read_text().splitlines()]
+
+
+def _epochs(run: Planned, folder: SweepFolder) -> Iterable[Row]:
+    """The rows of a finished run in epochs.csv."""
+    if run.name in folder.known:
+        return folder.known[run.name].epochs
+    return ({"run": run.name} | with_metrics(one) for one in _metrics(run, folder))
+
+
+def _prunings(run: Planned, folder: SweepFolder) -> Iterable[Row]:
+    """The rows of a finished run in prunings.csv."""
+    if run.name in folder.known:
+        return folder.known[run.name].prunings
+    saved = folder.result(run.name).get("topologies", ())
+    return ({"run": run.name, "epoch": _epoch_of(one["step"], run)} | one for one in saved)
 
 
 def _topology_row(topologies: Sequence[PlannedTopology], folder: SweepFolder) -> Row:

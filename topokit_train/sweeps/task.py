@@ -88,7 +88,7 @@ class Task:
             with _logged(folders[0].path / LOG):
                 runs[0].require_data()
                 nets = [net for one in runs[0].topologies for net in one.open(self.folder.runs)]
-                train_all(configs, nets, folders, resume=True)
+                train_all(configs, nets or None, folders, resume=True)
 
 
 def tasks_of(runs: Sequence[Planned], folder: SweepFolder) -> list[Task]:

@@ -46,12 +46,13 @@ def read(path: Path) -> Weights:
         return found
     sparse = _sparse_layers(file, found.edgeless)
     dense = [name for name in found.default if name not in sparse]
+    note = f"not extracted: the dense layers {', '.join(dense)}; to extract them, select all layers by name"
     return replace(
         found,
         parts={**sparse, **found.parts},
         default=tuple(sparse),
         edgeless=(),
-        notes=(f"not extracted: the dense layers {', '.join(dense)}; layers selects them",) if dense else (),
+        notes=(note,) if dense else (),
     )
 
 

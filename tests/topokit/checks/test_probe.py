@@ -82,6 +82,7 @@ def test_products_modulo_primes_do_not_wrap(net):
     counts = reduce(np.dot, [layer.to_dense().astype(int).astype(object) for layer in net.stream()])
     for probe in run_probes(net, 3, seed=5):
         assert probe.paths == counts[0, 0] % probe.prime
+        assert (probe.suspects == ()) == (counts.min() == counts.max())
 
 
 def test_probes_depend_on_the_seed_alone_and_not_on_their_number():

@@ -121,14 +121,17 @@ def test_named_checks_are_required_unless_others_are():
     assert found.verdict is NOT_PROMISED
 
 
-def test_unknown_names_are_refused():
-    net = RadixNet(radices=[(2, 2)])
-    with pytest.raises(InvalidSpecError, match="did you mean density"):
-        run_checks(net, ["densty"])
-    with pytest.raises(InvalidSpecError, match="no check named 'nothing'"):
-        run_checks(net, require=["nothing"])
-    with pytest.raises(InvalidSpecError, match="must be one of auto, exact, probe"):
-        run_checks(net, method="guess")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"names": ["densty"]}, "did you mean density"),
+        ({"require": ["nothing"]}, "no check named 'nothing'"),
+        ({"method": "guess"}, "must be one of auto, exact, probe"),
+    ],
+)
+def test_unknown_names_are_refused(options, said):
+    with pytest.raises(InvalidSpecError, match=said):
+        run_checks(RadixNet(radices=[(2, 2)]), **options)
 
 
 def test_a_check_that_is_too_large_is_undecided(monkeypatch):

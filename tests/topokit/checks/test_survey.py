@@ -127,7 +127,7 @@ def test_what_breaks_the_form_is_found(executor):
 
 def test_a_faulty_layer_is_reported_by_workers_too(monkeypatch):
     monkeypatch.setattr(_survey, "from_recipe", lambda _: Broken())
-    faults = [survey.fault for survey in _survey._survey_part("{}", 9, 0)]
+    faults = [facts["fault"] for facts in _survey._survey_part("{}", 9, 0)]
     assert faults[:2] == [None, None]
     assert faults[2].startswith("layer 2: source 1 lists target 1 twice")
 

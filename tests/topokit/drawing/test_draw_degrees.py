@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import binom
 
 from topokit.drawing import draw
@@ -21,22 +20,10 @@ def network(degrees, targets):
     return Topology.from_dense([np.arange(targets) < np.array(degrees)[:, None]])
 
 
-def darkness(axes, rows, columns):
-    """How dark each pixel of the image is in the finished picture, 0 for white."""
-    canvas = FigureCanvasAgg(axes.figure)
-    canvas.draw()
-    light = np.asarray(canvas.buffer_rgba())[..., :3].astype(int).sum(axis=2)
-    found = np.zeros((rows, columns), int)
-    for row, column in np.ndindex(rows, columns):
-        x, y = axes.transData.transform((column, row))
-        found[row, column] = 3 * 255 - light[len(light) - 1 - round(y), round(x)]
-    return found
-
-
-def test_every_input_is_a_pixel_in_reading_order_and_darker_the_more_edges_it_has():
+def test_every_input_is_a_pixel_in_reading_order_and_darker_the_more_edges_it_has(darkness):
     degrees = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 0, 9, 10]])
     axes, bar = draw(network(degrees.ravel(), 10), style="pixels", image=(3, 4)).axes
-    found = darkness(axes, 3, 4)
+    found = darkness(axes, (3, 4))
     assert (found[degrees == 0] == 0).all()
     ranked = found.ravel()[np.argsort(degrees, axis=None)][2:]
     assert (np.diff(ranked) > 0).all()
@@ -70,11 +57,12 @@ def test_the_heading_counts():
     assert told(network([1], 2)) == "Each input has 1 edge."
 
 
-def test_the_image_is_a_square_where_nothing_is_said():
-    assert image_shape(784, None) == (28, 28, 1)
-    assert image_shape(1, None) == (1, 1, 1)
-    assert image_shape(784, (14, 56)) == (14, 56, 1)
-    assert image_shape(3072, [32, 32, 3]) == (32, 32, 3)
+@pytest.mark.parametrize(
+    ("inputs", "image", "shape"),
+    [(784, None, (28, 28, 1)), (1, None, (1, 1, 1)), (784, (14, 56), (14, 56, 1)), (3072, [32, 32, 3], (32, 32, 3))],
+)
+def test_the_image_is_a_square_where_nothing_is_said(inputs, image, shape):
+    assert image_shape(inputs, image) == shape
 
 
 @pytest.mark.parametrize(

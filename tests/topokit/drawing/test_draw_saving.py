@@ -22,7 +22,7 @@ from topokit.transforms import crop, permute
 
 EIGHTS = RadixNet(radices=[(2, 2, 2)])
 WIDENED = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
-SUFFIXES = [*_METADATA]
+SUFFIXES = [*_METADATA, ".PNG"]
 STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
@@ -33,7 +33,7 @@ def test_equal_networks_give_equal_files_and_others_do_not(tmp_path, suffix):
         save_figure(draw(net, beside=WIDENED, trace=1), tmp_path / f"{name}{suffix}")
     one, same, other = ((tmp_path / f"{name}{suffix}").read_bytes() for name in range(3))
     assert one == same != other
-    assert one.startswith(STARTS[suffix])
+    assert one.startswith(STARTS[suffix.lower()])
 
 
 def test_files_are_equal_from_one_process_to_the_next(tmp_path):
@@ -49,13 +49,9 @@ def test_files_are_equal_from_one_process_to_the_next(tmp_path):
         assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
 
 
-def test_an_svg_is_sound_whatever_the_recipe_holds(tmp_path):
-    save_figure(draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)), tmp_path / "net.svg")
+def test_an_svg_is_sound_whatever_the_recipe_holds_and_its_text_stays_text(tmp_path):
+    save_figure(draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE), beside=EIGHTS), tmp_path / "net.svg")
     assert ElementTree.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
-
-
-def test_the_text_of_an_svg_stays_text(tmp_path):
-    save_figure(draw(EIGHTS), tmp_path / "net.svg")
     assert ">radix-net radices=2,2,2<" in (tmp_path / "net.svg").read_text()
 
 
@@ -64,11 +60,6 @@ def test_other_suffixes_are_refused(tmp_path, name):
     with pytest.raises(InvalidSpecError, match=r"\.png, \.svg, \.pdf"):
         save_figure(draw(EIGHTS), tmp_path / name)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_suffix_may_be_in_capitals(tmp_path):
-    save_figure(draw(EIGHTS), tmp_path / "net.PNG")
-    assert (tmp_path / "net.PNG").read_bytes().startswith(STARTS[".png"])
 
 
 def test_a_file_is_replaced_only_by_force(tmp_path):
@@ -95,11 +86,6 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
             save_figure(figure, tmp_path / name, force=force)
     assert [path.name for path in tmp_path.iterdir()] == ["old.svg"]
     assert (tmp_path / "old.svg").read_text() == "mine"
-
-
-def test_a_missing_folder_is_said(tmp_path):
-    with pytest.raises(TopokitError, match="no folder"):
-        save_figure(draw(EIGHTS), tmp_path / "none" / "net.svg")
 
 
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
@@ -168,8 +154,10 @@ def test_texts_are_inside_the_sheet_and_do_not_overlap(name):
     figure = PICTURES[name]()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    boxes = {text: Text.get_window_extent(text) for text in texts if drawn(text)}  # of the words, without an arrow
+    texts = {text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()}
+    boxes = {
+        text: Text.get_window_extent(text) for text in texts - {*undrawn(figure)}
+    }  # of the words, without an arrow
     assert boxes
     for text, box in boxes.items():
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
@@ -178,9 +166,16 @@ def test_texts_are_inside_the_sheet_and_do_not_overlap(name):
         assert not box.overlaps(other), (one.get_text(), two.get_text())
 
 
-def drawn(text):
-    """Whether a text is drawn: axes that are switched off keep their labels, but do not draw them."""
-    return text.axes is None or text.axes.axison or text in (*text.axes.texts, text.axes.title)
+def undrawn(figure):
+    """The words that are not drawn: those of axes that are off, and of ticks outside the limits."""
+    for axes in figure.axes:
+        if not axes.axison:
+            yield from {*axes.findobj(Text)} - {*axes.texts, axes.title}
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                if not low <= tick.get_loc() <= high:
+                    yield from (tick.label1, tick.label2)
 
 
 def test_a_title_is_the_description_and_the_line_below_it_the_summary():

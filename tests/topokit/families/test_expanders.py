@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import InvalidSpecError
 from topokit.families.margulis import gap_connects
 
 
@@ -98,37 +97,6 @@ def test_what_the_gap_proves():
 def test_connectivity_is_promised_from_the_first_layer_that_proves_it(make, first):
     assert [make(layers).promises.connected for layers in (first - 1, first)] == [False, True]
     assert tk.verify(make(first).build()).verdict.value == "holds"
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"p": 7, "q": 13}, "p must be a prime that is 1 modulo 4, such as 5, 13 or 17, not 7"),
-        ({"p": 9, "q": 13}, "p must be a prime that is 1 modulo 4, such as 5, 13 or 17, not 9"),
-        ({"p": 5, "q": 21}, "q must be a prime that is 1 modulo 4, such as 5, 13 or 17, not 21"),
-        ({"p": 13, "q": 13}, "two different primes, not both 13"),
-        ({"p": 13, "q": 5}, r"q must be above 2 sqrt\(p\), so above 7, not 5"),
-        ({"p": 5, "q": 2053}, "q must be at most 2048"),
-        ({"p": 10**400, "q": 13}, "q must be above"),
-        ({"p": 5, "q": 13, "layers": 0}, "layers must be at least 1"),
-    ],
-)
-def test_lps_refuses_other_numbers(options, said):
-    with pytest.raises(InvalidSpecError, match=said):
-        tk.LPS(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"side": 1}, "side must be at least 2, not 1"),
-        ({"side": 2**16}, "more than 2"),
-        ({"side": 3, "layers": 0}, "layers must be at least 1"),
-    ],
-)
-def test_margulis_refuses_other_numbers(options, said):
-    with pytest.raises(InvalidSpecError, match=said):
-        tk.Margulis(**options)
 
 
 def test_the_gap_is_judged_alike_however_many_layers_there_are():

@@ -1,7 +1,6 @@
 """RadiX-Nets against an edge-by-edge oracle and the published counts."""
 
 from fractions import Fraction
-from functools import reduce
 from itertools import pairwise
 from math import gcd, prod
 
@@ -11,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topokit.edges import validate
-from topokit.errors import InvalidSpecError
 from topokit.families.radix_net import RadixNet
-from topokit.topologies import fingerprint
 
 
 def oracle(systems, kron, direction):
@@ -80,82 +77,28 @@ def test_agrees_with_the_definition_edge_by_edge(case):
         ([[3, 4], [2, 6], [4]], [2, 1, 3, 2, 1, 2], 288),
         ([[3, 4], [6, 2]], [1, 2, 1, 3, 1], 72),
         ([[10, 10], [10]], [8, 3, 1, 1], 30),
-        ([[2, 2, 2]], [10, 10], 100),
+        ([[2, 2, 2]], [1, 10, 10, 1], 100),
         ([[10, 10]], [8, 3, 1], 3),
         ([[10, 10]], [8, 30, 1], 30),
         ([[10, 10]], [1, 5, 2], 5),
+        ([[10, 10, 10], [10]], [1, 2, 3, 2, 1], 10 * 12),
+        ([[5, 7, 18], [7, 5, 3, 2, 3]], [1, 3, 2, 4, 2, 5, 3, 2, 1], 630 * 1440),
     ],
 )
-def test_published_path_counts(systems, kron, paths):
-    net = RadixNet(radices=systems, kron=kron)
-    assert net.promises.paths == paths
-    counts = reduce(np.matmul, [layer.to_dense().astype(float) for layer in net.build().stream()])  # exact below 2^53
-    assert set(counts.ravel()) == {paths}
-
-
-@pytest.mark.parametrize(
-    ("systems", "kron"),
-    [
-        ([[10, 10, 10], [10]], [1, 2, 3, 2, 1]),
-        ([[5, 7, 18], [7, 5, 3, 2, 3]], [1, 3, 2, 4, 2, 5, 3, 2, 1]),
-    ],
-)
-def test_published_large_shapes(systems, kron):
+def test_published_networks(systems, kron, paths):
     net = RadixNet(radices=systems, kron=kron)
     assert net.widths == tuple(prod(systems[0]) * width for width in kron)
-    ones = np.ones(net.widths[0], np.int64)
+    assert net.promises.paths == paths
+    some = np.eye(net.widths[0], 3, dtype=np.int64)  # paths from three inputs
     for layer in net.stream():
-        ones = layer.to_scipy(np.int64).T @ ones
-    assert set(ones) == {net.promises.paths * net.widths[0]}
-
-
-def test_the_first_figure():
-    net = RadixNet(radices=[(2, 2, 2)], kron=(10, 10))
-    assert net.widths == (8, 80, 80, 8)
-    assert net.layer_edges == (160, 1600, 160)
-    assert net.promises.density == Fraction(1, 4)
-
-
-def test_the_papers_networks():
-    small, big = (RadixNet(radices=(10, 10), kron=kron) for kron in [(8, 3, 1), (8, 30, 1)])
-    assert small.widths == (800, 300, 100)
-    assert small.layer_edges == (24000, 3000)
-    assert big.widths == (800, 3000, 100)
+        some = layer.to_scipy(np.int64).T @ some
+    assert set(some.ravel()) == {paths}
 
 
 def test_a_flat_list_is_one_system_and_outer_widths_default_to_one():
     assert RadixNet(radices=[3, 2]) == RadixNet(radices=[(3, 2)], kron=(1, 1, 1))
     assert RadixNet(radices=[(2, 2, 2)], kron=(10, 10)).kron == (1, 10, 10, 1)
     assert RadixNet(radices=np.array([3, 2])[None]) == RadixNet(radices=[3, 2])
-
-
-def test_direction_and_order_of_radices_change_the_edges():
-    prints = {fingerprint(RadixNet(radices=[r], direction=d)) for r in ([2, 3, 2], [3, 2, 2]) for d in (1, -1)}
-    assert len(prints) == 4
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"radices": []}, "radices must be"),
-        ({"radices": "22"}, "radices must be"),
-        ({"radices": [(2, 1)]}, "at least 2, not 1"),
-        ({"radices": [(2, 2.0)]}, "not 2.0"),
-        ({"radices": [(2, True)]}, "not True"),
-        ({"radices": [(2, 2), ()]}, "at least one radix"),
-        ({"radices": [(3, 4), (2, 5), (12,)]}, r"system 2 \[2, 5\] has product 10; it must be 12"),
-        ({"radices": [(3, 4), (5,)]}, r"system 2, the last, \[5\] has product 5; it must divide 12"),
-        ({"radices": [(2, 2)], "kron": (1, 2)}, "kron has 2 widths; 2 radices need 3"),
-        ({"radices": [(2, 2)], "kron": (1, 0, 1)}, "kron must be at least 1, not 0"),
-        ({"radices": [(2, 2)], "diagonals": (1,)}, "diagonals has 1 number; 2 edge layers"),
-        ({"radices": [(2, 2)], "kron": (4, 6, 1), "diagonals": (4, 1)}, "layer 0 cannot have 4 diagonals.*divide 2"),
-        ({"radices": [(2, 2)], "direction": 0}, "direction must be 1 or -1"),
-        ({"radices": [(2, 2)], "direction": -2}, "direction must be"),
-    ],
-)
-def test_bad_numbers_are_refused_with_what_is_needed(options, said):
-    with pytest.raises(InvalidSpecError, match=said):
-        RadixNet(**options)
 
 
 def test_slug_and_recipe_tell_specs_apart():
@@ -166,6 +109,9 @@ def test_slug_and_recipe_tell_specs_apart():
         "options": {"radices": [[10, 10]], "kron": [8, 3, 1], "diagonals": None, "direction": 1},
     }
     assert RadixNet(radices=[(2, 3), (6,)], direction=-1).slug == "radix-net-2.3_6-backward"
+    split = RadixNet(radices=[(2, 2)], kron=(2, 2, 2), diagonals=(1, 1))
+    assert split.slug == "radix-net-2.2-kron-2.2.2-diagonals-1.1"
+    assert split.promises.names == {"soundness", "regularity", "density"}
     assert len(RadixNet(radices=[(2,) * 12] * 50, kron=(3,) * 601).slug) < 100
 
 
@@ -204,10 +150,3 @@ def test_generalised_kronecker_factors_agree_with_their_definition(data):
         assert paths == {net.promises.paths}
     else:
         assert net.promises.paths is None
-
-
-def test_too_few_diagonals_split_the_network():
-    net = RadixNet(radices=[(2, 2)], kron=(2, 2, 2), diagonals=(1, 1))
-    assert set(product([layer.to_dense() for layer in net.build().stream()]).ravel()) == {0, 1}
-    assert net.promises.names == {"soundness", "regularity", "density"}
-    assert net.slug == "radix-net-2.2-kron-2.2.2-diagonals-1.1"

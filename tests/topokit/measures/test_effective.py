@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from topokit import Bernoulli, RadixNet, Topology
+from topokit import Bernoulli, Topology
 from topokit.measures.effective import effective, useful
 
 
@@ -31,21 +31,8 @@ def test_death_travels_both_ways():
     assert [nodes.tolist() for nodes in found.no_output] == [[1, 2], [1, 2], [1], []]
 
 
-def test_a_radix_net_is_as_dense_as_it_seems():
-    net = RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
-    found = effective(net)
-    assert found.layer_edges == net.layer_edges
-    assert sum(nodes.size for nodes in found.dead) == 0
-
-
 def test_a_streamed_network_gives_what_it_gives_in_memory():
     net = Bernoulli(widths=(40, 50, 60, 30), density=".03", seed=1)
     streamed, held = effective(net), effective(net.build())
     assert streamed.layer_edges == held.layer_edges != net.layer_edges
     assert [flags.sum() for flags in useful(net)] == [flags.sum() for flags in useful(net.build())]
-
-
-def test_a_network_without_edges():
-    found = effective(Topology.from_dense([np.zeros((2, 3)), np.zeros((3, 1))]))
-    assert (found.edges, found.density.whole) == (0, 0)
-    assert [nodes.size for nodes in found.dead] == [2, 3, 1]

@@ -64,13 +64,3 @@ def test_one_group_a_complete_layer_and_a_layer_without_edges_are_no_groups():
         "1 block of 7 x 4",
         "none",
     ]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_random_layers_have_no_groups(seed):
-    fixed = tk.FixedFanIn(widths=(64, 40, 30), fan_in=16, seed=seed)
-    assert named(fixed)[0] == "fan-in 16"
-    assert [found.groups for found in structures(fixed)] == [None, None]
-    assert named(tk.Bernoulli.equivalent_to(fixed, seed)) == ["none", "none"]
-    regular = tk.Regular.equivalent_to(tk.RadixNet(radices=[(4, 16)], kron=(2, 1, 1)), seed)
-    assert [found.groups for found in structures(regular)] == [None, None]

@@ -84,6 +84,7 @@ def test_path_counts_and_their_distribution(cases):
         assert np.array_equal(path_counts(net), counts), seed
         ends, found = path_range(net), path_statistics(net)
         assert (ends.min, ends.max) == (counts.min(), counts.max()), seed
+        assert (counts[ends.min_pair], counts[ends.max_pair]) == (ends.min, ends.max), seed
         assert dict(zip(found.counts, found.pairs, strict=True)) == Counter(counts.flat), seed
         assert list(found.counts) == sorted(found.counts), seed
         exact = [Fraction(count) for count in counts.flat]

@@ -7,12 +7,8 @@ import torch
 from topokit_train.feeding.augmentation import (
     Draws,
     augmented,
-    brightened,
     central_crop,
-    contrasted,
-    cropped,
     draw,
-    mirrored,
     stacked,
     standardised,
 )
@@ -40,33 +36,6 @@ def slow_contrast(image, factor):
 
 def slow_standard(image):
     return (image - image.mean()) / max(image.std(), 1 / np.sqrt(image.size))
-
-
-def test_cropped(images, draws):
-    found = cropped(images, draws.top, draws.left, (5, 6))
-    assert found.dtype == torch.uint8
-    for k, image in enumerate(images.numpy()):
-        np.testing.assert_array_equal(found[k], slow_crop(image, int(draws.top[k]), int(draws.left[k]), 5, 6))
-
-
-def test_mirrored(images, draws):
-    found = mirrored(images, draws.mirror)
-    assert 0 < draws.mirror.sum() < 12
-    for k, image in enumerate(images.numpy()):
-        np.testing.assert_array_equal(found[k], image[:, :, ::-1] if draws.mirror[k] else image)
-
-
-def test_brightened(images, draws):
-    found = brightened(images.float(), draws.brightness)
-    for k, image in enumerate(images.numpy()):
-        np.testing.assert_allclose(found[k], image + draws.brightness.numpy()[k], rtol=1e-6)
-    assert found.min() < 0 or found.max() > 255  # nothing is clipped
-
-
-def test_contrasted(images, draws):
-    found = contrasted(images.float(), draws.contrast)
-    for k, image in enumerate(images.numpy()):
-        np.testing.assert_allclose(found[k], slow_contrast(image, draws.contrast.numpy()[k]), rtol=1e-4, atol=1e-3)
 
 
 def test_standardised(images):

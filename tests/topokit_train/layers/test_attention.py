@@ -4,17 +4,13 @@ import copy
 import itertools
 import random
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from topokit import Bernoulli, Topology
 from topokit.errors import InvalidSpecError
-from topokit_train.kernels import KERNELS
 from topokit_train.layers.attention import SparseAttention
-from topokit_train.layers.linear import SparseLinear
 
 WIDTH, HEADS, BATCH, LENGTH, SOURCE = 8, 2, 3, 4, 5
 PROJECTIONS = ("q", "k", "v", "out_proj")
@@ -138,50 +134,6 @@ def test_dense_projections_give_the_outputs_and_gradients_of_torch():
                 torch.testing.assert_close(grad, found[name], **CLOSE)
 
 
-def layer_of(width_in, width_out, seed):
-    return Bernoulli(widths=(width_in, width_out), density=".4", seed=seed).layer(0)
-
-
-def sparse_and_masked(case, kernel="csr"):
-    """Sparse attention, and nn.MultiheadAttention whose weights are 0 off the edges."""
-    wanted = plain(case)
-    mine = SparseAttention.of(wanted)
-    masks = {}
-    for seed, name in enumerate(PROJECTIONS):
-        part = getattr(mine, name)
-        layer = layer_of(part.in_features, part.out_features, seed)
-        sparse = SparseLinear(layer, bias=case["bias"], kernel=kernel, dtype=torch.float64)
-        sparse.take(part.weight)
-        if case["bias"]:
-            sparse.bias.data.copy_(part.bias.detach())
-        setattr(mine, name, sparse)
-        masks[name] = torch.from_numpy(layer.to_dense().T.copy())
-    with torch.no_grad():
-        if case["sizes"]:
-            for name in "qkv":
-                getattr(wanted, f"{name}_proj_weight").mul_(masks[name])
-        else:
-            wanted.in_proj_weight.mul_(torch.cat([masks[name] for name in "qkv"]))
-        wanted.out_proj.weight.mul_(masks["out_proj"])
-    return mine, wanted, masks
-
-
-@pytest.mark.parametrize("kernel", ["masked", "csr", "block"])
-def test_sparse_projections_give_those_of_masked_weights(kernel):
-    for case in cases(40):
-        mine, wanted, masks = sparse_and_masked(case, kernel)
-        for one, other in zip(called(mine, case), called(wanted, case), strict=True):
-            torch.testing.assert_close(one, other, **CLOSE)
-        if case["mode"] != "no_grad":
-            found = gradients(wanted)
-            for name, mask in masks.items():
-                part = getattr(mine, name)
-                grad = found[f"{name}.weight"].T[mask.T]  # in canonical order
-                torch.testing.assert_close(part.to_canonical(part.values.grad), grad, **CLOSE)
-                if case["bias"]:
-                    torch.testing.assert_close(part.bias.grad, found[f"{name}.bias"], **CLOSE)
-
-
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_dropout_draws_what_torch_draws(need_weights):
     case = {name: values[0] for name, values in WAYS.items()} | {"need_weights": need_weights}
@@ -220,13 +172,6 @@ def test_there_and_back_is_the_same_attention():
         assert all(getattr(back, name) == getattr(given, name) for name in settings)
 
 
-def test_sparse_attention_made_dense_has_zeros_off_the_edges():
-    for case in cases(20):
-        mine, wanted, _ = sparse_and_masked(case)
-        theirs = wanted.state_dict()
-        assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.dense().state_dict().items())
-
-
 def test_neither_way_draws_random_numbers():
     before = torch.random.get_rng_state()
     SparseAttention.of(nn.MultiheadAttention(8, 2, device="meta")).dense()
@@ -256,30 +201,23 @@ def test_what_nn_multiheadattention_cannot_hold_is_refused():
         mine.dense()
 
 
-def linear(into, out):
-    return nn.Linear(into, out)
-
-
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("sizes", "heads", "message"),
     [
-        (lambda: (linear(8, 8), linear(8, 6), linear(8, 8), linear(8, 8), 2), "they are q 8 to 8, k 8 to 6"),
-        (lambda: (linear(6, 8), linear(8, 8), linear(8, 8), linear(8, 8), 2), "q and out_proj must be embed_dim to"),
-        (
-            lambda: (linear(8, 8), linear(5, 8), linear(7, 8), linear(8, 8), 3),
-            "num_heads must divide embed_dim, 8; it is 3",
-        ),
+        (((8, 8), (8, 6), (8, 8), (8, 8)), 2, "they are q 8 to 8, k 8 to 6"),
+        (((6, 8), (8, 8), (8, 8), (8, 8)), 2, "q and out_proj must be embed_dim to"),
+        (((8, 8), (5, 8), (7, 8), (8, 8)), 3, "num_heads must divide embed_dim, 8; it is 3"),
     ],
 )
-def test_projections_that_do_not_fit_together_are_refused(made, message):
+def test_projections_that_do_not_fit_together_are_refused(sizes, heads, message):
     with pytest.raises(InvalidSpecError, match=message):
-        SparseAttention(*made())
+        SparseAttention(*(nn.Linear(*size) for size in sizes), heads)
     with pytest.raises(InvalidSpecError, match="bias_k and bias_v are given together"):
-        SparseAttention(*(linear(8, 8) for _ in range(4)), 2, bias_k=nn.Parameter(torch.ones(1, 1, 8)))
+        SparseAttention(*(nn.Linear(8, 8) for _ in range(4)), 2, bias_k=nn.Parameter(torch.ones(1, 1, 8)))
 
 
-def ones(*shape, dtype=torch.float32):
-    return torch.ones(shape, dtype=dtype)
+ones = torch.ones
+X = (ones(4, 3, 8),) * 3
 
 
 @pytest.mark.parametrize(
@@ -289,28 +227,12 @@ def ones(*shape, dtype=torch.float32):
         ((ones(4, 8), ones(5, 3, 8), ones(5, 3, 8)), {}, "must all be batched"),
         ((ones(4, 3, 8), ones(5, 2, 8), ones(5, 2, 8)), {}, "the same batch; it is 3 and 2"),
         ((ones(2, 4, 3, 8),) * 3, {}, "must all be batched"),
-        (
-            (ones(4, 3, 8),) * 3,
-            {"attn_mask": ones(4, 3).bool()},
-            r"attn_mask has shape \(4, 3\): it must be \(4, 4\) or \(6",
-        ),
-        (
-            (ones(4, 3, 8),) * 3,
-            {"attn_mask": ones(4, 4).int()},
-            "attn_mask must be bool or floating-point, not torch.int32",
-        ),
-        (
-            (ones(4, 3, 8),) * 3,
-            {"key_padding_mask": ones(4, 3)},
-            r"key_padding_mask has shape \(4, 3\): it must be \(3, 4\)",
-        ),
-        ((ones(4, 3, 8),) * 3, {"is_causal": True}, "is_causal is a hint about attn_mask"),
-        (
-            (ones(4, 3, 8, dtype=torch.int64),) * 3,
-            {},
-            r"type torch.int64, the layer torch.float32: convert the input by x.to",
-        ),
-        ((ones(4, 3, 8, dtype=torch.float64),) * 3, {}, r"or the layer by layer.to\(torch.float64\)"),
+        (X, {"attn_mask": ones(4, 3).bool()}, r"attn_mask has shape \(4, 3\): it must be \(4, 4\) or \(6"),
+        (X, {"attn_mask": ones(4, 4).int()}, "attn_mask must be bool or floating-point, not torch.int32"),
+        (X, {"key_padding_mask": ones(4, 3)}, r"key_padding_mask has shape \(4, 3\): it must be \(3, 4\)"),
+        (X, {"is_causal": True}, "is_causal is a hint about attn_mask"),
+        ([x.long() for x in X], {}, r"type torch.int64, the layer torch.float32: convert the input by x.to"),
+        ([x.double() for x in X], {}, r"or the layer by layer.to\(torch.float64\)"),
     ],
 )
 def test_what_cannot_be_attended_to_is_refused(inputs, given, message):
@@ -324,20 +246,12 @@ def test_nested_tensors_are_refused():
         SparseAttention.of(nn.MultiheadAttention(8, 2, batch_first=True)).eval()(x, x, x)
 
 
-def with_sparse_attention(model, kernel=None):
-    """A copy whose attentions are SparseAttention: with sparse projections if a kernel is named."""
+def with_sparse_attention(model):
+    """A copy whose attentions are SparseAttention."""
     model = copy.deepcopy(model)
     for name, part in list(model.named_modules()):
         if isinstance(part, nn.MultiheadAttention):
-            mine = SparseAttention.of(part)
-            for projection in PROJECTIONS if kernel else ():
-                dense = getattr(mine, projection)
-                everything = Topology.from_dense([np.ones((WIDTH, WIDTH), bool)]).layer(0)
-                sparse = SparseLinear(everything, kernel=kernel, dtype=torch.float64)
-                sparse.take(dense.weight)
-                sparse.bias.data.copy_(dense.bias.detach())
-                setattr(mine, projection, sparse)
-            model.set_submodule(name, mine)
+            model.set_submodule(name, SparseAttention.of(part))
     return model
 
 
@@ -357,37 +271,17 @@ def same(mine, model, inputs, given):
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # torch's own, of its dense fast path
-@pytest.mark.parametrize("kernel", [None, *sorted(KERNELS)])
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_torchs_encoder_gives_the_same_as_with_torchs_attention(kernel, norm_first):
+def test_torchs_encoder_gives_the_same_as_with_torchs_attention(norm_first):
     layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 12, norm_first=norm_first, **SETTINGS)
     x = torch.randn(BATCH, LENGTH, WIDTH, dtype=torch.float64, generator=seeded(0))
     padding = torch.arange(LENGTH) >= torch.tensor([[4], [3], [2]])
     causal = nn.Transformer.generate_square_subsequent_mask(LENGTH, dtype=torch.float64)
     for model in (layer, nn.TransformerEncoder(layer, 2, enable_nested_tensor=not norm_first)):
-        mine = with_sparse_attention(model, kernel)
+        mine = with_sparse_attention(model)
         mask = "mask" if isinstance(model, nn.TransformerEncoder) else "src_mask"
         for given in ({}, {"src_key_padding_mask": padding}, {mask: causal, "is_causal": True}):
             same(mine, model, (x,), given)
-
-
-@pytest.mark.parametrize("kernel", [None, "csr"])
-def test_torchs_decoder_and_transformer_give_the_same_as_with_torchs_attention(kernel):
-    whole = nn.Transformer(WIDTH, HEADS, 1, 1, 12, **SETTINGS)
-    mine = with_sparse_attention(whole, kernel)
-    assert sum(isinstance(part, SparseAttention) for part in mine.modules()) == 3
-    source, target = (torch.randn(BATCH, n, WIDTH, dtype=torch.float64, generator=seeded(n)) for n in (5, 4))
-    causal = nn.Transformer.generate_square_subsequent_mask(4, dtype=torch.float64)
-    same(mine, whole, (source, target), {"tgt_mask": causal, "tgt_is_causal": True})
-    same(mine.decoder, whole.decoder, (target, source), {"tgt_mask": causal})
-
-
-def test_an_encoder_is_made_of_a_layer_with_sparse_attention():
-    layer = with_sparse_attention(nn.TransformerEncoderLayer(WIDTH, HEADS, 12, **SETTINGS), "csr")
-    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-    x = torch.randn(BATCH, LENGTH, WIDTH, dtype=torch.float64)
-    assert encoder(x).shape == x.shape
-    assert {"layers.1.self_attn.q.values", "layers.1.self_attn.out_proj.bias"} <= encoder.state_dict().keys()
 
 
 def test_it_prints_its_projections():

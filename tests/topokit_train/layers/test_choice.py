@@ -1,5 +1,6 @@
 """Which kernel is taken, why, and what is remembered."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ import topokit as tk
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers import choice
-from topokit_train.layers.choice import CACHE, choose
+from topokit_train.layers.choice import CACHE, Product, choose
 from topokit_train.layers.linear import SparseLinear
 
 CPU = torch.device("cpu")
@@ -50,14 +51,6 @@ def test_ten_times_the_images_cost_nearly_ten_times_as_much_once_there_are_many(
     )
     assert one < few / 50
     assert 8 < many / few <= 10
-
-
-def test_a_named_kernel_is_taken_because_it_was_asked_for():
-    assert choose(LAYER, CPU, torch.float32, "csr") == choice.Choice("csr", "asked for")
-    with pytest.raises(InvalidSpecError, match="does not run on cpu with float16"):
-        choose(LAYER, CPU, torch.float16, "csr")
-    with pytest.raises(InvalidSpecError, match="no kernel named 'tunned'"):
-        choose(LAYER, CPU, torch.float32, "tunned")
 
 
 def test_the_fastest_is_taken_and_remembered(folder, stopwatch):
@@ -122,3 +115,77 @@ def test_a_step_is_timed(monkeypatch, name, dtype):
 def test_a_layer_says_why_it_has_its_kernel():
     assert SparseLinear(LAYER, kernel="csr").choice == choice.Choice("csr", "asked for")
     assert "over the dense product's" in SparseLinear(LAYER).choice.reason
+
+
+@pytest.mark.parametrize(
+    ("shape", "density", "device", "dtype", "taken"),
+    [
+        ((784, 300), 0.1, "cpu", torch.float32, "csr"),
+        ((300, 100), 0.1, "cpu", torch.float64, "csr"),
+        ((300, 100), 0.5, "cpu", torch.float32, "masked"),
+        ((784, 300), 1.0, "cpu", torch.float32, "band"),  # one block, and no mask
+        ((32, 32), 0.05, "cpu", torch.float32, "masked"),
+        ((784, 300), 0.1, "cpu", torch.bfloat16, "csr"),
+        ((784, 300), 0.1, "mps", torch.float32, "masked"),
+        ((784, 300), 0.1, "cuda", torch.float32, "masked"),
+        ((3000, 1000), 0.001, "cuda", torch.float32, "csr"),
+    ],
+)
+def test_auto_takes_csr_where_it_should_be_faster(shape, density, device, dtype, taken):
+    mask = np.random.default_rng(0).random(shape) < density
+    assert choose(tk.Topology.from_dense([mask]).layer(0), torch.device(device), dtype).kernel == taken
+
+
+BLOCKS = tk.Block(widths=(960, 960), block=32, density=".3", seed=0)
+BIG = tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("net", "device", "dtype", "taken"),
+    [
+        (tk.RadixNet(radices=[(10, 10)], kron=(32, 32, 1)), "cpu", torch.float32, "band"),
+        (tk.RadixNet(radices=[(8, 32)], kron=(16, 16, 1)), "cpu", torch.bfloat16, "band"),
+        (BIG, "cpu", torch.float32, "band"),
+        (tk.crop(BIG, (784, 300, 100)), "cpu", torch.float32, "csr"),
+        (BIG, "cuda", torch.float32, "masked"),
+        (BIG, "mps", torch.float32, "masked"),
+        (tk.RadixNet(radices=[(32, 32)], kron=(3, 3, 1)), "cuda", torch.float32, "band"),
+        (tk.RadixNet(radices=[(8, 512)]), "cpu", torch.float32, "csr"),
+        (tk.RadixNet(radices=[(4, 8)]), "cpu", torch.float32, "masked"),
+        (tk.Block(widths=(1024, 1024), block=32, density=".3", seed=0), "cpu", torch.float32, "block"),
+        (tk.Block(widths=(512, 512), block=4, density=".3", seed=0), "cpu", torch.float32, "csr"),
+        (tk.crop(BLOCKS, (950, 940)), "cpu", torch.bfloat16, "block"),
+        (tk.kron(tk.Bernoulli(widths=(32, 16), density=".2", seed=0), (48, 48)), "cpu", torch.float32, "block"),
+        (tk.Block(widths=(512, 512), block=32, density=".3", seed=0), "cuda", torch.float32, "masked"),
+    ],
+)
+def test_auto_takes_the_kernel_of_the_structure_where_it_pays(net, device, dtype, taken):
+    assert choose(tk.permute(net, seed=1).layer(0), torch.device(device), dtype).kernel == taken
+
+
+def test_larger_batches_pay_for_laying_out_a_band():
+    layer = tk.crop(BIG, (784, 300, 100)).layer(0)
+    taken = [choose(layer, CPU, torch.float32, work=Product(batch)).kernel for batch in (100, 512)]
+    assert taken == ["csr", "band"]
+    assert SparseLinear(layer, batch=512).kernel == "band"
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "name", "message"),
+    [
+        ("cpu", torch.float16, "csr", "csr does not .* it takes float32, float64, bfloat16 on cpu, cuda"),
+        ("mps", torch.float32, "csr", "csr does not run on mps with float32"),
+        ("cpu", torch.int64, "auto", "masked does not run on cpu with int64"),
+        ("cpu", torch.float32, "crs", "no kernel named 'crs': did you mean csr"),
+        ("cpu", torch.float32, "tunned", "no kernel named 'tunned'"),
+    ],
+)
+def test_a_kernel_is_refused_with_what_it_supports(device, dtype, name, message):
+    with pytest.raises(InvalidSpecError, match=message):
+        choose(LAYER, torch.device(device), dtype, name)
+
+
+def test_a_named_kernel_is_taken_because_it_was_asked_for():
+    for name in KERNELS:
+        assert choose(LAYER, CPU, torch.float32, name) == choice.Choice(name, "asked for")
+        assert KERNELS[name].name == name

@@ -1,9 +1,7 @@
 """SparseLinear: one network whatever the kernel; what it saves, loads and refuses."""
 
-import copy
 import io
 import itertools
-import pickle
 
 import numpy as np
 import pytest
@@ -158,19 +156,6 @@ def test_a_state_dict_of_other_edges_is_refused(kernel):
         linear.load_state_dict({"values": before["values"], "bias": before["bias"]})
     with pytest.raises(RuntimeError, match=r'Missing key.*"values"'):
         linear.load_state_dict({"digest": before["digest"], "bias": before["bias"]})
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
-def test_copies_are_whole_and_independent(kernel, copied):
-    linear = SparseLinear(random_layer(4), kernel=kernel)
-    twin = copied(linear)
-    x = torch.randn(3, 20, generator=seeded(0))
-    before = linear(x)
-    assert torch.equal(twin(x), before)
-    with torch.no_grad():
-        twin.values.zero_()
-    assert torch.equal(linear(x), before)
-    assert np.array_equal(twin.topology_layer().indices, linear.topology_layer().indices)
 
 
 def test_a_layer_moves_between_types_and_says_where_its_kernel_ends():

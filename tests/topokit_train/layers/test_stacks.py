@@ -10,7 +10,6 @@ import torch
 import topokit as tk
 from topokit.edges import validate
 from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
-from topokit.statistics import mean_and_ci95
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
@@ -132,17 +131,6 @@ def test_each_seed_trains_as_it_would_alone(digits, topology, shared, optimizer)
             torch.testing.assert_close(states[k][name], tensor, rtol=0, atol=1e-9, msg=f"{name} of seed {seed}")
 
 
-@SHARED
-@TOPOLOGIES
-def test_in_float32_the_first_losses_are_those_of_each_alone(digits, topology, shared):
-    settings = {"order_seed": 7 if shared else None}
-    stacked = trainer(digits, topology, (5, 0, 3), **settings)
-    losses = stacked.step(*next(stacked.batches()))
-    for loss, seed in zip(losses, stacked.seeds, strict=True):
-        alone = trainer(digits, topology, (seed,), **settings)
-        torch.testing.assert_close(alone.step(*next(alone.batches()))[0], loss, rtol=1e-5, atol=0)
-
-
 def test_only_a_common_order_seed_gives_common_batches(digits):
     own, common = (trainer(digits, None, (1, 2), order_seed=seed) for seed in (None, 4))
     assert own.feed.order(0).shape == (1437, 2)
@@ -197,23 +185,6 @@ def test_every_seed_has_a_run_of_its_own(settings, tmp_path):
         assert one.tensors.keys() == two.tensors.keys()
         for name, array in one.tensors.items():
             np.testing.assert_allclose(array, two.tensors[name], rtol=0, atol=1e-9, err_msg=name)
-
-
-@pytest.mark.usefixtures("float64")
-def test_one_of_several_runs_goes_on_alone(settings, tmp_path, monkeypatch):
-    stop_after(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(settings, default_topology(), [4, 2], run=tmp_path)
-    monkeypatch.undo()
-    resumed = train(
-        TrainConfig(**{**settings.to_json(), "seed": 2}), default_topology(), run=tmp_path / "seed2", resume=True
-    )
-    assert resumed.stacked == 1
-    straight = train(TrainConfig(**{**settings.to_json(), "seed": 2}), default_topology(), run=tmp_path / "straight")
-    assert resumed.test_accuracy == straight.test_accuracy
-    one, two = (load(tmp_path / run / "checkpoint.safetensors").tensors for run in ("seed2", "straight"))
-    for name, array in one.items():
-        np.testing.assert_allclose(array, two[name], rtol=0, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.usefixtures("float64")
@@ -276,14 +247,3 @@ def test_nothing_is_left_of_a_run_that_could_not_start(settings, tmp_path):
     with pytest.raises(TopokitError, match="layer 0 is 4 -> 4"):
         train_seeds(settings, tk.RadixNet(radices=[(2, 2)]), [0, 1], run=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_mean_and_interval(settings, tmp_path):
-    results = train_seeds(settings, None, [0, 1, 2], run=tmp_path)
-    accuracies = np.array([result.test_accuracy for result in results])
-    mean, half = mean_and_ci95([result.test_metric for result in results])
-    assert mean == pytest.approx(accuracies.mean())
-    assert half == pytest.approx(
-        4.302652729911275 * accuracies.std(ddof=1) / 3**0.5
-    )  # Student's t, 2 degrees of freedom
-    assert mean_and_ci95([results[0].test_metric]) == (accuracies[0], None)

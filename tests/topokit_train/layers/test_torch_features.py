@@ -70,12 +70,17 @@ def state_dict(module, x):
     same(other, module, x)
 
 
-def deepcopied(module, x):
-    same(copy.deepcopy(module), module, x)
+def copied(how):
+    def works(module, x):
+        other = how(module)
+        same(other, module, x)
+        before = module(x)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.zero_()
+        assert torch.equal(module(x), before)  # the copy has its own numbers
 
-
-def pickled(module, x):
-    same(pickle.loads(pickle.dumps(module)), module, x)
+    return works
 
 
 def saved(module, x):
@@ -226,8 +231,8 @@ def clipped(module, x):
 
 FEATURES = {
     "state_dict": state_dict,
-    "copy.deepcopy": deepcopied,
-    "pickle": pickled,
+    "copy.deepcopy": copied(copy.deepcopy),
+    "pickle": copied(lambda module: pickle.loads(pickle.dumps(module))),
     "torch.save": saved,
     "autocast bfloat16": autocast(torch.bfloat16),
     "autocast float16": autocast(torch.float16),
@@ -251,7 +256,6 @@ FEATURES = {
 }
 
 LINES = {  # what is said of what does not work
-    "torch.compile fullgraph": r"function marked as skipped|torch\.compiler\.disable",  # torch's words
     "torch.export": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.grad": r"cannot trace .*: load the state_dict into layers with kernel='masked'",
     "torch.func.vmap": r"cannot trace .*: load the state_dict into layers with kernel='masked'",

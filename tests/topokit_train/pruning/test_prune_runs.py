@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
-from topokit_train.config import TrainConfig
+from topokit.errors import InvalidSpecError, OutputExistsError
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded, train, train_seeds
@@ -117,11 +116,6 @@ def test_the_last_topology_is_the_pattern_of_the_checkpoint(straight):
         assert not (small.to_dense() & ~large.to_dense()).any(), "the topologies are nested"
 
 
-def test_the_wiring_can_be_trained_from_fresh_weights(straight, tmp_path):
-    result = train(TrainConfig(epochs=3, batch_size=300, seed=9), tk.load(straight[0] / SAVED[1]), run=tmp_path / "run")
-    assert result.parameters == {"total": 266_610, "nonzero": 26_620 + 410}
-
-
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(gradual, straight, tmp_path, monkeypatch, epoch):
     interrupt_in(monkeypatch, epoch)
@@ -218,12 +212,6 @@ def test_what_cannot_be_pruned_leaves_nothing(tmp_path):
     with pytest.raises(InvalidSpecError, match="pruning begins with a dense model: leave out the topology"):
         train(PruneConfig(), default_topology(), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_threshold_too_large_writes_no_topology(tmp_path):
-    with pytest.raises(TopokitError, match=r"threshold 9 leaves nothing of fc1\.weight of seed 0"):
-        train(PruneConfig(epochs=1, batch_size=500, method="one-time", threshold=9), run=tmp_path)
-    assert not list(tmp_path.glob("topology*"))
 
 
 def test_runs_of_another_kind_are_not_gone_on_with(gradual, straight, short, tmp_path):

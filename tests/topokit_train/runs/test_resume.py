@@ -1,11 +1,7 @@
 """Runs that are interrupted, killed, continued, and refused to be continued."""
 
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,50 +14,27 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets.idx import FILES
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded, train
-from topokit_train.training import Trainer
-
-
-def interrupt_after(monkeypatch, epochs):
-    """Let training stop in the middle of the epoch after `epochs`."""
-    step = Trainer.step
-
-    def stop(self, images, labels):
-        if self.epochs_done == epochs and len(labels) < 300:  # the last batch
-            raise KeyboardInterrupt
-        return step(self, images, labels)
-
-    monkeypatch.setattr(Trainer, "step", stop)
 
 
 def test_ctrl_c_keeps_the_last_whole_epoch_and_says_how_to_go_on(
-    assert_same_run, short, straight, tmp_path, monkeypatch, capsys
+    assert_same_run, short, straight, tmp_path, stopped, capsys
 ):
-    interrupt_after(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt):
-        train(short, default_topology(), run=tmp_path)
+    stopped(lambda: train(short, default_topology(), run=tmp_path), 2)
     assert f"stopped: continue with --run {tmp_path} --resume" in capsys.readouterr().err
     assert not (tmp_path / "result.json").exists()
-    monkeypatch.undo()
     train(short, default_topology(), run=tmp_path, resume=True)
     assert_same_run(straight[0], tmp_path)
 
 
-def test_a_run_that_is_replaced_and_interrupted_has_no_result_of_the_old_one(short, tmp_path, monkeypatch):
+def test_a_run_that_is_replaced_and_interrupted_has_no_result_of_the_old_one(short, tmp_path, stopped):
     train(short, None, run=tmp_path)
-    interrupt_after(monkeypatch, 1)
-    with pytest.raises(KeyboardInterrupt):
-        train(short, default_topology(), run=tmp_path, force=True)
+    stopped(lambda: train(short, default_topology(), run=tmp_path, force=True), 1)
     assert not (tmp_path / "result.json").exists()
     assert recorded(tmp_path) is not None
 
 
-def test_what_a_process_that_was_killed_left_behind_is_put_right(
-    assert_same_run, short, straight, tmp_path, monkeypatch
-):
-    interrupt_after(monkeypatch, 1)
-    with pytest.raises(KeyboardInterrupt):
-        train(short, default_topology(), run=tmp_path)
-    monkeypatch.undo()
+def test_what_a_process_that_was_killed_left_behind_is_put_right(assert_same_run, short, straight, tmp_path, stopped):
+    stopped(lambda: train(short, default_topology(), run=tmp_path), 1)
     (tmp_path / ".topokit-0123456789abcdef.part").write_bytes(b"half a checkpoint")
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "train_loss": 9}\n{"epoch": 3, "tra')
@@ -80,41 +53,9 @@ def test_a_run_that_more_processes_started_goes_on_and_says_so(short, straight, 
     assert "started in 3 processes, going on in 1: the last bits may differ" in capsys.readouterr().err
 
 
-KILLED = """
-import os, signal, sys, threading, time
-from pathlib import Path
-from topokit_train.config import TrainConfig
-from topokit_train.runs.train import default_topology, train
-
-folder, lines, delay = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-metrics = folder / "metrics.jsonl"
-
-def die():  # in this process: on a busy machine another one would come too late
-    while not metrics.exists() or metrics.read_bytes().count(b"\\n") <= lines:  # it may be cut at this moment
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-threading.Thread(target=die, daemon=True).start()
-train(TrainConfig(epochs=40, batch_size=300), default_topology(), run=folder, resume=True)
-"""
-
-
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(assert_same_run, tmp_path):
-    config = TrainConfig(epochs=40, batch_size=300)
-    train(config, default_topology(), run=tmp_path / "straight")
-    folder = tmp_path / "killed"
-    done = []
-    for attempt in range(2):
-        lines, delay = done[-1] if done else 0, random.Random(attempt).uniform(0, 0.2)
-        command = [sys.executable, "-c", KILLED, folder, str(lines), str(delay)]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert process.returncode == -signal.SIGKILL, process.stderr
-        done.append(len(load(folder / "checkpoint.safetensors").metrics))
-    assert 0 < done[0] < done[1] < 40
-    assert not (folder / "result.json").exists()
-    train(config, default_topology(), run=folder, resume=True)
-    assert_same_run(tmp_path / "straight", folder)
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(assert_survives):
+    topology = "radix-net radices=10,10 kron=8,3,1 crop=784,300,100"
+    assert_survives(2, {"epochs": 40, "batch_size": 300}, topology)
 
 
 def test_a_finished_run_gives_its_result_again(short, straight):

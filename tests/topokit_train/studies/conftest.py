@@ -5,8 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from topokit_train.studies.report import write_report
@@ -92,79 +92,15 @@ def study():
     return Study()
 
 
-LEVELS = {  # the accuracy of a dense network, and how much of the rest of 1 a halving of the density costs
-    ("lenet-300-100", "mnist", "paper"): (0.971, 0.01),
-    ("lenet-300-100", "mnist", "modern"): (0.984, 0.003),
-    ("lenet-5", "mnist", "paper"): (0.991, 0.002),
-    ("lenet-5", "mnist", "modern"): (0.993, 0.001),
-    ("lenet-5", "cifar10", "paper"): (0.80, 0.02),
-    ("lenet-5", "cifar10", "modern"): (0.82, 0.015),
-}
-SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
-
-
-def whole_study(seeds=5):
-    """Tables with everything in them that a report draws, drawn at random around plausible values."""
-    made, rng = Study(), np.random.default_rng(7)
-
-    def near(accuracy, spread=0.001):
-        return float(np.clip(accuracy + rng.normal(0, spread), 0.1, 0.999).round(4))
-
-    for (model, dataset, recipe), (level, cost) in LEVELS.items():
-        about = {"model": model, "dataset": dataset, "recipe": recipe, "epochs": 25 if recipe == "paper" else 10}
-        for seed in range(seeds if model == "lenet-300-100" else 3):
-            of_seed = [level + rng.normal(0, 0.0006)]
-            _same(made, about, seed, near, of_seed[0], cost)
-            _pruned(made, about, seed, near, of_seed[0], cost, rng)
-    made.add("", 0, experiment="same-edges", arm="radix", times=100, state="failed", error="not enough memory")
-    return made
-
-
-def _same(made, about, seed, near, level, cost):
-    def at(density):
-        return level - cost * np.log2(1 / density) ** 1.4
-
-    for experiment, place in (("same-size", "density"), ("same-edges", "times")):
-        made.add(near(level), seed, experiment=experiment, arm="dense", **{place: 1}, **about)
-        for x in (0.5, 0.1, 0.05, 0.01) if place == "density" else (2, 10, 100):
-            loss = at(x) if place == "density" else level - 0.4 * cost * np.log2(x)
-            for arm in ("radix" if x != 0.01 else "radix-split", "random", "regular"):
-                worse = 0.02 * (arm == "random") * (x == 0.01)
-                made.add(near(loss - worse), seed, experiment=experiment, arm=arm, **{place: x}, **about)
-
-
-def _pruned(made, about, seed, near, level, cost, rng):
-    count = about["epochs"]
-    share = [min(max((e / count - 0.2) / 0.6, 0), 1) for e in range(1, count + 1)]
-    sparsity = [0.99 * (1 - (1 - p) ** 3) for p in share]
-    over_time = [
-        (near(level - 0.3 * np.exp(-e) - cost * 3 * s**8), round(s, 5), round(0.02 + 0.1 * s**4, 5) if s else "")
-        for e, s in enumerate(sparsity)
-    ]
-    saved = [(s, near(level), near(level - cost * 4 * s**8)) for s in SPARSITIES]
-    made.add(saved[-1][2], seed, over_time, saved, experiment="iterative", command="prune", method="gradual", **about)
-    saved = [(s, level, near(max(level - 5 * cost * s**3 - 0.8 * s**20, 0.11))) for s in (0.25, *SPARSITIES)]
-    made.add(saved[-1][2], seed, (), saved, experiment="one-time", command="prune", method="one-time", **about)
-    made.add(near(level), seed, experiment="retrained", arm="dense", density=1, **about)
-    for arm, loses in (("one-time", 0.4), ("iterative", 0.2)):
-        for s in SPARSITIES:
-            dies = about["recipe"] == "paper" and about["model"] == "lenet-5" and rng.random() < loses + 0.4 * s**8
-            k = int(rng.integers(1, 5)) if dies else 0
-            end = near((level - cost * np.log2(1 / (1 - s))) * (1 - k / 10))
-            rise = [(near(end * (1 - 0.5 * np.exp(-e / 2)), 0.004), "", "") for e in range(count - 1)]
-            told = {"arm": arm, "density": round(1 - s, 4), "dead_classes": k, **about}
-            made.add(end, seed, [*rise, (end, "", "")], experiment="retrained", **told)
-
-
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """The folder of tables with everything that a report draws."""
-    return whole_study().write(tmp_path_factory.mktemp("whole") / "tables")
+def whole():
+    """The folder of the committed tables, with everything that a report draws."""
+    return Path(__file__).parents[3] / "docs" / "study" / "tables"
 
 
 @pytest.fixture(scope="session")
 def report(whole, tmp_path_factory):
-    """The folder of a report of everything; to be read only."""
+    """The folder of the report of the committed tables, as the code writes it now; to be read only."""
     return write_report(whole, tmp_path_factory.mktemp("report") / "out").parent
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from topokit.errors import FileFormatError, MissingDependencyError, OutputExistsError, TopokitError
+from topokit.errors import MissingDependencyError, NotFoundError, OutputExistsError, TopokitError
 from topokit_train.studies.charts import CHARTS
 from topokit_train.studies.claims import CLAIMS
 from topokit_train.studies.contents import contents
@@ -39,14 +39,6 @@ class Page(HTMLParser):
 def rows(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_equal_tables_give_equal_bytes(report, whole, tmp_path):
-    again = write_report(whole, tmp_path).parent
-    names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
-    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
-    for name in names:
-        assert (report / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_every_figure_is_there_three_times(report):
@@ -110,6 +102,7 @@ def test_the_summary_gives_the_least_and_the_greatest_effect(report):
 
 def test_means_are_those_of_the_runs(report, whole):
     runs = [row for row in rows(whole / "runs.csv") if row["state"] == "finished"]
+    runs = [row | {"model": row["network"] or row["model"]} for row in runs]  # a larger one counts as what it enlarges
     page = Page(report / "report.html").text
     for row in rows(report / "numbers" / "means.csv"):
         place = "times" if row["experiment"] == "same-edges" else "density"
@@ -117,7 +110,7 @@ def test_means_are_those_of_the_runs(report, whole):
         values = [
             float(run["test_accuracy"])
             for run in runs
-            if all(run[key] == row[key] for key in keys) and float(run[place]) == float(row["density_or_times"])
+            if all(run[key] == row[key] for key in keys) and float(run[place] or 1) == float(row["density_or_times"])
         ]
         assert len(values) == int(row["seeds"])
         assert float(row["mean"]) == pytest.approx(np.mean(values))
@@ -126,17 +119,19 @@ def test_means_are_those_of_the_runs(report, whole):
 
 
 def test_the_points_of_a_figure_are_the_means(report):
+    keys = ("model", "dataset", "recipe", "epochs", "arm")
     means = {
-        (f"{row['recipe']} recipe", row["model"], row["dataset"], row["arm"], float(row["density_or_times"])): row
+        (*(row[key] for key in keys), float(row["density_or_times"])): row
         for row in rows(report / "numbers" / "means.csv")
         if row["experiment"] == "same-size"
     }
     points = [row for row in rows(report / "numbers" / "figure-same-size.csv") if row["from_the_paper"] == "False"]
     assert len(points) == len(means)
     for point in points:
-        network, recipe, _ = point["panel"].split(", ")
-        model, dataset = network.lower().split(" on ")
-        row = means[recipe, model, dataset.replace("cifar-10", "cifar10"), point["series"], float(point["x"])]
+        case = re.fullmatch(
+            r"(.*) on (.*), (.*) recipe, (\d+) epochs", point["panel"].lower().replace("cifar-", "cifar")
+        )
+        row = means[*case.groups(), point["series"], float(point["x"])]
         assert (row["mean"], row["half_width"], row["seeds"]) == (point["y"], point["half_width"], point["runs"])
 
 
@@ -237,7 +232,7 @@ def test_a_report_is_not_replaced_without_being_asked(study, tmp_path):
 
 
 def test_nothing_is_written_when_tables_are_refused(tmp_path):
-    with pytest.raises(FileFormatError, match="is missing"):
+    with pytest.raises(NotFoundError, match="is missing"):
         write_report(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -19,7 +19,8 @@ import matplotlib
 import pytest
 from topokit_cli.main import main
 
-from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError
+import topokit_train
+from topokit.errors import MissingDependencyError
 from topokit.placement import place
 from topokit_train.datasets import digits
 from topokit_train.models.networks import Shape, model_source
@@ -175,34 +176,25 @@ def same_files(one, other):
     return names
 
 
-@pytest.fixture(scope="module")
-def remade(tmp_path_factory):
-    """The report of the committed tables, as the code writes it now."""
-    folder = tmp_path_factory.mktemp("remade")
-    shutil.copytree(COMMITTED / "tables", folder / "tables")
-    STUDY.write_report(folder / "tables", folder / "out")
-    return folder / "out"
-
-
-def test_the_committed_report_is_that_of_the_committed_tables(remade, is_same):
+def test_the_committed_report_is_that_of_the_committed_tables(report, is_same):
     """Without its figures."""
 
     def text(path):
         return re.sub(r"<svg.*?</svg>", "<svg/>", path.read_text(), flags=re.DOTALL)
 
-    names = [path.relative_to(remade) for path in remade.rglob("*") if path.is_file() and path.suffix != ".svg"]
+    names = [path.relative_to(report) for path in report.rglob("*") if path.is_file() and path.suffix != ".svg"]
     assert Path("report.html") in names
-    assert [name for name in names if not is_same(text(remade / name), text(COMMITTED / name))] == []
+    assert [name for name in names if not is_same(text(report / name), text(COMMITTED / name))] == []
 
 
 @pytest.mark.skipif(
     matplotlib.__version__ != DRAWN_BY,
     reason=f"the committed figures are by matplotlib {DRAWN_BY}; {matplotlib.__version__} draws other bytes",
 )
-def test_the_committed_figures_are_those_of_the_committed_tables(remade, is_same):
-    names = [path.relative_to(remade) for path in remade.rglob("*.svg")]
+def test_the_committed_figures_are_those_of_the_committed_tables(report, is_same):
+    names = [path.relative_to(report) for path in report.rglob("*.svg")]
     assert names
-    assert [name for name in names if not is_same((remade / name).read_text(), (COMMITTED / name).read_text())] == []
+    assert [name for name in names if not is_same((report / name).read_text(), (COMMITTED / name).read_text())] == []
 
 
 def test_no_committed_run_has_left_its_grid():
@@ -215,7 +207,7 @@ def test_no_committed_run_has_left_its_grid():
 def test_what_the_report_needs_is_asked_for_before_a_run(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=package):
-        STUDY.run("smoke", tmp_path / "out")
+        topokit_train.study("training-behavior", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -246,21 +238,3 @@ def test_every_arm_has_as_many_edges_as_the_one_that_it_is_compared_with(budget)
             assert abs(arms["random"] - radix) < 5 * radix**0.5
         if experiment == "same-edges" and times:
             assert abs(arms["random"] / DENSE[model, dataset] - 1) < 0.02
-
-
-def test_an_unknown_budget_is_refused_with_those_that_there_are(tmp_path):
-    with pytest.raises(InvalidSpecError, match=r"budget must be one of smoke, small, full, not 'huge'"):
-        STUDY.plan("huge")
-    run = study("--budget", "huge", cwd=tmp_path)
-    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
-
-
-def test_tables_need_a_folder_for_the_report(smoke, tmp_path):
-    run = study("--tables", smoke[0] / "tables", cwd=tmp_path)
-    assert run.returncode == 2
-    assert "--tables needs --out" in run.stderr
-    run = study("--tables", smoke[0] / "tables", "--out", "out", "--data-dir", ".", cwd=tmp_path)
-    assert (run.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert "--tables runs nothing: omit --data-dir" in run.stderr
-    with pytest.raises(OutputExistsError, match="force"):
-        STUDY.write_report(smoke[0] / "tables", smoke[0])

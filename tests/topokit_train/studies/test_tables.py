@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.studies.tables import read_tables
 
 
@@ -23,8 +23,8 @@ def test_values_come_back_with_their_types(study, tmp_path):
     (row,) = tables.finished.itertuples()
     assert (row.run, row.seed, row.test_accuracy, row.density, row.x) == (run, 3, 0.9712, 0.05, 0.05)
     assert (row.error, row.validation, row.dead_classes) == ("a, b\nc", 5000, 0)
-    epochs = tables.epochs[["run", "epoch", "test_accuracy", "threshold"]].fillna("none").to_numpy().tolist()
-    assert epochs == [[run, 1, 0.5, "none"], [run, 2, 0.75, 0.125]]
+    epochs = tables.epochs[["run", "epoch", "test_accuracy", "threshold"]].astype(object)
+    assert epochs.where(epochs.notna(), None).to_numpy().tolist() == [[run, 1, 0.5, None], [run, 2, 0.75, 0.125]]
     columns = ["target", "density", "accuracy_before", "test_accuracy"]
     assert tables.prunings[columns].to_numpy().tolist() == [[0.5, 0.5, 0.9, 0.8]]
 
@@ -43,7 +43,7 @@ def test_prunings_may_be_missing(study, tmp_path):
 @pytest.mark.parametrize("name", ["runs.csv", "epochs.csv", "study.json"])
 def test_a_missing_file_is_named(study, tmp_path, name):
     (study.write(tmp_path) / name).unlink()
-    with pytest.raises(FileFormatError, match=f"{name} (is missing: give the folder|cannot be read)"):
+    with pytest.raises((FileFormatError, NotFoundError), match=f"{name} (is missing: give the folder|cannot be read)"):
         read_tables(tmp_path)
 
 

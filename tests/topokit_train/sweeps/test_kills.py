@@ -13,8 +13,7 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
-from topokit_train.sweeps.progress import Progress
-from topokit_train.sweeps.sweep import sweep
+from topokit_train.sweeps.sweep import Progress, sweep
 
 GRID = """
     [defaults]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from topokit.errors import FileFormatError
+from topokit.errors import FileFormatError, NotFoundError
 from topokit_train.sweeps.known import read_known
 from topokit_train.sweeps.sweep import sweep
 
@@ -142,11 +142,7 @@ def test_the_folder_itself_is_believed_before_tables_and_the_first_tables_before
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (
-            "runs",
-            lambda rows: [row | {"test_accuracy": ""} for row in rows],
-            "is finished, but its test_accuracy is ''",
-        ),
+        ("runs", lambda rows: [row | {"test_accuracy": ""} for row in rows], "finished, but its test_accuracy is ''"),
         ("runs", lambda rows: [row | {"test_accuracy": "98"} for row in rows], "but its test_accuracy is '98'"),
         ("runs", lambda rows: [row | {"test_accuracy": "nan"} for row in rows], "but its test_accuracy is 'nan'"),
         ("epochs", lambda rows: rows[1:], "has nothing of run .*, which runs.csv has"),
@@ -161,5 +157,5 @@ def test_tables_that_contradict_themselves_are_refused(copied, name, change, mes
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_are_needed_whole(copied, name):
     (copied / f"{name}.csv").unlink()
-    with pytest.raises(FileFormatError, match=f"{name}.csv is missing: give the folder"):
+    with pytest.raises(NotFoundError, match=f"{name}.csv is missing: give the folder"):
         read_known([copied])

@@ -69,12 +69,19 @@ def broken(monkeypatch):
     return models
 
 
-def test_all_runs_are_done_and_tabled(runs_of, rows_of, tmp_path):
-    out = tmp_path / "out"
-    runs = runs_of(GRID, threads=1)
-    found = sweep(runs, out, quiet=True)
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory, runs_in):
+    """The runs of GRID, the last one with validation, their summary, and the folder of the sweep."""
+    out = tmp_path_factory.mktemp("tabled") / "out"
+    runs = runs_in(out.parent, GRID + "\n    validation = 37\n", threads=1)
+    return runs, sweep(runs, out, quiet=True), out
+
+
+def test_all_runs_are_done_and_tabled(tabled, rows_of):
+    runs, found, out = tabled
     assert found.complete
-    assert found.states == {"finished": 6, "failed": 0, "running": 0, "waiting": 0}
+    assert found.tables == out / "tables"
+    assert found.states == {"finished": 7, "failed": 0, "running": 0, "waiting": 0}
     assert [(group.label, group.axes, group.runs, group.finished) for group in found.groups] == [
         ("sparse", "", 3, 3),
         ("pruned", "", 1, 1),
@@ -96,16 +103,15 @@ def test_all_runs_are_done_and_tabled(runs_of, rows_of, tmp_path):
         assert int(row["dead_classes"]) == len(result["dead_classes"])
         assert int(row["dead_units"]) == sum(result["dead_units"].values())
         assert float(row["effective_sparsity_after"]) == result["effective_sparsity"]["after"]
-        assert row["error"] == row["validation_accuracy"] == ""
+        assert (row["error"], row["validation_accuracy"] == "") == ("", row["label"] != "again")
     mean = sum(result["test_accuracy"] for result in results[:3]) / 3
     assert found.groups[0].mean == pytest.approx(mean)
     assert found.groups[1].ci95 is None
 
 
-def test_columns_say_what_was_run(runs_of, rows_of, tmp_path):
-    runs = runs_of(GRID + "\n    validation = 37\n", threads=1)
-    sweep(runs, tmp_path / "out", quiet=True)
-    rows = rows_of(tmp_path / "out", "runs")
+def test_columns_say_what_was_run(tabled, rows_of):
+    runs, _, out = tabled
+    rows = rows_of(out, "runs")
     assert [row["arm"] for row in rows] == ["radix"] * 3 + [""] * 4
     assert [row["command"] for row in rows] == ["train"] * 3 + ["prune"] + ["train"] * 3
     sparse, pruned, retrained = rows[0], rows[3], rows[5]
@@ -119,16 +125,16 @@ def test_columns_say_what_was_run(runs_of, rows_of, tmp_path):
     assert rows[6]["validation"] == "37"
     assert 0 <= float(rows[6]["validation_accuracy"]) <= 1
 
-    epochs = rows_of(tmp_path / "out", "epochs")
+    epochs = rows_of(out, "epochs")
     assert [row["run"] for row in epochs] == [run.name for run in runs]
     assert [row["test_accuracy"] for row in epochs] == [row["test_accuracy"] for row in rows]
     assert [row["sparsity"] for row in epochs] == ["", "", "", "0.9", "", "", ""]
-    prunings = rows_of(tmp_path / "out", "prunings")
+    prunings = rows_of(out, "prunings")
     assert [(row["run"], row["target"], row["edges"], row["epoch"]) for row in prunings] == [
         (pruned["run"], "0.5", "133100", "1"),
         (pruned["run"], "0.9", "26620", "1"),
     ]
-    lines = [json.loads(line) for line in (tmp_path / "out" / "tables" / "runs.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "tables" / "runs.jsonl").read_text().splitlines()]
     assert [(line["run"], line["settings"]["seed"], line["result"]["test_accuracy"]) for line in lines] == [
         (row["run"], int(row["seed"]), float(row["test_accuracy"])) for row in rows
     ]
@@ -196,15 +202,6 @@ def test_images_that_are_not_at_hand_are_asked_for_once(runs_of, rows_of, tmp_pa
         ("0.9", ""),
     ]
     assert asked == ["mnist"]
-
-
-def test_a_finished_run_is_not_done_again(runs_of, tmp_path):
-    runs = runs_of(ONE)
-    sweep(runs, tmp_path / "out", quiet=True)
-    result = tmp_path / "out" / "runs" / runs[0].name / "result.json"
-    before = result.stat().st_mtime_ns
-    assert sweep(runs, tmp_path / "out", quiet=True).complete
-    assert result.stat().st_mtime_ns == before
 
 
 def test_a_run_of_a_sweep_is_the_run_that_train_does(runs_of, tmp_path, assert_same_run):
@@ -294,14 +291,24 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize(("end", "error"), [(interrupted, KeyboardInterrupt), (full, DiskError)])
+def full_and_reworded(*_, **__):
+    try:
+        full()
+    except OSError as error:
+        raise TopokitError("cannot write") from error
+
+
+@pytest.mark.parametrize(
+    ("end", "error"), [(interrupted, KeyboardInterrupt), (full, DiskError), (full_and_reworded, DiskError)]
+)
 def test_what_ends_runs_from_outside_is_not_held_against_them(runs_of, tmp_path, monkeypatch, end, error):
     runs = runs_of(ONE)
     with monkeypatch.context() as patched:
         patched.setattr("topokit_train.runs.jobs.save", end)  # the first checkpoint
         for _ in range(6):
-            with pytest.raises(error):
+            with pytest.raises(error, match=None if end is interrupted else "device.; nothing is lost: make room, and"):
                 sweep(runs, tmp_path / "out", quiet=True)
+    assert summary_of(runs, SweepFolder(tmp_path / "out")).states["waiting"] == 1
     assert (tmp_path / "out" / "runs" / runs[0].name / "starts").read_text() == ""
     assert sweep(runs, tmp_path / "out", quiet=True).complete
 
@@ -330,24 +337,6 @@ def test_stacks_hold_seeds_and_are_no_larger_than_they_should_be(runs_of, tmp_pa
     tasks = tasks_of(runs, SweepFolder(tmp_path / "out"))
     assert [len(task.runs) for task in tasks] == [LARGEST_STACK, 1] * 2
     assert all(len({run.config.lr for run in task.runs}) == 1 for task in tasks)
-
-
-def test_a_full_disk_is_no_runs_fault(runs_of, tmp_path, monkeypatch):
-    from topokit_train.runs import checkpoints
-
-    def full(*_, **__):
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError as error:
-            raise TopokitError("cannot write") from error
-
-    runs = runs_of(ONE)
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints.safetensors.numpy, "save", full)
-        with pytest.raises(DiskError, match=r"out \(No space left on device\); nothing is lost: make room, and run"):
-            sweep(runs, tmp_path / "out", quiet=True)
-    assert summary_of(runs, SweepFolder(tmp_path / "out")).states["waiting"] == 1
-    assert sweep(runs, tmp_path / "out", quiet=True).complete
 
 
 def test_what_another_program_does_is_waited_for(runs_of, tmp_path, capsys):
