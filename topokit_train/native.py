@@ -356,9 +356,10 @@ def joint(
     if not all(patterns):
         return None
     key = *map(id, patterns), *relu
-    if key not in patterns[0].chains:
-        patterns[0].chains[key] = Chain(patterns, relu)  # which has all patterns, so no other gets their ids
-    return patterns[0].chains[key]
+    chains: dict[object, Chain] = patterns[0].chains
+    if key not in chains:
+        chains[key] = Chain(patterns, relu)  # which has all patterns, so no other gets their ids
+    return chains[key]
 
 
 @lru_cache(maxsize=32)
@@ -421,4 +422,5 @@ def _rises(numbers: NDArray[Any], first: int, last: int) -> bool:
 def _ranges(starts: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.int64]:
     """The numbers of all ranges, one after another."""
     before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(starts.astype(np.int64) - before, sizes)
+    numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts.astype(np.int64) - before, sizes)
+    return numbers
