@@ -247,19 +247,25 @@ class Chain:
             self._forms[key] = Form(job, layers, saved, scratch)
         return self._forms[key]
 
-    def forward(self, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None], y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the last layer's output, shape (out, batch), and all tiles, which `backward` needs.
 
         Args:
             x: shape (in, batch), in any layout.
             values: of each layer, shape (edges,), or (out, in) of a dense one.
             biases: of each layer, shape (out,), or None.
+            y: where to write the output; shape (out, batch), contiguous, or its transpose is; new memory if omitted.
 
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
         job, _, form = self._job(x, self.widths[0], values, biases)
-        y, saved = x.new_empty(self.widths[-1], x.shape[1]), x.new_empty(form.saved)
+        y = x.new_empty(self.widths[-1], x.shape[1]) if y is None else y
+        _require(y.shape == (self.widths[-1], x.shape[1]) and y.dtype == x.dtype, "y has another shape or type")
+        _require(y.is_contiguous() or y.T.is_contiguous(), "y must be contiguous, or its transpose")
+        saved = x.new_empty(form.saved)
         job.what, job.saved = PACK | FORWARD | UNPACK, saved.data_ptr()
         x = job.x.point_to(x)
         job.y.point_to(y)
@@ -350,9 +356,10 @@ def joint(
     if not all(patterns):
         return None
     key = *map(id, patterns), *relu
-    if key not in patterns[0].chains:
-        patterns[0].chains[key] = Chain(patterns, relu)  # which has all patterns, so no other gets their ids
-    return patterns[0].chains[key]
+    chains: dict[object, Chain] = patterns[0].chains
+    if key not in chains:
+        chains[key] = Chain(patterns, relu)  # which has all patterns, so no other gets their ids
+    return chains[key]
 
 
 @lru_cache(maxsize=32)
@@ -415,4 +422,5 @@ def _rises(numbers: NDArray[Any], first: int, last: int) -> bool:
 def _ranges(starts: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.int64]:
     """The numbers of all ranges, one after another."""
     before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(starts.astype(np.int64) - before, sizes)
+    numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts.astype(np.int64) - before, sizes)
+    return numbers

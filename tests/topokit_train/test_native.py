@@ -14,6 +14,7 @@ from topokit import Topology
 from topokit._native import LIBRARY, description, native
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
+from topokit_train.layers.choice import choose
 from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped
 
 needs_library = pytest.mark.skipif(native() is None, reason=description())
@@ -111,6 +112,24 @@ def test_switched_off_it_says_so_and_auto_leaves_it_alone():
         "assert layer.kernel != 'native'"
     )
     assert_in_process(code, TOPOKIT_NATIVE="0")
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("text", "dtype", "taken"),
+    [
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.float32, "native"),
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.float64, "native"),
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "csr"),
+        ("radix-net radices=10,10 kron=8,3,1 crop=784,300,100", torch.float32, "native"),
+        ("radix-net radices=10,10 kron=32,32,32", torch.float32, "band"),
+        ("radix-net radices=4,4", torch.float32, "masked"),
+    ],
+)
+def test_auto_takes_it_where_it_is_faster(text, dtype, taken):
+    layer = topokit.topology(text).layer(0)
+    assert choose(layer, torch.device("cpu"), dtype).kernel == taken
+    assert choose(layer, torch.device("cuda"), torch.float32).kernel != "native"
 
 
 def test_an_unknown_instruction_set_is_named():

@@ -16,8 +16,9 @@ from topokit.measures.structure import Classes, Structure, structure
 from topokit_train.chain import Gradients
 from topokit_train.kernels.base import Kernel, keep_buffers
 from topokit_train.kernels.block import joined
+from topokit_train.kernels.csr import KERNEL as CSR
 from topokit_train.kernels.csr import CsrPlan
-from topokit_train.native import MOST_ROWS, Chain, Pattern, Rows, grouped, joint
+from topokit_train.native import MOST_ROWS, TYPES, Chain, Pattern, Rows, grouped, joint
 
 
 class NativePlan(CsrPlan):
@@ -117,4 +118,12 @@ def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     return float(np.dot(_COST, features(layer, found, batch)))
 
 
-KERNEL = Kernel("native", NativePlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+class NativeKernel(Kernel):
+    """The kernel. A layer of it that is moved where only csr runs multiplies as csr; `auto` does not take it there."""
+
+    def require(self, device: torch.device, dtype: torch.dtype) -> None:
+        if not CSR.supports(device, dtype):
+            super().require(device, dtype)
+
+
+KERNEL = NativeKernel("native", NativePlan, ("cpu",), TYPES, cost)
