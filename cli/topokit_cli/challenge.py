@@ -29,11 +29,16 @@ FEW = 5
 @click.command("challenge", cls=Describing)
 @topology_argument
 @click.option(
-    "--images", required=True, metavar="FILE|mnist", help="Images: a .tsv or .mtx file, or mnist for resized MNIST images."
+    "--images",
+    required=True,
+    metavar="FILE|mnist",
+    help="Images: a .tsv or .mtx file, or mnist for resized MNIST images.",
 )
 @click.option("--data-dir", type=FOLDER, help="Folder of the MNIST files [TOPOKIT_DATA_DIR].")
 @click.option("--categories", type=FILE, help="File of the expected categories: .tsv or .mtx.")
-@click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Inference engine; fast needs torch [graphblas].")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="graphblas", help="Inference engine; fast needs torch [graphblas]."
+)
 @click.option("--device", help="Device of the fast engine, such as cuda or cuda:1 [cpu].")
 @click.option("--bias", type=float, help="Bias of every neuron [the official one for this width].")
 @json_option

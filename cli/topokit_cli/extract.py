@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 @click.command("extract", cls=OnceEach)
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=OUTPUT, help="File to write [named after CHECKPOINT].")
-@click.option("--layers", type=NAMES, help="Names or shell patterns of the layers, in order [all parameters named *.weight].")
+@click.option(
+    "--layers", type=NAMES, help="Names or shell patterns of the layers, in order [all parameters named *.weight]."
+)
 @click.option(
     "--rule",
     type=click.Choice(["mask", "nonzero"]),
     help="Weights that become edges: those that the masks keep, or those other than 0 [mask, if there are masks].",
 )
 @click.option("--above", type=float, metavar="T", help="Threshold: a weight w becomes an edge if |w| > T.")
-@click.option("--keep", metavar="SHARE", help="Fraction of the weights that become edges: those of the largest magnitude.")
-@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="Scope of --keep: each layer, or all layers together [layer].")
+@click.option(
+    "--keep", metavar="SHARE", help="Fraction of the weights that become edges: those of the largest magnitude."
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["layer", "global"]),
+    default="layer",
+    help="Scope of --keep: each layer, or all layers together [layer].",
+)
 @click.option(
     "--conv",
     type=click.Choice(["channel", "weight"]),
@@ -34,7 +43,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Meaning of an edge of a convolution: a whole filter (channel) or one weight.",
 )
-@click.option("--masks", "as_masks", is_flag=True, help="Masks as output instead of a topology; the layers need not form a chain.")
+@click.option(
+    "--masks", "as_masks", is_flag=True, help="Masks as output instead of a topology; the layers need not form a chain."
+)
 @force_option
 @json_option
 def command(

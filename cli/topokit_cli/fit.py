@@ -12,7 +12,9 @@ from topokit_cli.options import INTS, OnceEach, json_option
 @click.argument("target", nargs=-1)
 @click.option("--widths", type=INTS, help="Width of each node layer.")
 @click.option("--density", metavar="X", help="Density of the whole network, such as 0.05 or 1/20.")
-@click.option("--tolerance", metavar="X", default="0.1", show_default=True, help="Largest relative difference from the density.")
+@click.option(
+    "--tolerance", metavar="X", default="0.1", show_default=True, help="Largest relative difference from the density."
+)
 @click.option("--limit", type=int, default=10, show_default=True, help="Largest number of candidates to print.")
 @json_option
 def command(

@@ -32,7 +32,9 @@ COLUMNS = 12
     metavar="NAME",
     help=f"Measure to compute, even if it is slow; repeatable. One of {', '.join(MEASURES)} [all fast measures].",
 )
-@click.option("--fingerprint", "wanted", is_flag=True, help="Fingerprint also for a topology that is given as a description.")
+@click.option(
+    "--fingerprint", "wanted", is_flag=True, help="Fingerprint also for a topology that is given as a description."
+)
 @json_option
 def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
     """Show a topology's structure and measures: density, dead units, paths, equivalent nodes, spectra, cost.

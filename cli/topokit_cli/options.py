@@ -82,7 +82,11 @@ class OnceEach(click.Command):
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
         for flags, level, what in (
-            (("-q", "--quiet"), logging.ERROR, "Output of results and errors only. If -q and -v are both given, the last one counts."),
+            (
+                ("-q", "--quiet"),
+                logging.ERROR,
+                "Output of results and errors only. If -q and -v are both given, the last one counts.",
+            ),
             (("-v", "--verbose"), logging.DEBUG, "Additional messages: the names of files that are read and written."),
         ):
             about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}

@@ -16,9 +16,17 @@ from topokit_train.studies import STUDIES
 
 @click.command("study", cls=OnceEach)
 @click.argument("name", type=click.Choice(list(STUDIES)))
-@click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="Size of the experiments: smoke, small or full.")
+@click.option(
+    "--budget",
+    default="smoke",
+    show_default=True,
+    metavar="NAME",
+    help="Size of the experiments: smoke, small or full.",
+)
 @click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs, tables and report [NAME-BUDGET].")
-@click.option("--tables", type=FOLDER, help="Folder of tables; the report on them is written to --out and nothing is trained.")
+@click.option(
+    "--tables", type=FOLDER, help="Folder of tables; the report on them is written to --out and nothing is trained."
+)
 @running_options
 @force_option
 @json_option

@@ -18,7 +18,9 @@ RUNNING = (
     click.option(
         "--workers", type=click.IntRange(1, 1024), metavar="N", help="Number of worker processes [one for each core]."
     ),
-    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, instead of --workers, such as tcp://host:8786."),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler, instead of --workers, such as tcp://host:8786."
+    ),
     click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last checkpoints."),
     click.option(
         "--known",
@@ -29,7 +31,10 @@ RUNNING = (
     click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
     click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
     click.option(
-        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads of each process [1 if there are several processes]."
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="CPU threads of each process [1 if there are several processes].",
     ),
 )
 """The options for workers, devices and data; `how_to_run` reads them."""

@@ -66,14 +66,18 @@ class RadixNet(Spec):
 
     name = "radix-net"
 
-    radices: tuple[tuple[int, ...], ...] = option(
-        "Radices of one mixed radix system; repeatable.", kind="systems"
-    )
+    radices: tuple[tuple[int, ...], ...] = option("Radices of one mixed radix system; repeatable.", kind="systems")
     kron: tuple[int, ...] = option(
-        "Kronecker widths: one per node layer, or one per interior node layer.", kind="ints", bounds=Bounds(1), default=None
+        "Kronecker widths: one per node layer, or one per interior node layer.",
+        kind="ints",
+        bounds=Bounds(1),
+        default=None,
     )
     diagonals: tuple[int, ...] | None = option(
-        "Number of diagonals of the Kronecker factor, one per edge layer [all].", kind="ints", bounds=Bounds(1), default=None
+        "Number of diagonals of the Kronecker factor, one per edge layer [all].",
+        kind="ints",
+        bounds=Bounds(1),
+        default=None,
     )
     direction: int = option("Direction of the shifts: 1, or -1 as in the authors' code.", kind="int", default=1)
 

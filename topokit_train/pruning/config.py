@@ -48,9 +48,13 @@ class PruneConfig(TrainConfig):
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    method: str = choice("Pruning during training (gradual) or after it (one-time).", choices=METHODS, default="gradual")
+    method: str = choice(
+        "Pruning during training (gradual) or after it (one-time).", choices=METHODS, default="gradual"
+    )
     to: tuple[float, ...] | None = option("Target sparsities in ascending order [.9].", kind="numbers", default=None)
-    scope: str | None = choice("Scope of the target sparsity: each layer, or all layers together [layer].", choices=SCOPES)
+    scope: str | None = choice(
+        "Scope of the target sparsity: each layer, or all layers together [layer].", choices=SCOPES
+    )
     keep: tuple[str, ...] = option("Layers excluded from pruning, such as fc3; repeatable.", kind="names", default=())
     begin: float | None = number("Begin of gradual pruning, as a fraction of all steps [.2].", bounds=Bounds(0, 1))
     end: float | None = number("End of gradual pruning, as a fraction of all steps [.7].", bounds=Bounds(0, 1))
