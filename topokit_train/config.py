@@ -125,8 +125,8 @@ class TrainConfig:
     validation: int = integer(
         "Number of training samples that are used only for validation.", bounds=Bounds(0), default=0
     )
-    loss: str | None = text("Your own loss, FILE.py:FUNCTION, (outputs, targets) -> scalar.")
-    metric: str | None = text("Your own metric, FILE.py:FUNCTION, (outputs, targets) of all test samples -> number.")
+    loss: str | None = text("Your own loss: FILE.py:FUNCTION of outputs and targets.")
+    metric: str | None = text("Your own metric: FILE.py:FUNCTION of the outputs and targets of all test samples.")
     better: str | None = choice(
         "Whether higher or lower values of your own metric are better.", choices=("higher", "lower")
     )

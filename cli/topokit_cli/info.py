@@ -33,7 +33,7 @@ COLUMNS = 12
     help=f"Measure to compute, even if it is slow; repeatable. One of {', '.join(MEASURES)} [all fast measures].",
 )
 @click.option(
-    "--fingerprint", "wanted", is_flag=True, help="Fingerprint also for a topology that is given as a description."
+    "--fingerprint", "wanted", is_flag=True, help="Fingerprint of the topology even if it is given as a description."
 )
 @json_option
 def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:

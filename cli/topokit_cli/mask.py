@@ -33,7 +33,7 @@ FILTERS = "its edges are whole filters, and only a model says how large these ar
     "applied",
     type=FILE,
     metavar="MODEL",
-    help="Safetensors state dict. The output is a copy of it, instead of masks; weights without an edge are 0.",
+    help="Safetensors state dict of a model; the output is a copy of it in which weights without an edge are 0.",
 )
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option

@@ -25,7 +25,7 @@ from topokit_train.studies import STUDIES
 )
 @click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs, tables and report [NAME-BUDGET].")
 @click.option(
-    "--tables", type=FOLDER, help="Folder of tables; the report on them is written to --out and nothing is trained."
+    "--tables", type=FOLDER, help="Folder of existing tables; the command only writes the report on them to --out."
 )
 @running_options
 @force_option

@@ -26,7 +26,7 @@ RUNNING = (
         "--known",
         type=FOLDER,
         multiple=True,
-        help="Folder of the tables of another sweep; its finished runs are not repeated here; repeatable.",
+        help="Folder of the tables of another sweep, whose finished runs are not repeated; repeatable.",
     ),
     click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
     click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
