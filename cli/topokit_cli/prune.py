@@ -38,7 +38,7 @@ def command(
 
     For each target sparsity, the command writes a file to the folder of the run, such as topology-0.9.safetensors. The
     file is a topology if the layers of the model form a chain, and masks otherwise. Every command that takes a
-    topology reads it. Biases are pruned only with --biases.
+    topology can read this file. Biases are pruned only with --biases.
 
     \b
     topokit prune --to .5,.9,.95 --run pruned
