@@ -258,8 +258,8 @@ def by_feature(layer: Layer, features: int) -> Layer:
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:
     """Return one topology of one layer for each weight that a mapping fills, with the weight's name.
 
-    Because of these names, `place` fills the weights that the mapping names. So every function that takes topologies can
-    take a mapping.
+    Because of these names, `place` fills the weights that the mapping names. So every function that takes topologies
+    can take a mapping.
 
     Args:
         wanted: see `fill`.

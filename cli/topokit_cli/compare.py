@@ -58,8 +58,8 @@ def command(
     topokit compare radix.safetensors random.safetensors  with each other
 
     Random network j has the description 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. The verdict on a measure
-    is structure if its value differs from the values of the random networks at the 5 % level, after Holm's
-    correction for the number of measures, and chance otherwise. docs/measures.md explains the verdicts.
+    is structure if its value differs significantly from the values of the random networks: at the 5 % level, after
+    Holm's correction for the number of measures. docs/measures.md explains the verdicts.
     """  # noqa: D301 (click wants the control character)
     from topokit.comparison import compare, measured
 
