@@ -45,7 +45,7 @@ def command(
     """Run the experiments of a study and write its report.
 
     The same command continues an interrupted study. The report covers the finished runs and lists the missing ones.
-    Exit 0 if all runs are finished, 1 if some are not.
+    The exit code is 0 if all runs are finished, and 1 otherwise.
 
     \b
     topokit study training-behavior                      about a minute, on the embedded digits

@@ -74,8 +74,9 @@ def command(
 ) -> None:
     """Train all networks of a grid and write tables of their results.
 
-    A grid is a TOML file; docs/sweeps.md explains it. Each run has a folder named by a hash of its settings, so it
-    is done once. The same command continues an interrupted sweep. Exit 0 if all runs are finished, 1 if some are not.
+    A grid is a TOML file; docs/sweeps.md explains it. The same command continues an
+    interrupted sweep. It never repeats finished runs, even if the grid has changed. The exit code is 0 if all runs are
+    finished, and 1 otherwise.
 
     \b
     [[runs]]
