@@ -18,23 +18,34 @@ if TYPE_CHECKING:
 @click.command("extract", cls=OnceEach)
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=OUTPUT, help="File to write [named after CHECKPOINT].")
-@click.option("--layers", type=NAMES, help="Names or shell patterns of layers, in order [every *.weight].")
+@click.option(
+    "--layers", type=NAMES, help="Names or shell patterns of the layers, in order [all parameters named *.weight]."
+)
 @click.option(
     "--rule",
     type=click.Choice(["mask", "nonzero"]),
-    help="Edges: what masks keep, or the weights other than 0 [masks if there are any].",
+    help="Weights that become edges: those that the masks keep, or those other than 0 [mask, if there are masks].",
 )
-@click.option("--above", type=float, metavar="T", help="Threshold: edges are the weights w with |w| > T.")
-@click.option("--keep", metavar="SHARE", help="Share of the weights to keep, the largest.")
-@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="Scope of --keep [layer].")
+@click.option("--above", type=float, metavar="T", help="Threshold: a weight w becomes an edge if |w| > T.")
+@click.option(
+    "--keep", metavar="SHARE", help="Fraction of the weights that become edges: those of the largest magnitude."
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["layer", "global"]),
+    default="layer",
+    help="Scope of --keep: each layer, or all layers together [layer].",
+)
 @click.option(
     "--conv",
     type=click.Choice(["channel", "weight"]),
     default="channel",
     show_default=True,
-    help="Edge of a convolution: a whole filter or one weight.",
+    help="Meaning of an edge of a convolution: a whole filter (channel) or one weight.",
 )
-@click.option("--masks", "as_masks", is_flag=True, help="Masks as output; their layers need not chain.")
+@click.option(
+    "--masks", "as_masks", is_flag=True, help="Masks as output instead of a topology; the layers need not form a chain."
+)
 @force_option
 @json_option
 def command(
@@ -52,8 +63,8 @@ def command(
 ) -> None:
     """Extract a topology from CHECKPOINT, a file of weights.
 
-    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. Without a rule an edge
-    is a weight that the layer's mask keeps or, if the layer has no mask, a weight other than 0.
+    CHECKPOINT is a checkpoint of `train`, a safetensors or torch state dict, or an ONNX model. By default the
+    edges of a layer are the weights that its mask keeps or, if the layer has no mask, the weights other than 0.
 
     \b
     topokit extract run/checkpoint.safetensors -o trained.safetensors
