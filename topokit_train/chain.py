@@ -183,12 +183,10 @@ class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
         values, biases = parameters[::2], parameters[1::2]
-        ctx.form, ctx.native = (
-            form,
-            joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases),
-        )
-        if ctx.native:  # all layers in one call
-            y, tiles = ctx.native.forward(x, values, biases)
+        native = joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases)
+        ctx.form, ctx.native = form, native
+        if native:  # all layers in one call
+            y, tiles = native.forward(x, values, biases)
             ctx.sizes = 1, len(parameters), 1
             ctx.save_for_backward(x, *parameters, tiles)
             return y

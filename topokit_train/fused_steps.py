@@ -78,7 +78,7 @@ class FusedSteps:
         self.inputs, self.labels = inputs.reshape(len(inputs), -1), labels
         self.dtype = inputs.dtype
         self._patterns = [_pattern(layer, networks) for layer, _ in layers]
-        self._parameters = [(_values(layer), layer.bias) for layer, _ in layers]
+        self._parameters: list[tuple[Tensor, Any]] = [(_values(layer), layer.bias) for layer, _ in layers]
         self._forms: dict[int, tuple[Any, Any, Any]] = {}
         _require(self.kind is not None and self.dtype in TYPES, f"optimizer {type(optimizer).__name__}")
         self._require_plain()
@@ -213,7 +213,7 @@ def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], C
 
     order = trainer.feed.order(trainer.epochs_done)
     with fused.steps():
-        yield ((index,) for index in order.split(trainer.config.batch_size)), step
+        yield ((index,) for index in torch.split(order, trainer.config.batch_size)), step
 
 
 def fused_steps(trainer: Trainer) -> FusedSteps:
