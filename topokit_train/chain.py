@@ -182,7 +182,8 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
-        values, biases = parameters[::2], parameters[1::2]
+        values: Any = parameters[::2]
+        biases = parameters[1::2]
         native = joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases)
         ctx.form, ctx.native = form, native
         if native:  # all layers in one call

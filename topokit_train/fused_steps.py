@@ -166,7 +166,7 @@ class FusedSteps:
         memory = [self.inputs.new_empty(arenas * count) for count in (form.saved, form.scratch, size)]
         decays = {id(one): group["weight_decay"] for group in self.optimizer.param_groups for one in group["params"]}
         for layer, pattern, pair in zip(layers, self._patterns, self._parameters, strict=True):
-            addresses = []
+            addresses: list[tuple[int | None, int | None]] = []
             for which, (one, count) in enumerate(zip(pair, (pattern.edges, pattern.shape[0]), strict=True)):
                 if one is None:
                     addresses.append((None, None))
