@@ -15,12 +15,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 def noise(images: int = 6000) -> Any:
@@ -44,13 +43,17 @@ def noise(images: int = 6000) -> Any:
 
 
 def step_of(trainer: Any) -> Step:
-    """A function that makes a step with the next batch, as training does."""
-    batches = chain.from_iterable(iter(trainer.batches, None))  # one epoch after another
+    """A function that makes a step with the next batch, as training does: fused if it can be."""
+    from topokit_train.fused_steps import steps_of
 
-    def step() -> None:
-        trainer.step(*next(batches))
+    def endless() -> Iterator[object]:
+        while True:  # one epoch after another
+            with steps_of(trainer) as (batches, step):
+                for batch in batches:
+                    yield step(*batch)
 
-    return step
+    steps = endless()
+    return lambda: next(steps)
 
 
 def measure(steppers: Mapping[str, Callable[[], Step]], threads: int, seconds: float, run: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit._native import is_canonical
 from topokit.csr import INDEX, MAX_WIDTH, Storage
 from topokit.errors import InvalidGraphError
 from topokit.reprs import counted
@@ -26,6 +27,8 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
     """
     sources, targets = shape
     _require_shape(shape, where)
+    if is_canonical(indptr, indices, shape):
+        return
     for name, array in (("indptr", indptr), ("indices", indices)):
         _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
         _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit._native import counts as native_counts
 from topokit.csr import Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
@@ -81,7 +82,9 @@ class Layer:
     def in_degrees(self) -> NDArray[np.int64]:
         """Number of edges that enter each target, shape (targets,), read-only. O(edges) at the first call."""
         if self._incoming is None:
-            counts = _counts(self.indptr, self.indices, self.shape[1])
+            counts = native_counts(self.indices, self.shape[1])
+            if counts is None:
+                counts = _counts(self.indptr, self.indices, self.shape[1])
             counts.flags.writeable = False  # they are kept, and the checks count on them
             self._incoming = counts
         return self._incoming

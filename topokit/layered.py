@@ -1,4 +1,4 @@
-"""Layered, what everything in topokit reads: a graph of node layers, one edge layer at a time."""
+"""Layered: the interface of every topology, which is read one edge layer at a time."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ __all__ = ["BY_CHANNEL", "Layer", "Layered", "Promises", "Recipe", "Source", "ne
 Recipe = Mapping[str, Any]
 
 Source: TypeAlias = "Layered | str | PathLike[str]"
-"""What a function takes for a topology: the topology, a description of it, or its file; see `topokit.topology`."""
+"""A topology, a description, or the path of a file, as functions accept it; see `topokit.topology`."""
 
 BY_CHANNEL = "convolutions are read by channel: an edge is a filter of which at least one weight is kept"
-"""What to tell the user of a topology that is `by_channel`."""
+"""The message to the user about a topology that is `by_channel`."""
 
-_ROWS = 10  # layers in a notebook's table
-_DRAWN = 2000  # edges, or nodes, up to which it has a picture
+_ROWS = 10  # largest number of layers in the table of a notebook
+_DRAWN = 2000  # largest number of edges, and of nodes, of a network that is drawn in a notebook
 
 
 def possible_edges(widths: Sequence[int]) -> int:
-    """Number of possible edges between neighbouring node layers of these widths."""
+    """Return the number of possible edges between neighbouring node layers of these widths."""
     return sum(a * b for a, b in pairwise(widths))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
-    """What a topology's maker vouches for; the checks of the same names prove it.
+    """The properties of a topology that are guaranteed by construction; checks of the same names prove them.
 
     Args:
         connected: every input reaches every output.
         paths: number of paths between every input and every output.
-        degrees: (out-degree, in-degree) of each edge layer; None for a side that varies.
-        density: edges over all possible edges, of the whole network.
+        degrees: (out-degree, in-degree) of each edge layer; None for a degree that varies among nodes.
+        density: number of edges / number of possible edges, of the whole network.
     """
 
     connected: bool = False
@@ -72,10 +72,10 @@ class Promises:
 
 
 class Layered(ABC):
-    """A layered directed graph which is read one edge layer at a time.
+    """A layered directed graph that is read one edge layer at a time.
 
-    That is the only way anything reads a topology, so networks larger than memory go through
-    every check, measure and writer that does not need all of it at once.
+    There is no other way to read it. Therefore checks, measures and writers work for networks that are larger than
+    memory, unless they need all layers at once.
     """
 
     @property
@@ -90,42 +90,42 @@ class Layered(ABC):
 
     @abstractmethod
     def layer(self, i: int) -> Layer:
-        """Edge layer i, 0 <= i < len(self): from node layer i to node layer i + 1."""
+        """Return edge layer i, from node layer i to node layer i + 1; 0 <= i < len(self)."""
 
     @abstractmethod
     def stream(self, *, reverse: bool = False) -> Iterator[Layer]:
-        """The edge layers one after another (last first if `reverse`).
+        """Yield the edge layers in order, or from last to first if `reverse`.
 
-        Each is valid until the next is asked for: it may live in a buffer that is filled again.
+        Each layer is valid only until the next one is requested, which may overwrite its memory.
         """
 
     @property
     def recipe(self) -> Recipe | None:
-        """How it was made, as JSON-able values; None where nobody knows."""
+        """The family or transform and its options, as JSON-able values; None if unknown."""
         return None
 
     @property
     def promises(self) -> Promises:
-        """What its maker vouches for."""
+        """The properties guaranteed by construction."""
         return Promises()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for users, a sentence each."""
+        """Messages for users, one sentence each."""
         return ()
 
     @property
     def by_channel(self) -> bool:
-        """Whether it is of convolutions read by channel, so that an edge stands for a whole filter."""
+        """Whether its layers are convolutions read by channel, so that an edge is a whole filter."""
         return False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parameter whose edges each edge layer is, if that is known; else ()."""
+        """The name of the parameter that each edge layer fills; () if unknown."""
         return ()
 
     def same_layer(self, i: int) -> int:
-        """The first layer known, at no cost, to have the same edges as layer i; i where none is."""
+        """Return the first layer that is known to have the same edges as layer i, or i. Reads no edges."""
         return i
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Layered(ABC):
         return len(self.widths) - 1
 
     def __iter__(self) -> Iterator[Layer]:
-        """Yield the edge layers, each of which stays valid; `stream` is for networks larger than memory."""
+        """Yield the edge layers, which stay valid. For networks larger than memory, use `stream`."""
         return map(self.layer, range(len(self)))
 
     @overload
@@ -141,13 +141,13 @@ class Layered(ABC):
     @overload
     def __getitem__(self, i: slice) -> tuple[Layer, ...]: ...
     def __getitem__(self, i: int | slice) -> Layer | tuple[Layer, ...]:
-        """Return edge layer i, from the end if negative, or the layers of a slice; they stay valid."""
+        """Return edge layer i, or the layers of a slice, which stay valid. A negative i counts from the end."""
         which = range(len(self))[i]
         return self.layer(which) if isinstance(which, int) else tuple(map(self.layer, which))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All edge layers; those known to be equal are one object. Cost: 8 bytes an edge and 8 bytes a node.
+        """All edge layers. Layers that are known to be equal are the same object. Cost: 8 bytes per edge and per node.
 
         Raises:
             TooLargeError: not enough free memory.
@@ -159,7 +159,7 @@ class Layered(ABC):
         return tuple(made[i] for i in first)
 
     def edge_index(self, i: int) -> NDArray[np.int64]:
-        """Return the sources and targets of edge layer i, shape (2, edges), as PyTorch Geometric has them. O(edges)."""
+        """Return the sources and targets of edge layer i, shape (2, edges), as in PyTorch Geometric. O(edges)."""
         layer = self[index(i)]
         return np.stack([layer.sources, layer.targets])
 
@@ -170,17 +170,17 @@ class Layered(ABC):
 
     @property
     def possible_edges(self) -> int:
-        """Number of possible edges: those of complete layers."""
+        """Number of edges if every layer were complete."""
         return possible_edges(self.widths)
 
     @property
     def density(self) -> float:
-        """Edges over possible edges. `topokit.density` has it exactly, and of each layer."""
+        """Number of edges / number of possible edges. `topokit.density` gives exact fractions, also for each layer."""
         return self.edges / self.possible_edges
 
     @property
     def sparsity(self) -> float:
-        """Share of the possible edges that do not exist, 1 - density."""
+        """Fraction of the possible edges that do not exist, 1 - density."""
         return 1 - self.density
 
     def masks(self, names: Sequence[str] | None = None) -> dict[str, NDArray[np.bool_]]:
@@ -196,10 +196,10 @@ class Layered(ABC):
         return topokit.save(self, path, to=to, force=force)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both have the same widths, reading of convolutions (`by_channel`) and edges.
+        """Whether both have the same widths, `by_channel` and edges.
 
-        Names and notes do not count. Equal recipes are equal at once: a file's recipe is trusted here, and
-        checked by `topokit.verify`. Else the cost is O(edges), one layer of each in memory.
+        Names and notes are ignored. Topologies with equal recipes are equal, at cost O(1): the recipe of a file is
+        trusted here, and checked by `topokit.verify`. Otherwise the cost is O(edges), with one layer of each in memory.
         """
         if self is other:
             return True
@@ -219,7 +219,7 @@ class Layered(ABC):
         return hash((self.widths, self.layer_edges))
 
     def summary(self) -> str:
-        """One line: widths, edges and density."""
+        """Return one line with widths, edges and density."""
         widths = self.widths
         shown = (
             "-".join(map(str, widths))
@@ -229,7 +229,7 @@ class Layered(ABC):
         return f"{shown}, {counted(self.edges, 'edge')}, density {self.density:.4g}"
 
     def _repr_html_(self) -> str:
-        """Return a table of the first layers and, of a small network, a picture. Cost: that of `layer_edges`."""
+        """Return a table of the first layers and, for a small network, a picture. Cost: that of `layer_edges`."""
         rows = [
             (str(i), f"{a:,}", f"{b:,}", f"{edges:,}", f"{edges / (a * b):.4g}")
             for i, ((a, b), edges) in enumerate(zip(pairwise(self.widths), self.layer_edges, strict=True))
@@ -238,7 +238,7 @@ class Layered(ABC):
         return html_table([heads, *rows], title, _ROWS, "layer") + self._picture()
 
     def _picture(self) -> str:
-        """A small picture as HTML; none of a large network, or without matplotlib."""
+        """A small picture as HTML; empty for a large network, or without matplotlib."""
         if max(self.edges, sum(self.widths)) > _DRAWN or find_spec("matplotlib") is None:
             return ""
         import topokit
@@ -249,10 +249,10 @@ class Layered(ABC):
 
 
 def network(value: object, what: str = "`net`") -> Layered:
-    """Return the topology that is given as such, by a description or by a file; every function takes its own here.
+    """Return the topology of an argument: a topology, a description or the path of a file.
 
     Raises:
-        InvalidSpecError: it is none of these, or no such file, family or option.
+        InvalidSpecError: it is none of these, or there is no such file, family or option.
         TopokitError: the file cannot be read.
     """
     if not isinstance(value, Layered):

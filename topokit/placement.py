@@ -1,6 +1,6 @@
-"""Placement: which layer of a topology fills which weight of a model. Nothing else decides it.
+"""Placement: decide which layer of a topology fills which weight of a model.
 
-Everything that puts a topology on a model asks `place` or `fill`: sparse layers, masks, `topokit mask`, grids.
+Only this module decides it: sparse layers, masks, `topokit mask` and grids all call `place` or `fill`.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from topokit.spec import network
 from topokit.topologies import Topology
 
 Wanted: TypeAlias = "Layered | str | PathLike[str] | Description | Layer | ArrayLike"
-"""What a weight, or each weight that a pattern matches, is given: a topology, a description, a layer or a mask."""
+"""The edges for a weight, or for each weight that a pattern matches: a topology, description, layer or mask."""
 
 Topologies: TypeAlias = "Layered | str | PathLike[str] | Sequence[Layered | str | PathLike[str]] | Mapping[str, Wanted]"
-"""What a model is given, see `fill`."""
+"""The edges for a model, see `fill`."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight of a model, as far as a topology is concerned.
+    """The properties of a model's weight that matter for a topology.
 
     Args:
         shape: (out, in) of a linear layer; (out, in / groups, rows, columns) of a convolution.
-        groups: of a convolution.
-        only_by_name: whether it is filled only if somebody names it, and never because its shape fits.
-        obstacle: why no layer can fill it, as the end of a sentence; None if one can.
+        groups: number of groups of a convolution.
+        only_by_name: whether a layer fills it only if its name is given, and never because of its shape.
+        obstacle: the reason why no layer can fill it, as the end of a sentence; None if a layer can.
     """
 
     shape: Shape
@@ -54,20 +54,20 @@ class Weight:
     obstacle: str | None = None
 
     def readings(self, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
-        """The (sources, targets) of the layers that fill it.
+        """Return the (sources, targets) of the layers that can fill it.
 
         Args:
-            before: the shape of the weight that the layer before fills, see `topokit.convolutions.readings`.
+            before: the shape of the weight that the previous layer fills, see `topokit.convolutions.readings`.
         """
         return readings(self.shape, self.groups, before)
 
     @property
     def group(self) -> tuple[int, int]:
-        """The (sources, targets) of one group, by weight."""
+        """The (sources, targets) of a layer by weight that fills one group."""
         return prod(self.shape[1:]), self.shape[0] // self.groups
 
     def mask(self, layer: Layer) -> Mask:
-        """A layer that fills it as a mask of its shape. O(size of the weight).
+        """Return the mask of this shape that a layer describes. O(size of the weight).
 
         Raises:
             InvalidSpecError: an edge joins two groups of a convolution.
@@ -75,15 +75,15 @@ class Weight:
         return as_mask(layer, self.shape, self.groups)
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
-        """A mask of its shape as a layer by weight. O(size of the weight).
+        """Return the layer by weight that a mask of this shape describes. O(size of the weight).
 
         Args:
-            mask: 0 or 1.
-            name: of the weight, for messages.
+            mask: entries are 0 or 1.
+            name: the name of the weight, for messages.
 
         Raises:
             InvalidSpecError: the mask has another shape.
-            InvalidGraphError: it holds something else than 0 and 1.
+            InvalidGraphError: an entry is not 0 or 1.
         """
         checked = as_bools(mask, name)
         if checked.shape != self.shape:
@@ -92,18 +92,20 @@ class Weight:
             )
         targets, sources = np.nonzero(checked.reshape(self.shape[0], -1))
         own = prod(self.shape[1:])
-        sources = sources + targets // max(self.shape[0] // self.groups, 1) * own  # of the group that it is in
+        sources = (
+            sources + targets // max(self.shape[0] // self.groups, 1) * own
+        )  # numbered among the sources of all groups
         return Layer.from_edges(sources, targets, (own * self.groups, self.shape[0]))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the edges of a weight come from.
+    """The layer that fills a weight.
 
     Args:
         net: number of the topology.
-        layer: number of its layer.
-        before: shape of the weight that the layer before fills, if there is one.
+        layer: number of the layer in the topology.
+        before: shape of the weight that the previous layer of the topology fills; None for the first layer.
     """
 
     net: int
@@ -114,23 +116,23 @@ class Place:
 def place(
     nets: Sequence[Layered], weights: Mapping[str, Weight], names: str | Sequence[str] | None = None
 ) -> dict[str, Place]:
-    """Say which layers of topologies fill which weights of a model; the other weights stay dense.
+    """Return which layers of topologies fill which weights of a model; the other weights stay dense.
 
-    If the model knows all names of a topology's layers, these decide. If it knows none, each layer takes the first
-    weight that it fits, behind the one that the layer before took. A weight that one topology fills is not there for
-    the next. `fc1` and `fc1.weight` are one name.
+    If the model has weights of all the names of a topology's layers, each layer fills the weight of its name. If the
+    model has none of the names, each layer fills the first weight that it fits, after the weight of the previous layer.
+    Two layers never fill the same weight. `fc1` and `fc1.weight` are the same name.
 
     Args:
-        nets: layered graphs; each one's layers chain, but not those of one and the next.
+        nets: topologies. The layers within a topology chain; those of different topologies need not.
         weights: name -> weight, in the order in which the data pass them.
-        names: the only weights that may be filled, in this order; the topologies' own names do not count then.
+        names: the only weights that may be filled, in this order; the names in the topologies are then ignored.
 
     Returns:
         Name of each weight that is filled -> its place; every layer has one.
 
     Raises:
-        InvalidSpecError: a layer fits no weight, and the message says which crop would fit; or the model knows some
-            of a topology's names, but not all.
+        InvalidSpecError: a layer fits no weight, and the message proposes a crop that fits; or the model has some of a
+            topology's names, but not all.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> square = Weight((6, 6))
@@ -145,7 +147,7 @@ def place(
         weights = {whole: weights[whole] for whole in (known_name(name, weights) for name in names)}
     named = [names is None and _knows(net, weights) for net in nets]
     filled: dict[str, Place] = {}
-    # topologies whose names decide come first: the others take what is free
+    # topologies with known names come first; the others fill the remaining weights
     for number in sorted(range(len(nets)), key=lambda number: not named[number]):
         net = nets[number]
         if named[number]:
@@ -173,23 +175,23 @@ def fill(
     weights: Mapping[str, Weight],
     names: str | Sequence[str] | None = None,
 ) -> dict[str, tuple[Layer, str]]:
-    """Give weights of a model their edges.
+    """Return the edges of the weights of a model that topologies, layers or masks fill.
 
     Args:
-        wanted: a topology, a description or a file of one, or several, see `place`; or a mapping of names, or patterns
-            in which `*` stands for any characters, to what the weights get: a topology, a description of one, a layer,
-            or a mask in the weight's shape. A topology of one layer, a layer and a mask fill every weight that matches;
-            the layers of a deeper topology are placed among these weights as `place` does, and must fill all of them.
-            A description without widths takes those of each weight, see `Description.open_each`.
+        wanted: one or several topologies, descriptions or files, see `place`; or a mapping. The keys of a mapping are
+            names, or patterns in which `*` matches any characters. Its values are topologies, descriptions, layers, or
+            masks in the shape of the weight. A layer, a mask or a topology of one layer fills every matching weight.
+            `place` distributes the layers of a deeper topology among the weights that match, and all of these must be
+            filled. A description without widths takes the widths of each weight, see `Description.open_each`.
         weights: name -> weight, in the order in which the data pass them.
-        names: see `place`; not with a mapping.
+        names: see `place`; not allowed with a mapping.
 
     Returns:
-        Name of each weight that is filled -> its edges, which `Weight.mask` makes a mask of, and their source.
+        Name of each weight that is filled -> its edges, which `Weight.mask` converts to a mask, and their source.
 
     Raises:
         InvalidSpecError: nothing fits or matches; two entries match one weight; or a weight cannot be filled.
-        InvalidGraphError: a mask holds something else than 0 and 1.
+        InvalidGraphError: an entry of a mask is not 0 or 1.
     """
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
         wanted = load_masks(Path(wanted))
@@ -211,7 +213,7 @@ def fill(
 
 
 def opened(one: Any) -> Sequence[Layered]:
-    """Return the topologies that one thing stands for: a topology, a description, or a text or file of one or several.
+    """Return the topologies that a topology, a description, the text of a description or a file gives.
 
     Raises:
         InvalidSpecError: it is none of these.
@@ -221,7 +223,7 @@ def opened(one: Any) -> Sequence[Layered]:
 
 
 def _parsed(one: Any) -> Any:
-    """The description in a text or of a file; anything else as it is."""
+    """The Description of a text or a path; other objects unchanged."""
     if isinstance(one, str):
         return parse(one)
     return Description(kind="file", name=str(one)) if isinstance(one, PathLike) else one
@@ -238,14 +240,16 @@ def _layers(
     for name, where in place(nets, weights, names).items():
         _require_fillable(name, weights[name])
         layer, shape = nets[where.net].layer(where.layer), weights[name].shape
-        if len(shape) == 2 and shape[1] > layer.shape[0]:  # a layer of channels, each of which is several features
+        if (
+            len(shape) == 2 and shape[1] > layer.shape[0]
+        ):  # the sources are channels; each channel is several features of the weight
             layer = by_feature(layer, shape[1] // layer.shape[0])
         of = f" of topology {where.net}" if len(nets) > 1 else ""
         yield name, (layer, f"layer {where.layer}{of}")
 
 
 def by_feature(layer: Layer, features: int) -> Layer:
-    """A layer in which every source becomes several neighbouring ones with the same targets. O(edges * features)."""
+    """Return a layer with `features` sources for each source, with the same targets. O(edges * features)."""
     sources = (layer.sources[:, None] * features + np.arange(features)).ravel()
     shape = (layer.shape[0] * features, layer.shape[1])
     return Layer.from_edges(sources, layer.targets.repeat(features), shape)
@@ -254,7 +258,8 @@ def by_feature(layer: Layer, features: int) -> Layer:
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:
     """Return one topology of one layer for each weight that a mapping fills, with the weight's name.
 
-    `place` puts them where the mapping says, so everything that takes topologies can take a mapping.
+    Because of these names, `place` fills the weights that the mapping names. So every function that takes topologies
+    can take a mapping.
 
     Args:
         wanted: see `fill`.
@@ -268,7 +273,7 @@ def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[
 
 
 def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> dict[str, tuple[Topology, str]]:
-    """For each weight that is filled, a topology of one layer with its name, and where it comes from."""
+    """Name of each weight that is filled -> a topology of one layer with this name, and its source."""
     filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
         matched = {name: weights[name] for name in matches(str(pattern), weights)}
@@ -304,7 +309,7 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
 
 
 def _described(description: Description, weights: Sequence[Weight]) -> list[Layered]:
-    """The topology of each weight that a description stands for. If it has no widths, groups are drawn one by one."""
+    """The topology of each weight that a description fills. Without widths, each group has its own random edges."""
     from scipy.sparse import block_diag
 
     if description.has_widths:
@@ -320,7 +325,7 @@ def _described(description: Description, weights: Sequence[Weight]) -> list[Laye
 
 
 def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology, str]:
-    """What a weight gets of a topology of one layer, a layer or a mask."""
+    """The topology for a weight, from a topology of one layer, a layer or a mask."""
     if not isinstance(one, Layered | Layer):
         if isinstance(one, bytes) or not (hasattr(one, "__array__") or isinstance(one, Sequence)):
             wanted = "a topology, a description, a layer or a mask"
@@ -336,15 +341,15 @@ def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology
 
 
 def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
-    """Return the names of the weights that a name or pattern stands for.
+    """Return the names of the weights that a name or pattern matches.
 
     Raises:
-        InvalidSpecError: there are none.
+        InvalidSpecError: it matches no weight.
     """
     if "*" not in pattern:
         return [known_name(pattern, weights)]
     fits = matching(pattern, weights)
-    # if it matches such weights alone, their obstacle is what the user should read
+    # if all matches are filled only by name, keep them: the error then names the reason why they cannot be filled
     found = [name for name in fits if not weights[name].only_by_name] or fits
     if not found:
         raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {_listed(weights)}")
@@ -352,10 +357,10 @@ def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
 
 
 def known_name(name: str, weights: Mapping[str, Any]) -> str:
-    """The whole name of a weight: `fc1` is `fc1.weight` if there is no `fc1`, and `fc1.weight_mask` is its mask's.
+    """Return the full name of a weight, for `fc1`, `fc1.weight` or the name of a mask, `fc1.weight_mask`.
 
     Raises:
-        InvalidSpecError: there is no such weight; the message has the nearest names.
+        InvalidSpecError: there is no such weight; the message gives similar names.
     """
     for known in (name, f"{name}.weight" if name else "weight", name.removesuffix("_mask")):
         if known in weights:
@@ -375,10 +380,10 @@ def _listed(weights: Iterable[str], most: int = 12) -> str:
 
 
 def _knows(net: Layered, weights: Mapping[str, Weight]) -> bool:
-    """Whether the names of a topology's layers say which weights they fill.
+    """Whether the names of a topology's layers are names of weights.
 
     Raises:
-        InvalidSpecError: some do, and some are not known.
+        InvalidSpecError: only some of them are.
     """
     known = [name for name in net.names if {name, f"{name}.weight"} & {*weights}]
     if known and len(known) < len(net.names):
@@ -395,7 +400,7 @@ def _ends(net: Layered, i: int) -> tuple[int, int]:
 
 
 def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:
-    """For each layer the first weight that it fits, behind that of the layer before; those of `filled` are taken."""
+    """For each layer the first weight that it fits, after that of the previous layer; `filled` has taken weights."""
     chosen: list[str] = []
     left = iter(weights.items())
     for i in range(len(net)):
@@ -441,7 +446,7 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
 
 
 def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:
-    """The widths that as many consecutive weights as there are layers can be read as."""
+    """The chains of widths of `layers` consecutive weights."""
     runs = (
         run
         for start in range(len(weights) - layers + 1)

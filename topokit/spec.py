@@ -31,7 +31,7 @@ from topokit.reprs import described
 from topokit.topologies import Topology
 
 MAX_LAYERS = 2**16
-"""Edge layers that one number may ask for. A recipe in a file could ask for more than memory holds the widths of."""
+"""Largest value of an option that is a number of edge layers, so that no recipe in a file can exhaust the memory."""
 
 LAYERS = Bounds(1, MAX_LAYERS)
 """Bounds of an option that is a number of edge layers."""
@@ -41,7 +41,7 @@ SEED = Bounds(0)
 
 
 def options_of(spec: Any) -> dict[str, dataclasses.Field[Any]]:
-    """Return the options of a spec or its class: name in constructor, flags and recipe -> dataclass field."""
+    """Return the options of a Spec or its class: name of the option -> dataclass field."""
     return {field.metadata.get("alias") or field.name: field for field in dataclasses.fields(spec)}
 
 
@@ -49,11 +49,11 @@ def options_of(spec: Any) -> dict[str, dataclasses.Field[Any]]:
 class Spec(Layered):
     """A `Layered` that is computed from its dataclass fields, which are its options.
 
-    A subclass is a frozen dataclass. It sets `name`, gives `widths` and `layer_edges`, and fills a layer's arrays in
-    `arrays`. The constructor, `==`, the hash and the repr are the same for all subclasses, not those of a dataclass.
+    A subclass is a frozen dataclass. It defines `name`, `widths`, `layer_edges` and `arrays`, which computes a layer.
+    All subclasses share the constructor, `==`, the hash and the repr of this class, in place of those of a dataclass.
 
-    A field needs a name different from its option if `Layered` has an attribute of that name, such as `density` and
-    `layers`; only `widths` may be both.
+    If `Layered` has an attribute with the name of an option, such as `density` or `layers`, the field needs another
+    name. The only exception is `widths`.
     """
 
     kind: ClassVar[str] = "family"
@@ -77,12 +77,17 @@ class Spec(Layered):
             parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, **about))
         if parameters:
             cls.__signature__ = inspect.Signature(parameters)
-        for name in ("__init__", "__eq__", "__hash__", "__repr__"):  # dataclass writes those that a class lacks
+        for name in (
+            "__init__",
+            "__eq__",
+            "__hash__",
+            "__repr__",
+        ):  # dataclass replaces those that are not in the class itself
             setattr(cls, name, getattr(cls, name))
 
     def __init__(self, **given: Any):
         missing = []
-        for name, field in options_of(self).items():  # dataclasses.replace gives fields by their own names
+        for name, field in options_of(self).items():  # dataclasses.replace uses the names of the fields
             value = given.pop(name) if name in given else given.pop(field.name, field.default)
             if value is dataclasses.MISSING:
                 missing.append(name)
@@ -96,12 +101,12 @@ class Spec(Layered):
         if missing:
             raise InvalidSpecError(f"{self.name} needs `{missing[0]}`")
         if self.kind == "family" and "widths" in options_of(self):
-            require_widths(self.widths)  # __post_init__ may need them
+            require_widths(self.widths)  # before __post_init__, which may need valid widths
         self.__post_init__()
         require_widths(self.widths)
 
     def __post_init__(self) -> None:
-        """Check what the declarations of the options cannot say, and bring the options to one form."""
+        """Check what the declarations of the options cannot express, and normalise the options."""
 
     def _set(self, field: str, value: Any) -> None:
         object.__setattr__(self, field, value)
@@ -112,17 +117,17 @@ class Spec(Layered):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """Number of nodes in each node layer; not a property, so that a subclass may have it as a field."""
+        """Number of nodes in each node layer; a cached_property, because a subclass may have a field of this name."""
         raise NotImplementedError
 
     @property
     def exact_density(self) -> Fraction:
-        """The density as a fraction, to promise it if no number of edges is drawn. Cost: that of `layer_edges`."""
+        """The density as a fraction, to promise if no number of edges is random. Cost: that of `layer_edges`."""
         return Fraction(self.edges, self.possible_edges)
 
     @abstractmethod
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-        """Return edge layer i in canonical order, as indptr and indices in arrays taken from `buffers`."""
+        """Return edge layer i in canonical order: indptr and indices, in arrays from `buffers`."""
 
     @property
     def slug(self) -> str:
@@ -130,7 +135,7 @@ class Spec(Layered):
         return "-".join([self.name, *(str(getattr(self, field.name)) for field in options_of(self).values())])
 
     def layer_key(self, i: int) -> Hashable:
-        """Return what determines the edges of layer i: layers with equal keys have equal edges. O(1)."""
+        """Return a key of layer i: layers with equal keys have equal edges. O(1)."""
         return i
 
     @cached_property
@@ -153,16 +158,16 @@ class Spec(Layered):
             buffers.reclaim(storage)
 
     def storage(self, i: int, buffers: Buffers) -> Storage:
-        """Return edge layer i in memory taken from `buffers`, which may take it back."""
+        """Return edge layer i in memory from `buffers`, which may reclaim it."""
         if not 0 <= i < len(self):
             raise IndexError(f"layer {i} of {len(self)}")
         indptr, indices = self.arrays(i, buffers)
         return buffers.store(indptr, indices, self.widths[i : i + 2])  # type: ignore[arg-type]
 
     def build(self) -> Topology:
-        """Return the topology with all layers in memory; layers known to be equal are made once and shared.
+        """Return the topology with all layers in memory. Layers that are known to be equal share their memory.
 
-        Cost: 8 bytes an edge and 8 bytes a node.
+        Cost: 8 bytes per edge and per node.
 
         Raises:
             TooLargeError: not enough free memory.
@@ -172,7 +177,7 @@ class Spec(Layered):
 
     @property
     def recipe(self) -> Recipe | None:
-        """The options as JSON-able values; None if a network it is made from has no recipe."""
+        """The name and the options as JSON-able values; None if the recipe of a network in the options is unknown."""
         given: dict[str, Any] = {}
         for name, field in options_of(self).items():
             value = given[name] = _as_json(getattr(self, field.name))
@@ -182,10 +187,10 @@ class Spec(Layered):
 
 
 def require_widths(widths: Sequence[int]) -> None:
-    """Refuse fewer than two node layers, and those of 2**32 or more nodes, which no layer and no file can hold.
+    """Require at least two node layers, each of less than 2**32 nodes, the limit of layers and files.
 
     Raises:
-        InvalidSpecError: names the first such node layer.
+        InvalidSpecError: there are fewer layers, or a layer is wider; names the first such layer.
     """
     if len(widths) < 2:
         raise InvalidSpecError(f"`widths` must be of at least 2 node layers, not {len(widths)}")
@@ -195,7 +200,7 @@ def require_widths(widths: Sequence[int]) -> None:
 
 
 def from_numbers_alone(net: Layered) -> bool:
-    """Return whether the recipe alone defines the edges: no layer is in memory, where it might differ from it."""
+    """Return whether the recipe alone defines the edges, with no layers in memory that might differ from it."""
     if not isinstance(net, Spec) or net.recipe is None:
         return False
     values = (getattr(net, field.name) for field in options_of(net).values())
@@ -204,28 +209,28 @@ def from_numbers_alone(net: Layered) -> bool:
 
 
 def slug_of(net: Layered) -> str:
-    """Return a short name of any network for files: its own, or its widths."""
+    """Return a short name of a network for files: its slug, or its widths."""
     return net.slug if isinstance(net, Spec) else dotted(net.widths)
 
 
 def dotted(values: Sequence[object]) -> str:
-    """Return a list's part of a file name: all values if they are few, else the first, the last and their number."""
+    """Return a list as a part of a file name: all values if they are few, else the first, the last and the number."""
     return ".".join(map(str, values)) if len(values) <= 12 else f"{values[0]}..{values[-1]}x{len(values)}"
 
 
 def generator(seed: int, i: int) -> np.random.Generator:
-    """Return the random stream of (edge or node) layer i alone: layers can be drawn in any order, on any machine.
+    """Return the random stream of layer i, so that layers can be drawn in any order, on any machine.
 
-    The bit generator is named because NumPy's default may change, and a recipe must not.
+    The bit generator is fixed, because NumPy's default may change, but the edges of a recipe must not.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(i,))))
 
 
 def from_cells(cells: UInt64Array, shape: tuple[int, int], buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
-    """Return a layer's arrays from its edges' cell numbers. O(edges + sources log edges).
+    """Return the arrays of a layer from the cell numbers of its edges. O(edges + sources log edges).
 
     Args:
-        cells: source * targets + target of each edge, increasing: that is the canonical order.
+        cells: source * targets + target of each edge, in increasing order, which is the canonical order.
         shape: (sources, targets).
         buffers: the source of the arrays.
     """

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
+from topokit_train.native import Chain, Pattern, dense_pattern, joint
 from topokit_train.operands import autocast_dtype, require_dtype, require_traceable, traced
 
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
@@ -29,6 +30,7 @@ class Bilinear(ABC):
     """
 
     plain: ClassVar[bool] = False
+    for_native: ClassVar[bool] = False  # whether layers of it are worth a call of the native library
 
     @abstractmethod
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
@@ -62,6 +64,10 @@ class Bilinear(ABC):
             self.gradient_of_values(grad, x, saved) if for_values else None,
         )
 
+    def pattern(self, values: Tensor) -> Pattern | None:  # noqa: ARG002 (others need them)
+        """Return the entries by which the native library multiplies; None if it does not."""
+        return None
+
     def operands(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return both in the type of autocast, which is on; float64 is left alone."""
         dtype = autocast_dtype(values)
@@ -72,6 +78,9 @@ class Dense(Bilinear):
     """A weight of shape (out, in), dense."""
 
     plain = True
+
+    def pattern(self, values: Tensor) -> Pattern | None:
+        return dense_pattern(1, *values.shape)
 
     def product(self, x: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         return values @ x, ()
@@ -125,6 +134,22 @@ def chain(x: Tensor, links: Sequence[Link]) -> Tensor:
     return _joined(x, links)
 
 
+def chain_rows(x: Tensor, links: Sequence[Link]) -> Tensor:
+    """Return what `chain` returns, with the batch first: x has shape (batch, in), the output (batch, out).
+
+    The native library transposes while it reads and writes, which spares autograd two steps.
+    """
+    if not (torch.is_autocast_enabled(x.device.type) or traced()):
+        require_dtype(x, links[0].values.dtype)
+        form = tuple((link.matrix, link.relu) for link in links)
+        values, biases = [link.values for link in links], [link.bias for link in links]
+        if native := joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases):
+            parameters = (part for pair in zip(values, biases, strict=True) for part in pair)
+            y: Tensor = _Rows.apply(form, native, x, *parameters)  # type: ignore[no-untyped-call]
+            return y
+    return chain(x.T, links).T
+
+
 def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:
     if traced():
         return _plain(x, links)
@@ -157,6 +182,15 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        values: Any = parameters[::2]
+        biases = parameters[1::2]
+        native = joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases)
+        ctx.form, ctx.native = form, native
+        if native:  # all layers in one call
+            y, tiles = native.forward(x, values, biases)
+            ctx.sizes = 1, len(parameters), 1
+            ctx.save_for_backward(x, *parameters, tiles)
+            return y
         nodes, saved = [x], []
         with _as_given(x):
             for link in _links(form, parameters):
@@ -168,7 +202,7 @@ class _Chain(torch.autograd.Function):
         y = nodes[-1]
         if not form[-1][1]:  # without ReLU backward does not need it, and it may be changed in place, as nn.Linear's
             nodes = nodes[:-1]
-        ctx.form, ctx.sizes = form, (len(nodes), len(parameters), *map(len, saved))
+        ctx.sizes = len(nodes), len(parameters), *map(len, saved)
         ctx.save_for_backward(*nodes, *parameters, *(tensor for own in saved for tensor in own))
         return y
 
@@ -176,11 +210,13 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         nodes, parameters, *saved = (tensors[a:b] for a, b in pairwise(accumulate(ctx.sizes, initial=0)))
+        _, for_x, *wanted = ctx.needs_input_grad
+        if ctx.native and not torch.is_grad_enabled():
+            return None, *ctx.native.backward(grad, saved[0][0], parameters[::2], parameters[1::2], wanted, for_x)
         compute = _compute
         if torch.is_grad_enabled():  # second derivatives are needed: record what is between the layers too
             nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
             saved, compute = [()] * len(ctx.form), _gradients
-        _, for_x, *wanted = ctx.needs_input_grad
         found: list[Tensor | None] = []
         along: Tensor | None = grad
         for i in reversed(range(len(ctx.form))):
@@ -196,6 +232,30 @@ class _Chain(torch.autograd.Function):
             if not deeper:
                 break
         return None, along if for_x else None, *[None] * (len(wanted) - len(found)), *found
+
+
+class _Rows(torch.autograd.Function):
+    """The same with the batch first, by the native library."""
+
+    @staticmethod
+    def forward(ctx: Any, form: Form, native: Chain, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        ctx.form, ctx.native = form, native
+        y = x.new_empty(len(x), native.widths[-1])
+        _, tiles = native.forward(x.T, parameters[::2], parameters[1::2], y.T)  # type: ignore[arg-type]
+        ctx.save_for_backward(x, *parameters, tiles, y if form[-1][1] else None)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, *parameters, tiles, _ = ctx.saved_tensors
+        _, _, for_x, *wanted = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # second derivatives are needed
+            y = _joined(x.T, _links(ctx.form, parameters)).T
+            every = [one for one, needed in zip((x, *parameters), (for_x, *wanted), strict=True) if needed]
+            found = iter(torch.autograd.grad(y, every, grad, create_graph=True))
+            return None, None, *(next(found) if needed else None for needed in (for_x, *wanted))
+        along, *others = ctx.native.backward(grad.T, tiles, parameters[::2], parameters[1::2], wanted, for_x)
+        return None, None, None if along is None else along.T, *others
 
 
 class _Gradients(torch.autograd.Function):

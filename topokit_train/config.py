@@ -16,6 +16,7 @@ from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
+from topokit_train.methods import METHODS
 from topokit_train.models import DEFAULT, MODELS
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class TrainConfig:
     Args:
         model: a name in MODELS, or a function of the user that returns an nn.Module, file.py:function or
             package.module:function. It may have the arguments input_shape, outputs, classes and widths.
-        method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
-            `topokit_train.methods`. None for plain training.
+        method: a name in METHODS, or a class of the user, file.py:Class or package.module:Class, with its arguments as
+            key=value; see `topokit_train.methods`. None for plain training.
         dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
         recipe: "modern" or "paper". It only sets defaults of other settings, see `topokit_train.defaults`.
         data_dir: folder in which the dataset's files are searched first.
@@ -89,11 +90,13 @@ class TrainConfig:
 
     model: str = text(f"Model: {', '.join(MODELS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default=DEFAULT)
     dataset: str = text(f"Dataset: {', '.join(_DATASETS)}, FILE.py:FUNCTION or PACKAGE:FUNCTION.", default="digits")
-    recipe: str = choice("Defaults in [] below; paper: those of arXiv:1810.00299.", choices=RECIPES, default="modern")
+    recipe: str = choice(
+        "Set of defaults, shown in []; paper: as in arXiv:1810.00299.", choices=RECIPES, default="modern"
+    )
     data_dir: str | None = path("Folder of the dataset's files [TOPOKIT_DATA_DIR].")
-    weights: str | None = path("Safetensors file of the first weights [random].")
+    weights: str | None = path("Safetensors file of the initial weights [random weights].")
     epochs: int = integer("Number of epochs [40 for digits, else 10].", bounds=COUNTS)
-    batch_size: int = integer("Samples in a step.", bounds=COUNTS, default=100)
+    batch_size: int = integer("Samples in a batch.", bounds=COUNTS, default=100)
     optimizer: str = choice("Optimizer [adam; paper: sgd].", choices=("adam", "adamw", "sgd"))
     momentum: float | None = number("Momentum of sgd [.9; paper: 0].", bounds=Bounds(0, 1, below=True))
     lr: float = number("Learning rate [adam, adamw: .004; sgd: .1; paper's sgd: .2].", bounds=Bounds(0, above=True))
@@ -102,31 +105,48 @@ class TrainConfig:
         choices=("one-cycle", "steps", "constant"),
     )
     init: str = choice(
-        "First weights: by real fan-in, of sd .04, or the function's own "
-        "[he; paper: truncated-normal; own for a user's model].",
+        "Initial weights; own: drawn by the code of your own model "
+        "[he; paper: truncated-normal; own for your own model].",
         choices=("he", "truncated-normal", "own"),
     )
-    l2: float = number("L2 coefficient of the weights of linear layers [0; paper: .004].", bounds=Bounds(0))
+    l2: float = number(
+        "L2 coefficient: adds l2/2 x the sum of squared weights of linear layers to the loss [0; paper: .004].",
+        bounds=Bounds(0),
+    )
     weight_decay: float | None = number("Weight decay of adamw [.01].", bounds=Bounds(0))
     relu_logits: bool = flag("ReLU on the logits [no; paper: yes].")
-    shuffle: bool = flag("New order of the images in each epoch [yes; paper: no].")
+    shuffle: bool = flag("New order of the samples in each epoch [yes; paper: no].")
     pixels: str = choice(
         "Scale of the pixels [standardised; paper: unit; cifar10: per-image].",
         choices=("standardised", "unit", "per-image"),
     )
-    augment: str = choice("Augmentation; auto: as the dataset has it.", choices=("auto", "none"), default="auto")
-    validation: int = integer("Number of training images for validation.", bounds=Bounds(0), default=0)
-    loss: str | None = text("Function of your own as loss, (outputs, targets) -> scalar.")
-    metric: str | None = text("Function of your own as metric, (outputs, targets) of the whole test -> number.")
-    better: str | None = choice("Values of the metric that are better.", choices=("higher", "lower"))
-    seed: int = integer("Seed of weights, order and augmentation.", bounds=Bounds(0), default=0)
-    order_seed: int | None = integer("Seed of order and augmentation alone [the seed].", bounds=Bounds(0))
-    method: str | None = text("Training method: 'FILE.py:CLASS key=value ...' [plain training].")
+    augment: str = choice(
+        "Augmentation of training images; auto: as the dataset specifies.", choices=("auto", "none"), default="auto"
+    )
+    validation: int = integer(
+        "Number of training samples that are used only for validation.", bounds=Bounds(0), default=0
+    )
+    loss: str | None = text("Your own loss: FILE.py:FUNCTION of outputs and targets.")
+    metric: str | None = text("Your own metric: FILE.py:FUNCTION of the outputs and targets of all test samples.")
+    better: str | None = choice(
+        "Whether higher or lower values of your own metric are better.", choices=("higher", "lower")
+    )
+    seed: int = integer("Seed of initial weights, sample order and augmentation.", bounds=Bounds(0), default=0)
+    order_seed: int | None = integer(
+        "Seed of sample order and augmentation only [the value of seed].", bounds=Bounds(0)
+    )
+    method: str | None = text(
+        f"Training method: {', '.join((*METHODS, 'FILE.py:CLASS'))}, with 'key=value ...' [plain training]."
+    )
     kernel: str = choice(
-        "Kernel of the sparse layers; tuned: timed once.", choices=(*CHOOSERS, *KERNELS), default="auto"
+        "Kernel of the sparse layers; auto: by a cost model, tuned: by timing.",
+        choices=(*CHOOSERS, *KERNELS),
+        default="auto",
     )
     device: str = text(f"Device: {', '.join(DEVICES)}.", default="auto")
-    threads: int | None = integer("CPU threads [1 for a small model].", bounds=Bounds(1, MAX_THREADS))
+    threads: int | None = integer(
+        "Number of CPU threads [1 for a small model, else as many as torch uses].", bounds=Bounds(1, MAX_THREADS)
+    )
 
     def __new__(cls, **settings: Any) -> Self:
         """Refuse settings that do not exist, which the dataclass's constructor does not know as an error of ours."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from topokit_train.chain import Dense, Link, chain
+from topokit_train.chain import Dense, Link, chain_rows
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.stacks import StackedLinear
 
@@ -28,7 +28,7 @@ def fused(parts: Sequence[nn.Module], x: Any) -> Any:
     """Return what modules compute one after another: linear layers and the ReLU between them in one step."""
     while parts:
         run = _run(parts, x)
-        x = chain(x.T, run).T if run else parts[0](x)
+        x = chain_rows(x, run) if run else parts[0](x)
         parts = parts[sum(1 + link.relu for link in run) or 1 :]
     return x
 

@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from topokit.errors import InvalidSpecError
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, parameters_of
 
@@ -51,14 +52,45 @@ def draw_by_fan_in(
         if isinstance(module, SparseModule):
             module.reset_parameters(generator)
         elif isinstance(module, nn.Linear | nn.Conv2d):
-            # what to_empty does, whose empty_like of a meta tensor imports sympy, which takes a second
-            module._apply(  # type: ignore[no-untyped-call]
-                lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
-            )
+            _allocate(module, device)
             weight = torch.randn(*module.weight.shape, generator=generator, dtype=torch.float32, device="cpu")
             module.weight.copy_(weight * (2 / prod(module.weight.shape[1:])) ** 0.5)
             if module.bias is not None:
                 module.bias.zero_()
+
+
+@torch.no_grad()
+def draw_others(model: nn.Module) -> None:
+    """Draw the parameters that are still on the meta device: those of embeddings, norms, attention and others.
+
+    Each module that owns one draws its parameters itself, on the CPU, by its method `reset_parameters`, as PyTorch's
+    modules have.
+
+    Args:
+        model: one network, after `draw_by_fan_in`.
+
+    Raises:
+        InvalidSpecError: a module has no such method.
+    """
+    for name, module in model.named_modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if not any(tensor.is_meta for tensor in own):
+            continue
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is None:
+            raise InvalidSpecError(
+                f"the module {name or type(module).__name__} has parameters or buffers of its own, and no method that "
+                f"gives them their first values: give {type(module).__name__} a method reset_parameters"
+            )
+        _allocate(module, "cpu", recurse=False)
+        reset()
+
+
+def _allocate(module: nn.Module, device: torch.device | str, recurse: bool = True) -> None:
+    # what to_empty does, whose empty_like of a meta tensor imports sympy, which takes a second
+    module._apply(  # type: ignore[no-untyped-call]
+        lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device), recurse=recurse
+    )
 
 
 @torch.no_grad()

@@ -39,11 +39,21 @@ C = TypeVar("C", bound="Callback")
 HOOKS = ("before_step", "gradients", "after_step")
 """The hooks that are called in each step."""
 
+METHODS = Registry("method", {})
+"""Training methods with a name, `--method NAME key=value`. Pruning has a command of its own."""
+
 CALLBACKS = Registry("callback", {"tensorboard": "topokit_train.tensorboard:TensorBoard"})
 
 
 class Callback:
-    """Hooks that observe a training run and change nothing."""
+    """Hooks that observe a training run and change nothing.
+
+    Attributes:
+        reads_gradients: whether `after_step` needs the gradients in `parameter.grad`. If not, and if there are no hooks
+            `before_step` and `gradients`, the steps of small networks can be fused: see `topokit_train.fused_steps`.
+    """
+
+    reads_gradients: bool = True
 
     def prepare(self, trainer: Trainer) -> None:
         """Prepare the run; the model is built, the optimizer is not."""
@@ -109,7 +119,7 @@ class Method(Callback):
 
 
 def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
-    """Return the method or callback of a description: file.py:Class key=value ..., or a name of CALLBACKS.
+    """Return the method or callback of a description: file.py:Class or a name in METHODS or CALLBACKS, key=value ...
 
     Args:
         text: the description; values have the types of the defaults or annotations of the class's arguments.
@@ -124,11 +134,11 @@ def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tup
     if not words:
         raise InvalidSpecError(f"`{setting}` is empty: give file.py:Class key=value ...")
     name, *given = words
-    callbacks = CALLBACKS if kind is Callback else ()
-    if name in callbacks:
-        loaded = UserFunction(name, CALLBACKS[name], "")
+    named = METHODS if kind is Method else CALLBACKS
+    if name in named:
+        loaded = UserFunction(name, named[name], "")
     elif not is_function(name):
-        forms = (*callbacks, "file.py:Class", "package.module:Class")
+        forms = (*named, "file.py:Class", "package.module:Class")
         raise InvalidSpecError(f"`{setting}` must be one of {one_of(name, forms)}")
     else:
         loaded = load_function(name, setting, folder)

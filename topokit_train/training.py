@@ -21,6 +21,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import Dataset
 from topokit_train.dense_gradients import DenseGradients
 from topokit_train.feeding.feed import Feed
+from topokit_train.fused_steps import steps_of
 from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
 from topokit_train.layers.sparse import SparseModule, carried_over
@@ -39,35 +40,34 @@ TEST_BATCH = 4096
 
 
 class Trainer:
-    """Networks that differ in their seeds, one or stacked, and their optimizer, trained one epoch after another.
+    """One network, or several stacked networks that differ in their seeds, with their optimizer and training loop.
 
-    What an epoch does depends on the weights, the optimizer's state and (seed, epoch) only, so a run that is
-    continued from the state after an epoch goes on exactly as it would have, on the CPU with as many threads.
+    The result of an epoch depends only on the weights, the optimizer's state, the seed and the number of the epoch. So
+    a resumed run gives exactly the same weights as an uninterrupted one, on the CPU and with as many threads.
 
     Args:
         config: the settings.
-        topologies: those that fill the model's weights, see `build_model`; none for a dense model.
-        dataset: what to train on.
-        device: where to train.
+        topologies: the topologies that fill the model's weights, see `build_model`; none for a dense model.
+        dataset: the training and test data.
+        device: the device of the model and the data.
         kernel: as for `build_model`.
-        seeds: of the networks to stack; the one of `config` if omitted.
+        seeds: the seeds of the networks to stack; by default the seed of `config`.
         ranks: the processes that train the same networks, each with its share of every batch.
-        model: where the model is from; the one that `config` names if omitted.
-        method: how to train; plain training if omitted.
-        callbacks: called after the method.
-        folders: the run's folder of each network, for the files of methods; None if another process writes into it.
-
-        rewired: whether the topologies are those of a checkpoint, which a method has changed already.
+        model: the source of the model; by default the model that `config` names.
+        method: the training method; by default plain training.
+        callbacks: callbacks, whose hooks are called after those of the method.
+        folders: the run folder of each network, for the files of methods; None if another process writes the files.
+        rewired: whether the topologies are from a checkpoint and were changed by a method before.
 
     Attributes:
-        model: the networks, in one module.
-        topologies: the current ones; `rewire` changes them.
-        steps_done: how many steps there have been.
-        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...), in the
-            `gradients` hook of a step for which they were wanted.
+        model: one module that contains all networks.
+        topologies: the current topologies; `rewire` changes them.
+        steps_done: the number of completed steps.
+        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...). It is set in
+            the `gradients` hook of a step if `want_dense_gradients` was called before the step.
 
     Raises:
-        InvalidSpecError: a topology does not fit the model, or nothing is left to train on.
+        InvalidSpecError: a topology does not fit the model, no training samples are left, or all parameters are frozen.
     """
 
     def __init__(
@@ -128,59 +128,67 @@ class Trainer:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs there have been."""
+        """Number of completed epochs."""
         return len(self.histories[0])
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, of which the last one may be smaller."""
+        """Number of batches in an epoch; the last batch may be smaller."""
         return len(self.feed.batch_sizes)
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
     @property
     def sparse_layers(self) -> dict[str, SparseModule]:
-        """The sparse layers by their names in the model."""
+        """Name in the model -> sparse layer."""
         return {name: part for name, part in self.model.named_modules() if isinstance(part, SparseModule)}
 
     @property
     def kernels(self) -> dict[str, str]:
-        """The kernel of each sparse layer."""
+        """Name of a sparse layer -> name of its kernel."""
         return {name: part.kernel for name, part in self.sparse_layers.items()}
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """The kernel of each sparse layer, and why it was taken."""
+        """Name of a sparse layer -> its kernel and the reason for the choice."""
         return {name: part.choice for name, part in self.sparse_layers.items()}
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether a hook needs the gradients of each step, or acts before it."""
+        after = (getattr(hook, "__self__", None) for hook in self._hooks["after_step"])
+        read = any(getattr(one, "reads_gradients", True) for one in after)
+        return read or bool(self._hooks["before_step"] or self._hooks["gradients"])
+
     def add(self, callback: Callback) -> None:
-        """Call the hooks of one more callback, from the next step on."""
+        """Add a callback, whose hooks are called from the next step on."""
         self._callbacks = (*self._callbacks, callback)
         for name, hooks in self._hooks.items():
             if _overrides(callback, name):
                 hooks.append(getattr(callback, name))
 
     def generator(self, *key: int) -> torch.Generator:
-        """Return the random stream of this step for a method: the same in all processes, and in a resumed run.
+        """Return the random stream of a method for this step, which is equal in all processes and in a resumed run.
 
         Args:
-            key: calls with equal keys in one step give the same stream: pass the number of the layer, for example.
+            key: numbers that distinguish the streams of one step, such as the number of the layer; equal keys give
+                equal streams.
         """
         return torch_stream(self.seeds[0], METHOD, self.steps_done, *key)
 
     def want_dense_gradients(self) -> None:
-        """In `before_step`: compute `dense_gradients` in this step, at the cost of a dense product for each layer."""
+        """Request `dense_gradients` of this step; call it in `before_step`. Costs one dense product for each layer."""
         self._dense_wanted = True
 
     @torch.no_grad()
     def rewire(self, layers: Mapping[str, Layer]) -> None:
-        """Change edges between two steps, or in `prepare`: a resumed run has chosen its edges there already.
+        """Replace the edges of sparse layers, between two steps or in `prepare`.
 
-        Edges that stay keep their values and what the optimizer knows of them; new ones start from 0 in both. Of
-        several processes all get the first one's edges.
+        Kept edges keep their values and their optimizer state; new edges get 0 for both. All processes get the edges
+        of the first one. In `prepare`, a resumed run ignores the call, because its checkpoint contains the edges.
 
         Args:
             layers: name of a sparse layer, "fc1" or "fc1.weight", -> its new edges, of the same shape.
@@ -190,7 +198,7 @@ class Trainer:
                 several networks are stacked.
         """
         prepared = hasattr(self, "optimizer")
-        if not prepared and self.rewired:  # the checkpoint has the edges that were chosen then, or later ones
+        if not prepared and self.rewired:  # the checkpoint contains these edges, or later ones
             return
         if len(self.seeds) > 1:
             raise InvalidSpecError("stacked networks share their edges: train one seed after the other")
@@ -215,7 +223,7 @@ class Trainer:
         self.topologies = self._current_topologies()
 
     def _current_topologies(self) -> tuple[Topology, ...]:
-        """The topologies as they are now, with the names of their parameters; layers that chain are one topology."""
+        """The topologies of the current edges, with parameter names; layers that chain are one topology."""
         chains: list[dict[str, Layer]] = []
         outputs = None
         for name, part in self.sparse_layers.items():
@@ -227,27 +235,27 @@ class Trainer:
         return tuple(Topology([*chain.values()], names=[*chain]) for chain in chains)
 
     def run_epoch(self) -> list[Metrics]:
-        """Use each training image once, in an order of its own, and then test.
+        """Train on each sample once, in the order of this epoch, and then test.
 
         Returns:
-            The metrics of each network; the seconds are its share.
+            The metrics of each network; the seconds are its share of the time.
 
         Raises:
-            TopokitError: a loss is no longer a finite number.
+            TopokitError: a loss is not a finite number.
         """
         total = torch.zeros(len(self.seeds), device=self.device)
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        with self._seeded():
-            for (images, labels), size in zip(self.batches(), self.feed.batch_sizes, strict=True):
+        with self._seeded(), steps_of(self) as (batches, step), uninterrupted() as interruptible:
+            for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                with uninterrupted():
-                    losses = self.step(images, labels)
-                    total.add_(losses, alpha=size)  # stays on the device: reading it would wait for the step
-                    self.steps_done += 1
-                    for hook in self._hooks["after_step"]:
-                        hook(self)
+                losses = step(*batch)
+                total.add_(losses, alpha=size)  # on the device, because reading it would wait for the step
+                self.steps_done += 1
+                for hook in self._hooks["after_step"]:
+                    hook(self)
+                interruptible()
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
@@ -275,14 +283,14 @@ class Trainer:
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
-        """Inside, torch's global generators, which dropout draws from, depend on seed, epoch and process alone."""
+        """Seed torch's global generators, which dropout uses, from seed, epoch and process; restore them at the end."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             key = (FORWARD, self.epochs_done, self.ranks.rank)
             torch.manual_seed(torch_stream(self.seeds[0], *key).initial_seed())
             yield
 
     def rehearse(self) -> None:
-        """Use one batch and a few tests, and change nothing: what is wrong with the user's code shows at once."""
+        """Run one batch and a small test without changing the model, so that errors in the user's code appear early."""
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self._seeded():
             self.model.train()
@@ -296,26 +304,26 @@ class Trainer:
             parameter.grad = None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This epoch's images as networks see them, and their labels, as `step` takes them."""
+        """Return the batches of this epoch, (images, labels) as `step` takes them."""
         return self.feed.batches(self.epochs_done)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Between two steps: do what is no optimisation step, such as a test; it is not in the metrics' seconds."""
+        """Exclude a block between two steps, such as a test, from the seconds in the metrics."""
         started = self._clock()
         yield
         self.model.train()
         self._paused += self._clock() - started
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One optimisation step on a batch.
+        """Take one optimisation step on a batch.
 
         Args:
-            images: shape (batch, ...), or (batch, networks, ...) if each has its own.
+            images: shape (batch, ...), or (batch, networks, ...) if each network has its own images.
             labels: shape (batch,), or (batch, networks).
 
         Returns:
-            Each network's loss before the step, shape (networks,), left on the device.
+            The loss of each network before the step, shape (networks,), on the device.
         """
         for hook in self._hooks["before_step"]:
             hook(self)
@@ -327,7 +335,7 @@ class Trainer:
         return losses
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Compute the gradients of a batch, and leave them in the parameters; arguments and result as of `step`."""
+        """Compute the gradients of a batch into the parameters. Arguments and result are those of `step`."""
         wanted, self._dense_wanted = self._dense_wanted, False
         with DenseGradients(self.sparse_layers if wanted else {}) as dense:
             losses = self.own_gradients(images, labels)
@@ -337,24 +345,24 @@ class Trainer:
         return self.ranks.average(self.parameters, losses, len(labels), list(self.dense_gradients.values()))
 
     def own_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Compute the gradients of this process's share of a batch."""
+        """Compute the gradients of a share of a batch, without the mean over processes."""
         for parameter in self.parameters:
-            parameter.grad = None  # as zero_grad does, which takes ten times as long over it
-        if not len(labels):  # a small batch for many processes
+            parameter.grad = None  # as zero_grad does, but ten times as fast
+        if not len(labels):  # a batch may have fewer samples than there are processes
             return torch.zeros(len(self.seeds), device=self.device)
         loss, losses = self._losses(self.logits(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         return losses.detach()
 
     def logits(self, images: Tensor) -> Tensor:
-        """The logits of images as `step` takes them, shape (batch, networks * classes), behind a ReLU if so set."""
+        """Return the logits, shape (batch, networks * classes), after the ReLU of `relu_logits` if it is set."""
         logits: Tensor = self.model(images)
         if not isinstance(logits, Tensor):
             raise InvalidSpecError(f"the model gives {type(logits).__name__}: its forward must return one tensor")
         return logits.relu() if self.config.relu_logits and self.task.classes else logits
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum over the networks, and each one's, shape (networks,)."""
+        """The sum of the losses of all networks, and the loss of each network, shape (networks,)."""
         if len(self.seeds) == 1:
             loss = self.task.loss(outputs, targets)
             return loss, loss.detach()[None]
@@ -362,7 +370,7 @@ class Trainer:
         return losses.sum(), losses
 
     def scores(self, inputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
-        """Return each network's metrics on samples as `Feed.test` has them, the first one first.
+        """Return the metrics of each network on samples such as `Feed.test`; the first metric of the task is first.
 
         Raises:
             TopokitError: a metric is not a finite number.
@@ -378,7 +386,7 @@ class Trainer:
         return [dead_classes(self.task, kept, targets) for kept in self._kept(*self.feed.test)]
 
     def _kept(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        """For each network, what its task needs of the outputs for all samples."""
+        """For each network, the part of its outputs for all samples that the task needs."""
         self.model.eval()
         networks = len(self.seeds)
 
@@ -398,17 +406,17 @@ class Trainer:
 
 
 def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
-    """Return how many samples to test at once: several tokens or numbers for each make it fewer, down to a batch."""
+    """Return how many samples to test at once: fewer if a sample has several targets, but at least a batch."""
     if targets.ndim == 1:
         return max(1, TEST_BATCH // networks)
     return max(batch_size, TEST_BATCH // targets[0].numel())
 
 
 def replaced_by(given: object, before: Sequence[T], kind: type[T], hook: str) -> list[T]:
-    """Return what a hook gave in place of something, or what there was if it gave None.
+    """Return the replacement that a hook returned, or the objects from before if it returned None.
 
     Raises:
-        InvalidSpecError: it is not as many objects of that kind.
+        InvalidSpecError: the hook returned neither None nor a list of as many objects of that kind.
     """
     if given is None:
         return list(before)

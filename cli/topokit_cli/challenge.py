@@ -29,11 +29,16 @@ FEW = 5
 @click.command("challenge", cls=Describing)
 @topology_argument
 @click.option(
-    "--images", required=True, metavar="FILE|mnist", help="Images: a .tsv or .mtx file, or mnist, which is resized."
+    "--images",
+    required=True,
+    metavar="FILE|mnist",
+    help="Images: a .tsv or .mtx file, or mnist for resized MNIST images.",
 )
 @click.option("--data-dir", type=FOLDER, help="Folder of the MNIST files [TOPOKIT_DATA_DIR].")
-@click.option("--categories", type=FILE, help="Expected rows: .tsv or .mtx.")
-@click.option("--engine", type=click.Choice(ENGINES), default="graphblas", help="Engine; fast needs torch [graphblas].")
+@click.option("--categories", type=FILE, help="File of the expected categories: .tsv or .mtx.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="graphblas", help="Inference engine; fast needs torch [graphblas]."
+)
 @click.option("--device", help="Device of the fast engine, such as cuda or cuda:1 [cpu].")
 @click.option("--bias", type=float, help="Bias of every neuron [the official one for this width].")
 @json_option
@@ -47,9 +52,10 @@ def command(
     as_json: bool,
     **inference: Any,
 ) -> None:
-    """Run the Graph Challenge's inference on a topology and print the categories: the rows that are not all zero.
+    """Run the inference of the Sparse DNN Graph Challenge on a topology and print the categories.
 
-    All weights are 1/16. Exit code 3 if the categories differ from those in --categories.
+    The categories are the numbers of the images for which an output is not 0. The weight of every edge is 1/16. The
+    exit code is 3 if the categories differ from those in --categories.
     """
     from topokit.formats import read_categories
     from topokit_train.graph_challenge import challenge

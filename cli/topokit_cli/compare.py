@@ -40,7 +40,8 @@ TWINS = 20
     "--kind",
     type=click.Choice(RANDOM_EQUIVALENTS),
     default="regular",
-    help="Kind of random network: with every node's degrees, each layer's edges, or each layer's density [regular].",
+    help="Kind of random network. It keeps the degree of every node (regular), the number of edges of each layer "
+    "(fixed-fan-in) or the density of each layer (bernoulli) [regular].",
 )
 @click.option(
     "--topology-seed", "seed", type=click.IntRange(min=0), default=0, help="Seed of the first random network [0]."
@@ -50,15 +51,15 @@ TWINS = 20
 def command(
     ctx: click.Context, files: tuple[Description, ...], twins: int | None, kind: str, seed: int, as_json: bool
 ) -> None:
-    """Compare networks with each other, and each with random networks: structure or chance?
+    """Compare topologies with each other and with random networks.
 
     \b
     topokit compare pruned.safetensors                  with 20 random networks that have its degrees
     topokit compare radix.safetensors random.safetensors  with each other
 
-    Random network number j is 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. A measure is called structure
-    if a random network would differ as much with a probability of at most .05, after Holm's correction for the
-    number of measures. docs/measures.md explains it.
+    Random network j has the description 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. The verdict on a measure
+    is structure if its value differs significantly from the values of the random networks: at the 5 % level, after
+    Holm's correction for the number of measures. docs/measures.md explains the verdicts.
     """  # noqa: D301 (click wants the control character)
     from topokit.comparison import compare, measured
 

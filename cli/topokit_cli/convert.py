@@ -14,11 +14,11 @@ from topokit_cli.paths import OUTPUT
 @click.command("convert", cls=OnceEach)
 @topology_argument
 @click.argument("target", type=OUTPUT)
-@click.option("--to", type=click.Choice(list(FORMATS)), help="Format to write [by TARGET's suffix].")
+@click.option("--to", type=click.Choice(list(FORMATS)), help="Format of TARGET [by its extension].")
 @force_option
 @json_option
 def command(source: Description, target: str, to: str | None, force: bool, as_json: bool) -> None:
-    """Write TOPOLOGY, a file of any format or a description, to TARGET."""
+    """Convert TOPOLOGY, a file in any format or a description, to the file TARGET."""
     net = source.open()
     render.notes(net)
     fingerprint = render.saved(net, target, to=to, force=force)

@@ -23,19 +23,19 @@ FIGURE = Place(refusal="the extension of the figure says its format: name a file
     "--style",
     type=click.Choice(STYLES),
     default="auto",
-    help="Style of the figure: nodes and edges, each layer's matrix, the inputs as an image, or degrees by rank, "
-    "beside a random network's [auto: by size].",
+    help="Style of the figure: nodes and edges, the matrix of each layer, the degrees of the inputs as an image, or "
+    "degrees by rank beside those of a random network [auto: chosen by size].",
 )
 @click.option(
     "--image",
     type=IMAGE,
-    help="Shape of the inputs as an image, for --style pixels: 28x28, or 32x32x3 for three channels [a square].",
+    help="Shape of the input image for --style pixels, such as 28x28, or 32x32x3 for three channels [a square].",
 )
-@click.option("--beside", type=TOPOLOGY, multiple=True, help="Topology to draw below; repeatable.")
-@click.option("--trace", type=int, metavar="NODE", help="Input whose paths are highlighted.")
-@click.option("--rows", is_flag=True, help="Node layers as rows [columns].")
-@click.option("--steps", is_flag=True, help="Construction of a RadiX-Net, one shift after another.")
-@click.option("--kron-steps", is_flag=True, help="Kronecker product of a RadiX-Net, layer by layer.")
+@click.option("--beside", type=TOPOLOGY, multiple=True, help="Other topology to draw below the first; repeatable.")
+@click.option("--trace", type=int, metavar="NODE", help="Number of the input whose paths are highlighted.")
+@click.option("--rows", is_flag=True, help="Node layers as rows instead of columns.")
+@click.option("--steps", is_flag=True, help="Figure of the construction of a RadiX-Net, one shift after another.")
+@click.option("--kron-steps", is_flag=True, help="Figure of the Kronecker product of a RadiX-Net, layer by layer.")
 @force_option
 @json_option
 @click.pass_context

@@ -13,9 +13,9 @@ from topokit_cli.paths import FOLDER
 
 @click.command("evaluate", cls=OnceEach)
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
-@click.option("--dataset", metavar="NAME", help="Dataset to test on [the run's].")
-@click.option("--model", metavar="NAME", help="FILE.py:FUNCTION of a run whose model is yours.")
-@click.option("--metric", metavar="NAME", help="FILE.py:FUNCTION as metric [the task's].")
+@click.option("--dataset", metavar="NAME", help="Dataset to test on [that of the run].")
+@click.option("--model", metavar="NAME", help="FILE.py:FUNCTION of your model, if the run trained one.")
+@click.option("--metric", metavar="NAME", help="FILE.py:FUNCTION of your metric [the metric of the task].")
 @click.option("--data-dir", type=FOLDER, help="Folder of the dataset's files [TOPOKIT_DATA_DIR].")
 @click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, mps, or auto.")
 @json_option
@@ -28,9 +28,10 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Test the network of RUN, a run's folder or checkpoint: metrics, each class, dead classes and inactive units.
+    """Test the network of RUN, the folder or the checkpoint of a run.
 
-    A file of yours that the run used is imported only if you name it in an option.
+    The output is the metrics, a table by class, the dead classes and the inactive units. Code in your own files is
+    imported only if an option names the file, even if the run used it.
 
     \b
     topokit evaluate runs/lenet-300-100-digits-radix-net-seed0

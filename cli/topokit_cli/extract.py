@@ -34,7 +34,8 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
 @click.option(
     "--layers",
     type=NAMES,
-    help="Names or shell patterns of layers, in order; NAME@N is a convolution in N groups [every *.weight].",
+    help="Names or shell patterns of the layers, in order; NAME@N is a convolution in N groups [all parameters named "
+    "*.weight].",
 )
 @click.option(
     "--layout",
@@ -44,19 +45,28 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
 @click.option(
     "--rule",
     type=click.Choice(["mask", "nonzero"]),
-    help="Edges: what masks keep, or the weights other than 0 [masks if there are any].",
+    help="Weights that become edges: those that the masks keep, or those other than 0 [mask, if there are masks].",
 )
-@click.option("--above", type=float, metavar="T", help="Threshold: edges are the weights w with |w| > T.")
-@click.option("--keep", metavar="SHARE", help="Share of the weights to keep, the largest.")
-@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", help="Scope of --keep [layer].")
+@click.option("--above", type=float, metavar="T", help="Threshold: a weight w becomes an edge if |w| > T.")
+@click.option(
+    "--keep", metavar="SHARE", help="Fraction of the weights that become edges: those of the largest magnitude."
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["layer", "global"]),
+    default="layer",
+    help="Scope of --keep: each layer, or all layers together [layer].",
+)
 @click.option(
     "--conv",
     type=click.Choice(["channel", "weight"]),
     default="channel",
     show_default=True,
-    help="Edge of a convolution: a whole filter or one weight.",
+    help="Meaning of an edge of a convolution: a whole filter (channel) or one weight.",
 )
-@click.option("--masks", "as_masks", is_flag=True, help="Masks as output; their layers need not chain.")
+@click.option(
+    "--masks", "as_masks", is_flag=True, help="Masks as output instead of a topology; the layers need not form a chain."
+)
 @click.option("--dry-run", is_flag=True, help="Table of what would be read as the only output; no file is written.")
 @force_option
 @json_option

@@ -10,10 +10,12 @@ from topokit_cli.options import INTS, OnceEach, json_option
 
 @click.command("fit", cls=OnceEach)
 @click.argument("target", nargs=-1)
-@click.option("--widths", type=INTS, help="Wanted width of each node layer.")
-@click.option("--density", metavar="X", help="Wanted density of the whole network, such as 0.05 or 1/20.")
-@click.option("--tolerance", metavar="X", default="0.1", show_default=True, help="Relative tolerance of the density.")
-@click.option("--limit", type=int, default=10, show_default=True, help="Maximal number of candidates.")
+@click.option("--widths", type=INTS, help="Width of each node layer.")
+@click.option("--density", metavar="X", help="Density of the whole network, such as 0.05 or 1/20.")
+@click.option(
+    "--tolerance", metavar="X", default="0.1", show_default=True, help="Largest relative difference from the density."
+)
+@click.option("--limit", type=int, default=10, show_default=True, help="Largest number of candidates to print.")
 @json_option
 def command(
     target: tuple[str, ...],
@@ -23,15 +25,15 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Propose RadiX-Nets of the wanted widths and density, the best first.
+    """Propose RadiX-Nets for given widths and density, the best first.
 
     \b
     topokit fit --widths 784,300,100 --density 0.05
     topokit fit "784-300-100 at 95 %"                   the same: 95 % sparse
 
-    A larger RadiX-Net is cropped to the widths. The damage of the crop is counted: pairs of an input and an output
-    without a path, dead units, and the in-degrees of the outputs. A candidate is strange if a pair has no path or
-    an output has at most two edges; training of such models often fails.
+    A RadiX-Net that is too large is cropped to the widths. The table shows the damage of the crop: the number of pairs
+    of an input and an output without a path, the number of dead units, and the in-degrees of the outputs. A candidate
+    is called strange if such a pair has no path or if an output has at most two edges; such networks often train badly.
     """  # noqa: D301 (click wants the control character)
     from topokit.fitting import fit
 

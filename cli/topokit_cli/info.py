@@ -32,15 +32,17 @@ COLUMNS = 12
     multiple=True,
     type=click.Choice(list(MEASURES)),
     metavar="NAME",
-    help=f"Only measure to take, however long it takes; repeatable. One of {', '.join(MEASURES)} [all that are fast].",
+    help=f"Measure to compute, even if it is slow; repeatable. One of {', '.join(MEASURES)} [all fast measures].",
 )
-@click.option("--fingerprint", "wanted", is_flag=True, help="Fingerprint of a topology that is not in a file.")
+@click.option(
+    "--fingerprint", "wanted", is_flag=True, help="Fingerprint of the topology even if it is given as a description."
+)
 @json_option
 def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: bool) -> None:
     """Show a topology's structure and measures: density, dead units, paths, equivalent nodes, spectra, cost.
 
     A measure that would take more than about five seconds is skipped unless --measure names it.
-    docs/measures.md defines each.
+    docs/measures.md defines all measures.
     """
     nets = source.open_chains()
     if len(nets) == 1:

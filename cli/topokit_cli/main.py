@@ -21,30 +21,30 @@ from topokit_cli.paths import typed
 
 COMMANDS = {
     "build": "Build a topology and save it.",
-    "verify": "Prove what a topology promises.",
-    "info": "Say what a topology is made of.",
-    "compare": "Compare topologies with each other and with chance.",
-    "fit": "Propose RadiX-Nets for wanted widths and density.",
-    "draw": "Draw a topology.",
-    "convert": "Read one format, write another.",
-    "mask": "Write a topology as masks for a model.",
-    "extract": "Take the topology out of a model's weights.",
+    "verify": "Verify the properties that a topology promises.",
+    "info": "Show a topology's structure and measures.",
+    "compare": "Compare topologies with each other and with random networks.",
+    "fit": "Propose RadiX-Nets for given widths and density.",
+    "draw": "Draw a topology as PNG, SVG or PDF.",
+    "convert": "Convert a topology to another file format.",
+    "mask": "Write a topology as masks, or apply it to a model.",
+    "extract": "Extract a topology from a model's weights.",
     "train": "Train a network on a topology.",
-    "prune": "Train and prune a network; save the remaining topology.",
-    "evaluate": "Test the network of a run.",
-    "sweep": "Train many networks: a grid of runs, in a file.",
-    "study": "Run a study: experiments, their tables and a report.",
-    "challenge": "Run the Graph Challenge's inference.",
+    "prune": "Train and prune a network; save its topologies.",
+    "evaluate": "Test a trained network.",
+    "sweep": "Train all networks of a grid file.",
+    "study": "Run the experiments of a study and write its report.",
+    "challenge": "Run the inference of the Sparse DNN Graph Challenge.",
 }
-"""Subcommand -> one line of help. Each lives in the module of its name and is imported when it is called."""
+"""Subcommand -> its line in the help. Each is in the module of its name, which is imported when it is called."""
 
 
 SPINNING = {"OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"}
-"""Environment variables that say how the threads of OpenMP wait."""
+"""Environment variables that determine how idle threads of OpenMP wait."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: a command ends as after Ctrl-C."""
+    """SIGTERM, after which a command ends as after Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -71,24 +71,35 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from topokit._native import description  # loads the library
+
+        click.echo(f"topokit, version {__version__} ({description()})")
+        ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="topokit")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit."
+)
 @click.pass_context
 def topokit(ctx: click.Context) -> None:
-    """Make, prove, look at and train sparse neural-network topologies.
+    """Build, verify, draw and train sparse neural-network topologies.
 
     \b
-    topokit build --radices 2,2,2 --kron 10,10     a RadiX-Net, 8-80-80-8
-    topokit verify radix-net-*.safetensors         its proof
+    topokit build --radices 2,2,2 --kron 10,10     # a RadiX-Net, 8-80-80-8
+    topokit verify radix-net-*.safetensors         # proofs of its properties
     topokit draw radix-net-*.safetensors -o net.svg
-    topokit train                                  LeNet-300-100, 90 % sparse, on embedded digits
+    topokit train                                  # a sparse LeNet-300-100 on embedded digits
 
-    Every command takes a file or a description: the options of `build` without their dashes, in one word.
+    Commands that read a topology accept a file or a description: one quoted argument with the options of `build`,
+    written as key=value.
 
     \b
     topokit verify 'graph-challenge neurons=1024 layers=12'
@@ -119,27 +130,27 @@ def main() -> None:
     except MemoryError:
         code = _say("out of memory: use smaller widths, or stream the topology from its options", 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of stdout has ended
         code = 1
     except OSError as error:
         code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # all is done or put right, and the exit code stays
+        signal.signal(number, signal.SIG_IGN)  # all work is finished, so no signal may change the exit code
     sys.exit(code or 0)
 
 
 def _prepare() -> None:
     if not SPINNING & os.environ.keys():
-        # before torch and GraphBLAS are loaded: threads that wait in a loop hold up those that work, and on a busy
-        # machine a run with two threads then takes 15 times as long
+        # Set before torch and GraphBLAS are loaded. Threads that wait in a loop delay those that work: on a busy
+        # machine, a run with two threads would take 15 times as long.
         os.environ["OMP_WAIT_POLICY"] = "passive"
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as it is in the background of a script
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored, as in the background of a script
             signal.signal(number, _stop)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    """Raise what ends the command, unless it ends already: what removes half-written files must not be interrupted."""
+    """Raise an exception that ends the command, unless it is ending: the removal of incomplete files must finish."""
     torch = getattr(sys.modules.get("torch"), "__spec__", None)
     if getattr(torch, "_initializing", False):  # an exception in its C++ initialisers would abort the process: wait
         again = threading.Timer(0.05, os.kill, (os.getpid(), number))

@@ -24,19 +24,18 @@ FILTERS = "its edges are whole filters, and only a model says how large these ar
 @click.command("mask", cls=Describing)
 @topology_argument
 @click.option("--model", help="Model whose layers the topology fills, such as lenet-300-100.")
-@click.option("--image", type=INTS, help="Channels, rows and columns of that model's images [1,28,28].")
+@click.option("--image", type=INTS, help="Channels, rows and columns of the input images of --model [1,28,28].")
 @click.option(
     "--names",
     type=NAMES,
-    help="Names of the parameters instead, one per layer: fc1.weight,fc2.weight [those that the topology has].",
+    help="Names of the parameters that the layers fill, such as fc1.weight,fc2.weight [the names in the topology].",
 )
 @click.option(
     "--apply",
     "applied",
     type=FILE,
     metavar="MODEL",
-    help="Safetensors state dict to write with 0 off the edges, instead of masks. Weights that its own masks remove "
-    "stay 0.",
+    help="Safetensors state dict of a model; the output is a copy of it in which weights without an edge are 0.",
 )
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Safetensors file to write.")
 @force_option
@@ -53,14 +52,14 @@ def command(
 ) -> None:
     """Write a topology as masks, one bool array per layer, or apply it to the weights of a model.
 
-    A mask has shape (out, in), or (out, in, rows, columns) for a convolution. A layer fills a convolution by channel,
-    each edge a whole filter, or by weight, each edge a number; its number of sources decides which.
+    A mask has shape (out, in), or (out, in, rows, columns) for a convolution. A layer fills a convolution by channel
+    (each edge is a whole filter) or by weight (each edge is one weight). The number of its sources determines which.
 
-    The masks are named as by torch.nn.utils.prune: fc1.weight_mask belongs to fc1.weight. A topology that was pruned,
-    extracted or made from masks has the names of its parameters until it is cropped. Edges that are whole filters need
-    a model, which has the filters' size. With --apply, TOPOLOGY may be a file of masks, with the names of parameters.
-    A MODEL that is pruned already keeps the weights that both its own masks and the new ones keep. fc1 is short for
-    fc1.weight.
+    The masks have the names of torch.nn.utils.prune: fc1.weight_mask is the mask of fc1.weight. A topology that was
+    pruned, extracted or made from masks contains the names of its parameters; a cropped topology does not. If edges are
+    whole filters, give --model or --apply, because only a model contains the size of the filters. With --apply,
+    TOPOLOGY may be a file of masks that has the names of the parameters. If MODEL already has masks, a weight is kept
+    only if both masks keep it. The name fc1 means fc1.weight.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors

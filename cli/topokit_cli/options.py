@@ -73,7 +73,7 @@ def _image(text: str) -> tuple[int, ...]:
 
 
 class OnceEach(click.Command):
-    """A command that refuses an option given twice, of which click takes the last and says nothing.
+    """A command that refuses an option given twice, of which click would silently use the last.
 
     Flags may be given again, and so may options that collect their values. Errors name its options by their flags.
     Every command has the options --quiet and -v.
@@ -82,8 +82,12 @@ class OnceEach(click.Command):
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
         for flags, level, what in (
-            (("-q", "--quiet"), logging.ERROR, "Only results and errors as output; of -q and -v the last one counts."),
-            (("-v", "--verbose"), logging.DEBUG, "Also the names of files that are read and written."),
+            (
+                ("-q", "--quiet"),
+                logging.ERROR,
+                "Output of results and errors only. If -q and -v are both given, the last one counts.",
+            ),
+            (("-v", "--verbose"), logging.DEBUG, "Additional messages: the names of files that are read and written."),
         ):
             about: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _logged(level), "help": what}
             self.params.append(click.Option(flags, **about))
@@ -91,7 +95,7 @@ class OnceEach(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         try:
-            left = super().parse_args(ctx, args)  # first: --help is given whatever else is wrong
+            left = super().parse_args(ctx, args)  # first, so that --help works even if other arguments are wrong
         except click.UsageError as error:
             if "unexpected extra argument" not in error.message:
                 raise
@@ -143,8 +147,8 @@ SEEDS = Value("N-N,N,...", parse_seeds)
 IMAGE = Value("ROWSxCOLUMNS[xCHANNELS]", _image)
 INTS, NAMES, TOPOLOGY = map(of_kind, ("ints", "names", "net"))
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object as output.")
-force_option = click.option("--force", is_flag=True, help="Replacement of what exists.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Output as one JSON object.")
+force_option = click.option("--force", is_flag=True, help="Permission to replace existing files.")
 
 
 def option_of(name: str, metadata: Mapping[str, Any], **more: Any) -> Callable[[Command], Command]:

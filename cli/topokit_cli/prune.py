@@ -18,9 +18,9 @@ from topokit_train.ranks import this_rank
 
 @click.command("prune", cls=OnceEach)
 @partial(setting_options, config=PruneConfig)
-@click.option("--seeds", type=SEEDS, help="Seeds of several networks, pruned at once.")
-@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run's files [a new one in runs/].")
-@click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
+@click.option("--seeds", type=SEEDS, help="Seeds of several networks, which are pruned together.")
+@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")
+@click.option("--resume", is_flag=True, help="Continuation of the run in --run.")
 @force_option
 @json_option
 @click.pass_context
@@ -36,15 +36,16 @@ def command(
 ) -> None:
     """Train a dense network, prune its smallest weights, and save the remaining edges as topologies.
 
-    The run's folder gets a file for each target sparsity, such as topology-0.9.safetensors: a topology if the model's
-    layers chain, else masks. Every command reads it. Biases are not pruned.
+    For each target sparsity, the command writes a file to the folder of the run, such as topology-0.9.safetensors. The
+    file is a topology if the layers of the model form a chain, and masks otherwise. Every command that takes a
+    topology can read this file. Biases are pruned only with --biases.
 
     \b
     topokit prune --to .5,.9,.95 --run pruned
     topokit train --topology pruned/topology-0.95.safetensors
     topokit prune --method one-time --scope global --dataset mnist --seeds 0-4
 
-    A lottery ticket is trained again from its initial weights:
+    To train a lottery ticket, save the initial weights and train the pruned topology from them:
 
     \b
     topokit prune --to .9 --rewind initial --run ticket

@@ -16,9 +16,17 @@ from topokit_train.studies import STUDIES
 
 @click.command("study", cls=OnceEach)
 @click.argument("name", type=click.Choice(list(STUDIES)))
-@click.option("--budget", default="smoke", show_default=True, metavar="NAME", help="Budget: smoke, small or full.")
+@click.option(
+    "--budget",
+    default="smoke",
+    show_default=True,
+    metavar="NAME",
+    help="Size of the experiments: smoke, small or full.",
+)
 @click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs, tables and report [NAME-BUDGET].")
-@click.option("--tables", type=FOLDER, help="Tables to report on into --out, without any run.")
+@click.option(
+    "--tables", type=FOLDER, help="Folder of existing tables; the command only writes the report on them to --out."
+)
 @running_options
 @force_option
 @json_option
@@ -34,10 +42,10 @@ def command(
     as_json: bool,
     **running: Any,
 ) -> None:
-    """Run a study's experiments and write the report on them.
+    """Run the experiments of a study and write its report.
 
     The same command continues an interrupted study. The report covers the finished runs and lists the missing ones.
-    Exit 0 if all runs are finished, 1 if some are not.
+    The exit code is 0 if all runs are finished, and 1 otherwise.
 
     \b
     topokit study training-behavior                      about a minute, on the embedded digits

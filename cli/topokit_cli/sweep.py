@@ -18,18 +18,23 @@ RUNNING = (
     click.option(
         "--workers", type=click.IntRange(1, 1024), metavar="N", help="Number of worker processes [one for each core]."
     ),
-    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786."),
-    click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last epoch."),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler, instead of --workers, such as tcp://host:8786."
+    ),
+    click.option("--retry", is_flag=True, help="Repetition of the failed runs, from their last checkpoints."),
     click.option(
         "--known",
         type=FOLDER,
         multiple=True,
-        help="Tables of another sweep, whose finished runs are not done again; repeatable.",
+        help="Folder of the tables of another sweep, whose finished runs are not repeated; repeatable.",
     ),
     click.option("--data-dir", type=FOLDER, help="Folder of the datasets' files [TOPOKIT_DATA_DIR]."),
     click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, mps, or auto."),
     click.option(
-        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads of each process [1 if there are several]."
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="CPU threads of each process [1 if there are several processes].",
     ),
 )
 """The options for workers, devices and data; `how_to_run` reads them."""
@@ -53,9 +58,9 @@ def how_to_run(values: dict[str, Any]) -> dict[str, Any]:
 
 @click.command("sweep", cls=OnceEach)
 @click.argument("grid", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs and tables [the grid's name, here].")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder of the runs and tables [named after the grid].")
 @running_options
-@click.option("--status", is_flag=True, help="Only the progress: nothing is run or written.")
+@click.option("--status", is_flag=True, help="Progress as output; no run starts and no file is written.")
 @json_option
 @click.pass_context
 def command(
@@ -69,8 +74,9 @@ def command(
 ) -> None:
     """Train all networks of a grid and write tables of their results.
 
-    A grid is a TOML file; docs/sweeps.md explains it. Each run has a folder named by a hash of its settings, so it
-    is done once. The same command continues an interrupted sweep. Exit 0 if all runs are finished, 1 if some are not.
+    A grid is a TOML file; docs/sweeps.md explains it. The same command continues an
+    interrupted sweep. It never repeats finished runs, even if the grid has changed. The exit code is 0 if all runs are
+    finished, and 1 otherwise.
 
     \b
     [[runs]]

@@ -47,15 +47,15 @@ class TrainCommand(Describing):
 
 @click.command("train", cls=TrainCommand)
 @setting_options
-@click.option("--seeds", type=SEEDS, help="Seeds of several networks; perceptrons are trained at once.")
-@click.option("--tune", is_flag=True, help="Kernels by timing on this machine; the same as --kernel tuned.")
-@click.option("--explain-kernel", is_flag=True, help="Report of each sparse layer's kernel, and why.")
+@click.option("--seeds", type=SEEDS, help="Seeds of several networks; perceptrons are trained together.")
+@click.option("--tune", is_flag=True, help="Kernels chosen by timing; the same as --kernel tuned.")
+@click.option("--explain-kernel", is_flag=True, help="Report of the kernel of each sparse layer, with the reason.")
 @click.option(
     "--topology",
     "topologies",
     metavar="TOPOLOGY",
     multiple=True,
-    help="Description, file, 'PATTERN: DESCRIPTION' or dense; repeatable.",
+    help="Topology: description, file, 'PATTERN: DESCRIPTION' or dense; repeatable.",
 )
 @click.option(
     "--callback",
@@ -64,8 +64,8 @@ class TrainCommand(Describing):
     multiple=True,
     help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
 )
-@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run's files [a new one in runs/].")
-@click.option("--resume", is_flag=True, help="Continuation of the run in --run, bit for bit on the CPU.")
+@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")
+@click.option("--resume", is_flag=True, help="Continuation of the run in --run.")
 @force_option
 @json_option
 @click.pass_context
@@ -86,7 +86,7 @@ def command(
     """Train a network on a topology, with one stored number per edge.
 
     The default topology of lenet-300-100 is 'radix-net radices=10,10 kron=8,3,1 crop=784,300,100'; other models are
-    dense. Each layer of a topology fills the first remaining weight that it fits.
+    dense. If the layers of a topology have no names, each fills the first free weight of its shape.
 
     \b
     topokit train

@@ -21,24 +21,24 @@ _WORST = (0, 4, 3)  # of several chains
 @click.command("verify", cls=Describing)
 @topology_argument
 @click.option(
-    "--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Only check to run; repeatable [all]."
+    "--check", "names", multiple=True, type=click.Choice(list(CHECKS)), help="Check to run; repeatable [all checks]."
 )
 @click.option(
     "--require",
     multiple=True,
     type=click.Choice(list(CHECKS)),
-    help="Check that must hold; repeatable [the promised ones].",
+    help="Check that must hold; repeatable [the promised checks].",
 )
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     default="auto",
-    help="Method for path symmetry: exact, random probes with an error bound, or the cheaper one [auto].",
+    help="Method for path symmetry: exact, random probes with an error bound, or the faster of the two [auto].",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of worker processes."
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, such as tcp://host:8786.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, instead of --workers, such as tcp://host:8786.")
 @json_option
 @click.pass_context
 def command(
@@ -50,15 +50,16 @@ def command(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Verify the promised properties of a topology: exit 0 if they hold, 3 if one fails, else 4.
+    """Verify the properties that a topology promises.
 
-    Exit 4: a required check is undecided, or the topology promises nothing that the check could verify.
+    The exit code is 0 if all required checks hold, 3 if one fails, and 4 if none fails but one is undecided or not
+    promised.
 
-    All checks run. The required ones are those that the topology's recipe promises (without a recipe: soundness), or
-    those that --require or --check name.
+    The required checks are those that --require or --check names. Without these options, they are the checks that the
+    recipe of the topology promises; a topology without a recipe promises only soundness.
 
-    With --workers or --scheduler, other processes make and check the layers of a described topology, each alone; the
-    layers of a file are read in this process.
+    With --workers or --scheduler, other processes compute and check the layers of a description. The layers of a file
+    are always read by this process.
     """
     from topokit.checks import verify
 

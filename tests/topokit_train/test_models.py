@@ -1,7 +1,6 @@
 """Models: their slots, what fills them, and the first weights."""
 
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,13 @@ from torch import nn
 
 import topokit as tk
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit_train.config import TrainConfig
+from topokit_train.datasets import load_dataset
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.models import MODELS
 from topokit_train.models.networks import MNIST, Shape, as_sequence, build_model, count_parameters, model_source
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.train import default_topology, train
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
 
@@ -25,6 +26,9 @@ CONVOLUTIONAL = {
     "lenet-5": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((500, 50), (2450, 384))],
     "lenet-5-classic": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((150, 16), (400, 120, 84))],
 }
+
+IMAGES = (Shape((1, 28, 28), 7), torch.randn(5, 1, 28, 28))
+INPUTS = {}  # of the models that do not take images: name -> a Shape, and a batch of inputs
 
 
 def build(name, topology, seed=0, data=MNIST, **options):
@@ -81,19 +85,63 @@ def test_a_topology_that_does_not_fit(name, topology, image, message):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_maps_images_to_logits_and_learns_every_parameter(name):
-    wiring = CONVOLUTIONAL.get(name, [default_topology()])
-    model = build(name, wiring, data=Shape((1, 28, 28), 7))
-    logits = model(torch.randn(5, 1, 28, 28))
-    assert logits.shape == (5, 7)
+def test_every_model_maps_its_inputs_to_logits_and_learns_every_parameter(name):
+    data, inputs = INPUTS.get(name, IMAGES)
+    wiring = CONVOLUTIONAL.get(name, [default_topology()] if name not in INPUTS else [])
+    model = build(name, wiring, data=data)
+    logits = model(inputs)
+    assert (len(logits), logits.shape[-1]) == (len(inputs), data.classes)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    found = shapes(name, Shape((1, 28, 28), 7), wiring)
     sparse = sum(net.edges - sum(a * b for a, b in pairwise(net.widths)) for net in wiring)
-    dense = build("lenet-300-100", None, data=Shape((1, 28, 28), 7))
-    total = sum(prod(shape) + shape[0] for shape in found.values())
+    total = sum(parameter.numel() for parameter in model_source(name).module_for(data, wiring).parameters())
     assert count_parameters(model) == {"total": total, "nonzero": total + sparse}
-    assert count_parameters(dense) == {"total": 784 * 300 + 300 * 100 + 100 * 7 + 407, "nonzero": 266_307}
+
+
+def test_lenet_300_100_of_seven_classes_has_266307_parameters():
+    assert count_parameters(build("lenet-300-100", None, data=IMAGES[0])) == {"total": 266_307, "nonzero": 266_307}
+
+
+def test_a_model_with_embeddings_norms_and_attention_can_be_built_in(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+    monkeypatch.setitem(MODELS.places, "transformer", "transformer:transformer")
+    (tmp_path / "text.txt").write_text("to be or not to be, " * 100)
+    dataset = load_dataset(f"text:{tmp_path / 'text.txt'} block=8")
+    mapped = {"layers.*": "bernoulli density=.5 seed=0"}
+    for nets in (None, mapped):
+        settings = {"model": "transformer", "dataset": dataset.name, "epochs": 3, "batch_size": 10, "lr": 0.01}
+        result = train(TrainConfig(**settings), nets, run=tmp_path / f"run{bool(nets)}", data=dataset)
+        assert result.test_metrics["perplexity"] < 3  # 8 for the 8 characters at random
+    states = [build_model("transformer", None, dataset, seed=seed).state_dict() for seed in (0, 0, 1)]
+    for name in ("token.weight", "layers.1.self_attn.in_proj_weight"):
+        assert torch.equal(states[0][name], states[1][name])
+        assert not torch.equal(states[0][name], states[2][name])
+    assert (states[0]["norm.weight"] == 1).all()
+
+
+class Shift(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.by = nn.Parameter(torch.ones(3))
+
+
+def tied():
+    one, two = nn.Linear(3, 3), nn.Linear(3, 3)
+    two.weight = one.weight
+    return nn.Sequential(one, two)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: nn.Sequential(Shift()), "the module 0 has parameters .* give Shift a method reset_parameters"),
+        (tied, r"0\.weight and 1\.weight are one parameter"),
+    ],
+)
+def test_a_built_in_model_whose_first_weights_would_be_wrong_is_refused(model, message, monkeypatch):
+    monkeypatch.setattr("topokit_train.models.perceptron.mlp", model)
+    with pytest.raises(InvalidSpecError, match=message):
+        build("mlp", None)
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))

@@ -49,9 +49,14 @@ class Description:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     crop: Sequence[int] | None = option("New width of each node layer.", kind="ints", default=None)
-    crop_keep: str | None = option("Nodes that a crop keeps.", kind="choice", default=None, choices=("first", "last"))
+    crop_keep: str | None = option(
+        "Nodes of each layer that a crop keeps [first].", kind="choice", default=None, choices=("first", "last")
+    )
     random_equivalent: str | None = option(
-        "Random network to use instead.", kind="choice", default=None, choices=RANDOM_EQUIVALENTS
+        "Kind of random network to use in place of the topology.",
+        kind="choice",
+        default=None,
+        choices=RANDOM_EQUIVALENTS,
     )
     seed: int | None = option("Seed of a random topology.", kind="int", default=None)
 

@@ -27,7 +27,7 @@ WIDTHS = Bounds(1, 2**31 - 1)
 
 def allocation_option() -> Any:
     """Declare the option `allocation` of a DensityFamily."""
-    text = "How one density is divided among the layers."
+    text = "Rule that divides one density among the layers."
     return option(text, kind="choice", default="uniform", choices=ALLOCATIONS)
 
 

@@ -51,7 +51,7 @@ class Block(DensityFamily):
     name = "block"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
-    block: int = option("Nodes in a group.", kind="int", bounds=Bounds(1))
+    block: int = option("Number of consecutive nodes in a block.", kind="int", bounds=Bounds(1))
     _density: tuple[Fraction, ...] = option(DENSITY, kind="numbers", alias="density")
     allocation: str = allocation_option()
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)

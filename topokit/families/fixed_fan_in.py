@@ -50,7 +50,7 @@ class FixedFanIn(DensityFamily):
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
     fan_in: tuple[Fraction, ...] | None = option(
-        "Sources of each node: one number, or one per edge layer.", kind="numbers", default=None
+        "Number of sources of each node: one number, or one per edge layer.", kind="numbers", default=None
     )
     _density: tuple[Fraction, ...] | None = option(DENSITY, kind="numbers", default=None, alias="density")
     allocation: str = allocation_option()

@@ -63,9 +63,9 @@ class LPS(Spec):
 
     name = "lps"
 
-    p: int = option("A prime, 1 modulo 4: the degree less 1.", kind="int", bounds=Bounds(5))
+    p: int = option("Prime number, 1 modulo 4; every degree is p + 1.", kind="int", bounds=Bounds(5))
     q: int = option(
-        "A prime, 1 modulo 4, above 2 sqrt(p): widths are q (q^2 - 1) / 2.", kind="int", bounds=Bounds(5, 2**11)
+        "Prime number, 1 modulo 4, above 2 sqrt(p); widths are q (q^2 - 1) / 2.", kind="int", bounds=Bounds(5, 2**11)
     )
     _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
 

@@ -55,7 +55,7 @@ class Margulis(Spec):
 
     name = "margulis"
 
-    side: int = option("Points on each side of the torus: widths are side^2.", kind="int", bounds=Bounds(2))
+    side: int = option("Number of points on each side of the torus; widths are side^2.", kind="int", bounds=Bounds(2))
     _layers: int = option("Number of edge layers.", kind="int", bounds=LAYERS, default=1, alias="layers")
 
     @cached_property

@@ -49,8 +49,8 @@ class NOfM(RandomFamily):
     name = "n-of-m"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
-    n: int = option("Edges from each group of m nodes.", kind="int", bounds=Bounds(1))
-    m: int = option("Consecutive nodes in a group.", kind="int", bounds=Bounds(1))
+    n: int = option("Number of edges to each node from each group of m nodes.", kind="int", bounds=Bounds(1))
+    m: int = option("Number of consecutive nodes in a group.", kind="int", bounds=Bounds(1))
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 
     def __post_init__(self) -> None:

@@ -66,16 +66,20 @@ class RadixNet(Spec):
 
     name = "radix-net"
 
-    radices: tuple[tuple[int, ...], ...] = option(
-        "Radices of a mixed radix system; again for each further system.", kind="systems"
-    )
+    radices: tuple[tuple[int, ...], ...] = option("Radices of one mixed radix system; repeatable.", kind="systems")
     kron: tuple[int, ...] = option(
-        "Kronecker widths: one per node layer, or the interior ones only.", kind="ints", bounds=Bounds(1), default=None
+        "Kronecker widths: one per node layer, or one per interior node layer.",
+        kind="ints",
+        bounds=Bounds(1),
+        default=None,
     )
     diagonals: tuple[int, ...] | None = option(
-        "Diagonals of each edge layer's Kronecker factor [full].", kind="ints", bounds=Bounds(1), default=None
+        "Number of diagonals of the Kronecker factor, one per edge layer [all].",
+        kind="ints",
+        bounds=Bounds(1),
+        default=None,
     )
-    direction: int = option("1 shifts forward, -1 backward as the authors' code.", kind="int", default=1)
+    direction: int = option("Direction of the shifts: 1, or -1 as in the authors' code.", kind="int", default=1)
 
     def __post_init__(self) -> None:
         systems = _systems(self.radices)

@@ -57,7 +57,9 @@ class SmallWorld(RandomFamily):
     name = "small-world"
 
     widths: tuple[int, ...] = option("Nodes in each node layer.", kind="ints", bounds=WIDTHS)
-    fan_in: tuple[Fraction, ...] = option("Sources of each node: one number, or one per edge layer.", kind="numbers")
+    fan_in: tuple[Fraction, ...] = option(
+        "Number of sources of each node: one number, or one per edge layer.", kind="numbers"
+    )
     rewire: tuple[Fraction, ...] = option("Probability that an edge is rewired.", kind="numbers")
     seed: int = option("Seed of the random draws.", kind="int", bounds=SEED)
 

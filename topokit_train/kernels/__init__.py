@@ -12,6 +12,7 @@ KERNELS = Registry(
     {
         "masked": "topokit_train.kernels.masked:KERNEL",
         "csr": "topokit_train.kernels.csr:KERNEL",
+        "native": "topokit_train.kernels.native:KERNEL",
         "block": "topokit_train.kernels.block:KERNEL",
         "band": "topokit_train.kernels.band:KERNEL",
     },

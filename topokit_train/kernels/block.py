@@ -64,7 +64,7 @@ class Side(nn.Module):
     def __init__(self, classes: Classes, degrees: NDArray[np.int64]):
         super().__init__()
         shapes, shape_of, counts = np.unique(
-            np.stack([_joined(classes, degrees), classes.sizes]), axis=1, return_inverse=True, return_counts=True
+            np.stack([joined(classes, degrees), classes.sizes]), axis=1, return_inverse=True, return_counts=True
         )
         self.shapes = [(count, size, degree) for degree, size, count in np.stack([*shapes, counts], 1).tolist()]
         members = classes.members[np.argsort(np.repeat(shape_of.reshape(-1), classes.sizes), kind="stable")]
@@ -121,8 +121,8 @@ class Side(nn.Module):
         return members.index_select(0, self.place)
 
 
-def _joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of nodes that each class is joined to; degrees are those of all nodes."""
+def joined(classes: Classes, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of nodes that each class is joined to; degrees are those of all nodes. O(classes)."""
     return degrees[classes.members[np.cumsum(classes.sizes) - 1]]
 
 
@@ -183,9 +183,9 @@ def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     """See `Kernel`. O(classes log classes)."""
     read = groups = 0
     for classes, degrees, uses in ((found.targets, layer.in_degrees, 2), (found.sources, layer.out_degrees, 1)):
-        joined = _joined(classes, degrees)
-        read += uses * int(joined.sum())
-        groups += uses * np.unique(np.stack([joined, classes.sizes]), axis=1).shape[1]
+        read_by_each = joined(classes, degrees)
+        read += uses * int(read_by_each.sum())
+        groups += uses * np.unique(np.stack([read_by_each, classes.sizes]), axis=1).shape[1]
     fixed, per_group, per_read, per_gathered, per_edge, per_product = _COST[device]
     gathering = per_group * groups + (per_read + per_gathered * batch) * read
     return fixed + gathering + (per_edge + per_product * batch) * layer.edges

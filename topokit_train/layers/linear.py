@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit_train.chain import Link, chain
+from topokit_train.chain import Link, chain_rows
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.choice import Product, choose
 from topokit_train.layers.sparse import SparseModule
@@ -61,8 +61,8 @@ class SparseLinear(SparseModule):
             x: shape (..., in_features).
 
         Returns:
-            Shape (..., out_features), in memory features first, which suits the next SparseLinear: use reshape if
-            view refuses.
+            Shape (..., out_features), of most kernels in memory features first, which suits the next SparseLinear:
+            use reshape if view refuses.
 
         Raises:
             InvalidSpecError: x has another number of features, or the layer was moved to a device or type that
@@ -72,8 +72,10 @@ class SparseLinear(SparseModule):
             raise InvalidSpecError(
                 f"x has shape {tuple(x.shape)}; its last size must be in_features, {self.in_features}"
             )
-        y = chain(x.reshape(-1, self.in_features).T, [self.link()])
-        return y.T.reshape(*x.shape[:-1], self.out_features)
+        if x.ndim == 2:
+            return chain_rows(x, [self.link()])
+        y = chain_rows(x.reshape(-1, self.in_features), [self.link()])
+        return y.reshape(*x.shape[:-1], self.out_features)
 
     def _dense_on_meta(self) -> nn.Linear:
         return nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")

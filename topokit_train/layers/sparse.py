@@ -160,7 +160,7 @@ class SparseModule(nn.Module):
         new = self._with_edges(
             layer,
             bias=self.bias is not None,
-            kernel=self.kernel if self.kernel in ("csr", "masked") else "csr",  # the others need a structure
+            kernel=self.kernel if self.kernel in ("csr", "native", "masked") else "csr",  # the others need a structure
             device=self.values.device,
             dtype=self.values.dtype,
             generator=torch.Generator(),  # the draw is overwritten

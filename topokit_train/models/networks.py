@@ -23,7 +23,7 @@ from topokit.spec import network
 from topokit_train.conversion import sparsify
 from topokit_train.conversion.weights import owned_weights
 from topokit_train.functions import call, is_function, load_function
-from topokit_train.initialisation import draw_by_fan_in, draw_truncated_normal
+from topokit_train.initialisation import draw_by_fan_in, draw_others, draw_truncated_normal
 from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
@@ -103,7 +103,9 @@ class ModelSource:
             offered["classes"] = data.classes
         if self.builtin:
             with torch.device("meta"):
-                return call(self.make, self.name, **offered)  # type: ignore[no-any-return]
+                built: nn.Module = call(self.make, self.name, **offered)
+            require_untied(built, self.name)
+            return built
         with under_seed(seed):
             made = call(self.make, self.name, **offered)
         if not isinstance(made, nn.Module):
@@ -189,7 +191,8 @@ def build_model(
     """Build a model whose weights the layers of topologies fill, see `topokit.placement.place`; the others are dense.
 
     With init "he" and "truncated-normal" all weights are drawn from one generator, layer after layer, so a seed gives
-    one network under every kernel. With "own" a function's weights are drawn by itself under `seed`, and those of a
+    one network under every kernel. The other parameters, such as those of embeddings and norms, are drawn by their
+    modules under `seed`. With "own" a function's weights are drawn by itself under `seed`, and those of a
     sparse layer are multiplied by the square root of the dense fan-in over the real one; a module object keeps its
     numbers.
 
@@ -200,7 +203,7 @@ def build_model(
         kernel: "auto" or a name in KERNELS; or such a name for each sparse layer, {"fc1": "csr", ...}.
         device: of the weights.
         generator: a CPU generator; torch's global one if omitted.
-        seed: of a user's function.
+        seed: of a user's function, and of parameters that are not those of linear layers and convolutions.
         init: see above.
         batch: inputs in one step, for the choice of kernels.
 
@@ -221,6 +224,9 @@ def build_model(
             built = sparsify(built, nets, kernel=kernel, init=first, generator=unused, batch=batch)
     if init != OWN:
         draw_by_fan_in(built, device, generator)
+    if source.builtin:
+        with under_seed(seed):
+            draw_others(built)
     if init == "truncated-normal":
         assert generator is not None
         draw_truncated_normal(built, generator)
@@ -271,6 +277,17 @@ def build_stack(
             continue
         shared = False  # the first layer alone
     return model
+
+
+def require_untied(model: nn.Module, name: str) -> None:
+    """Refuse a model with a parameter that two modules share: each is drawn for itself, so the tie would be lost."""
+    owners: dict[int, str] = {}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
+        if owners.setdefault(id(parameter), key) != key:
+            raise InvalidSpecError(
+                f"{name}: {owners[id(parameter)]} and {key} are one parameter: a model of topokit has no tied weights, "
+                "give each module its own"
+            )
 
 
 def require_stackable(source: ModelSource, model: nn.Module) -> None:

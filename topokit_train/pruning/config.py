@@ -48,20 +48,24 @@ class PruneConfig(TrainConfig):
         InvalidSpecError: names the setting, what was given and what is allowed.
     """
 
-    method: str = choice("Way of pruning.", choices=METHODS, default="gradual")
-    to: tuple[float, ...] | None = option("Target sparsities, ascending [.9].", kind="numbers", default=None)
-    scope: str | None = choice("Whether each layer has the target sparsity, or all together [layer].", choices=SCOPES)
-    keep: tuple[str, ...] = option("Excluded layers, such as fc3; repeatable.", kind="names", default=())
-    begin: float | None = number("Begin of gradual pruning, a share of the steps [.2].", bounds=Bounds(0, 1))
-    end: float | None = number("End of gradual pruning, a share of the steps [.7].", bounds=Bounds(0, 1))
+    method: str = choice(
+        "Pruning during training (gradual) or after it (one-time).", choices=METHODS, default="gradual"
+    )
+    to: tuple[float, ...] | None = option("Target sparsities in ascending order [.9].", kind="numbers", default=None)
+    scope: str | None = choice(
+        "Scope of the target sparsity: each layer, or all layers together [layer].", choices=SCOPES
+    )
+    keep: tuple[str, ...] = option("Layers excluded from pruning, such as fc3; repeatable.", kind="names", default=())
+    begin: float | None = number("Begin of gradual pruning, as a fraction of all steps [.2].", bounds=Bounds(0, 1))
+    end: float | None = number("End of gradual pruning, as a fraction of all steps [.7].", bounds=Bounds(0, 1))
     every: float | None = number(
-        "Interval of gradual pruning, a share of the steps [.01].", bounds=Bounds(0, 1, above=True)
+        "Interval of gradual pruning, as a fraction of all steps [.01].", bounds=Bounds(0, 1, above=True)
     )
     threshold: float | None = number(
         "Magnitude below which one-time pruning removes weights.", bounds=Bounds(0, above=True)
     )
-    biases: bool = flag("Whether biases below the threshold go too [no].", default=False)
-    rewind: str | None = text('Time of the weights to save for rewinding: "initial" or a number of epochs.')
+    biases: bool = flag("Whether biases below the threshold are pruned too [no].", default=False)
+    rewind: str | None = text('Weights to save for rewinding: "initial", or those after N epochs.')
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,8 @@ class Progress(Callback):
         trainer: trains it.
     """
 
+    reads_gradients = False
+
     def __init__(self, trainer: Trainer):
         self.epochs, self.trainer = trainer.config.epochs, trainer
         self.bar = bar(total=trainer.steps, initial=trainer.steps_done, unit="step")

@@ -1,4 +1,4 @@
-"""train: a whole training run with its folder, from the settings to the result, and going on with it."""
+"""train: start or resume a training run with its folder, from the settings to the result."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from topokit_train.runs.progress import phase, say
 from topokit_train.seeds import parse_seeds
 
 DEFAULT_TOPOLOGY = "default"
-"""The topology of lenet-300-100, none for other models, and for a resumed run its own."""
-SEED = "seed"  # and its number: the folder of one of several runs
-NEEDS_RUN = "`resume` needs the folder of the run to go on with: `run` DIR"
+"""In place of a topology: that of the resumed run, the default topology of lenet-300-100, or none (dense)."""
+SEED = "seed"  # beginning of the folder name of one of several runs; the number of the seed follows
+NEEDS_RUN = "`resume` needs the folder of the run to continue: `run` DIR"
 
 
 def train(
@@ -61,33 +61,32 @@ def train(
     force: bool = False,
     explain: bool = False,
 ) -> Result:
-    """Train a model, and keep all that is needed to go on after each epoch.
+    """Train a model, with a checkpoint after each epoch.
 
-    On the CPU one seed gives one network, bit for bit, with the same number of threads; a run that was
-    interrupted at any moment and resumed gives the same as one that was not. Progress goes to stderr.
-    In processes that torchrun started it is one run, which all of them call and whose result all of them get: see
-    `topokit_train.ranks`.
+    On the CPU, equal seeds and numbers of threads give equal weights, bit for bit, even if the run was interrupted and
+    resumed. Progress is printed to stderr. In processes that torchrun started, all processes call this function,
+    train one network together and get the same result, see `topokit_train.ranks`.
 
     Args:
         config: the settings; with a PruneConfig the run prunes, and the result is a PruneResult.
-        topology: what `sparsify` takes: a topology, several, a description or a mapping of names to these; None or
-            "dense" for a dense model. If omitted, lenet-300-100 has a topology of its own and other models are dense; a
-            resumed run has its own.
-        model: a function that returns an nn.Module, called with those of the arguments input_shape, outputs, classes
-            and widths that it has; or an nn.Module, which is trained itself and keeps its weights. If omitted, the one
-            that the settings name.
-        data: a dataset, see `topokit_train.dataset`, or x_train, y_train, x_test and y_test; if omitted, the one that
+        topology: as for `sparsify`: a topology, several, a description or a mapping of names to these; None or
+            "dense" for a dense model. By default that of the resumed run; for a new run, lenet-300-100 has a default
+            topology and other models are dense.
+        model: a function that returns an nn.Module, which is called with those of the arguments input_shape, outputs,
+            classes and widths that it has; or an nn.Module, which is trained in place and keeps its weights. By default
+            the model that the settings name.
+        data: a dataset, see `topokit_train.dataset`, or (x_train, y_train, x_test, y_test). By default the dataset that
             the settings name.
-        method: how to train; if omitted, as the settings say.
-        callbacks: look at the run, see `topokit_train.methods`: objects, or texts such as "tensorboard".
-        run: the run's folder; if omitted, a new one in runs/ that is named after the settings.
-        resume: go on with the run in that folder; if none was started there, start it.
-        force: replace a run that is there.
-        explain: say on stderr which kernel each sparse layer has, and why.
+        method: the training method. By default the method that the settings name.
+        callbacks: callbacks, see `topokit_train.methods`: objects, or strings such as "tensorboard".
+        run: the folder of the run. By default a new folder in runs/ that is named after the settings.
+        resume: continue the run in that folder; if the folder has no run, start one.
+        force: replace an existing run in the folder.
+        explain: print the kernel of each sparse layer and the reason to stderr.
 
     Raises:
-        InvalidSpecError: settings that do not fit together, or a run to resume that was started with others.
-        OutputExistsError: the folder holds a run, and neither resume nor force is set.
+        InvalidSpecError: settings contradict each other, or differ from those of the run to resume.
+        OutputExistsError: the folder contains a run, and neither resume nor force is set.
         FileFormatError: a damaged dataset or checkpoint.
         TopokitError: data that cannot be found, a full disk, a folder in use, an error in the user's code.
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
@@ -105,23 +104,23 @@ def train_seeds(
     resume: bool = False,
     **others: Any,
 ) -> Results:
-    """Train a model once for each seed, all in one program; see `topokit_train.layers.stacks`.
+    """Train a model once for each seed, in one process; see `topokit_train.layers.stacks`.
 
-    Each run has a folder of its own, as if it had been trained alone, and equals that run up to rounding. If
-    `config.order_seed` is set, all use the same batches, and the first layers are one product. Only perceptrons are
-    trained together; the seeds of other models are trained in turn.
+    Each seed has its own run folder, and equals a run that was trained alone up to rounding. If `config.order_seed` is
+    set, all seeds use the same batches, and their first layers are one product. Only perceptrons are trained together;
+    the seeds of other models are trained in turn.
 
     Args:
-        config: the settings; `config.seed` does not matter.
+        config: the settings; `config.seed` is ignored.
         topology: as for `train`.
-        seeds: of the weights and, without `config.order_seed`, of the images' order; all different. Numbers, or a text
-            such as "0-4,7".
-        run: a folder that holds, or gets, a folder seed<N> for each; a new one in runs/ if omitted.
-        resume: go on with the runs in these folders.
+        seeds: different seeds of the weights and, without `config.order_seed`, of the order of the samples: numbers, or
+            a string such as "0-4,7".
+        run: the parent of the run folders, which are named seed<N>. By default a new folder in runs/.
+        resume: continue the runs in these folders.
         others: other arguments of `train`.
 
     Raises:
-        InvalidSpecError: no seeds, or one twice; else as `train`.
+        InvalidSpecError: no seeds, or a repeated seed; else as `train`.
     """
     seeds = parse_seeds(seeds) if isinstance(seeds, str) else integers(seeds, "`seeds`", 0)
     if not seeds or len(set(seeds)) != len(seeds):
@@ -154,26 +153,25 @@ def train_all(
     force: bool = False,
     explain: bool = False,
 ) -> list[Result]:
-    """Train networks that differ in their seeds, each with a folder that is given; else as `train`.
+    """Train networks that differ only in their seeds, each in a given folder; else as `train`.
 
     Args:
-        configs: the settings of each, equal but for their seeds; device, threads and data_dir may differ too.
-        topology: as for `train`, and so are the others; the same for all.
-        runs: the folder of each; None for a new one in runs/; one that is open already stays so.
+        configs: the settings of each run. Only seed, device, threads and data_dir may differ.
+        topology: as for `train`; the same for all runs, like the following arguments.
+        runs: the folder of each run; None for a new folder in runs/. A RunFolder that is open remains open.
         model: the model.
         data: the dataset.
-        method: how to train.
-        callbacks: look at the runs.
-        resume: go on with the runs in these folders.
-        force: replace runs that are there.
-        explain: say on stderr which kernel each sparse layer has, and why.
+        method: the training method.
+        callbacks: the callbacks.
+        resume: continue the runs in these folders.
+        force: replace existing runs.
+        explain: print the kernel of each sparse layer and the reason to stderr.
 
     Returns:
-        Their results, in the order of `configs`.
+        The results, in the order of `configs`.
 
     Raises:
-        InvalidSpecError: the settings differ in more than the seed and where the runs are done, or a seed or a folder
-            is there twice; else as `train`.
+        InvalidSpecError: other settings differ, or a seed or a folder is given twice; else as `train`.
     """
     callbacks = [callbacks] if isinstance(callbacks, str | Callback) else callbacks
     if not isinstance(callbacks, Iterable):
@@ -216,7 +214,7 @@ def _folders(
     opened: ExitStack,
     ranks: Ranks,
 ) -> list[RunFolder]:
-    """The open folders of runs, in the first process; others get folders that they do not write into."""
+    """The open run folders in the first process; other processes get folders that they do not write to."""
     if resume and None in runs:
         raise InvalidSpecError(NEEDS_RUN)
     given = [path_of(run, "`run`").resolve() for run in runs if not isinstance(run, RunFolder | None)]
@@ -240,7 +238,7 @@ def _folders(
 def _code(
     config: TrainConfig, source: ModelSource, method: Method | None
 ) -> tuple[dict[str, str], type[Method], Callable[[], Method]]:
-    """The versions of the user's code, the class of the method, and what makes one."""
+    """The versions of the user's code, the class of the method, and a function that returns a method."""
     made, versions = (method, {}) if method is not None else config.make_method()
     if source.version is not None and source.module is None:
         versions = {"model": source.version} | versions
@@ -266,7 +264,7 @@ def _topologies(
     folders: Sequence[RunFolder],
     resume: bool,
 ) -> tuple[tuple[Layered, ...], bool]:
-    """The topologies that runs start with, and whether they are other than those of the runs to resume."""
+    """The topologies at the start of the runs, and whether they were given rather than read from a run to resume."""
     if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
         before = [path for folder in folders if resume and (path := begun(folder.path)).exists()]
         if before:
@@ -278,20 +276,20 @@ def _topologies(
         topology = default_topology()
     phase("building the topology")
     nets = resolve(topology, lambda: source.weights(read()))
-    # a spec would draw its edges anew for every checkpoint
+    # a Spec would compute its edges again for every checkpoint
     return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
 
 
 def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
-    """Return the topologies that a user describes, in their order; none for a dense model.
+    """Return the topologies that a user gave, in their order; none for a dense model.
 
     Args:
-        topology: topologies; texts, which are descriptions, or each 'PATTERN: DESCRIPTION', or "dense" alone; files; or
+        topology: a topology, a description, a string 'PATTERN: DESCRIPTION' or a file; a sequence of these; "dense"; or
             a mapping of patterns to topologies, descriptions, layers or masks.
-        weights: returns the weights of the dense model, which patterns need.
+        weights: a function that returns the weights of the dense model; only patterns need it.
 
     Raises:
-        InvalidSpecError: what is wrong with a text, or which parameters the patterns do not fit.
+        InvalidSpecError: a description is wrong, or a pattern fits no parameter.
     """
     if isinstance(topology, Mapping):
         return named(topology, weights())
@@ -324,13 +322,13 @@ def default_topology() -> Layered:
 
 
 def recorded_seeds(run: Path | str) -> list[int]:
-    """The seeds of the runs that `train_seeds` keeps in a folder; none where it holds none."""
+    """Return the seeds of the runs that `train_seeds` wrote in a folder."""
     names = (path.name.removeprefix(SEED) for path in Path(run).glob(f"{SEED}*"))
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def recorded(run: Path | str) -> TrainConfig | None:
-    """The settings that a run was started with; None if none was started there.
+    """Return the settings at the start of the run in a folder; None if the folder has no run.
 
     Raises:
         FileFormatError: a damaged checkpoint.
@@ -340,7 +338,7 @@ def recorded(run: Path | str) -> TrainConfig | None:
 
 
 def common(config: TrainConfig) -> TrainConfig:
-    """The settings without those in which networks that are trained together may differ."""
+    """Return the settings without those that may differ between networks that are trained together."""
     return replace(config, seed=0, device="auto", threads=None, data_dir=None)
 
 
@@ -358,7 +356,7 @@ def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: 
 
 
 def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Method | None) -> TrainConfig:
-    """The settings with the names of objects that were given in their place."""
+    """The settings with the names of the model, data and method that were given as objects."""
     changed: dict[str, Any] = {"model": source.name}
     if isinstance(data, Dataset):
         changed["dataset"] = data.name
@@ -373,7 +371,9 @@ def _require_types(
     for config in configs:
         if not isinstance(config, TrainConfig):
             raise InvalidSpecError(f"`config` must be a TrainConfig or PruneConfig, not {shortened(config)}")
-    if isinstance(topology, list | tuple) and not topology:  # it may be a mistake, and a dense model has a name
+    if (
+        isinstance(topology, list | tuple) and not topology
+    ):  # an empty list may be a mistake; "dense" or None is explicit
         raise InvalidSpecError("no topology is given: write dense, or None, for a dense model")
     kinds = [("method", method, Method), *(("callbacks", one, Callback) for one in callbacks)]
     for what, one, kind in kinds:

@@ -14,7 +14,7 @@ import scipy.sparse
 from topokit import edges
 from topokit.errors import TopokitError
 from topokit.families.radix_net import RadixNet
-from topokit.formats import load, save, save_masks
+from topokit.formats import FORMATS, load, save, save_masks
 from topokit.masking import masks
 
 FILES = 2000
@@ -146,8 +146,12 @@ CASES = {
     "matrix-market": (folder_of("matrix-market", "layer-2.mtx"), damaged),
     "matrix-market-real": (weighted_mtx, damaged),
     "tsv": (folder_of("tsv", "n4x8-l1.tsv"), damaged),
-    "graphml": (single("graphml"), damaged),
 }
+CASES |= {name: (single(name), damaged) for name in FORMATS if name not in CASES and not FORMATS[name].folder}
+
+
+def test_every_format_has_a_case():
+    assert {*FORMATS} <= {*CASES}
 
 
 @pytest.mark.parametrize("case", CASES)

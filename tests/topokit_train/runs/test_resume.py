@@ -72,7 +72,7 @@ def test_resume_starts_a_run_that_has_no_checkpoint_yet(assert_same_run, short, 
 
 
 def test_resume_needs_a_folder(short):
-    with pytest.raises(InvalidSpecError, match="resume needs the folder of the run to go on with: run DIR"):
+    with pytest.raises(InvalidSpecError, match="resume needs the folder of the run to continue: run DIR"):
         train(short, resume=True)
 
 

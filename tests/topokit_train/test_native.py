@@ -1,0 +1,293 @@
+"""The native library against dense float64 arithmetic in NumPy, and what it must refuse."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import topokit
+from topokit import Topology
+from topokit._native import LIBRARY, description, native
+from topokit.errors import InvalidSpecError
+from topokit_train.kernels import KERNELS
+from topokit_train.layers.choice import choose
+from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped
+
+needs_library = pytest.mark.skipif(native() is None, reason=description())
+
+
+def random_mask(random, most=70):
+    """A pattern of any density whose nodes may have copies, shuffled, perhaps with nodes without edges."""
+    base = random.random(random.integers(1, 21, size=2)) < random.choice([0, 0.1, 0.5, 1])
+    for axis in (0, 1):
+        base = base.repeat(random.integers(1, 7, size=base.shape[axis]), axis=axis)[: (most, None)[axis]]
+    return base[random.permutation(base.shape[0])][:, random.permutation(base.shape[1])]
+
+
+def strided(array, random, dtype):
+    """The same numbers as a tensor that lies in memory in one of several ways."""
+    tensor = torch.tensor(array, dtype=dtype)
+    way = random.integers(3)
+    if way == 0:
+        return tensor
+    if way == 1:
+        return tensor.T.contiguous().T
+    return torch.empty(2 * tensor.shape[0], 3 * tensor.shape[1], dtype=dtype)[::2, ::3].copy_(tensor)
+
+
+def compare(seed, kernel="native"):
+    """Forward and all gradients of a random layer, against the dense oracle."""
+    random = np.random.default_rng(seed)
+    mask = random_mask(random)
+    sources, targets = mask.shape
+    batch = int(random.choice([1, 2, 7, 8, 31, 64, 100, 128, 130, 513]))
+    dtype = (torch.float32, torch.float64)[seed % 2]
+    W, x, g = (random.standard_normal(shape) for shape in ((targets, sources), (sources, batch), (targets, batch)))
+    bias, relu = random.standard_normal(targets), bool(random.integers(2))
+    W = W * mask.T
+    kernel = KERNELS[kernel]
+    plan = kernel.prepare(Topology.from_dense([mask]).layer(0))
+    X = strided(x, random, dtype).requires_grad_()
+    values = plan.from_canonical(torch.tensor(W.T[mask], dtype=dtype)).requires_grad_()
+    b = torch.tensor(bias, dtype=dtype).requires_grad_()
+    torch.set_num_threads(int(random.integers(1, 4)))
+    y = kernel.multiply(X, values, plan, b, relu)
+    found = torch.autograd.grad(y, (X, values, b), strided(g, random, dtype))
+    z = W @ x + bias[:, None]
+    passed = g * (z > 0) if relu else g
+    wanted = np.maximum(z, 0) if relu else z, W.T @ passed, (passed @ x.T).T[mask], passed.sum(1)
+    got = y.detach(), found[0], plan.to_canonical(found[1]), found[2]
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    for one, exact in zip(got, wanted, strict=True):
+        assert one.shape == exact.shape
+        error = np.abs(one.numpy() - exact).max(initial=0)
+        assert error <= tolerance * max(np.abs(exact).max(initial=0), 1)
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_layers_equal_the_oracle(seed):
+    compare(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(60, 500))
+def test_many_random_layers_equal_the_oracle(seed):
+    compare(seed)
+
+
+@pytest.mark.long
+@needs_library
+@pytest.mark.parametrize("isa", ["0", "baseline", "avx2", "avx512"])
+def test_every_instruction_set_equals_the_oracle(isa):
+    assert_in_process("for seed in range(500): test.compare(seed)", TOPOKIT_NATIVE=isa)
+
+
+@needs_library
+@pytest.mark.parametrize("isa", ["0", "baseline", "avx2"])
+def test_other_instruction_sets_equal_the_oracle(isa):
+    assert_in_process("for seed in range(20): test.compare(seed)", TOPOKIT_NATIVE=isa)
+
+
+def assert_in_process(code, **environment):
+    """Run code that has this file as `test` in a new process."""
+    code = f"import runpy, types; test = types.SimpleNamespace(**runpy.run_path({__file__!r}))\n{code}"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, check=True, timeout=600)
+
+
+def test_switched_off_it_says_so_and_auto_leaves_it_alone():
+    code = (
+        "from topokit._native import description; assert description() == 'no native library: TOPOKIT_NATIVE is 0'; "
+        "import topokit as tk, topokit_train as tt; layer = tt.SparseLinear(tk.RadixNet(radices=[(4, 4)]).layer(0)); "
+        "assert layer.kernel != 'native'"
+    )
+    assert_in_process(code, TOPOKIT_NATIVE="0")
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("text", "dtype", "taken"),
+    [
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.float32, "native"),
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.float64, "native"),
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "csr"),
+        ("radix-net radices=10,10 kron=8,3,1 crop=784,300,100", torch.float32, "native"),
+        ("radix-net radices=10,10 kron=32,32,32", torch.float32, "band"),
+        ("radix-net radices=4,4", torch.float32, "masked"),
+    ],
+)
+def test_auto_takes_it_where_it_is_faster(text, dtype, taken):
+    layer = topokit.topology(text).layer(0)
+    assert choose(layer, torch.device("cpu"), dtype).kernel == taken
+    assert choose(layer, torch.device("cuda"), torch.float32).kernel != "native"
+
+
+def test_an_unknown_instruction_set_is_named():
+    code = "from topokit._native import description; assert 'TOPOKIT_NATIVE is sse9' in description(), description()"
+    assert_in_process(code, TOPOKIT_NATIVE="sse9" if LIBRARY.exists() else "0") if native() else None
+
+
+LAYER = Topology.from_dense([np.kron(np.random.default_rng(0).random((30, 20)) < 0.3, np.ones((2, 3)))]).layer(0)
+
+
+def chain_of_three():
+    """Three layers, sparse and dense, as a chain, with an input and their parameters."""
+    random = torch.Generator().manual_seed(0)
+    plan = KERNELS["native"].prepare(LAYER)
+    sources, targets = LAYER.shape
+    patterns = [plan.pattern(torch.empty(0)), dense_pattern(1, 9, targets), dense_pattern(1, 5, 9)]
+    values = [torch.randn(pattern.edges, generator=random) for pattern in patterns]
+    biases = [torch.randn(pattern.shape[0], generator=random) for pattern in patterns]
+    x, grad = (torch.randn(width, 200, generator=random) for width in (sources, 5))
+    return SimpleNamespace(chain=Chain(patterns, [True, True, False]), x=x, values=values, biases=biases, grad=grad)
+
+
+@needs_library
+def test_all_numbers_of_threads_give_the_same_bits(monkeypatch):
+    monkeypatch.setattr("topokit_train.native.SMALL", 1)
+    case, seen = chain_of_three(), []
+    for threads in (1, 2, 3, 5, 16):
+        torch.set_num_threads(threads)
+        y, tiles = case.chain.forward(case.x, case.values, case.biases)
+        found = case.chain.backward(case.grad, tiles, case.values, case.biases, [True] * 6, True)
+        seen.append([y, *found])
+    for other in seen[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(seen[0], other, strict=True))
+
+
+@needs_library
+def test_nan_and_inf_reach_what_they_are_connected_to_and_nothing_else():
+    plan = KERNELS["native"].prepare(LAYER)
+    mask = LAYER.to_scipy().toarray() != 0
+    for bad in (float("nan"), float("inf")):
+        for batch in (1, 100):
+            x = torch.ones(LAYER.shape[0], batch)
+            x[7, 0] = bad
+            values = torch.full((LAYER.edges,), 0.5)
+            y = plan.product(x, values)[0]
+            reached = np.zeros(y.shape, bool)
+            reached[mask[7], 0] = True
+            assert ((~torch.isfinite(y)).numpy() == reached).all()
+            grad = torch.ones(LAYER.shape[1], batch)
+            grad[4, batch - 1] = bad
+            along, found = plan.gradients(
+                grad, torch.ones_like(x), values, plan.product(torch.ones_like(x), values)[1], True, True
+            )
+            reached = np.zeros(along.shape, bool)
+            reached[mask[:, 4], batch - 1] = True
+            assert ((~torch.isfinite(along)).numpy() == reached).all()
+            assert ((~torch.isfinite(plan.to_canonical(found))).numpy() == (LAYER.targets == 4)).all()
+
+
+@needs_library
+def test_a_forked_child_starts_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr("topokit_train.native.SMALL", 1)
+    case = chain_of_three()
+    torch.set_num_threads(2)
+    before, _ = case.chain.forward(case.x, case.values, case.biases)
+    child = os.fork()
+    if not child:
+        after, _ = case.chain.forward(case.x, case.values, case.biases)
+        os._exit(0 if torch.equal(before, after) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+GOOD = {
+    "starts": np.array([0, 2, 4, 5], np.int32),
+    "columns": np.array([0, 1, 0, 1, 2], np.int32),
+    "rows": np.array([0, 1, 2], np.int32),
+    "bounds": np.array([0, 2, 3], np.int32),
+    "width": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("starts", np.array([0, 4, 2, 5], np.int32), "starts must rise"),
+        ("starts", np.array([0, 2, 4, 6], np.int32), "starts must rise"),
+        ("starts", np.array([0, 2, 4, 5], np.int64), "int32"),
+        ("columns", np.array([0, 1, 0, 1, 3], np.int32), "columns must be from 0 to 2"),
+        ("columns", np.array([0, 1, 0, 1, -1], np.int32), "columns must be from 0 to 2"),
+        ("columns", np.array([0, 1, 0, 2, 2], np.int32), "equal columns"),
+        ("rows", np.array([0, 1, 1], np.int32), "rows must have each"),
+        ("bounds", np.array([0, 2, 2, 3], np.int32), "a group must have 1 to 4 rows"),
+        ("bounds", np.array([0, 1, 3], np.int32), "equal columns"),
+        ("order", np.array([0, 1, 2, 3, 3], np.int32), "order must have"),
+    ],
+)
+def test_a_plan_that_is_not_one_is_refused(name, wrong, message):
+    Rows(**GOOD)
+    with pytest.raises(InvalidSpecError, match=message):
+        Rows(**{**GOOD, name: wrong})
+
+
+def test_arrays_with_gaps_are_refused():
+    with pytest.raises(InvalidSpecError, match="contiguous"):
+        Rows(**{**GOOD, "columns": GOOD["columns"].repeat(2)[::2]})
+
+
+def test_a_transpose_of_another_shape_is_refused():
+    rows = Rows(**GOOD)
+    with pytest.raises(InvalidSpecError, match="transpose"):
+        Pattern(rows, Rows(**{**GOOD, "width": 4, "order": np.arange(5, dtype=np.int32)}))
+
+
+@needs_library
+def test_wrong_operands_are_refused_before_the_call():
+    case = chain_of_three()
+    forward = case.chain.forward
+    for wrong in (case.values[0][:-1], case.values[0].double(), torch.empty(2 * LAYER.edges)[::2]):
+        with pytest.raises(InvalidSpecError, match="contiguous numbers"):
+            forward(case.x, [wrong, *case.values[1:]], case.biases)
+    for wrong in (case.x[1:], case.x.half(), case.x[0]):
+        with pytest.raises(InvalidSpecError, match="expected shape"):
+            forward(wrong, case.values, case.biases)
+    with pytest.raises(InvalidSpecError, match="contiguous numbers"):
+        forward(case.x, case.values, [case.biases[0][1:], *case.biases[1:]])
+    _, tiles = forward(case.x, case.values, case.biases)
+    with pytest.raises(InvalidSpecError, match="contiguous numbers"):
+        case.chain.backward(case.grad, tiles[:-1], case.values, case.biases, [True] * 6, True)
+
+
+@needs_library
+def test_a_changed_plan_is_checked_again():
+    plan = KERNELS["native"].prepare(LAYER)
+    plan.product(torch.ones(LAYER.shape[0], 3), torch.ones(LAYER.edges))
+    plan.sources[5] = LAYER.shape[0]
+    with pytest.raises(InvalidSpecError, match="columns must be from"):
+        plan.product(torch.ones(LAYER.shape[0], 3), torch.ones(LAYER.edges))
+
+
+def test_classes_become_groups_of_at_most_four():
+    bounds = grouped(np.array([1, 3, 4, 5, 9]))
+    assert bounds.tolist() == [0, 1, 4, 8, 11, 13, 16, 19, 22]
+
+
+def test_a_network_in_one_call_equals_the_same_layer_by_layer():
+    net = topokit.topology("radix-net radices=4,4 kron=3,2,1")
+    parts = [torch.nn.Linear(*net.layer(0).shape), torch.nn.ReLU(), torch.nn.Linear(*net.layer(1).shape)]
+    from topokit_train import sparsify
+    from topokit_train.fusing import fuse
+
+    torch.manual_seed(0)
+    model = sparsify(torch.nn.Sequential(*parts, torch.nn.Linear(16, 3)), net, kernel="native")
+    x, wanted = torch.randn(50, 48), []
+    for fused in (False, True):
+        model = fuse(model) if fused else model
+        model.zero_grad()
+        y = model(x)
+        y.square().sum().backward()
+        wanted.append([y, *(one.grad for one in model.parameters())])
+    for one, two in zip(*wanted, strict=True):
+        assert torch.allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,284 @@
+"""Whole training steps of perceptrons, each in one call of the native library.
+
+A step of a small network takes less time than torch's calls for it. Here one call fetches the batch by its numbers,
+computes the outputs, the cross-entropy and all gradients, and updates the parameters and the optimizer's state, which
+are torch's own: they are changed in place, so any other step can follow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from topokit._native import native
+from topokit_train.kernels.native import NativePlan
+from topokit_train.layers.linear import SparseLinear
+from topokit_train.layers.stacks import StackedLinear, StackedSparse
+from topokit_train.native import (
+    BACKWARD,
+    BIAS,
+    FORWARD,
+    LOSS,
+    OPTIMIZE,
+    PACK,
+    TYPES,
+    VALUES,
+    Chain,
+    Pattern,
+    address,
+    dense_pattern,
+    run,
+)
+from topokit_train.tasks import Classification
+
+if TYPE_CHECKING:
+    from topokit_train.training import Trainer
+
+logger = logging.getLogger(__name__)
+
+_SINGLE: WeakKeyDictionary[StackedSparse, NativePlan] = WeakKeyDictionary()
+OPTIMIZERS = {torch.optim.SGD: 0, torch.optim.Adam: 1, torch.optim.AdamW: 2}  # as native/topokit.h numbers them
+MOMENTS = {0: ("momentum_buffer",), 1: ("exp_avg", "exp_avg_sq"), 2: ("exp_avg", "exp_avg_sq")}
+
+
+class FusedSteps:
+    """Steps of networks of one shape, each with its own parameters.
+
+    Args:
+        layers: sparse layers of kernel native and small dense layers, each with whether ReLU follows it.
+        optimizer: SGD, Adam or AdamW of torch, of all their parameters, without amsgrad, maximize or nesterov.
+        inputs: shape (samples, ...), of the type of the parameters.
+        labels: shape (samples,), int64, the class of each sample.
+        networks: number of networks.
+        shared: whether all get the same batches.
+
+    Raises:
+        NotImplementedError: the library does not compute these steps; the message says why.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[tuple[nn.Module, bool]],
+        optimizer: torch.optim.Optimizer,
+        inputs: Tensor,
+        labels: Tensor,
+        networks: int = 1,
+        *,
+        shared: bool = True,
+    ):
+        self.optimizer, self.networks, self.shared = optimizer, networks, shared or networks == 1
+        self.kind = next((OPTIMIZERS[kind] for kind in type(optimizer).mro() if kind in OPTIMIZERS), None)
+        self.inputs, self.labels = inputs.reshape(len(inputs), -1), labels
+        self.dtype = inputs.dtype
+        self._patterns = [_pattern(layer, networks) for layer, _ in layers]
+        self._parameters: list[tuple[Tensor, Any]] = [(_values(layer), layer.bias) for layer, _ in layers]
+        self._forms: dict[int, tuple[Any, Any, Any]] = {}
+        _require(self.kind is not None and self.dtype in TYPES, f"optimizer {type(optimizer).__name__}")
+        self._require_plain()
+        self.chain = Chain(self._patterns, [relu for _, relu in layers])
+        _require(inputs.is_contiguous() and self.inputs.shape[1] == self.chain.widths[0], "the layout of the inputs")
+        _require(labels.dtype == torch.int64 and labels.is_contiguous() and labels.ndim == 1, "the type of the labels")
+        low, high = int(labels.min()), int(labels.max())
+        _require(low >= 0 and high < self.chain.widths[-1] and len(labels) == len(inputs), "labels without an output")
+
+    def _require_plain(self) -> None:
+        """Refuse settings of the optimizer that the library does not have, and parameters that it does not update."""
+        groups = self.optimizer.param_groups
+        members = {id(one) for group in groups for one in group["params"]}
+        ours = [one for pair in self._parameters for one in pair if one is not None]
+        _require(members == {id(one) for one in ours}, "parameters outside the layers")
+        _require(len(ours) == len(members), "shared parameters")
+        _require(all(one.requires_grad and one.dtype == self.dtype for one in ours), "frozen parameters or other types")
+        odd = ("amsgrad", "maximize", "nesterov", "dampening", "differentiable", "capturable")
+        _require(not any(group.get(name) for group in groups for name in odd), "settings of the optimizer")
+        common = [{key: group.get(key) for key in ("lr", "betas", "eps", "momentum")} for group in groups]
+        _require(all(one == common[0] for one in common), "groups of parameters that differ")
+        hooks = (self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks)
+        _require(not any(hooks), "hooks of the optimizer")
+
+    @contextmanager
+    def steps(self) -> Iterator[FusedSteps]:
+        """Inside, call the object for each step; the optimizer's counters of steps are right at the end."""
+        self._prepare()
+        try:
+            yield self
+        finally:
+            for state in self.optimizer.state.values():
+                if "step" in state:
+                    state["step"].fill_(self._count)
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Make a step.
+
+        Args:
+            index: the samples of the batch, shape (batch,), or (batch, networks) if each network has its own.
+
+        Returns:
+            Each network's mean loss before the step, shape (networks,), float64.
+        """
+        size = len(index)
+        job, _, _ = self._forms.get(size) or self._form(size)
+        losses = torch.empty(self.networks, dtype=torch.float64)
+        index = index.contiguous()
+        job.index = address(index, size * (1 if self.shared else self.networks), torch.int64)
+        job.loss = losses.data_ptr()
+        group = self.optimizer.param_groups[0]
+        self._count += 1
+        job.rate = group["lr"]
+        if self.kind:
+            job.beta1, job.beta2 = group["betas"]
+            job.correction1, job.correction2 = (1 - beta**self._count for beta in group["betas"])
+        else:
+            job.beta1 = group["momentum"]
+        run(job)
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # the scheduler warns if there was no step
+        return losses
+
+    def _prepare(self) -> None:
+        """Make the optimizer's state if there was no step yet, and take all addresses anew."""
+        counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
+        self._count = int(max(counts, default=0))
+        groups = self.optimizer.param_groups
+        self._names = MOMENTS[self.kind or 0] if self.kind or groups[0]["momentum"] else ()
+        for group in groups:
+            for one in group["params"]:
+                state = self.optimizer.state[one]
+                if self.kind and "step" not in state:
+                    state["step"] = torch.zeros((), dtype=torch.float32)
+                for name in self._names:
+                    if state.get(name) is None:
+                        state[name] = torch.zeros_like(one)
+        self._forms.clear()
+
+    def _form(self, size: int) -> tuple[Any, Any, Any]:
+        """The job of a batch of a size, its layers, and the memory that it needs."""
+        form = self.chain.form(size, self.dtype)
+        threads = max(1, min(torch.get_num_threads(), self.networks if self.networks > 1 else size))
+        arenas = threads if self.networks > 1 else 1
+        job, layers = type(form.job).from_buffer_copy(form.job), type(form.layers).from_buffer_copy(form.layers)
+        memory = [self.inputs.new_empty(arenas * count) for count in (form.saved, form.scratch, size)]
+        decays = {id(one): group["weight_decay"] for group in self.optimizer.param_groups for one in group["params"]}
+        for layer, pattern, pair in zip(layers, self._patterns, self._parameters, strict=True):
+            addresses: list[tuple[int | None, int | None]] = []
+            for which, (one, count) in enumerate(zip(pair, (pattern.edges, pattern.shape[0]), strict=True)):
+                if one is None:
+                    addresses.append((None, None))
+                    continue
+                grad = self.inputs.new_empty(arenas * count)
+                memory.append(grad)
+                whole = count * self.networks
+                addresses.append((address(one, whole, self.dtype), grad.data_ptr()))
+                for number, name in enumerate(self._names):
+                    moment = self.optimizer.state[one][name]
+                    layer.moments[2 * which + number] = address(moment, whole, self.dtype)
+                layer.decay[which] = decays[id(one)]
+            (layer.values, layer.values_grad), (layer.bias, layer.bias_grad) = addresses
+            layer.wanted = VALUES + BIAS * (pair[1] is not None)
+        job.layer, job.what = layers, PACK | FORWARD | LOSS | BACKWARD | OPTIMIZE
+        job.threads, job.networks, job.shared = threads, self.networks, self.shared
+        job.saved, job.scratch, job.losses = (one.data_ptr() for one in memory[:3])
+        job.saved_size, job.scratch_size = form.saved, form.scratch
+        job.x.point_to(self.inputs.T)
+        job.labels, job.optimizer = self.labels.data_ptr(), self.kind
+        if self.kind:
+            job.epsilon = self.optimizer.param_groups[0]["eps"]
+        self._forms[size] = job, layers, memory
+        return self._forms[size]
+
+
+@contextmanager
+def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], Callable[..., Tensor]]]:
+    """Give the batches of a trainer's next epoch, and the function that makes a step with each, inside the block.
+
+    The steps are fused if nothing prevents it; the log says at level DEBUG what does.
+    """
+    try:
+        fused = fused_steps(trainer)
+    except NotImplementedError as reason:
+        logger.debug("the steps are not fused: %s", reason)
+        yield trainer.batches(), trainer.step
+        return
+
+    def step(index: Tensor) -> Tensor:
+        losses = fused(index)
+        trainer.scheduler.step()
+        return losses.to(torch.float32)
+
+    order = trainer.feed.order(trainer.epochs_done)
+    with fused.steps():
+        yield ((index,) for index in torch.split(order, trainer.config.batch_size)), step
+
+
+def fused_steps(trainer: Trainer) -> FusedSteps:
+    """Return the fused steps of a trainer.
+
+    Raises:
+        NotImplementedError: something needs the gradients, or the library does not compute these steps; says why.
+    """
+    feed, config = trainer.feed, trainer.config
+    _require(native() is not None and trainer.device.type == "cpu", "no native library here")
+    _require(not trainer.ranks.several and not trainer.needs_gradients, "hooks or processes that need gradients")
+    _require(type(trainer.task) is Classification and config.loss is None, "another loss")
+    _require(feed.inputs.crop is None and not feed.inputs.augmented, "augmented inputs")
+    layers = list(_layers(trainer.model, config.relu_logits))
+    networks = len(trainer.seeds)
+    return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, networks, shared=feed.shared)
+
+
+def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
+    """The linear layers of a perceptron, each with whether ReLU follows."""
+    _require(isinstance(model, nn.Sequential) and not _has_hooks(model), "a model that is no perceptron")
+    parts = [part for part in model.children() if type(part) is not nn.Flatten]
+    kinds = SparseLinear | StackedLinear
+    linear = [isinstance(part, kinds) or type(part) is nn.Linear for part in parts]
+    for number, part in enumerate(parts):
+        _require(linear[number] or type(part) is nn.ReLU, f"a layer {type(part).__name__}")
+        _require(not _has_hooks(part), "hooks of a layer")
+        if linear[number]:
+            end = number + 1 == len(parts)
+            yield part, last_relu if end else not linear[number + 1] or (number + 2 == len(parts) and last_relu)
+        else:
+            _require(number > 0 and linear[number - 1], "ReLU without a layer before it")
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _values(layer: Any) -> nn.Parameter:
+    values: nn.Parameter = layer.values if isinstance(layer, SparseLinear) else layer.weight
+    return values
+
+
+def _pattern(layer: Any, networks: int) -> Pattern:
+    """The edges of one of the networks; their values follow each other."""
+    if isinstance(layer, SparseLinear):
+        _require(layer.kernel == "native", f"kernel {layer.kernel}")
+        pattern = _single(layer) if isinstance(layer, StackedSparse) else layer._plan.pattern(layer.values)
+    else:
+        into = layer.weight.shape[1]
+        pattern = dense_pattern(1, prod(layer.weight.shape) // into // networks, into)
+    _require(pattern is not None, "a large dense layer")
+    assert pattern is not None
+    return pattern
+
+
+def _single(layer: StackedSparse) -> Pattern | None:
+    """The pattern of one of the networks of a layer, which is found once."""
+    if layer not in _SINGLE:
+        _SINGLE[layer] = NativePlan(layer.one)
+    return _SINGLE[layer].pattern(layer.values)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise NotImplementedError(what)
