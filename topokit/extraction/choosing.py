@@ -210,7 +210,7 @@ def _doubt(layers: Sequence[Chosen]) -> str:
     """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
     if len(layers) < 2:
         return ""
-    if beside := [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]:
+    if beside := _beside(layers):
         return f"{', '.join(beside[:4])} stand beside other layers, and only the model's graph says how"
     for one in layers:
         size = shown(one.part.shape)
@@ -229,6 +229,11 @@ def _doubt(layers: Sequence[Chosen]) -> str:
         if one.part.layout != "last" and one.flattens(before):
             return f"{one.name} reads the flattened channels of {before.name}, which may be first or last"
     return ""
+
+
+def _beside(layers: Sequence[Chosen]) -> list[str]:
+    """Return the layers whose names say that they are not in series with the others."""
+    return [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
@@ -279,9 +284,13 @@ def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
 
 def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doubt: str) -> str:
     """Return the message that asks for an order, with the lines to choose from."""
-    texts = _texts(orders) or _texts([run for run in _runs(layers) if len(run) > 1])
-    searched = [*(_searched(layers) or []), *([] if texts else _searched(_turned(layers)) or [])]
-    texts = list(dict.fromkeys([*texts, *_texts(searched)]))
+    runs = [run for run in _runs(layers) if len(run) > 1]
+    if _beside(layers):
+        texts = [",".join(one.written() for one in run) for run in runs]
+    else:
+        texts = _texts(orders) or _texts(runs)
+        searched = [*(_searched(layers) or []), *([] if texts else _searched(_turned(layers)) or [])]
+        texts = list(dict.fromkeys([*texts, *_texts(searched)]))
     if texts and texts[0].count("@in-out") == len(layers):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
     first = next((order for order in orders if breaks(order) is not None), None)
