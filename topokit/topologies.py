@@ -131,7 +131,7 @@ class Topology(Layered):
         from scipy.sparse import coo_array
 
         try:
-            given = [np.asarray(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
+            given = [_filled(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
         except (RuntimeError, TypeError) as error:  # of torch: a gradient, a type that NumPy lacks
             raise InvalidGraphError(f"a matrix cannot be read as a NumPy array: {error}") from None
         for i, array in enumerate(given):
@@ -195,6 +195,11 @@ class Topology(Layered):
 
 
 from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
+
+
+def _filled(matrix: Any) -> NDArray[Any]:
+    """The array of a matrix; what a masked array masks is 0."""
+    return np.asarray(matrix.filled(0) if isinstance(matrix, np.ma.MaskedArray) else matrix)
 
 
 def _several(matrices: Any, alone: bool) -> Iterable[Any]:

@@ -181,10 +181,13 @@ def select(
         tracing = series(found, chained=chained)
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
+    uses: dict[str, list[Use]] = {}
+    for use in tracing.uses:
+        uses.setdefault(use.parameter, []).append(use)
     counts, edges = {}, {}
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
-        edges |= {use.name: connections.layer(use, mask) for use in tracing.uses if use.parameter == name}
+        edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted)
     return Extraction(

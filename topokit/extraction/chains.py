@@ -9,13 +9,28 @@ from typing import Any
 import numpy as np
 
 from topokit.convolutions import Mask
-from topokit.csr import require_memory
 from topokit.edges import from_edges
 from topokit.extraction.tracing import Ids, Space, Tracing, Use, nodes_of
 from topokit.layer import Layer
 
 Joint = dict[str, Any]
 """kind ("parallel", "added", "concatenated", "part", ...), from and to (names of layers and inputs), JSON-able."""
+
+
+def _spread(matrix: Mask, sources: Ids) -> Mask:
+    """Return the edges (nodes, groups * out) of a matrix (groups, out, in) whose inputs are nodes (groups, in, k)."""
+    groups, out, _ = matrix.shape
+    nodes = nodes_of(sources)
+    edges = np.zeros((nodes.size, groups * out), np.bool_)
+    for group, columns in enumerate(sources):
+        which, k = np.nonzero(columns >= 0)
+        if which.size:
+            at = np.searchsorted(nodes, columns[which, k])
+            order = np.argsort(at, kind="stable")
+            rows, starts = np.unique(at[order], return_index=True)
+            block = np.logical_or.reduceat(matrix[group][:, which[order]], starts, axis=1)
+            edges[rows, group * out : (group + 1) * out] = block.T
+    return edges
 
 
 @dataclass(frozen=True)
@@ -37,8 +52,9 @@ class Connections:
 
     def patched(self, use: Use) -> bool:
         """Whether the sources of a layer are weights of filters, or features, and not nodes of the layers before."""
-        taps_or_features = use.filters or nodes_of(use.sources).size != use.sources[..., 0].size
-        return self.conv == "weight" and taps_or_features
+        if self.conv == "channel":
+            return False
+        return use.filters or nodes_of(use.sources).size != use.sources[..., 0].size
 
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
@@ -48,19 +64,13 @@ class Connections:
             matrix, sources = matrix.reshape(groups, out, -1), np.arange(groups * into * taps)
             sources = sources.reshape(groups, into * taps, 1)
         else:
-            matrix, sources = matrix.any(axis=3), use.sources
-        nodes = nodes_of(sources)
-        require_memory(nodes.size * groups * out, f"the layer {use.name}")
-        edges = np.zeros((nodes.size, groups * out), np.bool_)
-        for group, columns in enumerate(sources):
-            which, k = np.nonzero(columns >= 0)
-            if which.size:
-                at = np.searchsorted(nodes, columns[which, k])
-                order = np.argsort(at, kind="stable")
-                rows, starts = np.unique(at[order], return_index=True)
-                block = np.logical_or.reduceat(matrix[group][:, which[order]], starts, axis=1)
-                edges[rows, group * out : (group + 1) * out] = block.T
-        return Layer(from_edges(*np.nonzero(edges), edges.shape))
+            matrix, sources = np.asarray(matrix.any(axis=3)), use.sources
+        if groups == 1 and sources.shape[2] == 1 and (np.diff(sources[0, :, 0], prepend=-1) > 0).all():
+            edges = matrix[0].T  # each input is a node of its own, in order
+        else:
+            edges = _spread(matrix, sources)
+        starts, ends = np.nonzero(edges)
+        return Layer(from_edges(starts, ends, edges.shape))
 
     @cached_property
     def _live(self) -> set[str]:
@@ -93,13 +103,14 @@ class Connections:
         sizes = {space.name: space.size for space in self.tracing.spaces}
         chains: dict[str, list[Use]] = {}
         for use, ids in zip(uses, self.reads, strict=True):
-            before = by_first.get(int(ids[0])) if ids.size else None
+            before = by_first.get(int(ids[0]), "") if ids.size else ""
             in_series = before in chains and ids.size == sizes[before] and ids[-1] - ids[0] == ids.size - 1
             if in_series and self.readers[before] == [use.name] and not self.patched(use):
                 chain = chains.pop(before)
             else:
                 chain = []
-            chains[use.name] = [*chain, use]
+            chain.append(use)
+            chains[use.name] = chain
         order = {use.name: i for i, use in enumerate(uses)}
         return sorted(chains.values(), key=lambda chain: order[chain[0].name])
 

@@ -60,6 +60,11 @@ class Chosen:
         return shape[1] * self.groups, shape[0]
 
     @property
+    def divided(self) -> int:
+        """Number of channels that the shape has of all groups together."""
+        return self.part.shape[-1 if self.part.layout == "last" else 0]
+
+    @property
     def is_convolution(self) -> bool:
         return len(self.part.shape) > 2
 
@@ -74,8 +79,8 @@ class Chosen:
 
     def written(self) -> str:
         """Return the text that chooses it."""
-        how = [str(self.groups)] if self.groups > 1 else []
-        how += ["in-out"] if self.part.layout == "in-out" and not self.part.known else []
+        how = ["in-out"] if self.part.layout == "in-out" and not self.part.known else []
+        how += [str(self.groups)] if self.groups > 1 else []
         how += ["last"] if self.flat == "last" and self.part.layout != "last" else []
         return "@".join([self.name.removesuffix(".weight"), *how])
 
@@ -85,18 +90,17 @@ class Chosen:
         turned = replace(self, part=replace(self.part, layout="in-out"))
         for one in (self, turned) if turns else (self,):
             if before is None:
-                out = one.ends[1]
                 sure = self.part.known or not self.is_convolution
-                groups = [1] if sure else [n for n in range(1, out + 1) if out % n == 0]
+                groups = [1] if sure else [n for n in range(1, one.divided + 1) if one.divided % n == 0]
                 yield from (replace(one, groups=n) for n in groups)
             elif one.flattens(before):
                 yield from (replace(one, flat=flat) for flat in ("first", "last"))
             elif one.follows(before):
                 yield one
             elif one.is_convolution and before.ends[1] % one.ends[0] == 0:
-                groups = before.ends[1] // one.ends[0]
-                if (one.ends[1] % groups if one.part.layout == "out-in" else 0) == 0:
-                    yield replace(one, groups=groups)
+                times = before.ends[1] // one.ends[0]
+                if one.divided % times == 0:
+                    yield replace(one, groups=times)
 
 
 def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
@@ -141,7 +145,7 @@ def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
             one = _laid(one, mark)
         elif mark == "last":
             one = replace(one, flat="last")
-        elif mark.isdecimal() and int(mark) and (one.is_convolution and one.ends[1] % int(mark) == 0):
+        elif mark.isdecimal() and int(mark) and one.is_convolution and one.divided % int(mark) == 0:
             one = replace(one, groups=int(mark))
         else:
             raise InvalidSpecError(f"{name}@{mark}: give groups that divide its outputs, in-out or last behind the @")
@@ -206,7 +210,7 @@ def _doubt(layers: Sequence[Chosen]) -> str:
     """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
     if len(layers) < 2:
         return ""
-    if beside := [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]:
+    if beside := _beside(layers):
         return f"{', '.join(beside[:4])} stand beside other layers, and only the model's graph says how"
     for one in layers:
         size = shown(one.part.shape)
@@ -225,6 +229,11 @@ def _doubt(layers: Sequence[Chosen]) -> str:
         if one.part.layout != "last" and one.flattens(before):
             return f"{one.name} reads the flattened channels of {before.name}, which may be first or last"
     return ""
+
+
+def _beside(layers: Sequence[Chosen]) -> list[str]:
+    """Return the layers whose names say that they are not in series with the others."""
+    return [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
@@ -275,12 +284,15 @@ def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
 
 def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doubt: str) -> str:
     """Return the message that asks for an order, with the lines to choose from."""
-    found = (*orders, *(_searched(layers) or []), *(_searched(_turned(layers)) or []))
-    texts = [",".join(one.written() for one in chain) for order in found for chain in islice(_variants(order), 64)]
-    texts = sorted(dict.fromkeys(texts), key=lambda text: text.count("@"))  # the plain readings first
-    if all(text.count("@in-out") == len(layers) for text in texts[:1]):
-        texts[:1] = [f"{text.replace('@in-out', '')} and `layout` in-out" for text in texts[:1]]
-    texts = texts or [",".join(one.written() for one in run) for run in _runs(layers) if len(run) > 1]
+    runs = [run for run in _runs(layers) if len(run) > 1]
+    if _beside(layers):
+        texts = [",".join(one.written() for one in run) for run in runs]
+    else:
+        texts = _texts(orders) or _texts(runs)
+        searched = [*(_searched(layers) or []), *([] if texts else _searched(_turned(layers)) or [])]
+        texts = list(dict.fromkeys([*texts, *_texts(searched)]))
+    if texts and texts[0].count("@in-out") == len(layers):
+        texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
     first = next((order for order in orders if breaks(order) is not None), None)
     why = doubt or "the file has no order of its layers"
     if not doubt and first is not None:
@@ -294,6 +306,16 @@ def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doub
     lines = "; or ".join(f"`layers` {text}" for text in texts[:MOST_LINES])
     choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
+
+
+def _texts(orders: Sequence[Sequence[Chosen]]) -> list[str]:
+    """Return the texts that choose the readings of some orders, the plain ones first."""
+    chains = (chain for order in orders for chain in islice(_variants(order), 64))
+    return sorted(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains), key=_marks)
+
+
+def _marks(text: str) -> int:
+    return text.count("@")
 
 
 def _variants(order: Sequence[Chosen], before: tuple[Chosen, ...] = ()) -> Iterator[tuple[Chosen, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def state_dict(shapes: Shapes, read: Callable[[str], Array]) -> Weights:
         InvalidGraphError: a mask has another shape than its weight.
     """
     parts: dict[str, Part] = {}
-    refused, skipped = dict(_packed(shapes)), {}
+    refused, skipped = dict(packed_weights(shapes)), {}
     for name in shapes:
         stem = stem_of(name, shapes)
         if stem and stem not in parts and stem not in refused:
@@ -143,26 +144,32 @@ def _normalised(read: Callable[[str], Array], names: tuple[str, str]) -> Array:
 def _by_largest(read: Callable[[str], Array], names: tuple[str, str, str]) -> Array:
     """Return the weight of spectral_norm: divided by its largest singular value, of which the vectors are known."""
     weight, left, right = map(read, names)
-    matrix = weight.reshape(len(left), -1)
-    return weight / (left @ matrix @ right)
+    largest = float(left @ weight.reshape(len(left), -1) @ right)
+    return np.asarray(weight / largest)
 
 
 def _dequantised(weight: Array, zero_point: Array, scale: Array) -> Array:
-    """Return the numbers of quantised weights. A zero point is for all, a row, or a group of columns of a row."""
-
-    def spread(numbers: Array) -> Array:
-        if numbers.size == 1:
-            return numbers.reshape(()).astype(np.float64)
-        numbers = numbers.reshape(numbers.shape[0], -1)
-        columns = weight[0].size
-        if len(numbers) != len(weight) or columns % numbers.shape[1]:
-            raise InvalidGraphError(f"zero points of the shape {shown(numbers.shape)} for {shown(weight.shape)}")
-        return numbers.astype(np.float64).repeat(columns // numbers.shape[1], axis=1).reshape(weight.shape)
-
-    return (weight.astype(np.float64) - spread(zero_point)) * spread(scale)
+    """Return the numbers of quantised weights."""
+    shape = weight.shape
+    return (weight.astype(np.float64) - spread(zero_point, shape)) * spread(scale, shape)
 
 
-def _packed(shapes: Shapes) -> Iterator[tuple[str, str]]:
+def spread(numbers: Array, shape: Shape) -> Array:
+    """Return zero points or scales in a weight's shape: one is for all, a row, or a group of columns of a row.
+
+    Raises:
+        InvalidGraphError: there are as many of none of these.
+    """
+    if numbers.size == 1:
+        return np.broadcast_to(numbers.reshape(()).astype(np.float64), shape)
+    rows = numbers.reshape(numbers.shape[0], -1)
+    columns = prod(shape[1:])
+    if len(rows) != shape[0] or columns % rows.shape[1]:
+        raise InvalidGraphError(f"zero points of the shape {shown(numbers.shape)} for {shown(shape)}")
+    return rows.astype(np.float64).repeat(columns // rows.shape[1], axis=1).reshape(shape)
+
+
+def packed_weights(shapes: Shapes) -> Iterator[tuple[str, str]]:
     """Yield the packed weights and the reason to refuse them."""
     for name in shapes:
         found = next((word for word in PACKED if word in name), None)

@@ -163,6 +163,8 @@ def _applied(call: Call) -> Sequence[Any]:
     operator = call.program.operators.get(call.node.op, mix)
     if operator is refuse:
         return refuse(call)
+    if operator is cast and isinstance(weight := next(iter(call.tensors()))[1], Constant) and weight.part:
+        return [weight]  # the same numbers in another type
     return operator(call) if call.features else _folded(call, moves=operator is move)
 
 
@@ -177,7 +179,11 @@ def _folded(call: Call, *, moves: bool) -> list[Constant]:
     if moves and len(parameters) == 1:
         ref, weight = parameters[0]
         rest = {other: one.read() for other, one in operands.items() if other != ref}
-        return [weight.moved(lambda a, i=i: call.program.run(call.node, {**rest, ref: a})[i]) for i in count]
+
+        def moved(i: int, array: Array) -> Array:
+            return call.program.run(call.node, {**rest, ref: array})[i]
+
+        return [weight.moved(partial(moved, i)) for i in count]
     base = max((one for _, one in parameters), key=lambda one: math.prod(one.shape))
     whole = all(one.part is base.part and one.view is same for _, one in parameters)
     if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
@@ -237,6 +243,11 @@ def keep(call: Call) -> Sequence[Any]:
     """An operator on each element, or a normalisation: its first input's nodes, in the shape of the output."""
     ids = call.features[0]
     return [np.broadcast_to(ids, shape) if len(shape) >= ids.ndim else None for shape in call.shapes]
+
+
+def cast(call: Call) -> Sequence[Any]:
+    """Another type, or a copy: the same nodes, and of a weight the same weight."""
+    return keep(call)
 
 
 def joined(kind: str) -> Callable[[Call], Sequence[Any]]:

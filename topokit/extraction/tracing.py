@@ -21,6 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from topokit.convolutions import Mask, Shape
+from topokit.csr import require_memory
 from topokit.extraction.weights import Part, Read
 from topokit.reprs import short_repr
 
@@ -138,6 +139,7 @@ class Tracing:
         self.outputs: list[Ids] = []
         self.reasons: dict[str, str] = {}
         self._merges: list[Ids] = []
+        self._times: dict[str, int] = {}
 
     @property
     def count(self) -> int:
@@ -167,6 +169,7 @@ class Tracing:
     def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
         """Add a node for each element of a tensor, or as its labels say, and return the tensor."""
         size = math.prod(shape)
+        require_memory(32 * size, f"the nodes of {name}")
         labels = self.labels.get(name)
         labels = np.arange(size) if labels is None else labels
         space = self.add(name, kind, int(labels.max(initial=-1)) + 1, of)
@@ -212,7 +215,8 @@ class Tracing:
             filters: see `Use`.
         """
         name = self._name_of(weight)
-        times = sum(use.parameter == name for use in self.uses)
+        times = self._times.get(name, 0)
+        self._times[name] = times + 1
         view = weight.view
         space = self.add(f"{name}#{times + 1}" if times else name, "layer", reads.shape[0] * out)
         sources = distinct(reads)

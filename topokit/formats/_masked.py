@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import shown
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
+from topokit.extraction.names import packed_weights, spread
 from topokit.extraction.rules import require_numbers
 from topokit.formats._masks import require_safetensors
-from topokit.formats._tensors import MASK, Entry, TensorFile
+from topokit.formats._tensors import DTYPES, MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
 from topokit.masking import checked_masks
 
@@ -84,10 +86,13 @@ def save_masked(
     """
     require_safetensors(path)
     file = TensorFile(source)
+    packed = dict(packed_weights(file.shapes))
     checked = _whole_names(file, checked_masks(masks))
     for name in checked:
         key = name if name in file.entries else f"{name}_orig"
         dtype = file.entries[key].dtype
+        if name in packed:
+            raise InvalidSpecError(f"{name} in {source}: {packed[name]}")
         if _bits(dtype) % 8:
             raise InvalidSpecError(f"{name} in {source} has several numbers in a byte: save it as F32")
         if dtype in _WITH_NAN:
@@ -101,7 +106,8 @@ def save_masked(
         for name, mask in checked.items():
             for key in (name, f"{name}_orig", f"{name}{MASK}"):
                 if key in file.entries:
-                    _clear(temporary, file.entries[key], ~mask)
+                    zero = _zero_points(file, name, mask.shape) if key == name else None
+                    _clear(temporary, file.entries[key], ~mask, zero)
     return left
 
 
@@ -130,15 +136,33 @@ def _own_mask(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[np
     return np.asarray(file.read(key) != 0)
 
 
-def _clear(path: Path, entry: Entry, where: NDArray[np.bool_]) -> None:
-    """Set to 0 the numbers of a tensor `where` says so, in the file."""
+def _zero_points(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return the number that stands for 0 of each quantised weight; None of weights that are not quantised.
+
+    Raises:
+        InvalidSpecError: they have another type than the weights.
+    """
+    key = f"{name}_zero_point"
+    if key not in file.entries:
+        return None
+    stored = file.entries[name].dtype
+    points = spread(file.read(key), shape)
+    limits = np.iinfo(DTYPES[stored]) if DTYPES.get(stored, "f")[-2] in "iu" else None
+    if limits is None or points.min() < limits.min or points.max() > limits.max:
+        raise InvalidSpecError(f"{file.path}: {key} has numbers that {name} ({stored}) cannot hold: dequantise it")
+    return np.broadcast_to(points, shape).astype(DTYPES[stored])
+
+
+def _clear(path: Path, entry: Entry, where: NDArray[np.bool_], zero: NDArray[Any] | None = None) -> None:
+    """Set to 0, or to the zero points, the numbers of a tensor `where` says so, in the file."""
     dtype, shape, start = entry
     size = _bits(dtype) * math.prod(shape) // 8
     require_memory(2 * size, f"writing {path}")
     with path.open("rb+") as file:
         file.seek(start)
         numbers = np.frombuffer(bytearray(file.read(size)), np.uint8).reshape(math.prod(shape), -1)
-        numbers[where.ravel()] = 0
+        zeros = np.uint8(0) if zero is None else np.ascontiguousarray(zero).view(np.uint8).reshape(numbers.shape)
+        numbers[where.ravel()] = zeros if zero is None else zeros[where.ravel()]
         file.seek(start)
         file.write(numbers.tobytes())
 

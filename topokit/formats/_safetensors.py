@@ -192,6 +192,10 @@ def read_all(path: Path) -> tuple[Topology, ...]:
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:
+    for name in file.masked:
+        for key in (name, f"{name}_orig"):
+            if key in file.entries and file.entries[key].shape != file.entries[name + MASK].shape:
+                raise FileFormatError(f"{file.path}: the mask of {name} and its weights have different shapes")
     if file.masked:
         return read_masks(file)
     is_of = "is a file of weights and " if file.entries else ""

@@ -33,7 +33,7 @@ MAX_HEADER = 100_000_000
 MASK = "_mask"
 """The ending that torch.nn.utils.prune gives to the names of masks."""
 
-_DTYPES = {
+DTYPES = {
     "BOOL": "?",
     "U8": "u1",
     "I8": "i1",
@@ -48,6 +48,7 @@ _DTYPES = {
     "F64": "<f8",
     "BF16": "<u2",  # the upper half of a float32, a type that NumPy lacks
 }
+"""Safetensors type -> type of the array that holds it."""
 
 
 class Entry(NamedTuple):
@@ -131,12 +132,12 @@ class TensorFile:
             TooLargeError: not enough free memory.
         """
         dtype, shape, start = self.entries[name]
-        if dtype not in _DTYPES:
+        if dtype not in DTYPES:
             raise FileFormatError(
                 f"{self.path}: {name} has the type {dtype}, which topokit does not read: save it as F32"
             )
         require_memory(8 * math.prod(shape), f"reading {name}")
-        array: NDArray[Any] = np.fromfile(self.path, _DTYPES[dtype], math.prod(shape), offset=start)
+        array: NDArray[Any] = np.fromfile(self.path, DTYPES[dtype], math.prod(shape), offset=start)
         if dtype == "BF16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
         return array.reshape(shape)
@@ -176,7 +177,7 @@ def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, dtype, shape in tensors:
-        start, end = end, end + np.dtype(_DTYPES[dtype]).itemsize * math.prod(shape)
+        start, end = end, end + np.dtype(DTYPES[dtype]).itemsize * math.prod(shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)

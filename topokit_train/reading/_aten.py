@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from topokit.convolutions import Shape
+from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError
 from topokit.extraction import operators as does
 from topokit.extraction.names import stem_of
@@ -30,13 +32,14 @@ MOVES = """
     view_copy permute_copy transpose_copy squeeze_copy unsqueeze_copy expand_copy split_copy unbind_copy t_copy
 """
 KEEPS = """
-    dropout native_dropout alpha_dropout feature_dropout contiguous clone detach to _to_copy alias lift_fresh_copy
-    type_as batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
+    dropout native_dropout alpha_dropout feature_dropout batch_norm native_batch_norm _native_batch_norm_legit
+    _native_batch_norm_legit_no_training cudnn_batch_norm
     layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm softmax _softmax
     log_softmax _log_softmax softmin celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
     softplus softsign hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid logsigmoid tanhshrink
-    masked_fill tril triu float half double type_as positive rsqrt square
+    masked_fill tril triu positive rsqrt square
 """
+CASTS = "contiguous clone detach to _to_copy alias lift_fresh_copy type_as float half double"
 POOLS = """
     max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices max_pool1d_with_indices avg_pool1d
     avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
@@ -51,6 +54,11 @@ ATTENTIONS = """
     _scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable
 """
 JOINS = {"add": "added", "sub": "added", "rsub": "added", "mul": "multiplied", "div": "multiplied"}
+CREATES = """
+    arange zeros ones full empty zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty eye
+    scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
+    _weight_norm _weight_norm_interface mv dot vdot outer copy stack searchsorted bucketize
+"""
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
@@ -104,6 +112,7 @@ def _words(text: str, operator: Any) -> dict[str, Any]:
 OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     **_words(MOVES, does.move),
     **_words(KEEPS, does.keep),
+    **_words(CASTS, does.cast),
     **_words(POOLS, does.pool),
     **_words(REDUCES, does.reduce_("dim", "keepdim")),
     **_words(ALONG, does.along("dim")),
@@ -133,6 +142,8 @@ class Aten(Program):
     known_shapes: Mapping[str, Shape]
 
     def __post_init__(self) -> None:
+        # assertions of torch.export, which compute nothing
+        self.nodes = [node for node in self.nodes if not base_name(node.op).startswith("_assert")]
         self.operators = {node.op: _operator(node) for node in self.nodes}
 
     def shapes(self, call: Call) -> list[Shape]:
@@ -144,10 +155,34 @@ class Aten(Program):
         values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
         if "value" in values and not isinstance(values["value"], torch.Tensor) and node.op.startswith("aten.c"):
             values["value"] = 0  # of a padding, whose elements no node determines
+        self._require_harmless(node, values)
         with torch.no_grad():
             made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
         several = made if isinstance(made, list | tuple) else [made]
         return [one.numpy() if one.dtype != torch.bfloat16 else one.float().numpy() for one in several]
+
+    def _require_harmless(self, node: Node, values: Mapping[str, Any]) -> None:
+        """Refuse an operator that could do more than compute, as a file may name any, and results without room.
+
+        Raises:
+            InvalidGraphError: names the node.
+            TooLargeError: not enough free memory.
+        """
+        name = base_name(node.op)
+        known = name in OPERATORS or name in CREATES.split()
+        if not node.op.startswith("aten.") or not (known or torch.Tag.pointwise in resolved(node.op).tags):
+            raise InvalidGraphError(
+                f"the node {node.name} computes a constant by {node.op}, which topokit does not run"
+            )
+        sizes = [math.prod(self.known_shapes.get(output, ())) for output in node.outputs]
+        keys = ("size", "repeats", "dims", "n", *(["end"] if name == "arange" else []))
+        numbers = [one for key in keys for one in _flat(values.get(key))]
+        most = math.prod(one for one in numbers if isinstance(one, int) and one > 0) if numbers else 0
+        require_memory(16 * max(*sizes, most, 0), f"the node {node.name}")
+
+
+def _flat(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _tensors(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:

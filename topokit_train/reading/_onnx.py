@@ -32,7 +32,7 @@ MOVES = """
     ReverseSequence
 """
 KEEPS = """
-    Identity Cast CastLike Dropout BatchNormalization LayerNormalization GroupNormalization InstanceNormalization
+    Dropout BatchNormalization LayerNormalization GroupNormalization InstanceNormalization
     LpNormalization RMSNormalization Softmax LogSoftmax Hardmax LRN MeanVarianceNormalization QuantizeLinear
     DequantizeLinear Relu LeakyRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Gelu Mish Swish
     ThresholdedRelu PRelu Clip Abs Neg Sqrt Exp Log Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh
@@ -106,6 +106,7 @@ OPERATORS = {
     **_words(MOVES, does.move),
     **_words(KEEPS, does.keep),
     **_words(JOINED, does.joined("joined")),
+    **_words("Identity Cast CastLike", does.cast),
     **_words(POOLS, does.pool),
     **_words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
     **_words("CumSum TopK GatherElements", does.along("axis")),

@@ -63,9 +63,9 @@ def _loaded(path: Path) -> object:
 
 def _members(path: Path) -> list[zipfile.ZipInfo]:
     """Return the members of a zip archive; none of another file."""
-    if not zipfile.is_zipfile(path):
-        return []
     try:
+        if not zipfile.is_zipfile(path):
+            return []
         with zipfile.ZipFile(path) as archive:
             return archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
@@ -74,9 +74,9 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
 
 def _require_archive(path: Path) -> None:
     """Refuse a zip archive that torch.save did not write, or that does not fit into memory when unpacked."""
-    if not zipfile.is_zipfile(path):
-        return  # written by torch before 1.6, or damaged
     members = _members(path)
+    if not members:
+        return  # written by torch before 1.6, or damaged
     names = [member.filename.rpartition("/")[2] for member in members]
     if "data.pkl" not in names:
         raise FileFormatError(f"{path} is a zip archive that torch.save did not write: give a file of weights")

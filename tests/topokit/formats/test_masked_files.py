@@ -153,3 +153,23 @@ def test_what_is_refused_writes_nothing(model, tmp_path):
     save_masked(path, mask, path, force=True)
     assert not load_file(path)["fc10.weight"][0].any()
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".topokit")]
+
+
+@pytest.mark.parametrize(("dtype", "points"), [(np.uint8, [131]), (np.int8, [[-3], [5]])])
+def test_quantised_weights_get_their_zero_points(tmp_path, dtype, points):
+    weight = np.array([[131, 7, 131], [9, 3, 131]], np.int64).astype(dtype)
+    points = np.array(points, dtype)
+    mask = np.array([[1, 0, 1], [0, 1, 1]])
+    others = {"fc.bias": np.ones(2, np.float32), "fc.weight_scale": np.ones(1, np.float32)}
+    save_file({"fc.weight": weight, "fc.weight_zero_point": points, **others}, tmp_path / "model.safetensors")
+    save_masked(tmp_path / "model.safetensors", {"fc.weight": mask}, tmp_path / "masked.safetensors")
+    written = load_file(tmp_path / "masked.safetensors")
+    assert np.array_equal(written["fc.weight"], np.where(mask, weight, np.broadcast_to(points, weight.shape)))
+    assert all(np.array_equal(written[name], value) for name, value in others.items())
+
+
+def test_packed_weights_are_refused(tmp_path):
+    save_file({"fc.weight": np.ones((40, 1), np.uint8), "fc.weight.absmax": np.ones(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(InvalidSpecError, match=r"fc.weight in .*: packed or compressed weights"):
+        save_masked(tmp_path / "model.safetensors", {"fc.weight": np.ones((40, 1))}, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()

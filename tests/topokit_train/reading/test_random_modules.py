@@ -14,7 +14,7 @@ from topokit.extraction import Rule, from_arrays, select  # noqa: E402
 from topokit_train import read_weights  # noqa: E402
 from topokit_train.weights import read_model  # noqa: E402
 
-from .random_modules import edges_by_derivatives, random_module  # noqa: E402
+from .random_modules import Shuffle, ToImage, edges_by_derivatives, random_module  # noqa: E402
 
 SEEDS = [*range(30), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(30, 300))]
 
@@ -118,11 +118,15 @@ def is_read_right(module, by_graph, layers=()):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_state_dict_is_read_right_or_refused_with_a_choice(seed):
     module, example = random_module(seed)
+    if any(isinstance(one, Shuffle | ToImage) for one in module.modules()):
+        pytest.skip("no array says that features are permuted, or become an image")
     by_graph = select(read_model(module, example), Rule())
     try:
         assert is_read_right(module, by_graph)
         return
     except InvalidSpecError as error:
         message = str(error)
-    lines = re.findall(r"layers ([^; ]+)(?=;)", message)
-    assert not lines or any(is_read_right(module, by_graph, line.split(",")) for line in lines), message
+    assert "give the model itself, its ONNX file" in message
+    if len(by_graph.chains) == 1:  # no line of names says how others are connected
+        lines = re.findall(r"layers ([^; ]+)(?=;)", message)
+        assert any(is_read_right(module, by_graph, line.split(",")) for line in lines), message

@@ -1,0 +1,134 @@
+""".pt2 files: nothing is unpickled, no operator does more than compute, and what cannot be read is named."""
+
+import json
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import topokit_train  # noqa: E402 (skipped without torch)
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError  # noqa: E402
+from topokit_train import read_weights  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """A saved program, as {member: bytes}."""
+    path = tmp_path_factory.mktemp("program") / "model.pt2"
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(model.eval(), (torch.zeros(1, 1, 4, 4),)), path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def written(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def changed(program, ending, change):
+    name = next(name for name in program if name.endswith(ending))
+    content = json.loads(program[name])
+    change(content)
+    return {**program, name: json.dumps(content)}
+
+
+def test_a_program_is_read(program, tmp_path):
+    found = topokit_train.extract(written(tmp_path / "model.pt2", program))
+    assert (found.topology.widths, found.topology.names) == ((1, 2, 3), ("0.weight", "3.weight"))
+
+
+def test_an_entry_that_needs_a_pickle_is_refused(program, tmp_path):
+    def pickled(content):
+        content["config"]["0.weight"]["use_pickle"] = True
+
+    path = written(tmp_path / "model.pt2", changed(program, "model_weights_config.json", pickled))
+    with pytest.raises(FileFormatError, match=r"0.weight is an object that only a pickle could read"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("target", ["torch.ops.aten.from_file.default", "torch.ops.aten.save.default", "os.system"])
+def test_an_operator_that_could_do_more_is_not_run(program, tmp_path, target):
+    canary = tmp_path / "canary"
+
+    def constant(content):
+        argument = {"name": "filename", "arg": {"as_string": str(canary)}, "kind": 1}
+        shared = {"name": "shared", "arg": {"as_bool": True}, "kind": 1}
+        size = {"name": "size", "arg": {"as_int": 4}, "kind": 1}
+        node = {"target": target, "inputs": [argument, shared, size], "outputs": [{"as_tensor": {"name": "made"}}]}
+        content["graph_module"]["graph"]["nodes"].insert(0, {**node, "metadata": {}, "name": "made"})
+
+    with pytest.raises(FileFormatError, match=r"the node made"):
+        read_weights(written(tmp_path / "model.pt2", changed(program, "models/model.json", constant)))
+    assert not canary.exists()
+
+
+def test_a_dynamic_shape_is_named(program, tmp_path):
+    def dynamic(content):
+        content["graph_module"]["graph"]["tensor_values"]["conv2d"]["sizes"][0] = {"as_expr": {"expr_str": "s0"}}
+
+    with pytest.raises(FileFormatError, match=r"conv2d has a dynamic shape: export the program with fixed shapes"):
+        read_weights(written(tmp_path / "model.pt2", changed(program, "models/model.json", dynamic)))
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 100))])
+def test_mutated_programs_are_read_or_refused(program, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    refused = 0
+    for _ in range(100):
+        members = dict(program)
+        name = rng.choice([name for name in members if name.endswith(".json")])
+        noise = bytearray(members[name])
+        for at in rng.integers(0, len(noise), 3):
+            noise[at] = rng.choice([*b'0123456789-"[]{}aeinsu'])
+        members[name] = bytes(noise)
+        try:
+            topokit_train.extract(written(tmp_path / "bad.pt2", members))
+        except TopokitError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise changes nothing)
+            refused += 1
+    assert refused > 20
+
+
+class Branch(torch.nn.Module):
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+
+
+def test_what_a_module_does_that_is_not_read_is_named():
+    with pytest.raises(InvalidGraphError, match=r"the node \w+ is .*cond.*control flow"):
+        topokit_train.extract(Branch(), torch.ones(1, 4))
+    with pytest.raises(InvalidSpecError, match=r"torch.export cannot read Linear with this example input"):
+        topokit_train.extract(torch.nn.Linear(3, 2), (torch.ones(1, 3), 1))
+    with pytest.raises(InvalidSpecError, match="a module needs example_input"):
+        topokit_train.extract(torch.nn.Linear(3, 2))
+    with pytest.raises(InvalidSpecError, match="the graph has no layer"):
+        topokit_train.extract(torch.nn.ReLU(), torch.ones(1, 3))
+    with pytest.raises(InvalidSpecError, match="must be a torch module, a file or a dictionary of arrays, not int"):
+        topokit_train.extract(3)
+
+
+def test_a_module_keeps_its_mode():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout())
+    module[0].eval()
+    topokit_train.extract(module, torch.ones(1, 3))
+    assert [one.training for one in module.modules()] == [True, False, True]
+
+
+def test_a_pruned_module_has_its_masks():
+    from torch.nn.utils import prune
+
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    for layer in (module[0], module[2]):
+        prune.l1_unstructured(layer, "weight", 0.5)
+        layer.weight_orig.data.ravel()[layer.weight_mask.ravel().argmax()] = 0  # a weight that is kept, and 0
+    found = topokit_train.extract(module, torch.ones(1, 3)).topology
+    assert found.layer_edges == tuple(int(layer.weight_mask.sum()) for layer in (module[0], module[2]))
+    assert found.names == ("0.weight", "2.weight")
