@@ -1,4 +1,4 @@
-"""Checkpoints: all that is needed to go on with a run, in one safetensors file. Nothing is ever unpickled.
+"""Checkpoints: all that is needed to continue a run, in one safetensors file. Nothing is ever unpickled.
 
 Tensors: the weights under their state_dict names, a sparse layer's as one number per edge in canonical order;
 `optimizer.<parameter>.<name>`, the optimizer's state, ordered alike; `layer.<i>.indptr` and `layer.<i>.indices`,

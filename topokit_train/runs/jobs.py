@@ -46,7 +46,7 @@ class Setup:
         make_method: returns a method for each run that is trained alone, or for each stack.
         callbacks: called after the method.
         versions: of the user's code, by setting.
-        resume: whether the user wants to go on with runs.
+        resume: whether to continue runs.
         explain: whether to say which kernel each sparse layer has, and why.
         ranks: the processes that train; only the first one writes files.
     """

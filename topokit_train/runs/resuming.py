@@ -33,7 +33,8 @@ def require_same_settings(
     if type(config) is not type(checkpoint.origin.config):
         kind, other = ("prune", "train") if isinstance(config, PruneConfig) else ("train", "prune")
         raise InvalidSpecError(
-            f"the run in {path} was started by topokit {other}, not {kind}: go on with that, or choose another `run`"
+            f"the run in {path} was started by topokit {other}, not {kind}: continue it with topokit {other}, or "
+            "choose another `run`"
         )
     for name in given:  # in their order: what others depend on comes before them
         if given[name] != started[name]:
