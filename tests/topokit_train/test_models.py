@@ -14,7 +14,15 @@ from topokit_train.datasets import load_dataset
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.models import MODELS
-from topokit_train.models.networks import MNIST, Shape, as_sequence, build_model, count_parameters, model_source
+from topokit_train.models.networks import (
+    MNIST,
+    Shape,
+    as_sequence,
+    build_model,
+    count_parameters,
+    model_source,
+    weights_on_images,
+)
 from topokit_train.runs.train import default_topology, train
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
@@ -117,6 +125,16 @@ def test_a_model_with_embeddings_norms_and_attention_can_be_built_in(monkeypatch
         assert torch.equal(states[0][name], states[1][name])
         assert not torch.equal(states[0][name], states[2][name])
     assert (states[0]["norm.weight"] == 1).all()
+
+
+def test_a_model_that_refuses_images_has_no_weights_on_them(monkeypatch):
+    assert weights_on_images("lenet-5")["conv1.weight"].shape == (20, 1, 5, 5)
+
+    def refuse(input_shape):
+        raise InvalidSpecError(f"not {input_shape}")
+
+    monkeypatch.setattr("topokit_train.models.perceptron.mlp", refuse)
+    assert weights_on_images("mlp") == {}
 
 
 class Shift(nn.Module):

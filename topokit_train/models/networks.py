@@ -148,6 +148,14 @@ def model_source(model: Model, folder: Path | str = "") -> ModelSource:
     raise InvalidSpecError(f"the model must be a name, a function or an nn.Module, not {type(model).__name__}")
 
 
+def weights_on_images(model: str) -> dict[str, Weight]:
+    """Return the weights that a model of topokit has for images of MNIST's shape; none if it refuses such inputs."""
+    try:
+        return model_source(model).weights(MNIST)
+    except InvalidSpecError:
+        return {}
+
+
 def _name_of(thing: Any) -> str:
     while isinstance(thing, partial):
         thing = thing.func

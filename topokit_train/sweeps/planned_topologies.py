@@ -23,7 +23,7 @@ from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig
 from topokit_train.described import Mapped, parameters_of
 from topokit_train.models import MODELS
-from topokit_train.models.networks import MNIST, model_source
+from topokit_train.models.networks import weights_on_images
 from topokit_train.pruning.config import file_name
 
 
@@ -79,7 +79,7 @@ class ByPattern:
         files: the topologies that need a file, which is read here, by their patterns.
 
     Raises:
-        InvalidSpecError: a pattern matches no weight of a model of topokit; a user's model is not imported here.
+        InvalidSpecError: a pattern matches no weight of a model of topokit for images. The run checks other models.
     """
 
     mapped: Mapped
@@ -88,8 +88,7 @@ class ByPattern:
     pruned: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        if self.config.model in MODELS:
-            weights = model_source(self.config.model).weights(MNIST)
+        if self.config.model in MODELS and (weights := weights_on_images(self.config.model)):
             for pattern in self.mapped:
                 matches(pattern, weights)
         files = {pattern: Described(one) for pattern, one in self.mapped.items() if one.outside}

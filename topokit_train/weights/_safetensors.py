@@ -92,9 +92,9 @@ def _windows(file: TensorFile) -> dict[str, Shape]:
         return {}
     if model not in MODELS or model in STACKED:  # a user's model is not imported
         return {}
-    from topokit_train.models.networks import MNIST, model_source  # which load torch
+    from topokit_train.models.networks import weights_on_images  # which loads torch
 
-    table = model_source(model).weights(MNIST)
+    table = weights_on_images(model)
     return {name.removesuffix(".weight"): weight.shape[2:] for name, weight in table.items() if len(weight.shape) == 4}
 
 
