@@ -90,7 +90,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     check = parser.parse_args().check
-    files = made()
+    try:
+        files = made()
+    except ValueError as error:
+        sys.exit(f"make_families.py: {error}")
     names = stale(files)
     for name in names:
         print(f"{'out of date' if check else 'written' if name in files else 'removed'}: docs/families/{name}")

@@ -61,7 +61,13 @@ CASES = [pytest.param(spec, id=f"{name}-{k}") for name, specs in EXAMPLES.items(
 
 
 def test_every_family_and_transform_has_an_example():
-    assert {*FAMILIES, *TRANSFORMS} == set(EXAMPLES)
+    assert {*FAMILIES, *TRANSFORMS} == set(EXAMPLES), "add examples to EXAMPLES in this file"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_a_public_name(name):
+    family = FAMILIES[name]
+    assert getattr(tk, family.__name__, None) is family, "add it to topokit/__init__.pyi"
 
 
 @pytest.mark.parametrize("spec", CASES)

@@ -21,10 +21,9 @@ FIGURE = Place(refusal="the extension of the figure says its format: name a file
 @click.option("-o", "--output", type=FIGURE, required=True, help="Figure to write: .png, .svg or .pdf.")
 @click.option(
     "--style",
-    type=click.Choice(STYLES),
+    type=click.Choice(tuple(STYLES)),
     default="auto",
-    help="Style of the figure: nodes and edges, the matrix of each layer, the degrees of the inputs as an image, or "
-    "degrees by rank beside those of a random network [auto: chosen by size].",
+    help=f"Style of the figure: {', '.join(f'{name} ({shows})' for name, shows in STYLES.items())} [auto].",
 )
 @click.option(
     "--image",

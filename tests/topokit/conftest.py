@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
+from topokit.families import FAMILIES
 
 
 def radix_net(rng):
@@ -120,6 +121,8 @@ def cluster():
 @pytest.fixture(scope="session")
 def makers():
     """Family -> what makes a random network of it."""
+    missing = {*FAMILIES} - {*MAKERS}
+    assert not missing, f"add a maker of {', '.join(missing)} to MAKERS in tests/topokit/conftest.py"
     return MAKERS
 
 

@@ -211,6 +211,8 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
         ("radix-net radices=2,1", "radices must be at least 2, not 1"),
         ("bernoulli widths=2,2 density=.5 seed=-1", "seed must be at least 0"),
         ("radix-net radices=2,2 random-equivalent=regulr seed=1", "did you mean regular"),
+        ("radix-net(radices=2, kron=1)", "write the options of radix-net as 'radix-net key=value key=value'"),
+        ("butterfly:nodes=8", "write the options of butterfly as 'butterfly key=value key=value'"),
         ("\0", "no file, family or transform"),
         ("x" * 5000, "no file, family or transform"),
     ],

@@ -24,6 +24,9 @@ PRUNED = "pruned"
 _PATTERN = re.compile(r"\s*[\w.*?]*\s*[:=]?\s*([\w-]*)(?!\S)", re.ASCII)
 """A word, and perhaps the name of a family."""
 
+_GLUED = re.compile(r"([\w-]+)[(:,]", re.ASCII)
+"""A name with options in the form of another language: butterfly(nodes=8), butterfly:nodes=8."""
+
 PRUNED_FIELDS = {"sparsity": option("Sparsity that the run saves.", kind="numbers")}
 
 
@@ -78,6 +81,10 @@ def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str,
     found = _PATTERN.match(text)
     if text.rstrip().endswith(":") or (found and kind_of(found[1])):
         raise error_at("a pattern is followed by a colon and a blank, 'fc*: bernoulli density=.1'", text, word.start)
+    glued = _GLUED.match(word.text)
+    if glued and kind_of(glued[1]):
+        form = f"'{glued[1]} key=value key=value'"
+        raise error_at(f"{word.text!r} is not a name: write the options of {glued[1]} as {form}", text, word.start)
     advice = near(word.text, names) or ("give a file that exists" if "." in path.name else nearest(word.text, names))
     raise error_at(f"there is no file, family or transform {str(path)!r}: {advice}", text, word.start)
 

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
-STYLES = ("auto", "edges", "pattern", "pixels", "degrees")
+STYLES = {
+    "auto": "by size",
+    "edges": "nodes and edges",
+    "pattern": "each layer's matrix",
+    "pixels": "the inputs as an image",
+    "degrees": "degrees by rank, beside a random network's",
+}
+"""Styles of `draw`: name -> what it shows. Style x is the function `draw_x` of networks in `topokit/drawing/_x.py`."""
+
 _AUTO_LINES = 1_000
 _MAX_LINES = 100_000
 
@@ -123,7 +131,7 @@ def draw_kron_steps(net: Source) -> Figure:
 def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:
     """Return the style to draw in: one of STYLES but "auto"."""
     if style not in STYLES:
-        raise InvalidSpecError(f"`style` must be one of {one_of(style, STYLES)}")
+        raise InvalidSpecError(f"`style` must be one of {one_of(style, tuple(STYLES))}")
     most = max(max(net.edges, *net.widths) for net in nets)
     if style == "auto":
         style = "edges" if lines_only or most <= _AUTO_LINES else "pattern"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from topokit.drawing import draw
+from topokit.drawing import STYLES, draw
 from topokit.drawing._degrees import expected
 from topokit.drawing._pixels import image_shape
 from topokit.errors import InvalidSpecError
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused(inputs, image, said):
         image_shape(inputs, image)
 
 
-@pytest.mark.parametrize("style", ["pixels", "degrees"])
+@pytest.mark.parametrize("style", [style for style in STYLES if style not in ("auto", "edges")])
 def test_options_of_other_styles_are_refused(style):
     net = RadixNet(radices=[(2, 2)])
     for options in ({"trace": 1}, {"rows": True}):
@@ -92,6 +92,15 @@ def test_options_of_other_styles_are_refused(style):
             draw(net, style=style, **options)
     with pytest.raises(InvalidSpecError, match="image is for the style pixels, not for edges"):
         draw(net, image=(2, 2))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_draws_every_network_with_its_heading_and_panels(style):
+    nets = (RadixNet(radices=[(2, 2)]), Bernoulli(widths=(9, 5, 7), density=".4", seed=0))
+    figure = draw(nets[0], beside=nets[1], style=style)
+    assert {net.summary() for net in nets} <= {text.get_text() for text in figure.texts}
+    assert len(figure.axes) >= len(nets)
+    assert all(axes.has_data() for axes in figure.axes)
 
 
 def heights(patch):
