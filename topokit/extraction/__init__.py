@@ -184,7 +184,8 @@ def select(
     uses: dict[str, list[Use]] = {}
     for use in tracing.uses:
         uses.setdefault(use.parameter, []).append(use)
-    counts, edges = {}, {}
+    counts: dict[str, tuple[int, int]] = {}
+    edges: dict[str, Any] = {}
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}

@@ -56,7 +56,7 @@ class Program(ABC):
     nodes: Sequence[Node]
     inputs: Mapping[str, Shape]
     outputs: Sequence[str]
-    constants: Mapping[str, Constant]
+    constants: dict[str, Constant]
     operators: Mapping[str, Callable[[Call], Sequence[Any]]]
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Program(ABC):
 class Call:
     """A node with the values of its inputs: arrays of nodes, constants, or numbers."""
 
-    def __init__(self, node: Node, values: Mapping[str, Any], tracing: Tracing, program: Program):
+    def __init__(self, node: Node, values: dict[str, Any], tracing: Tracing, program: Program):
         self.node, self.values, self.tracing, self.program = node, values, tracing, program
 
     def __getitem__(self, key: str) -> Any:

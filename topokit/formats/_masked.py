@@ -161,8 +161,11 @@ def _clear(path: Path, entry: Entry, where: NDArray[np.bool_], zero: NDArray[Any
     with path.open("rb+") as file:
         file.seek(start)
         numbers = np.frombuffer(bytearray(file.read(size)), np.uint8).reshape(math.prod(shape), -1)
-        zeros = np.uint8(0) if zero is None else np.ascontiguousarray(zero).view(np.uint8).reshape(numbers.shape)
-        numbers[where.ravel()] = zeros if zero is None else zeros[where.ravel()]
+        if zero is None:
+            numbers[where.ravel()] = 0
+        else:
+            zeros = np.ascontiguousarray(zero).view(np.uint8).reshape(numbers.shape)
+            numbers[where.ravel()] = zeros[where.ravel()]
         file.seek(start)
         file.write(numbers.tobytes())
 

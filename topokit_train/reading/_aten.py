@@ -138,7 +138,7 @@ class Aten(Program):
     nodes: Sequence[Node]
     inputs: Mapping[str, Shape]
     outputs: Sequence[str]
-    constants: Mapping[str, Constant]
+    constants: dict[str, Constant]
     known_shapes: Mapping[str, Shape]
 
     def __post_init__(self) -> None:

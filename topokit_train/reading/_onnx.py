@@ -225,7 +225,7 @@ class Graph(Program):
 @lru_cache(maxsize=4096)
 def _evaluator(proto: bytes, opsets: tuple[tuple[str, int], ...]) -> Any:
     node = onnx.NodeProto.FromString(proto)
-    ends = [
+    ends: Any = [
         [helper.make_value_info(name, onnx.TypeProto()) for name in names if name]
         for names in (dict.fromkeys(node.input), node.output)
     ]

@@ -134,7 +134,7 @@ def read_model(model: Any, example_input: Any = None) -> Weights:
             raise InvalidSpecError(f"{model} must return two things, a module and an example input for it")
         model, example_input = made
     elif isinstance(model, str | PathLike):
-        return read_weights(model)
+        return read_weights(Path(model))
     elif isinstance(model, Mapping):
         return from_arrays(model)
     with needing("a torch module"):

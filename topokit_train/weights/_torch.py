@@ -102,7 +102,7 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
             found = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
         raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
     if isinstance(loaded, Mapping):
-        beside = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
+        beside: Mapping[Any, Any] = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
         for name, mask in _flat(beside, DEPTH):
             whole = name.removesuffix("_mask")
             tensors[f"{whole if whole in tensors else f'{whole}.weight'}_mask"] = mask
