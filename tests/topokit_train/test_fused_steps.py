@@ -103,7 +103,7 @@ def test_stacked_networks_do_what_each_does_alone(shared, threads, torch_threads
         for part, number in zip(parts, (0, 2, 4), strict=True):
             each = [model[number] for model in alone]
             if isinstance(part, StackedSparse):
-                part.values.copy_(part.joined(torch.stack([one.to_canonical(one.values) for one in each])))
+                part.values.copy_(part.from_canonical(torch.cat([one.to_canonical(one.values) for one in each])))
             else:
                 part.weight.copy_(torch.cat([one.weight for one in each]))
             part.bias.copy_(torch.cat([one.bias for one in each]))
@@ -127,7 +127,8 @@ def test_stacked_networks_do_what_each_does_alone(shared, threads, torch_threads
                 assert torch.equal(single(index if shared else index[:, number])[0], losses[number])
     for number, model in enumerate(alone):
         for part, place in zip(parts[:2], (0, 2), strict=True):
-            assert torch.equal(part.split(part.values)[number], model[place].to_canonical(model[place].values))
+            own = part.to_canonical(part.values).view(networks, -1)[number]
+            assert torch.equal(own, model[place].to_canonical(model[place].values))
         assert torch.equal(parts[2].weight.view(networks, CLASSES, 16)[number], model[4].weight)
 
 
