@@ -106,9 +106,10 @@ def read_joints(path: str | Path) -> list[dict[str, Any]]:
 
 
 def holds_several(path: str | Path) -> bool:
-    """Return whether a file is a safetensors file of several topologies."""
+    """Return whether a file is one that `save_all` wrote of several topologies; a checkpoint is not."""
     try:
-        return "topologies" in TensorFile(path).metadata
+        file = TensorFile(path)
+        return file.kind == "topology" and "topologies" in file.metadata
     except TopokitError:
         return False
 
