@@ -16,7 +16,6 @@ from topokit_train.datasets import DATASETS, NEED_PLACE, split_name
 from topokit_train.defaults import RECIPES, default
 from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
-from topokit_train.methods import METHODS
 from topokit_train.models import DEFAULT, MODELS
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ class TrainConfig:
     Args:
         model: a name in MODELS, or a function of the user that returns an nn.Module, file.py:function or
             package.module:function. It may have the arguments input_shape, outputs, classes and widths.
-        method: a name in METHODS, or a class of the user, file.py:Class or package.module:Class, with its arguments as
-            key=value; see `topokit_train.methods`. None for plain training.
+        method: a class of the user, file.py:Class or package.module:Class, with its arguments as key=value; see
+            `topokit_train.methods`. None for plain training.
         dataset: a name in DATASETS, idx:FOLDER, text:FILE, or a function, see `topokit_train.datasets.load_dataset`.
         recipe: "modern" or "paper". It only sets defaults of other settings, see `topokit_train.defaults`.
         data_dir: folder in which the dataset's files are searched first.
@@ -135,9 +134,7 @@ class TrainConfig:
     order_seed: int | None = integer(
         "Seed of sample order and augmentation only [the value of seed].", bounds=Bounds(0)
     )
-    method: str | None = text(
-        f"Training method: {', '.join((*METHODS, 'FILE.py:CLASS'))}, with 'key=value ...' [plain training]."
-    )
+    method: str | None = text("Training method: 'FILE.py:CLASS key=value ...' [plain training].")
     kernel: str = choice(
         "Kernel of the sparse layers; auto: by a cost model, tuned: by timing.",
         choices=(*CHOOSERS, *KERNELS),

@@ -39,9 +39,6 @@ C = TypeVar("C", bound="Callback")
 HOOKS = ("before_step", "gradients", "after_step")
 """The hooks that are called in each step."""
 
-METHODS = Registry("method", {})
-"""Training methods with a name, `--method NAME key=value`. Pruning has a command of its own."""
-
 CALLBACKS = Registry("callback", {"tensorboard": "topokit_train.tensorboard:TensorBoard"})
 
 
@@ -119,7 +116,7 @@ class Method(Callback):
 
 
 def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
-    """Return the method or callback of a description: file.py:Class or a name in METHODS or CALLBACKS, key=value ...
+    """Return the method or callback of a description: file.py:Class key=value ..., or a name of CALLBACKS.
 
     Args:
         text: the description; values have the types of the defaults or annotations of the class's arguments.
@@ -134,11 +131,11 @@ def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tup
     if not words:
         raise InvalidSpecError(f"`{setting}` is empty: give file.py:Class key=value ...")
     name, *given = words
-    named = METHODS if kind is Method else CALLBACKS
-    if name in named:
-        loaded = UserFunction(name, named[name], "")
+    callbacks = CALLBACKS if kind is Callback else ()
+    if name in callbacks:
+        loaded = UserFunction(name, CALLBACKS[name], "")
     elif not is_function(name):
-        forms = (*named, "file.py:Class", "package.module:Class")
+        forms = (*callbacks, "file.py:Class", "package.module:Class")
         raise InvalidSpecError(f"`{setting}` must be one of {one_of(name, forms)}")
     else:
         loaded = load_function(name, setting, folder)

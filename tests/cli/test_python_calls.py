@@ -30,7 +30,11 @@ CALLS = {
         {"source": "net"},
         SAVE | dict.fromkeys(["model", "image", "applied"], "sparsify(model, net, masked=True) does it to a model"),
     ),
-    "extract": (tk.extract, {"checkpoint": "weights"}, SAVE | {"as_masks": "topokit.extraction.select(...).masks"}),
+    "extract": (
+        tt.extract,
+        {},
+        SAVE | {"as_masks": "the result's masks", "dry_run": "the result prints the table"},
+    ),
     "train": (tt.train, {"topologies": "topology", "explain_kernel": "explain"}, {"tune": "kernel='tuned'"}),
     "prune": (tt.train, {}, {}),
     "evaluate": (tt.evaluate, {"dataset": "data"}, {}),

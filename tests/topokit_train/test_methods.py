@@ -19,7 +19,7 @@ from topokit_train.conversion import densify
 from topokit_train.fusing import separate
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.methods import METHODS, Callback, Method, read
+from topokit_train.methods import Callback, Method, read
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.jobs import train_together
 from topokit_train.runs.loading import load_run
@@ -354,14 +354,3 @@ def test_hooks_that_return_something_else_are_named(hook, given, said, tmp_path)
     setattr(Odd, hook, lambda *_: given)
     with pytest.raises(InvalidSpecError, match=said):
         train(TrainConfig(epochs=1, batch_size=800), method=Odd(), run=tmp_path)
-
-
-def test_a_method_with_a_name_is_taken_by_its_name(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setitem(METHODS.places, "set", "rewire:Rewire")
-    train(TrainConfig(epochs=1, method="set every=4 fraction=.2"), run=tmp_path / "run")
-    assert "edges were replaced" in (tmp_path / "run" / "rewire.txt").read_text()
-    with pytest.raises(InvalidSpecError, match="method must be one of set, "):
-        TrainConfig(method="sett").make_method()
-    with pytest.raises(InvalidSpecError, match="callback must be one of tensorboard"):
-        read("set", "callback", Callback)
