@@ -194,8 +194,10 @@ class FusedSteps:
 
 
 @contextmanager
-def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], Callable[..., Tensor]]]:
-    """Give the batches of a trainer's next epoch, and the function that makes a step with each, inside the block.
+def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], Callable[[Tensor], Tensor] | None]]:
+    """Give the batches of a trainer's next epoch, and the function that makes a fused step with each, inside the block.
+
+    A batch is images and labels and the function None, or a batch is the indices of its samples.
 
     The steps are fused if nothing prevents it; the log says at level DEBUG what does.
     """
@@ -203,7 +205,7 @@ def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], C
         fused = fused_steps(trainer)
     except NotImplementedError as reason:
         logger.debug("the steps are not fused: %s", reason)
-        yield trainer.batches(), trainer.step
+        yield trainer.batches(), None
         return
 
     def step(index: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,6 +99,7 @@ class Trainer:
         self.rewired = rewired
         self.dense_gradients: dict[str, Tensor] = {}
         self._dense_wanted = False
+        self._fused: Callable[[Tensor], Tensor] | None = None
         self._paused = 0.0
         self.feed = Feed(config, dataset, self.seeds, device, ranks)
         self.model = fuse(self._built(model or model_source(config.model), dataset, kernel))
@@ -247,10 +248,10 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        with self._seeded(), steps_of(self) as (batches, step), uninterrupted() as interruptible:
+        with self._seeded(), steps_of(self) as (batches, self._fused), uninterrupted() as interruptible:
             for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses = step(*batch)
+                losses = self.step(*batch)
                 total.add_(losses, alpha=size)  # on the device, because reading it would wait for the step
                 self.steps_done += 1
                 for hook in self._hooks["after_step"]:
@@ -315,16 +316,20 @@ class Trainer:
         self.model.train()
         self._paused += self._clock() - started
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, *batch: Tensor) -> Tensor:
         """Take one optimisation step on a batch.
 
         Args:
-            images: shape (batch, ...), or (batch, networks, ...) if each network has its own images.
-            labels: shape (batch,), or (batch, networks).
+            batch: images, shape (batch, ...), or (batch, networks, ...) if each network has its own images, and labels,
+                shape (batch,), or (batch, networks). In an epoch of fused steps: the indices of its samples, as
+                `steps_of` gives them.
 
         Returns:
             The loss of each network before the step, shape (networks,), on the device.
         """
+        if self._fused:
+            return self._fused(*batch)
+        images, labels = batch
         for hook in self._hooks["before_step"]:
             hook(self)
         losses = self.gradients(images, labels)

@@ -82,10 +82,10 @@ def stopped(monkeypatch):
     def stop(run, epochs):
         step = Trainer.step
 
-        def interrupted(trainer, images, labels):
+        def interrupted(trainer, *batch):
             if trainer.epochs_done == epochs and (trainer.steps_done + 1) % trainer.steps_per_epoch == 0:
                 raise KeyboardInterrupt
-            return step(trainer, images, labels)
+            return step(trainer, *batch)
 
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "step", interrupted)

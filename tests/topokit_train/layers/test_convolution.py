@@ -163,22 +163,22 @@ def test_it_prints_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("channels", "out", "size", "density", "taken"),
+    ("channels", "out", "size", "density", "faster"),
     [
-        (20, 50, 5, ".1", "masked"),  # conv2 of LeNet-5: dense wins even at a hundredth
-        (20, 50, 5, ".01", "masked"),
-        (64, 256, 5, ".2", "masked"),
-        (64, 256, 5, ".05", "csr"),
-        (256, 512, 3, ".2", "masked"),
-        (256, 512, 3, ".05", "csr"),
-        (32, 256, 1, ".01", "masked"),
+        (20, 50, 5, ".1", False),  # conv2 of LeNet-5: dense wins even at a hundredth
+        (20, 50, 5, ".01", False),
+        (64, 256, 5, ".2", False),
+        (64, 256, 5, ".05", True),
+        (256, 512, 3, ".2", False),
+        (256, 512, 3, ".05", True),
+        (32, 256, 1, ".01", False),
     ],
 )
 @pytest.mark.parametrize("reading", ["channel", "weight"])
-def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size, density, taken, reading):
+def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size, density, faster, reading):
     sources = channels * (size**2 if reading == "weight" else 1)
     net = tk.Bernoulli(widths=(sources, out), density=density, seed=0)
-    assert SparseConv2d(net.layer(0), channels, size).kernel == taken
+    assert (SparseConv2d(net.layer(0), channels, size).kernel != "masked") == faster
 
 
 @pytest.mark.parametrize("name", ["masked", "csr"])

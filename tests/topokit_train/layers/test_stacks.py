@@ -222,10 +222,10 @@ def test_runs_go_on_from_where_each_stood(settings, tmp_path, monkeypatch, uneve
 def stop_after(monkeypatch, epochs):
     step = Trainer.step
 
-    def stop(self, images, labels):
+    def stop(self, *batch):
         if self.epochs_done == epochs:
             raise KeyboardInterrupt
-        return step(self, images, labels)
+        return step(self, *batch)
 
     monkeypatch.setattr(Trainer, "step", stop)
 
