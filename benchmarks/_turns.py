@@ -50,7 +50,7 @@ def step_of(trainer: Any) -> Step:
         while True:  # one epoch after another
             with steps_of(trainer) as (batches, step):
                 for batch in batches:
-                    yield step(*batch)
+                    yield (step or trainer.step)(*batch)
 
     steps = endless()
     return lambda: next(steps)
