@@ -163,7 +163,7 @@ class Tracing:
         return np.asarray(np.searchsorted(self._firsts, ids, side="right") - 1)
 
     def spaces_of(self, ids: Ids) -> list[Space]:
-        """Return the spaces of some nodes, in the order of their numbers; -1 is left out."""
+        """Return the spaces of some nodes, in the order of their numbers, without -1."""
         return [self.spaces[i] for i in np.unique(self.space_numbers(nodes_of(ids)))]
 
     def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
