@@ -5,7 +5,7 @@
 #pragma once
 #include <stdint.h>
 
-#define TOPOKIT_ABI 1
+#define TOPOKIT_ABI 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -75,17 +75,58 @@ typedef struct {
   double rate, beta1, beta2, epsilon, correction1, correction2;  // beta1 is the momentum of SGD
 } tk_job;
 
+// Inference of the Graph Challenge on blocks of images: y = min(max(W x + bias, 0), clip) for layers one after another.
+// Images whose numbers are all 0 are dropped on the way. Numbers are float.
+typedef struct {
+  int32_t threads, layers, blocks, room;  // room: images that a block has room for
+  const tk_layer *layer;                  // only weight, in, out, values and bias are read
+  float *activations;                     // (blocks, features, room): inputs of the images -> outputs of those that are left
+  int32_t *images;                        // (blocks,): number of images -> of those that are left
+  int32_t *left;                          // (blocks, room): the places in its block that these images had, ascending
+  float *scratch;                         // (threads, scratch_size): tk_inference_scratch() numbers each
+  int64_t *places;                        // (threads, 3 * room): scratch
+  int64_t features, scratch_size;         // the most inputs or outputs of a layer
+  float clip;
+} tk_inference;
+
+// The rows of a layer of uint64 numbers: in memory, or of a circulant layer, which are computed one at a time. A circulant
+// layer has copies of `nodes` nodes. Node u is joined to (u + direction * k * place) mod nodes, 0 <= k < radix, in `joined`
+// of the copies, `step` apart; radix * place <= nodes. Copies are joined if their numbers are equal modulo `step`.
+typedef struct {
+  int64_t sources, targets;
+  const uint64_t *indptr, *indices;  // in memory; else null
+  int64_t nodes, radix, place, direction, joined, step;
+  const int64_t *order;              // (sources,): of which node each row is; null: each of its own
+} tk_rows;
+
 #pragma GCC visibility push(default)
 int32_t tk_abi(void);
 const char *tk_isa(void);              // instruction set in use
 int32_t tk_limit(const char *name);    // use at most this one: "avx512", "avx2" or "baseline"; 0 if there is none such
 int32_t tk_lanes(int32_t is_double);   // numbers in a vector
 void tk_run(const tk_job *job);
+int64_t tk_inference_scratch(int64_t features, int64_t room);
+void tk_infer(const tk_inference *job);
 
 // Whether the rows of a layer are in canonical form: ascending targets, none of them twice or out of range.
 int32_t tk_canonical(const uint64_t *indptr, const uint64_t *indices, int64_t sources, int64_t targets, int64_t edges);
 // How many edges each target has -> counts; 0 if memory is exhausted or a target is out of range.
 int32_t tk_count(const uint64_t *indices, int64_t edges, int64_t targets, int64_t *counts);
+
+// The targets of all edges of a circulant layer -> indices; 0 if the layer is in memory.
+int32_t tk_fill(const tk_rows *rows, uint64_t *indices);
+// The degrees of all nodes of a circulant layer, each edge computed, checked and counted -> out, in; 0 if a row is not in canonical form, memory is exhausted,
+// or the layer is in memory.
+int32_t tk_survey(const tk_rows *rows, int64_t *out, int64_t *in);
+// The sums of x, (near nodes, width), over each target's sources, or each source's targets if `reverse`, modulo 2^64 -> y,
+// (far nodes, width); 0 if memory is exhausted.
+int32_t tk_multiply(const tk_rows *rows, int32_t reverse, int64_t width, const uint64_t *x, uint64_t *y);
+// Whether each far node has as many edges to each class of near nodes as the far node alike[node] has. Far nodes are the
+// targets, or the sources if `reverse`; labels are the classes of near nodes. `order` has the sources by their labels, or
+// by `alike` if `reverse`, which then begin with alike[node] itself. Returns the number of entries written (far node that
+// is like itself, near class, edges), of which there is room for `size`; -1: not alike, or no memory. With size 0 none is.
+int64_t tk_classes(const tk_rows *rows, int32_t reverse, const int64_t *labels, int64_t classes, const int64_t *order,
+                   const int64_t *alike, int64_t size, int64_t *nodes, int64_t *near_classes, uint64_t *counts);
 
 #pragma GCC visibility pop
 

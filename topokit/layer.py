@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit._native import counts as native_counts
+from topokit import _native
 from topokit.csr import Storage
 from topokit.edges import from_edges, validate
 from topokit.errors import InvalidGraphError
@@ -82,7 +82,7 @@ class Layer:
     def in_degrees(self) -> NDArray[np.int64]:
         """Number of edges that enter each target, shape (targets,), read-only. O(edges) at the first call."""
         if self._incoming is None:
-            counts = native_counts(self.indices, self.shape[1])
+            counts = _native.counts(self.indices, self.shape[1])
             if counts is None:
                 counts = _counts(self.indptr, self.indices, self.shape[1])
             counts.flags.writeable = False  # they are kept, and the checks count on them
@@ -105,6 +105,10 @@ class Layer:
     def matrix(self) -> Any:
         """The graphblas.Matrix of this layer: BOOL, iso-valued True, no copy; made at first use, O(1)."""
         return self._storage.matrix()
+
+    def native_rows(self) -> _native.Rows | None:
+        """The rows for the native library; None if there is none, or they are not in canonical form. O(edges)."""
+        return _native.rows_in_memory(self.indptr, self.indices, self.shape)
 
     def to_scipy(self, dtype: Any = np.bool_) -> Any:
         """A scipy.sparse.csr_array of ones, shape (sources, targets). O(edges)."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from topokit._registry import nearest
+from topokit.circulant import Circulant
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds as Bounds
@@ -184,6 +185,22 @@ class Spec(Layered):
             if None in {"net": [value], "nets": value}.get(field.metadata["kind"], ()):
                 return None
         return {self.kind: self.name, "options": given}
+
+
+class CirculantSpec(Spec):
+    """A Spec of circulant layers, whose rows the native library computes one at a time, without an array of them."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "arrays" in vars(cls):
+            raise TypeError(f"{cls.__name__} must define circulant, not arrays: the checks compute rows from it")
+
+    @abstractmethod
+    def circulant(self, i: int) -> Circulant:
+        """Return edge layer i as a few numbers. O(1)."""
+
+    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+        return self.circulant(i).arrays(buffers)
 
 
 def require_widths(widths: Sequence[int]) -> None:

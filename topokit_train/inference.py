@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from topokit._native import native
 from topokit.challenge import CLIP, WEIGHT, Inference, require_problem
 from topokit.layered import Layer, Source, network
 from topokit.measures._classes import twins
+from topokit_train.native_inference import infer_natively
 
 CPU_BLOCK = 1024
 """Images computed together on a CPU (measured: 256 to 512 and 2048 are slower)."""
@@ -80,6 +82,8 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
     net = network(net)
     require_problem(net, images, bias)
     device = device or torch.device("cpu")
+    if device.type == "cpu" and native() is not None:
+        return infer_natively(net, images, bias)
     size = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     lit = images.to_scipy()
     blocks = [  # shape (pixels, up to `size` images)

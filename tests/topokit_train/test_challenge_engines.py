@@ -10,11 +10,23 @@ from hypothesis import strategies as st
 
 import topokit as tk
 import topokit_train.inference as fast
+import topokit_train.native_inference as native_inference
 from topokit import challenge
+from topokit._native import description, native
 from topokit.errors import InvalidSpecError
 from topokit.formats import read_categories, read_images
 
-ENGINES = pytest.mark.parametrize("infer", [challenge.infer, fast.infer], ids=["graphblas", "fast"])
+
+def in_torch(*args):
+    """The fast engine without the native library."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "native", lambda: None)
+        return fast.infer(*args)
+
+
+ENGINES = pytest.mark.parametrize(
+    "infer", [challenge.infer, fast.infer, in_torch], ids=["graphblas", "fast", "fast in torch"]
+)
 
 
 def oracle(layers, images, bias):
@@ -66,13 +78,18 @@ def test_activations_are_cut_at_32(infer):
         assert infer(tk.Topology.from_dense(layers), image_layer(images), -0.3).categories.tolist() == alive
 
 
-def test_blocks_of_images_are_put_together_and_keep_their_numbers(monkeypatch):
+@pytest.mark.parametrize("infer", [fast.infer, in_torch], ids=["native", "torch"])
+@pytest.mark.parametrize("chunk", [1, 2**25])
+def test_blocks_of_images_are_put_together_and_keep_their_numbers(infer, chunk, monkeypatch):
     monkeypatch.setattr(fast, "CPU_BLOCK", 16)
+    monkeypatch.setattr(native_inference, "FEWEST", 16)
+    monkeypatch.setattr(native_inference, "BLOCK", 16)
+    monkeypatch.setattr(native_inference, "CHUNK", chunk)  # edges: then each layer is a call, or all are one
     net = tk.RadixNet(radices=[(4, 4)], kron=(4, 4, 4))
     images = np.random.default_rng(0).random((100, 64)) < np.linspace(0, 1, 100)[:, None]
     expected = oracle([layer.to_dense() for layer in net.build().stream()], images, -5 / 16)
     assert 10 < len(expected) < 90
-    assert fast.infer(net, image_layer(images), -5 / 16).categories.tolist() == expected
+    assert infer(net, image_layer(images), -5 / 16).categories.tolist() == expected
 
 
 @ENGINES
@@ -83,6 +100,46 @@ def test_what_is_no_problem_of_this_kind_is_refused(infer):
     for bias in (0, 0.3, -33, float("nan")):
         with pytest.raises(InvalidSpecError, match="bias must be negative"):
             infer(net, image_layer(np.ones((2, 4))), bias)
+
+
+@pytest.mark.skipif(native() is None, reason=description())
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_native_library_computes_the_same_bits_with_any_number_of_threads(threads, monkeypatch):
+    """Each number of the images that are left is the definition's: all are exact in float32."""
+    random = np.random.default_rng(0)
+    layers = [random.random(shape) < 0.3 for shape in ((90, 130), (130, 70), (70, 80))]
+    images = random.random((300, 90)) < random.random((300, 1))
+    y = images.astype(np.float32)
+    for layer in layers:
+        z = y @ (layer / np.float32(16))
+        y = np.clip(np.where(z != 0, z - np.float32(5 / 16), 0), 0, 32)
+    weights = [native_inference._Weights(layer, -5 / 16) for layer in tk.Topology.from_dense(layers)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    blocks = native_inference._blocks(images.astype(np.float32), 132, 70)
+    counts, left = native_inference._run(weights, blocks, np.array([70, 70, 70, 70, 20]))
+    numbers = np.concatenate([70 * block + left[block, :count] for block, count in enumerate(counts)])
+    assert numbers.tolist() == np.flatnonzero(y.any(1)).tolist()
+    assert 100 < numbers.size < 290
+    places = native_inference._places(80)
+    found = np.concatenate([blocks[block][places, :count].T for block, count in enumerate(counts)])
+    assert np.array_equal(found, y[numbers])
+
+
+@pytest.mark.skipif(native() is None, reason=description())
+def test_blocks_that_do_not_fit_are_refused():
+    weights = [native_inference._Weights(layer, -1) for layer in tk.RadixNet(radices=[(2, 2)])]
+    blocks = np.zeros((2, 4, 3), np.float32)
+    full = np.array([3, 3])
+    with pytest.raises(ValueError, match="outputs of a layer"):
+        native_inference._run(
+            [*weights, native_inference._Weights(tk.RadixNet(radices=[(3,)]).layer(0), -1)], blocks, full
+        )
+    for wrong in (blocks.astype(np.float64), blocks[:, :3], blocks[:, :, ::2]):
+        with pytest.raises(ValueError, match="contiguous blocks"):
+            native_inference._run(weights, wrong, full)
+    for counts in (np.array([3, 4]), np.array([3]), np.array([-1, 3])):
+        with pytest.raises(ValueError, match="number of images of each block"):
+            native_inference._run(weights, blocks, counts)
 
 
 def test_official_biases():

@@ -18,6 +18,7 @@ from math import ceil, log, prod
 
 import numpy as np
 
+from topokit._native import multiply
 from topokit.csr import UInt64Array, graphblas
 from topokit.layered import Layer, Layered
 
@@ -74,27 +75,27 @@ def run_probes(net: Layered, count: int, seed: int) -> list[Probe]:
     outputs = net.widths[-1]
     drawn = [r.integers(prime, size=outputs, dtype=np.uint64) for r, prime in zip(randoms, primes, strict=True)]
     totals = [sum(vector.tolist()) for vector in drawn]
-    vectors, bound = [*drawn, *[np.eye(1, outputs, dtype=np.uint64)[0]] * count], HIGH
+    vectors, bound = np.stack([*drawn, *[np.eye(1, outputs, dtype=np.uint64)[0]] * count], axis=1), HIGH
+    modulus = np.array(primes * 2, np.uint64)
     for layer in net.stream(reverse=True):
-        largest = int(np.diff(layer.indptr).max())
+        largest = int(layer.out_degrees.max())
         if bound * largest >= 2**64:
-            vectors, bound = _reduced(vectors, primes), HIGH
-        vectors = [_product(layer, vector) for vector in vectors]
+            vectors, bound = vectors % modulus, HIGH
+        vectors = _product(layer, vectors)
         bound *= largest
-    vectors = _reduced(vectors, primes)
+    vectors = (vectors % modulus).T
     return list(map(_judged, primes, totals, vectors[:count], vectors[count:]))
 
 
-def _product(layer: Layer, vector: UInt64Array) -> UInt64Array:
-    """Return a layer's matrix times a vector: each source gets the sum over its targets."""
+def _product(layer: Layer, vectors: UInt64Array) -> UInt64Array:
+    """Return a layer's matrix times vectors, shape (targets, vectors): each source gets the sums over its targets."""
+    rows = layer.native_rows()
+    if rows is not None:
+        return multiply(rows, vectors, reverse=True)
     gb = graphblas()
-    product = layer.matrix.mxv(gb.Vector.from_dense(vector), gb.semiring.plus_second["UINT64"])
-    values: UInt64Array = product.new().to_dense(fill_value=0)
-    return values
-
-
-def _reduced(vectors: list[UInt64Array], primes: list[int]) -> list[UInt64Array]:
-    return [vector % np.uint64(prime) for vector, prime in zip(vectors, primes * 2, strict=True)]
+    semiring = gb.semiring.plus_second["UINT64"]
+    products = (layer.matrix.mxv(gb.Vector.from_dense(vector), semiring).new() for vector in vectors.T.copy())
+    return np.stack([product.to_dense(fill_value=0) for product in products], axis=1)
 
 
 def _judged(prime: int, total: int, product: UInt64Array, column: UInt64Array) -> Probe:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.csr import Buffers, UInt64Array
+from topokit.circulant import Circulant
 from topokit.errors import InvalidSpecError
-from topokit.families.radix_net import RadixNet
 from topokit.layered import Promises
-from topokit.spec import LAYERS, Bounds, Spec, option
+from topokit.spec import LAYERS, Bounds, CirculantSpec, option
 
 SIZES = (1024, 4096, 16384, 65536)
 KRON = 16
@@ -28,7 +27,7 @@ _STATES: dict[int, list[Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphChallenge(Spec):
+class GraphChallenge(CirculantSpec):
     """An official network of the Graph Challenge: RadiX-Nets one after another, all but the first shuffled.
 
     A block is the RadiX-Net of neurons / 16 nodes with radix 2 throughout and Kronecker width 16, shifting
@@ -106,25 +105,14 @@ class GraphChallenge(Spec):
             return ()
         return (f"{what} predicted from the recipe, and not checked against the official files",)
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+    def circulant(self, i: int) -> Circulant:
         block, place = divmod(i, self.period)
-        indptr, indices = buffers.take_rows(self.neurons, DEGREE)
-        rows = _plain_row(self.neurons, block) % self.nodes if block else np.arange(self.neurons) % self.nodes
-        # rows are in range; any mode but "raise" lets take write to `out` directly
-        np.take(self._plain_rows[place], rows, axis=0, out=indices.reshape(self.neurons, DEGREE), mode="clip")
-        return indptr, indices
-
-    @cached_property
-    def _plain_rows(self) -> tuple[UInt64Array, ...]:
-        """The different rows of each layer of block 0, shape (nodes, 32)."""
-        plain = RadixNet(radices=((2,) * self.period,), kron=(KRON,) * (self.period + 1), direction=-1)
-        return tuple(
-            layer.indices[: self.nodes * DEGREE].reshape(self.nodes, DEGREE).copy() for layer in plain.stream()
-        )
+        order = _plain_row(self.neurons, block) if block else None
+        return Circulant(nodes=self.nodes, radix=2, place=2**place, direction=-1, copies=(KRON, KRON), order=order)
 
 
 @lru_cache(maxsize=len(SIZES))  # all layers of a block share its shuffle
-def _plain_row(neurons: int, block: int) -> NDArray[np.intp]:
+def _plain_row(neurons: int, block: int) -> NDArray[np.int64]:
     """Return which row of the plain layer each row of block `block` >= 1 is, shape (neurons,)."""
     random = np.random.RandomState(SEED)  # legacy, but it defines the official networks
     with _DRAWING:
@@ -134,4 +122,7 @@ def _plain_row(neurons: int, block: int) -> NDArray[np.intp]:
             run = random.random_sample(neurons)
             if number == len(states):
                 states.append(random.get_state())
-    return np.argsort(np.argsort(run))
+    rows = np.empty(neurons, np.int64)
+    rows[np.argsort(run)] = np.arange(neurons)
+    rows.flags.writeable = False  # it is kept
+    return rows

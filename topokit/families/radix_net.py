@@ -9,18 +9,16 @@ from itertools import pairwise, starmap
 from math import gcd, prod
 from reprlib import repr as shortened
 
-import numpy as np
-
-from topokit.csr import Buffers, UInt64Array
+from topokit.circulant import Circulant
 from topokit.errors import InvalidSpecError
 from topokit.fields import Bounds, integers, items_of
 from topokit.layered import Promises
 from topokit.reprs import counted
-from topokit.spec import Spec, dotted, option
+from topokit.spec import CirculantSpec, dotted, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class RadixNet(Spec):
+class RadixNet(CirculantSpec):
     """A RadiX-Net: mixed radix systems one after another, each node multiplied by a Kronecker width.
 
     Let N' be the product of the first system's radices. Edge layer i belongs to the radix r whose place
@@ -145,46 +143,10 @@ class RadixNet(Spec):
     def layer_key(self, i: int) -> tuple[int, ...]:
         return (*self.places[i], *self.kron[i : i + 2], self.steps[i])
 
-    def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
+    def circulant(self, i: int) -> Circulant:
         radix, place, a, b, step = self.layer_key(i)
-        n = self.nodes
-        joined = b // step
-        indptr, indices = buffers.take_rows(n * a, radix * joined)
-        copies = indices.reshape(a, n, joined, radix)
-        _fill_circulant(copies[0, :, 0], place, self.direction)
-        for k in range(1, joined):
-            np.add(copies[0, :, 0], np.uint64(k * step * n), out=copies[0, :, k])
-        for copy in range(1, step):
-            np.add(copies[0], np.uint64(copy * n), out=copies[copy])
-        for copy in range(step, a):  # one memory copy each: by far the most edges are made here
-            copies[copy] = copies[copy - step]
-        return indptr, indices
-
-
-def _fill_circulant(out: UInt64Array, place: int, direction: int) -> None:
-    """Fill out[u, :] with the sorted targets (u + direction * k * place) mod n, 0 <= k < radix.
-
-    Node u's targets are an arithmetic progression that wraps around at most once, so they are sorted
-    by starting at the first one past the wrap: no sort. Done in blocks that stay in cache.
-
-    Args:
-        out: shape (n, radix), uint64; radix * place <= n.
-        place: the place value.
-        direction: 1 or -1.
-    """
-    n, radix = out.shape
-    digits = np.arange(radix, dtype=np.int64)
-    block = max(1, (1 << 15) // radix)
-    for low in range(0, n, block):
-        u = np.arange(low, min(low + block, n), dtype=np.int64)[:, None]
-        start = u if direction == 1 else (u - (radix - 1) * place) % n
-        unwrapped = np.minimum((n - start + place - 1) // place, radix)  # how many stay below n
-        digit = digits + unwrapped
-        wrapped = digit < radix
-        digit[~wrapped] -= radix
-        target = start + digit * place
-        target[wrapped] -= n
-        out[low : low + block] = target
+        copies, direction = (a, b), self.direction
+        return Circulant(nodes=self.nodes, radix=radix, place=place, direction=direction, copies=copies, step=step)
 
 
 def _systems(radices: object) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit._native import entries_of_classes, multiply
 from topokit.csr import UInt64Array
 from topokit.layered import Layer
 
@@ -45,6 +46,11 @@ def quotient(layer: Layer, labels: Labels, classes: int, *, reverse: bool = Fals
         present = np.bincount(degrees) > 0
         far_labels = (np.cumsum(present) - 1)[degrees]
         return far_labels, csr_array(np.flatnonzero(present).astype(np.uint64)[:, None])
+    found = _natively_classed(layer, labels, classes, reverse=reverse, with_entries=True)
+    if found:
+        far_labels, firsts, (representatives, near_classes, counts) = found
+        places = far_labels[representatives], near_classes
+        return far_labels, csr_array((counts, places), shape=(firsts.size, classes))
     nodes = np.arange(labels.size + 1)
     class_of = csr_array((np.ones(labels.size, np.uint64), labels, nodes), shape=(labels.size, classes))
     matrix = _neighbours(layer, reverse) @ class_of
@@ -61,7 +67,28 @@ def twins(layer: Layer, *, reverse: bool = False) -> tuple[Labels, Labels]:
 
     Cost: O(edges) time, about 60 bytes an edge.
     """
-    return _equal_rows(_neighbours(layer, not reverse))
+    far = layer.shape[0 if reverse else 1]
+    found = _natively_classed(layer, np.arange(far), far, reverse=not reverse, with_entries=False)
+    return found[:2] if found else _equal_rows(_neighbours(layer, not reverse))
+
+
+def _natively_classed(
+    layer: Layer, labels: Labels, classes: int, *, reverse: bool, with_entries: bool
+) -> tuple[Labels, Labels, tuple[NDArray[np.int64], NDArray[np.int64], UInt64Array]] | None:
+    """Class the far nodes of a layer as `quotient` does, by the native library; None if it cannot.
+
+    Returns:
+        The class of each far node, the first node of each class, and what `entries_of_classes` returns.
+    """
+    rows = layer.native_rows()
+    if rows is None:
+        return None
+    number = _random_numbers(classes)
+    far_labels, firsts = _by_hash(multiply(rows, number[labels, None], reverse=reverse)[:, 0])
+    degrees = layer.out_degrees if reverse else layer.in_degrees
+    room = int(degrees[firsts].sum()) if with_entries else 0
+    entries = entries_of_classes(rows, labels, classes, firsts[far_labels], room, reverse=reverse)
+    return None if entries is None else (far_labels, firsts, entries)  # hashes that collide are left to NumPy
 
 
 def _neighbours(layer: Layer, reverse: bool) -> Any:
@@ -76,14 +103,26 @@ def _equal_rows(matrix: Any) -> tuple[Labels, Labels]:
     Rows are hashed by a sum of random numbers modulo 2^64. Each row is then compared with the first one of its hash: a
     collision costs a merge, and never makes a wrong one. O(entries).
     """
-    number = np.random.default_rng(0).integers(2**64, size=matrix.shape[1], dtype=np.uint64)
-    _, firsts, labels = np.unique(matrix @ number, return_index=True, return_inverse=True)
+    labels, firsts = _by_hash(matrix @ _random_numbers(matrix.shape[1]))
     first_alike: Labels = firsts[labels]
     joining = np.flatnonzero(first_alike != np.arange(first_alike.size))
     differs = np.diff((matrix[joining] != matrix[first_alike[joining]]).indptr) > 0
     first_alike[joining[differs]] = joining[differs]
     firsts, labels = np.unique(first_alike, return_inverse=True)
     return labels, firsts
+
+
+def _random_numbers(size: int) -> UInt64Array:
+    return np.random.default_rng(0).integers(2**64, size=size, dtype=np.uint64)
+
+
+def _by_hash(hashes: UInt64Array) -> tuple[Labels, Labels]:
+    """Class nodes by their hashes: the class of each, and the first node of each class, ascending."""
+    _, firsts, labels = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    return rank[labels], firsts[order]
 
 
 def equal_columns(table: UInt64Array) -> tuple[Labels, Labels]:
@@ -102,8 +141,7 @@ def equal_columns(table: UInt64Array) -> tuple[Labels, Labels]:
     """
     if table.shape[1] == 1:
         return np.zeros(1, np.intp), np.zeros(1, np.intp)
-    weights = np.random.default_rng(0).integers(2**64, size=table.shape[0], dtype=np.uint64)
-    hashes = np.einsum("ij,i->j", table, weights)
+    hashes = np.einsum("ij,i->j", table, _random_numbers(table.shape[0]))
     _, firsts, labels = np.unique(hashes, return_index=True, return_inverse=True)
     joining = np.flatnonzero(firsts[labels] != np.arange(labels.size))
     block = max(1, COMPARED // max(1, table.shape[0]))

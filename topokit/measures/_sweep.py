@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from operator import matmul
 from typing import Any
 
 import numpy as np
 
-from topokit.csr import UInt64Array, require_memory
+from topokit.csr import require_memory
 from topokit.errors import TooLargeError
 from topokit.layered import Layered
 from topokit.measures._classes import equal_columns, quotient, twins
-from topokit.measures._limbs import carried
+from topokit.measures._limbs import Numbers, carried, product, smallest_type
 
 STEP = 5e-9
 """Seconds that a limb product of path counting takes, sorting included (measured)."""
@@ -49,7 +48,7 @@ class Sweep:
         done: whether the last layer is crossed.
     """
 
-    counts: UInt64Array
+    counts: Numbers
 
     def __init__(
         self, net: Layered, *, reverse: bool = False, starts: Sequence[int] | None = None, together: bool = False
@@ -71,7 +70,8 @@ class Sweep:
             labels[firsts] = np.arange(classes)
         self.node_class, self.factor = labels, 1
         self._next_class, step = quotient(layer, labels, int(labels.max()) + 1, reverse=reverse)
-        self._multiply: Callable[[], UInt64Array] = self._reduced(step[:, :classes]).toarray
+        first = self._reduced(step[:, :classes])
+        self._multiply: Callable[[], Numbers] = first.astype(smallest_type(first.data)).toarray
         self._shape = (step.shape[0], 1, classes)
         self.work = PASSES * prod(self._shape)
         self.spent = 0
@@ -98,7 +98,7 @@ class Sweep:
             return
         nodes, limbs, starts = self.counts.shape
         self._next_class, step = quotient(layer, self.node_class, nodes, reverse=self.reverse)
-        self._multiply = partial(matmul, self._reduced(step), self.counts.reshape(nodes, -1))
+        self._multiply = partial(product, self._reduced(step), self.counts.reshape(nodes, -1))
         self._shape = (step.shape[0], limbs, starts)
         self.work = step.nnz * limbs * starts + PASSES * prod(self._shape)
 

@@ -56,7 +56,7 @@ def effective(net: Layered) -> Effective:
 
     The other edges hold weights that change nothing, so the network is sparser than it seems.
 
-    Cost: two passes, O(edges) time; one byte a node and one layer in memory.
+    Cost: two passes, O(edges) time; at most one byte a node and one layer in memory.
     Source: Vysogorets & Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
     Sparsity", arXiv:2107.02306.
 
@@ -70,9 +70,9 @@ def effective(net: Layered) -> Effective:
     edges, from_inputs = [], [reached]
     for layer, useful_targets in zip(net.stream(), ends[1:], strict=True):
         edges.append(int(_degrees_into(layer, useful_targets)[reached].sum()))
-        reached = _fed(layer, reached)
+        reached = _shrunk(_fed(layer, reached))
         from_inputs.append(reached)
-    alive = [one & other for one, other in zip(from_inputs, ends, strict=True)]
+    alive = (one & other for one, other in zip(from_inputs, ends, strict=True))
     missing = (tuple(np.flatnonzero(~flags) for flags in layers) for layers in (alive, from_inputs, ends))
     return Effective(tuple(edges), density_of(edges, net.widths), *missing)
 
@@ -81,8 +81,13 @@ def useful(net: Layered) -> list[Flags]:
     """For each node layer, which nodes reach an output. One pass backwards, O(edges)."""
     flags = [np.ones(net.widths[-1], np.bool_)]
     for layer in net.stream(reverse=True):
-        flags.append(_degrees_into(layer, flags[-1]) > 0)
+        flags.append(_shrunk(_degrees_into(layer, flags[-1]) > 0))
     return flags[::-1]
+
+
+def _shrunk(flags: Flags) -> Flags:
+    """The same flags, read-only; in the memory of one if all are equal."""
+    return np.broadcast_to(flags[0].copy(), flags.shape) if flags.all() or not flags.any() else flags
 
 
 def _degrees_into(layer: Layer, targets: Flags) -> NDArray[np.int64]:
