@@ -1,11 +1,12 @@
 """How fast a large RadiX-Net is built, beside the general Kronecker product of SciPy, in one run.
 
-Prints edges per second and peak memory for four ways, each in a fresh process on one thread:
+Prints edges per second and peak memory for five ways, each in a fresh process on one thread:
 
 - build: every layer made on its own and held, with its GraphBLAS matrix;
 - stream: every layer made in one recycled buffer, with its GraphBLAS matrix;
 - shared: `build()` as a user calls it, equal layers made once;
-- scipy: the same layers by scipy.sparse.kron, all of them held, as in build.
+- scipy: the same layers by scipy.sparse.kron, all of them held, as in build;
+- fresh: as much memory as build holds, filled with one number.
 
     python benchmarks/build.py [--layers 120] [--repeat 3] [--json FILE]
 
@@ -26,7 +27,7 @@ import sys
 import time
 from pathlib import Path
 
-WAYS = ("build", "stream", "shared", "scipy")
+WAYS = ("build", "stream", "shared", "scipy", "fresh")
 
 
 def network(layers: int):
@@ -66,12 +67,21 @@ def scipy(net) -> int:
     return sum(matrix.nnz for matrix in held)
 
 
+def fresh(net) -> int:
+    """No edges: the memory of their arrays, which the operating system clears at first use."""
+    import numpy as np
+
+    sizes = zip(net.layer_edges, net.widths, strict=False)
+    held = [(np.full(edges, 7, np.uint64), np.full(width + 1, 7, np.uint64)) for edges, width in sizes]
+    return sum(indices.size for indices, _ in held)
+
+
 def measure(way: str, layers: int) -> None:
     """Print one measurement of this process as JSON."""
     import resource
 
     net = network(layers)
-    if way != "scipy":
+    if way not in ("scipy", "fresh"):
         from topokit.csr import graphblas
 
         graphblas().Matrix  # noqa: B018 (its import is not what is timed)
@@ -106,14 +116,15 @@ def main() -> None:
     about = {"python": platform.python_version(), **versions, "threads": 1, "layers": args.layers}
     print(" ".join(f"{name} {value}" for name, value in about.items()))
     slow = statistics.median(run["cpu"] for run in runs["scipy"])
-    print("way             edges   min s  median s   cpu s  Medges/cpu s  x scipy  peak MiB  B/edge")
+    print("way             edges   min s  median s   cpu s  Medges/cpu s  x scipy  / fresh  peak MiB  B/edge")
     for way, measured in runs.items():
         seconds = [run["seconds"] for run in measured]
         cpu = statistics.median(run["cpu"] for run in measured)
+        ratio = statistics.median(run["cpu"] / other["cpu"] for run, other in zip(measured, runs["fresh"], strict=True))
         peak, edges = max(run["peak_mib"] for run in measured), measured[0]["edges"]
         print(
             f"{way:<8}{edges:>13,}{min(seconds):>8.2f}{statistics.median(seconds):>10.2f}{cpu:>8.2f}"
-            f"{edges / cpu / 1e6:>14.0f}{slow / cpu:>9.1f}{peak:>10.0f}{peak * 2**20 / edges:>8.2f}"
+            f"{edges / cpu / 1e6:>14.0f}{slow / cpu:>9.1f}{ratio:>9.2f}{peak:>10.0f}{peak * 2**20 / edges:>8.2f}"
         )
     if args.json:
         Path(args.json).write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n")

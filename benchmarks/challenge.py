@@ -1,9 +1,9 @@
-"""The Graph Challenge's inference in GraphBLAS and in torch, in turn, on the same images in the same process.
+"""The Graph Challenge's inference in GraphBLAS, in torch and by the native library, in turn, on the same images.
 
     TOPOKIT_DATA_DIR=... python benchmarks/challenge.py [--neurons 1024] [--layers 120] [--images 60000] [--repeat 3]
 
 The images are MNIST's training images as the challenge makes them. Seconds count the layers' products only, as the
-challenge does; making the layers and the images is left out. Both engines must name the same categories.
+challenge does; making the layers and the images is left out. All ways must name the same categories.
 """
 
 from __future__ import annotations
@@ -16,19 +16,29 @@ import platform
 import statistics
 from math import isqrt
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 from topokit import GraphChallenge
-from topokit.challenge import infer, official_bias, resized
+from topokit._native import description, native
+from topokit.challenge import Inference, infer, official_bias, resized
+from topokit.layered import Layer, Layered
 from topokit_train.datasets import load_dataset
 from topokit_train.inference import infer as fast_infer
 
-ENGINES = {"graphblas": infer, "fast": fast_infer}
+
+def in_torch(net: Layered, images: Layer, bias: float) -> Inference:
+    """The fast engine as it is without the native library."""
+    with patch("topokit_train.inference.native", lambda: None):
+        return fast_infer(net, images, bias)
+
+
+ENGINES = {"graphblas": infer, "torch": in_torch, **({"native": fast_infer} if native() else {})}
 
 
 def main() -> None:
-    """Run both engines in turn and print the table."""
+    """Run all engines in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--neurons", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=120)
@@ -55,7 +65,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
     }
-    print(" ".join(f"{name} {value}" for name, value in about.items()))
+    print(" ".join(f"{name} {value}" for name, value in about.items()), description(), sep=", ")
     print(f"{args.neurons} x {args.layers}, {images.shape[0]:,} images, {len(categories.pop()):,} survive")
     print("engine     edges/s: least     median       most  x graphblas")
     for name, rates in found.items():

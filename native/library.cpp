@@ -211,10 +211,7 @@ int32_t tk_limit(const char *name) {
   return found != nullptr;
 }
 int32_t tk_lanes(int32_t is_double) { return isa()->build->vector_bytes / (is_double ? 8 : 4); }
-int64_t tk_inference_scratch(int64_t features, int64_t room) {  // all tiles, and one to write to
-  const int64_t width = TK_INFERENCE_VECTORS * isa()->build->vector_bytes / 4;
-  return ((room + width - 1) / width + 1) * width * features;
-}
+int32_t tk_tile(void) { return TK_INFERENCE_VECTORS * isa()->build->vector_bytes / 4; }
 void tk_infer(const tk_inference *job) { tk_parallel(isa()->build->infer, job, job->threads); }
 void tk_run(const tk_job *job) { tk_parallel(isa()->build->step[job->is_double], job, job->threads); }
 }

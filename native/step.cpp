@@ -629,52 +629,40 @@ void step(const void *job, int thread, int threads, tk_team *team) {
 
 // ---- inference of the Graph Challenge ----
 
-// A block of images in tiles of `width` columns. Image i is column i % width of tile i / width.
 struct Block {
   const tk_inference &job;
-  const int number;
-  int images;
-  float *const scratch;
-  int64_t *const tiles, *const from, *const to;  // where in the scratch each tile is; and images, before and after a drop
-  int64_t spare = 0;                             // where a tile can be written to
+  int &images;
+  float *const base;
+  int32_t *const slots, *const left;
+  int64_t *const from, *const to;  // where images are, before and after others are dropped
   static constexpr int width = TK_INFERENCE_VECTORS * N<float>;
 
-  Block(const tk_inference &job, int number, int thread)
-      : job(job), number(number), images(job.images[number]), scratch(job.scratch + thread * job.scratch_size),
-        tiles(job.places + int64_t(thread) * 3 * job.room), from(tiles + job.room), to(from + job.room) {
-    for (int t = 0; t * width < images; t++) tiles[t] = (t + 1) * job.features * width;
-    copy([](float *outside, float *row, int count) {
-      std::copy_n(outside, count, row);
-      std::fill(row + count, row + width, 0.0f);
-    }, job.layer[0].in);
-    for (int i = 0; i < images; i++) left()[i] = i;
+  Block(const tk_inference &j, int64_t number, int thread)
+      : job(j), images(j.images[number]), base(j.activations + number * (j.tiles + 1) * j.features * width),
+        slots(j.slots + number * (j.tiles + 1)), left(j.left + number * j.tiles * width),
+        from(j.places + int64_t(thread) * 2 * j.tiles * width), to(from + j.tiles * width) {
+    for (int t = 0; t <= j.tiles; t++) slots[t] = t;
+    for (int i = 0; i < images; i++) left[i] = i;
   }
-  int32_t *left() const { return job.left + int64_t(number) * job.room; }
   int filled(int tile) const { return std::min(width, images - tile * width); }
-  int64_t place(int image) const { return tiles[image / width] + image % width; }
-  template <class Copy>
-  void copy(Copy copy, int features) const {  // between the job's array and the tiles
-    float *outside = job.activations + int64_t(number) * job.features * job.room;
-    for (int f = 0; f < features; f++)
-      for (int t = 0; t * width < images; t++)
-        copy(outside + int64_t(f) * job.room + t * width, scratch + tiles[t] + f * width, filled(t));
-  }
+  int64_t start(int tile) const { return slots[tile] * job.features * width; }
 
   void cross(const tk_layer &l) {
     for (int t = 0; t * width < images; t++) {
       const Product<float> p{&l.weight, static_cast<const float *>(l.values), static_cast<const float *>(l.bias),
-                             scratch + tiles[t], nullptr, scratch + spare, width, 1, filled(t), job.clip};
+                             base + start(t), nullptr, base + start(job.tiles), width, 1, filled(t), job.clip};
       product(p, 0, l.weight.groups, 0, divided_up(filled(t), N<float>));
-      std::swap(tiles[t], spare);
+      std::swap(slots[t], slots[job.tiles]);
     }
   }
-  int find_left(int features) {  // the images whose numbers are not all 0
+  int find_left(int features) {  // the images whose numbers are not all 0 -> from
     int count = 0;
     for (int t = 0; t * width < images; t++) {
       const int vectors = divided_up(filled(t), N<float>);
+      const float *tile = base + start(t);
       V<float> sums[TK_INFERENCE_VECTORS] = {};  // of numbers that are not negative
       for (int f = 0; f < features; f++)
-        for (int v = 0; v < vectors; v++) sums[v] += load(scratch + tiles[t] + f * width + v * N<float>);
+        for (int v = 0; v < vectors; v++) sums[v] += load(tile + f * width + v * N<float>);
       for (int c = 0; c < filled(t); c++) {
         if (sums[c / N<float>][c % N<float>] == 0) continue;
         from[count] = t * width + c;
@@ -683,13 +671,14 @@ struct Block {
     }
     return count;
   }
-  void keep(int count, int features) {  // the images that were found
+  void keep(int count, int features) {  // the images in `from`
     for (int i = 0; i < count; i++) {
-      left()[i] = left()[from[i]];
-      from[i] = place(int(from[i])), to[i] = place(i);
+      left[i] = left[from[i]];
+      from[i] = start(int(from[i]) / width) + from[i] % width;
+      to[i] = start(i / width) + i % width;
     }
     for (int f = 0; f < features; f++)
-      for (int i = 0; i < count; i++) scratch[to[i] + f * width] = scratch[from[i] + f * width];
+      for (int i = 0; i < count; i++) base[to[i] + f * width] = base[from[i] + f * width];
     images = count;
   }
 };
@@ -705,8 +694,6 @@ void infer(const void *job, int thread, int threads, tk_team *) {
       look = 50 * count < 49 * block.images ? l + 1 : 2 * l + 1;  // later if few are dropped
       if (l + 1 == j.layers || 4 * count <= 3 * block.images) block.keep(count, j.layer[l].out);
     }
-    block.copy([](float *outside, float *row, int count) { std::copy_n(row, count, outside); }, j.layer[j.layers - 1].out);
-    j.images[b] = block.images;
   }
 }
 

@@ -76,16 +76,17 @@ typedef struct {
 } tk_job;
 
 // Inference of the Graph Challenge on blocks of images: y = min(max(W x + bias, 0), clip) for layers one after another.
-// Images whose numbers are all 0 are dropped on the way. Numbers are float.
+// Images whose numbers are all 0 are dropped on the way. Numbers are float. A block has `tiles` tiles of tk_tile() images
+// and room for one more: image i of the block is column i % tk_tile() of the tile in place slots[i / tk_tile()].
 typedef struct {
-  int32_t threads, layers, blocks, room;  // room: images that a block has room for
-  const tk_layer *layer;                  // only weight, in, out, values and bias are read
-  float *activations;                     // (blocks, features, room): inputs of the images -> outputs of those that are left
-  int32_t *images;                        // (blocks,): number of images -> of those that are left
-  int32_t *left;                          // (blocks, room): the places in its block that these images had, ascending
-  float *scratch;                         // (threads, scratch_size): tk_inference_scratch() numbers each
-  int64_t *places;                        // (threads, 3 * room): scratch
-  int64_t features, scratch_size;         // the most inputs or outputs of a layer
+  int32_t threads, layers, blocks, tiles;
+  const tk_layer *layer;  // only weight, in, out, values and bias are read
+  float *activations;     // (blocks, tiles + 1, features, tk_tile()): inputs of the images -> outputs of those that are left
+  int32_t *slots;         // (blocks, tiles + 1): where the tiles are, and at last the place without one
+  int32_t *images;        // (blocks,): number of images -> of those that are left
+  int32_t *left;          // (blocks, tiles * tk_tile()): which of the images these are, ascending
+  int64_t *places;        // (threads, 2, tiles * tk_tile()): scratch
+  int64_t features;       // the most inputs or outputs of a layer
   float clip;
 } tk_inference;
 
@@ -105,7 +106,7 @@ const char *tk_isa(void);              // instruction set in use
 int32_t tk_limit(const char *name);    // use at most this one: "avx512", "avx2" or "baseline"; 0 if there is none such
 int32_t tk_lanes(int32_t is_double);   // numbers in a vector
 void tk_run(const tk_job *job);
-int64_t tk_inference_scratch(int64_t features, int64_t room);
+int32_t tk_tile(void);
 void tk_infer(const tk_inference *job);
 
 // Whether the rows of a layer are in canonical form: ascending targets, none of them twice or out of range.

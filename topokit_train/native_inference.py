@@ -23,7 +23,10 @@ from topokit_train.native import Rows, grouped
 CHUNK = 2**25
 """Edges that are in memory at a time, unless a layer has more."""
 
-BLOCK = 2**20
+FIRST = 8
+"""Layers of the first call, in which most images are dropped. The next call has twice as many, and so on."""
+
+BLOCK = 2**19
 """Numbers of a layer's outputs for a block of images, of which there are at least `FEWEST`."""
 
 FEWEST = 256
@@ -33,10 +36,10 @@ class _Job(ctypes.Structure):
     """tk_inference in native/topokit.h."""
 
     _fields_ = (
-        *((name, c_int32) for name in ("threads", "layers", "blocks", "room")),
+        *((name, c_int32) for name in ("threads", "layers", "blocks", "tiles")),
         ("layer", POINTER(NativeLayer)),
-        *((name, c_void_p) for name in ("activations", "images", "left", "scratch", "places")),
-        *((name, c_int64) for name in ("features", "scratch_size")),
+        *((name, c_void_p) for name in ("activations", "slots", "images", "left", "places")),
+        ("features", c_int64),
         ("clip", c_float),
     )
 
@@ -84,70 +87,80 @@ def infer_natively(net: Layered, images: Layer, bias: float) -> Inference:
     Cost: O(edges * images that are not all zero) time; memory for all activations of a layer, and 12 bytes for each of
     at most `CHUNK` edges.
     """
-    seconds, numbers = 0.0, np.arange(images.shape[0])
-    lit = images.to_scipy(np.float32)
-    active: NDArray[np.float32] | None = None  # (images, features), once the pixels are not needed any more
+    seconds, numbers, active = 0.0, np.arange(images.shape[0]), images.to_scipy(np.float32)
     for chunk in _chunks(net.stream(), bias):
-        features = max(max(one.shape) for one in chunk)
-        room = min(max(FEWEST, BLOCK // features), max(1, numbers.size))
-        blocks = _blocks(lit if active is None else active, features, room)
+        prepared = _Blocks(active, max(max(one.shape) for one in chunk))
         start = time.perf_counter()
-        counts, left = _run(chunk, blocks, np.minimum(room, numbers.size - np.arange(len(blocks)) * room))
-        kept = [(number, left[number, :count]) for number, count in enumerate(counts.tolist())]
-        numbers = numbers[np.concatenate([number * room + places for number, places in kept])]
-        out = _places(chunk[-1].nodes)
-        active = np.concatenate([blocks[number, out, : places.size].T for number, places in kept])
+        left, active = prepared.cross(chunk)
+        numbers = numbers[left]
         seconds += time.perf_counter() - start
     return Inference(categories=numbers + 1, rows=images.shape[0], edges=net.edges, seconds=seconds)
 
 
 def _chunks(layers: Iterable[Layer], bias: float) -> Iterator[list[_Weights]]:
-    """Yield the layers ready for the library, as many at a time as have `CHUNK` edges, at least one."""
+    """Yield the layers ready for the library: `FIRST`, then twice as many, with at most `CHUNK` edges if possible."""
     chunk: list[_Weights] = []
+    most = FIRST
     for layer in layers:
-        if chunk and sum(one.native.edges for one in chunk) + layer.edges > CHUNK:
+        if chunk and (len(chunk) == most or sum(one.native.edges for one in chunk) + layer.edges > CHUNK):
             yield chunk
-            chunk = []
+            chunk, most = [], 2 * most
         chunk.append(_Weights(layer, bias))
     yield chunk
 
 
-def _blocks(images: Any, features: int, room: int) -> NDArray[np.float32]:
-    """Return images, shape (images, inputs), dense or sparse, as blocks of shape (blocks, features, room)."""
-    count, places = images.shape[0], _places(images.shape[1])
-    blocks = np.zeros((max(1, -(-count // room)), features, room), np.float32)
-    for number, low in enumerate(range(0, count, room)):
-        part = images[low : low + room]
-        blocks[number, places, : part.shape[0]] = (part if isinstance(part, np.ndarray) else part.toarray()).T
-    return blocks
+class _Blocks:
+    """Images in blocks of tiles, as native/topokit.h describes them.
 
-
-def _run(
-    layers: list[_Weights], blocks: NDArray[np.float32], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Let the blocks cross the layers: their activations are replaced by those of the images that are left.
-
-    Returns:
-        The number of images left in each block, shape (blocks,), and their places in it, shape (blocks, room).
+    Args:
+        images: shape (images, inputs), a NumPy array or a scipy.sparse.csr_array of float32.
+        features: the largest number of places of a layer's nodes.
     """
-    library = native()
-    assert library is not None
-    number, features, room = blocks.shape
-    if any(before.shape[1] != after.shape[0] for before, after in pairwise(layers)):
-        raise ValueError("the outputs of a layer must be the inputs of the next one")
-    if blocks.dtype != np.float32 or not blocks.flags.c_contiguous or features < max(max(one.shape) for one in layers):
-        raise ValueError("needs contiguous blocks of float32 numbers, with room for all features")
-    images, left = counts.astype(np.int32), np.empty((number, room), np.int32)
-    if images.shape != (number,) or images.min() < 0 or images.max() > room:
-        raise ValueError(f"needs the number of images of each block, at most {room}")
-    threads = min(torch.get_num_threads(), number)
-    library.tk_inference_scratch.restype = c_int64
-    size = library.tk_inference_scratch(c_int64(features), c_int64(room))
-    scratch, places = np.empty(threads * size, np.float32), np.empty(threads * 3 * room, np.int64)
-    job = _Job(threads=threads, layers=len(layers), blocks=number, room=room, features=features, clip=CLIP)
-    job.layer, job.scratch_size = (NativeLayer * len(layers))(*(one.native for one in layers)), size
-    addresses = {"activations": blocks, "images": images, "left": left, "scratch": scratch, "places": places}
-    for name, array in addresses.items():
-        setattr(job, name, array.ctypes.data)
-    library.tk_infer(byref(job))
-    return images, left
+
+    def __init__(self, images: Any, features: int):
+        library = native()
+        assert library is not None
+        self.width = width = int(library.tk_tile())
+        self.count = images.shape[0]
+        all_tiles = max(1, -(-self.count // width))
+        self.tiles = min(max(FEWEST, BLOCK // features) // width or 1, all_tiles)
+        self.room = self.tiles * width
+        number = -(-all_tiles // self.tiles)
+        self.activations = np.zeros((number, self.tiles + 1, features, width), np.float32)
+        places = _places(images.shape[1])
+        for low in range(0, self.count, width):
+            block, tile = divmod(low // width, self.tiles)
+            part = images[low : low + width]
+            dense = part if isinstance(part, np.ndarray) else part.toarray()
+            self.activations[block, tile, places, : len(dense)] = dense.T
+
+    def cross(self, layers: list[_Weights]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return which images are left after the layers, and their activations, shape (images, nodes). To be called once.
+
+        Raises:
+            ValueError: a layer has other inputs than the layer before has outputs, or more than there is room for.
+        """
+        number, _, features, width = self.activations.shape
+        if any(before.shape[1] != after.shape[0] for before, after in pairwise(layers)):
+            raise ValueError("the outputs of a layer must be the inputs of the next one")
+        if features < max(max(one.shape) for one in layers):
+            raise ValueError(f"needs room for the features of all layers, not {features}")
+        threads = min(torch.get_num_threads(), number)
+        images = np.clip(self.count - np.arange(number) * self.room, 0, self.room).astype(np.int32)
+        slots, left = np.empty((number, self.tiles + 1), np.int32), np.empty((number, self.room), np.int32)
+        places = np.empty((threads, 2, self.room), np.int64)
+        job = _Job(threads=threads, layers=len(layers), blocks=number, tiles=self.tiles, features=features, clip=CLIP)
+        job.layer = (NativeLayer * len(layers))(*(one.native for one in layers))
+        arrays = {"activations": self.activations, "slots": slots, "images": images, "left": left, "places": places}
+        for name, array in arrays.items():
+            setattr(job, name, array.ctypes.data)
+        library = native()
+        assert library is not None
+        library.tk_infer(byref(job))
+        nodes = _places(layers[-1].nodes)
+        active = []
+        for block, count in enumerate(images.tolist()):
+            tiles = self.activations[block, slots[block, : -(-count // width)]]
+            active.append(tiles[:, nodes].transpose(0, 2, 1).reshape(-1, nodes.size)[:count])
+        kept = [block * self.room + left[block, :count] for block, count in enumerate(images.tolist())]
+        return np.concatenate(kept).astype(np.int64), np.concatenate(active)

@@ -83,6 +83,7 @@ def test_activations_are_cut_at_32(infer):
 def test_blocks_of_images_are_put_together_and_keep_their_numbers(infer, chunk, monkeypatch):
     monkeypatch.setattr(fast, "CPU_BLOCK", 16)
     monkeypatch.setattr(native_inference, "FEWEST", 16)
+    monkeypatch.setattr(native_inference, "FIRST", 1)
     monkeypatch.setattr(native_inference, "BLOCK", 16)
     monkeypatch.setattr(native_inference, "CHUNK", chunk)  # edges: then each layer is a call, or all are one
     net = tk.RadixNet(radices=[(4, 4)], kron=(4, 4, 4))
@@ -115,31 +116,26 @@ def test_the_native_library_computes_the_same_bits_with_any_number_of_threads(th
         y = np.clip(np.where(z != 0, z - np.float32(5 / 16), 0), 0, 32)
     weights = [native_inference._Weights(layer, -5 / 16) for layer in tk.Topology.from_dense(layers)]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    blocks = native_inference._blocks(images.astype(np.float32), 132, 70)
-    counts, left = native_inference._run(weights, blocks, np.array([70, 70, 70, 70, 20]))
-    numbers = np.concatenate([70 * block + left[block, :count] for block, count in enumerate(counts)])
+    monkeypatch.setattr(native_inference, "FEWEST", 100)
+    monkeypatch.setattr(native_inference, "BLOCK", 1)
+    blocks = native_inference._Blocks(images.astype(np.float32), 132)
+    assert len(blocks.activations) > 3
+    numbers, found = blocks.cross(weights)
     assert numbers.tolist() == np.flatnonzero(y.any(1)).tolist()
     assert 100 < numbers.size < 290
-    places = native_inference._places(80)
-    found = np.concatenate([blocks[block][places, :count].T for block, count in enumerate(counts)])
     assert np.array_equal(found, y[numbers])
 
 
 @pytest.mark.skipif(native() is None, reason=description())
-def test_blocks_that_do_not_fit_are_refused():
-    weights = [native_inference._Weights(layer, -1) for layer in tk.RadixNet(radices=[(2, 2)])]
-    blocks = np.zeros((2, 4, 3), np.float32)
-    full = np.array([3, 3])
+def test_layers_that_do_not_fit_are_refused():
+    net = tk.RadixNet(radices=[(2, 2)])
+    weights = [native_inference._Weights(layer, -1) for layer in (*net, *tk.RadixNet(radices=[(3,)]))]
     with pytest.raises(ValueError, match="outputs of a layer"):
-        native_inference._run(
-            [*weights, native_inference._Weights(tk.RadixNet(radices=[(3,)]).layer(0), -1)], blocks, full
+        native_inference._Blocks(np.ones((5, 4), np.float32), 4).cross(weights)
+    with pytest.raises(ValueError, match="room for the features of all layers, not 4"):
+        native_inference._Blocks(np.ones((5, 4), np.float32), 4).cross(
+            [native_inference._Weights(tk.RadixNet(radices=[(5,)]).layer(0), -1)]
         )
-    for wrong in (blocks.astype(np.float64), blocks[:, :3], blocks[:, :, ::2]):
-        with pytest.raises(ValueError, match="contiguous blocks"):
-            native_inference._run(weights, wrong, full)
-    for counts in (np.array([3, 4]), np.array([3]), np.array([-1, 3])):
-        with pytest.raises(ValueError, match="number of images of each block"):
-            native_inference._run(weights, blocks, counts)
 
 
 def test_official_biases():
