@@ -135,7 +135,7 @@ class _Blocks:
             self.activations[block, tile, places, : len(dense)] = dense.T
 
     def cross(self, layers: list[_Weights]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return which images are left after the layers, and their activations, shape (images, nodes). To be called once.
+        """Return which images the layers leave, and their activations, shape (images, nodes). Call it only once.
 
         Raises:
             ValueError: a layer has other inputs than the layer before has outputs, or more than there is room for.
