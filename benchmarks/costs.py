@@ -4,9 +4,9 @@
 
 Times a training step (forward and all gradients) of several layers with the kernels csr, band and native in turn, in
 the processor time of one thread. The costs of csr and band were fitted on another machine: they set the unit here. The
-non-negative least squares of the relative errors give the coefficients, which belong into
-topokit_train/kernels/native.py; then come the ratio of cost to time of each case, and the kernel that `auto` takes
-beside the fastest one.
+non-negative least squares of the relative errors give the coefficients; the first of them is then replaced by what one
+more layer in a chain takes. They belong into topokit_train/kernels/native.py. Then come the ratio of cost to time of
+each case, and the kernel that `auto` takes beside the fastest one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from scipy.optimize import nnls
 import topokit
 from topokit.layered import Layer
 from topokit.measures.structure import structure
+from topokit_train.chain import Link, chain
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.native import features
 
@@ -66,6 +67,24 @@ def times(names: list[str], layer: Layer, batch: int, seconds: float) -> dict[st
     return {name: 1e6 * statistics.median(each[1:]) for name, each in taken.items()}
 
 
+def one_more(seconds: float) -> float:
+    """Return the microseconds that one more small layer takes in a chain, beside what its products take."""
+    layer = topokit.topology("bernoulli widths=16,16 density=.2 seed=0").layer(0)
+    plan = KERNELS["native"].prepare(layer)
+    values, x = torch.randn(layer.edges).requires_grad_(), torch.randn(16, 16).requires_grad_()
+
+    def run(count: int) -> float:
+        links = [Link(plan, values, None, relu=True)] * count
+        taken = []
+        while len(taken) < 5 or sum(taken) < seconds:
+            start = time.thread_time()
+            torch.autograd.grad(chain(x, links), (x, values), torch.ones(16, 16))
+            taken.append(time.thread_time() - start)
+        return 1e6 * statistics.median(taken[1:])
+
+    return (run(9) - run(1)) / 8
+
+
 def cases(seconds: float) -> Iterator[tuple[str, Layer, int, dict[str, float], dict[str, float]]]:
     """Yield name, layer, batch, times and known costs of each case."""
     for name, (text, number) in LAYERS.items():
@@ -88,10 +107,12 @@ def main() -> None:
     wanted = np.array([unit * taken["native"] for *_, taken, _ in done])
     rows = np.array([features(layer, structure(layer), batch) for _, layer, batch, *_ in done])
     coefficients, _ = nnls(rows / wanted[:, None], np.ones(len(wanted)))
+    fitted = rows @ coefficients
+    coefficients[0] = unit * one_more(args.seconds)
     print(f"a microsecond here is {unit:.2f} units of cost")
     print("_COST = (" + ", ".join(f"{one:.2g}" for one in coefficients) + ")")
-    for (name, _, batch, taken, costs), cost, exact in zip(done, rows @ coefficients, wanted, strict=True):
-        all_costs = {**costs, "native": cost}
+    for (name, layer, batch, taken, costs), cost, exact in zip(done, fitted, wanted, strict=True):
+        all_costs = {**costs, "native": float(np.dot(coefficients, features(layer, structure(layer), batch)))}
         chosen, fastest = min(all_costs, key=all_costs.__getitem__), min(taken, key=taken.__getitem__)
         print(
             f"{name:26} batch {batch:3}  native {taken['native']:9.0f} us  cost / time {cost / exact:5.2f}  "

@@ -1,7 +1,7 @@
 """How many small faults the tests find: each of them is put into a copy of the code alone (a mutant).
 
     pip install coverage
-    python benchmarks/mutants.py [--seed 0] [--count 30]
+    python benchmarks/mutants.py [--seed 0] [--count 30] [--jobs 2]
 
 The faults are drawn from all faults of _faults.py on lines that a test runs, except those that change nothing
 (_equivalents.py says why). For each, the test files that run its line are run, the most specific first, until a test
@@ -28,9 +28,11 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 from _equivalents import EQUIVALENTS
 from _faults import Fault, faults
@@ -102,7 +104,8 @@ def measure(folder: Path, test: str) -> dict[str, object] | None:
     """Return how long a test file takes, and which lines of which files it runs; None if a test fails."""
     from coverage import CoverageData
 
-    settings, data = folder / "coverage.ini", folder / ".coverage"
+    name = re.sub(r"\W", "-", test)
+    settings, data = folder / f"{name}.ini", folder / f".coverage-{name}"
     settings.write_text(f"{SETTINGS}data_file = {data}\n")
     start = time.perf_counter()
     code, printed = run(folder, "coverage", "run", f"--rcfile={settings}", "-m", *pytest(test))
@@ -118,23 +121,22 @@ def measure(folder: Path, test: str) -> dict[str, object] | None:
     return {"seconds": round(seconds, 1), "lines": {path: numbers for path, numbers in lines.items() if numbers}}
 
 
-def measured(folder: Path, names: Sequence[str]) -> dict[str, dict]:
-    """Return what `measure` gives for each test file, measuring what has changed."""
+def measured(folder: Path, names: Sequence[str], jobs: int) -> dict[str, dict]:
+    """Return what `measure` gives for each test file, measuring what has changed, so many at a time."""
     base = digest(folder, *(name for name in names if name.startswith(PACKAGES)))
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     tests = [name for name in names if re.fullmatch(r"tests/(.*/)?test_\w+\.py", name)]
     tests += [name for name in names if name.startswith(PACKAGES) and b">>> " in (folder / name).read_bytes()]
-    result = {}
+    keys = {test: f"{test} {base} {digest(folder, test)}" for test in tests}
+    missing = [test for test in tests if keys[test] not in kept]
     KEPT.parent.mkdir(exist_ok=True)
-    for test in tests:
-        key = f"{test} {base} {digest(folder, test)}"
-        if key not in kept and (found := measure(folder, test)):
-            kept[key] = found
-            KEPT.write_text(json.dumps(kept))
-            print(f"{found['seconds']:6.0f} s  {test}", flush=True)
-        if key in kept:
-            result[test] = kept[key]
-    return result
+    with ThreadPoolExecutor(jobs) as pool:
+        for test, found in zip(missing, pool.map(lambda test: measure(folder, test), missing), strict=True):
+            if found:
+                kept[keys[test]] = found
+                KEPT.write_text(json.dumps(kept))
+                print(f"{found['seconds']:6.0f} s  {test}", flush=True)
+    return {test: kept[keys[test]] for test in tests if keys[test] in kept}
 
 
 def digest(folder: Path, *names: str) -> str:
@@ -193,20 +195,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=2, help="test runs at a time, each in a copy of its own")
     args = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as temporary:
-        folder, names = Path(temporary).resolve(), tracked()
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-        covered = measured(folder, names)
-        drawn, caught = draw(folder, args.seed, args.count, covered), 0
-        for i, mutant in enumerate(drawn, 1):
-            start = time.perf_counter()
-            found = verdict(folder, mutant, covered)
-            caught += found.startswith("caught")
-            print(f"{i:3} {mutant}\n    {found}, {time.perf_counter() - start:.0f} s", flush=True)
+        names, free = tracked(), Queue()
+        copies = [Path(temporary).resolve() / str(job) for job in range(args.jobs)]
+        for folder in copies:
+            free.put(folder)
+            for name in [*names, *(str(path.relative_to(ROOT)) for path in ROOT.glob("topokit/libtopokit*"))]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((ROOT / name).read_bytes())
+        covered = measured(copies[0], names, args.jobs)
+        drawn, caught = draw(copies[0], args.seed, args.count, covered), 0
+
+        def tried(mutant: Mutant) -> tuple[str, float]:
+            folder, start = free.get(), time.perf_counter()
+            try:
+                return verdict(folder, mutant, covered), time.perf_counter() - start
+            finally:
+                free.put(folder)
+
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for i, (mutant, (found, seconds)) in enumerate(zip(drawn, pool.map(tried, drawn), strict=True), 1):
+                caught += found.startswith("caught")
+                print(f"{i:3} {mutant}\n    {found}, {seconds:.0f} s", flush=True)
     print(f"seed {args.seed}: {caught} of {len(drawn)} caught")
 
 

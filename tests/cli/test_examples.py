@@ -59,7 +59,8 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_example_is_trained_resumed_and_loaded(name, flags, topokit):
+def test_an_example_is_trained_resumed_and_loaded(name, flags, topokit, monkeypatch):
+    monkeypatch.setattr("topokit_train.runs.jobs.INTERVAL", 0)  # a checkpoint after each epoch
     assert topokit("train", *flags(name), "--run", "straight").code == 0
     interrupt = Path("stop.py")
     interrupt.write_text(

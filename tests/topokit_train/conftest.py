@@ -67,6 +67,12 @@ def straight(short, tmp_path_factory):
     return folder, train(short, default_topology(), run=folder)
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """Save a checkpoint after each epoch, so that runs that are stopped continue in the middle."""
+    monkeypatch.setattr("topokit_train.runs.jobs.INTERVAL", 0)
+
+
 @pytest.fixture
 def threads(monkeypatch):
     """The thread counts that runs ask for; they stay with the one there is, as more are slow on a busy machine."""
@@ -113,8 +119,10 @@ KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from topokit_train.config import TrainConfig
+from topokit_train.runs import jobs
 from topokit_train.runs.train import train
 
+jobs.INTERVAL = 0
 folder, settings, topology, lines, delay = Path(sys.argv[1]), *map(eval, sys.argv[2:])
 metrics = folder / "metrics.jsonl"
 

@@ -239,6 +239,21 @@ def test_nan_reaches_only_what_it_is_connected_to(name, dtype):
     assert np.array_equal(~plan.to_canonical(values.grad).isfinite(), expected)
 
 
+# torch multiplies no compressed rows on this device, so csr and native are left to benchmarks/gpu.py
+@pytest.mark.parametrize("name", ["masked", "block", "band"])
+def test_all_that_a_kernel_makes_is_on_the_device_of_its_operands(name):
+    mask = banded_mask(1)
+    plan = KERNELS[name].prepare(layer_of(mask)).to("meta")
+    for x in (torch.empty(mask.shape[0], 7, device="meta"), torch.empty(7, mask.shape[0], device="meta").T):
+        values = torch.empty(plan.edges, device="meta")
+        y, saved = plan.product(x, values)
+        found = y, *plan.gradients(torch.empty_like(y), x, values, saved, for_x=True, for_values=True)
+        shapes = (mask.shape[1], 7), x.shape, values.shape
+        assert [(one.shape, one.dtype, one.device.type) for one in found] == [
+            (shape, torch.float32, "meta") for shape in shapes
+        ]
+
+
 def test_under_csr_a_nan_weight_spoils_no_weight_gradient():
     plan = CsrPlan(layer_of(random_mask(6, (8, 9), 0.3)))
     values = torch.full((plan.edges,), torch.nan, requires_grad=True)

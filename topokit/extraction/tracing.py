@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from topokit.components import connected_components
 from topokit.convolutions import Mask, Shape
 from topokit.csr import require_memory
 from topokit.extraction.weights import Part, Read
@@ -259,8 +258,7 @@ class Tracing:
         linked = (rows[1:] == rows[:-1]) & (spaces[1:] == spaces[:-1]) & (ids[1:] != ids[:-1])
         if not linked.any():
             return None
-        links = (np.ones(int(linked.sum())), (ids[:-1][linked], ids[1:][linked]))
-        _, group = connected_components(coo_array(links, shape=(self.count, self.count)), directed=False)
+        group = connected_components(ids[:-1][linked], ids[1:][linked], self.count)
         labels = dict(self.labels)
         for space in self.spaces:
             if space.kind in FREE:

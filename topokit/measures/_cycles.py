@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit.components import connected_components
 from topokit.measures._classes import Labels
 
 
@@ -64,20 +65,10 @@ def _shape(sources: Labels, targets: Labels) -> tuple[Labels, int] | None:
     if degrees[0].size != degrees[1].size or any((side != radix).any() for side in degrees):
         return None
     nodes = degrees[0].size
-    component = components(sources, targets, (nodes, nodes))[1][:nodes]
+    component = connected_components(sources, targets + nodes, 2 * nodes)[:nodes]
     if np.unique(np.bincount(component)).size > 1:
         return None
     return component, radix
-
-
-def components(sources: Labels, targets: Labels, shape: tuple[int, int]) -> tuple[int, Labels]:
-    """Return the number of connected components of a bipartite graph, and that of each source and then each target."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(sources.size, np.bool_), (sources, targets + shape[0])), shape=(sum(shape), sum(shape)))
-    found: tuple[int, Labels] = connected_components(graph, directed=False)
-    return found
 
 
 def _missing(sources: Labels, targets: Labels, cycle: Labels) -> Labels:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit.components import connected_components
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer, Layered
-from topokit.measures._cycles import components
 from topokit.measures._measure import Measure, each_layer, mean
 from topokit.measures._singular import largest_values
 from topokit.measures.degrees import LayerDegrees
@@ -84,7 +84,8 @@ def _spectrum(layer: Layer, count: int) -> LayerSpectrum:
     values[: found.size] = found
     first, second = (*values.tolist(), 0.0)[:2]
     out, into = LayerDegrees(layer.out_degrees, layer.in_degrees).constant
-    parts = int(components(quotient.sources, quotient.targets, quotient.shape)[0]) if quotient.edges else 0
+    ends = quotient.sources, quotient.targets + quotient.shape[0]
+    parts = int(connected_components(*ends, sum(quotient.shape)).max()) + 1 if quotient.edges else 0
     margin = None
     if out and into:
         margin = round(sqrt(out - 1) + sqrt(into - 1) - second, DIGITS) + 0.0  # never -0.0

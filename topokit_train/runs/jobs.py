@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import prod
+from time import monotonic
 
 import torch
 
@@ -32,6 +33,9 @@ from topokit_train.runs.progress import Progress, phase, say
 from topokit_train.runs.resuming import require_same_data, require_same_settings
 from topokit_train.tasks import task_of
 from topokit_train.training import Trainer, replaced_by
+
+INTERVAL = 1.0
+"""Seconds between two checkpoints at least; writing one to the disk takes longer than an epoch on a small dataset."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,12 @@ def train_together(jobs: Sequence[Job], setup: Setup) -> list[Result]:
         at_end.callback(separate, trainer.model)
         origin = replace(origin, processes=ranks.size)
 
+        due = 0.0  # on the clock of `monotonic`
+
         def keep() -> None:
-            if folders:
+            nonlocal due
+            if folders and (monotonic() >= due or trainer.epochs_done == trainer.config.epochs):
+                due = monotonic() + INTERVAL
                 now = replace(origin, kernels=trainer.kernels)
                 save([folder.checkpoint for folder in folders], trainer, now, prints)
 

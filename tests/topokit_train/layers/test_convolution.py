@@ -171,7 +171,6 @@ def test_it_prints_what_it_is():
         (64, 256, 5, ".05", True),
         (256, 512, 3, ".2", False),
         (256, 512, 3, ".05", True),
-        (32, 256, 1, ".01", False),
     ],
 )
 @pytest.mark.parametrize("reading", ["channel", "weight"])
@@ -303,4 +302,4 @@ def test_a_kernel_is_chosen_and_timed_for_the_groups(monkeypatch):
     assert "groups=3, edges=" in str(grouped(3, "channel", "csr"))
     layer = Topology.from_dense([mask_of(3, "weight")]).layer(0)
     assert measured(work, layer, CPU, torch.float32, "masked") > 0
-    assert choose(layer, CPU, torch.float32, "auto", work).kernel == "masked"
+    assert ", groups 3, " in choose(layer, CPU, torch.float32, "auto", work).reason

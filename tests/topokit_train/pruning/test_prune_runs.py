@@ -134,8 +134,10 @@ KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from topokit_train.pruning.config import PruneConfig
+from topokit_train.runs import jobs
 from topokit_train.runs.train import train
 
+jobs.INTERVAL = 0
 folder, saved = Path(sys.argv[1]), sys.argv[2]
 
 def die():  # in this process: on a busy machine another one would come too late

@@ -137,7 +137,8 @@ def test_a_killed_process_ends_all_and_the_checkpoint_is_whole(tmp_path):
     command = [*TORCHRUN, "--no-python", "--", *topokit, "train", "--epochs", "5000", "--run", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as torchrun:
         try:
-            while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text():
+            checkpoint = folder / "checkpoint.safetensors"
+            while not checkpoint.exists() or not load(checkpoint).metrics:
                 assert torchrun.poll() is None, torchrun.stderr.read()
                 time.sleep(0.05)
             ranks = [child for child in psutil.Process(torchrun.pid).children() if child.environ().get("RANK") == "1"]
@@ -146,7 +147,7 @@ def test_a_killed_process_ends_all_and_the_checkpoint_is_whole(tmp_path):
         finally:
             torchrun.kill()
     assert (torchrun.returncode, out) == (1, ""), told
-    assert 1 <= len(load(folder / "checkpoint.safetensors").metrics) < 5000
+    assert 1 <= len(load(checkpoint).metrics) < 5000
     assert not list(folder.glob(".topokit-*"))
 
 

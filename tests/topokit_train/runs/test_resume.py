@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,18 @@ def test_ctrl_c_keeps_the_last_whole_epoch_and_says_how_to_go_on(
     assert f"stopped: continue with --run {tmp_path} --resume" in capsys.readouterr().err
     assert not (tmp_path / "result.json").exists()
     train(short, default_topology(), run=tmp_path, resume=True)
+    assert_same_run(straight[0], tmp_path)
+
+
+def test_epochs_since_the_last_checkpoint_are_repeated(
+    assert_same_run, short, straight, tmp_path, stopped, monkeypatch
+):
+    monkeypatch.setattr("topokit_train.runs.jobs.INTERVAL", 1000)
+    stopped(partial(train, short, default_topology(), run=tmp_path), 2)
+    assert not load(tmp_path / "checkpoint.safetensors").metrics
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
+    train(short, default_topology(), run=tmp_path, resume=True)
+    assert len(load(tmp_path / "checkpoint.safetensors").metrics) == short.epochs
     assert_same_run(straight[0], tmp_path)
 
 
