@@ -165,7 +165,9 @@ NAMES = {
         (("table",), (9, 9)),
         (("block.*",), (6, 4, 2)),
         (("*fc1", "*fc2.weight"), (6, 4, 2)),
-        (("block.fc1", "block.fc1"), (6, 4)),
+        (("block.fc*", "block.fc2"), (6, 4, 2)),
+        (("block.fc1", "block.fc1@in-out"), (6, 4, 6)),
+        (("block.fc1", "block.fc1@in-out", "block.fc1", "block.fc2"), (6, 4, 6, 4, 2)),
     ],
 )
 def test_layers_by_name_and_by_pattern(layers, widths):
@@ -184,10 +186,28 @@ def test_layers_that_are_not_there():
 
 
 def test_other_weights_are_named():
-    (note,) = tk.extract(NAMES, above=0.5).notes
-    assert note == "not extracted: table 9 x 9, cube 2 x 2 x 2; to extract them, select all layers by name"
-    assert not tk.extract(NAMES, layers=["block.*"], above=0.5).notes
-    assert not tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes  # nothing is called weight, so all are taken
+    left, _ = tk.extract(NAMES, above=0.5).notes
+    assert left == "not extracted: table 9 x 9, cube 2 x 2 x 2; to extract them, select all layers by name"
+    assert len(tk.extract(NAMES, layers=["block.*"], above=0.5).notes) == 1
+    assert len(tk.extract({"a": np.eye(2), "b": np.eye(2)}).notes) == 1  # nothing is called weight, so all are taken
+
+
+def test_what_is_assumed_is_said():
+    (note,) = tk.extract(NAMES, layers=["block.*"], above=0.5).notes
+    assert note == (
+        "assumed, as arrays do not say it: that the layers are in series, each used once, nothing skipped or permuted. "
+        "To be sure, give the model itself, its .pt2 program or its ONNX file"
+    )
+    assert "permuted; that weights are stored as (out, in). To" in tk.extract(ones(a=(2, 3), b=(3, 2))).notes[-1]
+    assert not tk.extract(NAMES, layers=["block.fc1", "block.fc2"], above=0.5).notes  # the user says the order
+    assert not tk.extract(NAMES, layers=["block.fc1"], above=0.5).notes
+    convolutions = from_arrays({"a": np.ones((4, 3, 3, 3)), "b": np.ones((2, 4, 1, 1))})
+    read = [one["read"] for one in select(convolutions, Rule()).layers]
+    assert read == [
+        "(out, in), assumed to read an image of 3 channels, in 1 group, by channel",
+        "(out, in), by channel",
+    ]
+    assert select(convolutions, Rule(), ["a", "b"]).layers[0]["read"] == "(out, in), by channel"
 
 
 @pytest.mark.parametrize("weights", ["model.pt", [np.eye(2)]])
@@ -265,7 +285,11 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
     assert tk.extract(nano).widths == (8, 32, 8)
     flax = {"Conv_0.kernel": np.ones((3, 3, 2, 4)), "Dense_1.kernel": np.zeros((8, 5))}
     flax["Dense_1.kernel"][[1, 5], 2] = 1  # channel 1, at both positions
-    net = tk.extract(flax)
+    with pytest.raises(
+        InvalidSpecError, match=r"may be a convolution in groups.*layers Conv_0.kernel@2,Dense_1.kernel"
+    ):
+        tk.extract(flax)
+    net = tk.extract(flax, layers=["Conv_0.kernel", "Dense_1.kernel"])
     assert (net.widths, net.layer(1).sources.tolist(), net.layer(1).targets.tolist()) == ((2, 4, 5), [1], [2])
 
 
@@ -279,6 +303,10 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
         ({"a": (4, 3, 3, 3), "fc": (2, 8)}, "may be first or last", "a,fc@last", (3, 4, 2)),
         ({"a": (4, 3, 3), "fc": (2, 4)}, "may be a Conv1d", "a,fc", (3, 4, 2)),
         ({"q_proj": (6, 6), "k_proj": (6, 6)}, "stand beside other layers", "q_proj,k_proj", (6, 6, 6)),
+        ({"wq": (6, 6), "wk": (6, 6)}, "stand beside other layers", "wq,wk", (6, 6, 6)),
+        ({"a": (4, 3, 3, 3), "b": (4, 2, 2, 2), "c": (3, 4)}, "cannot follow", "a,b@in-out@2,c", (3, 4, 4, 3)),
+        ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code,code@in-out,fc", (7, 4, 7, 3)),
+        ({"a": (6, 2, 3, 3)}, "may be a convolution in groups", "a@3", (6, 6)),
     ],
 )
 def test_what_arrays_do_not_say_is_asked(shapes, asked, layers, widths):
@@ -287,6 +315,19 @@ def test_what_arrays_do_not_say_is_asked(shapes, asked, layers, widths):
         tk.extract(arrays)
     assert f"layers {layers}" in str(raised.value)
     assert tk.extract(arrays, layers=layers.split(",")).widths == widths
+
+
+@pytest.mark.parametrize("name", ["attn.in_proj_weight", "attn.q_proj_weight", "rnn.weight_hh_l0_reverse"])
+def test_weights_of_attention_and_lstms_are_not_skipped_silently(name):
+    arrays = {"a.weight": np.eye(4), name: np.ones((16, 4)), "out.weight": np.eye(4)}
+    with pytest.raises(InvalidSpecError, match=f"{name} stand beside other layers.*layers a,out;"):
+        tk.extract(arrays)
+    assert tk.extract(arrays, layers=["a", "out"]).widths == (4, 4, 4)
+
+
+def test_an_orientation_leaves_the_rest_to_be_asked():
+    with pytest.raises(InvalidSpecError, match=r"may be first or last.*layers conv,fc@last and layout in-out"):
+        tk.extract(ones(**{"conv.weight": (3, 4, 3, 3), "fc.weight": (8, 2)}), layout="in-out")
 
 
 def test_channels_last_features_belong_to_their_channels():

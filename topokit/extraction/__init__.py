@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import Mask, require_reading, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
-from topokit.extraction.choosing import are_exact, arranged, chosen, matched, series
+from topokit.extraction.choosing import are_exact, arranged, assumptions, chosen, matched, series
 from topokit.extraction.names import state_dict
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.tracing import Tracing, Use
@@ -173,11 +173,14 @@ def select(
     layers = names_of(layers, "`layers`")
     tracing = _of_graph(weights, layers)
     order = "the graph"
+    assumed: tuple[str, ...] = ()
     if tracing is None:
         found = chosen(weights, layers)
         order = "the file"
         if chained:
-            found, order = arranged(weights, found, exact=are_exact(weights, layers), layout=layout)
+            exact = are_exact(weights, layers)
+            found, order = arranged(weights, found, exact=exact, layout=layout)
+            assumed = () if exact or weights.order == "the model" else assumptions(found)
         tracing = series(found, chained=chained)
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
@@ -200,7 +203,7 @@ def select(
         record={**weights.origin, **rule.said(), **_layouts(tracing)} if weights.origin else {},
         order=order,
         left=left,
-        notes=(*(() if layers else weights.notes), *_notes(wanted, full, {} if layers else left, order)),
+        notes=(*(() if layers else weights.notes), *_notes(wanted, full, {} if layers else left, order), *assumed),
     )
 
 
@@ -223,7 +226,9 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
         if not all(matched(layer, names) for layer in layers):
             return None
         wanted = {one.name for one in chosen(names, layers)}
-        return tracing.with_uses([use for use in tracing.uses if use.parameter in wanted])
+        part = tracing.with_uses([use for use in tracing.uses if use.parameter in wanted])
+        part.weighted, part.outputs = [], []
+        return part
     if not tracing.uses:
         raise InvalidSpecError("the graph has no layer: no operator multiplies features by a weight")
     return tracing

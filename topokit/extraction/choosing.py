@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise, permutations
@@ -30,10 +31,12 @@ WRAPPERS = ("module.", "_orig_mod.", "_forward_module.", "model.")
 """What wrappers put before the names of parameters."""
 
 PARALLEL = re.compile(
-    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|branch\w*|downsample|shortcut|skip)(\.|$)"
+    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|branch\w*|downsample|shortcut|skip)"
+    r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
 )
-"""Parts of names of layers that stand beside others."""
+"""Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
 
+_WILD = re.compile(r"[*?\[]")
 _TRANSPOSED = re.compile(r"up|transpose|deconv|convt", re.IGNORECASE)
 
 IMAGES = (1, 3)
@@ -42,12 +45,21 @@ IMAGES = (1, 3)
 
 @dataclass(frozen=True)
 class Chosen:
-    """A layer: name, part, groups of a convolution, and whether the channels that it reads flattened are "first"."""
+    """A layer.
+
+    Args:
+        name: of its parameter.
+        part: the weight.
+        groups: of a convolution.
+        flat: whether the channels that it reads flattened are "first" or "last".
+        assumed: what of its reading neither the file nor the user says, for a table.
+    """
 
     name: str
     part: Part
     groups: int = 1
     flat: str = "first"
+    assumed: str = ""
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -85,17 +97,16 @@ class Chosen:
         return "@".join([self.name.removesuffix(".weight"), *how])
 
     def variants(self, before: Chosen | None) -> Iterator[Chosen]:
-        """Yield the readings with which it follows another one; of the first layer those in groups."""
+        """Yield the readings with which it follows another one; groups that this leaves open in each number."""
         turns = not self.part.known and (self.is_convolution or self.ends[0] != self.ends[1])
         turned = replace(self, part=replace(self.part, layout="in-out"))
         for one in (self, turned) if turns else (self,):
-            if before is None:
-                sure = self.part.known or not self.is_convolution
-                groups = [1] if sure else [n for n in range(1, one.divided + 1) if one.divided % n == 0]
-                yield from (replace(one, groups=n) for n in groups)
-            elif one.flattens(before):
+            if before and one.flattens(before):
                 yield from (replace(one, flat=flat) for flat in ("first", "last"))
-            elif one.follows(before):
+            elif one.is_convolution and (before is None or one.part.layout == "in-out"):
+                groups = [n for n in range(1, one.divided + 1) if one.divided % n == 0]
+                yield from (replace(one, groups=n) for n in groups if before is None or one.follows(before))
+            elif before is None or one.follows(before):
                 yield one
             elif one.is_convolution and before.ends[1] % one.ends[0] == 0:
                 times = before.ends[1] // one.ends[0]
@@ -110,7 +121,7 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
         weights: of the model.
         patterns: names, with or without `.weight`, or shell patterns of them ("fc*"); behind them @N for a convolution
             in N groups, @in-out for a layer that is stored as (in, out), @last for one that reads flattened channels
-            with the channels last; none for the default.
+            with the channels last; none for the default. A name that is given twice is used twice.
 
     Raises:
         InvalidSpecError: a pattern matches nothing, or there is no default.
@@ -127,14 +138,17 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
         raise InvalidSpecError(f"{name}: {why}")
     if not weights.default and not patterns:
         raise InvalidSpecError(f"no parameter is named weight: select layers with `layers`; {known}")
-    found: dict[str, list[str]] = {name: [] for name in weights.default} if not patterns else {}
+    found: dict[tuple[str, int], list[str]] = {(name, 0): [] for name in weights.default} if not patterns else {}
+    times: Counter[str] = Counter()
     for pattern in patterns:
         name, *how = pattern.split("@")
         names = matched(name, weights)
         if not names:
             raise InvalidSpecError(f"no layer is named {pattern}: {known}")
-        found |= dict.fromkeys(names, how)
-    return tuple(_marked(name, weights.parts[name], how) for name, how in found.items())
+        found |= {(one, times[one]): how for one in names}
+        if not _WILD.search(name):
+            times.update(names)
+    return tuple(_marked(name, weights.parts[name], how) for (name, _), how in found.items())
 
 
 def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
@@ -169,7 +183,7 @@ def matched(pattern: str, weights: Weights) -> list[str]:
 def are_exact(weights: Weights, patterns: Sequence[str]) -> bool:
     """Return whether each pattern is a name, so that the user gave the order of the layers too."""
     names = [pattern.partition("@")[0] for pattern in patterns]
-    return bool(names) and all(not re.search(r"[*?\[]", name) and len(matched(name, weights)) == 1 for name in names)
+    return bool(names) and all(not _WILD.search(name) and len(matched(name, weights)) == 1 for name in names)
 
 
 def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout: str | None) -> tuple[Any, str]:
@@ -190,10 +204,12 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     doubt = ""
     orders = orders or [(order, "their numbers") for order in _numbered(layers)]
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
-    certain = exact or weights.order == "the model" or layout is not None
-    if len(fitting) == 1 and (certain or not (doubt := _doubt(fitting[0][0]))):
-        return fitting[0]
-    raise InvalidSpecError(_question(layers, [order for order, _ in orders], doubt))
+    certain = exact or weights.order == "the model"
+    beside = [] if certain else _beside(layers, weights)
+    if len(fitting) == 1 and (certain or not (doubt := _doubt(fitting[0][0], beside))):
+        order, source = fitting[0]
+        return order if certain else (_of_image(order[0]), *order[1:]), source
+    raise InvalidSpecError(_question(layers, [order for order, _ in orders], doubt, beside, layout))
 
 
 def _laid(one: Chosen, layout: str) -> Chosen:
@@ -206,11 +222,27 @@ def _turned(layers: Sequence[Chosen]) -> tuple[Chosen, ...]:
     return tuple(one if one.part.known else replace(one, part=replace(one.part, layout="in-out")) for one in layers)
 
 
-def _doubt(layers: Sequence[Chosen]) -> str:
-    """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
+def _of_image(first: Chosen) -> Chosen:
+    """Return the first layer with what is assumed of it: a convolution reads an image."""
+    if not first.is_convolution:
+        return first
+    return replace(first, assumed=f"assumed to read an image of {first.ends[0]} channels, in 1 group")
+
+
+def assumptions(layers: Sequence[Chosen]) -> tuple[str, ...]:
+    """Return what is assumed of layers in their order, and a state dict does not say, as notes."""
     if len(layers) < 2:
-        return ""
-    if beside := _beside(layers):
+        return ()
+    also = "" if breaks(_turned(layers)) is not None else "; that weights are stored as (out, in)"
+    return (
+        f"assumed, as arrays do not say it: that the layers are in series, each used once, nothing skipped or permuted"
+        f"{also}. To be sure, give the model itself, its .pt2 program or its ONNX file",
+    )
+
+
+def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
+    """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
+    if beside:
         return f"{', '.join(beside[:4])} stand beside other layers, and only the model's graph says how"
     for one in layers:
         size = shown(one.part.shape)
@@ -219,9 +251,8 @@ def _doubt(layers: Sequence[Chosen]) -> str:
         square = one.is_convolution and not one.part.known and one.ends[0] == one.ends[1]
         if square and (_TRANSPOSED.search(one.name) or any(side % 2 == 0 for side in one.part.shape[2:])):
             return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
-    first = layers[0]
-    if first.is_convolution and not first.part.known:
-        out, into = first.part.shape[:2]
+    first, (into, out) = layers[0], layers[0].ends
+    if first.is_convolution and first.part.layout != "in-out":
         groups = [images // into for images in IMAGES if images % into == 0 and out % (images // into) == 0]
         if len(groups) != 1:
             return f"{first.name} ({shown(first.part.shape)}) may be a convolution in groups"
@@ -231,9 +262,11 @@ def _doubt(layers: Sequence[Chosen]) -> str:
     return ""
 
 
-def _beside(layers: Sequence[Chosen]) -> list[str]:
-    """Return the layers whose names say that they are not in series with the others."""
-    return [one.name for one in layers if PARALLEL.search(one.name.removesuffix("weight"))]
+def _beside(layers: Sequence[Chosen], weights: Weights) -> list[str]:
+    """Return the weights whose names say that they are not in series with the others, also those not taken."""
+    names = [one.name for one in layers]
+    others = [name for name in weights.parts if name not in weights.default and name not in weights.skipped]
+    return [name for name in (*names, *(others if {*names} == {*weights.default} else ())) if PARALLEL.search(name)]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
@@ -282,16 +315,22 @@ def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
     return found if found or steps < MOST_STEPS else None
 
 
-def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doubt: str) -> str:
+def _question(
+    layers: Sequence[Chosen],
+    orders: Sequence[Sequence[Chosen]],
+    doubt: str,
+    beside: Sequence[str],
+    layout: str | None,
+) -> str:
     """Return the message that asks for an order, with the lines to choose from."""
     runs = [run for run in _runs(layers) if len(run) > 1]
-    if _beside(layers):
+    if beside:
         texts = [",".join(one.written() for one in run) for run in runs]
     else:
         texts = _texts(orders) or _texts(runs)
         searched = [*(_searched(layers) or []), *([] if texts else _searched(_turned(layers)) or [])]
         texts = list(dict.fromkeys([*texts, *_texts(searched)]))
-    if texts and texts[0].count("@in-out") == len(layers):
+    if texts and all(one.endswith("@in-out") for one in texts[0].split(",")):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
     first = next((order for order in orders if breaks(order) is not None), None)
     why = doubt or "the file has no order of its layers"
@@ -303,30 +342,37 @@ def _question(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], doub
             f"({shown(one.part.shape)})"
         )
     sizes = listed({one.name: one.part.shape for one in layers})
-    lines = "; or ".join(f"`layers` {text}" for text in texts[:MOST_LINES])
+    also = f" and `layout` {layout}" if layout else ""
+    lines = "; or ".join(f"`layers` {text}{also}" for text in texts[:MOST_LINES])
     choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 
 def _texts(orders: Sequence[Sequence[Chosen]]) -> list[str]:
-    """Return the texts that choose the readings of some orders, the plain ones first."""
+    """Return the texts that choose the readings of some orders, the short and plain ones first."""
     chains = (chain for order in orders for chain in islice(_variants(order), 64))
     return sorted(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains), key=_marks)
 
 
-def _marks(text: str) -> int:
-    return text.count("@")
+def _marks(text: str) -> tuple[int, int]:
+    return text.count(","), text.count("@")
 
 
 def _variants(order: Sequence[Chosen], before: tuple[Chosen, ...] = ()) -> Iterator[tuple[Chosen, ...]]:
-    """Yield the readings of layers in an order with which they chain: turned, in groups, flattened."""
+    """Yield the readings of layers in an order with which they chain: turned, in groups, flattened, tied."""
     if len(order) > MOST_DEEP:
         return
     if not order:
         yield before
         return
-    for one in order[0].variants(before[-1] if before else None):
+    last = before[-1] if before else None
+    for one in order[0].variants(last):
         yield from _variants(order[1:], (*before, one))
+    if last and not (last.part.known or last.is_convolution or order[0].follows(last)):
+        layout = "out-in" if last.part.layout == "in-out" else "in-out"
+        tied = replace(last, part=replace(last.part, layout=layout))
+        for one in order[0].variants(tied):
+            yield from _variants(order[1:], (*before, tied, one))
 
 
 def _runs(layers: Sequence[Chosen]) -> list[list[Chosen]]:
@@ -343,6 +389,7 @@ def _runs(layers: Sequence[Chosen]) -> list[list[Chosen]]:
 def series(layers: Sequence[Chosen], *, chained: bool = True) -> Tracing:
     """Return a graph in which each layer reads the outputs of the one before or, if not `chained`, its own inputs."""
     tracing = Tracing()
+    parts: dict[str, Part] = {}
     nodes = tracing.fresh("input", "input", (layers[0].ends[0],))
     for one in layers:
         into = one.ends[0]
@@ -355,9 +402,9 @@ def series(layers: Sequence[Chosen], *, chained: bool = True) -> Tracing:
         how = "(in, out)" if one.part.layout != "out-in" else "(out, in)"
         how += f", {one.groups} groups" if one.groups > 1 else ""
         how += f", channels {one.flat}" if each > 1 else ""
-        made = tracing.connect(
-            Constant.of(one.name, one.part), how, _matrix(one), reads, out, filters=one.is_convolution
-        )
+        how += f", {one.assumed}" if one.assumed else ""
+        weight = Constant.of(one.name, parts.setdefault(one.name, one.part))  # also of one that is used twice
+        made = tracing.connect(weight, how, _matrix(one), reads, out, filters=one.is_convolution)
         nodes = made.ravel()
     return tracing
 

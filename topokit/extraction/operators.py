@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -121,7 +121,7 @@ def trace(program: Program) -> Tracing:
         tracing = _passed(program, tracing.labels)
         labels = tracing.merged()
         if labels is None:
-            return tracing
+            return tracing.without_covered()
         tracing.labels = labels
     raise InvalidGraphError(f"{PASSES} passes over the graph did not end: give a smaller example input")
 
@@ -164,8 +164,21 @@ def _applied(call: Call) -> Sequence[Any]:
     if operator is refuse:
         return refuse(call)
     if operator is cast and isinstance(weight := next(iter(call.tensors()))[1], Constant) and weight.part:
-        return [weight]  # the same numbers in another type
+        return [_converted(call, weight)]
     return operator(call) if call.features else _folded(call, moves=operator is move)
+
+
+def _converted(call: Call, weight: Constant) -> Constant:
+    """Return a view of a parameter in another type."""
+    (ref, _), *rest = call.tensors()
+    operands = {other: one for other, one in rest if isinstance(one, Constant)}
+
+    def converted() -> Array:
+        return call.program.run(
+            call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
+        )[0]
+
+    return replace(weight, read=converted) if len(operands) == len(rest) else weight
 
 
 def _folded(call: Call, *, moves: bool) -> list[Constant]:
@@ -426,15 +439,19 @@ def _attended(call: Call, one: Ids, two: Ids) -> Ids:
         return call.mixed()[0]
     left, right = constant_along(one, [-1]), constant_along(two, [-2])
     shape = (*np.broadcast_shapes(one.shape[:-2], two.shape[:-2]), one.shape[-2], two.shape[-1])
-    if left is not None and right is not None:
-        made = call.tracing.join("multiplied", call.node.outputs[0], left, right)
-    elif right is not None:
+    if right is not None and (left is None or _are_mixed(call, left)):
         made = weigh(call, right, one)
-    elif left is not None:
+    elif left is not None and (right is None or _are_mixed(call, right)):
         made = weigh(call, left, two)
-    else:
+    elif left is None or right is None or one.shape[-1] == 1:  # queries by keys, also those of one feature
         return call.mixed()[0]
+    else:
+        made = call.tracing.join("multiplied", call.node.outputs[0], left, right)
     return np.broadcast_to(made, shape)
+
+
+def _are_mixed(call: Call, ids: Ids) -> bool:
+    return all(space.kind == "mixed" for space in call.tracing.spaces_of(ids))
 
 
 def weigh(call: Call, ids: Ids, *by: Ids) -> Ids:

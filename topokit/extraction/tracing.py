@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -241,10 +241,47 @@ class Tracing:
             name += "'"
         return name
 
+    def without_covered(self) -> Tracing:
+        """Return the same nodes; no layer reads a node whose parts are all among those of another that it reads.
+
+        An example is a class token: at its position a feature is not yet the sum that it is at the others.
+        """
+        joined = np.array([space.kind not in (*FREE, "layer") for space in self.spaces])
+        uses = []
+        for use in self.uses:
+            sources = use.sources
+            several = np.asarray((sources[..., 1:] >= 0).any(axis=-1))
+            several[several] = joined[self.space_numbers(sources[several])].any(axis=-1)
+            if several.any():
+                sources, parts = sources.copy(), self._parts_of(sources[several])
+                for row in np.argwhere(several):
+                    nodes = sources[tuple(row)]
+                    known = [parts.get(node, frozenset()) for node in nodes.tolist()]
+                    nodes[[any(one < other for other in known) for one in known]] = -1
+                sources = distinct(sources)
+            uses.append(replace(use, sources=sources))
+        return self.with_uses(uses)
+
+    def _parts_of(self, nodes: Ids) -> dict[int, frozenset[int]]:
+        """Return the nodes of layers, inputs and mixing operators that each node is made of; also for its parts."""
+        of: dict[int, list[int]] = {}
+        todo = nodes_of(nodes).tolist()
+        while todo:
+            node = todo.pop()
+            if node not in of:
+                (space,) = self.spaces_of(np.array([node]))
+                ends = space.kind in (*FREE, "layer")
+                of[node] = [] if ends else [part for part in space.of[node - space.first].tolist() if part >= 0]
+                todo += of[node]
+        parts: dict[int, frozenset[int]] = {}
+        for node in sorted(of):  # parts have lower numbers
+            parts[node] = frozenset[int]().union(*(parts[part] for part in of[node])) or frozenset([node])
+        return parts
+
     def with_uses(self, uses: list[Use]) -> Tracing:
-        """Return the same nodes with some of the layers."""
+        """Return the same nodes with other layers."""
         chosen = copy(self)
-        chosen.uses, chosen.weighted, chosen.outputs = uses, [], []
+        chosen.uses = uses
         return chosen
 
     def merged(self) -> dict[str, Ids] | None:

@@ -57,7 +57,7 @@ JOINS = {"add": "added", "sub": "added", "rsub": "added", "mul": "multiplied", "
 CREATES = """
     arange zeros ones full empty zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty eye
     scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
-    _weight_norm _weight_norm_interface mv dot vdot outer copy stack searchsorted bucketize
+    _weight_norm _weight_norm_interface mv dot vdot outer diff copy stack searchsorted bucketize
 """
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 

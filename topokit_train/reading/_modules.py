@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from inspect import isfunction
 from operator import getitem
 from typing import Any
 
@@ -55,7 +56,10 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
         module.eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(module, () if keywords else tuple(several), keywords, strict=False)
+            program = torch.export.export(module, () if keywords else tuple(several), keywords, strict=False)
+            # functions of torch.vmap among the operators, which this replaces by what they compute
+            vmapped = any(isfunction(node.target) for node in program.graph.nodes)
+            return program.run_decompositions({}) if vmapped else program
     except Exception as error:  # of torch.export, or of the module's own code
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InvalidSpecError(

@@ -102,39 +102,68 @@ class Decoder(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, width, heads):
+    """Of a sequence to itself or, with a `width` of memory, to a linear layer of it."""
+
+    def __init__(self, width, heads, memory=0):
         super().__init__()
-        self.inner = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.inner = nn.MultiheadAttention(width, heads, kdim=memory or None, vdim=memory or None, batch_first=True)
+        self.memory = nn.Linear(width, memory) if memory else None
 
     def forward(self, x):
+        other = self.memory(x) if self.memory else x
         if not Relu.smooth:
-            return self.inner(x, x, x, need_weights=False)[0]
+            return self.inner(x, other, other, need_weights=False)[0]
         inner, (batch, steps, width) = self.inner, x.shape
-        packed = CUTS.cut(functional.linear(x, inner.in_proj_weight, inner.in_proj_bias), -1)
-        q, k, v = (one.reshape(batch, steps, inner.num_heads, -1).transpose(1, 2) for one in packed.split(width, -1))
+        q, k, v = (
+            one.reshape(batch, steps, inner.num_heads, -1).transpose(1, 2) for one in self.projected(x, other, width)
+        )
         weights = torch.softmax(q @ k.transpose(-1, -2), -1).detach()
         return inner.out_proj((weights @ v).transpose(1, 2).reshape(batch, steps, width))
 
+    def projected(self, x, other, width):
+        """Queries, keys and values: of one weight, of two parts of one, or of three."""
+        inner = self.inner
+        if not self.memory:
+            return _linear(x, inner.in_proj_weight).split(width, -1)
+        if inner.in_proj_weight is None:
+            weights = inner.q_proj_weight, inner.k_proj_weight, inner.v_proj_weight
+            return [_linear(one, weight) for one, weight in zip((x, other, other), weights, strict=True)]
+        q = _linear(x, inner.in_proj_weight[:width])
+        return [q, *_linear(other, inner.in_proj_weight[width:]).split(width, -1)]
+
+
+def _linear(x, weight):
+    return CUTS.cut(functional.linear(x, weight), -1)
+
 
 class Lstm(nn.Module):
-    def __init__(self, width, hidden):
+    def __init__(self, width, hidden, layers=1, both=False):
         super().__init__()
-        self.inner = nn.LSTM(width, hidden, batch_first=True)
+        self.inner = nn.LSTM(width, hidden, layers, bidirectional=both, batch_first=True)
 
     def forward(self, x):
         if not Relu.smooth:
             return self.inner(x)[0]
-        inner, outs = self.inner, []
+        for layer in range(self.inner.num_layers):
+            ends = ["", "_reverse"] if self.inner.bidirectional else [""]
+            x = torch.cat([self.direction(x, f"l{layer}{end}", back=bool(end)) for end in ends], -1)
+        return x
+
+    def direction(self, x, name, *, back):
+        inner = self.inner
+        weights = [[getattr(inner, f"{kind}_{of}_{name}") for kind in ("weight", "bias")] for of in ("ih", "hh")]
+        keys, outs = (CUTS.new(), CUTS.new()), []
         h = c = x.new_zeros(x.shape[0], inner.hidden_size)
-        keys = CUTS.new(), CUTS.new()
-        for step in x.unbind(1):
-            one = CUTS.cut(functional.linear(step, inner.weight_ih_l0, inner.bias_ih_l0), -1, keys[0])
-            two = CUTS.cut(functional.linear(h, inner.weight_hh_l0, inner.bias_hh_l0), -1, keys[1])
+        for step in x.flip(1).unbind(1) if back else x.unbind(1):
+            one, two = (
+                CUTS.cut(functional.linear(data, *both), -1, key)
+                for data, both, key in zip((step, h), weights, keys, strict=True)
+            )
             i, f, g, o = (one + two).chunk(4, -1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
             outs.append(h)
-        return torch.stack(outs, 1)
+        return torch.stack(outs[::-1] if back else outs, 1)
 
 
 class Cuts:
@@ -208,7 +237,7 @@ def _add_edges(found, outputs, axis, x, generator):
 
 
 def random_module(seed):
-    """Return a pruned module and an example input."""
+    """Return a pruned module, an example input, and the axis of its features."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     start = rng.choice(["image", "vector", "sequence", "volume", "signal"], p=[0.45, 0.2, 0.2, 0.05, 0.1])
@@ -216,7 +245,7 @@ def random_module(seed):
     module, example = blocks[start](rng)
     for parameter in {id(one): one for one in module.parameters()}.values():
         _prune(parameter, rng)
-    return module.eval(), example
+    return module.eval(), example, -1 if start in ("vector", "sequence") else 1
 
 
 def _prune(parameter, rng):
@@ -302,8 +331,9 @@ def _image(rng):
             layers += [Pool(2)]
             side //= 2
         elif kind == "up" and side < 8:
-            out = _count(rng, 1, 4)
-            layers += [nn.ConvTranspose2d(channels, out, 2, stride=2), Relu()]
+            groups = int(rng.choice([1, channels]))
+            out = groups * _count(rng, 1, 4)
+            layers += [nn.ConvTranspose2d(channels, out, 2, stride=2, groups=groups), Relu()]
             channels, side = out, side * 2
     end = rng.choice(["flatten", "last", "ends", "mean", "none"])
     if end == "none":
@@ -335,11 +365,12 @@ def _sequence(rng):
     for _ in range(_count(rng, 1, 3)):
         kind = rng.choice(["attention", "lstm", "linear", "residual"])
         if kind == "attention":
-            layers += [Residual(Attention(width, 2)) if rng.random() < 0.5 else Attention(width, 2)]
+            attention = Attention(width, 2, int(rng.choice([0, 0, width, 3])))
+            layers += [Residual(attention) if rng.random() < 0.5 else attention]
         elif kind == "lstm":
-            hidden = 2 * _count(rng, 1, 3)
-            layers += [Lstm(width, hidden)]
-            width = hidden
+            hidden, both = 2 * _count(rng, 1, 3), bool(rng.integers(2))
+            layers += [Lstm(width, hidden, _count(rng, 1, 3), both)]
+            width = (1 + both) * hidden
         elif kind == "linear":
             out = 2 * _count(rng, 1, 4)
             layers += [nn.Linear(width, out), Relu()]

@@ -115,6 +115,22 @@ def test_what_a_module_does_that_is_not_read_is_named():
         topokit_train.extract(3)
 
 
+class Mapped(torch.nn.Module):
+    """A layer of the inputs where a mask, which torch.vmap makes, is 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        mask = torch.vmap(lambda one: torch.diff(one, dim=-1) > 0)(torch.arange(4).expand(1, -1))
+        return self.layer(torch.where(mask, x, 0.0))
+
+
+def test_functions_of_vmap_are_read():
+    assert topokit_train.extract(Mapped(), torch.ones(1, 3)).topology.widths == (3, 2)
+
+
 def test_a_module_keeps_its_mode():
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout())
     module[0].eval()
