@@ -143,11 +143,11 @@ def require_numbers(name: str, weights: NDArray[Any]) -> None:
     Raises:
         InvalidGraphError: names the first of them.
     """
-    missing = np.argwhere(np.isnan(weights))
-    if len(missing):
+    missing = np.isnan(weights)
+    if missing.any():
         raise InvalidGraphError(
-            f"{name} has NaN in {len(missing):,} of its weights, the first at {missing[0].tolist()}: take a checkpoint "
-            "from before the training diverged"
+            f"{name} has NaN in {missing.sum():,} of its weights, the first at {np.argwhere(missing)[0].tolist()}: "
+            "take a checkpoint from before the training diverged"
         )
 
 

@@ -164,7 +164,8 @@ class Tracing:
 
     def spaces_of(self, ids: Ids) -> list[Space]:
         """Return the spaces of some nodes, in the order of their numbers, without -1."""
-        return [self.spaces[i] for i in np.unique(self.space_numbers(nodes_of(ids)))]
+        numbers = np.unique(self.space_numbers(once(ids)))
+        return [self.spaces[i] for i in numbers[numbers >= 0]]
 
     def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
         """Add a node for each element of a tensor, or as its labels say, and return the tensor."""
@@ -293,9 +294,13 @@ class Tracing:
 
 def nodes_of(ids: Ids) -> Ids:
     """Return the different nodes of a tensor, increasing; without -1. Repeated axes cost nothing."""
-    once = ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
-    found = np.unique(once)
+    found = np.unique(once(ids))
     return found[found >= 0]
+
+
+def once(ids: Ids) -> Ids:
+    """Return an array without the repetitions along axes that are broadcast."""
+    return ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
 
 
 def distinct(reads: Ids) -> Ids:
