@@ -103,13 +103,17 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
     return Storage(indptr, indices, shape)
 
 
-def from_mask(mask: NDArray[np.bool_]) -> Storage:
-    """Return the storage of the edges of a mask of shape (sources, targets). O(sources * targets), 24 bytes an edge.
+def from_mask(mask: NDArray[np.bool_], where: str = "layer") -> Storage:
+    """Return the storage of the edges of a mask. O(sources * targets) time, 24 bytes an edge.
+
+    Args:
+        mask: shape (sources, targets).
+        where: names the layer in messages.
 
     Raises:
         InvalidGraphError: widths that no layer can have.
     """
-    _require_shape(mask.shape, "layer")
+    _require_shape(mask.shape, where)
     indptr = np.zeros(len(mask) + 1, INDEX)
     np.cumsum(np.count_nonzero(mask, axis=1), out=indptr[1:])
     return Storage(indptr, np.nonzero(mask)[1].astype(INDEX), mask.shape)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from topokit.convolutions import Mask
+from topokit.convolutions import Mask, shown
 from topokit.edges import from_mask
+from topokit.errors import InvalidGraphError
 from topokit.extraction.tracing import Ids, Space, Tracing, Use, nodes_of
 from topokit.layer import Layer
 
@@ -64,18 +65,20 @@ class Connections:
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
         matrix = use.matrix(mask)
+        if matrix.ndim != 4 or matrix.shape[::2] != use.sources.shape[:2]:
+            raise InvalidGraphError(f"{use.name} {shown(mask.shape)} does not fit what it multiplies: save it again")
         groups, out, into, taps = matrix.shape
         if self.patched(use):
             matrix, sources = matrix.reshape(groups, out, -1), np.arange(groups * into * taps)
             sources = sources.reshape(groups, into * taps, 1)
         else:
             matrix, sources = np.asarray(matrix.any(axis=3)), use.sources
-        nodes = sources[0, :, 0]
-        if groups == sources.shape[2] == 1 and nodes[0] >= 0 and (nodes[1:] > nodes[:-1]).all():
+        one = groups == sources.shape[2] == 1
+        if one and sources[0, 0, 0] >= 0 and (sources[0, 1:] > sources[0, :-1]).all():
             edges = matrix[0].T  # each input is a node of its own, in order
         else:
             edges = _spread(matrix, sources)
-        return Layer(from_mask(edges))
+        return Layer(from_mask(edges, use.name))
 
     @cached_property
     def _live(self) -> set[str]:

@@ -104,7 +104,7 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
     for name, part in parts.items():
         mask = everything[name] if everything else _kept_of(name, part, rule)
         if rule.of(part) != "mask" and not mask.any():
-            largest = float(_magnitudes(name, part).max())
+            largest = float(_magnitudes(name, part).max(initial=0))
             raise InvalidGraphError(
                 f"none of the {counted(math.prod(part.shape), 'weight')} of {name} is kept, of which the largest is "
                 f"{largest:g}: choose a smaller `above` or a larger `keep`, or omit the layer from `layers`"
