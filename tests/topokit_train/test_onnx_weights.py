@@ -7,7 +7,7 @@ import pytest
 
 import topokit as tk
 from topokit import csr
-from topokit.errors import FileFormatError, TooLargeError, TopokitError
+from topokit.errors import FileFormatError, TooLargeError
 from topokit_train import read_weights
 
 onnx = pytest.importorskip("onnx")
@@ -260,24 +260,7 @@ def test_sizes_that_a_model_claims_are_not_allocated(tmp_path, monkeypatch):
             read_weights(tmp_path / "model")
 
 
-def test_models_that_are_damaged(tmp_path):
-    save(tmp_path / "model", [node("Gemm", ["x", "w"], "y", transB=1)], {"w": drawn(7, 6)})
-    content = (tmp_path / "model").read_bytes()
-    cases = [content[:size] for size in range(1, len(content), 7)]
-    for _ in range(150):
-        noise = bytearray(content)
-        for at in RNG.integers(0, len(noise), 4):
-            noise[at] = RNG.integers(256)
-        cases.append(bytes(noise))
-    refused = 0
-    for case in cases:
-        (tmp_path / "bad").write_bytes(case)
-        try:
-            tk.extract(read_weights(tmp_path / "bad"))
-        except TopokitError as error:
-            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise lands in the numbers)
-            refused += 1
-    assert refused > len(cases) // 4
+def test_a_tensor_that_is_too_short(tmp_path):
     graph = helper.make_graph([], "g", [], [], [helper.make_tensor("w", TensorProto.FLOAT, (2, 2), [1, 2, 3, 4])])
     graph.initializer[0].dims[0] = 3
     onnx.save(helper.make_model(graph), tmp_path / "short")
