@@ -31,7 +31,8 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
         return
     for name, array in (("indptr", indptr), ("indices", indices)):
         _require(array.ndim == 1, f"{where}: {name} has {array.ndim} dimensions instead of 1")
-        _require(array.dtype.kind in "iu", f"{where}: {name} holds {array.dtype} instead of integers")
+        if array.dtype.kind not in "iu":
+            raise InvalidGraphError(f"{where}: {name} holds {array.dtype} instead of integers")
         _require(array.size == 0 or array.min() >= 0, f"{where}: {name} holds a negative number")
     _require(
         indptr.size == sources + 1, f"{where}: indptr has {indptr.size} entries; {sources} sources need {sources + 1}"
@@ -90,8 +91,9 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
         _require(
             array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers"
         )
-        bad = (array < 0) | (array >= width)
-        _require(not bad.any(), f"{where}: an edge has {name} {array[bad][:1]}; {name}s are 0 to {width - 1}")
+        if array.size and not (array.min() >= 0 and array.max() < width):
+            bad = array[(array < 0) | (array >= width)][:1]
+            raise InvalidGraphError(f"{where}: an edge has {name} {bad}; {name}s are 0 to {width - 1}")
     _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {counted(targets.size, 'target')}")
     order = np.lexsort((targets, sources))
     indptr = np.zeros(shape[0] + 1, INDEX)
@@ -99,3 +101,19 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
     indices = targets[order].astype(INDEX)
     validate(indptr, indices, shape, where)
     return Storage(indptr, indices, shape)
+
+
+def from_mask(mask: NDArray[np.bool_], where: str = "layer") -> Storage:
+    """Return the storage of the edges of a mask. O(sources * targets) time, 24 bytes an edge.
+
+    Args:
+        mask: shape (sources, targets).
+        where: names the layer in messages.
+
+    Raises:
+        InvalidGraphError: widths that no layer can have.
+    """
+    _require_shape(mask.shape, where)
+    indptr = np.zeros(len(mask) + 1, INDEX)
+    np.cumsum(np.count_nonzero(mask, axis=1), out=indptr[1:])
+    return Storage(indptr, np.nonzero(mask)[1].astype(INDEX), mask.shape)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"`(\w+)`", re.ASCII)
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 EXTRAS = {
     **dict.fromkeys(("torch", "pooch", "tqdm"), "train"),
     "jinja2": "study",
@@ -38,7 +39,7 @@ class TopokitError(Exception):
     quiet = False
 
     def __str__(self) -> str:
-        return _NAME.sub(r"\1", super().__str__())
+        return _on_one_line(_NAME.sub(r"\1", super().__str__()))
 
     def with_flags(self, names: Container[str]) -> str:
         """Return the message for a command that has options of these names.
@@ -46,7 +47,13 @@ class TopokitError(Exception):
         >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
         '--batch-size must be at least 1'
         """
-        return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
+        text = _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
+        return _on_one_line(text)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text with escapes in place of the control characters that names in a file may contain."""
+    return _CONTROL.sub(lambda character: repr(character[0])[1:-1], text)
 
 
 def no_folder(path: Path) -> NotFoundError:

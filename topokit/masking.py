@@ -19,7 +19,7 @@ from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Source, network
 from topokit.reprs import counted
-from topokit.topologies import Topology
+from topokit.topologies import Topology, filled
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
@@ -102,7 +102,7 @@ def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]
         raise InvalidSpecError(f"masks must be a dictionary of arrays, as load_masks gives, not {shortened(masks)}")
     checked: dict[str, NDArray[np.bool_]] = {}
     for name, values in masks.items():
-        array = np.asarray(values)
+        array = filled(values)
         if array.ndim not in (2, 4) or 0 in array.shape:
             raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be {MASK_SHAPES}")
         checked[name] = as_bools(array, name)
@@ -118,7 +118,7 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
         InvalidGraphError: it has values other than 0 and 1.
     """
     try:
-        array = np.asarray(mask)
+        array = filled(mask)
     except ValueError:
         raise InvalidGraphError(f"the mask of {name} has rows of different lengths") from None
     except (RuntimeError, TypeError) as error:  # of torch: a gradient, a type that NumPy lacks

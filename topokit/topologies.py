@@ -131,7 +131,7 @@ class Topology(Layered):
         from scipy.sparse import coo_array
 
         try:
-            given = [_filled(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
+            given = [filled(one) for one in _several(matrices, getattr(matrices, "ndim", 0) == 2)]
         except (RuntimeError, TypeError) as error:  # of torch: a gradient, a type that NumPy lacks
             raise InvalidGraphError(f"a matrix cannot be read as a NumPy array: {error}") from None
         for i, array in enumerate(given):
@@ -142,9 +142,16 @@ class Topology(Layered):
 
     @classmethod
     def from_graphblas(cls, matrices: Iterable[Any], **about: Any) -> Topology:
-        """From graphblas matrices, shape (sources, targets): every entry is an edge, whatever its value. O(edges)."""
+        """From graphblas matrices, shape (sources, targets): every entry is an edge, whatever its value. O(edges).
+
+        Raises:
+            InvalidGraphError: something else than a matrix, or shapes that do not chain.
+        """
         layers = []
         for i, matrix in enumerate(matrices):
+            if not hasattr(matrix, "ncols") or not hasattr(matrix, "ss"):
+                what = f"not a {type(matrix).__name__}: use .new() of a transposed one"
+                raise InvalidGraphError(f"layer {i} must be a graphblas Matrix, {what}")
             raw = matrix.ss.export("csr", sort=True)
             layers.append(_copied(raw["indptr"], raw["col_indices"], (matrix.nrows, matrix.ncols), f"layer {i}"))
         return cls(layers, **about)
@@ -197,9 +204,10 @@ class Topology(Layered):
 from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
 
 
-def _filled(matrix: Any) -> NDArray[Any]:
-    """The array of a matrix; what a masked array masks is 0."""
-    return np.asarray(matrix.filled(0) if isinstance(matrix, np.ma.MaskedArray) else matrix)
+def filled(matrix: Any) -> NDArray[Any]:
+    """Return the array of a matrix; what a masked array masks is 0. float16 becomes float32, which scipy has."""
+    array = np.asarray(matrix.filled(0) if isinstance(matrix, np.ma.MaskedArray) else matrix)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _several(matrices: Any, alone: bool) -> Iterable[Any]:

@@ -60,7 +60,9 @@ def command(
     from topokit.formats import read_categories
     from topokit_train.graph_challenge import challenge
 
-    found = challenge(source.open(), engine=engine, **inference)
+    net = source.open()
+    render.notes(net)
+    found = challenge(net, engine=engine, **inference)
     expected = None if categories is None else read_categories(categories, found.rows)
     survivors = found.categories.tolist()
     wanted = None if expected is None else expected.tolist()

@@ -9,7 +9,7 @@ import click
 
 from topokit_cli import render
 from topokit_cli.options import NAMES, OnceEach, force_option, json_option, quiet
-from topokit_cli.paths import FILE, OUTPUT
+from topokit_cli.paths import FILE, OUTPUT, typed
 
 if TYPE_CHECKING:
     from topokit.extraction import Extraction
@@ -160,6 +160,6 @@ def _print_read(found: Extraction) -> None:
     head, *lines = found.rows()
     render.grid(head, lines, left=("layer", "shape", "read", "rule"), err=True)
     for name, (shape, why) in found.left.items():
-        click.echo(f"not extracted: {name} {' x '.join(map(str, shape))}: {why}", err=True)
+        click.echo(typed(f"not extracted: {name} {' x '.join(map(str, shape))}: {why}"), err=True)
     for joint in found.joints:
         click.echo(render.joint(joint), err=True)

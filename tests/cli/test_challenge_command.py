@@ -47,6 +47,14 @@ def test_the_official_network(topokit, golden_dir):
 
 
 @pytest.mark.usefixtures("files")
+def test_weights_that_are_not_used_are_noted(topokit, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "n64-l1.tsv").write_text("".join(f"{i}\t{i}\t0.5\n" for i in range(1, 65)))
+    ran = topokit("challenge", "net", "--images", "images.tsv", "--bias", "-0.01")
+    assert (ran.code, "note: weights other than 1/16 are not kept" in ran.err) == (0, True)
+
+
+@pytest.mark.usefixtures("files")
 def test_a_table_for_people(topokit):
     shown = topokit("challenge", *RADIX, "--images", "images.tsv").out
     assert "categories        1 3\n" in shown

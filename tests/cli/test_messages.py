@@ -10,7 +10,7 @@ from topokit_cli.main import topokit as group
 
 from topokit.checks import CHECKS, METHODS
 from topokit.drawing import STYLES
-from topokit.errors import InvalidSpecError
+from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.fields import Bounds, checked, option
 from topokit.formats import FORMATS
@@ -81,6 +81,12 @@ def test_only_names_of_the_command_become_flags():
     error = InvalidSpecError("`out` of `keep_ends` and `a b`")
     assert error.with_flags({"keep_ends"}) == "out of --keep-ends and `a b`"
     assert str(error) == "out of keep_ends and `a b`"
+
+
+def test_control_characters_of_names_in_a_file_are_escaped():
+    error = FileFormatError("the node \x1b[31ma\n\x1eb\u2028é has `epochs`")
+    assert str(error) == r"the node \x1b[31ma\n\x1eb\u2028é has epochs"
+    assert error.with_flags({"epochs"}) == r"the node \x1b[31ma\n\x1eb\u2028é has --epochs"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ def test_a_mask_is_out_by_in():
         assert (back, back.names) == (net, tuple(made))
 
 
+def test_what_a_masked_array_masks_is_0():
+    mask = np.array([[1, 0], [0, 1], [1, 1]])
+    assert from_masks({"a": np.ma.masked_array(np.ones_like(mask), mask == 0)}) == from_masks({"a": mask})
+
+
 def test_names_must_be_as_many_as_layers_and_differ():
     net = complete(2, 3, 2)
     with pytest.raises(InvalidSpecError, match=r"^1 name for 2 layers"):

@@ -34,6 +34,21 @@ def test_every_way_in_gives_the_same_edges():
         assert all(np.array_equal(layer.to_scipy().toarray(), m) for layer, m in zip(net.stream(), DENSE, strict=True))
 
 
+def test_types_and_views_of_matrices():
+    matrix = graphblas().Matrix.from_coo(*np.nonzero(DENSE[0]), 1.5, nrows=2, ncols=3)
+    turned = Topology.from_graphblas([matrix.T.new()])
+    for net in (
+        Topology.from_dense(DENSE[0].T.astype(np.float16)),
+        Topology.from_dense(np.ma.masked_array(np.ones((3, 2)), DENSE[0].T == 0)),
+    ):
+        assert fingerprint(net) == fingerprint(turned)
+    for wrong, said in ((matrix.T, "not a TransposedMatrix: use .new()"), (DENSE[0], "not a ndarray")):
+        with pytest.raises(InvalidGraphError, match=said):
+            Topology.from_graphblas([wrong])
+    with pytest.raises(InvalidGraphError, match="not a Vector"):
+        Topology.from_graphblas([graphblas().Vector.from_coo([0, 1], 1.0)])
+
+
 def test_arrays_from_outside_are_copied():
     indptr, indices = np.array([0, 1]), np.array([0])
     net = Topology.from_csr([(indptr, indices)], (1, 2))

@@ -1,10 +1,13 @@
 """ONNX models: which matrices are layers, and which way round they lie, is read from the graph."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import FileFormatError, TopokitError
+from topokit import csr
+from topokit.errors import FileFormatError, TooLargeError
 from topokit_train import read_weights
 
 onnx = pytest.importorskip("onnx")
@@ -144,24 +147,120 @@ def test_tied_weights_are_a_layer_for_each_use(tmp_path):
     assert tk.extract(read_weights(tmp_path / "model")).names == ("w", "w#2")
 
 
-def test_models_that_are_damaged(tmp_path):
-    save(tmp_path / "model", [node("Gemm", ["x", "w"], "y", transB=1)], {"w": drawn(7, 6)})
-    content = (tmp_path / "model").read_bytes()
-    cases = [content[:size] for size in range(1, len(content), 7)]
-    for _ in range(150):
-        noise = bytearray(content)
-        for at in RNG.integers(0, len(noise), 4):
-            noise[at] = RNG.integers(256)
-        cases.append(bytes(noise))
-    refused = 0
-    for case in cases:
-        (tmp_path / "bad").write_bytes(case)
-        try:
-            tk.extract(read_weights(tmp_path / "bad"))
-        except TopokitError as error:
-            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise lands in the numbers)
-            refused += 1
-    assert refused > len(cases) // 4
+def branching(condition):
+    """An If whose branches multiply by different weights."""
+    branches = [
+        helper.make_graph(
+            [node("MatMul", ["x", weight], f"{name} out")],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name} out", TensorProto.FLOAT, (2, 6))],
+        )
+        for name, weight in (("one", "w"), ("two", "v"))
+    ]
+    return helper.make_node("If", [condition], ["y"], name="fork", then_branch=branches[0], else_branch=branches[1])
+
+
+def looping():
+    ends = [("i", TensorProto.INT64, ()), ("go", TensorProto.BOOL, ()), ("state", TensorProto.FLOAT, (2, 6))]
+    infos = [helper.make_tensor_value_info(*end) for end in ends]
+    outs = [helper.make_tensor_value_info("go2", TensorProto.BOOL, ()), helper.make_tensor_value_info("s2", 1, (2, 6))]
+    body = helper.make_graph(
+        [node("Identity", ["go"], "go2"), node("MatMul", ["state", "w"], "s2")], "body", infos, outs
+    )
+    return helper.make_node("Loop", ["", "sure", "x"], ["y"], name="again", body=body)
+
+
+SQUARES = {"w": drawn(6, 6), "v": drawn(6, 6), "sure": np.array(True), "scale": np.float32(1), "zero": np.uint8(0)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (
+            [node("ReduceMax", ["x"], "m", keepdims=0), node("Cast", ["m"], "c", to=9), branching("c")],
+            r"node fork .*If",
+        ),
+        ([looping()], r"node again .*Loop"),
+        ([helper.make_node("Magic", ["x", "w"], ["y"], name="spell", domain="own.domain")], r"node spell .*Magic"),
+        (
+            [
+                node("QuantizeLinear", ["x", "scale", "zero"], "q"),
+                node("QuantizeLinear", ["w", "scale", "zero"], "p"),
+                helper.make_node(
+                    "QLinearMatMul", ["q", "scale", "zero", "p", "scale", "zero", "scale", "zero"], ["y"], name="small"
+                ),
+            ],
+            r"node small .*QLinearMatMul",
+        ),
+        ([node("Reshape", ["x", "v"], "a"), node("MatMul", ["a", "w"], "y")], r"node a .*Reshape.* cannot be read"),
+        ([node("MatMul", ["x", "none"], "y")], r"node y .*MatMul.* reads none, which nothing writes"),
+    ],
+    ids=["if", "loop", "unknown", "quantised", "wrong", "missing"],
+)
+def test_what_cannot_be_read_names_the_node(nodes, said, tmp_path):
+    held = [numpy_helper.from_array(value, name) for name, value in SQUARES.items()]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", (2, 6)), ("y", None))
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "graph", ends[:1], ends[1:], held))
+    model.opset_import.extend([helper.make_opsetid("own.domain", 1)])
+    onnx.save(model, tmp_path / "model")
+    with pytest.raises(FileFormatError, match=said) as raised:
+        read_weights(tmp_path / "model")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_an_if_whose_condition_is_a_constant_is_its_branch(tmp_path):
+    save(tmp_path / "model", [branching("sure")], {"w": SQUARES["w"], "v": SQUARES["v"], "sure": SQUARES["sure"]})
+    (found,) = edges(tmp_path / "model")
+    assert np.array_equal(found.T, SQUARES["w"] != 0)
+
+
+@pytest.mark.parametrize(("shape", "said"), [(None, "the input x has no shape"), (("n", "m"), "cannot be read")])
+def test_dynamic_shapes(shape, said, tmp_path):
+    """A batch without a number is 1; other dimensions that a layer then contradicts are named."""
+    weight = drawn(6, 7)
+    for given in (shape, ("batch", 6)):
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in (("x", given), ("y", None))
+        ]
+        graph = helper.make_graph(
+            [node("MatMul", ["x", "w"], "y")], "graph", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")]
+        )
+        onnx.save(helper.make_model(graph), tmp_path / "model")
+        if given is shape:
+            with pytest.raises(FileFormatError, match=said):
+                read_weights(tmp_path / "model")
+    assert np.array_equal(edges(tmp_path / "model")[0].T, weight != 0)
+
+
+def test_external_data_by_link(tmp_path):
+    """A model cache has links to files in another folder: they are followed, but no name in the model leaves it."""
+    weight, blobs, snapshot = drawn(64, 6), tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshot"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir()
+    options = {"save_as_external_data": True, "location": "data", "size_threshold": 0}
+    save(blobs / "model", [node("Gemm", ["x", "w"], "y", transB=1)], {"w": weight}, **options)
+    for name in ("model", "data"):
+        (snapshot / name).symlink_to(blobs / name)
+    assert np.array_equal(edges(snapshot / "model")[0], weight != 0)
+    (blobs / "data").rename(tmp_path / "data")
+    (blobs / "data").symlink_to(tmp_path / "data")
+    with pytest.raises(FileFormatError, match=r"the numbers of w are in data, outside the model's folder: copy it"):
+        read_weights(snapshot / "model")
+
+
+def test_sizes_that_a_model_claims_are_not_allocated(tmp_path, monkeypatch):
+    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 24))
+    sizes = {"many": np.array([2**40, 6]), "w": drawn(6, 6)}
+    for one in (node("Expand", ["x", "many"], "a"), node("Tile", ["x", "many"], "a")):
+        save_conv(tmp_path / "model", [one, node("MatMul", ["a", "w"], "y")], sizes, (1, 6))
+        with pytest.raises(TooLargeError, match=r"the node a 0 needs [\d,.]+ GiB"):
+            read_weights(tmp_path / "model")
+
+
+def test_a_tensor_that_is_too_short(tmp_path):
     graph = helper.make_graph([], "g", [], [], [helper.make_tensor("w", TensorProto.FLOAT, (2, 2), [1, 2, 3, 4])])
     graph.initializer[0].dims[0] = 3
     onnx.save(helper.make_model(graph), tmp_path / "short")

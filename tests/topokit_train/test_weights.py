@@ -377,23 +377,3 @@ def test_what_is_not_installed_is_said(kind, package, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(MissingDependencyError, match=r"needs .*: pip install 'topokit\[(train|onnx)\]'"):
         read_weights(tmp_path / "model")
-
-
-@pytest.mark.parametrize("kind", ["pt", "npz"])
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 100))])
-def test_mutated_archives_are_read_or_refused(kind, seed, tmp_path):
-    path, rng = tmp_path / f"model.{kind}", np.random.default_rng(seed)
-    if kind == "pt":
-        torch.save({"fc1.weight": torch.eye(5), "fc2.weight": torch.eye(5)}, path)
-    else:
-        np.savez(path, a=np.eye(4), b=np.eye(4))
-    content = path.read_bytes()
-    for _ in range(100):
-        noise = bytearray(content)
-        for at in rng.integers(0, len(noise), int(rng.integers(1, 6))):
-            noise[at] = rng.integers(256)
-        path.write_bytes(noise)
-        try:
-            tk.extract(read_weights(path))
-        except TopokitError as error:
-            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise lands in the numbers)

@@ -103,7 +103,7 @@ class Extraction(Tabular):
     @cached_property
     def chains(self) -> tuple[Topology, ...]:
         """A topology for each run of layers in series, with the names of the layers."""
-        return tuple(map(self._chain, self.connections.chains()))
+        return tuple(map(self._chain, self.connections.chains))
 
     @cached_property
     def joints(self) -> list[Joint]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from topokit.convolutions import Mask
-from topokit.edges import from_edges
+from topokit.convolutions import Mask, shown
+from topokit.edges import from_mask
+from topokit.errors import InvalidGraphError
 from topokit.extraction.tracing import Ids, Space, Tracing, Use, nodes_of
 from topokit.layer import Layer
 
@@ -50,6 +51,11 @@ class Connections:
         """The nodes that each layer reads, increasing."""
         return [nodes_of(use.sources) for use in self.tracing.uses]
 
+    @cached_property
+    def read_spaces(self) -> list[list[Space]]:
+        """The spaces of the nodes that each layer reads."""
+        return [self.tracing.spaces_of(ids) for ids in self.reads]
+
     def patched(self, use: Use) -> bool:
         """Whether the sources of a layer are weights of filters, or features, and not nodes of the layers before."""
         if self.conv == "channel":
@@ -59,25 +65,28 @@ class Connections:
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
         matrix = use.matrix(mask)
+        if matrix.ndim != 4 or matrix.shape[::2] != use.sources.shape[:2]:
+            raise InvalidGraphError(f"{use.name} {shown(mask.shape)} does not fit what it multiplies: save it again")
         groups, out, into, taps = matrix.shape
         if self.patched(use):
             matrix, sources = matrix.reshape(groups, out, -1), np.arange(groups * into * taps)
             sources = sources.reshape(groups, into * taps, 1)
         else:
             matrix, sources = np.asarray(matrix.any(axis=3)), use.sources
-        if groups == 1 and sources.shape[2] == 1 and (np.diff(sources[0, :, 0], prepend=-1) > 0).all():
+        one = groups == sources.shape[2] == 1
+        if one and sources[0, 0, 0] >= 0 and (sources[0, 1:] > sources[0, :-1]).all():
             edges = matrix[0].T  # each input is a node of its own, in order
         else:
             edges = _spread(matrix, sources)
-        starts, ends = np.nonzero(edges)
-        return Layer(from_edges(starts, ends, edges.shape))
+        return Layer(from_mask(edges, use.name))
 
     @cached_property
     def _live(self) -> set[str]:
         """Names of the spaces that a layer or the output depends on."""
         tracing = self.tracing
-        read = (*self.reads, *tracing.outputs, *(by for _, _, by in tracing.weighted))
-        found = {space.name for ids in read for space in tracing.spaces_of(ids)}
+        read = (*tracing.outputs, *(by for _, _, by in tracing.weighted))
+        spaces = (*self.read_spaces, *map(tracing.spaces_of, read))
+        found = {space.name for several in spaces for space in several}
         for space in reversed(tracing.spaces):
             if space.kind != "layer" and space.name in found:
                 found |= {one.name for one in tracing.spaces_of(space.of)}
@@ -87,17 +96,19 @@ class Connections:
     def readers(self) -> dict[str, list[str]]:
         """Name of a layer, input or joint -> the names of those that read its nodes."""
         tracing = self.tracing
-        pairs = [(use.name, ids) for use, ids in zip(tracing.uses, self.reads, strict=True)]
-        pairs += [(space.name, space.of) for space in tracing.spaces if space.name in self._live and space.of.size]
-        pairs += [(name, by) for name, _, by in tracing.weighted]
+        pairs = [(use.name, spaces) for use, spaces in zip(tracing.uses, self.read_spaces, strict=True)]
+        live = (space for space in tracing.spaces if space.name in self._live and space.of.size)
+        pairs += [(space.name, tracing.spaces_of(space.of)) for space in live]
+        pairs += [(name, tracing.spaces_of(by)) for name, _, by in tracing.weighted]
         found: dict[str, list[str]] = {}
-        for reader, ids in pairs:
-            for space in tracing.spaces_of(ids):
+        for reader, spaces in pairs:
+            for space in spaces:
                 found.setdefault(space.name, []).append(reader)
         return found
 
+    @cached_property
     def chains(self) -> list[list[Use]]:
-        """Return the layers, those in series together: each reads all nodes of the one before, which no other reads."""
+        """The layers, those in series together: each reads all nodes of the one before, which no other reads."""
         uses = self.tracing.uses
         by_first = {use.first: use.name for use in uses}
         sizes = {space.name: space.size for space in self.tracing.spaces}
@@ -117,7 +128,7 @@ class Connections:
     def joints(self) -> list[Joint]:
         """Return how the chains are connected."""
         tracing = self.tracing
-        heads = {chain[0].name for chain in self.chains()}
+        heads = {chain[0].name for chain in self.chains}
         found = []
         for space in tracing.spaces:
             readers = self.readers.get(space.name, [])
@@ -125,8 +136,7 @@ class Connections:
                 found.append(self._joint(space, readers))
             if len(readers) > 1:
                 found.append({"kind": "parallel", "from": [space.name], "to": readers})
-        for use, ids in zip(tracing.uses, self.reads, strict=True):
-            spaces = tracing.spaces_of(ids)
+        for use, ids, spaces in zip(tracing.uses, self.reads, self.read_spaces, strict=True):
             if use.name in heads and len(spaces) > 1:
                 found.append({"kind": "concatenated", "from": [one.name for one in spaces], "to": [use.name]})
             elif use.name in heads and spaces and ids.size < spaces[0].size:

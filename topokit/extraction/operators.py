@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError
-from topokit.extraction.tracing import Constant, Ids, Tracing, constant_along, nodes_of, same
+from topokit.extraction.tracing import Constant, Ids, Tracing, constant_along, nodes_of, once, same
 from topokit.extraction.weights import Part
 
 PASSES = 40
@@ -234,18 +234,13 @@ def move(call: Call) -> Sequence[Any]:
         if isinstance(value, np.ndarray):
             if ref not in data:
                 return call.mixed()  # data choose what is moved
-            moved[ref] = value + 1 if 0 not in value.strides else np.broadcast_to(_once(value) + 1, value.shape)
+            moved[ref] = value + 1 if 0 not in value.strides else np.broadcast_to(once(value) + 1, value.shape)
         else:
             moved[ref] = np.zeros(value.shape, np.int64) if ref in data else value.read()
     return [
-        array - 1 if 0 not in array.strides else np.broadcast_to(_once(array) - 1, array.shape)
+        array - 1 if 0 not in array.strides else np.broadcast_to(once(array) - 1, array.shape)
         for array in call.program.run(call.node, moved)
     ]
-
-
-def _once(ids: Ids) -> Ids:
-    """Return an array without the repetitions along axes that are broadcast."""
-    return ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
 
 
 def _listed(value: Any) -> list[Any]:

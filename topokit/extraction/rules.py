@@ -104,7 +104,7 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
     for name, part in parts.items():
         mask = everything[name] if everything else _kept_of(name, part, rule)
         if rule.of(part) != "mask" and not mask.any():
-            largest = float(_magnitudes(name, part).max())
+            largest = float(_magnitudes(name, part).max(initial=0))
             raise InvalidGraphError(
                 f"none of the {counted(math.prod(part.shape), 'weight')} of {name} is kept, of which the largest is "
                 f"{largest:g}: choose a smaller `above` or a larger `keep`, or omit the layer from `layers`"
@@ -143,11 +143,11 @@ def require_numbers(name: str, weights: NDArray[Any]) -> None:
     Raises:
         InvalidGraphError: names the first of them.
     """
-    missing = np.argwhere(np.isnan(weights))
-    if len(missing):
+    missing = np.isnan(weights)
+    if missing.any():
         raise InvalidGraphError(
-            f"{name} has NaN in {len(missing):,} of its weights, the first at {missing[0].tolist()}: take a checkpoint "
-            "from before the training diverged"
+            f"{name} has NaN in {missing.sum():,} of its weights, the first at {np.argwhere(missing)[0].tolist()}: "
+            "take a checkpoint from before the training diverged"
         )
 
 

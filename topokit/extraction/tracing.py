@@ -24,6 +24,9 @@ from topokit.csr import require_memory
 from topokit.extraction.weights import Part, Read
 from topokit.reprs import short_repr
 
+MANY = 1 << 16
+"""Nodes from which free memory is asked for."""
+
 Ids = NDArray[np.int64]
 View = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -151,6 +154,8 @@ class Tracing:
 
     def add(self, name: str, kind: str, size: int, of: Ids | None = None) -> Space:
         """Add nodes."""
+        if size > MANY:  # asking takes longer than adding a few
+            require_memory(32 * size, f"the nodes of {name}")
         self.__dict__.pop("_firsts", None)
         of = np.empty((size, 0), np.int64) if of is None else of
         space = Space(name=name, kind=kind, first=self.count, size=size, of=of)
@@ -163,7 +168,8 @@ class Tracing:
 
     def spaces_of(self, ids: Ids) -> list[Space]:
         """Return the spaces of some nodes, in the order of their numbers, without -1."""
-        return [self.spaces[i] for i in np.unique(self.space_numbers(nodes_of(ids)))]
+        numbers = np.unique(self.space_numbers(once(ids)))
+        return [self.spaces[i] for i in numbers[numbers >= 0]]
 
     def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
         """Add a node for each element of a tensor, or as its labels say, and return the tensor."""
@@ -328,9 +334,13 @@ class Tracing:
 
 def nodes_of(ids: Ids) -> Ids:
     """Return the different nodes of a tensor, increasing; without -1. Repeated axes cost nothing."""
-    once = ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
-    found = np.unique(once)
+    found = np.unique(once(ids))
     return found[found >= 0]
+
+
+def once(ids: Ids) -> Ids:
+    """Return an array without the repetitions along axes that are broadcast."""
+    return ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
 
 
 def distinct(reads: Ids) -> Ids:

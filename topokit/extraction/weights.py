@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidSpecError
 from topokit.reprs import short_repr
+from topokit.topologies import filled
 
 if TYPE_CHECKING:
     from topokit.extraction.tracing import Tracing
@@ -99,10 +99,8 @@ def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
 
 def _array(name: str, values: Any) -> NDArray[Any]:
     """Return an array of the values, which may be a tensor of torch or a masked array, whose masked values are 0."""
-    if isinstance(values, np.ma.MaskedArray):
-        values = values.filled(0)
     try:
-        array = np.asarray(values.detach() if hasattr(values, "detach") else values)
+        array = filled(values.detach() if hasattr(values, "detach") else values)
         reason = f"a {type(values).__name__}"
     except (TypeError, ValueError, RuntimeError) as error:
         array, reason = None, str(error).partition(". ")[0]

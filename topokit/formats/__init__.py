@@ -146,7 +146,10 @@ def _format_of(path: Path) -> Format:
         if kind.begins(start):
             return kind
     if path.suffix in (FORMATS[name].suffix for name in _names(folder=True)):
-        raise FileFormatError(f"{path} is at most one layer of a network: give the folder of all, {path.parent}")
+        raise FileFormatError(
+            f"{path} is not read alone: give the folder of all layers, {path.parent}, or a Matrix Market file, which "
+            "starts with %%MatrixMarket"
+        )
     raise FileFormatError(
         f"{path} {'is none of the formats' if start else 'is empty: give a file of one of the formats'} "
         f"that topokit reads ({', '.join(FORMATS)}){f'; if it is of weights, {EXTRACT}' if start else ''}"

@@ -116,7 +116,10 @@ def _numbered(graph: networkx.Graph[Any], layer: str | None) -> tuple[list[int],
     full = {name: numbers for name, numbers in found.items() if numbers and None not in numbers.values()}
     if not full or any(numbers != next(iter(full.values())) for numbers in full.values()):
         problem = "the attributes layer and subset differ" if full else f"nodes lack the attribute {layer or 'layer'}"
-        raise InvalidGraphError(f"{problem}: name the one with the layer's number, from_networkx(graph, layer=...)")
+        other = "" if layer else ", or give the graph the attribute widths, such as [784, 300, 10]"
+        raise InvalidGraphError(
+            f"{problem}: name the one with the layer's number, from_networkx(graph, layer=...){other}"
+        )
     name, numbers = next(iter(full.items()))
     for value in numbers.values():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):

@@ -69,7 +69,7 @@ def save_masked(
     stays out: a weight is left where both masks keep it.
 
     Args:
-        source: a safetensors file; of any types, as a 0 is a 0 in all of them.
+        source: a safetensors file; of any types that have a 0.
         masks: parameter name -> 0 or 1 in the shape of the parameter; fc1 is fc1.weight where the file has no fc1.
         path: the file to write, which ends in .safetensors or has no suffix.
         force: overwrite it where it exists.
@@ -93,6 +93,8 @@ def save_masked(
         dtype = file.entries[key].dtype
         if name in packed:
             raise InvalidSpecError(f"{name} in {source}: {packed[name]}")
+        if dtype == "F8_E8M0":
+            raise InvalidSpecError(f"{name} in {source} has the type F8_E8M0, which has no 0: save it as F32")
         if _bits(dtype) % 8:
             raise InvalidSpecError(f"{name} in {source} has several numbers in a byte: save it as F32")
         if dtype in _WITH_NAN:

@@ -52,7 +52,8 @@ def _read(path: Path) -> Layer:
     banner = file.readline().lower().split()
     if len(banner) != 5 or banner[:3] != _BANNER.lower().split()[:3] or banner[3] not in _COLUMNS:
         raise FileFormatError(
-            f"{path} starts with {banner!r:.120}; it must be {_BANNER.decode()}, or real or integer instead of pattern"
+            f"the first line of {path} is {b' '.join(banner).decode(errors='replace'):.120}; it must be "
+            f"{_BANNER.decode()}, or real or integer instead of pattern"
         )
     if banner[4] != b"general":
         raise FileFormatError(f"{path} holds one half of a symmetric matrix: write it as general")
@@ -72,5 +73,5 @@ def _read(path: Path) -> Layer:
 
 
 FORMAT = Format(
-    suffix=".mtx", begins=lambda start: start.startswith(b"%%MatrixMarket"), read=read, write=write, folder=True
+    suffix=".mtx", begins=lambda start: start[:14].lower() == b"%%matrixmarket", read=read, write=write, folder=True
 )

@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats._format import Format, require_room
 from topokit.formats._layer_files import layer_of, numbered, read_table
 from topokit.layered import Layer, Layered
 from topokit.reprs import counted
 from topokit.topologies import Topology, fingerprint
+
+_WEIGHT = 1 / 16  # of the official networks, and of inference
+_OTHERS = "weights other than 1/16 are not kept, as a topology has edges alone: `challenge` takes 1/16 for all"
 
 _NAME = r"n(?P<sources>\d{1,10})(x(?P<targets>\d{1,10}))?-l(?P<layer>\d{1,9})\.tsv"
 
@@ -55,12 +60,15 @@ def _lines(layer: Layer, weight: float | None) -> Iterator[bytes]:
 def read(folder: Path) -> Topology:
     """Read a folder; the widths are in the files' names. Edges in any order, a weight of 0 is no edge.
 
+    A note says that weights other than those of the official networks are not kept.
+
     Raises:
         FileFormatError: a file with another name, a missing layer, widths that do not chain, or a bad table.
         InvalidGraphError: an edge given twice.
         TooLargeError: not enough free memory.
     """
     layers: list[Layer] = []
+    official = True
     for path, name in numbered(folder, _NAME, "n784x300-l1.tsv"):
         shape = int(name["sources"]), int(name["targets"] or name["sources"])
         require_room(path, shape, path.stat().st_size)
@@ -68,8 +76,10 @@ def read(folder: Path) -> Topology:
             raise FileFormatError(
                 f"{path} starts from {counted(shape[0], 'node')}, but the layer before ends in {layers[-1].shape[1]}"
             )
-        layers.append(layer_of(read_table(path.read_bytes(), 3, path, delimiter="\t"), shape, path))
-    return Topology(layers)
+        table = read_table(path.read_bytes(), 3, path, delimiter="\t")
+        layers.append(layer_of(table, shape, path))
+        official &= bool(np.isin(table[:, 2], (0, _WEIGHT)).all())
+    return Topology(layers, notes=() if official else (_OTHERS,))
 
 
 FORMAT = Format(suffix=".tsv", begins=lambda start: False, read=read, write=write, folder=True)  # noqa: ARG005

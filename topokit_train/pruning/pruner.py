@@ -186,7 +186,7 @@ class Pruner(Method):
     def _save_weights(self) -> None:
         for folder, state in zip(self.trainer.folders, network_states(self.trainer.model), strict=True):
             if folder:
-                arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+                arrays = {name: tensor.cpu().contiguous().numpy() for name, tensor in state.items()}
                 with replacing(folder / REWIND, force=True) as temporary:
                     temporary.write_bytes(safetensors.numpy.save(arrays))
 

@@ -47,6 +47,12 @@ REDUCES = """
 """
 CONTROL = "If Loop Scan SequenceMap"
 
+MOST_READ = 4096
+"""Elements of a constant up to which its values are read to infer shapes."""
+
+Known = tuple[Shape, np.dtype[Any], NDArray[Any] | None]
+"""Shape and type of a tensor, and its values if they are few."""
+
 LENGTH = 16
 """What a dimension without a number is, but for the first one, the batch, which is 1."""
 
@@ -189,15 +195,21 @@ class Graph(Program):
         return Node(f"{name} {number}", proto.op_type, inputs, outputs)
 
     def shapes(self, call: Call) -> list[Shape]:
-        proto = self.protos[call.node.name]
-        kinds, data = {}, {}
+        given: dict[str, Known] = {}
         for ref, value in call.tensors():
             array = value if isinstance(value, np.ndarray) else None
-            numbers = None if array is not None or prod(value.shape) > 4096 else value.read()
+            numbers = None if array is not None or prod(value.shape) > MOST_READ else value.read()
             kind = numbers.dtype if numbers is not None and numbers.dtype.kind in "iub" else np.dtype(np.float32)
-            kinds[str(ref)] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), value.shape)
+            given[str(ref)] = value.shape, kind, numbers
+        return self._inferred(self.protos[call.node.name], given)
+
+    def _inferred(self, proto: onnx.NodeProto, given: Mapping[str, Known]) -> list[Shape]:
+        """Return the shapes of the outputs of a node."""
+        kinds, data = {}, {}
+        for name, (shape, kind, numbers) in given.items():
+            kinds[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), shape)
             if numbers is not None:
-                data[str(ref)] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
+                data[name] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
         schema = onnx.defs.get_schema(proto.op_type, self.opsets[proto.domain], proto.domain)
         inferred = onnx.shape_inference.infer_node_outputs(
             schema, proto, kinds, data, opset_imports=[helper.make_opsetid(*one) for one in self.opsets.items()]
@@ -211,11 +223,16 @@ class Graph(Program):
         proto = self.protos[node.name]
         if proto.domain not in ("", "ai.onnx"):
             raise InvalidGraphError(f"{proto.op_type} of {proto.domain} is not one of ONNX's own operators")
-        require_memory(8 * sum(array.size for array in arrays.values()), f"the node {node.name}")
         values = {name: arrays[name] for name in proto.input if name}
         if proto.op_type == "Pad" and len(proto.input) > 2 and proto.input[2]:
             data = values[proto.input[0]]
             values[proto.input[2]] = np.zeros((), data.dtype)
+        given = {
+            name: (array.shape, array.dtype, array if array.size <= MOST_READ else None)
+            for name, array in values.items()
+        }
+        sizes = [*(array.size for array in values.values()), *map(prod, self._inferred(proto, given))]
+        require_memory(8 * sum(sizes), f"the node {node.name}")
         return [
             np.asarray(one)
             for one in _evaluator(proto.SerializeToString(), tuple(self.opsets.items())).run(None, values)

@@ -156,7 +156,8 @@ def save_start(path: Path, config: TrainConfig, topologies: Sequence[Layered], v
 def _write(path: Path, tensors: Arrays, described: dict[str, str], state: dict[str, Any]) -> None:
     metadata = described | {"state": json.dumps(state, allow_nan=False)}
     metadata["sha256"] = _digest(tensors, metadata)
-    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}  # others it saves wrongly
+    path.write_bytes(safetensors.numpy.save(contiguous, metadata))
 
 
 def _divided(state: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:

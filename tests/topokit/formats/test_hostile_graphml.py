@@ -37,7 +37,7 @@ def test_the_graph_that_the_others_are_made_of_is_fine(path):
         (graphml(EDGE, widths="[1, 1]"), "node 1:1 is outside"),
         (graphml(EDGE, widths="[1]"), "JSON list"),
         (graphml(EDGE, widths="12"), "JSON list"),
-        (graphml(EDGE).replace("widths", "width"), "nodes lack the attribute layer"),
+        (graphml(EDGE).replace("widths", "width"), "or give the graph the attribute widths, such as [784, 300, 10]"),
         (graphml(EDGE + EDGE), "twice"),
         (graphml('<edge source="0:0" target="0:0"/>'), "does not lead to the next node layer"),
         (graphml('<edge source="1:0" target="0:0"/>'), "does not lead to the next node layer"),

@@ -107,6 +107,25 @@ def test_folders_that_are_no_network(tmp_path, files, said, refusal):
     assert said in refusal(folder)
 
 
+def test_weights_that_a_topology_does_not_keep_are_noted(tmp_path):
+    """Inference gives each edge the weight 1/16, as the official networks have it."""
+    (tmp_path / "net").mkdir()
+    for weight, notes in (("6.250000e-02", 0), ("0.0625\n2\t2\t0", 0), ("-0.0625", 1), ("0.5", 1)):
+        (tmp_path / "net" / "n2-l1.tsv").write_text(f"1\t1\t0.0625\n1\t2\t{weight}\n")
+        found = load(tmp_path / "net").notes
+        assert len(found) == notes
+        assert all("weights other than 1/16 are not kept" in note for note in found)
+
+
+def test_the_first_line_of_a_matrix_market_file(path, refusal):
+    path.write_text("%%MATRIXMARKET MATRIX COORDINATE PATTERN GENERAL\n2 2 1\n1 2\n")
+    assert np.array_equal(load(path).layer(0).to_dense(), [[0, 1], [0, 0]])
+    said = refusal(path, "%%MatrixMarket matrix array real general\n2 2\n0\n1\n0\n0\n")
+    assert f"the first line of {path} is %%matrixmarket matrix array real general; it must be" in said
+    other = path.with_suffix(".mtx")
+    assert "or a Matrix Market file, which starts with %%MatrixMarket" in refusal(other, "% a comment\n2 2 1\n1 2\n")
+
+
 def test_a_folder_in_the_place_of_a_layer(tmp_path, refusal):
     (tmp_path / "net" / "n2-l1.tsv").mkdir(parents=True)
     assert "n2-l1.tsv is no layer" in refusal(tmp_path / "net")

@@ -112,6 +112,9 @@ def test_types_that_numpy_lacks(tmp_path):
         save_masked(tmp_path / "in", {"a.weight": mask}, tmp_path / "out", force=True)
         wide = torch.complex64 if dtype == torch.complex64 else torch.float32
         assert torch.equal(load_torch(tmp_path / "out")["a.weight"].to(wide), weight.to(wide) * torch.from_numpy(mask))
+    save_torch({"a.weight": torch.ones(6, 7).to(torch.float8_e8m0fnu)}, tmp_path / "in")
+    with pytest.raises(InvalidSpecError, match=r"a.weight in .* has the type F8_E8M0, which has no 0"):
+        save_masked(tmp_path / "in", {"a.weight": mask}, tmp_path / "out", force=True)
     save_torch({"a": torch.tensor([[1.5, -0.1]]).bfloat16()}, tmp_path / "in")
     assert TensorFile(tmp_path / "in").read("a").tolist() == torch.tensor([[1.5, -0.1]]).bfloat16().float().tolist()
 

@@ -4,13 +4,12 @@ import json
 import warnings
 import zipfile
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import topokit_train  # noqa: E402 (skipped without torch)
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError  # noqa: E402
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError  # noqa: E402
 from topokit_train import read_weights  # noqa: E402
 
 
@@ -76,25 +75,6 @@ def test_a_dynamic_shape_is_named(program, tmp_path):
 
     with pytest.raises(FileFormatError, match=r"conv2d has a dynamic shape: export the program with fixed shapes"):
         read_weights(written(tmp_path / "model.pt2", changed(program, "models/model.json", dynamic)))
-
-
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 100))])
-def test_mutated_programs_are_read_or_refused(program, tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    refused = 0
-    for _ in range(100):
-        members = dict(program)
-        name = rng.choice([name for name in members if name.endswith(".json")])
-        noise = bytearray(members[name])
-        for at in rng.integers(0, len(noise), 3):
-            noise[at] = rng.choice([*b'0123456789-"[]{}aeinsu'])
-        members[name] = bytes(noise)
-        try:
-            topokit_train.extract(written(tmp_path / "bad.pt2", members))
-        except TopokitError as error:
-            assert len(str(error).splitlines()) == 1  # noqa: PT017 (some of the noise changes nothing)
-            refused += 1
-    assert refused > 20
 
 
 class Branch(torch.nn.Module):

@@ -30,6 +30,19 @@ def saved(path, made):
     return load(path)
 
 
+def test_strided_numbers_are_written_in_order(tmp_path, digits):
+    """safetensors.numpy.save writes the memory of an array that is not contiguous, in another order."""
+    made = trainer(digits, None)
+    with torch.no_grad():
+        for parameter in made.model.parameters():
+            if parameter.ndim == 2:
+                parameter.data = parameter.t().contiguous().t()
+    expected = {name: parameter.detach().numpy().copy() for name, parameter in made.model.named_parameters()}
+    saved(tmp_path / "c", made)
+    found = load_file(tmp_path / "c")
+    assert all(np.array_equal(found[name], array) for name, array in expected.items())
+
+
 @pytest.fixture(params=[None, default_topology()], ids=["dense", "sparse"])
 def topology(request):
     return request.param
