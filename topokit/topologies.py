@@ -142,10 +142,10 @@ class Topology(Layered):
 
     @classmethod
     def from_graphblas(cls, matrices: Iterable[Any], **about: Any) -> Topology:
-        """From graphblas matrices, shape (sources, targets): every entry is an edge, whatever its value. O(edges).
+        """From graphblas matrices, shape (sources, targets): every entry is an edge. O(edges).
 
         Raises:
-            InvalidGraphError: something else than a matrix, or shapes that do not chain.
+            InvalidGraphError: something else than a matrix, entries of value 0, or shapes that do not chain.
         """
         layers = []
         for i, matrix in enumerate(matrices):
@@ -153,6 +153,11 @@ class Topology(Layered):
                 what = f"not a {type(matrix).__name__}: use .new() of a transposed one"
                 raise InvalidGraphError(f"layer {i} must be a graphblas Matrix, {what}")
             raw = matrix.ss.export("csr", sort=True)
+            if not raw["values"].astype(bool).all():
+                raise InvalidGraphError(
+                    f"layer {i} has entries of value 0, which may be edges or not: drop them by "
+                    'matrix.select("!=", 0).new(), or make all entries edges by matrix.apply("one").new()'
+                )
             layers.append(_copied(raw["indptr"], raw["col_indices"], (matrix.nrows, matrix.ncols), f"layer {i}"))
         return cls(layers, **about)
 

@@ -49,6 +49,16 @@ def test_types_and_views_of_matrices():
         Topology.from_graphblas([graphblas().Vector.from_coo([0, 1], 1.0)])
 
 
+def test_entries_of_value_0_are_edges_or_not_as_the_user_says():
+    matrix = graphblas().Matrix.from_coo([0, 1, 1], [0, 1, 0], [1.0, 0.0, 2.0], nrows=2, ncols=2)
+    with pytest.raises(
+        InvalidGraphError, match=r"layer 0 has entries of value 0, .* matrix\.select\(\"!=\", 0\)\.new\(\)"
+    ):
+        Topology.from_graphblas([matrix])
+    assert Topology.from_graphblas([matrix.select("!=", 0).new()]).edges == 2
+    assert Topology.from_graphblas([matrix.apply("one").new()]).edges == 3
+
+
 def test_arrays_from_outside_are_copied():
     indptr, indices = np.array([0, 1]), np.array([0])
     net = Topology.from_csr([(indptr, indices)], (1, 2))
