@@ -302,8 +302,8 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
         ({"a": (8, 3, 3, 3), "b": (8, 8, 2, 2)}, "may be a transposed", "a,b@in-out", (3, 8, 8)),
         ({"a": (4, 3, 3, 3), "fc": (2, 8)}, "may be first or last", "a,fc@last", (3, 4, 2)),
         ({"a": (4, 3, 3), "fc": (2, 4)}, "may be a Conv1d", "a,fc", (3, 4, 2)),
-        ({"q_proj": (6, 6), "k_proj": (6, 6)}, "stand beside other layers", "q_proj,k_proj", (6, 6, 6)),
-        ({"wq": (6, 6), "wk": (6, 6)}, "stand beside other layers", "wq,wk", (6, 6, 6)),
+        ({"q_proj": (6, 6), "v_proj": (6, 6), "o": (6, 6)}, "stand beside other layers", "v_proj,o;", (6, 6, 6)),
+        ({"wq": (6, 6), "wk": (6, 6), "wv": (6, 6), "o": (2, 6)}, "stand beside other layers", "wv,o;", (6, 6, 2)),
         ({"a": (4, 3, 3, 3), "b": (4, 2, 2, 2), "c": (3, 4)}, "cannot follow", "a,b@in-out@2,c", (3, 4, 4, 3)),
         ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code,code@in-out,fc", (7, 4, 7, 3)),
         ({"a": (6, 2, 3, 3)}, "may be a convolution in groups", "a@3", (6, 6)),
@@ -314,7 +314,7 @@ def test_what_arrays_do_not_say_is_asked(shapes, asked, layers, widths):
     with pytest.raises(InvalidSpecError, match=asked) as raised:
         tk.extract(arrays)
     assert f"layers {layers}" in str(raised.value)
-    assert tk.extract(arrays, layers=layers.split(",")).widths == widths
+    assert tk.extract(arrays, layers=layers.rstrip(";").split(",")).widths == widths
 
 
 @pytest.mark.parametrize("name", ["attn.in_proj_weight", "attn.q_proj_weight", "rnn.weight_hh_l0_reverse"])

@@ -377,3 +377,15 @@ def test_what_is_not_installed_is_said(kind, package, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(MissingDependencyError, match=r"needs .*: pip install 'topokit\[(train|onnx)\]'"):
         read_weights(tmp_path / "model")
+
+
+@pytest.mark.parametrize("key", ["masks", "mask_dict"])
+@pytest.mark.parametrize("named", ["fc.weight", "fc", "fc.weight_mask", "module.fc.weight"])
+@pytest.mark.parametrize("parameter", ["module.fc.weight", "_orig_mod.module.fc.weight", "module.fc.weight_orig"])
+def test_masks_beside_a_state_dict_belong_to_parameters_whatever_wraps_them(tmp_path, key, named, parameter):
+    mask = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    torch.save({"state_dict": {parameter: torch.ones(2, 3)}, key: {named: mask}}, tmp_path / "x.pt")
+    assert tk.extract(read_weights(tmp_path / "x.pt")).edges == 3
+    torch.save({"state_dict": {parameter: torch.ones(2, 3)}, key: {"other": mask}}, tmp_path / "y.pt")
+    with pytest.raises(FileFormatError, match="has a mask other, but no parameter other"):
+        tk.extract(read_weights(tmp_path / "y.pt"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise, permutations
 from typing import Any
@@ -171,13 +171,19 @@ def matched(pattern: str, weights: Weights) -> list[str]:
     found = matching(pattern, weights.parts)
     if found:
         return found
+    bare = unwrapped(weights.parts)
+    return [bare[name] for name in matching(pattern, bare)]
+
+
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Return names without what wrappers put before them -> the whole names."""
     bare: dict[str, str] = {}
-    for name in weights.parts:
+    for name in names:
         short = name
         while (prefix := next((one for one in WRAPPERS if short.startswith(one)), None)) is not None:
             short = short.removeprefix(prefix)
         bare.setdefault(short, name)
-    return [bare[name] for name in matching(pattern, bare)]
+    return bare
 
 
 def are_exact(weights: Weights, patterns: Sequence[str]) -> bool:
@@ -323,7 +329,7 @@ def _question(
     layout: str | None,
 ) -> str:
     """Return the message that asks for an order, with the lines to choose from."""
-    runs = [run for run in _runs(layers) if len(run) > 1]
+    runs = [run for run in _runs(layers, beside) if len(run) > 1]
     if beside:
         texts = [",".join(one.written() for one in run) for run in runs]
     else:
@@ -375,11 +381,11 @@ def _variants(order: Sequence[Chosen], before: tuple[Chosen, ...] = ()) -> Itera
             yield from _variants(order[1:], (*before, tied, one))
 
 
-def _runs(layers: Sequence[Chosen]) -> list[list[Chosen]]:
-    """Return the runs of layers that chain in their order."""
+def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]:
+    """Return the runs of layers that chain in their order; one that stands beside others begins a run."""
     runs: list[list[Chosen]] = []
     for one in layers:
-        if runs and one.follows(runs[-1][-1]):
+        if runs and one.name not in beside and one.follows(runs[-1][-1]):
             runs[-1].append(one)
         else:
             runs.append([one])

@@ -12,6 +12,7 @@ from typing import Any
 
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, TopokitError, needing
+from topokit.extraction.choosing import unwrapped
 from topokit.extraction.weights import Weights
 from topokit_train.reading.tensors import named_parts
 from topokit_train.weights import Reader
@@ -103,9 +104,16 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
     if isinstance(loaded, Mapping):
         beside: Mapping[Any, Any] = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
+        bare = unwrapped(tensors)
         for name, mask in _flat(beside, DEPTH):
-            whole = name.removesuffix("_mask")
-            tensors[f"{whole if whole in tensors else f'{whole}.weight'}_mask"] = mask
+            (short,) = unwrapped([name.removesuffix("_mask")])
+            names = (short, f"{short}.weight", f"{short}_orig", f"{short}.weight_orig")
+            whole = next((bare[one].removesuffix("_orig") for one in names if one in bare), None)
+            if whole is None:
+                raise FileFormatError(
+                    f"{path} has a mask {name}, but no parameter {short}: rename the mask, or remove it"
+                )
+            tensors[f"{whole}_mask"] = mask
     return tensors
 
 
