@@ -449,5 +449,5 @@ def test_one_layer_of_a_folder(topokit, to, layer):
     topokit("convert", "net.safetensors", "folder", "--to", to)
     run = topokit("info", f"folder/{layer}")
     if to == "tsv":  # the other kind of file says its widths itself
-        assert "give the folder of all, folder" in run.err
+        assert "give the folder of all layers, folder" in run.err
     assert (run.code == 0) == (to != "tsv")

@@ -113,7 +113,11 @@ def states():
     weight = torch.eye(5)
     state = {"fc1.weight": weight, "fc1.bias": weight[0], "fc2.weight_orig": weight, "fc2.weight_mask": weight.bool()}
     sparse = {"fc.weight": weight.to_sparse(), "half.weight": weight.half()}
-    nested = {"epoch": 3, "state_dict": {"module.conv.weight": torch.ones(2, 1, 3, 3)}, "masks": {"conv": torch.eye(2)}}
+    nested = {
+        "epoch": 3,
+        "state_dict": {"module.conv.weight": torch.ones(2, 1, 3, 3)},
+        "masks": {"conv": torch.ones(2, 1, 3, 3)},
+    }
     legacy = of_torch(state, _use_new_zipfile_serialization=False)
     return [of_torch(state), of_torch(nested), of_torch(sparse), of_torch({"model": state}), legacy]
 
@@ -124,7 +128,7 @@ def arrays():
         return file.getvalue()
 
     one = {"a": np.eye(4), "b": np.eye(4, dtype=np.int8)}
-    return [packed(np.savez, **one), packed(np.savez_compressed, **one, kernel=np.ones((3, 3, 4, 2), np.float16))]
+    return [packed(np.savez, **one), packed(np.savez_compressed, **one, kernel=np.ones((3, 3, 3, 2), np.float16))]
 
 
 GRAPHS = (graph_of_convolutions, graph_of_moves, graph_of_states)
