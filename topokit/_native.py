@@ -15,14 +15,23 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit.errors import InvalidSpecError
+
 LIBRARY = Path(__file__).with_name("libtopokit.so")
 ABI = 2  # TOPOKIT_ABI in native/topokit.h
+LIMITS = ("0", "1", "baseline", "avx2", "avx512")
 
 
 @cache
 def _loaded() -> tuple[ctypes.CDLL | None, str]:
-    """The library and its instruction set; or None and the reason."""
-    limit = os.environ.get("TOPOKIT_NATIVE", "1")
+    """The library and its instruction set; or None and the reason.
+
+    Raises:
+        InvalidSpecError: TOPOKIT_NATIVE has another value.
+    """
+    limit = os.environ.get("TOPOKIT_NATIVE") or "1"
+    if limit not in LIMITS:
+        raise InvalidSpecError(f"the environment variable TOPOKIT_NATIVE is {limit}: it must be {', '.join(LIMITS)}")
     if limit == "0":
         return None, "TOPOKIT_NATIVE is 0"
     if not LIBRARY.exists():
@@ -34,8 +43,8 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
             return None, f"{LIBRARY.name} belongs to another version: install the package again"
     except (OSError, AttributeError) as error:
         return None, f"{LIBRARY.name} does not load: {error}"
-    if limit != "1" and not found.tk_limit(limit.encode()):
-        return None, f"TOPOKIT_NATIVE is {limit}, but must be 0, 1, baseline, avx2 or avx512"
+    if limit != "1":
+        found.tk_limit(limit.encode())
     found.tk_run.restype = None
     found.tk_classes.restype = ctypes.c_int64
     return found, found.tk_isa().decode()

@@ -6,6 +6,7 @@ from .conversion import parameter_groups as parameter_groups
 from .conversion import report as report
 from .conversion import sparsify as sparsify
 from .datasets import Dataset as Dataset
+from .datasets import load_dataset as load_dataset
 from .datasets.given import dataset as dataset
 from .graph_challenge import challenge as challenge
 from .layers.attention import SparseAttention as SparseAttention

@@ -11,7 +11,7 @@ import torch
 
 import topokit
 from topokit import Topology
-from topokit._native import LIBRARY, description, native
+from topokit._native import description, native
 from topokit.errors import InvalidSpecError
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
@@ -133,8 +133,17 @@ def test_auto_takes_it_where_it_is_faster(text, dtype, taken):
 
 
 def test_an_unknown_instruction_set_is_named():
-    code = "from topokit._native import description; assert 'TOPOKIT_NATIVE is sse9' in description(), description()"
-    assert_in_process(code, TOPOKIT_NATIVE="sse9" if LIBRARY.exists() else "0") if native() else None
+    for value, end in (("sse9", "TOPOKIT_NATIVE is sse9: it must be 0, 1, baseline, avx2, avx512"), ("", ")")):
+        command = [sys.executable, "-c", "from topokit_cli.main import main; main()", "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TOPOKIT_NATIVE": value})
+        assert (done.stdout + done.stderr).strip().endswith(end)
+        assert done.returncode == (2 if value else 0)
+
+
+def test_native_without_the_library_is_said(monkeypatch, caplog):
+    monkeypatch.setattr("topokit_train.layers.choice.native", lambda: None)
+    assert choose(LAYER, torch.device("cpu"), torch.float32, "native").kernel == "native"
+    assert "kernel native multiplies as csr does" in caplog.text
 
 
 LAYER = Topology.from_dense([np.kron(np.random.default_rng(0).random((30, 20)) < 0.3, np.ones((2, 3)))]).layer(0)

@@ -6,6 +6,7 @@ kernel that might be fastest, and keeps the times in a small file, so that each 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from topokit._native import description, native
 from topokit.errors import FileFormatError, TopokitError
 from topokit.layered import Layer
 from topokit.measures.structure import Structure, structure
@@ -80,6 +82,8 @@ class Product:
         return chain(x, [Link(plan, values, bias, relu=False)])
 
 
+logger = logging.getLogger(__name__)
+
 Work: TypeAlias = "Product | Convolution"
 
 PRODUCT = Product()
@@ -105,6 +109,8 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     """
     if name not in ("auto", "tuned"):
         KERNELS[name].require(device, dtype)
+        if name == "native" and native() is None:
+            logger.warning("%s: kernel native multiplies as csr does", description())
         return Choice(name, "asked for")
     costs = estimated(layer, device, dtype, work)
     if not costs:
