@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,18 +37,30 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
         return None, "TOPOKIT_NATIVE is 0"
     if not LIBRARY.exists():
         return None, "not compiled"
+    if _is_cut():
+        return None, f"{LIBRARY.name} is damaged: install the package again"
     try:
         found = ctypes.CDLL(str(LIBRARY))
         found.tk_isa.restype = ctypes.c_char_p
+        found.tk_run.restype = None
+        found.tk_classes.restype = ctypes.c_int64
         if found.tk_abi() != ABI:
             return None, f"{LIBRARY.name} belongs to another version: install the package again"
     except (OSError, AttributeError) as error:
         return None, f"{LIBRARY.name} does not load: {error}"
     if limit != "1":
         found.tk_limit(limit.encode())
-    found.tk_run.restype = None
-    found.tk_classes.restype = ctypes.c_int64
     return found, found.tk_isa().decode()
+
+
+def _is_cut() -> bool:
+    """Whether the library is an ELF file whose end is missing: loading such a file can end the process."""
+    with LIBRARY.open("rb") as file:
+        start, size = file.read(64), file.seek(0, os.SEEK_END)
+    if len(start) < 64 or start[:6] != b"\x7fELF\2\1":  # 64 bits, little-endian
+        return False
+    (table,), (entry, count) = struct.unpack_from("<Q", start, 40), struct.unpack_from("<HH", start, 58)
+    return bool(size < table + entry * count)  # the table of sections is the last part
 
 
 def native() -> ctypes.CDLL | None:

@@ -215,23 +215,53 @@ class _Chain(torch.autograd.Function):
             return None, *ctx.native.backward(grad, saved[0][0], parameters[::2], parameters[1::2], wanted, for_x)
         compute = _compute
         if torch.is_grad_enabled():  # second derivatives are needed: record what is between the layers too
-            nodes = [*accumulate(_links(ctx.form, parameters), lambda x, link: _joined(x, [link]), initial=nodes[0])]
+            nodes = _recorded(nodes[0], ctx.form, parameters)
             saved, compute = [()] * len(ctx.form), _gradients
-        found: list[Tensor | None] = []
-        along: Tensor | None = grad
-        for i in reversed(range(len(ctx.form))):
-            matrix, relu = ctx.form[i]
-            for_values, for_bias = wanted[2 * i : 2 * i + 2]
-            deeper = for_x or any(wanted[: 2 * i])
-            assert along is not None
-            if relu:
-                along = torch.ops.aten.threshold_backward.default(along, nodes[i + 1], 0)
-            bias_grad = along.sum(1) if for_bias else None
-            along, values_grad = compute(matrix, along, nodes[i], parameters[2 * i], saved[i], deeper, for_values)
-            found = [values_grad, bias_grad, *found]
-            if not deeper:
-                break
-        return None, along if for_x else None, *[None] * (len(wanted) - len(found)), *found
+        return None, *_backward(ctx.form, grad, nodes, parameters, saved, wanted, for_x, compute)
+
+
+def _recorded(x: Tensor, form: Form, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The input and the outputs of all layers, recorded for autograd."""
+    return [*accumulate(_links(form, parameters), lambda x, link: _joined(x, [link]), initial=x)]
+
+
+def _backward(
+    form: Form,
+    grad: Tensor,
+    nodes: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    saved: Sequence[Sequence[Tensor]],
+    wanted: Sequence[bool],
+    for_x: bool,
+    compute: Callable[..., Gradients],
+) -> list[Tensor | None]:
+    """The gradients of x and of the parameters, None for those that are not wanted.
+
+    Args:
+        form: the layers.
+        grad: of the last output.
+        nodes: the input and the outputs of all layers; the last is needed only if ReLU follows.
+        parameters: values and bias of each layer.
+        saved: what each product returned for its gradients.
+        wanted: whether the gradient of each parameter is.
+        for_x: whether that of x is.
+        compute: `_compute`, or `_gradients` to record them.
+    """
+    found: list[Tensor | None] = []
+    along: Tensor | None = grad
+    for i in reversed(range(len(form))):
+        matrix, relu = form[i]
+        for_values, for_bias = wanted[2 * i : 2 * i + 2]
+        deeper = for_x or any(wanted[: 2 * i])
+        assert along is not None
+        if relu:
+            along = torch.ops.aten.threshold_backward.default(along, nodes[i + 1], 0)
+        bias_grad = along.sum(1) if for_bias else None
+        along, values_grad = compute(matrix, along, nodes[i], parameters[2 * i], saved[i], deeper, for_values)
+        found = [values_grad, bias_grad, *found]
+        if not deeper:
+            break
+    return [along if for_x else None, *[None] * (len(wanted) - len(found)), *found]
 
 
 class _Rows(torch.autograd.Function):
@@ -250,10 +280,9 @@ class _Rows(torch.autograd.Function):
         x, *parameters, tiles, _ = ctx.saved_tensors
         _, _, for_x, *wanted = ctx.needs_input_grad
         if torch.is_grad_enabled():  # second derivatives are needed
-            y = _joined(x.T, _links(ctx.form, parameters)).T
-            every = [one for one, needed in zip((x, *parameters), (for_x, *wanted), strict=True) if needed]
-            found = iter(torch.autograd.grad(y, every, grad, create_graph=True))
-            return None, None, *(next(found) if needed else None for needed in (for_x, *wanted))
+            nodes, saved = _recorded(x.T, ctx.form, parameters), [()] * len(ctx.form)
+            found = _backward(ctx.form, grad.T, nodes, parameters, saved, wanted, for_x, _gradients)
+            return None, None, None if found[0] is None else found[0].T, *found[1:]
         along, *others = ctx.native.backward(grad.T, tiles, parameters[::2], parameters[1::2], wanted, for_x)
         return None, None, None if along is None else along.T, *others
 

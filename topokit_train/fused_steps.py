@@ -7,6 +7,7 @@ are torch's own: they are changed in place, so any other step can follow.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from topokit._native import native
+from topokit.errors import InvalidSpecError
+from topokit_train.fusing import LINEAR, FusedSequential, is_plain
 from topokit_train.kernels.native import NativePlan
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.layers.stacks import StackedLinear, StackedSparse
+from topokit_train.layers.stacks import StackedSparse
 from topokit_train.native import (
     BACKWARD,
     BIAS,
@@ -74,18 +77,19 @@ class FusedSteps:
         shared: bool = True,
     ):
         self.optimizer, self.networks, self.shared = optimizer, networks, shared or networks == 1
-        self.kind = next((OPTIMIZERS[kind] for kind in type(optimizer).mro() if kind in OPTIMIZERS), None)
+        self.kind = next((OPTIMIZERS[kind] for kind in type(optimizer).mro() if _steps_like(optimizer, kind)), None)
         self.inputs, self.labels = inputs.reshape(len(inputs), -1), labels
         self.dtype = inputs.dtype
         self._patterns = [_pattern(layer, networks) for layer, _ in layers]
         self._parameters: list[tuple[Tensor, Any]] = [(_values(layer), layer.bias) for layer, _ in layers]
         self._forms: dict[int, tuple[Any, Any, Any]] = {}
+        self._is_open, self._count = False, 0
         _require(self.kind is not None and self.dtype in TYPES, f"optimizer {type(optimizer).__name__}")
         self._require_plain()
         self.chain = Chain(self._patterns, [relu for _, relu in layers])
         _require(inputs.is_contiguous() and self.inputs.shape[1] == self.chain.widths[0], "the layout of the inputs")
         _require(labels.dtype == torch.int64 and labels.is_contiguous() and labels.ndim == 1, "the type of the labels")
-        low, high = int(labels.min()), int(labels.max())
+        low, high = map(int, labels.aminmax())
         _require(low >= 0 and high < self.chain.widths[-1] and len(labels) == len(inputs), "labels without an output")
 
     def _require_plain(self) -> None:
@@ -96,23 +100,34 @@ class FusedSteps:
         _require(members == {id(one) for one in ours}, "parameters outside the layers")
         _require(len(ours) == len(members), "shared parameters")
         _require(all(one.requires_grad and one.dtype == self.dtype for one in ours), "frozen parameters or other types")
-        odd = ("amsgrad", "maximize", "nesterov", "dampening", "differentiable", "capturable")
+        _require(all(one.is_contiguous() for one in ours), "the layout of parameters")
+        hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+        _require(not any(getattr(one, name) for one in ours for name in hooks), "hooks of parameters")
+        odd = ["amsgrad", "maximize", "nesterov", "dampening", "differentiable", "capturable"]
+        odd += ["decoupled_weight_decay"] * (self.kind == OPTIMIZERS[torch.optim.Adam])
         _require(not any(group.get(name) for group in groups for name in odd), "settings of the optimizer")
         common = [{key: group.get(key) for key in ("lr", "betas", "eps", "momentum")} for group in groups]
         _require(all(one == common[0] for one in common), "groups of parameters that differ")
-        hooks = (self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks)
-        _require(not any(hooks), "hooks of the optimizer")
+        _require(
+            not (self.optimizer._optimizer_step_pre_hooks or self.optimizer._optimizer_step_post_hooks),
+            "hooks of the optimizer",
+        )
 
     @contextmanager
     def steps(self) -> Iterator[FusedSteps]:
-        """Inside, call the object for each step; the optimizer's counters of steps are right at the end."""
-        self._prepare()
+        """Inside, call the object for each step.
+
+        Nothing else may change parameters, settings or the optimizer's state meanwhile, but for numbers in place and
+        learning rates. The optimizer's counters of steps are right at the end.
+
+        Raises:
+            NotImplementedError: the library does not continue from the optimizer's state.
+        """
+        self.begin()
         try:
             yield self
         finally:
-            for state in self.optimizer.state.values():
-                if "step" in state:
-                    state["step"].fill_(self._count)
+            self.end()
 
     def __call__(self, index: Tensor) -> Tensor:
         """Make a step.
@@ -122,16 +137,25 @@ class FusedSteps:
 
         Returns:
             Each network's mean loss before the step, shape (networks,), float64.
+
+        Raises:
+            NotImplementedError: groups of parameters have different learning rates.
+            InvalidSpecError: there are no such samples, or it is not between `begin` and `end`.
         """
         size = len(index)
+        rates = {float(group["lr"]) for group in self.optimizer.param_groups}
+        _require(len(rates) == 1, "groups of parameters that differ")
+        low, high = map(int, index.aminmax()) if index.numel() else (0, -1)
+        if not self._is_open or low < 0 or high >= len(self.labels):
+            raise InvalidSpecError(f"steps must be inside `steps`, with samples from 0 to {len(self.labels) - 1}")
         job, _, _ = self._forms.get(size) or self._form(size)
-        losses = torch.empty(self.networks, dtype=torch.float64)
+        losses = torch.empty(self.networks, dtype=torch.float64, device="cpu")
         index = index.contiguous()
         job.index = address(index, size * (1 if self.shared else self.networks), torch.int64)
         job.loss = losses.data_ptr()
         group = self.optimizer.param_groups[0]
         self._count += 1
-        job.rate = group["lr"]
+        (job.rate,) = rates
         if self.kind:
             job.beta1, job.beta2 = group["betas"]
             job.correction1, job.correction2 = (1 - beta**self._count for beta in group["betas"])
@@ -141,20 +165,34 @@ class FusedSteps:
         self.optimizer._opt_called = True  # type: ignore[attr-defined]  # the scheduler warns if there was no step
         return losses
 
-    def _prepare(self) -> None:
-        """Make the optimizer's state if there was no step yet, and take all addresses anew."""
-        counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
-        self._count = int(max(counts, default=0))
+    def begin(self) -> None:
+        """Make the optimizer's state if there was no step yet, and take all addresses anew; see `steps`."""
         groups = self.optimizer.param_groups
         self._names = MOMENTS[self.kind or 0] if self.kind or groups[0]["momentum"] else ()
-        for group in groups:
-            for one in group["params"]:
-                state = self.optimizer.state[one]
-                if self.kind and "step" not in state:
-                    state["step"] = torch.zeros((), dtype=torch.float32)
-                for name in self._names:
-                    if state.get(name) is None:
-                        state[name] = torch.zeros_like(one)
+        members = [one for group in groups for one in group["params"]]
+        states = [self.optimizer.state.get(one, {}) for one in members]
+        counts = {float(state.get("step", 0)) for state in states}
+        _require(len(counts) == 1, "parameters with different numbers of steps")
+        for state, one in zip(states, members, strict=True):
+            moments = [state[name] for name in self._names if state.get(name) is not None]
+            alike = all(each.shape == one.shape and each.dtype == one.dtype for each in moments)
+            _require(alike and all(each.is_contiguous() for each in moments), "the optimizer's state")
+        self._count = int(counts.pop())
+        for one in members:
+            state = self.optimizer.state[one]
+            if self.kind and "step" not in state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
+            for name in self._names:
+                if state.get(name) is None:
+                    state[name] = torch.zeros_like(one)
+        self._is_open = True
+
+    def end(self) -> None:
+        """Write the optimizer's counters of steps; see `steps`."""
+        for state in self.optimizer.state.values():
+            if self._is_open and "step" in state:
+                state["step"].fill_(self._count)
+        self._is_open = False
         self._forms.clear()
 
     def _form(self, size: int) -> tuple[Any, Any, Any]:
@@ -202,20 +240,39 @@ def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], C
     The steps are fused if nothing prevents it; the log says at level DEBUG what does.
     """
     try:
-        fused = fused_steps(trainer)
+        fused_steps(trainer)
     except NotImplementedError as reason:
         logger.debug("the steps are not fused: %s", reason)
         yield trainer.batches(), None
         return
 
+    current: FusedSteps | None = None
+    watched = trainer.runs_own_code  # which may change anything between two steps
+
     def step(index: Tensor) -> Tensor:
-        losses = fused(index)
+        nonlocal current
+        try:
+            if current is None or watched:
+                current = fused_steps(trainer)
+                current.begin()
+            losses = current(index)
+        except NotImplementedError as reason:
+            logger.debug("a step is not fused: %s", reason)
+            if current:
+                current.end()
+            current = None
+            return trainer.separate_step(index)
+        if watched:
+            current.end()
         trainer.scheduler.step()
         return losses.to(torch.float32)
 
     order = trainer.feed.order(trainer.epochs_done)
-    with fused.steps():
+    try:
         yield ((index,) for index in torch.split(order, trainer.config.batch_size)), step
+    finally:
+        if current and not watched:
+            current.end()
 
 
 def fused_steps(trainer: Trainer) -> FusedSteps:
@@ -229,6 +286,7 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
     _require(not trainer.ranks.several and not trainer.needs_gradients, "hooks or processes that need gradients")
     _require(type(trainer.task) is Classification and config.loss is None, "another loss")
     _require(feed.inputs.crop is None and not feed.inputs.augmented, "augmented inputs")
+    _require(not torch.is_autocast_enabled("cpu"), "autocast")
     layers = list(_layers(trainer.model, config.relu_logits))
     networks = len(trainer.seeds)
     return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, networks, shared=feed.shared)
@@ -236,24 +294,21 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
 
 def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
     """The linear layers of a perceptron, each with whether ReLU follows."""
-    _require(isinstance(model, nn.Sequential) and not _has_hooks(model), "a model that is no perceptron")
+    _require(type(model) in (nn.Sequential, FusedSequential), "a model that is no perceptron")
+    _require(all(is_plain(part) for part in model.modules()), "hooks of a layer")
     parts = [part for part in model.children() if type(part) is not nn.Flatten]
-    kinds = SparseLinear | StackedLinear
-    linear = [isinstance(part, kinds) or type(part) is nn.Linear for part in parts]
+    linear = [type(part) in LINEAR for part in parts]
     for number, part in enumerate(parts):
         _require(linear[number] or type(part) is nn.ReLU, f"a layer {type(part).__name__}")
-        _require(not _has_hooks(part), "hooks of a layer")
         if linear[number]:
-            end = number + 1 == len(parts)
-            yield part, last_relu if end else not linear[number + 1] or (number + 2 == len(parts) and last_relu)
+            yield part, last_relu if number + 1 == len(parts) else not linear[number + 1]
         else:
             _require(number > 0 and linear[number - 1], "ReLU without a layer before it")
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+def _steps_like(optimizer: torch.optim.Optimizer, kind: type) -> bool:
+    """Whether an optimizer is of a kind that the library knows, and makes its steps as that does."""
+    return kind in OPTIMIZERS and inspect.unwrap(type(optimizer).step) is inspect.unwrap(kind.step)  # type: ignore[attr-defined]
 
 
 def _values(layer: Any) -> nn.Parameter:

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from topokit_train.chain import Dense, Link, chain_rows
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.layers.stacks import StackedLinear
+from topokit_train.layers.stacks import StackedLinear, StackedSparse
+
+LINEAR = (nn.Linear, SparseLinear, StackedSparse, StackedLinear)
+"""Classes of linear layers; a subclass may compute something else."""
 
 
 class FusedSequential(nn.Sequential):
@@ -59,19 +62,19 @@ def _run(parts: Sequence[nn.Module], x: object) -> list[Link]:
     if not isinstance(x, Tensor) or x.ndim != 2 or not torch.is_grad_enabled():
         return run
     i, width = 0, x.shape[1]
-    while i < len(parts) and not _has_hooks(parts[i]):
+    while i < len(parts) and is_plain(parts[i]) and type(parts[i]) in LINEAR:
         layer: Any = parts[i]
-        relu = i + 1 < len(parts) and type(parts[i + 1]) is nn.ReLU and not _has_hooks(parts[i + 1])
-        if type(layer) is nn.Linear and layer.in_features == width:
-            run.append(Link(Dense(), layer.weight, layer.bias, relu))
-        elif isinstance(layer, SparseLinear | StackedLinear) and layer.in_features == width:
-            run.append(layer.link(relu))
-        else:
+        relu = i + 1 < len(parts) and type(parts[i + 1]) is nn.ReLU and is_plain(parts[i + 1])
+        if layer.in_features != width:
             break
+        dense = type(layer) is nn.Linear
+        run.append(Link(Dense(), layer.weight, layer.bias, relu) if dense else layer.link(relu))
         width = layer.out_features
         i += 1 + relu
     return run
 
 
-def _has_hooks(layer: nn.Module) -> bool:
-    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_pre_hooks or layer._backward_hooks)
+def is_plain(module: nn.Module) -> bool:
+    """Return whether a call of a module is a call of its class's forward, without hooks."""
+    hooks = module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks
+    return not any(hooks) and "forward" not in vars(module)

@@ -27,6 +27,7 @@ PACK, FORWARD, UNPACK, LOSS, GRADIENT, BACKWARD, INPUT, OPTIMIZE = (1 << bit for
 VALUES, BIAS = 1, 2
 MOST_ROWS = 4  # in a group
 MOST_VECTORS = 8  # in a tile
+MOST_WIDE = MOST_VECTORS * 16  # columns of a tile
 SMALL = 1 << 20  # products of a weight and a number: fewer than this many are not shared among threads
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
@@ -349,6 +350,8 @@ def joint(
     if torch.compiler.is_compiling() or native() is None or x.dtype not in TYPES:
         return None
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):  # not a fake one
+        return None
+    if max(x.shape) >= 2**31:
         return None
     if not any(matrix.for_native for matrix in matrices) or not all(_in_order(one) for one in (*values, *biases)):
         return None

@@ -164,6 +164,12 @@ class Trainer:
         read = any(getattr(one, "reads_gradients", True) for one in after)
         return read or bool(self._hooks["before_step"] or self._hooks["gradients"])
 
+    @property
+    def runs_own_code(self) -> bool:
+        """Whether a hook of a user's class is called after each step."""
+        owners = (type(getattr(hook, "__self__", None)) for hook in self._hooks["after_step"])
+        return any(not owner.__module__.startswith("topokit_train.") for owner in owners)
+
     def add(self, callback: Callback) -> None:
         """Add a callback, whose hooks are called from the next step on."""
         self._callbacks = (*self._callbacks, callback)
@@ -257,6 +263,7 @@ class Trainer:
                 for hook in self._hooks["after_step"]:
                     hook(self)
                 interruptible()
+        self._fused = None
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
@@ -338,6 +345,14 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         return losses
+
+    def separate_step(self, index: Tensor) -> Tensor:
+        """Take one step by torch's calls in an epoch of fused steps. Argument and result are those of `step`."""
+        fused, self._fused = self._fused, None
+        try:
+            return self.step(*self.feed.batch(index))
+        finally:
+            self._fused = fused
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch into the parameters. Arguments and result are those of `step`."""

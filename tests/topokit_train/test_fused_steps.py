@@ -1,5 +1,7 @@
 """Fused steps against torch's own optimizers and autograd."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -7,11 +9,13 @@ from torch import nn
 import topokit
 from topokit import Topology
 from topokit._native import description, native
+from topokit.errors import InvalidSpecError
 from topokit_train import SparseLinear, TrainConfig, sparsify
 from topokit_train.datasets import load_dataset
-from topokit_train.fused_steps import FusedSteps
+from topokit_train.fused_steps import FusedSteps, fused_steps
 from topokit_train.layers.stacks import StackedLinear, StackedSparse
 from topokit_train.methods import Callback
+from topokit_train.optimisation import make_scheduler
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.skipif(native() is None, reason=description())
@@ -255,6 +259,144 @@ def test_fused_steps_are_taken_and_leave_no_warning(digits, monkeypatch):
     assert trainer.scheduler.last_epoch == trainer.steps_per_epoch
 
 
+class Own(Callback):
+    """A callback of a user that changes the trainer after each step, without reading gradients."""
+
+    reads_gradients = False
+
+    def __init__(self, change):
+        self.change = change
+
+    def after_step(self, trainer):
+        self.change(trainer)
+
+
+class Tenth(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) / 10
+
+
+class TenthSparse(SparseLinear):
+    def forward(self, x):
+        return super().forward(x) / 10
+
+
+class Signs(torch.optim.Adam):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for one in group["params"]:
+                one.grad.sign_()
+        return super().step(closure)
+
+
+class Halves(Callback):
+    def gradients(self, trainer):
+        for one in trainer.parameters:
+            one.grad.mul_(0.5)
+
+
+def optimizer(kind, **settings):
+    def change(trainer):
+        trainer.optimizer = kind(trainer.model.parameters(), lr=1e-3, **settings)
+        trainer.scheduler = make_scheduler(trainer.config, trainer.optimizer, trainer.steps)
+
+    return change
+
+
+def set_groups(groups=slice(None), **settings):
+    return lambda trainer: [group.update(settings) for group in trainer.optimizer.param_groups[groups]]
+
+
+def patch_forward(trainer):
+    forward = trainer.model.fc1.forward
+    trainer.model.fc1.forward = lambda x: forward(x) / 10
+
+
+def hook_flatten(trainer):
+    for part in trainer.model.children():
+        if isinstance(part, nn.Flatten):
+            part.register_forward_hook(lambda _module, _inputs, output: output / 10)
+
+
+def step_of_one(trainer):
+    for number, one in enumerate(trainer.parameters):
+        moments = {"exp_avg": torch.zeros_like(one), "exp_avg_sq": torch.full_like(one, 1e-4)}
+        trainer.optimizer.state[one] = {"step": torch.tensor(float(100 * (number % 2))), **moments}
+
+
+def new_storage(trainer):
+    for one in trainer.parameters:
+        one.data = one.data.clone()
+
+
+def turn(trainer):
+    if trainer.steps_done == 3:
+        turned = trainer.model.fc1.topology_layer().to_dense()[:, ::-1].copy()
+        trainer.rewire({"fc1": topokit.Topology.from_dense([turned]).layer(0)})
+
+
+BEFORE = {
+    "a tensor's hook": lambda trainer: trainer.model.fc1.values.register_hook(lambda grad: grad / 2 + 0.01),
+    "a hook of Flatten": hook_flatten,
+    "a subclass of a layer": lambda trainer: setattr(trainer.model.fc1, "__class__", TenthSparse),
+    "a subclass of nn.Sequential": lambda trainer: setattr(trainer.model, "__class__", Tenth),
+    "a forward of the user": patch_forward,
+    "a subclass of Adam": optimizer(Signs),
+    "decoupled weight decay": optimizer(torch.optim.Adam, weight_decay=0.5, decoupled_weight_decay=True),
+    "different numbers of steps": step_of_one,
+    "the layout of a weight": lambda trainer: setattr(
+        trainer.model.fc3.weight, "data", trainer.model.fc3.weight.data.T.contiguous().T
+    ),
+}
+MEANWHILE = {
+    "weight decay": set_groups(weight_decay=3.0),
+    "eps": set_groups(eps=1.0),
+    "the rate of one group": set_groups(slice(1), lr=0.0),
+    "new storage": new_storage,
+    "the optimizer's state": lambda trainer: trainer.optimizer.load_state_dict(
+        deepcopy(trainer.optimizer.state_dict())
+    ),
+    "no state": lambda trainer: trainer.optimizer.state.clear(),
+    "edges": turn,
+    "another callback": lambda trainer: trainer.add(Halves()) if trainer.steps_done == 3 else None,
+    "shared memory": lambda trainer: trainer.model.share_memory(),
+}
+
+
+@pytest.mark.parametrize("name", [*BEFORE, *MEANWHILE])
+def test_what_a_user_changes_counts_in_fused_steps_too(digits, name, monkeypatch):
+    found = []
+    for fused in (True, False):
+        with monkeypatch.context() as patch:
+            if not fused:
+                patch.setattr(Trainer, "needs_gradients", property(lambda _: True))
+            callbacks = [Own(MEANWHILE[name])] if name in MEANWHILE else []
+            trainer = trainer_of(digits, callbacks=callbacks, batch_size=300, l2=1e-3)
+            BEFORE.get(name, lambda _: None)(trainer)
+            found.append([entry.train_loss for _ in range(2) for entry in trainer.run_epoch()])
+    assert found[0] == pytest.approx(found[1], rel=2e-3)
+
+
+def test_a_callback_sees_the_optimizers_steps_and_can_step_by_itself(digits):
+    seen = []
+    look = Own(lambda trainer: seen.append({float(state["step"]) for state in trainer.optimizer.state.values()}))
+    trainer = trainer_of(digits, callbacks=[look], batch_size=300)
+    trainer.run_epoch()
+    assert seen == [{1.0}, {2.0}, {3.0}, {4.0}, {5.0}]
+    assert trainer.step(*next(trainer.batches())).isfinite().all()
+
+
+@pytest.mark.parametrize("index", [[0, 10**10], [0, -1], [1437]])
+def test_steps_are_of_samples_that_exist(digits, index):
+    fused = fused_steps(trainer_of(digits))
+    with pytest.raises(InvalidSpecError, match="inside steps"):
+        fused(torch.tensor([0]))
+    with fused.steps(), torch.device("meta"), pytest.raises(InvalidSpecError, match="samples from 0 to 1436"):
+        fused(torch.tensor(index, device="cpu"))
+    with fused.steps(), torch.device("meta"):
+        assert fused(torch.tensor([5, 7], device="cpu")).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [({"kernel": "csr"}, "kernel csr"), ({"hook": True}, "hooks of a layer"), ({"frozen": True}, "frozen")],
@@ -262,7 +404,7 @@ def test_fused_steps_are_taken_and_leave_no_warning(digits, monkeypatch):
 def test_other_trainers_take_torchs_steps(digits, settings, reason, caplog):
     trainer = trainer_of(digits)
     if "kernel" in settings:
-        trainer.model.fc1.__class__ = type("Other", (SparseLinear,), {"kernel": "csr"})
+        trainer.model.fc1 = SparseLinear(trainer.model.fc1.topology_layer(), kernel="csr")
     if "hook" in settings:
         trainer.model.fc1.register_forward_hook(lambda *_: None)
     if "frozen" in settings:

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import topokit
 from topokit import Topology
-from topokit._native import description, native
+from topokit._native import LIBRARY, _loaded, description, native
 from topokit.errors import InvalidSpecError
+from topokit_train import SparseLinear
+from topokit_train.fusing import fuse
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
 from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped
@@ -300,3 +303,35 @@ def test_a_network_in_one_call_equals_the_same_layer_by_layer():
         wanted.append([y, *(one.grad for one in model.parameters())])
     for one, two in zip(*wanted, strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["native", "csr"])
+def test_second_derivatives_of_a_layer_that_is_used_twice(kernel):
+    layer = SparseLinear(Topology.from_dense([[[1]]]).layer(0), kernel=kernel, bias=False, dtype=torch.float64)
+    layer.values.data.fill_(3.0)
+    x = torch.ones(1, 1, dtype=torch.float64)
+    for module in (nn.Sequential(layer, layer), fuse(nn.Sequential(layer, layer))):
+        (first,) = torch.autograd.grad(module(x).sum(), layer.values, create_graph=True)  # of w^2
+        assert first.item() == 6
+        assert torch.autograd.grad(first, layer.values)[0].item() == 2
+    y = layer(2 * layer.values[:, None])  # 2 w^2: the input depends on the values
+    assert torch.autograd.grad(y.sum(), layer.values, create_graph=True)[0].item() == 12
+
+
+def test_a_layer_moves_to_shared_memory():
+    layer = SparseLinear(LAYER, kernel="native")
+    x = torch.randn(5, LAYER.shape[0])
+    before = layer(x)
+    layer.share_memory()
+    assert torch.equal(layer(x), before)
+
+
+@needs_library
+@pytest.mark.parametrize("kept", [100, 5000, 400_000])
+def test_a_library_file_that_was_cut_is_not_loaded(tmp_path, kept, monkeypatch):
+    cut = tmp_path / "libtopokit.so"
+    cut.write_bytes(LIBRARY.read_bytes()[:kept])
+    monkeypatch.setattr("topokit._native.LIBRARY", cut)
+    library, reason = _loaded.__wrapped__()
+    assert library is None
+    assert "damaged" in reason or "does not load" in reason

@@ -86,6 +86,15 @@ class Feed:
             images, labels = (_taken(data, order[these]) for data in (self.images, self.labels))
             yield self.inputs.of_training(images, draws and draws.of(these, self.device)), labels
 
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets of samples, without augmentation: of the shapes of `batches`.
+
+        Args:
+            index: numbers of samples, shape (batch,), or (batch, networks).
+        """
+        images, labels = (_taken(data, index) for data in (self.images, self.labels))
+        return self.inputs.of_training(images, None), labels
+
     def order(self, epoch: int) -> Tensor:
         """The samples in the order of an epoch: shape (samples,), or (samples, networks) if each has its own."""
         if not self.config.shuffle:

@@ -18,7 +18,7 @@ from topokit_train.kernels.base import Kernel, keep_buffers
 from topokit_train.kernels.block import joined
 from topokit_train.kernels.csr import KERNEL as CSR
 from topokit_train.kernels.csr import CsrPlan
-from topokit_train.native import MOST_ROWS, TYPES, Chain, Pattern, Rows, grouped, joint
+from topokit_train.native import MOST_ROWS, MOST_WIDE, TYPES, Chain, Pattern, Rows, grouped, joint
 
 
 class NativePlan(CsrPlan):
@@ -50,10 +50,11 @@ class NativePlan(CsrPlan):
         """Return the pattern, which is checked when it is first used, and again after its tensors changed."""
         del values
         tensors = list(self._buffers.values())
-        now = [(id(one), one._version) for one in tensors if one is not None]
+        now = [(id(one), one._version, one.data_ptr()) for one in tensors if one is not None]
         if self._bound is None or self._bound[0] != now:
-            if self.starts.dtype != torch.int32:
-                return None
+            nodes = self.target_rows.numel() + self.source_rows.numel()
+            if self.starts.dtype != torch.int32 or max(self.edges + 4 * nodes, MOST_WIDE * nodes) >= 2**31:
+                return None  # the library's numbers of edges, and of elements in a tile, have 32 bits
             numbers = {name: one.detach().numpy() for name, one in self.named_buffers()}
             sources, targets = (numbers[f"{side}_rows"].size for side in ("source", "target"))
             weight = Rows(
