@@ -271,7 +271,7 @@ def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], C
     try:
         yield ((index,) for index in torch.split(order, trainer.config.batch_size)), step
     finally:
-        if current and not watched:
+        if current:
             current.end()
 
 
