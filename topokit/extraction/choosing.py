@@ -156,7 +156,7 @@ def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
     one = Chosen(name, part, flat="last" if part.layout == "last" else "first")
     for mark in marks:
         if mark == "in-out":
-            one = _laid(one, mark)
+            one = laid(one, mark)
         elif mark == "last":
             one = replace(one, flat="last")
         elif mark.isdecimal() and int(mark) and one.is_convolution and one.divided % int(mark) == 0:
@@ -205,7 +205,7 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
         InvalidSpecError: the order, the orientation or the groups are not certain; the message has what can be chosen.
     """
     if layout is not None:
-        layers = tuple(_laid(one, layout) for one in layers)
+        layers = tuple(laid(one, layout) for one in layers)
     orders = [(tuple(layers), "`layers`" if exact else weights.order)] if exact or weights.order else []
     doubt = ""
     orders = orders or [(order, "their numbers") for order in _numbered(layers)]
@@ -218,7 +218,8 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     raise InvalidSpecError(_question(layers, [order for order, _ in orders], doubt, beside, layout))
 
 
-def _laid(one: Chosen, layout: str) -> Chosen:
+def laid(one: Chosen, layout: str) -> Chosen:
+    """Return a layer in the orientation that the user gave."""
     if one.part.layout == "last" and layout == "in-out":
         return one
     return replace(one, part=replace(one.part, layout=layout, known=True))

@@ -39,7 +39,11 @@ def read(path: Path) -> Weights:
         raise FileFormatError(f"{path} is a topology, and has no weights")
     if file.kind != "checkpoint":
         found = state_dict(file.shapes, file.read)
-        return replace(found, order="the model" if file.kind == "masks" else "")
+        if file.kind != "masks":
+            return replace(found, order="")
+        # whatever their names say: masks of ours are (out, in)
+        parts = {name: replace(part, layout="out-in", known=True) for name, part in found.parts.items()}
+        return replace(found, parts=parts, default=tuple(parts), skipped={}, order="the model")
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
     found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
