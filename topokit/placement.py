@@ -265,6 +265,12 @@ def by_feature(layer: Layer, features: int) -> Layer:
     return Layer.from_edges(sources, layer.targets.repeat(features), shape)
 
 
+def thirds(layer: Layer) -> list[Layer]:
+    """Return a layer to the targets of q, k and v of attention, one after another, as one for each."""
+    edges, size = layer.to_scipy().tocsc(), layer.shape[1] // 3
+    return [Topology.from_scipy(edges[:, part * size : (part + 1) * size]).layer(0) for part in range(3)]
+
+
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:
     """Return one topology of one layer for each weight that a mapping fills, with the weight's name.
 

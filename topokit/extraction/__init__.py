@@ -181,7 +181,7 @@ def select(
         raise InvalidSpecError(f"`layout` must be one of {one_of(str(layout), LAYOUTS[:2])}")
     layers = names_of(layers, "`layers`")
     tracing = _of_graph(weights, layers)
-    order = "the graph"
+    order = "the model" if weights.order == "the model" else "the graph"
     assumed: tuple[str, ...] = ()
     if tracing is None:
         found = chosen(weights, layers)
@@ -192,7 +192,7 @@ def select(
             assumed = () if exact or weights.order == "the model" else assumptions(found)
         elif layout is not None:
             found = tuple(laid(one, layout) for one in found)
-        tracing = series(found, chained=chained)
+        tracing = series(found) if chained else series(*([one] for one in found))
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
     uses: dict[str, list[Use]] = {}
@@ -240,7 +240,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     None without a graph, and for names that it has no layers of, which are read as arrays.
     """
     tracing = weights.graph
-    if tracing is None:
+    if tracing is None or (layers and weights.order == "the model"):  # of a run, whose dense layers have a name too
         return None
     if layers:
         names = Weights(parts=tracing.parts, default=())

@@ -393,15 +393,14 @@ def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]
     return sorted(runs, key=len, reverse=True)
 
 
-def series(layers: Sequence[Chosen], *, chained: bool = True) -> Tracing:
-    """Return a graph in which each layer reads the outputs of the one before or, if not `chained`, its own inputs."""
+def series(*chains: Sequence[Chosen]) -> Tracing:
+    """Return a graph in which each layer of a chain reads the outputs of the one before; the first has own inputs."""
     tracing = Tracing()
     parts: dict[str, Part] = {}
-    nodes = tracing.fresh("input", "input", (layers[0].ends[0],))
-    for one in layers:
+    for before, one in ((before, one) for chain in chains for before, one in zip((None, *chain), chain, strict=False)):
         into = one.ends[0]
-        if not chained:
-            nodes = tracing.fresh(f"input of {one.name}", "input", (into,))
+        if before is None or not one.follows(before):
+            nodes = tracing.fresh(f"input of {one.name}" if tracing.uses else "input", "input", (into,))
         each = into // nodes.size
         reads = np.tile(nodes, each) if one.flat == "last" else nodes.repeat(each)
         reads = reads.reshape(one.groups, -1, 1)
