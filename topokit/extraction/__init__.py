@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ from topokit.convolutions import Mask, Shape, require_reading, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
 from topokit.extraction.choosing import are_exact, arranged, assumptions, chosen, laid, matched, series
-from topokit.extraction.names import state_dict
+from topokit.extraction.names import could_be_layer, state_dict
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.tracing import Tracing, Use
 from topokit.extraction.weights import Part, Weights, from_arrays
@@ -184,14 +184,17 @@ def select(
     order = "the model" if weights.order == "the model" else "the graph"
     assumed: tuple[str, ...] = ()
     if tracing is None:
-        found = chosen(weights, layers)
+        if not chained and weights.order != "the model":
+            taken = (name for name, part in weights.parts.items() if could_be_layer(name, part))
+            default = dict.fromkeys((*weights.default, *taken))
+            weights = replace(weights, default=tuple(name for name in default if name not in weights.skipped))
+        found, exact = chosen(weights, layers), are_exact(weights, layers)
         order = "the file"
         if chained:
-            exact = are_exact(weights, layers)
             found, order = arranged(weights, found, exact=exact, layout=layout)
-            assumed = () if exact or weights.order == "the model" else assumptions(found)
         elif layout is not None:
             found = tuple(laid(one, layout) for one in found)
+        assumed = assumptions(found, weights, exact=exact, chained=chained)
         tracing = series(found) if chained else series(*([one] for one in found))
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
@@ -258,7 +261,8 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
 def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
-    default = "no operator of the graph multiplies by it" if weights.graph else "`layers` selects it"
+    of_graph = weights.graph and weights.order != "the model"
+    default = "no operator of the graph multiplies by it" if of_graph else "name it in `layers` to extract it"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()

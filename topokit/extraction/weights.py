@@ -29,6 +29,7 @@ class Part:
         mask: reads the 0 or 1 of a mask; None if there is no mask.
         layout: one of topokit.masking.LAYOUTS.
         known: whether its name or the model says the layout.
+        assumed: what of its reading is by its name alone, for a table.
     """
 
     shape: Shape
@@ -36,6 +37,7 @@ class Part:
     mask: Read | None = None
     layout: str = "out-in"
     known: bool = False
+    assumed: str = ""
 
     __repr__ = short_repr
 
