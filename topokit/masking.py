@@ -7,8 +7,9 @@ A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, target
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import gcd, prod
 from reprlib import repr as shortened
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,9 @@ from topokit.fields import names_of
 from topokit.layered import Source, network
 from topokit.reprs import counted
 from topokit.topologies import Topology, filled
+
+LAYOUTS = ("out-in", "in-out", "last")
+"""(out, in, ...), as torch stores it; (in, out, ...), as its transposed convolutions; (..., in, out), as Flax does."""
 
 MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
 
@@ -130,6 +134,35 @@ def as_bools(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
     if not ((array == 0) | (array == 1)).all():
         raise InvalidGraphError(f"the mask of {name} has values other than 0 and 1")
     return array.astype(np.bool_)
+
+
+def oriented(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
+    """Return an array of a parameter's shape as (out, in / groups, ...).
+
+    Args:
+        array: in the shape in which the parameter is stored.
+        layout: of the parameter: "out-in"; "in-out", (in, out / groups, ...); or "last", (..., in / groups, out).
+        groups: of a convolution.
+    """
+    if layout == "last":
+        return np.moveaxis(array, (-1, -2), (0, 1))
+    if layout != "in-out":
+        return array
+    if groups == 1:
+        return array.swapaxes(0, 1)
+    sources, targets, *filters = array.shape
+    blocks = array.reshape(groups, sources // groups, targets, -1)
+    return blocks.swapaxes(1, 2).reshape(groups * targets, sources // groups, *filters)
+
+
+def stored(mask: NDArray[np.bool_], layout: str, shape: Shape) -> NDArray[np.bool_]:
+    """Return a mask (out, in / groups, ...) in the layout of its parameter, of this shape: `oriented` in reverse.
+
+    The mask of a parameter of another shape gets another shape too.
+    """
+    if layout == "last":
+        return np.moveaxis(mask, (0, 1), (-1, -2))
+    return oriented(mask, layout, gcd(mask.shape[0], max(shape[0] // mask.shape[1], 1)))
 
 
 def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:

@@ -25,7 +25,7 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
-from topokit.masking import as_bools
+from topokit.masking import as_bools, oriented, stored
 from topokit.reprs import counted
 from topokit.spec import network
 from topokit.topologies import Topology
@@ -44,6 +44,7 @@ class Weight:
     Args:
         shape: (out, in) of a linear layer; (out, in / groups, rows, columns) of a convolution.
         groups: number of groups of a convolution.
+        layout: "in-out" if the model stores it as (in, out / groups, ...), as transposed convolutions do.
         only_by_name: whether a layer fills it only if its name is given, and never because of its shape.
         obstacle: the reason why no layer can fill it, as the end of a sentence; None if a layer can.
     """
@@ -52,6 +53,7 @@ class Weight:
     groups: int = 1
     only_by_name: bool = False
     obstacle: str | None = None
+    layout: str = "out-in"
 
     def readings(self, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
         """Return the (sources, targets) of the layers that can fill it.
@@ -62,23 +64,28 @@ class Weight:
         return readings(self.shape, self.groups, before)
 
     @property
+    def stored(self) -> Shape:
+        """The shape that the model's own parameter has."""
+        return oriented(np.broadcast_to(np.False_, self.shape), self.layout, self.groups).shape
+
+    @property
     def group(self) -> tuple[int, int]:
         """The (sources, targets) of a layer by weight that fills one group."""
         return prod(self.shape[1:]), self.shape[0] // self.groups
 
     def mask(self, layer: Layer) -> Mask:
-        """Return the mask of this shape that a layer describes. O(size of the weight).
+        """Return the mask, as the model stores the weight, that a layer describes. O(size of the weight).
 
         Raises:
             InvalidSpecError: an edge joins two groups of a convolution.
         """
-        return as_mask(layer, self.shape, self.groups)
+        return oriented(as_mask(layer, self.shape, self.groups), self.layout, self.groups)
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
-        """Return the layer by weight that a mask of this shape describes. O(size of the weight).
+        """Return the layer by weight that a mask describes. O(size of the weight).
 
         Args:
-            mask: entries are 0 or 1.
+            mask: entries are 0 or 1, as the model stores the weight.
             name: the name of the weight, for messages.
 
         Raises:
@@ -86,10 +93,11 @@ class Weight:
             InvalidGraphError: an entry is not 0 or 1.
         """
         checked = as_bools(mask, name)
-        if checked.shape != self.shape:
+        if checked.shape != self.stored:
             raise InvalidSpecError(
-                f"the mask of {name} has the shape {shown(checked.shape)}, but its weight has {shown(self.shape)}"
+                f"the mask of {name} has the shape {shown(checked.shape)}, but its weight has {shown(self.stored)}"
             )
+        checked = oriented(checked, self.layout, self.groups)
         targets, sources = np.nonzero(checked.reshape(self.shape[0], -1))
         own = prod(self.shape[1:])
         sources = (
@@ -194,7 +202,9 @@ def fill(
         InvalidGraphError: an entry of a mask is not 0 or 1.
     """
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
-        wanted = load_masks(Path(wanted))
+        masks = load_masks(Path(wanted))
+        owners = {name: weights[known_name(name, weights)] for name in masks}
+        wanted = {name: stored(mask, owners[name].layout, owners[name].stored) for name, mask in masks.items()}
     if isinstance(wanted, Mapping):
         if names is not None:
             raise InvalidSpecError("names are for a topology's layers: a mapping has names already")
@@ -253,6 +263,12 @@ def by_feature(layer: Layer, features: int) -> Layer:
     sources = (layer.sources[:, None] * features + np.arange(features)).ravel()
     shape = (layer.shape[0] * features, layer.shape[1])
     return Layer.from_edges(sources, layer.targets.repeat(features), shape)
+
+
+def thirds(layer: Layer) -> list[Layer]:
+    """Return a layer to the targets of q, k and v of attention, one after another, as one for each."""
+    edges, size = layer.to_scipy().tocsc(), layer.shape[1] // 3
+    return [Topology.from_scipy(edges[:, part * size : (part + 1) * size]).layer(0) for part in range(3)]
 
 
 def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[Topology, ...]:

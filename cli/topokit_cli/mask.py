@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,27 +67,28 @@ def command(
     topokit mask net.safetensors --names fc1.weight,fc2.weight --apply model.safetensors -o masked.safetensors
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit.formats import load_masks, save_masked, save_masks
+    from topokit.formats import load_masks, read_layouts, save_masked, save_masks
 
     if model is not None and names is not None:
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
     if applied and not (model or names) and _is_of_masks(source):
-        made = load_masks(source.name)
+        made, layouts = load_masks(source.name), read_layouts(source.name)
     else:
         nets = source.open_chains()
         if len(nets) > 1 and (model or names):
             raise click.UsageError(f"{source} has {len(nets)} chains of layers with names of their own: {NO_NAMES}")
-        made = {}
+        made, layouts = {}, {}
         for net in nets:
             render.notes(net)
-            made |= _masks(net, names, _slots(net, model, image) if model else None, applied)
+            layouts |= {} if model else _layouts(source, net, names or net.names)
+            made |= _masks(net, names, _slots(net, model, image) if model else None, applied, layouts)
     if applied:
-        kept = save_masked(applied, made, output, force=force)
+        kept = save_masked(applied, made, output, layouts=layouts, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
     else:
-        save_masks(made, output, force=force)
+        save_masks(made, output, layouts=layouts, force=force)
         kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
@@ -97,42 +99,48 @@ def command(
 
 
 def _masks(
-    net: Layered, names: tuple[str, ...] | None, table: dict[str, tuple[int, ...]] | None, applied: Path | None
+    net: Layered,
+    names: tuple[str, ...] | None,
+    table: dict[str, tuple[int, ...]] | None,
+    applied: Path | None,
+    layouts: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the masks of a topology, for parameters of these names, or for those of a model's table."""
+    import numpy as np
+
     from topokit.formats import parameter_shapes
-    from topokit.masking import masks
+    from topokit.masking import masks, oriented
 
     shapes = None
     if table:
         names, shapes = tuple(table), list(table.values())
     elif names is None and net.by_channel and not applied:
         raise click.UsageError(FILTERS)
-    whole = (names if applied or not names else _whole(names)) or net.names
+    whole = (names if applied or not names else _whole(names, net.names)) or net.names
     if not whole:
         raise click.UsageError(GIVE_NAMES)
     if tied := [name for name in whole if "#" in name]:
         raise click.UsageError(f"{tied[0]} is another use of a parameter: {TIED}")
-    stored = dict.fromkeys(_in_out(net) if names is None else (), True)
     if applied:
-        shapes = parameter_shapes(applied, list(whole))
-        shapes = [_swapped(shape) if name in stored else shape for name, shape in zip(whole, shapes, strict=True)]
-    made = masks(net, whole, shapes)
-    return {name: mask.swapaxes(0, 1) if name in stored else mask for name, mask in made.items()}
+        arrays = (np.broadcast_to(np.False_, shape) for shape in parameter_shapes(applied, list(whole)))
+        pairs = zip(whole, arrays, strict=True)
+        shapes = [oriented(array, layouts.get(name, "out-in")).shape for name, array in pairs]
+    return masks(net, whole, shapes)
 
 
-def _in_out(net: Layered) -> list[str]:
-    """Return the names of the parameters that the model stores as (in, out, ...), which a recipe of extract has."""
-    return list((net.recipe or {}).get("options", {}).get("in_out", ())) if "extraction" in (net.recipe or {}) else []
+def _layouts(source: Description, net: Layered, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the layouts of these parameters, which a recipe of extract or a file of masks has; fc1 is fc1.weight."""
+    from topokit.formats import is_of_masks, read_layouts
+
+    recipe: dict[str, Any] = net.recipe or {}
+    known = dict(recipe["options"].get("layouts", {})) if "extraction" in recipe else {}
+    known |= read_layouts(source.name) if source.is_file and is_of_masks(source.name) else {}
+    return {name: known[key] for name in names for key in (name, f"{name}.weight") if key in known}
 
 
-def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[1], shape[0], *shape[2:]
-
-
-def _whole(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the weights: fc1 is fc1.weight."""
-    return tuple(name if name.endswith(("weight", "_mask")) else f"{name}.weight" for name in names)
+def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the weights: fc1 is fc1.weight, if the topology does not know it as fc1."""
+    return tuple(name if name.endswith(("weight", "_mask")) or name in known else f"{name}.weight" for name in names)
 
 
 def _is_of_masks(source: Description) -> bool:

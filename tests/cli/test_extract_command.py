@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402 (skipped withou
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
+from topokit_train import sparsify  # noqa: E402
+
 ALL = ("--layers", "conv1,conv2,fc1,fc2")
 
 
@@ -126,6 +128,54 @@ def test_kernels_are_masked_as_they_are_stored(topokit, tmp_path):
     topokit("extract", "flax.safetensors", "-o", "net")
     assert topokit("mask", "net", "--apply", "dense.safetensors", "-o", "masked").code == 0
     assert torch.equal(load_file(tmp_path / "masked")["Dense_0.kernel"], kernel)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("fc.weight", ("--layout", "in-out")), ("Dense_0.kernel", ()), ("h.0.mlp.c_fc.weight", ())]
+)
+def test_masks_are_outputs_by_inputs_whatever_the_model_stores(topokit, tmp_path, name, args):
+    width = 5 if "c_fc" in name else 3  # by its shape GPT-2's c_fc is stored as (in, out)
+    kernel = torch.zeros(3, width)
+    kernel[0, 1] = kernel[2, 0] = kernel[2, 1] = 1  # inputs 0 and 2
+    save_file({name: kernel}, tmp_path / "model.safetensors")
+    save_file({name: torch.ones(3, width)}, tmp_path / "dense.safetensors")
+    assert topokit("extract", "model.safetensors", *args, "--masks", "-o", "masks").code == 0
+    assert topokit("extract", "model.safetensors", *args, "-o", "net").code == 0
+    topokit("mask", "net", "--names", name, "-o", "named")
+    topokit("mask", "masks", "-o", "again")
+    topokit("extract", "masks", "-o", "from-masks")
+    for file in ("masks", "named", "again"):
+        assert np.array_equal(tk.load_masks(tmp_path / file)[name], kernel.numpy().T), file
+        assert topokit("mask", file, "--apply", "dense.safetensors", "-o", "masked", "--force").code == 0
+        assert torch.equal(load_file(tmp_path / "masked")[name], kernel), file
+    for file in ("net", "masks", "from-masks"):
+        assert np.array_equal(tk.load(tmp_path / file).layer(0).to_dense(), kernel.numpy()), file
+    topokit("mask", "net", "--names", name.removesuffix(".weight"), "--apply", "dense.safetensors", "-o", "m")
+    assert torch.equal(load_file(tmp_path / "m")[name], kernel)
+    if name == "fc.weight":  # a module's own parameters are (out, in)
+        sparse = sparsify(nn.ModuleDict({"fc": nn.Linear(3, 3)}), tmp_path / "masks", masked=True)
+        assert torch.equal(sparse["fc"].weight_mask, kernel.T)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "layers"),
+    [
+        ("up.weight", (4, 3, 2, 2), "up@in-out@2"),  # (in, out / groups, rows, columns), as in ConvTranspose2d
+        ("Conv_0.kernel", (2, 2, 3, 4), "Conv_0.kernel"),  # (rows, columns, in, out), as in Flax
+    ],
+)
+def test_masks_of_kernels_return_to_where_they_were(topokit, tmp_path, name, shape, layers):
+    kernel = (torch.arange(48).reshape(shape) % 5 == 0).float()
+    save_file({name: kernel}, tmp_path / "model.safetensors")
+    save_file({name: torch.ones(shape)}, tmp_path / "dense.safetensors")
+    topokit("extract", "model.safetensors", "--layers", layers, "--masks", "-o", "masks")
+    mask = tk.load_masks(tmp_path / "masks")[name]
+    if name == "up.weight":  # input 3 is the second of group 1, and so is output 5
+        assert (mask.shape, mask[5, 1].tolist()) == ((6, 2, 2, 2), kernel[3, 2].bool().tolist())
+    else:
+        assert (mask.shape, mask[3, 1].tolist()) == ((4, 3, 2, 2), kernel[:, :, 1, 3].bool().tolist())
+    assert topokit("mask", "masks", "--apply", "dense.safetensors", "-o", "masked").code == 0
+    assert torch.equal(load_file(tmp_path / "masked")[name], kernel)
 
 
 @pytest.mark.usefixtures("lenet")

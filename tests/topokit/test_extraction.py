@@ -322,7 +322,67 @@ def test_weights_of_attention_and_lstms_are_not_skipped_silently(name):
     arrays = {"a.weight": np.eye(4), name: np.ones((16, 4)), "out.weight": np.eye(4)}
     with pytest.raises(InvalidSpecError, match=f"{name} stand beside other layers.*layers a,out;"):
         tk.extract(arrays)
-    assert tk.extract(arrays, layers=["a", "out"]).widths == (4, 4, 4)
+    net = tk.extract(arrays, layers=["a", "out"])
+    assert (net.widths, len(net.notes)) == ((4, 4, 4), 1)
+    assert f"nothing skipped or permuted, though {name} stand beside them" in net.notes[0]
+    found = select(from_arrays(arrays), Rule(), chained=False)
+    assert {one: mask.shape for one, mask in found.masks.items()} == {one: array.shape for one, array in arrays.items()}
+
+
+def test_lines_to_choose_from_are_few_and_plain():
+    def lines(shapes, **options):
+        with pytest.raises(InvalidSpecError) as raised:
+            tk.extract(ones(**{f"{name}.weight": shape for name, shape in shapes.items()}), **options)
+        said = str(raised.value).partition("choose ")[2].partition("; or give")[0]
+        return [line.removeprefix("layers ") for line in said.split("; or ")]
+
+    res = {"stem": (16, 1, 3, 3), "a": (16, 16, 3, 3), "b": (32, 16, 3, 3), "fc": (8, 128), "out": (10, 8)}
+    assert lines(res) == ["stem,a,b,fc,out", "stem,a,b,fc@last,out"]
+    assert lines({"a": (20, 50), "b": (50, 10)}) == ["a,b and layout in-out", "b,a"]
+    assert lines({"a": (50, 50), "b": (50, 10)}) == ["a,b@in-out", "b,a"]
+    assert lines({"code": (4, 7), "fc": (3, 7)}) == ["code@in-out,fc", "code,code@in-out,fc"]  # tied ones are last
+    assert "a@in-out,b@in-out" in lines({"a": (16, 8, 3, 3), "b": (8, 1, 3, 3)})
+
+
+def test_blocks_are_in_the_order_of_their_numbers():
+    mlp = {f"h.{i}.{name}.weight": shape for i in (0, 1) for name, shape in (("fc", (8, 4)), ("proj", (6, 8)))}
+    mlp["h.1.fc.weight"] = (8, 6)
+    assert tk.extract(without_order(ones(**mlp))).names == tuple(mlp)
+    gpt2 = ones(
+        **{"h.0.mlp.c_fc.weight": (8, 32), "h.0.mlp.c_proj.weight": (32, 8), "h.0.attn.c_attn.weight": (8, 24)}
+        | {"h.0.attn.c_proj.weight": (8, 8), "h.1.attn.c_attn.weight": (8, 24), "wte.weight": (50, 8)}
+    )
+    net = tk.extract(without_order(gpt2), layers="h.0.mlp.*")
+    assert (net.names, net.widths) == (("h.0.mlp.c_fc.weight", "h.0.mlp.c_proj.weight"), (8, 32, 8))
+    with pytest.raises(
+        InvalidSpecError, match=r"h.0.attn.c_proj.weight .*cannot follow h.0.attn.c_attn.weight"
+    ) as raised:
+        tk.extract(without_order(gpt2))
+    assert "choose layers h.0.attn.c_proj,h.0.mlp.c_fc,h.0.mlp.c_proj;" in str(raised.value)
+
+
+def test_an_embedding_has_no_bias():
+    weight = np.eye(3)[:, [1, 2, 0]]
+    linear = {"embed.weight": weight, "embed.bias": np.ones(3)}
+    table = select(from_arrays({"embed.weight": weight}), Rule())
+    assert [one["read"] for one in table.layers] == ["(in, out), an embedding by its name"]
+    assert np.array_equal(table.topology.layer(0).to_dense(), weight)
+    for one in (
+        select(from_arrays(linear), Rule()),
+        select(from_arrays({"embed.weight": weight}), Rule(), "embed@out-in"),
+    ):
+        assert [layer["read"] for layer in one.layers] == ["(out, in)"]
+        assert np.array_equal(one.topology.layer(0).to_dense(), weight.T)
+
+
+def test_what_is_given_is_not_assumed():
+    square = ones(a=(4, 4), b=(4, 4))
+    assert "stored as (out, in)" in tk.extract(square).notes[-1]
+    assert "stored as (out, in)" not in tk.extract(square, layout="out-in").notes[-1]
+    (note, _) = select(from_arrays(square), Rule(), chained=False).notes[::-1]
+    assert note.startswith("assumed, as arrays do not say it: that weights are stored as (out, in). To be sure")
+    left = select(from_arrays(NAMES), Rule(above=0.5)).left
+    assert left["table"] == ((9, 9), "name it in `layers` to extract it")
 
 
 def test_an_orientation_leaves_the_rest_to_be_asked():
@@ -339,7 +399,7 @@ def test_channels_last_features_belong_to_their_channels():
 
 @pytest.mark.parametrize("mark", ["@0", "@3", "@first"])
 def test_marks_that_mean_nothing(mark):
-    with pytest.raises(InvalidSpecError, match="give groups that divide its outputs, in-out or last"):
+    with pytest.raises(InvalidSpecError, match="give groups that divide its outputs, in-out, out-in or last"):
         tk.extract({"a.weight": np.ones((4, 2, 3, 3))}, layers=[f"a{mark}"])
 
 

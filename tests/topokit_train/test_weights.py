@@ -14,9 +14,10 @@ from torch.nn.utils import prune
 import topokit as tk
 from topokit import csr
 from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
+from topokit.extraction import Rule, select
 from topokit.families.bernoulli import Bernoulli
 from topokit.formats import as_tensors
-from topokit_train import TrainConfig, read_weights, sparsify, train
+from topokit_train import TrainConfig, densify, load_run, read_weights, sparsify, train
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.pruning.config import PruneConfig
@@ -128,6 +129,61 @@ def test_a_sparse_convolution_has_the_shape_of_the_models(widths, conv, tmp_path
     masked = sparsify(module, {"conv2": mask}, masked=True)["conv2"].weight
     assert np.array_equal(masked.detach().numpy() != 0, mask)
     assert np.array_equal(weights.parts["conv2.weight"].weight() != 0, mask)
+
+
+class Branched(nn.Module):
+    """A skip connection over a convolution, and attention: its layers are not in series, though they would chain."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(1, 4, 3, padding=1, stride=4), nn.Conv2d(4, 4, (3, 1), padding=(1, 0))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.fc, self.out = nn.Linear(16, 6), nn.Linear(6, 10)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = (x + self.conv(x)).flatten(2).transpose(1, 2)
+        x = self.attention(x, x, x)[0].transpose(1, 2)
+        return self.out(self.fc(x[..., :4].flatten(1)).relu())
+
+
+@pytest.mark.parametrize(
+    ("conv", "names", "widths"),
+    [("channel", [["stem", "conv"]], [(1, 4, 4)]), ("weight", [["stem"], ["conv"]], [(9, 4), (12, 4)])],
+)
+def test_a_run_of_an_own_model_has_the_chains_and_shapes_that_it_records(conv, names, widths, tmp_path):
+    names = [*names, ["attention.in_proj_weight"], ["attention.out_proj"], ["fc", "out"]]
+    widths = [*widths, (4, 12), (4, 4), (16, 6, 10)]
+    nets = [
+        tk.Topology(Bernoulli(widths=one, density=".5", seed=2).build(), names=[tk_name(name) for name in own])
+        for one, own in zip(widths, names, strict=True)
+    ]
+    train(TrainConfig(epochs=1, batch_size=500), nets, model=Branched, run=tmp_path / "run")
+    weights = read_weights(tmp_path / "run")
+    found = select(weights, Rule(), conv=conv)
+    assert [tk.fingerprint(net) for net in found.chains] == [tk.fingerprint(net) for net in nets]
+    assert [net.names for net in found.chains] == [net.names for net in nets]
+    shapes = {one["parameter"]: tuple(one["shape"]) for one in found.layers}
+    model = Branched()
+    assert shapes == {name: tuple(model.get_parameter(name).shape) for name in shapes}
+    assert len(shapes) == 6
+    trained = densify(load_run(tmp_path / "run", model=Branched)).state_dict()
+    for name in shapes:
+        assert np.array_equal(weights.parts[name].weight(), trained[name].numpy())
+    assert {name: mask.shape for name, mask in select(weights, Rule(), chained=False).masks.items()} == shapes
+    assert tk.extract(weights, layers=["fc", "out"]).widths == (16, 6, 10)
+    with pytest.raises(InvalidSpecError, match=f"they are {len(nets)} chains"):
+        tk.extract(weights)
+
+
+def tk_name(name):
+    return name if name.endswith("weight") else f"{name}.weight"
+
+
+def test_a_linear_layer_of_channels_is_found_in_its_run(tmp_path):
+    net = Bernoulli(widths=(1, 20, 50, 384, 10), density=".5", seed=1)
+    train(TrainConfig(model="lenet-5", epochs=1, batch_size=800), [net], run=tmp_path / "run")
+    assert tk.fingerprint(tk.extract(read_weights(tmp_path / "run"))) == tk.fingerprint(net)
 
 
 def test_a_pruning_run_has_its_masks(tmp_path):

@@ -6,22 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from topokit.convolutions import Mask, require_reading, shown
+from topokit.convolutions import Mask, Shape, require_reading, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
-from topokit.extraction.choosing import are_exact, arranged, assumptions, chosen, matched, series
-from topokit.extraction.names import state_dict
+from topokit.extraction.choosing import are_exact, arranged, assumptions, chosen, laid, matched, series
+from topokit.extraction.names import could_be_layer, state_dict
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.tracing import Tracing, Use
-from topokit.extraction.weights import LAYOUTS, Part, Weights, from_arrays
+from topokit.extraction.weights import Part, Weights, from_arrays
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
+from topokit.masking import LAYOUTS, oriented
 from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
@@ -43,6 +46,7 @@ class Extraction(Tabular):
         connections: the layers and their nodes.
         record: origin of the weights and rule, as JSON-able values; empty if the origin is unknown.
         order: where the order of the layers is from.
+        layouts: parameter name -> how it is stored, see `topokit.masking.oriented`; "out-in" if it is missing.
         left: name of an array that is not a layer -> its shape and the reason.
         notes: messages for the user.
     """
@@ -54,6 +58,7 @@ class Extraction(Tabular):
     connections: Connections
     record: Mapping[str, Any]
     order: str
+    layouts: Mapping[str, str]
     left: Mapping[str, tuple[tuple[int, ...], str]]
     notes: tuple[str, ...]
 
@@ -61,8 +66,12 @@ class Extraction(Tabular):
 
     @cached_property
     def masks(self) -> dict[str, Mask]:
-        """Parameter name -> mask of the parameter's own shape. O(weights) time, a byte a weight."""
-        return dict(kept(self.parts, self.rule))
+        """Parameter name -> mask of shape (out, in, ...); `layouts` say how the model stores it. A byte a weight."""
+        groups = {use.parameter: len(use.sources) for use in reversed(self.connections.tracing.uses)}
+        return {
+            name: oriented(mask, self.layouts.get(name, "out-in"), groups[name])
+            for name, mask in kept(self.parts, self.rule)
+        }
 
     @property
     def layers(self) -> list[dict[str, Any]]:
@@ -172,16 +181,21 @@ def select(
         raise InvalidSpecError(f"`layout` must be one of {one_of(str(layout), LAYOUTS[:2])}")
     layers = names_of(layers, "`layers`")
     tracing = _of_graph(weights, layers)
-    order = "the graph"
+    order = "the model" if weights.order == "the model" else "the graph"
     assumed: tuple[str, ...] = ()
     if tracing is None:
-        found = chosen(weights, layers)
+        if not chained and weights.order != "the model":
+            taken = (name for name, part in weights.parts.items() if could_be_layer(name, part))
+            default = dict.fromkeys((*weights.default, *taken))
+            weights = replace(weights, default=tuple(name for name in default if name not in weights.skipped))
+        found, exact = chosen(weights, layers), are_exact(weights, layers)
         order = "the file"
         if chained:
-            exact = are_exact(weights, layers)
             found, order = arranged(weights, found, exact=exact, layout=layout)
-            assumed = () if exact or weights.order == "the model" else assumptions(found)
-        tracing = series(found, chained=chained)
+        elif layout is not None:
+            found = tuple(laid(one, layout) for one in found)
+        assumed = assumptions(found, weights, exact=exact, chained=chained)
+        tracing = series(found) if chained else series(*([one] for one in found))
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
     uses: dict[str, list[Use]] = {}
@@ -189,9 +203,11 @@ def select(
         uses.setdefault(use.parameter, []).append(use)
     counts: dict[str, tuple[int, int]] = {}
     edges: dict[str, Any] = {}
+    layouts: dict[str, str] = {}
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
+        layouts |= {name: layout} if (layout := _layout(uses[name][0], mask.shape)) != "out-in" else {}
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted)
     return Extraction(
@@ -200,17 +216,25 @@ def select(
         counts=counts,
         edges=edges,
         connections=connections,
-        record={**weights.origin, **rule.said(), **_layouts(tracing)} if weights.origin else {},
+        record={**weights.origin, **rule.said(), **({"layouts": layouts} if layouts else {})} if weights.origin else {},
         order=order,
+        layouts=layouts,
         left=left,
         notes=(*(() if layers else weights.notes), *_notes(wanted, full, {} if layers else left, order), *assumed),
     )
 
 
-def _layouts(tracing: Tracing) -> dict[str, Any]:
-    """Return the names of the layers whose parameters are stored as (in, out, ...), for a recipe."""
-    names = [use.name for use in tracing.uses if use.how.startswith("(in, out")]
-    return {"in_out": names} if names else {}
+def _layout(use: Use, shape: Shape) -> str:
+    """Return the layout of a whole parameter, by its first use; "out-in" if the layer multiplies by a part of it."""
+    size = prod(shape)
+    numbers = np.arange(size, dtype=np.min_scalar_type(size)).reshape(shape)
+    matrix = use.matrix(numbers)
+    groups, out = matrix.shape[:2]
+    for layout in LAYOUTS if matrix.size == size and shape[0] % groups == 0 and len(shape) > 1 else ():
+        whole = oriented(numbers, layout, groups)
+        if len(whole) == groups * out and np.array_equal(whole.ravel(), matrix.ravel()):
+            return layout
+    return "out-in"
 
 
 def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
@@ -219,7 +243,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     None without a graph, and for names that it has no layers of, which are read as arrays.
     """
     tracing = weights.graph
-    if tracing is None:
+    if tracing is None or (layers and weights.order == "the model"):  # of a run, whose dense layers have a name too
         return None
     if layers:
         names = Weights(parts=tracing.parts, default=())
@@ -237,7 +261,8 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
 def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
-    default = "no operator of the graph multiplies by it" if weights.graph else "`layers` selects it"
+    of_graph = weights.graph and weights.order != "the model"
+    default = "no operator of the graph multiplies by it" if of_graph else "name it in `layers` to extract it"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from topokit._registry import matching
 from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidSpecError
+from topokit.extraction.names import in_gpt2_order
 from topokit.extraction.tracing import Constant, Tracing
 from topokit.extraction.weights import Part, Weights
+from topokit.masking import LAYOUTS
 
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
@@ -31,7 +33,7 @@ WRAPPERS = ("module.", "_orig_mod.", "_forward_module.", "model.")
 """What wrappers put before the names of parameters."""
 
 PARALLEL = re.compile(
-    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|branch\w*|downsample|shortcut|skip)"
+    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*|downsample|shortcut|skip)"
     r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
 )
 """Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
@@ -96,15 +98,29 @@ class Chosen:
         how += ["last"] if self.flat == "last" and self.part.layout != "last" else []
         return "@".join([self.name.removesuffix(".weight"), *how])
 
-    def variants(self, before: Chosen | None) -> Iterator[Chosen]:
-        """Yield the readings with which it follows another one; groups that this leaves open in each number."""
-        turns = not self.part.known and (self.is_convolution or self.ends[0] != self.ends[1])
-        turned = replace(self, part=replace(self.part, layout="in-out"))
-        for one in (self, turned) if turns else (self,):
+    @property
+    def may_be_transposed(self) -> bool:
+        """Whether its name, or a filter of an even size, is that of a transposed convolution, stored as (in, out)."""
+        even = any(side % 2 == 0 for side in self.part.shape[2:])
+        return self.is_convolution and not self.part.known and (even or bool(_TRANSPOSED.search(self.name)))
+
+    def variants(self, before: Chosen | None, *, turned: bool) -> Iterator[Chosen]:
+        """Yield the readings with which it follows another one; groups that this leaves open in each number.
+
+        Args:
+            before: the other one; None for the first layer, which reads an image if it can.
+            turned: whether any convolution may be a transposed one.
+        """
+        turns = not self.part.known and self.ends[0] != self.ends[1] and not self.is_convolution
+        turns = turns or self.may_be_transposed or (turned and self.is_convolution and not self.part.known)
+        other = replace(self, part=replace(self.part, layout="in-out"))
+        for one in (self, other) if turns else (self,):
             if before and one.flattens(before):
                 yield from (replace(one, flat=flat) for flat in ("first", "last"))
             elif one.is_convolution and (before is None or one.part.layout == "in-out"):
                 groups = [n for n in range(1, one.divided + 1) if one.divided % n == 0]
+                if before is None and one.part.layout != "in-out":
+                    groups = [n for n in groups if n * one.ends[0] in IMAGES] or groups
                 yield from (replace(one, groups=n) for n in groups if before is None or one.follows(before))
             elif before is None or one.follows(before):
                 yield one
@@ -153,16 +169,18 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
 
 def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
     """Return a layer with what the user wrote behind its name."""
-    one = Chosen(name, part, flat="last" if part.layout == "last" else "first")
+    one = Chosen(name, part, flat="last" if part.layout == "last" else "first", assumed=part.assumed)
     for mark in marks:
-        if mark == "in-out":
-            one = _laid(one, mark)
+        if mark in LAYOUTS[:2]:
+            one = laid(one, mark)
         elif mark == "last":
             one = replace(one, flat="last")
         elif mark.isdecimal() and int(mark) and one.is_convolution and one.divided % int(mark) == 0:
             one = replace(one, groups=int(mark))
         else:
-            raise InvalidSpecError(f"{name}@{mark}: give groups that divide its outputs, in-out or last behind the @")
+            raise InvalidSpecError(
+                f"{name}@{mark}: give groups that divide its outputs, in-out, out-in or last behind the @"
+            )
     return one
 
 
@@ -205,9 +223,12 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
         InvalidSpecError: the order, the orientation or the groups are not certain; the message has what can be chosen.
     """
     if layout is not None:
-        layers = tuple(_laid(one, layout) for one in layers)
+        layers = tuple(laid(one, layout) for one in layers)
     orders = [(tuple(layers), "`layers`" if exact else weights.order)] if exact or weights.order else []
     doubt = ""
+    by_name = {one.name: one for one in layers}
+    if not orders and (names := in_gpt2_order(list(by_name))):
+        orders = [(tuple(by_name[name] for name in names), "their names")]
     orders = orders or [(order, "their numbers") for order in _numbered(layers)]
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
     certain = exact or weights.order == "the model"
@@ -218,10 +239,11 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     raise InvalidSpecError(_question(layers, [order for order, _ in orders], doubt, beside, layout))
 
 
-def _laid(one: Chosen, layout: str) -> Chosen:
+def laid(one: Chosen, layout: str) -> Chosen:
+    """Return a layer in the orientation that the user gave."""
     if one.part.layout == "last" and layout == "in-out":
         return one
-    return replace(one, part=replace(one.part, layout=layout, known=True))
+    return replace(one, part=replace(one.part, layout=layout, known=True), assumed="")
 
 
 def _turned(layers: Sequence[Chosen]) -> tuple[Chosen, ...]:
@@ -235,15 +257,26 @@ def _of_image(first: Chosen) -> Chosen:
     return replace(first, assumed=f"assumed to read an image of {first.ends[0]} channels, in 1 group")
 
 
-def assumptions(layers: Sequence[Chosen]) -> tuple[str, ...]:
-    """Return what is assumed of layers in their order, and a state dict does not say, as notes."""
-    if len(layers) < 2:
+def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chained: bool) -> tuple[str, ...]:
+    """Return what is assumed of layers in their order, and a state dict does not say, as notes.
+
+    Args:
+        layers: the chosen ones.
+        weights: of the model.
+        exact: whether the user gave their order, which leaves only what stands beside them in doubt.
+        chained: whether they are in series.
+    """
+    if len(layers) < 2 or weights.order == "the model":
         return ()
-    also = "" if breaks(_turned(layers)) is not None else "; that weights are stored as (out, in)"
-    return (
-        f"assumed, as arrays do not say it: that the layers are in series, each used once, nothing skipped or permuted"
-        f"{also}. To be sure, give the model itself, its .pt2 program or its ONNX file",
-    )
+    taken = {one.name for one in layers}
+    beside = [name for name in weights.parts if name not in taken and PARALLEL.search(name)] if exact else []
+    open_layout = not exact and not all(one.part.known for one in layers) and breaks(_turned(layers)) is None
+    said = ["that the layers are in series, each used once, nothing skipped or permuted"] if chained else []
+    said = [f"{said[0]}, though {', '.join(beside[:4])} stand beside them"] if beside and chained else said
+    said = [] if exact and not beside else said
+    said += ["that weights are stored as (out, in)"] if open_layout else []
+    sure = ". To be sure, give the model itself, its .pt2 program or its ONNX file"
+    return (f"assumed, as arrays do not say it: {'; '.join(said)}{sure}",) if said else ()
 
 
 def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
@@ -254,8 +287,7 @@ def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
         size = shown(one.part.shape)
         if not one.part.known and len(one.part.shape) == 3 and "conv" not in one.name.lower():
             return f"{one.name} ({size}) may be a Conv1d, a Bilinear or a stack of matrices"
-        square = one.is_convolution and not one.part.known and one.ends[0] == one.ends[1]
-        if square and (_TRANSPOSED.search(one.name) or any(side % 2 == 0 for side in one.part.shape[2:])):
+        if one.may_be_transposed and one.ends[0] == one.ends[1]:
             return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
     first, (into, out) = layers[0], layers[0].ends
     if first.is_convolution and first.part.layout != "in-out":
@@ -276,7 +308,10 @@ def _beside(layers: Sequence[Chosen], weights: Weights) -> list[str]:
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
-    """Return the orders of layers whose names differ in one number: by the number, in each order of the groups."""
+    """Return the orders of layers whose names differ in one number: by the number, in each order of the groups.
+
+    Groups with equal numbers may also be blocks: all layers of number 0, then all of number 1.
+    """
     names = [[*re.split("([0-9]+)", one.name)] for one in layers]
     groups: dict[tuple[Any, ...], list[Chosen]] = {}
     for one, parts in zip(layers, names, strict=True):
@@ -290,8 +325,19 @@ def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
         order = np.lexsort(numbers.T[::-1]) if numbers.size else range(len(members))
         groups[pattern] = [members[i] for i in order]
     orders = [tuple(one for group in order for one in group) for order in permutations(groups.values())]
+    several = [group for group in groups.values() if len(group) > 1]
+    if len(several) > 1 and len({tuple(re.findall("[0-9]+", str([one.name for one in g]))) for g in several}) == 1:
+        blocks = [_in_blocks(order) for order in permutations(groups.values())]
+        orders = list(dict.fromkeys(blocks + orders if len({parts[0] for parts in names}) == 1 else orders + blocks))
     chaining = [order for order in orders if breaks(order) is None]
     return chaining or orders[:1]
+
+
+def _in_blocks(groups: Sequence[Sequence[Chosen]]) -> tuple[Chosen, ...]:
+    """Return layers number by number, with the layers of all numbers in the order of their groups."""
+    several = [group for group in groups if len(group) > 1]
+    rows = [one for row in zip(*several, strict=True) for one in row]
+    return tuple(one for group in groups for one in (group if len(group) == 1 else rows if group is several[0] else ()))
 
 
 def breaks(order: Sequence[Chosen]) -> int | None:
@@ -329,17 +375,24 @@ def _question(
     layout: str | None,
 ) -> str:
     """Return the message that asks for an order, with the lines to choose from."""
-    runs = [run for run in _runs(layers, beside) if len(run) > 1]
+    order = orders[0] if orders else layers
+    runs = [run for run in _runs(order, beside) if len(run) > 1]
     if beside:
         texts = [",".join(one.written() for one in run) for run in runs]
     else:
-        texts = _texts(orders) or _texts(runs)
-        searched = [*(_searched(layers) or []), *([] if texts else _searched(_turned(layers)) or [])]
-        texts = list(dict.fromkeys([*texts, *_texts(searched)]))
+        chaining = any(breaks(order) is None for order in orders)
+        searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
+        chains = (_chains(orders) or _chains(orders, turned=True)) + _chains(searched)
+        orders = [*orders, *searched]
+        chains = chains or _chains(_searched(_turned(layers)) or []) or _chains(orders, turned=True)
+        if not any(_is_uniform(chain) for chain in chains):
+            chains += _chains(orders, turned=True, tied=True)
+        texts = list(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains or _chains(runs)))
     if texts and all(one.endswith("@in-out") for one in texts[0].split(",")):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
     first = next((order for order in orders if breaks(order) is not None), None)
     why = doubt or "the file has no order of its layers"
+    why += f", and {', '.join(beside[:4])} stand beside other layers" if beside and not doubt else ""
     if not doubt and first is not None:
         at = breaks(first) or 0
         one, two = first[at - 1], first[at]
@@ -354,31 +407,42 @@ def _question(
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 
-def _texts(orders: Sequence[Sequence[Chosen]]) -> list[str]:
-    """Return the texts that choose the readings of some orders, the short and plain ones first."""
-    chains = (chain for order in orders for chain in islice(_variants(order), 64))
-    return sorted(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains), key=_marks)
+def _chains(orders: Sequence[Sequence[Chosen]], **may_be: bool) -> list[tuple[Chosen, ...]]:
+    """Return the readings with which some orders chain, the short and plain ones first; see `_variants`."""
+    chains = [chain for order in orders for chain in islice(_variants(order, **may_be), 64)]
+    return sorted(chains, key=lambda chain: (len(chain), sum(one.written().count("@") for one in chain)))
 
 
-def _marks(text: str) -> tuple[int, int]:
-    return text.count(","), text.count("@")
+def _is_uniform(chain: Sequence[Chosen]) -> bool:
+    """Whether linear layers, if their names do not say it, have one orientation, as in the file of any one program."""
+    open_ones = (one for one in chain if not (one.part.known or one.is_convolution or one.ends[0] == one.ends[1]))
+    return len({one.part.layout for one in open_ones}) < 2
 
 
-def _variants(order: Sequence[Chosen], before: tuple[Chosen, ...] = ()) -> Iterator[tuple[Chosen, ...]]:
-    """Yield the readings of layers in an order with which they chain: turned, in groups, flattened, tied."""
+def _variants(
+    order: Sequence[Chosen], before: tuple[Chosen, ...] = (), *, turned: bool = False, tied: bool = False
+) -> Iterator[tuple[Chosen, ...]]:
+    """Yield the readings of layers in an order with which they chain: turned, in groups, flattened.
+
+    Args:
+        order: the layers.
+        before: readings of those before.
+        turned: see `Chosen.variants`.
+        tied: whether a weight may also be used twice, the second time as (in, out).
+    """
     if len(order) > MOST_DEEP:
         return
     if not order:
         yield before
         return
     last = before[-1] if before else None
-    for one in order[0].variants(last):
-        yield from _variants(order[1:], (*before, one))
-    if last and not (last.part.known or last.is_convolution or order[0].follows(last)):
+    for one in order[0].variants(last, turned=turned):
+        yield from _variants(order[1:], (*before, one), turned=turned, tied=tied)
+    if tied and last and not (last.part.known or last.is_convolution or order[0].follows(last)):
         layout = "out-in" if last.part.layout == "in-out" else "in-out"
-        tied = replace(last, part=replace(last.part, layout=layout))
-        for one in order[0].variants(tied):
-            yield from _variants(order[1:], (*before, tied, one))
+        second = replace(last, part=replace(last.part, layout=layout))
+        for one in order[0].variants(second, turned=turned):
+            yield from _variants(order[1:], (*before, second, one), turned=turned, tied=tied)
 
 
 def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]:
@@ -392,15 +456,14 @@ def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]
     return sorted(runs, key=len, reverse=True)
 
 
-def series(layers: Sequence[Chosen], *, chained: bool = True) -> Tracing:
-    """Return a graph in which each layer reads the outputs of the one before or, if not `chained`, its own inputs."""
+def series(*chains: Sequence[Chosen]) -> Tracing:
+    """Return a graph in which each layer of a chain reads the outputs of the one before; the first has own inputs."""
     tracing = Tracing()
     parts: dict[str, Part] = {}
-    nodes = tracing.fresh("input", "input", (layers[0].ends[0],))
-    for one in layers:
+    for before, one in ((before, one) for chain in chains for before, one in zip((None, *chain), chain, strict=False)):
         into = one.ends[0]
-        if not chained:
-            nodes = tracing.fresh(f"input of {one.name}", "input", (into,))
+        if before is None or not one.follows(before):
+            nodes = tracing.fresh(f"input of {one.name}" if tracing.uses else "input", "input", (into,))
         each = into // nodes.size
         reads = np.tile(nodes, each) if one.flat == "last" else nodes.repeat(each)
         reads = reads.reshape(one.groups, -1, 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ _NORM = re.compile(r"norm|(^|[._])(ln|bn)_?\w{0,2}\.", re.IGNORECASE)
 _EMBEDDING = re.compile(r"(^|[._])(\w*emb\w*|wte|wpe|pos)(\.weight)?$", re.IGNORECASE)
 _CONV1D = re.compile(r"(^|\.)(c_attn|c_fc)\.weight$")
 _OF_GPT2 = re.compile(r"(^|\.)(c_attn|c_fc|c_proj|q_attn)\.weight$")
+_GPT2 = re.compile(r"(?:^|\.)(wte|wpe|lm_head|h\.(\d+)\.(?:attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))\.weight$")
+_TABLE = re.compile(r"bias|index|mask|table|_ids?$")
 _KERNEL = re.compile(r"(^|[./_])(depthwise_|pointwise_)?kernel(:0)?$")
 
 
@@ -50,13 +53,14 @@ def state_dict(shapes: Shapes, read: Callable[[str], Array]) -> Weights:
         stem = stem_of(name, shapes)
         if stem and stem not in parts and stem not in refused:
             parts[stem] = _part(stem, shapes, read)
-    layouts = _layouts({name: part.shape for name, part in parts.items()})
+    layouts = _layouts({name: part.shape for name, part in parts.items()}, shapes)
     for name in [name for name, part in parts.items() if len(part.shape) > 1]:
         if reason := _no_layer(name, parts[name].shape):
             skipped[name] = reason
         elif name in layouts:
             one = parts[name]
-            parts[name] = Part(shape=one.shape, weight=one.weight, mask=one.mask, layout=layouts[name], known=True)
+            by = "an embedding by its name" if is_embedding(name, one.shape, shapes) else ""
+            parts[name] = replace(one, layout=layouts[name], known=True, assumed=by)
     parts = {name: part for name, part in parts.items() if 1 < len(part.shape) < 6 and min(part.shape) > 0}
     masked = not any(part.weight for part in parts.values())
     default = [name for name in parts if name not in skipped and (masked or is_weight(name))]
@@ -181,7 +185,30 @@ def packed_weights(shapes: Shapes) -> Iterator[tuple[str, str]]:
                 yield owner, why
 
 
-def _layouts(shapes: Shapes) -> dict[str, str]:
+def is_embedding(name: str, shape: Shape, names: Collection[str]) -> bool:
+    """Return whether a weight is read as a table of embeddings, by its name alone; a bias beside it says no."""
+    bias = f"{name.removesuffix('weight')}bias"
+    return len(shape) == 2 and bool(_EMBEDDING.search(name)) and not (name.endswith("weight") and bias in names)
+
+
+def in_gpt2_order(names: Sequence[str]) -> list[str]:
+    """Return the names of GPT-2's layers in the order of the model; none if some names are others."""
+    found = [_GPT2.search(name) for name in names]
+    if not all(found) or not any(_CONV1D.search(name) for name in names):
+        return []
+    keys = [(float(one[2] or (one[1] == "lm_head") * inf - 1), one[1]) for one in found if one]
+    # within a block, attn.c_attn, attn.c_proj, mlp.c_fc and mlp.c_proj are in the order of the alphabet
+    return [name for _, name in sorted(zip(keys, names, strict=True))]
+
+
+def could_be_layer(name: str, part: Part) -> bool:
+    """Return whether an array may be the weight of a layer, by its name and shape; also one not named weight."""
+    own = name.rpartition(".")[2]
+    plain = own != "weight" and (_EMBEDDING.search(name) or _TABLE.search(own))
+    return len(part.shape) in (2, 4) and (part.mask is not None or not plain)
+
+
+def _layouts(shapes: Shapes, names: Collection[str]) -> dict[str, str]:
     """Return the layouts that names say."""
     wide = [shape for name, shape in shapes.items() if _CONV1D.search(name) and len(shape) == 2]
     gpt2 = bool(wide) and all(shape[1] > shape[0] for shape in wide)
@@ -189,7 +216,7 @@ def _layouts(shapes: Shapes) -> dict[str, str]:
     for name, shape in shapes.items():
         if _KERNEL.search(name):
             found[name] = "last"
-        elif len(shape) == 2 and (_EMBEDDING.search(name) or (gpt2 and _OF_GPT2.search(name))):
+        elif is_embedding(name, shape, names) or (len(shape) == 2 and gpt2 and _OF_GPT2.search(name)):
             found[name] = "in-out"
     return found
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 Read = Callable[[], NDArray[Any]]
 
-LAYOUTS = ("out-in", "in-out", "last")
-"""(out, in, ...), as torch stores it; (in, out, ...), as its transposed convolutions; (..., in, out), as Flax does."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -30,8 +27,9 @@ class Part:
         shape: of the array, in its layout.
         weight: reads the numbers, with 0 for those that a mask removes; None if only the mask is known.
         mask: reads the 0 or 1 of a mask; None if there is no mask.
-        layout: one of LAYOUTS.
+        layout: one of topokit.masking.LAYOUTS.
         known: whether its name or the model says the layout.
+        assumed: what of its reading is by its name alone, for a table.
     """
 
     shape: Shape
@@ -39,6 +37,7 @@ class Part:
     mask: Read | None = None
     layout: str = "out-in"
     known: bool = False
+    assumed: str = ""
 
     __repr__ = short_repr
 

@@ -18,7 +18,7 @@ from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import EXTRACT, Format
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
-from topokit.formats._masks import is_of_masks, load_masks, save_masks
+from topokit.formats._masks import is_of_masks, load_masks, read_layouts, save_masks
 from topokit.formats._safetensors import as_tensors, holds_several, read_joints, save_all
 from topokit.formats._tensors import TensorFile
 from topokit.formats._writing import free_bytes, replacing, require_disk
@@ -45,6 +45,7 @@ __all__ = [
     "read_categories",
     "read_images",
     "read_joints",
+    "read_layouts",
     "replacing",
     "save",
     "save_all",

@@ -19,7 +19,7 @@ from topokit.extraction.rules import require_numbers
 from topokit.formats._masks import require_safetensors
 from topokit.formats._tensors import DTYPES, MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
-from topokit.masking import checked_masks
+from topokit.masking import checked_masks, stored
 
 _WITH_NAN = {"F16", "BF16", "F32", "F64"}
 """Types of which NumPy can say what is not a number."""
@@ -61,7 +61,12 @@ def _shapes_of(file: TensorFile, names: Iterable[str]) -> dict[str, tuple[int, .
 
 
 def save_masked(
-    source: str | Path, masks: Mapping[str, ArrayLike], path: str | Path, *, force: bool = False
+    source: str | Path,
+    masks: Mapping[str, ArrayLike],
+    path: str | Path,
+    *,
+    layouts: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> dict[str, int]:
     """Copy a safetensors state dict, with 0 for the weights that masks take out; all else is as it was, byte for byte.
 
@@ -71,7 +76,10 @@ def save_masked(
     Args:
         source: a safetensors file; of any types that have a 0.
         masks: parameter name -> 0 or 1 in the shape of the parameter; fc1 is fc1.weight where the file has no fc1.
+            With a layout the shape is (out, in, ...).
         path: the file to write, which ends in .safetensors or has no suffix.
+        layouts: name of a mask -> layout in which the file stores its parameter, see `topokit.masking.oriented`; of a
+            file of masks topokit.formats.read_layouts returns them.
         force: overwrite it where it exists.
 
     Returns:
@@ -87,7 +95,7 @@ def save_masked(
     require_safetensors(path)
     file = TensorFile(source)
     packed = dict(packed_weights(file.shapes))
-    checked = _whole_names(file, checked_masks(masks))
+    checked = _whole_names(file, checked_masks(masks), layouts or {})
     for name in checked:
         key = name if name in file.entries else f"{name}_orig"
         dtype = file.entries[key].dtype
@@ -113,16 +121,20 @@ def save_masked(
     return left
 
 
-def _whole_names(file: TensorFile, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
-    """The masks by the whole names of their parameters, whose shapes they have."""
+def _whole_names(
+    file: TensorFile, masks: Mapping[str, NDArray[np.bool_]], layouts: Mapping[str, str]
+) -> dict[str, NDArray[np.bool_]]:
+    """The masks by the whole names of their parameters, in the layouts and of the shapes that these have."""
     shapes = _shapes_of(file, masks)
-    for (name, shape), mask in zip(shapes.items(), masks.values(), strict=True):
+    found = {}
+    for (name, shape), (given, mask) in zip(shapes.items(), masks.items(), strict=True):
+        found[name] = mask = stored(mask, layouts.get(given, "out-in"), shape)
         if mask.shape != shape:
             raise InvalidSpecError(
                 f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {file.path} has {shown(shape)}: "
                 "give the masks of this model"
             )
-    return dict(zip(shapes, masks.values(), strict=True))
+    return found
 
 
 def _own_mask(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -16,18 +16,21 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, read
 from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
-from topokit.masking import MASK_SHAPES, checked_masks
+from topokit.masking import LAYOUTS, MASK_SHAPES, checked_masks
 
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64"}
 
 
-def save_masks(masks: Mapping[str, ArrayLike], path: str | Path, *, force: bool = False) -> None:
+def save_masks(
+    masks: Mapping[str, ArrayLike], path: str | Path, *, layouts: Mapping[str, str] | None = None, force: bool = False
+) -> None:
     """Write masks to a safetensors file, which `load_masks` reads, and `load` if they chain.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); the
             layers in order.
         path: the file to write, which ends in .safetensors or has no suffix.
+        layouts: of the parameters that the model stores in another orientation, see `topokit.masking.oriented`.
         force: overwrite an existing file.
 
     Raises:
@@ -42,6 +45,7 @@ def save_masks(masks: Mapping[str, ArrayLike], path: str | Path, *, force: bool 
         if name.endswith(MASK):
             raise InvalidSpecError(f"{name} is a mask's name: give its parameter's, {name.removesuffix(MASK)}")
     about = {"topokit.kind": "masks", "topokit.schema": str(SCHEMA), "names": json.dumps(list(arrays))}
+    about |= {"layouts": json.dumps(dict(layouts))} if layouts else {}
     tensors = [(name + MASK, "BOOL", mask.shape) for name, mask in arrays.items()]
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
         file.write(header(tensors, about))
@@ -79,6 +83,18 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
         )
     with reading(path):
         return checked_masks(read_masks(file))
+
+
+def read_layouts(path: str | Path) -> dict[str, str]:
+    """Return the layouts of the parameters that a file of masks records, see `save_masks`; the others are "out-in".
+
+    Raises:
+        FileFormatError: damaged, or not a safetensors file.
+    """
+    layouts = TensorFile(path).json("layouts") or {}
+    if not isinstance(layouts, dict) or not all(layout in LAYOUTS for layout in layouts.values()):
+        raise FileFormatError(f"{path}: layouts must be a JSON object with values of {', '.join(LAYOUTS)}")
+    return layouts
 
 
 def is_of_masks(path: str | Path) -> bool:

@@ -18,7 +18,7 @@ from topokit.formats._masks import read_masks, require_safetensors
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import chains_of, checked_masks, from_masks
+from topokit.masking import chains_of, checked_masks, from_masks, oriented
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
@@ -183,7 +183,7 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
     except InvalidSpecError as error:
         from_masks(masks)  # what is wrong with the masks themselves, or that they do not chain, comes first
         raise InvalidSpecError(f"{file.path}: {error}; all of these are for `topokit extract`") from error
-    return {one.name: masks[one.name] for one in layers}
+    return {one.name: oriented(masks[one.name], one.part.layout, one.groups) for one in layers}
 
 
 def read_all(path: Path) -> tuple[Topology, ...]:

@@ -12,9 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.placement import Topologies, fill, known_name
+from topokit.placement import Topologies, fill, known_name, thirds
 from topokit.spec import integer
-from topokit.topologies import Topology
 from topokit_train.conversion.masks import put_mask, release, unmask
 from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, require_module
 from topokit_train.kernels.base import BATCH
@@ -201,7 +200,7 @@ def _apart(filled: Filled, owned: Mapping[str, Owned]) -> dict[str, tuple[Layer,
         split = {name: layer}
         if projection is not None and own != "weight":
             prefix = f"{prefix}." if prefix else ""
-            layers = _thirds(layer) if projection == "qkv" else [layer]
+            layers = thirds(layer) if projection == "qkv" else [layer]
             split = {f"{prefix}{part}.weight": one for part, one in zip(projection, layers, strict=True)}
         for whole, one in split.items():
             if whole in parts or (whole != name and whole in filled):
@@ -209,12 +208,6 @@ def _apart(filled: Filled, owned: Mapping[str, Owned]) -> dict[str, tuple[Layer,
             parts[whole] = (one, source)
     order = {name: i for i, name in enumerate(owned)}
     return dict(sorted(parts.items(), key=lambda item: order[item[0]]))
-
-
-def _thirds(layer: Layer) -> list[Layer]:
-    """A layer to the targets of q, k and v, one after another, as one for each."""
-    edges, size = layer.to_scipy().tocsc(), layer.shape[1] // 3
-    return [Topology.from_scipy(edges[:, part * size : (part + 1) * size]).layer(0) for part in range(3)]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
@@ -130,8 +130,12 @@ def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
         obstacle = _subclass(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
     for parameter in (known,) if masked else (known, getattr(module, "bias", None)):
         obstacle = obstacle or (None if parameter is None else _tie(parameter, tied))
-    groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    return Weight(_shape(module) if known is None else tuple(known.shape), groups, not replaceable, obstacle)
+    groups = module.groups if convolution else 1
+    shape = _shape(module) if known is None else tuple(known.shape)
+    if known is not None and isinstance(module, _ConvTransposeNd):  # stored as (in, out / groups, ...)
+        shape = (shape[1] * groups, shape[0] // groups, *shape[2:])
+        return Weight(shape, groups, True, obstacle, "in-out")
+    return Weight(shape, groups, not replaceable, obstacle)
 
 
 def _shape(module: Any) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ Tensors: the weights under their state_dict names, a sparse layer's as one numbe
 the topology as in a topology file, so that `topokit.load` reads it out of here. Several topologies have their tensors
 behind `topology.<number>.`, and `topokit.formats.load_all` reads them. They are the current ones: a method may have
 changed edges since the start. `method.<name>`: the arrays of the method's state, such as masks. Metadata: the
-topology's, or `topologies` (JSON, what each one's would be), `state` (JSON) and `sha256`, over all the rest.
+topology's, or `topologies` (JSON, what each one's would be), `state` (JSON, also the shapes of sparse convolutions) and
+`sha256`, over all the rest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import as_tensors, replacing
 from topokit.layered import Layered
 from topokit_train.config import TrainConfig
+from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.layers.stacks import joined, load_network_states, network_states, parameters_of, split
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import config_from_json
@@ -114,6 +116,8 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
     """
     pattern, described = as_tensors(*trainer.topologies) if trainer.topologies else ({}, dict(KIND))
     config = origin.config.to_json()
+    modules = trainer.model.named_modules()
+    shapes = {name: list(one.dense_shape) for name, one in modules if isinstance(one, SparseConv2d)}
     parts = zip(
         paths,
         trainer.seeds,
@@ -132,6 +136,7 @@ def save(paths: Sequence[Path], trainer: Trainer, origin: Origin, fingerprints: 
                 "metrics": [vars(metrics) for metrics in history],  # asdict copies each value: slow after many epochs
                 "scheduler": trainer.scheduler.state_dict(),
                 **({"method": rest} if rest else {}),
+                **({"shapes": shapes} if shapes else {}),
                 **({"started": list(fingerprints)} if trainer.rewired else {}),
             }
             _write(replaced.enter_context(replacing(path, force=True)), tensors, described, state)

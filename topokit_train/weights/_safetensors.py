@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from topokit.convolutions import Shape, as_mask
 from topokit.errors import FileFormatError
 from topokit.extraction import Part, Weights, state_dict
+from topokit.extraction.choosing import Chosen, series
 from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
+from topokit.placement import by_feature, thirds
 from topokit.reprs import counted
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
@@ -39,13 +42,18 @@ def read(path: Path) -> Weights:
         raise FileFormatError(f"{path} is a topology, and has no weights")
     if file.kind != "checkpoint":
         found = state_dict(file.shapes, file.read)
-        return replace(found, order="the model" if file.kind == "masks" else "")
+        if file.kind != "masks":
+            return replace(found, order="")
+        # whatever their names say: masks of ours are (out, in)
+        parts = {name: replace(part, layout="out-in", known=True) for name, part in found.parts.items()}
+        return replace(found, parts=parts, default=tuple(parts), skipped={}, order="the model")
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)
     found = replace(found, parts={name: _with_mask(file, name, part) for name, part in found.parts.items()})
     if not found.edgeless:
         return replace(found, order="the model")
-    sparse = _sparse_layers(file, found.edgeless)
+    chains = _chains(file, found.edgeless)
+    sparse = {one.name: one.part for chain in chains for one in chain}
     dense = [name for name in found.default if name not in sparse]
     note = f"not extracted: the dense layers {', '.join(dense)}; to extract them, select all layers by name"
     return replace(
@@ -55,6 +63,9 @@ def read(path: Path) -> Weights:
         order="the model",
         edgeless=(),
         notes=(note,) if dense else (),
+        skipped=found.skipped | dict.fromkeys(dense, "a dense layer; name it in `layers` to extract it"),
+        # the layers of a user's model, which is not imported, are in series in the recorded topologies only
+        graph=None if _model(file) in MODELS else series(*chains),
     )
 
 
@@ -69,28 +80,81 @@ def _with_mask(file: TensorFile, name: str, part: Part) -> Part:
     return replace(part, mask=lambda: np.unpackbits(file.read(packed), count=size).reshape(part.shape))
 
 
-def _sparse_layers(file: TensorFile, names: tuple[str, ...]) -> dict[str, Part]:
-    """Return the sparse layers of a checkpoint, in the order of the topologies in it."""
-    layers = [layer for topology in load_all(file.path) for layer in topology.stream()]
-    digests = [layer_digest(layer) for layer in layers]
-    windows = _windows(file)
-    found: dict[str, tuple[int, Part]] = {}
-    for name in names:
-        digest = file.read(f"{name}.digest").tobytes()
-        if digest not in digests:
-            raise FileFormatError(f"{file.path}: the sparse layer {name} is not in its topologies: the file is damaged")
-        i = digests.index(digest)
-        found[f"{name}.weight"] = (i, _part(file, f"{name}.values", layers[i], windows.get(name)))
-    return {name: part for name, (i, part) in sorted(found.items(), key=lambda entry: (entry[1][0], entry[0]))}
+def _chains(file: TensorFile, names: tuple[str, ...]) -> list[list[Chosen]]:
+    """Return the sparse layers of each topology in a checkpoint, by the names of the model's parameters."""
+    windows, left = _windows(file), list(names)
+    chains: list[list[Chosen]] = []
+    for net in load_all(file.path):
+        chains.append([])
+        for layer, recorded in zip(net.stream(), net.names or [""] * len(net), strict=True):
+            owners = _owners(file, recorded, layer, left)
+            parts = [_part(file, f"{own}.values", edges, windows.get(own)) for own, edges in owners.items()]
+            left = [name for name in left if name not in owners]
+            if len(parts) == 1:
+                chains[-1].append(Chosen(f"{next(iter(owners))}.weight", parts[0]))
+            elif parts:
+                chains[-1].append(Chosen(recorded, _packed(parts, layer)))
+    if left:
+        raise FileFormatError(f"{file.path}: the sparse layer {left[0]} is not in its topologies: the file is damaged")
+    return [chain for chain in chains if chain]
+
+
+def _owners(file: TensorFile, recorded: str, layer: Layer, names: list[str]) -> dict[str, Layer]:
+    """Return the sparse layers of the model that a layer of a topology fills, with their edges; none if it fills none.
+
+    It is one layer, if possible the one of the recorded name, or q, k and v of attention with a packed in_proj_weight.
+    """
+    prefix, packed, _ = recorded.rpartition("in_proj_weight")
+    if packed and layer.shape[1] % 3 == 0:
+        split = {f"{prefix}{own}": third for own, third in zip("qkv", thirds(layer), strict=True)}
+        if all(own in names and _edges(file, own, third) for own, third in split.items()):
+            return split
+    bare = recorded.removesuffix(".weight").removesuffix("_proj_weight")
+    for own in sorted(names, key=lambda name: name != bare):
+        if (edges := _edges(file, own, layer)) is not None:
+            return {own: edges}
+    return {}
+
+
+def _edges(file: TensorFile, own: str, layer: Layer) -> Layer | None:
+    """Return the edges of a sparse layer if they are those of a topology's, or several of each; else None."""
+    digest = file.read(f"{own}.digest").tobytes()
+    if layer_digest(layer) == digest:
+        return layer
+    (count,) = file.entries[f"{own}.values"].shape
+    features, rest = divmod(count, max(layer.edges, 1))
+    if features > 1 and not rest:  # a linear layer that reads several features of each channel
+        wide = by_feature(layer, features)
+        return wide if layer_digest(wide) == digest else None
+    return None
+
+
+def _packed(parts: list[Part], layer: Layer) -> Part:
+    """Return the weights of q, k and v as one part."""
+    shape = layer.shape[::-1]
+    weights = [part.weight for part in parts if part.weight]
+    return Part(
+        shape=shape,
+        weight=lambda: np.concatenate([read() for read in weights]),
+        mask=lambda: as_mask(layer, shape),
+    )
+
+
+def _model(file: TensorFile) -> str:
+    """Return the name of the model that a run has trained; "" if it is not recorded."""
+    try:
+        return str(json.loads(file.metadata["state"])["origin"]["config"]["model"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _windows(file: TensorFile) -> dict[str, Shape]:
     """Return rows and columns of the filters of each convolution in the model of a checkpoint."""
-    try:
-        model = json.loads(file.metadata["state"])["origin"]["config"]["model"]
-    except (KeyError, TypeError, ValueError):
-        return {}
-    if model not in MODELS or model in STACKED:  # a user's model is not imported
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        shapes = json.loads(file.metadata["state"])["shapes"]
+        return {name: (int(shape[2]), int(shape[3])) for name, shape in shapes.items()}
+    model = _model(file)
+    if model not in MODELS or model in STACKED:  # a checkpoint of 0.1.0; a user's model is not imported
         return {}
     from topokit_train.models.networks import weights_on_images  # which loads torch
 

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 import topokit as tk
 from topokit.edges import from_edges
 from topokit.errors import InvalidSpecError, TopokitError
+from topokit.formats import save_masks
 from topokit.layered import Layer
 from topokit.topologies import Topology
 from topokit_train import (
@@ -20,6 +21,7 @@ from topokit_train import (
     apply_masks,
     dense_state_dict,
     densify,
+    extract,
     parameter_groups,
     report,
     sparsify,
@@ -245,6 +247,21 @@ def test_masks_fit_what_sparse_layers_do_not():
         mask = np.random.default_rng(1).random(shape) < 0.5
         masked = sparsify(nn.ModuleDict({"conv": module}), {"conv": mask}, masked=True)
         assert np.array_equal(masked["conv"].weight_mask.numpy() != 0, mask)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_files_of_masks_and_topologies_fit_transposed_convolutions(groups, tmp_path):
+    module = nn.ConvTranspose2d(4, 4, 2, groups=groups)
+    mask = np.random.default_rng(1).random((4, 4 // groups, 2, 2)) < 0.3
+    with torch.no_grad():
+        module.weight.mul_(torch.from_numpy(mask))
+    found = extract(nn.Sequential(module), torch.zeros(1, 4, 3, 3))
+    save_masks(found.masks, tmp_path / "masks", layouts=found.layouts)
+    new = nn.ModuleList([nn.ConvTranspose2d(4, 4, 2, groups=groups)])
+    masked = sparsify(new, tmp_path / "masks", masked=True)[0].weight_mask
+    assert np.array_equal(masked.numpy() != 0, mask)
+    masked = sparsify(new, found.topology, ["0.weight"], masked=True)[0].weight_mask
+    assert np.array_equal(masked.numpy() != 0, np.broadcast_to(mask.any((2, 3), keepdims=True), mask.shape))
 
 
 @pytest.mark.parametrize("init", ["scale", "he"])
