@@ -45,6 +45,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     docs/measures.md defines all measures.
     """
     nets = source.open_chains()
+    render.notes(*nets)
     if len(nets) == 1:
         about = _described(source, nets[0], names, wanted, as_json)
         if as_json:
@@ -69,7 +70,6 @@ def _described(
     from topokit.profiles import SECONDS, profile
     from topokit.topologies import Topology, fingerprint
 
-    render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     described = render.description(net) or ""

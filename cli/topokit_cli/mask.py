@@ -137,9 +137,9 @@ def _whole(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_of_masks(source: Description) -> bool:
     """Whether the user gave a file alone that is not a topology."""
-    from topokit.formats import TensorFile
+    from topokit.formats import TensorFile, in_run
 
-    return source.is_file and TensorFile(source.name).kind not in ("topology", "checkpoint")
+    return source.is_file and TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
 
 
 def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
