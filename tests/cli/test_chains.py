@@ -89,6 +89,23 @@ def test_compare_works_chain_by_chain(topokit, nets):
     assert beside.split("  ")[-4:] == ["net chain=0", "net chain=1", "net chain=2", "net chain=1"]
 
 
+def test_a_drawing_names_the_layers_of_each_chain(topokit, nets, tmp_path):
+    assert topokit("draw", "net", "-o", "net.svg").code == 0
+    drawn = (tmp_path / "net.svg").read_text()
+    assert all(f">{', '.join(names)}</text>" in drawn for names in NAMES)
+    assert "Network" not in drawn
+
+
+def test_masks_are_said_to_be_chained_by_their_shapes(topokit, nets, tmp_path):
+    tk.save_masks(nets[1].masks() | nets[2].masks(), tmp_path / "masks")
+    note = "masks do not say how layers are connected: these are in series by their order and shapes alone"
+    run = topokit("info", "masks")
+    assert (run.code, run.err) == (0, f"note: {note}\n")
+    assert tk.load("masks").notes == (note,)
+    tk.save_masks(nets[0].masks(), tmp_path / "one")
+    assert (topokit("info", "one").err, tk.load("one").notes) == ("", ())
+
+
 def test_one_chain_is_trained(topokit, nets, tmp_path):
     (tmp_path / "nets.py").write_text(MODEL.format([784, 4, 6, 4, 10]))
     assert topokit(*TRAIN, "net chain=conv1").code == 0
@@ -101,7 +118,9 @@ def test_commands_work_on_the_chains_of_a_run(topokit, nets, tmp_path):
     for source in ("run", "run/checkpoint.safetensors"):
         chains = topokit("info", source, "--json").json["chains"]
         assert [one["fingerprint"] for one in chains] == [tk.fingerprint(net) for net in nets]
-        shown = topokit("info", source).out.splitlines()
+        run = topokit("info", source)
+        assert run.err.startswith("note: how the chains are connected is not recorded; in a run, masks are chained by")
+        shown = run.out.splitlines()
         assert [line for line in shown if line.startswith("chain ")] == [
             f"chain {i}: {', '.join(names)}" for i, names in enumerate(NAMES)
         ]

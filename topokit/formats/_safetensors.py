@@ -25,6 +25,9 @@ from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
+BY_SHAPE = "masks do not say how layers are connected: these are in series by their order and shapes alone"
+"""The message to the user about a topology of masks."""
+
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
 
@@ -157,7 +160,7 @@ def read(path: Path) -> Topology:
     file = TensorFile(path)
     found = _topologies(file)
     if not found:
-        return from_masks(_in_order(file, _masks(file)))
+        return _by_shape(from_masks(_in_order(file, _masks(file))))
     if len(found) > 1:
         raise FileFormatError(
             f'{path} holds {len(found)} topologies: give one, as in "{quote(str(path))} chain=0": {listed(found)}'
@@ -189,7 +192,14 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
 def read_all(path: Path) -> tuple[Topology, ...]:
     """Read all topologies of a file; errors and cost as for `read`."""
     file = TensorFile(path)
-    return _topologies(file) or chains_of(_masks(file))
+    return _topologies(file) or tuple(map(_by_shape, chains_of(_masks(file))))
+
+
+def _by_shape(net: Topology) -> Topology:
+    """The topology of masks, with a note on what masks do not say."""
+    if len(net) == 1:
+        return net
+    return Topology(net.layers, names=net.names, by_channel=net.by_channel, notes=(BY_SHAPE,))
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:
