@@ -89,7 +89,8 @@ def test_compare_works_chain_by_chain(topokit, nets):
     assert beside.split("  ")[-4:] == ["net chain=0", "net chain=1", "net chain=2", "net chain=1"]
 
 
-def test_a_drawing_names_the_layers_of_each_chain(topokit, nets, tmp_path):
+@pytest.mark.usefixtures("nets")
+def test_a_drawing_names_the_layers_of_each_chain(topokit, tmp_path):
     assert topokit("draw", "net", "-o", "net.svg").code == 0
     drawn = (tmp_path / "net.svg").read_text()
     assert all(f">{', '.join(names)}</text>" in drawn for names in NAMES)
@@ -129,3 +130,40 @@ def test_commands_work_on_the_chains_of_a_run(topokit, nets, tmp_path):
         masks = topokit("mask", source, "-o", "masks", "--force", "--json").json["masks"]
         assert [*masks] == [name for names in NAMES for name in names]
         assert topokit("info", f"{source} chain=conv2", "--json").json["fingerprint"] == tk.fingerprint(nets[1])
+
+
+RESIDUAL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2)
+    def forward(self, x):
+        x = self.stem(x)
+        return self.fc((x + self.conv(x)).mean((2, 3)))
+
+def model():
+    net = Net()
+    torch.nn.utils.prune.ln_structured(net.fc, "weight", 1, n=2, dim=1)
+    return net, torch.ones(1, 1, 8, 8)
+"""
+
+
+def test_masks_of_filters_of_several_chains(topokit, tmp_path):
+    (tmp_path / "nets.py").write_text(RESIDUAL)
+    extracted = topokit("extract", "nets.py:model", "-o", "res")
+    assert (extracted.code, extracted.err.count("read by channel")) == (0, 1)
+    assert [net.names for net in tk.formats.load_all("res")] == [("stem.weight",), ("conv.weight",), ("fc.weight",)]
+    refused = topokit("mask", "res", "-o", "masks")
+    assert (refused.code, "give --model, or --apply MODEL" in refused.err) == (2, True)
+    run = topokit("mask", "res", "--model", "nets.py:Net", "-o", "masks", "--json")
+    assert run.json["masks"] == {"stem.weight": [4, 1, 3, 3], "conv.weight": [4, 4, 3, 3], "fc.weight": [2, 4]}
+    assert run.err.count("read by channel") == 1
+    assert tk.load_masks("masks")["fc.weight"].sum() == 6
+    named = topokit("mask", "res", "--names", "a,b,c", "-o", "masks", "--force")
+    assert (named.code, "has 3 chains of layers with names of their own: omit --names" in named.err) == (2, True)
+    for command in ("info", "verify", "compare"):
+        more = ("--twins", 2) if command == "compare" else ()
+        assert topokit(command, "res", *more).err.count("read by channel") == 1
