@@ -71,6 +71,8 @@ def command(
         figure = draw(net, beside=others, **how)
     save_figure(figure, output, force=force)
     if as_json:
-        render.as_json({"figure": str(output), "topology": str(source), **render.describe(net, source.file, None)})
+        several = {"chains": [render.describe(one, source.file, None) for one in (net, *chains)]} if chains else {}
+        about = several or render.describe(net, source.file, None)
+        render.as_json({"figure": str(output), "topology": str(source), **about})
     else:
         click.echo(f"{output}: {'; '.join(one.summary() for one in (net, *chains))}")
