@@ -256,7 +256,7 @@ def network(value: object, what: str = "`net`") -> Layered:
         TopokitError: the file cannot be read.
     """
     if not isinstance(value, Layered):
-        value = getattr(value, "net", value)  # a candidate of `fit`
+        value = getattr(value, "net", getattr(value, "topology", value))  # of a candidate of `fit`; of an extraction
     if isinstance(value, str | PathLike):
         import topokit
 

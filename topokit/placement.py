@@ -22,6 +22,7 @@ from topokit._registry import matching
 from topokit.convolutions import Mask, Shape, as_mask, readings, require_groups, shown
 from topokit.descriptions import Description, parse
 from topokit.errors import InvalidSpecError
+from topokit.extraction import Extraction
 from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
@@ -33,7 +34,8 @@ from topokit.topologies import Topology
 Wanted: TypeAlias = "Layered | str | PathLike[str] | Description | Layer | ArrayLike"
 """The edges for a weight, or for each weight that a pattern matches: a topology, description, layer or mask."""
 
-Topologies: TypeAlias = "Layered | str | PathLike[str] | Sequence[Layered | str | PathLike[str]] | Mapping[str, Wanted]"
+Source: TypeAlias = "Layered | str | PathLike[str] | Extraction"
+Topologies: TypeAlias = "Source | Sequence[Source] | Mapping[str, Wanted]"
 """The edges for a model, see `fill`."""
 
 
@@ -186,7 +188,8 @@ def fill(
     """Return the edges of the weights of a model that topologies, layers or masks fill.
 
     Args:
-        wanted: one or several topologies, descriptions or files, see `place`; or a mapping. The keys of a mapping are
+        wanted: one or several topologies, descriptions, files or results of `topokit_train.extract`, whose chains count
+            as topologies, see `place`; or a mapping. The keys of a mapping are
             names, or patterns in which `*` matches any characters. Its values are topologies, descriptions, layers, or
             masks in the shape of the weight. A layer, a mask or a topology of one layer fills every matching weight.
             `place` distributes the layers of a deeper topology among the weights that match, and all of these must be
@@ -223,12 +226,14 @@ def fill(
 
 
 def opened(one: Any) -> Sequence[Layered]:
-    """Return the topologies that a topology, a description, the text of a description or a file gives.
+    """Return the topologies that a topology, a description, its text, a file or an extraction gives.
 
     Raises:
         InvalidSpecError: it is none of these.
     """
     one = _parsed(one)
+    if isinstance(one, Extraction):
+        return one.chains
     return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]
 
 

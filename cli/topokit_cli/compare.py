@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -57,6 +57,8 @@ def command(
     topokit compare pruned.safetensors                  with 20 random networks that have its degrees
     topokit compare radix.safetensors random.safetensors  with each other
 
+    A file of several chains is compared chain by chain.
+
     Random network j has the description 'TOPOLOGY random-equivalent=KIND seed=SEED+j'. The verdict on a measure
     is structure if its value differs significantly from the values of the random networks: at the 5 % level, after
     Holm's correction for the number of measures. docs/measures.md explains the verdicts.
@@ -68,9 +70,7 @@ def command(
         if not wanted and was_given(ctx, name):
             raise click.UsageError(f"{flag} needs --twins: several topologies have no random networks by default")
     networks: list[Network] = []
-    for file in files:
-        net = file.open()
-        render.notes(net, str(file) if len(files) > 1 else None)
+    for file, net in chain.from_iterable([_chains(file, len(files) > 1) for file in files]):
         found, against = measured(net), None
         if wanted:
             label = f"{Path(file.name).name if file.is_file else file}: {wanted} random networks"
@@ -80,13 +80,20 @@ def command(
     if as_json:
         render.as_json({"networks": [_as_json(*network) for network in networks]})
         return
-    if len(networks) > 1:
+    if len(files) > 1:
         _print_beside(networks)
     for file, net, _, against in networks:
         if against:
             size = f"{render.widths(net)}, {counted(net.edges, 'edge')}"
             click.echo("\n" * (len(networks) > 1) + f"{file} ({size}) and {against.title}")
             _print(against)
+
+
+def _chains(file: Description, beside: bool) -> list[tuple[Description, Layered]]:
+    """The topology of each chain of a file, and its description; notes name the file if it is beside others."""
+    nets = file.open_chains()
+    render.notes(*nets, file=str(file) if beside else None)
+    return [(file if len(nets) == 1 else replace(file, chain=str(i)), net) for i, net in enumerate(nets)]
 
 
 def _as_json(file: Description, net: Layered, found: Profile, against: Comparison | None) -> dict[str, object]:

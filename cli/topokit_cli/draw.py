@@ -57,12 +57,12 @@ def command(
     if len(given) > 1 and (steps or kron_steps):
         raise click.UsageError(f"{' and '.join(given)} cannot go together")
     net, *chains = source.open_chains()
-    render.notes(net)
+    render.notes(net, *chains)
     others = [*chains, *(other.open() for other in beside)]
     if chains:
         render.LOGGER.info(f"{source} has {len(chains) + 1} chains of layers: each is drawn below the one before")
     for other, file in zip(others[len(chains) :], beside, strict=True):
-        render.notes(other, str(file))
+        render.notes(other, file=str(file))
     if steps:
         figure = draw_steps(net)
     elif kron_steps:
@@ -71,6 +71,8 @@ def command(
         figure = draw(net, beside=others, **how)
     save_figure(figure, output, force=force)
     if as_json:
-        render.as_json({"figure": str(output), "topology": str(source), **render.describe(net, source.file, None)})
+        several = {"chains": [render.describe(one, source.file, None) for one in (net, *chains)]} if chains else {}
+        about = several or render.describe(net, source.file, None)
+        render.as_json({"figure": str(output), "topology": str(source), **about})
     else:
         click.echo(f"{output}: {'; '.join(one.summary() for one in (net, *chains))}")

@@ -45,6 +45,7 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
     docs/measures.md defines all measures.
     """
     nets = source.open_chains()
+    render.notes(*nets)
     if len(nets) == 1:
         about = _described(source, nets[0], names, wanted, as_json)
         if as_json:
@@ -56,6 +57,10 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
             click.echo(f"{'' if i == 0 else chr(10)}chain {i}: {', '.join(net.names)}")
         found.append(_described(source, net, names, wanted, as_json))
     joints = read_joints(str(source.file))
+    if not joints:
+        render.LOGGER.info(
+            "how the chains are connected is not recorded; in a run, masks are chained by their shapes alone"
+        )
     if as_json:
         render.as_json({"file": source.file, "chains": found, "joints": joints})
     for joint in () if as_json else joints:
@@ -69,7 +74,6 @@ def _described(
     from topokit.profiles import SECONDS, profile
     from topokit.topologies import Topology, fingerprint
 
-    render.notes(net)
     about = render.describe(net, source.file, fingerprint(net) if wanted or isinstance(net, Topology) else None)
     found = profile(net, names or None, seconds=float("inf") if names else SECONDS)
     described = render.description(net) or ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
     from topokit.layered import Layered
 
-NO_NAMES = "omit --names and --model"
 TIED = "its masks must stay those of the parameter, so change the file of masks that extract --masks writes"
 GIVE_NAMES = "give either --model or --names"
 FILTERS = "its edges are whole filters, and only a model says how large these are: give --model, or --apply MODEL"
@@ -77,13 +76,13 @@ def command(
         made, layouts = load_masks(source.name), read_layouts(source.name)
     else:
         nets = source.open_chains()
-        if len(nets) > 1 and (model or names):
-            raise click.UsageError(f"{source} has {len(nets)} chains of layers with names of their own: {NO_NAMES}")
+        if len(nets) > 1 and names:
+            raise click.UsageError(f"{source} has {len(nets)} chains of layers with names of their own: omit --names")
+        render.notes(*nets)
         made, layouts = {}, {}
-        for net in nets:
-            render.notes(net)
+        for net, table in zip(nets, _slots(nets, model, image) if model else [None] * len(nets), strict=True):
             layouts |= {} if model else _layouts(source, net, names or net.names)
-            made |= _masks(net, names, _slots(net, model, image) if model else None, applied, layouts)
+            made |= _masks(net, names, table, applied, layouts)
     if applied:
         kept = save_masked(applied, made, output, layouts=layouts, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
@@ -145,17 +144,18 @@ def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_of_masks(source: Description) -> bool:
     """Whether the user gave a file alone that is not a topology."""
-    from topokit.formats import TensorFile
+    from topokit.formats import TensorFile, in_run
 
-    return source.is_file and TensorFile(source.name).kind not in ("topology", "checkpoint")
+    return source.is_file and TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
 
 
-def _slots(net: Layered, model: str, image: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
-    """The parameters of a model that a topology's layers fill, and their shapes, in the order of the layers."""
+def _slots(nets: Sequence[Layered], model: str, image: tuple[int, ...] | None) -> list[dict[str, tuple[int, ...]]]:
+    """The parameters of a model that each topology's layers fill, and their shapes, in the order of the layers."""
     from topokit.placement import place
     from topokit_train.models.networks import MNIST, Shape, model_source
 
     data = MNIST if image is None else Shape(image, MNIST.classes)
-    table = model_source(model).weights(data, [net])
-    filled = place([net], table)
-    return {name: table[name].shape for name in sorted(filled, key=lambda name: filled[name].layer)}
+    table = model_source(model).weights(data, nets)
+    filled = place(nets, table)
+    in_order = sorted(filled, key=lambda name: filled[name].layer)
+    return [{name: table[name].shape for name in in_order if filled[name].net == i} for i in range(len(nets))]

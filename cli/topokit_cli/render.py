@@ -43,12 +43,13 @@ def table(rows: Sequence[tuple[str, str]]) -> None:
     click.echo(typed("\n".join(aligned(rows))))
 
 
-def notes(net: Layered | Extraction, file: str | None = None) -> None:
-    """Tell the user, on stderr, what the topology's maker wants said; and of which file, if there are several."""
+def notes(*nets: Layered | Extraction, file: str | None = None) -> None:
+    """Print the notes of topologies on stderr, each once; and of which file, if there are several."""
     from topokit.layered import BY_CHANNEL, Layered
 
-    by_channel = (BY_CHANNEL,) if isinstance(net, Layered) and net.by_channel else ()
-    for note in (*net.notes, *by_channel):
+    found = [note for net in nets for note in net.notes]
+    by_channel = [BY_CHANNEL] if any(isinstance(net, Layered) and net.by_channel for net in nets) else []
+    for note in dict.fromkeys((*found, *by_channel)):
         LOGGER.info(f"{file}: {note}" if file else note)
 
 

@@ -174,6 +174,6 @@ def _resolved(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...
     from topokit_train.runs.train import resolve
 
     nets = resolve(texts, lambda: parameters_of(config))
-    for net in nets if this_rank().first else ():
-        render.notes(net)
+    if this_rank().first:
+        render.notes(*nets)
     return nets

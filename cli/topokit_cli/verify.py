@@ -64,9 +64,9 @@ def command(
     from topokit.checks import verify
 
     nets = source.open_chains()
+    render.notes(*nets)
     found, code = [], 0
     for i, net in enumerate(nets):
-        render.notes(net)
         with render.progress(len(net)) as progress, render.warnings():
             report = verify(net, names or None, require=require or None, progress=progress, **how)
         computed = next(

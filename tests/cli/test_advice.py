@@ -67,11 +67,10 @@ def test_a_checkpoint_of_several_topologies(topokit, tmp_path, filters):
     train = ("train", *few(tmp_path, (1, 28, 28)), *QUICK)
     assert topokit(*train, "--model", "lenet-5", "--topology", filters, "--run", "run").code == 0
     for command in (("info",), ("mask", "-o", "x.safetensors"), ("draw", "-o", "x.png")):
-        refused = topokit(command[0], "run/checkpoint.safetensors", *command[1:])
-        extract = said(refused, r"`topokit (extract [^`]*)` makes one")
-        assert topokit(*extract.split(), "-o", "net.safetensors", "--force").code == 0
-        more = ("--model", "lenet-5") if command[0] == "mask" else ()
-        assert topokit(command[0], "net.safetensors", *command[1:], *more).code == 0
+        assert topokit(command[0], "run/checkpoint.safetensors", *command[1:]).code == 0
+    refused = topokit("convert", "run/checkpoint.safetensors", "net.safetensors")
+    chain = said(refused, r'give one, as in "([^"]*)"')
+    assert topokit("convert", chain, "net.safetensors").code == 0
 
 
 def test_a_format_that_is_a_folder(topokit, tmp_path):

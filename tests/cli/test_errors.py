@@ -130,7 +130,7 @@ MISTAKES = {
         ("'radixnet radices=2,2'", 2, "did you mean radix-net?"),
         ("' '", 2, "an empty text describes no topology"),
         ("'{net} crop=2'", 2, "1 width; the network has 3 node layers"),
-        ("'{net} widths=3'", 2, "known: crop, crop-keep, random-equivalent, seed"),
+        ("'{net} widths=3'", 2, "known: chain, crop, crop-keep, random-equivalent, seed"),
         ("'concatenate of={net}'", 2, "at least two networks"),
         ("dense", 2, "is a model without topologies"),
     ],
@@ -138,7 +138,7 @@ MISTAKES = {
         ("{text} --topology-seed 3", 2, "seed=3'"),
         ("'{text} seed=3'", 2, "seed has no use here: nothing is drawn of what a file"),
         ("--family butterfly --nodes 4", 2, "topokit info 'butterfly nodes=4'"),
-        ("{several}", 1, "`topokit extract"),
+        ("'{several} chain=2'", 2, "has no chain '2': give one of chain=0 (3-2); chain=1 (3-2)"),
         ("/dev/null", 1, "copy what it gives to a file"),
     ],
     "compare": [
@@ -173,6 +173,7 @@ MISTAKES = {
         ("{wide} --style pixels --image 0x12 -o x.png", 2, "image must be at least 1, not 0"),
     ],
     "convert": [
+        ("{several} x.npz", 1, 'chain=0": chain=0 (3-2); chain=1 (3-2)'),
         ("{net}", 2, "Missing argument 'TARGET'"),
         ("{net} x.json", 2, "end it in .safetensors, .npz, .graphml"),
         ("{net} x.npz --to graphml", 2, "give one of the two"),

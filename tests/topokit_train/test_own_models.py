@@ -260,3 +260,13 @@ def test_a_rehearsal_changes_nothing(tmp_path):
     first, second = (load(Path(result.run) / "checkpoint.safetensors").tensors for result in (one, two))
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
     assert int(first["1.num_batches_tracked"]) == 2
+
+
+def test_the_folder_of_an_own_models_run_does_not_call_it_dense(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    net = "bernoulli widths=784,30 density=.1 seed=0"
+    model = sparsify(nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)), net)
+    assert train(TrainConfig(**QUICK), model=model).run == "runs/Sequential-digits-own-seed0"
+    assert "Sequential: as it is, as no topology is given" in capsys.readouterr().err
+    assert train(TrainConfig(**QUICK), None, model=model).run == "runs/Sequential-digits-own-seed0-2"
+    assert train(TrainConfig(**QUICK), "dense", model=small).run == "runs/small-digits-dense-seed0"

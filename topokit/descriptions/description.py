@@ -36,6 +36,7 @@ class Description:
         kind: "family", "transform" or "file"; in a grid also "pruned".
         name: of the family or transform, of the file, or the label of the pruning entry.
         options: the fields of the family or transform that were given, but for the seed; networks are Descriptions.
+        chain: which topology of a file of several.
         crop: new widths of the node layers.
         crop_keep: "first" or "last".
         random_equivalent: a name in RANDOM_EQUIVALENTS; it follows the crop.
@@ -48,6 +49,9 @@ class Description:
     kind: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    chain: str | None = option(
+        "Number of a chain of a file of several, or the name of one of its layers.", kind="text", default=None
+    )
     crop: Sequence[int] | None = option("New width of each node layer.", kind="ints", default=None)
     crop_keep: str | None = option(
         "Nodes of each layer that a crop keeps [first].", kind="choice", default=None, choices=("first", "last")
@@ -113,16 +117,16 @@ class Description:
             InvalidSpecError: an option is missing, or the numbers do not fit together.
             TopokitError: a file cannot be read.
         """
-        net: Layered = load(self.name) if self.kind == "file" else self._made(seed, widths)
+        net: Layered = load(self.name, chain=self.chain) if self.kind == "file" else self._made(seed, widths)
         return self._changed(net, seed)
 
     def open_all(self, *, seed: int | None = None) -> tuple[Layered, ...]:
         """Return the topologies: those of a file that holds several, else the one that `open` returns."""
-        if self.kind != "file":
+        if self.kind != "file" or self.chain is not None:
             return (self.open(seed=seed),)
         nets = load_all(self.name)
         if len(nets) > 1 and self.crop is not None:
-            raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one")
+            raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one, choose it by `chain`")
         return tuple(self._changed(net, seed) for net in nets)
 
     def open_chains(self) -> tuple[Layered, ...]:
@@ -189,8 +193,8 @@ class Description:
             return _marked(self.name)
         heads = {"pruned": f"pruned={self.name}", "file": _marked(self.name)}
         words = [quoted(heads.get(self.kind, self.name))]
-        kinds = {key: one.metadata["kind"] for key, one in {**self.fields, **AROUND}.items()}
-        for key, value in {**self.options, **{key: getattr(self, key) for key in AROUND}}.items():
+        kinds = {key: one.metadata["kind"] for key, one in {**self.fields, **AFTER_FILE}.items()}
+        for key, value in {**self.options, **{key: getattr(self, key) for key in AFTER_FILE}}.items():
             if value is not None:
                 texts = to_texts(kinds.get(key, "number"), value)
                 words += [f"{key.replace('_', '-')}={quoted(text)}" for text in texts]
@@ -204,7 +208,10 @@ def _derived(seed: int | None, j: int) -> int | None:
     return int(np.random.SeedSequence((seed, j)).generate_state(1, np.uint64)[0])
 
 
-AROUND = {one.name: one for one in dataclasses.fields(Description) if one.metadata}
+AFTER_FILE = {one.name: one for one in dataclasses.fields(Description) if one.metadata}
+"""The declared fields of what may follow a file."""
+
+AROUND = {key: one for key, one in AFTER_FILE.items() if key != "chain"}
 """The declared fields of what may follow any family, transform or file."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from topokit._registry import near, nearest
 from topokit.descriptions._values import REPEATED, from_text
 from topokit.descriptions._words import Word, error_at, split
-from topokit.descriptions.description import AROUND, DENSE, Description, fields_of, kind_of
+from topokit.descriptions.description import AFTER_FILE, AROUND, DENSE, Description, fields_of, kind_of
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES
 from topokit.layered import Recipe
@@ -56,7 +56,7 @@ def parse(text: str, folder: Path | str = "", *, pruned: bool = False) -> Descri
     if kind != "file" and len(words) == 1 and _exists(Path(folder, text)):
         raise error_at(f"{text} is a {kind}, and a file has that name too: write ./{text} for the file", text, 0)
     given = _given(words[1:], text, folder, name, declared_of(kind, name))
-    around = {key: given.pop(key) for key in AROUND if key in given}
+    around = {key: given.pop(key) for key in AFTER_FILE if key in given}
     try:
         return Description(kind=kind, name=name, options=given, **around)
     except InvalidSpecError as error:
@@ -93,7 +93,7 @@ def declared_of(kind: str, name: str) -> dict[str, Any]:
     """Return the declared fields that may follow a family, a transform, a file or a pruning entry, by their keys."""
     if kind == PRUNED:
         return {**PRUNED_FIELDS, **{key: AROUND[key] for key in ("random_equivalent", "seed")}}
-    return {**fields_of(kind, name), **AROUND}
+    return AFTER_FILE if kind == "file" else {**fields_of(kind, name), **AROUND}
 
 
 def _given(

@@ -117,11 +117,11 @@ def _wrapped(lines: Sequence[str], most: float) -> list[tuple[str, dict[str, Any
 
 
 def title(net: Layered) -> str:
-    """Return the description of a network, or "Network" if it has none."""
+    """Return the description of a network; if it has none, the names of its layers, or "Network"."""
     try:
         text = describe(net)
     except InvalidSpecError:
-        return "Network"
+        text = ", ".join(net.names) or "Network"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

@@ -15,7 +15,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit.fields import path_of
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
-from topokit.formats._format import EXTRACT, Format
+from topokit.formats._format import CHECKPOINT, EXTRACT, Format, chain_of, in_run
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import is_of_masks, load_masks, read_layouts, save_masks
@@ -56,9 +56,6 @@ __all__ = [
 
 _LOGGER = logging.getLogger("topokit")
 
-CHECKPOINT = "checkpoint.safetensors"
-"""The file of a run's folder that holds its network."""
-
 FORMATS = Registry(
     "format",
     {
@@ -71,7 +68,7 @@ FORMATS = Registry(
 )
 
 
-def load(path: str | Path) -> Topology:
+def load(path: str | Path, *, chain: int | str | None = None) -> Topology:
     """Read a topology from a file or folder of any of the FORMATS, or from a file of masks.
 
     Masks of convolutions are read by channel, as topokit.from_masks reads them.
@@ -81,13 +78,17 @@ def load(path: str | Path) -> Topology:
 
     Args:
         path: what to read; of a run's folder its checkpoint, or what it has pruned to.
+        chain: which one of those that `load_all` reads: its number, or the name of one of its layers.
 
     Raises:
-        FileFormatError: it holds no topology, or is damaged.
+        FileFormatError: it holds no topology, or several and no `chain` is given, or is damaged.
+        InvalidSpecError: it has no such chain.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """
     path = in_run(path_of(path))
+    if chain is not None:
+        return chain_of(load_all(path), chain, path)
     with reading(path):
         topology: Topology = _format_of(path).read(path)
         return topology
@@ -111,21 +112,6 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
     with reading(path):
         kind = _format_of(path)
         return kind.read_all(path) if kind.read_all else (kind.read(path),)
-
-
-def in_run(path: Path) -> Path:
-    """Return the file of a run's folder that holds its topologies; other paths as they are.
-
-    Raises:
-        FileFormatError: the run has saved several, or the folder holds several runs.
-    """
-    saved = sorted((*path.glob("topology*.safetensors"), *path.glob(f"seed*/{CHECKPOINT}"))) if path.is_dir() else []
-    if len(saved) > 1:
-        names = ", ".join(str(one.relative_to(path)) for one in saved)
-        raise FileFormatError(f"{path} holds several topologies: give one of its files {names}")
-    if not (path / CHECKPOINT).is_file():
-        return path
-    return saved[0] if saved else path / CHECKPOINT
 
 
 def _format_of(path: Path) -> Format:

@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 
 from topokit.csr import MAX_WIDTH, require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
 from topokit.reprs import counted
 from topokit.topologies import Topology
 
 EXTRACT = "take a topology out of it with `topokit extract`"
 """What to do with a file of weights."""
+
+CHECKPOINT = "checkpoint.safetensors"
+"""The file of a run's folder that holds its network."""
+
+_LISTED = 12  # chains in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,49 @@ class Format:
     folder: bool = False
     edge_bytes: int = 4
     read_all: Callable[[Path], tuple[Topology, ...]] | None = None
+
+
+def in_run(path: Path) -> Path:
+    """Return the file of a run's folder that holds its topologies; other paths as they are.
+
+    Raises:
+        FileFormatError: the run has saved several, or the folder holds several runs.
+    """
+    saved = sorted((*path.glob("topology*.safetensors"), *path.glob(f"seed*/{CHECKPOINT}"))) if path.is_dir() else []
+    if len(saved) > 1:
+        names = ", ".join(str(one.relative_to(path)) for one in saved)
+        raise FileFormatError(f"{path} holds several topologies: give one of its files {names}")
+    if not (path / CHECKPOINT).is_file():
+        return path
+    return saved[0] if saved else path / CHECKPOINT
+
+
+def chain_of(nets: Sequence[Topology], chain: int | str, path: Path) -> Topology:
+    """Return the topology of a number, counted from 0, or the one with a layer of a name: fc1 is fc1.weight too.
+
+    Raises:
+        InvalidSpecError: there is none, or several have a layer of this name; the message lists them.
+    """
+    wanted = str(chain)
+    if wanted.isdecimal():
+        found = [net for i, net in enumerate(nets) if str(i) == wanted]
+    else:
+        found = [net for net in nets if {wanted, f"{wanted}.weight"} & {*net.names}]
+    if len(found) != 1:
+        number = "several chains" if found else "no chain"
+        raise InvalidSpecError(f"{path} has {number} {shortened(wanted)}: give one of {listed(nets)}")
+    return found[0]
+
+
+def listed(nets: Sequence[Topology]) -> str:
+    """The number, the widths and the names of the layers of each topology of a file, as part of a message."""
+    lines = []
+    for i, net in enumerate(nets[:_LISTED]):
+        widths = "-".join(map(str, net.widths[:8])) + ("-..." if len(net.widths) > 8 else "")
+        names = ", ".join(net.names[:4]) + (", ..." if len(net.names) > 4 else "")
+        lines.append(f"chain={i} ({': '.join(filter(None, (widths, names)))})")
+    more = f"; and {len(nets) - _LISTED} more" if len(nets) > _LISTED else ""
+    return "; ".join(lines) + more
 
 
 def require_room(path: Path, widths: Sequence[int], edge_bytes: int) -> None:

@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit.formats._format import EXTRACT, Format, damaged, parse_widths, require_room
+from topokit.fields import path_of
+from topokit.formats._format import EXTRACT, Format, damaged, in_run, listed, parse_widths, require_room
 from topokit.formats._masks import read_masks, require_safetensors
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
@@ -22,6 +24,9 @@ from topokit.masking import chains_of, checked_masks, from_masks, oriented
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
+
+BY_SHAPE = "masks do not say how layers are connected: these are in series by their order and shapes alone"
+"""The message to the user about a topology of masks."""
 
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
@@ -99,17 +104,17 @@ def read_joints(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         FileFormatError: damaged, or not a safetensors file.
     """
-    joints = TensorFile(path).json("joints") or []
+    joints = TensorFile(in_run(path_of(path))).json("joints") or []
     if not isinstance(joints, list) or not all(isinstance(joint, dict) for joint in joints):
         raise FileFormatError(f"{path}: joints must be a JSON list of objects")
     return joints
 
 
 def holds_several(path: str | Path) -> bool:
-    """Return whether a file is one that `save_all` wrote of several topologies; a checkpoint is not."""
+    """Return whether a file of ours, or a run's folder, holds several topologies, which `load_all` reads."""
     try:
-        file = TensorFile(path)
-        return file.kind == "topology" and "topologies" in file.metadata
+        file = TensorFile(in_run(path_of(path)))
+        return file.kind in ("topology", "checkpoint") and "topologies" in file.metadata
     except TopokitError:
         return False
 
@@ -155,12 +160,10 @@ def read(path: Path) -> Topology:
     file = TensorFile(path)
     found = _topologies(file)
     if not found:
-        return from_masks(_in_order(file, _masks(file)))
+        return _by_shape(from_masks(_in_order(file, _masks(file))))
     if len(found) > 1:
-        shapes = ", ".join("-".join(map(str, net.widths)) for net in found)
         raise FileFormatError(
-            f"{path} holds {len(found)} topologies ({shapes}), not one: `topokit extract {path}` makes one of them if "
-            "they chain, and topokit.formats.load_all reads all"
+            f'{path} holds {len(found)} topologies: give one, as in "{quote(str(path))} chain=0": {listed(found)}'
         )
     return found[0]
 
@@ -189,7 +192,14 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
 def read_all(path: Path) -> tuple[Topology, ...]:
     """Read all topologies of a file; errors and cost as for `read`."""
     file = TensorFile(path)
-    return _topologies(file) or chains_of(_masks(file))
+    return _topologies(file) or tuple(map(_by_shape, chains_of(_masks(file))))
+
+
+def _by_shape(net: Topology) -> Topology:
+    """The topology of masks, with a note on what masks do not say."""
+    if len(net) == 1:
+        return net
+    return Topology(net.layers, names=net.names, by_channel=net.by_channel, notes=(BY_SHAPE,))
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:

@@ -50,9 +50,10 @@ def sparsify(
 
     Args:
         model: any module.
-        topology: a topology, a description such as "radix-net radices=10,10 kron=8,3,1" or a file; several that do not
-            chain; or a mapping {name or pattern: one of these, a layer or a mask}, for example
-            {"encoder.*.linear1": "bernoulli density=.1 seed=0"}, in which `*` stands for any characters.
+        topology: a topology, a description such as "radix-net radices=10,10 kron=8,3,1", a file, or what
+            `topokit_train.extract` returned; several that do not chain; or a mapping {name or pattern: one of these, a
+            layer or a mask}, for example {"encoder.*.linear1": "bernoulli density=.1 seed=0"}, in which `*` stands for
+            any characters.
         names: the only weights that may be filled, in this order ("fc1" is "fc1.weight"). Names that the topology
             itself has do not count then.
         masked: keep the modules and mask their weights with torch.nn.utils.prune, at dense cost: `weight` is

@@ -271,7 +271,8 @@ def _topologies(
             return load_all(before[0]) if load(before[0]).fingerprints else (), False
         if source.name != DEFAULT or isinstance(config, PruneConfig):
             if not isinstance(config, PruneConfig):
-                say(f"{source.name}: dense, as no topology is given")
+                kept = "dense" if source.builtin else "as it is"
+                say(f"{source.name}: {kept}, as no topology is given")
             return (), True
         topology = default_topology()
     phase("building the topology")
@@ -395,6 +396,8 @@ def _name(config: TrainConfig, topology: Topologies | None) -> str:
     dataset = dataset.replace(":", "-").rpartition("/")[2]
     if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
         topology = default_topology() if model == DEFAULT else None
+    if topology is None and is_function(config.model):
+        topology = "own"  # a user's model may have sparse layers of its own
     name = f"{model}-{dataset}-{config.method if isinstance(config, PruneConfig) else _about(topology)}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 

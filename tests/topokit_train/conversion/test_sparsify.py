@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from topokit import Bernoulli, RadixNet
+from topokit import Bernoulli, RadixNet, verify
 from topokit.errors import InvalidSpecError
 from topokit_train.conversion import densify, sparsify
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
+from topokit_train.runs.train import resolve
+from topokit_train.weights import extract
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20
 WEIGHTS = ("0.weight", "2.weight")
@@ -108,3 +110,32 @@ def test_torchs_transformers_call_their_sparse_layers(norm_first, padded):
         torch.testing.assert_close(model.layers[1](x), dense.layers[1](x))
     model.train()(x, **given).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+class Residual(nn.Module):
+    """Three chains of layers: into, one and two, out."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.one, self.two, self.out = (nn.Linear(6, 6) for _ in range(4))
+
+    def forward(self, x):
+        x = self.into(x)
+        return self.out(x + self.two(self.one(x).relu()))
+
+
+def test_an_extraction_fills_the_parameters_of_its_names():
+    model, x = Residual(), torch.randn(3, 6)
+    for k, name in enumerate(("into", "one", "two", "out")):
+        prune.random_unstructured(getattr(model, name), "weight", 5 + k)
+    found = extract(model, x)
+    sparse = Residual()
+    sparse.load_state_dict(
+        {name: model.state_dict().get(f"{name}_orig", model.state_dict().get(name)) for name in sparse.state_dict()}
+    )
+    sparsify(sparse, found)
+    assert [getattr(sparse, name).values.numel() for name in ("into", "one", "two", "out")] == [31, 30, 29, 28]
+    torch.testing.assert_close(sparse(x), model(x))
+    assert resolve(found, dict) == found.chains
+    with pytest.raises(InvalidSpecError, match=r"they are 3 chains .* Use chains"):
+        verify(found)
