@@ -303,7 +303,8 @@ def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
 def _beside(layers: Sequence[Chosen], weights: Weights) -> list[str]:
     """Return the weights whose names say that they are not in series with the others, also those not taken."""
     names = [one.name for one in layers]
-    others = [name for name in weights.parts if name not in weights.default and name not in weights.skipped]
+    known = {*weights.default, *weights.skipped}
+    others = [name for name in weights.parts if name not in known]
     return [name for name in (*names, *(others if {*names} == {*weights.default} else ())) if PARALLEL.search(name)]
 
 
@@ -407,9 +408,11 @@ def _question(
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 
-def _chains(orders: Sequence[Sequence[Chosen]], **may_be: bool) -> list[tuple[Chosen, ...]]:
+def _chains(
+    orders: Sequence[Sequence[Chosen]], *, turned: bool = False, tied: bool = False
+) -> list[tuple[Chosen, ...]]:
     """Return the readings with which some orders chain, the short and plain ones first; see `_variants`."""
-    chains = [chain for order in orders for chain in islice(_variants(order, **may_be), 64)]
+    chains = [chain for order in orders for chain in islice(_variants(order, turned=turned, tied=tied), 64)]
     return sorted(chains, key=lambda chain: (len(chain), sum(one.written().count("@") for one in chain)))
 
 
@@ -420,7 +423,7 @@ def _is_uniform(chain: Sequence[Chosen]) -> bool:
 
 
 def _variants(
-    order: Sequence[Chosen], before: tuple[Chosen, ...] = (), *, turned: bool = False, tied: bool = False
+    order: Sequence[Chosen], *, before: tuple[Chosen, ...] = (), turned: bool = False, tied: bool = False
 ) -> Iterator[tuple[Chosen, ...]]:
     """Yield the readings of layers in an order with which they chain: turned, in groups, flattened.
 
@@ -437,12 +440,12 @@ def _variants(
         return
     last = before[-1] if before else None
     for one in order[0].variants(last, turned=turned):
-        yield from _variants(order[1:], (*before, one), turned=turned, tied=tied)
+        yield from _variants(order[1:], before=(*before, one), turned=turned, tied=tied)
     if tied and last and not (last.part.known or last.is_convolution or order[0].follows(last)):
         layout = "out-in" if last.part.layout == "in-out" else "in-out"
         second = replace(last, part=replace(last.part, layout=layout))
         for one in order[0].variants(second, turned=turned):
-            yield from _variants(order[1:], (*before, second, one), turned=turned, tied=tied)
+            yield from _variants(order[1:], before=(*before, second, one), turned=turned, tied=tied)
 
 
 def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]:
