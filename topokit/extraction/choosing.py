@@ -407,9 +407,11 @@ def _question(
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 
-def _chains(orders: Sequence[Sequence[Chosen]], **may_be: bool) -> list[tuple[Chosen, ...]]:
+def _chains(
+    orders: Sequence[Sequence[Chosen]], *, turned: bool = False, tied: bool = False
+) -> list[tuple[Chosen, ...]]:
     """Return the readings with which some orders chain, the short and plain ones first; see `_variants`."""
-    chains = [chain for order in orders for chain in islice(_variants(order, **may_be), 64)]
+    chains = [chain for order in orders for chain in islice(_variants(order, turned=turned, tied=tied), 64)]
     return sorted(chains, key=lambda chain: (len(chain), sum(one.written().count("@") for one in chain)))
 
 

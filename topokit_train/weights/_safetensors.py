@@ -63,7 +63,7 @@ def read(path: Path) -> Weights:
         order="the model",
         edgeless=(),
         notes=(note,) if dense else (),
-        skipped=found.skipped | dict.fromkeys(dense, "a dense layer; name it in `layers` to extract it"),
+        skipped={**found.skipped, **dict.fromkeys(dense, "a dense layer; name it in `layers` to extract it")},
         # the layers of a user's model, which is not imported, are in series in the recorded topologies only
         graph=None if _model(file) in MODELS else series(*chains),
     )
