@@ -146,7 +146,7 @@ def digest(folder: Path, *names: str) -> str:
 
 def draw(folder: Path, seed: int, count: int, covered: dict[str, dict]) -> list[Mutant]:
     """Return mutants on covered lines, in the order of hashes: a change of the code leaves others in their order."""
-    paths = sorted({path for one in covered.values() for path in one["lines"]})
+    paths = sorted({path for one in covered.values() for path in one["lines"] if path.endswith(".py")})
     mutants = [mutant for path in paths for mutant in mutants_of(folder, path, covered) if mutant.tests]
     print(f"{len(mutants)} faults on covered lines", flush=True)
     drawn = [mutant for mutant in mutants if str(mutant) not in EQUIVALENTS]

@@ -180,10 +180,13 @@ def _begin(watched: Connection) -> None:
             raise Left
 
     signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        signal.signal(number, leave)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy, GraphBLAS or torch are there: one core a process
-    Thread(target=_leave_with, args=(watched,), daemon=True).start()
+    try:
+        for number in signals:
+            signal.signal(number, leave)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy, GraphBLAS or torch are there: one core a process
+        Thread(target=_leave_with, args=(watched,), daemon=True).start()
+    except Left:
+        os._exit(1)  # an exception of an initializer is printed
 
 
 def _leave_with(watched: Connection) -> None:

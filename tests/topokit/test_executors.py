@@ -91,6 +91,27 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
         time.sleep(0.01)
 
 
+LEAVES = """
+import signal
+from multiprocessing import Pipe
+from types import SimpleNamespace
+from topokit import executors
+
+held, watched = Pipe()
+held.close()
+executors.Thread = lambda **_: SimpleNamespace(start=lambda: signal.raise_signal(signal.SIGTERM))
+try:
+    executors._begin(watched)
+except BaseException as error:  # which the pool would print
+    print(repr(error))
+"""
+
+
+def test_a_worker_that_is_ended_while_it_starts_prints_nothing():
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def test_a_cluster_is_an_executor(cluster):
     with opened(scheduler=cluster.scheduler_address) as executor:
         assert list(executor.map(abs, [-1, 2, -3])) == [1, 2, 3]
