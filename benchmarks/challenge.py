@@ -3,7 +3,7 @@
     TOPOKIT_DATA_DIR=... python benchmarks/challenge.py [--neurons 1024] [--layers 120] [--images 60000] [--repeat 3]
 
 The images are MNIST's training images as the challenge makes them. Seconds count the layers' products only, as the
-challenge does; making the layers and the images is left out. All ways must name the same categories.
+challenge does; the time to make the layers and the images does not count. All ways must name the same categories.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compile the native library into topokit/, as hatchling's build hook or by `python native/build.py`.
 
-The library is optional: if there is no compiler, or it fails, the package is pure Python and does the same more slowly.
+The library is optional: without a working compiler, the package is pure Python and computes the same more slowly.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def compile_library(target: Path = LIBRARY, flags: str = "-O3") -> None:
         flags: more flags for the compiler, such as sanitizers.
 
     Raises:
-        OSError, subprocess.CalledProcessError: there is no compiler, or it fails.
+        OSError, subprocess.CalledProcessError: no compiler is installed, or the compilation fails.
     """
     compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
     common = [*compiler, *FLAGS.split(), *flags.split(), *(["-DTK_X86"] if X86 else [])]

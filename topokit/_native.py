@@ -117,7 +117,7 @@ class Rows(ctypes.Structure):
 
 
 def rows_in_memory(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]) -> Rows | None:
-    """Return the rows of a layer; None if there is no library, or they are not in canonical form. O(edges)."""
+    """Return the rows of a layer; None without the library, or if they are not in canonical form. O(edges)."""
     if max(indices.size, *shape) >= 2**32 or not is_canonical(indptr, indices, shape):
         return None
     rows = Rows(*shape, _address(indptr), _address(indices))
@@ -126,7 +126,7 @@ def rows_in_memory(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int
 
 
 def circulant_rows(shape: tuple[int, int], sizes: tuple[int, ...], order: NDArray[Any] | None) -> Rows | None:
-    """Return the rows of a circulant layer; None if there is no library.
+    """Return the rows of a circulant layer; None without the library.
 
     Args:
         shape: (sources, targets).
@@ -190,7 +190,7 @@ def multiply(rows: Rows, vectors: NDArray[Any], *, reverse: bool) -> NDArray[np.
 
     Raises:
         ValueError: the vectors have another shape or type.
-        MemoryError: there is no memory for them.
+        MemoryError: not enough free memory.
     """
     near, far = (rows.targets, rows.sources) if reverse else (rows.sources, rows.targets)
     if vectors.dtype != np.uint64 or vectors.ndim != 2 or len(vectors) != near:

@@ -294,7 +294,7 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
 
 def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
     """The linear layers of a perceptron, each with whether ReLU follows."""
-    _require(type(model) in (nn.Sequential, FusedSequential), "a model that is no perceptron")
+    _require(type(model) in (nn.Sequential, FusedSequential), "a model other than nn.Sequential")
     _require(all(is_plain(part) for part in model.modules()), "hooks of a layer")
     parts = [part for part in model.children() if type(part) is not nn.Flatten]
     linear = [type(part) in LINEAR for part in parts]

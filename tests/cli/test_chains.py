@@ -92,8 +92,8 @@ def test_compare_works_chain_by_chain(topokit, nets):
 @pytest.mark.usefixtures("nets")
 def test_a_drawing_names_the_layers_of_each_chain(topokit, tmp_path):
     assert topokit("draw", "net", "-o", "net.svg").code == 0
-    told = topokit("draw", "net", "-o", "other.svg", "--json").json
-    assert [tuple(chain["widths"]) for chain in told["chains"]] == [*WIDTHS]
+    drawn = topokit("draw", "net", "-o", "other.svg", "--json").json
+    assert [tuple(chain["widths"]) for chain in drawn["chains"]] == [*WIDTHS]
     drawn = (tmp_path / "net.svg").read_text()
     assert all(f">{', '.join(names)}</text>" in drawn for names in NAMES)
     assert "Network" not in drawn

@@ -95,14 +95,14 @@ def test_a_topology_that_does_not_fit(name, topology, image, message):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_maps_its_inputs_to_logits_and_learns_every_parameter(name):
     data, inputs = INPUTS.get(name, IMAGES)
-    wiring = CONVOLUTIONAL.get(name, [default_topology()] if name not in INPUTS else [])
-    model = build(name, wiring, data=data)
+    topologies = CONVOLUTIONAL.get(name, [default_topology()] if name not in INPUTS else [])
+    model = build(name, topologies, data=data)
     logits = model(inputs)
     assert (len(logits), logits.shape[-1]) == (len(inputs), data.classes)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    sparse = sum(net.edges - sum(a * b for a, b in pairwise(net.widths)) for net in wiring)
-    total = sum(parameter.numel() for parameter in model_source(name).module_for(data, wiring).parameters())
+    sparse = sum(net.edges - sum(a * b for a, b in pairwise(net.widths)) for net in topologies)
+    total = sum(parameter.numel() for parameter in model_source(name).module_for(data, topologies).parameters())
     assert count_parameters(model) == {"total": total, "nonzero": total + sparse}
 
 
