@@ -76,6 +76,12 @@ class Weights:
 
     __repr__ = short_repr
 
+    def with_graph(self, graph: Tracing) -> Weights:
+        """Return the same arrays as those of a model whose graph is known."""
+        return replace(
+            self, default=tuple(graph.parts), order="the model", graph=graph, edgeless=(), notes=(), origin={}
+        )
+
 
 def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:
     """Return the weights in a dictionary of arrays, such as a state dict; all are layers if none is named `weight`.

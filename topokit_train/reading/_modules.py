@@ -35,15 +35,7 @@ def read_module(module: nn.Module, example_input: Any) -> Weights:
     program = _exported(module, example_input)
     tensors = dict(program.state_dict) | {name: one for name, one in program.constants.items() if _is_tensor(one)}
     found = named_parts(tensors, "the module")
-    tracing = trace(_graph(program, tensors, found))
-    return Weights(
-        parts=found.parts,
-        default=tuple(tracing.parts),
-        order="the model",
-        skipped=found.skipped,
-        refused=found.refused,
-        graph=tracing,
-    )
+    return found.with_graph(trace(_graph(program, tensors, found)))
 
 
 def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:

@@ -58,15 +58,7 @@ def read_program(path: Path) -> Weights:
             program = texts.json("models/model.json")
             tensors = dict(texts.tensors())
             found = state_dict({name: tuple(one.shape) for name, one in tensors.items()}, texts.reader(tensors))
-            tracing = trace(_graph(program, tensors, found))
-        return Weights(
-            parts=found.parts,
-            default=tuple(tracing.parts),
-            order="the model",
-            skipped=found.skipped,
-            refused=found.refused,
-            graph=tracing,
-        )
+            return found.with_graph(trace(_graph(program, tensors, found)))
     except TopokitError:
         raise
     except Exception as error:  # of a manipulated file: a key that is missing, a number that is too large
