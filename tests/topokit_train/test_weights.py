@@ -445,3 +445,9 @@ def test_masks_beside_a_state_dict_belong_to_parameters_whatever_wraps_them(tmp_
     torch.save({"state_dict": {parameter: torch.ones(2, 3)}, key: {"other": mask}}, tmp_path / "y.pt")
     with pytest.raises(FileFormatError, match="has a mask other, but no parameter other"):
         tk.extract(read_weights(tmp_path / "y.pt"))
+
+
+def test_a_parameter_may_be_named_like_an_optimizer(tmp_path):
+    state = {"optimal_head.weight": torch.eye(3)}
+    torch.save({"state_dict": state, "optimizer_states": {"0": torch.ones(2, 2)}}, tmp_path / "x.pt")
+    assert tk.extract(read_weights(tmp_path / "x.pt")).edges == 3

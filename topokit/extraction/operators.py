@@ -60,8 +60,14 @@ class Program(ABC):
     operators: Mapping[str, Callable[[Call], Sequence[Any]]]
 
     @abstractmethod
-    def run(self, node: Node, arrays: Mapping[str, Array]) -> list[Array]:
-        """Run an operator on arrays, given by the names of its inputs."""
+    def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:
+        """Run an operator on arrays, given by the names of its inputs.
+
+        Args:
+            node: the operator.
+            arrays: name of an input -> its elements.
+            of_nodes: whether the elements are numbers of nodes, 0 for none: padding is 0 then, whatever its value.
+        """
 
     @abstractmethod
     def shapes(self, call: Call) -> list[Shape]:
@@ -123,7 +129,10 @@ def trace(program: Program) -> Tracing:
         if labels is None:
             return tracing.without_covered()
         tracing.labels = labels
-    raise InvalidGraphError(f"{PASSES} passes over the graph did not end: give a smaller example input")
+    raise InvalidGraphError(
+        f"{PASSES} passes over the graph did not end: export the model with smaller inputs, or select layers with "
+        "`layers`"
+    )
 
 
 def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
@@ -239,7 +248,7 @@ def move(call: Call) -> Sequence[Any]:
             moved[ref] = np.zeros(value.shape, np.int64) if ref in data else value.read()
     return [
         array - 1 if 0 not in array.strides else np.broadcast_to(once(array) - 1, array.shape)
-        for array in call.program.run(call.node, moved)
+        for array in call.program.run(call.node, moved, of_nodes=True)
     ]
 
 

@@ -49,10 +49,11 @@ def read(path: Path) -> Topology:
 def _read(path: Path) -> Layer:
     require_room(path, (), path.stat().st_size)
     file = io.BytesIO(path.read_bytes())
-    banner = file.readline().lower().split()
+    first = file.readline()
+    banner = first.lower().split()
     if len(banner) != 5 or banner[:3] != _BANNER.lower().split()[:3] or banner[3] not in _COLUMNS:
         raise FileFormatError(
-            f"the first line of {path} is {b' '.join(banner).decode(errors='replace'):.120}; it must be "
+            f"the first line of {path} is {first.decode(errors='replace').strip():.120}; it must be "
             f"{_BANNER.decode()}, or real or integer instead of pattern"
         )
     if banner[4] != b"general":

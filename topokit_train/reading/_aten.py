@@ -149,12 +149,12 @@ class Aten(Program):
     def shapes(self, call: Call) -> list[Shape]:
         return [self.known_shapes.get(name, ()) for name in call.node.outputs]
 
-    def run(self, node: Node, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
         # a view needs memory in the order of its elements, which the numbers of nodes need not have
         operator = torch.reshape if node.op in _VIEWS else resolved(node.op)
         values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
-        if "value" in values and not isinstance(values["value"], torch.Tensor) and node.op.startswith("aten.c"):
-            values["value"] = 0  # of a padding, whose elements no node determines
+        if of_nodes and base_name(node.op) in ("pad", "constant_pad_nd") and values.get("value"):
+            values["value"] = 0
         self._require_harmless(node, values)
         with torch.no_grad():
             made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
@@ -172,7 +172,8 @@ class Aten(Program):
         known = name in OPERATORS or name in CREATES.split()
         if not node.op.startswith("aten.") or not (known or torch.Tag.pointwise in resolved(node.op).tags):
             raise InvalidGraphError(
-                f"the node {node.name} computes a constant by {node.op}, which topokit does not run"
+                f"the node {node.name} computes a constant by {node.op}, which topokit does not run: export the model "
+                "without it"
             )
         sizes = [math.prod(self.known_shapes.get(output, ())) for output in node.outputs]
         keys = ("size", "repeats", "dims", "n", *(["end"] if name == "arange" else []))

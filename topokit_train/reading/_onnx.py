@@ -219,12 +219,14 @@ class Graph(Program):
             for name in proto.output
         ]
 
-    def run(self, node: Node, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
         proto = self.protos[node.name]
         if proto.domain not in ("", "ai.onnx"):
-            raise InvalidGraphError(f"{proto.op_type} of {proto.domain} is not one of ONNX's own operators")
+            raise InvalidGraphError(
+                f"{proto.op_type} of {proto.domain} is not one of ONNX's own operators: export the model without it"
+            )
         values = {name: arrays[name] for name in proto.input if name}
-        if proto.op_type == "Pad" and len(proto.input) > 2 and proto.input[2]:
+        if of_nodes and proto.op_type == "Pad" and len(proto.input) > 2 and proto.input[2]:
             data = values[proto.input[0]]
             values[proto.input[2]] = np.zeros((), data.dtype)
         given = {

@@ -76,15 +76,16 @@ class _Archive:
             raise FileFormatError(f"{path} has no models/model.json: save the program with torch 2.9 or later")
         self.prefix = model.removesuffix("models/model.json")
 
-    def bytes(self, name: str, most: int) -> bytes:
+    def bytes(self, name: str) -> bytes:
         member = self.archive.getinfo(self.prefix + name)
-        if member.file_size > most:
-            raise FileFormatError(f"{self.path}: {name} has {member.file_size:,} bytes, more than its tensor")
         require_memory(2 * member.file_size, f"reading {self.path}")
         return self.archive.read(member)
 
     def json(self, name: str) -> Any:
-        return json.loads(self.bytes(name, MOST))
+        size = self.archive.getinfo(self.prefix + name).file_size
+        if size > MOST:
+            raise FileFormatError(f"{self.path}: {name} has {size:,} bytes, over {MOST:,}: export a smaller program")
+        return json.loads(self.bytes(name))
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the parameters, buffers and constants."""
@@ -105,7 +106,7 @@ class _Archive:
         strides = _sizes(meta["strides"], name)
         start = _size(meta["storage_offset"], name)
         reach = start + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1
-        raw = bytearray(self.bytes(place, 1 << 62))
+        raw = bytearray(self.bytes(place))
         if prod(shape) == 0:
             return torch.empty(shape, dtype=kind)
         if min((*shape, *strides, start)) < 0 or reach * kind.itemsize > len(raw) or prod(shape) > 64 * len(raw):

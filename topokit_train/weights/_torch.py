@@ -130,11 +130,11 @@ def _flat(value: Mapping[Any, Any], depth: int, prefix: str = "") -> Iterator[tu
     import torch
 
     for name, entry in value.items():
-        if not isinstance(name, str) or (not prefix and name in MASKS) or "optim" in name:
+        if not isinstance(name, str) or (not prefix and name in MASKS):
             continue
         if isinstance(entry, torch.Tensor):
             yield prefix + name, entry
-        elif isinstance(entry, Mapping) and depth > 1:
+        elif isinstance(entry, Mapping) and depth > 1 and "optim" not in name:
             yield from _flat(entry, depth - 1, f"{prefix}{name}.")
 
 

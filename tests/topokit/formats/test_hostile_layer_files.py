@@ -121,7 +121,7 @@ def test_the_first_line_of_a_matrix_market_file(path, refusal):
     path.write_text("%%MATRIXMARKET MATRIX COORDINATE PATTERN GENERAL\n2 2 1\n1 2\n")
     assert np.array_equal(load(path).layer(0).to_dense(), [[0, 1], [0, 0]])
     said = refusal(path, "%%MatrixMarket matrix array real general\n2 2\n0\n1\n0\n0\n")
-    assert f"the first line of {path} is %%matrixmarket matrix array real general; it must be" in said
+    assert f"the first line of {path} is %%MatrixMarket matrix array real general; it must be" in said
     other = path.with_suffix(".mtx")
     assert "or a Matrix Market file, which starts with %%MatrixMarket" in refusal(other, "% a comment\n2 2 1\n1 2\n")
 

@@ -198,9 +198,7 @@ def test_a_class_token_adds_no_nodes(form, tmp_path):
     module, example = Tokens().eval(), torch.zeros(1, 5, 3)
     if form == "onnx":
         pytest.importorskip("onnx")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module, (example,), tmp_path / "model.onnx", dynamo=False)
+        exported(module, example, tmp_path / "model.onnx")
         found = topokit_train.extract(tmp_path / "model.onnx")
     else:
         found = topokit_train.extract(module, example)
@@ -212,9 +210,7 @@ def test_a_language_model(form, tmp_path):
     module, tokens = Language().eval(), torch.zeros(1, 5, dtype=torch.long)
     if form == "onnx":
         pytest.importorskip("onnx")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module, (tokens,), tmp_path / "model.onnx", dynamo=False)
+        exported(module, tokens, tmp_path / "model.onnx")
         found = topokit_train.extract(tmp_path / "model.onnx")
     else:
         found = topokit_train.extract(module, tokens)

@@ -128,3 +128,26 @@ def test_a_pruned_module_has_its_masks():
     found = topokit_train.extract(module, torch.ones(1, 3)).topology
     assert found.layer_edges == tuple(int(layer.weight_mask.sum()) for layer in (module[0], module[2]))
     assert found.names == ("0.weight", "2.weight")
+
+
+@pytest.mark.parametrize("kind", ["module", "onnx"])
+def test_padding_is_no_node_whatever_its_value(kind, tmp_path):
+    class Padded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(8, 3)
+            self.fc.weight.data[:, [1, 2, 3, 4, 5, 6]] = 0  # all but those of the padding
+            self.fc.weight.data[0, 3] = 1  # of node 2
+
+        def forward(self, x):
+            return self.fc(torch.nn.functional.pad(x, (1, 1), value=1.0))
+
+    model, x = Padded().eval(), torch.zeros(1, 6)
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(model, (x,), tmp_path / "x.onnx", dynamo=False)
+        model, x = tmp_path / "x.onnx", None
+    (layer,) = topokit_train.extract(model, x).topology
+    assert (layer.shape, layer.sources.tolist(), layer.targets.tolist()) == ((6, 3), [2], [0])
