@@ -17,7 +17,7 @@ from topokit.errors import InvalidSpecError
 from topokit_train import SparseLinear
 from topokit_train.fusing import fuse
 from topokit_train.kernels import KERNELS
-from topokit_train.layers.choice import choose
+from topokit_train.layers.choice import _say_csr, choose
 from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped
 
 needs_library = pytest.mark.skipif(native() is None, reason=description())
@@ -145,6 +145,7 @@ def test_an_unknown_instruction_set_is_named():
 
 def test_native_without_the_library_is_said(monkeypatch, caplog):
     monkeypatch.setattr("topokit_train.layers.choice.native", lambda: None)
+    _say_csr.cache_clear()
     assert choose(LAYER, torch.device("cpu"), torch.float32, "native").kernel == "native"
     assert "kernel native multiplies as csr does" in caplog.text
 

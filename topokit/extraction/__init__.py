@@ -180,6 +180,11 @@ def select(
     if layout not in (None, *LAYOUTS[:2]):
         raise InvalidSpecError(f"`layout` must be one of {one_of(str(layout), LAYOUTS[:2])}")
     layers = names_of(layers, "`layers`")
+    if weights.order == "the graph" and (layout or len({*layers}) < len(layers) or any("@" in one for one in layers)):
+        raise InvalidSpecError(
+            "the model itself says how its weights are stored and used: omit `layout`, and what follows @ and repeated "
+            "names in `layers`"
+        )
     tracing = _of_graph(weights, layers)
     order = "the model" if weights.order == "the model" else "the graph"
     assumed: tuple[str, ...] = ()

@@ -60,7 +60,8 @@ class Weights:
         notes: messages for the user.
         skipped: name of an array that is not a layer -> the reason.
         refused: name of an array that cannot be read -> the reason.
-        order: where the order of the parts is from: "the file"; "the model", which is certain; "" if there is none.
+        order: where the order of the parts is from: "the file"; "the model" (of a run) or "the graph", which are
+            certain; "" if there is none.
         graph: the layers of a model whose graph is known, with the names of the parts.
     """
 
@@ -79,7 +80,7 @@ class Weights:
     def with_graph(self, graph: Tracing) -> Weights:
         """Return the same arrays as those of a model whose graph is known."""
         return replace(
-            self, default=tuple(graph.parts), order="the model", graph=graph, edgeless=(), notes=(), origin={}
+            self, default=tuple(graph.parts), order="the graph", graph=graph, edgeless=(), notes=(), origin={}
         )
 
 

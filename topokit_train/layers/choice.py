@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -110,7 +111,7 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     if name not in ("auto", "tuned"):
         KERNELS[name].require(device, dtype)
         if name == "native" and native() is None:
-            logger.warning("%s: kernel native multiplies as csr does", description())
+            _say_csr(description())
         return Choice(name, "asked for")
     costs = estimated(layer, device, dtype, work)
     if not costs:
@@ -124,6 +125,12 @@ def choose(layer: Layer, device: torch.device, dtype: torch.dtype, name: str = "
     times = _remembered(layer, device, dtype, plausible, work)
     shown = _ranked({kernel: 1e3 * seconds for kernel, seconds in times.items()}, "{:.2g} ms")
     return Choice(min(times, key=times.__getitem__), f"measured time of a step{work.case}: {shown}")
+
+
+@cache
+def _say_csr(reason: str) -> None:
+    """Say once that kernel native has no library."""
+    logger.warning("kernel native multiplies as csr does (%s): see docs/native.md", reason)
 
 
 def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work = PRODUCT) -> dict[str, float]:

@@ -369,4 +369,4 @@ def read_onnx(path: Path) -> Weights:
         raise
     except Exception as error:  # protobuf, onnx and a malformed graph have no common error class
         raise _damaged(path, error) from error
-    return Weights(parts=graph.parts, default=tuple(tracing.parts), order="the model", graph=tracing)
+    return Weights(parts=graph.parts, default=tuple(tracing.parts), order="the graph", graph=tracing)

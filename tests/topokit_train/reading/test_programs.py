@@ -151,3 +151,27 @@ def test_padding_is_no_node_whatever_its_value(kind, tmp_path):
         model, x = tmp_path / "x.onnx", None
     (layer,) = topokit_train.extract(model, x).topology
     assert (layer.shape, layer.sources.tolist(), layer.targets.tolist()) == ((6, 3), [2], [0])
+
+
+@pytest.mark.parametrize("given", [{"layout": "in-out"}, {"layers": "0@2"}, {"layers": ["0", "0"]}])
+def test_a_graph_says_how_its_weights_are_stored(given):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    with pytest.raises(
+        InvalidSpecError, match="the model itself says how its weights are stored and used: omit layout"
+    ):
+        topokit_train.extract(model, torch.zeros(1, 4), **given)
+
+
+def test_layers_that_are_named_keep_their_places_in_the_graph():
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            y = self.a(x).relu()
+            return self.c(y + self.b(y).relu())
+
+    for layers, chains in ((["b", "a"], [("a.weight", "b.weight")]), (["b", "c"], [("b.weight",), ("c.weight",)])):
+        found = topokit_train.extract(Residual().eval(), torch.zeros(1, 4), layers=layers)
+        assert [chain.names for chain in found.chains] == chains
