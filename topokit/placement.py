@@ -13,7 +13,7 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,6 @@ from topokit._registry import matching
 from topokit.convolutions import Mask, Shape, as_mask, readings, require_groups, shown
 from topokit.descriptions import Description, parse
 from topokit.errors import InvalidSpecError
-from topokit.extraction import Extraction
 from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
@@ -30,6 +29,9 @@ from topokit.masking import as_bools, oriented, stored
 from topokit.reprs import counted
 from topokit.spec import network
 from topokit.topologies import Topology
+
+if TYPE_CHECKING:
+    from topokit.extraction import Extraction
 
 Wanted: TypeAlias = "Layered | str | PathLike[str] | Description | Layer | ArrayLike"
 """The edges for a weight, or for each weight that a pattern matches: a topology, description, layer or mask."""
@@ -231,6 +233,8 @@ def opened(one: Any) -> Sequence[Layered]:
     Raises:
         InvalidSpecError: it is none of these.
     """
+    from topokit.extraction import Extraction
+
     one = _parsed(one)
     if isinstance(one, Extraction):
         return one.chains

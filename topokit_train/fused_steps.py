@@ -83,7 +83,7 @@ class FusedSteps:
         self._patterns = [_pattern(layer, networks) for layer, _ in layers]
         self._parameters: list[tuple[Tensor, Any]] = [(_values(layer), layer.bias) for layer, _ in layers]
         self._forms: dict[int, tuple[Any, Any, Any]] = {}
-        self._is_open, self._count = False, 0
+        self.is_open, self._count = False, 0
         _require(self.kind is not None and self.dtype in TYPES, f"optimizer {type(optimizer).__name__}")
         self._require_plain()
         self.chain = Chain(self._patterns, [relu for _, relu in layers])
@@ -146,7 +146,7 @@ class FusedSteps:
         rates = {float(group["lr"]) for group in self.optimizer.param_groups}
         _require(len(rates) == 1, "groups of parameters that differ")
         low, high = map(int, index.aminmax()) if index.numel() else (0, -1)
-        if not self._is_open or low < 0 or high >= len(self.labels):
+        if not self.is_open or low < 0 or high >= len(self.labels):
             raise InvalidSpecError(f"steps must be inside `steps`, with samples from 0 to {len(self.labels) - 1}")
         job, _, _ = self._forms.get(size) or self._form(size)
         losses = torch.empty(self.networks, dtype=torch.float64, device="cpu")
@@ -185,14 +185,14 @@ class FusedSteps:
             for name in self._names:
                 if state.get(name) is None:
                     state[name] = torch.zeros_like(one)
-        self._is_open = True
+        self.is_open = True
 
     def end(self) -> None:
         """Write the optimizer's counters of steps; see `steps`."""
         for state in self.optimizer.state.values():
-            if self._is_open and "step" in state:
+            if self.is_open and "step" in state:
                 state["step"].fill_(self._count)
-        self._is_open = False
+        self.is_open = False
         self._forms.clear()
 
     def _form(self, size: int) -> tuple[Any, Any, Any]:
@@ -239,20 +239,21 @@ def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], C
 
     The steps are fused if nothing prevents it; the log says at level DEBUG what does.
     """
+    current: FusedSteps | None
     try:
-        fused_steps(trainer)
+        current = fused_steps(trainer)
+        current.begin()
     except NotImplementedError as reason:
         logger.debug("the steps are not fused: %s", reason)
         yield trainer.batches(), None
         return
 
-    current: FusedSteps | None = None
     watched = trainer.runs_own_code  # which may change anything between two steps
 
     def step(index: Tensor) -> Tensor:
         nonlocal current
         try:
-            if current is None or watched:
+            if current is None or not current.is_open:
                 current = fused_steps(trainer)
                 current.begin()
             losses = current(index)

@@ -28,7 +28,7 @@ VALUES, BIAS = 1, 2
 MOST_ROWS = 4  # in a group
 MOST_VECTORS = 8  # in a tile
 MOST_WIDE = MOST_VECTORS * 16  # columns of a tile
-SMALL = 1 << 20  # products of a weight and a number: fewer than this many are not shared among threads
+LEAST_OF_A_THREAD = 1 << 20  # products of a weight and a number
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
 TYPES = (torch.float32, torch.float64)
@@ -327,7 +327,7 @@ class Chain:
             layer.values = address(value, pattern.edges, dtype)
             layer.bias = None if bias is None else address(bias, pattern.shape[0], dtype)
         job.layer = layers
-        job.threads = max(1, min(torch.get_num_threads(), self.products * size // SMALL))
+        job.threads = max(1, min(torch.get_num_threads(), self.products * size // LEAST_OF_A_THREAD))
         return job, layers, form
 
 

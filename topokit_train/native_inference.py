@@ -80,7 +80,7 @@ def _places(nodes: int) -> NDArray[np.int64]:
 
 
 def infer_natively(net: Layered, images: Layer, bias: float) -> Inference:
-    """Classify images as `topokit_train.inference.infer` does; both check the same things before.
+    """Classify images as `topokit_train.inference.infer` does, which has checked the arguments.
 
     Blocks of images go through many layers one after another, so that their activations stay in the cache.
 

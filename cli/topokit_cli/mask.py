@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from topokit.descriptions import Description
     from topokit.layered import Layered
 
-TIED = "its masks must stay those of the parameter, so change the file of masks that extract --masks writes"
+TIED = "both uses have one mask: write the masks with extract --masks, and edit that file"
 GIVE_NAMES = "give either --model or --names"
 FILTERS = "its edges are whole filters, and only a model says how large these are: give --model, or --apply MODEL"
 
@@ -119,7 +119,7 @@ def _masks(
     if not whole:
         raise click.UsageError(GIVE_NAMES)
     if tied := [name for name in whole if "#" in name]:
-        raise click.UsageError(f"{tied[0]} is another use of a parameter: {TIED}")
+        raise click.UsageError(f"{tied[0]} is a second use of a parameter: {TIED}")
     if applied:
         arrays = (np.broadcast_to(np.False_, shape) for shape in parameter_shapes(applied, list(whole)))
         pairs = zip(whole, arrays, strict=True)

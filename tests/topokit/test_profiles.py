@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import reduce
 from importlib import import_module
 from math import inf
@@ -141,6 +142,13 @@ def test_counting_paths_has_a_budget():
     found = profile(net, ["path-statistics", "paths", "sampled-paths"], seconds=0.01)
     assert [*found.skipped] == ["path-statistics", "paths", "sampled-paths"]
     assert all("needs more than 2,000,000 steps" in why for why in found.skipped.values())
+
+
+@pytest.mark.parametrize(("estimate", "skipped"), [(4.9, False), (5.1, True)])
+def test_a_measure_that_takes_more_than_five_seconds_is_skipped(estimate, skipped, monkeypatch):
+    reach = replace(MEASURES["reach"], cost=lambda _: estimate)
+    monkeypatch.setattr("topokit.profiles.MEASURES", {**MEASURES, "reach": reach})
+    assert ("reach" in profile(RANDOM).skipped) is skipped
 
 
 def keys_of(value):

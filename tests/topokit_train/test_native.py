@@ -167,7 +167,7 @@ def chain_of_three():
 
 @needs_library
 def test_all_numbers_of_threads_give_the_same_bits(monkeypatch):
-    monkeypatch.setattr("topokit_train.native.SMALL", 1)
+    monkeypatch.setattr("topokit_train.native.LEAST_OF_A_THREAD", 1)
     case, seen = chain_of_three(), []
     for threads in (1, 2, 3, 5, 16):
         torch.set_num_threads(threads)
@@ -204,7 +204,7 @@ def test_nan_and_inf_reach_what_they_are_connected_to_and_nothing_else():
 
 @needs_library
 def test_a_forked_child_starts_threads_of_its_own(monkeypatch):
-    monkeypatch.setattr("topokit_train.native.SMALL", 1)
+    monkeypatch.setattr("topokit_train.native.LEAST_OF_A_THREAD", 1)
     case = chain_of_three()
     torch.set_num_threads(2)
     before, _ = case.chain.forward(case.x, case.values, case.biases)

@@ -130,7 +130,7 @@ class Description:
         return tuple(self._changed(net, seed) for net in nets)
 
     def open_chains(self) -> tuple[Layered, ...]:
-        """Return the topologies of a file of several chains of layers, else the one that `open` returns."""
+        """Return all topologies of a file or run that records several; else, and of a file of masks, that of `open`."""
         several = self.kind == "file" and holds_several(self.name)
         return self.open_all() if several else (self.open(),)
 

@@ -30,7 +30,7 @@ MANY = 1 << 16
 Ids = NDArray[np.int64]
 View = Callable[[NDArray[Any]], NDArray[Any]]
 
-FREE = ("input", "mixed", "patches")
+FREE = ("input", "mixed")
 """Kinds of spaces whose nodes are the elements of a tensor; elements that a layer reads by one weight are one node."""
 
 
@@ -84,7 +84,7 @@ class Space:
     Args:
         name: of the layer, the input or the operator.
         kind: "layer"; "input"; how an operator joined nodes ("added", "multiplied", "recurrent"); "mixed" by an
-            operator that no node passes unchanged; "patches", the weights of a convolution that is read by weight.
+            operator that no node passes unchanged.
         first: number of the first node.
         size: number of nodes.
         of: the nodes that each one is made of, shape (size, k); of "mixed" nodes all are made of all, shape (1, k).

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from topokit.convolutions import shown
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
-from topokit.extraction.names import packed_weights, spread
-from topokit.extraction.rules import require_numbers
 from topokit.formats._masks import require_safetensors
 from topokit.formats._tensors import DTYPES, MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
@@ -94,6 +92,9 @@ def save_masked(
     """
     require_safetensors(path)
     file = TensorFile(source)
+    from topokit.extraction.names import packed_weights
+    from topokit.extraction.rules import require_numbers
+
     packed = dict(packed_weights(file.shapes))
     checked = _whole_names(file, checked_masks(masks), layouts or {})
     for name in checked:
@@ -160,6 +161,8 @@ def _zero_points(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray
     if key not in file.entries:
         return None
     stored = file.entries[name].dtype
+    from topokit.extraction.names import spread
+
     points = spread(file.read(key), shape)
     limits = np.iinfo(DTYPES[stored]) if DTYPES.get(stored, "f")[-2] in "iu" else None
     if limits is None or points.min() < limits.min or points.max() > limits.max:

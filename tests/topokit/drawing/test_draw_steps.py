@@ -72,6 +72,13 @@ def test_formulas_stand_above_their_shifts():
     )
 
 
+@pytest.mark.parametrize("radices", [(2,), (8,), (2, 2)])
+def test_few_joined_layers_are_as_wide_as_the_picture(radices):
+    figure = draw_steps(RadixNet(radices=[radices]))
+    figure.draw_without_rendering()
+    assert 0.95 < figure.axes[-1].bbox.width / figure.bbox.width < 1
+
+
 def hex_colour(colour):
     return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 

@@ -100,5 +100,14 @@ def test_nodes_that_crop_nothing_inside_come_first():
     assert node_counts((2**32 - 1, 2**32 - 2, 2**32 - 1), 0.1)[0] == []
 
 
+def test_a_number_of_nodes_has_no_more_radices_than_layers_or_prime_factors():
+    two_layers, _ = node_counts((64,) * 3, 0.1)
+    # 64 = 8 * 8 has a density of .125. Three radices of 32 would have .1, but there are two layers.
+    assert two_layers[0] == 64
+    five_layers, _ = node_counts((4,) * 6, 0.7)
+    # 4 = 2 * 2 has a density of .5. Two radices of 2 nodes would have .71, but 2 is prime.
+    assert five_layers[0] == 4
+
+
 def test_smooth_numbers():
     assert _smooth(200) == {n for n in range(2, 201) if n == gcd(n, (2 * 3 * 5 * 7) ** 8)}
