@@ -74,6 +74,11 @@ def is_function(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def names_function(model: object) -> bool:
+    """Return whether a model or file is given as file.py:function; a file that has this very name comes first."""
+    return isinstance(model, str) and is_function(model) and not Path(model).exists()
+
+
 def located(name: str, folder: Path | str) -> str:
     """Return a name whose relative path starts from a folder.
 

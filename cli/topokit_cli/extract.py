@@ -21,9 +21,9 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
     name = "MODEL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from topokit_train.functions import is_function
+        from topokit_train.functions import names_function
 
-        if isinstance(value, str) and is_function(value) and not Path(value).exists():
+        if names_function(value):
             return value
         return FILE.convert(value, param, ctx)
 
@@ -34,8 +34,9 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
 @click.option(
     "--layers",
     type=NAMES,
-    help="Names or shell patterns of the layers, in order; NAME@N is a convolution in N groups [all parameters named "
-    "*.weight].",
+    help="Names or shell patterns of the layers, in order. What a file does not say stands behind a name: @2 for 2 "
+    "groups, @in-out or @out-in for its orientation, @last for flattened channels that are last [the layers of the "
+    "graph; of arrays, all named *.weight].",
 )
 @click.option(
     "--layout",

@@ -57,13 +57,13 @@ def command(source: Description, names: tuple[str, ...], wanted: bool, as_json: 
             click.echo(f"{'' if i == 0 else chr(10)}chain {i}: {', '.join(net.names)}")
         found.append(_described(source, net, names, wanted, as_json))
     joints = read_joints(str(source.file))
-    if not joints:
+    if joints is None:
         render.LOGGER.info(
             "how the chains are connected is not recorded; in a run, masks are chained by their shapes alone"
         )
     if as_json:
         render.as_json({"file": source.file, "chains": found, "joints": joints})
-    for joint in () if as_json else joints:
+    for joint in () if as_json else joints or ():
         click.echo(render.joint(joint))
 
 

@@ -89,6 +89,13 @@ def test_compare_works_chain_by_chain(topokit, nets):
     assert beside.split("  ")[-4:] == ["net chain=0", "net chain=1", "net chain=2", "net chain=1"]
 
 
+@pytest.mark.parametrize(("joints", "noted"), [(None, True), ([], False), (JOINTS, False)])
+def test_info_says_if_the_joints_are_not_recorded(topokit, nets, tmp_path, joints, noted):
+    save_all(nets, tmp_path / "net", joints, force=True)
+    assert ("how the chains are connected is not recorded" in topokit("info", "net").err) is noted
+    assert topokit("info", "net", "--json").json["joints"] == tk.formats.read_joints("net") == joints
+
+
 @pytest.mark.usefixtures("nets")
 def test_a_drawing_names_the_layers_of_each_chain(topokit, tmp_path):
     assert topokit("draw", "net", "-o", "net.svg").code == 0

@@ -17,9 +17,11 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import Mask, Shape, require_reading, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
-from topokit.extraction.choosing import are_exact, arranged, assumptions, chosen, laid, matched, series
+from topokit.extraction.choosing import are_exact, chosen, matched, with_layout
 from topokit.extraction.names import could_be_layer, state_dict
+from topokit.extraction.orders import arranged, assumptions
 from topokit.extraction.rules import Rule, kept
+from topokit.extraction.series import series
 from topokit.extraction.tracing import Tracing, Use
 from topokit.extraction.weights import Part, Weights, from_arrays
 from topokit.fields import names_of, one_of
@@ -186,10 +188,10 @@ def select(
             "names in `layers`"
         )
     tracing = _of_graph(weights, layers)
-    order = "the model" if weights.order == "the model" else "the graph"
+    order = "the model" if weights.is_recorded else "the graph"
     assumed: tuple[str, ...] = ()
     if tracing is None:
-        if not chained and weights.order != "the model":
+        if not chained and not weights.is_recorded:
             taken = (name for name, part in weights.parts.items() if could_be_layer(name, part))
             default = dict.fromkeys((*weights.default, *taken))
             weights = replace(weights, default=tuple(name for name in default if name not in weights.skipped))
@@ -198,7 +200,7 @@ def select(
         if chained:
             found, order = arranged(weights, found, exact=exact, layout=layout)
         elif layout is not None:
-            found = tuple(laid(one, layout) for one in found)
+            found = tuple(with_layout(one, layout) for one in found)
         assumed = assumptions(found, weights, exact=exact, chained=chained)
         tracing = series(found) if chained else series(*([one] for one in found))
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
@@ -248,7 +250,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     None without a graph, and for names that it has no layers of, which are read as arrays.
     """
     tracing = weights.graph
-    if tracing is None or (layers and weights.order == "the model"):  # of a run, whose dense layers have a name too
+    if tracing is None or (layers and weights.is_recorded):  # of a run, whose dense layers have a name too
         return None
     if layers:
         names = Weights(parts=tracing.parts, default=())
@@ -266,7 +268,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
 def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
-    of_graph = weights.graph and weights.order != "the model"
+    of_graph = weights.graph and not weights.is_recorded
     default = "no operator of the graph multiplies by it" if of_graph else "name it in `layers` to extract it"
     left = {
         name: (part.shape, reasons.get(name, default))

@@ -1,222 +1,25 @@
 """What the operators of a graph do with nodes: move, keep, join, pool, connect or mix them.
 
-A reader of programs names the operator for each of its own (`Program.operators`); `trace` then finds all layers.
+A reader of programs names the operator for each of its own (`Program.operators`).
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from topokit.convolutions import Shape
-from topokit.errors import InvalidGraphError, TopokitError
-from topokit.extraction.tracing import Constant, Ids, Tracing, constant_along, nodes_of, once, same
-from topokit.extraction.weights import Part
-
-PASSES = 40
-"""Limit of the passes over a graph in which elements are merged; two or three suffice."""
-
-Array = NDArray[Any]
+from topokit.errors import InvalidGraphError
+from topokit.extraction.programs import Array, Call, listed
+from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, once
 
 
-class Ref(str):
-    """The name of a tensor, among the inputs of a node."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operator of a graph: its own name, the operator's, its inputs by the operator's names, and its outputs."""
-
-    name: str
-    op: str
-    inputs: Mapping[str, Any]
-    outputs: tuple[str, ...]
-
-
-class Program(ABC):
-    """A graph of operators.
-
-    Attributes:
-        nodes: in the order of the data.
-        inputs: name -> shape.
-        outputs: names.
-        constants: name -> parameter or other constant.
-        operators: name of an operator -> what it does with nodes; it returns its outputs.
-    """
-
-    nodes: Sequence[Node]
-    inputs: Mapping[str, Shape]
-    outputs: Sequence[str]
-    constants: dict[str, Constant]
-    operators: Mapping[str, Callable[[Call], Sequence[Any]]]
-
-    @abstractmethod
-    def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:
-        """Run an operator on arrays, given by the names of its inputs.
-
-        Args:
-            node: the operator.
-            arrays: name of an input -> its elements.
-            of_nodes: whether the elements are numbers of nodes, 0 for none: padding is 0 then, whatever its value.
-        """
-
-    @abstractmethod
-    def shapes(self, call: Call) -> list[Shape]:
-        """Return the shapes of the outputs of a node."""
-
-
-class Call:
-    """A node with the values of its inputs: arrays of nodes, constants, or numbers."""
-
-    def __init__(self, node: Node, values: dict[str, Any], tracing: Tracing, program: Program):
-        self.node, self.values, self.tracing, self.program = node, values, tracing, program
-
-    def __getitem__(self, key: str) -> Any:
-        return self.values.get(key)
-
-    def tensors(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and value of each input that is a tensor."""
-        for key, value in self.node.inputs.items():
-            several = isinstance(value, list | tuple)
-            for ref, one in zip(value, self.values[key], strict=True) if several else [(value, self.values[key])]:
-                if isinstance(ref, Ref):
-                    yield ref, one
-
-    @cached_property
-    def features(self) -> list[Ids]:
-        """The inputs that depend on those of the program."""
-        return [value for _, value in self.tensors() if isinstance(value, np.ndarray)]
-
-    @cached_property
-    def shapes(self) -> list[Shape]:
-        """The shapes of the outputs."""
-        return self.program.shapes(self)
-
-    def number(self, key: str) -> Any:
-        """Return the value of a constant input as plain numbers."""
-        value = self.values.get(key)
-        return value.read().tolist() if isinstance(value, Constant) else value
-
-    def mixed(self) -> list[Ids]:
-        """Return new nodes, made of all that the inputs are made of: the nodes end here."""
-        of = np.concatenate([nodes_of(ids) for ids in self.features])[None]
-        outputs = zip(self.node.outputs, self.shapes, strict=False)
-        for _, value in self.tensors():
-            if isinstance(value, Constant) and value.parameter and len(value.shape) > 1:
-                self.tracing.reasons.setdefault(value.parameter, f"{self.node.op} ({self.node.name}) reads it")
-        return [self.tracing.fresh(name, "mixed", shape, of) for name, shape in outputs]
-
-
-def trace(program: Program) -> Tracing:
-    """Return the nodes and layers of a program.
-
-    Raises:
-        InvalidGraphError: names the node that cannot be read.
-    """
-    tracing = Tracing()
-    for _ in range(PASSES):
-        tracing = _passed(program, tracing.labels)
-        labels = tracing.merged()
-        if labels is None:
-            return tracing.without_covered()
-        tracing.labels = labels
-    raise InvalidGraphError(
-        f"{PASSES} passes over the graph did not end: export the model with smaller inputs, or select layers with "
-        "`layers`"
-    )
-
-
-def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
-    tracing = Tracing(labels)
-    known: dict[str, Any] = dict(program.constants)
-    for name, shape in program.inputs.items():
-        known[name] = tracing.fresh(name, "input", shape)
-    for node in program.nodes:
-        missing = [ref for ref in _refs(node) if ref not in known]
-        if missing:
-            raise InvalidGraphError(f"the node {node.name} ({node.op}) reads {missing[0]}, which nothing writes")
-        try:
-            call = Call(node, {key: _value(one, known) for key, one in node.inputs.items()}, tracing, program)
-            outputs = _applied(call)
-        except TopokitError:
-            raise
-        except Exception as error:  # of NumPy, torch or onnx, whose reasons differ
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InvalidGraphError(f"the node {node.name} ({node.op}) cannot be read: {reason}") from error
-        known |= dict(zip(node.outputs, outputs, strict=False))
-    tracing.outputs = [one for one in map(known.get, program.outputs) if isinstance(one, np.ndarray)]
-    return tracing
-
-
-def _refs(node: Node) -> Iterator[Ref]:
-    for value in node.inputs.values():
-        yield from (one for one in _listed(value) if isinstance(one, Ref))
-
-
-def _value(value: Any, known: Mapping[str, Any]) -> Any:
-    if isinstance(value, list | tuple):
-        return [_value(one, known) for one in value]
-    return known[value] if isinstance(value, Ref) else value
-
-
-def _applied(call: Call) -> Sequence[Any]:
-    operator = call.program.operators.get(call.node.op, mix)
-    if operator is refuse:
-        return refuse(call)
-    if operator is cast and isinstance(weight := next(iter(call.tensors()))[1], Constant) and weight.part:
-        return [_converted(call, weight)]
-    return operator(call) if call.features else _folded(call, moves=operator is move)
-
-
-def _converted(call: Call, weight: Constant) -> Constant:
-    """Return a view of a parameter in another type."""
-    (ref, _), *rest = call.tensors()
-    operands = {other: one for other, one in rest if isinstance(one, Constant)}
-
-    def converted() -> Array:
-        return call.program.run(
-            call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
-        )[0]
-
-    return replace(weight, read=converted) if len(operands) == len(rest) else weight
-
-
-def _folded(call: Call, *, moves: bool) -> list[Constant]:
-    """Return the outputs of a node without features: views of a parameter, or constants that are computed."""
-    operands = {ref: one for ref, one in call.tensors() if isinstance(one, Constant)}
-    parameters = [(ref, one) for ref, one in operands.items() if one.part]
-    count = range(len(call.node.outputs))
-    if not parameters:
-        values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
-        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
-    if moves and len(parameters) == 1:
-        ref, weight = parameters[0]
-        rest = {other: one.read() for other, one in operands.items() if other != ref}
-
-        def moved(i: int, array: Array) -> Array:
-            return call.program.run(call.node, {**rest, ref: array})[i]
-
-        return [weight.moved(partial(moved, i)) for i in count]
-    base = max((one for _, one in parameters), key=lambda one: math.prod(one.shape))
-    whole = all(one.part is base.part and one.view is same for _, one in parameters)
-    if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
-        return [Constant.of(base.parameter, base.part)]
-
-    def computed(i: int) -> Array:
-        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
-
-    shapes = call.shapes
-    made = [Part(shape=shapes[i], weight=partial(computed, i)) for i in count]
-    return [Constant.of(base.parameter, part) for part in made]
+def words(text: str, operator: Callable[[Call], Sequence[Any]]) -> dict[str, Callable[[Call], Sequence[Any]]]:
+    """Return the same operator for each word of a text."""
+    return dict.fromkeys(text.split(), operator)
 
 
 def mix(call: Call) -> Sequence[Any]:
@@ -238,7 +41,7 @@ DATA = ("self", "input", "tensors", "inputs", "data", "X", "x")
 def move(call: Call) -> Sequence[Any]:
     """An operator that moves elements: the same on the numbers of the nodes, 0 for none."""
     moved = {}
-    data = {ref for key in DATA for ref in _listed(call.node.inputs.get(key))}
+    data = {ref for key in DATA for ref in listed(call.node.inputs.get(key))}
     for ref, value in call.tensors():
         if isinstance(value, np.ndarray):
             if ref not in data:
@@ -250,10 +53,6 @@ def move(call: Call) -> Sequence[Any]:
         array - 1 if 0 not in array.strides else np.broadcast_to(once(array) - 1, array.shape)
         for array in call.program.run(call.node, moved, of_nodes=True)
     ]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def keep(call: Call) -> Sequence[Any]:
@@ -280,6 +79,13 @@ def joined(kind: str) -> Callable[[Call], Sequence[Any]]:
     return operator
 
 
+def with_bias(call: Call, made: Any, bias: Any) -> Sequence[Any]:
+    """The output of a layer, to which a bias is added that depends on the data; a constant one changes no node."""
+    if isinstance(bias, np.ndarray):
+        made = call.tracing.join("added", f"{call.node.outputs[0]} bias", made, bias)
+    return [made]
+
+
 def pool(call: Call) -> Sequence[Any]:
     """An operator on positions, the last axes of its input: each channel keeps its node."""
     ids = call.features[0]
@@ -302,7 +108,7 @@ def reduce_(axes_key: str, keep_key: str, *, kept: bool = False) -> Callable[[Ca
     def operator(call: Call) -> Sequence[Any]:
         ids = call.features[0]
         axes = call.number(axes_key)
-        axes = range(ids.ndim) if axes is None or axes == [] else _listed(axes)
+        axes = range(ids.ndim) if axes is None or axes == [] else listed(axes)
         axes = [axis % ids.ndim for axis in axes]
         one = constant_along(ids, axes)
         if one is None:

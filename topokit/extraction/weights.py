@@ -77,6 +77,11 @@ class Weights:
 
     __repr__ = short_repr
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the order is that of a run or file of ours, which records it."""
+        return self.order == "the model"
+
     def with_graph(self, graph: Tracing) -> Weights:
         """Return the same arrays as those of a model whose graph is known."""
         return replace(

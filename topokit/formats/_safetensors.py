@@ -73,13 +73,15 @@ def _description(net: Layered, recorded: str) -> dict[str, str]:
     return about | ({"conv": "channel"} if net.by_channel and not _by_channel(net.recipe, {}) else {})
 
 
-def save_all(nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] = (), *, force: bool = False) -> None:
+def save_all(
+    nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] | None = None, *, force: bool = False
+) -> None:
     """Write one topology, or several and how they are joined, to a safetensors file; `load_all` reads them.
 
     Args:
         nets: at least one.
         path: the file to write, which ends in .safetensors or has no suffix.
-        joints: how the topologies are connected, JSON-able; `read_joints` returns them.
+        joints: how the topologies are connected, JSON-able; `read_joints` returns them. None if it is not known.
         force: overwrite an existing file.
 
     Raises:
@@ -89,7 +91,7 @@ def save_all(nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] = 
     """
     require_safetensors(path)
     tensors, about = as_tensors(*nets)
-    about |= {"topokit.kind": "topology", **({"joints": json.dumps(joints)} if joints else {})}
+    about |= {"topokit.kind": "topology", **({} if joints is None else {"joints": json.dumps(joints)})}
     order = sorted(tensors, key=lambda name: -tensors[name].itemsize)  # so that all are aligned
     types = {8: "U64", 4: "U32"}
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
@@ -98,13 +100,17 @@ def save_all(nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] = 
             file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<")).data)
 
 
-def read_joints(path: str | Path) -> list[dict[str, Any]]:
+def read_joints(path: str | Path) -> list[dict[str, Any]] | None:
     """Return how the topologies of a file are connected: kind, and the names that it is from and to.
+
+    None if the file does not record it, as checkpoints; an empty list if nothing connects them.
 
     Raises:
         FileFormatError: damaged, or not a safetensors file.
     """
-    joints = TensorFile(in_run(path_of(path))).json("joints") or []
+    joints = TensorFile(in_run(path_of(path))).json("joints")
+    if joints is None:
+        return None
     if not isinstance(joints, list) or not all(isinstance(joint, dict) for joint in joints):
         raise FileFormatError(f"{path}: joints must be a JSON list of objects")
     return joints
@@ -177,7 +183,8 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
     if file.kind == "masks":
         return masks
     from topokit.extraction import from_arrays
-    from topokit.extraction.choosing import arranged, chosen
+    from topokit.extraction.choosing import chosen
+    from topokit.extraction.orders import arranged
 
     masks = checked_masks(masks)
     weights = replace(from_arrays({name + MASK: mask for name, mask in masks.items()}), order="")

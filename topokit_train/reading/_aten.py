@@ -18,7 +18,8 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError
 from topokit.extraction import operators as does
 from topokit.extraction.names import stem_of
-from topokit.extraction.operators import Call, Cell, Node, Program, Ref
+from topokit.extraction.operators import Cell
+from topokit.extraction.programs import Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant
 from topokit.extraction.weights import Part, Weights
 from topokit_train.reading.tensors import as_array
@@ -69,13 +70,7 @@ def _never(_: Call) -> bool:
 def _addmm(call: Call) -> Sequence[Any]:
     names = ("mat1", "mat2") if "mat1" in call.values else ("batch1", "batch2")
     made = does.product(call, *(call[name] for name in names))
-    return _with_bias(call, made, call["self"])
-
-
-def _with_bias(call: Call, made: Any, bias: Any) -> Sequence[Any]:
-    if isinstance(bias, np.ndarray):
-        made = call.tracing.join("added", f"{call.node.outputs[0]} bias", made, bias)
-    return [made]
+    return does.with_bias(call, made, call["self"])
 
 
 def _recurrent(call: Call) -> Sequence[Any]:
@@ -105,29 +100,27 @@ def _cell(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(state, shape) for shape in call.shapes]
 
 
-def _words(text: str, operator: Any) -> dict[str, Any]:
-    return dict.fromkeys(text.split(), operator)
-
-
 OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
-    **_words(MOVES, does.move),
-    **_words(KEEPS, does.keep),
-    **_words(CASTS, does.cast),
-    **_words(POOLS, does.pool),
-    **_words(REDUCES, does.reduce_("dim", "keepdim")),
-    **_words(ALONG, does.along("dim")),
-    **_words(ATTENTIONS, does.attend("query", "key", "value")),
+    **does.words(MOVES, does.move),
+    **does.words(KEEPS, does.keep),
+    **does.words(CASTS, does.cast),
+    **does.words(POOLS, does.pool),
+    **does.words(REDUCES, does.reduce_("dim", "keepdim")),
+    **does.words(ALONG, does.along("dim")),
+    **does.words(ATTENTIONS, does.attend("query", "key", "value")),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
-    **_words("matmul mm bmm", does.multiply("self", "mat2")),
-    **_words("addmm baddbmm", _addmm),
-    **_words("conv1d conv2d conv3d", does.convolve("input", "weight", transposed=_never)),
-    **_words("conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=bool)),
+    **does.words("matmul mm bmm", does.multiply("self", "mat2")),
+    **does.words("addmm baddbmm", _addmm),
+    **does.words("conv1d conv2d conv3d", does.convolve("input", "weight", transposed=_never)),
+    **does.words(
+        "conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=bool)
+    ),
     "convolution": does.convolve("input", "weight", transposed=lambda call: call["transposed"]),
     "linear": does.linear("input", "weight"),
     "matmul": does.multiply("self", "other"),
     "embedding": does.embed("weight", "indices"),
-    **_words("lstm gru rnn_tanh rnn_relu", _recurrent),
-    **_words("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _cell),
+    **does.words("lstm gru rnn_tanh rnn_relu", _recurrent),
+    **does.words("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _cell),
 }
 
 
@@ -177,13 +170,9 @@ class Aten(Program):
             )
         sizes = [math.prod(self.known_shapes.get(output, ())) for output in node.outputs]
         keys = ("size", "repeats", "dims", "n", *(["end"] if name == "arange" else []))
-        numbers = [one for key in keys for one in _flat(values.get(key))]
+        numbers = [one for key in keys for one in listed(values.get(key))]
         most = math.prod(one for one in numbers if isinstance(one, int) and one > 0) if numbers else 0
         require_memory(16 * max(*sizes, most, 0), f"the node {node.name}")
-
-
-def _flat(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _tensors(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:

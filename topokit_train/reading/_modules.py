@@ -15,7 +15,8 @@ from torch.export.graph_signature import InputKind
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, InvalidSpecError
-from topokit.extraction.operators import Node, Ref, trace
+from topokit.extraction.interpreter import trace
+from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading.tensors import named_parts

@@ -23,7 +23,9 @@ from topokit.convolutions import Shape
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
 from topokit.extraction import operators as does
-from topokit.extraction.operators import Call, Cell, Node, Program, Ref, trace
+from topokit.extraction.interpreter import trace
+from topokit.extraction.operators import Cell
+from topokit.extraction.programs import Call, Node, Program, Ref
 from topokit.extraction.tracing import Constant
 from topokit.extraction.weights import Part, Weights
 
@@ -63,10 +65,7 @@ def _matmul(call: Call) -> Sequence[Any]:
     one = does.turned(one) if call["transA"] else one
     turned = bool(call["transB"])
     made = does.product(call, one, does.turned(two) if turned else two, "(out, in)" if turned else "(in, out)")
-    bias = call["C"]
-    if isinstance(bias, np.ndarray):
-        made = call.tracing.join("added", f"{call.node.outputs[0]} bias", made, bias)
-    return [made]
+    return does.with_bias(call, made, call["C"])
 
 
 def _by_integers(call: Call) -> Sequence[Any]:
@@ -102,25 +101,21 @@ def _recurrent(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(stacked, shape) for shape in call.shapes]
 
 
-def _words(text: str, operator: Any) -> dict[str, Any]:
-    return dict.fromkeys(text.split(), operator)
-
-
 _EMBED = does.embed("data", "indices")
 
 OPERATORS = {
-    **_words(MOVES, does.move),
-    **_words(KEEPS, does.keep),
-    **_words(JOINED, does.joined("joined")),
-    **_words("Identity Cast CastLike", does.cast),
-    **_words(POOLS, does.pool),
-    **_words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
-    **_words("CumSum TopK GatherElements", does.along("axis")),
-    **_words("Gemm MatMul", _matmul),
-    **_words("LSTM GRU RNN", _recurrent),
-    **_words(CONTROL, does.refuse),
-    **_words("Shape", _shape_of),
-    **_words("ConvInteger QLinearConv QLinearMatMul QGemm DynamicQuantizeLSTM MatMulNBits", does.refuse),
+    **does.words(MOVES, does.move),
+    **does.words(KEEPS, does.keep),
+    **does.words(JOINED, does.joined("joined")),
+    **does.words("Identity Cast CastLike", does.cast),
+    **does.words(POOLS, does.pool),
+    **does.words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
+    **does.words("CumSum TopK GatherElements", does.along("axis")),
+    **does.words("Gemm MatMul", _matmul),
+    **does.words("LSTM GRU RNN", _recurrent),
+    **does.words(CONTROL, does.refuse),
+    **does.words("Shape", _shape_of),
+    **does.words("ConvInteger QLinearConv QLinearMatMul QGemm DynamicQuantizeLSTM MatMulNBits", does.refuse),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     "MatMulInteger": _by_integers,
     "Gather": _gather,

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from topokit.convolutions import Shape
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.extraction.interpreter import trace
 from topokit.extraction.names import state_dict
-from topokit.extraction.operators import Node, Ref, trace
+from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading.tensors import as_array

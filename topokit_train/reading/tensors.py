@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def named_parts(tensors: Mapping[str, Any], source: object) -> Weights:
     refused = {name: reason for name, tensor in tensors.items() if (reason := _obstacle(tensor))}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in refused}
     found = state_dict(shapes, lambda name: as_array(tensors[name], name, source))
-    return Weights(**{**vars(found), "refused": {**found.refused, **refused}})
+    return replace(found, refused={**found.refused, **refused})
 
 
 def _obstacle(tensor: Any) -> str:

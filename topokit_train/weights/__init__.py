@@ -19,7 +19,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, needing, reading
 from topokit.extraction import Extraction, Rule, Weights, from_arrays, select
 from topokit.fields import path_of
 from topokit.formats import CHECKPOINT
-from topokit_train.functions import is_function, load_function
+from topokit_train.functions import load_function, names_function
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,7 +128,7 @@ def read_model(model: Any, example_input: Any = None) -> Weights:
     """Return the weights of a model: of a module, a file, file.py:function, or arrays; see `extract`."""
     if isinstance(model, Weights):
         return model
-    if isinstance(model, str) and is_function(model) and not Path(model).exists():
+    if names_function(model):
         made = load_function(model, "model")()
         if not isinstance(made, tuple) or len(made) != 2:
             raise InvalidSpecError(f"{model} must return two things, a module and an example input for it")

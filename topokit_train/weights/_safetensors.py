@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from topokit.convolutions import Shape, as_mask
 from topokit.errors import FileFormatError
 from topokit.extraction import Part, Weights, state_dict
-from topokit.extraction.choosing import Chosen, series
+from topokit.extraction.choosing import Chosen
+from topokit.extraction.series import series
 from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
 from topokit.placement import by_feature, thirds

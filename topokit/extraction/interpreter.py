@@ -1,0 +1,123 @@
+"""One interpreter for graphs: each operator is run on the numbers of nodes, until all layers are found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from topokit.errors import InvalidGraphError, TopokitError
+from topokit.extraction.operators import cast, mix, move, refuse
+from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
+from topokit.extraction.tracing import Constant, Ids, Tracing, same
+from topokit.extraction.weights import Part
+
+PASSES = 40
+"""Limit of the passes over a graph in which elements are merged; two or three suffice."""
+
+
+def trace(program: Program) -> Tracing:
+    """Return the nodes and layers of a program.
+
+    Raises:
+        InvalidGraphError: names the node that cannot be read.
+    """
+    tracing = Tracing()
+    for _ in range(PASSES):
+        tracing = _passed(program, tracing.labels)
+        labels = tracing.merged()
+        if labels is None:
+            return tracing.without_covered()
+        tracing.labels = labels
+    raise InvalidGraphError(
+        f"{PASSES} passes over the graph did not end: export the model with smaller inputs, or select layers with "
+        "`layers`"
+    )
+
+
+def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
+    tracing = Tracing(labels)
+    known: dict[str, Any] = dict(program.constants)
+    for name, shape in program.inputs.items():
+        known[name] = tracing.fresh(name, "input", shape)
+    for node in program.nodes:
+        missing = [ref for ref in _refs(node) if ref not in known]
+        if missing:
+            raise InvalidGraphError(f"the node {node.name} ({node.op}) reads {missing[0]}, which nothing writes")
+        try:
+            call = Call(node, {key: _value(one, known) for key, one in node.inputs.items()}, tracing, program)
+            outputs = _applied(call)
+        except TopokitError:
+            raise
+        except Exception as error:  # of NumPy, torch or onnx, whose reasons differ
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InvalidGraphError(f"the node {node.name} ({node.op}) cannot be read: {reason}") from error
+        known |= dict(zip(node.outputs, outputs, strict=False))
+    tracing.outputs = [one for one in map(known.get, program.outputs) if isinstance(one, np.ndarray)]
+    return tracing
+
+
+def _refs(node: Node) -> Iterator[Ref]:
+    for value in node.inputs.values():
+        yield from (one for one in listed(value) if isinstance(one, Ref))
+
+
+def _value(value: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_value(one, known) for one in value]
+    return known[value] if isinstance(value, Ref) else value
+
+
+def _applied(call: Call) -> Sequence[Any]:
+    operator = call.program.operators.get(call.node.op, mix)
+    if operator is refuse:
+        return refuse(call)
+    if operator is cast and isinstance(weight := next(iter(call.tensors()))[1], Constant) and weight.part:
+        return [_converted(call, weight)]
+    return operator(call) if call.features else _folded(call, moves=operator is move)
+
+
+def _converted(call: Call, weight: Constant) -> Constant:
+    """Return a view of a parameter in another type."""
+    (ref, _), *rest = call.tensors()
+    operands = {other: one for other, one in rest if isinstance(one, Constant)}
+
+    def converted() -> Array:
+        return call.program.run(
+            call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
+        )[0]
+
+    return replace(weight, read=converted) if len(operands) == len(rest) else weight
+
+
+def _folded(call: Call, *, moves: bool) -> list[Constant]:
+    """Return the outputs of a node without features: views of a parameter, or constants that are computed."""
+    operands = {ref: one for ref, one in call.tensors() if isinstance(one, Constant)}
+    parameters = [(ref, one) for ref, one in operands.items() if one.part]
+    count = range(len(call.node.outputs))
+    if not parameters:
+        values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
+        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
+    if moves and len(parameters) == 1:
+        ref, weight = parameters[0]
+        rest = {other: one.read() for other, one in operands.items() if other != ref}
+
+        def moved(i: int, array: Array) -> Array:
+            return call.program.run(call.node, {**rest, ref: array})[i]
+
+        return [weight.moved(partial(moved, i)) for i in count]
+    base = max((one for _, one in parameters), key=lambda one: math.prod(one.shape))
+    whole = all(one.part is base.part and one.view is same for _, one in parameters)
+    if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
+        return [Constant.of(base.parameter, base.part)]
+
+    def computed(i: int) -> Array:
+        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
+
+    shapes = call.shapes
+    made = [Part(shape=shapes[i], weight=partial(computed, i)) for i in count]
+    return [Constant.of(base.parameter, part) for part in made]

@@ -1,0 +1,112 @@
+"""Graphs of operators as the readers of modules, programs and ONNX files give them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topokit.convolutions import Shape
+from topokit.extraction.tracing import Constant, Ids, Tracing, nodes_of
+
+Array = NDArray[Any]
+
+
+class Ref(str):
+    """The name of a tensor, among the inputs of a node."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator of a graph: its own name, the operator's, its inputs by the operator's names, and its outputs."""
+
+    name: str
+    op: str
+    inputs: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+
+class Program(ABC):
+    """A graph of operators.
+
+    Attributes:
+        nodes: in the order of the data.
+        inputs: name -> shape.
+        outputs: names.
+        constants: name -> parameter or other constant.
+        operators: name of an operator -> what it does with nodes; it returns its outputs.
+    """
+
+    nodes: Sequence[Node]
+    inputs: Mapping[str, Shape]
+    outputs: Sequence[str]
+    constants: dict[str, Constant]
+    operators: Mapping[str, Callable[[Call], Sequence[Any]]]
+
+    @abstractmethod
+    def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:
+        """Run an operator on arrays, given by the names of its inputs.
+
+        Args:
+            node: the operator.
+            arrays: name of an input -> its elements.
+            of_nodes: whether the elements are numbers of nodes, 0 for none: padding is 0 then, whatever its value.
+        """
+
+    @abstractmethod
+    def shapes(self, call: Call) -> list[Shape]:
+        """Return the shapes of the outputs of a node."""
+
+
+class Call:
+    """A node with the values of its inputs: arrays of nodes, constants, or numbers."""
+
+    def __init__(self, node: Node, values: dict[str, Any], tracing: Tracing, program: Program):
+        self.node, self.values, self.tracing, self.program = node, values, tracing, program
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def tensors(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and value of each input that is a tensor."""
+        for key, value in self.node.inputs.items():
+            several = isinstance(value, list | tuple)
+            for ref, one in zip(value, self.values[key], strict=True) if several else [(value, self.values[key])]:
+                if isinstance(ref, Ref):
+                    yield ref, one
+
+    @cached_property
+    def features(self) -> list[Ids]:
+        """The inputs that depend on those of the program."""
+        return [value for _, value in self.tensors() if isinstance(value, np.ndarray)]
+
+    @cached_property
+    def shapes(self) -> list[Shape]:
+        """The shapes of the outputs."""
+        return self.program.shapes(self)
+
+    def number(self, key: str) -> Any:
+        """Return the value of a constant input as plain numbers."""
+        value = self.values.get(key)
+        return value.read().tolist() if isinstance(value, Constant) else value
+
+    def mixed(self) -> list[Ids]:
+        """Return new nodes, made of all that the inputs are made of: the nodes end here."""
+        of = np.concatenate([nodes_of(ids) for ids in self.features])[None]
+        outputs = zip(self.node.outputs, self.shapes, strict=False)
+        for _, value in self.tensors():
+            if isinstance(value, Constant) and value.parameter and len(value.shape) > 1:
+                self.tracing.reasons.setdefault(value.parameter, f"{self.node.op} ({self.node.name}) reads it")
+        return [self.tracing.fresh(name, "mixed", shape, of) for name, shape in outputs]
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the parts of a list or tuple, or a single value as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
