@@ -138,21 +138,23 @@ def _saved(
     found: Extraction, path: Path | str, *, write: bool, force: bool
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Save the topologies, if asked to; return the JSON object and the lines that describe them."""
-    from topokit.formats import save, save_all
+    from topokit.formats import save_all
     from topokit.layered import BY_CHANNEL
     from topokit.topologies import fingerprint
 
     nets = found.chains
-    if write and len(nets) == 1 and not found.joints:
-        save(nets[0], path, force=force)
-    elif write:
-        save_all(nets, path, found.joints, force=force)
+    if not write:
+        digests = tuple(map(fingerprint, nets))
+    elif len(nets) == 1 and not found.joints:
+        digests = (render.saved(nets[0], path, force=force),)
+    else:
+        digests = save_all(nets, path, found.joints, force=force)
     if any(net.by_channel for net in nets):
         render.LOGGER.info(BY_CHANNEL)
     if len(nets) == 1:
-        about = render.describe(nets[0], path, fingerprint(nets[0]))
+        about = render.describe(nets[0], path, digests[0])
         return about, render.summary(nets[0], about)
-    chains = [render.describe(net, None, fingerprint(net)) for net in nets]
+    chains = [render.describe(net, None, digest) for net, digest in zip(nets, digests, strict=True)]
     return {"file": str(path), "chains": chains}, [("file", str(path)), *render.chains(nets)]
 
 

@@ -252,6 +252,7 @@ def _divide_uninterrupted():
         return 1 / 0
 
 
+TRAIN_OWN = "train --model own.py:net --epochs 2 --batch-size 500 --run out"
 OWN = """
 import os, signal
 from pathlib import Path
@@ -265,11 +266,11 @@ class Signals(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        signals()
+        signal_in("function")
         return grad
 
-def signals():
-    if Path("wanted").exists():
+def signal_in(place):
+    if Path("wanted").exists() and Path("wanted").read_text() == place:
         Path("wanted").unlink()
         os.kill(os.getpid(), signal.SIGTERM)
         sum(range(10**5))  # a handler would run here
@@ -278,28 +279,33 @@ def signals():
 class Net(nn.Sequential):
     def forward(self, x):
         x = super().forward(x)
-        if PLACE == "hook" and x.requires_grad:
-            x.register_hook(lambda grad: signals())
-        return Signals.apply(x) if PLACE == "function" else x
+        if x.requires_grad:
+            x.register_hook(lambda grad: signal_in("hook"))
+        return Signals.apply(x)
 
 def net(outputs):
     return Net(nn.Flatten(), nn.Linear(784, outputs))
 """
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a run of OWN without a signal."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "own.py").write_text(OWN)
+    assert started(TRAIN_OWN, folder).wait(PATIENCE) == 0
+    return folder
+
+
 @pytest.mark.parametrize("place", ["function", "hook"])
-def test_a_signal_in_code_that_autograd_calls_ends_the_run_after_its_step(tmp_path, place):
-    command = "train --model own.py:net --epochs 2 --batch-size 500 --run out"
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "own.py").write_text(f"PLACE = {place!r}\n{OWN}")
-    (tmp_path / "one" / "wanted").touch()
-    code, said = started(command, tmp_path / "one").wait(PATIENCE), (tmp_path / "one" / "said.txt").read_text()
-    assert (code, (tmp_path / "one" / "whole").exists()) == (143, True), said
+def test_a_signal_in_code_that_autograd_calls_ends_the_run_after_its_step(tmp_path, place, undisturbed):
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "wanted").write_text(place)
+    code, said = started(TRAIN_OWN, tmp_path).wait(PATIENCE), (tmp_path / "said.txt").read_text()
+    assert (code, (tmp_path / "whole").exists()) == (143, True), said
     assert "stopped: continue with --run out --resume" in said
-    assert started("train --run out --resume", tmp_path / "one").wait(PATIENCE) == 0
-    assert started(command, tmp_path / "two").wait(PATIENCE) == 0
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert started("train --run out --resume", tmp_path).wait(PATIENCE) == 0
+    assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_a_signal_waits_until_torch_is_imported(prepared_process, monkeypatch):

@@ -401,7 +401,7 @@ def test_channels_last_features_belong_to_their_channels():
 def test_marks_that_mean_nothing(mark):
     with pytest.raises(InvalidSpecError, match="give in-out, out-in, a number of groups that divides 4 or last"):
         tk.extract({"a.weight": np.ones((4, 2, 3, 3))}, layers=[f"a{mark}"])
-    with pytest.raises(InvalidSpecError, match="a.weight@2: give in-out, out-in or last behind the @"):
+    with pytest.raises(InvalidSpecError, match=r"a\.weight@2: give in-out, out-in or last behind the @"):
         tk.extract({"a.weight": np.ones((4, 2))}, layers=["a@2"])
 
 

@@ -75,8 +75,10 @@ def _description(net: Layered, recorded: str) -> dict[str, str]:
 
 def save_all(
     nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] | None = None, *, force: bool = False
-) -> None:
+) -> tuple[str, ...]:
     """Write one topology, or several and how they are joined, to a safetensors file; `load_all` reads them.
+
+    Returns their fingerprints.
 
     Args:
         nets: at least one.
@@ -98,6 +100,8 @@ def save_all(
         file.write(header([(name, types[tensors[name].itemsize], tensors[name].shape) for name in order], about))
         for name in order:
             file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<")).data)
+    several = json.loads(about["topologies"]) if "topologies" in about else [about]
+    return tuple(one["fingerprint"] for one in several)
 
 
 def read_joints(path: str | Path) -> list[dict[str, Any]] | None:

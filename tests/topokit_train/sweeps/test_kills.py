@@ -130,7 +130,7 @@ def assert_same_tables(one, two):
         assert ours == theirs
 
 
-@pytest.mark.parametrize(("count", "kills"), [(40, 2), pytest.param(200, 5, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("count", "kills"), [(20, 2), pytest.param(200, 5, marks=pytest.mark.long)])
 def test_runs_survive_kills_of_workers_and_of_the_main_process(runs_of, tmp_path, started, count, kills):
     seeds = list(range(count // 20))
     rates = [(seed + 1) / 1000 for seed in seeds]
@@ -140,7 +140,7 @@ def test_runs_survive_kills_of_workers_and_of_the_main_process(runs_of, tmp_path
     assert sweep(runs, straight, quiet=True).complete
 
     chance = random.Random(6)
-    moments = sorted(chance.sample(range(1, count - 20), kills))
+    moments = sorted(chance.sample(range(1, count // 2), kills))
     victims = ["worker"] * (kills - 1)
     victims.insert(chance.randrange(kills), "main")
     process = started("--workers", "2")
