@@ -12,8 +12,6 @@ from topokit_train import TrainConfig
 from topokit_train.datasets import load_dataset
 from topokit_train.training import Trainer
 
-STEPS = 10
-
 
 def trainer(device: str, sparse: bool) -> Trainer:
     """A network on the embedded digits."""
@@ -23,19 +21,20 @@ def trainer(device: str, sparse: bool) -> Trainer:
     return Trainer(config, wiring, digits, device=torch.device(device), kernel="auto")
 
 
-def losses(device: str, sparse: bool, dtype: torch.dtype) -> list[float]:
+def losses(device: str, sparse: bool, dtype: torch.dtype, steps: int) -> list[float]:
     """Of the first training steps, all with one batch."""
     made = trainer(device, sparse)
     made.model.to(dtype)
     images, labels = next(made.batches())
-    return [made.step(images.to(dtype), labels).item() for _ in range(STEPS)]
+    return [made.step(images.to(dtype), labels).item() for _ in range(steps)]
 
 
-def check(device: str) -> list[dict[str, Any]]:
+def check(device: str, steps: int = 10) -> list[dict[str, Any]]:
     """The losses in float32 on the device beside those in float64 on the CPU."""
     rows = []
     for sparse in (False, True):
-        pairs = zip(losses(device, sparse, torch.float32), losses("cpu", sparse, torch.float64), strict=True)
+        kinds = (device, torch.float32), ("cpu", torch.float64)
+        pairs = zip(*(losses(where, sparse, dtype, steps) for where, dtype in kinds), strict=True)
         apart = max(abs(a / b - 1) for a, b in pairs)
         rows.append({"sparse": sparse, "relative loss difference": apart, "right": apart < 1e-2})
     return rows

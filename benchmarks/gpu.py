@@ -211,7 +211,7 @@ def differences(device: str, kernels: list[str]) -> dict[str, float]:
 
 
 def measured(device: str, quick: bool) -> dict[str, Any]:
-    """All numbers and times; `quick` takes small layers, few repeats and no MNIST."""
+    """All numbers and times; `quick` takes small layers, few steps and repeats, and no MNIST."""
     layers = dict(zip(("784x300", "300x100"), LENET.build().stream(), strict=True))
     for width, kron, density in WIDE[:1] if quick else WIDE:
         layers[f"{width}x{width}, kron {kron}, {density:.3g}"] = radix_layer(width, kron, density)
@@ -226,7 +226,7 @@ def measured(device: str, quick: bool) -> dict[str, Any]:
         "checked": check_kernels(device, {name: layers[name] for name in list(layers)[:4]}),
         "largest loss difference over 30 steps": differences(device, there),
         "stacked seeds": check_stacks(device),
-        "lenet-5": _lenet5_on.check(device),
+        "lenet-5": _lenet5_on.check(device, 2 if quick else 10),
         "timed": [
             row
             for dtype in (torch.float32, torch.bfloat16)

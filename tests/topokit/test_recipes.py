@@ -124,7 +124,7 @@ def permuted(recipe):
         ({"family": "lps", "options": {"p": 5, "q": 13, "layers": 10**8}}, "layers must be at most 65536"),
         ({"family": "graph-challenge", "options": {"neurons": 1024, "layers": 10**8}}, "layers must be at most 65536"),
         (
-            {"transform": "concatenate", "options": {"of": [permuted(margulis(65_536))] * 1000}},
+            {"transform": "concatenate", "options": {"of": [permuted(margulis(65_536))] * 2}},
             "concatenate: the networks have more than 65,536 layers",
         ),
         (bernoulli(density="1e999999999"), "density must be numbers such as"),

@@ -168,7 +168,10 @@ class Tracing:
 
     def spaces_of(self, ids: Ids) -> list[Space]:
         """Return the spaces of some nodes, in the order of their numbers, without -1."""
-        numbers = np.unique(self.space_numbers(once(ids)))
+        ids = once(ids)
+        ends = self.space_numbers(np.array([ids.min(initial=self.count), ids.max(initial=-1)]))
+        # those of a layer are in one space, which its ends show faster than all nodes do
+        numbers = ends[:1] if ends[0] == ends[1] else np.unique(self.space_numbers(ids))
         return [self.spaces[i] for i in numbers[numbers >= 0]]
 
     def fresh(self, name: str, kind: str, shape: Shape, of: Ids | None = None) -> Ids:
