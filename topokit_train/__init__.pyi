@@ -18,6 +18,7 @@ from .pruning.config import PruneConfig as PruneConfig
 from .runs.evaluating import evaluate as evaluate
 from .runs.loading import load_run as load_run
 from .runs.pruning import prune as prune
+from .runs.train import explain_kernels as explain_kernels
 from .runs.train import train as train
 from .runs.train import train_seeds as train_seeds
 from .studies.study import study as study

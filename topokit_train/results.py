@@ -117,6 +117,17 @@ class Results(list[Result], Tabular):
         return "\n".join([*seeds, *aligned([(head, spread), *_others(self), *_about(self)])])
 
 
+class Kernels(list[tuple[str, str, str]], Tabular):
+    """Name, kernel and reason for the kernel of each sparse layer. Prints as a table, in a notebook too."""
+
+    columns = ("layer", "kernel", "reason")
+
+    def records(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, one, strict=True)) for one in self]
+
+    __repr__ = Tabular.__str__
+
+
 def _dead(result: Result) -> str:
     return ", ".join(map(str, result.dead_classes or ())) or "none"
 

@@ -49,7 +49,11 @@ class TrainCommand(Describing):
 @setting_options
 @click.option("--seeds", type=SEEDS, help="Seeds of several networks; perceptrons are trained together.")
 @click.option("--tune", is_flag=True, help="Kernels chosen by timing; the same as --kernel tuned.")
-@click.option("--explain-kernel", is_flag=True, help="Report of the kernel of each sparse layer, with the reason.")
+@click.option(
+    "--explain-kernel",
+    is_flag=True,
+    help="Kernel that each sparse layer would have, with the reason, as the only output; nothing is trained.",
+)
 @click.option(
     "--topology",
     "topologies",
@@ -96,18 +100,22 @@ def command(
     topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs.train import DEFAULT_TOPOLOGY, train, train_seeds
+    from topokit_train.runs.train import DEFAULT_TOPOLOGY, explain_kernels, train, train_seeds
 
+    if explain_kernel and resume:
+        raise click.UsageError("give --explain-kernel, which trains nothing, or --resume")
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
         settings["kernel"] = "tuned"
     config, seeds = what_to_do(ctx, TrainConfig, settings, seeds, run if resume else None)
 
-    others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "explain": explain_kernel}
-    others["callbacks"] = callbacks
+    others: dict[str, Any] = {"run": run, "resume": resume, "force": force, "callbacks": callbacks}
     topology = _resolved(topologies, config) or None if topologies else DEFAULT_TOPOLOGY
-    if seeds is None:
+    if explain_kernel:
+        kernels = explain_kernels(config, topology, seeds or ())
+        render.as_json({"kernels": kernels.records()}) if as_json else click.echo(kernels)
+    elif seeds is None:
         show(train(config, topology, **others), as_json)
     else:
         show(train_seeds(config, topology, seeds, **others), as_json)

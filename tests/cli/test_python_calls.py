@@ -35,7 +35,11 @@ CALLS = {
         {},
         SAVE | {"as_masks": "the result's masks", "dry_run": "the result prints the table"},
     ),
-    "train": (tt.train, {"topologies": "topology", "explain_kernel": "explain"}, {"tune": "kernel='tuned'"}),
+    "train": (
+        tt.train,
+        {"topologies": "topology"},
+        {"tune": "kernel='tuned'", "explain_kernel": "topokit_train.explain_kernels"},
+    ),
     "prune": (tt.train, {}, {}),
     "evaluate": (tt.evaluate, {"dataset": "data"}, {}),
     "sweep": (tt.sweep, {}, {"workers": CORES}),

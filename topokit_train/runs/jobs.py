@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from time import monotonic
 
@@ -24,7 +25,7 @@ from topokit_train.models import STACKED
 from topokit_train.models.networks import ModelSource, require_stackable
 from topokit_train.pruning.config import config_from_json
 from topokit_train.ranks import ALONE, Ranks
-from topokit_train.results import Result, results_of
+from topokit_train.results import Kernels, Result, results_of
 from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save, save_start
 from topokit_train.runs.folder import CONFIG, RESULT, START, RunFolder, begun
 from topokit_train.runs.given_weights import start_from
@@ -51,7 +52,6 @@ class Setup:
         callbacks: called after the method.
         versions: of the user's code, by setting.
         resume: whether to continue runs.
-        explain: whether to say which kernel each sparse layer has, and why.
         ranks: the processes that train; only the first one writes files.
     """
 
@@ -63,7 +63,6 @@ class Setup:
     callbacks: tuple[Callback, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     resume: bool = False
-    explain: bool = False
     ranks: Ranks = ALONE
 
     @property
@@ -260,9 +259,6 @@ def _prepared(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
     """The networks of a group, before their first step or where their checkpoints were taken. Writes nothing."""
     trainer = _trainer(jobs, setup, origin)
     config, checkpoints = origin.config, [job.checkpoint for job in jobs if job.checkpoint]
-    for layer, choice in trainer.choices.items() if setup.explain else ():
-        reason = "the run was started with it" if checkpoints else choice.reason
-        say(f"{layer}: kernel {choice.kernel}, {reason}")
     if checkpoints:
         require_same_data(origin, setup.dataset, jobs[0].folder.path)
         restore(checkpoints, trainer)
@@ -293,6 +289,15 @@ def _trainer(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
         folders=[job.folder.path if job.folder.writes else None for job in jobs],
         rewired=rewired,
     )
+
+
+def kernels_of(config: TrainConfig, setup: Setup, seeds: Sequence[int] = ()) -> Kernels:
+    """Return the kernel of each sparse layer of networks that would be trained together, without a run's folder."""
+    seeds, device = seeds or (config.seed,), resolve_device(config.device)
+    made = partial(Trainer, config, setup.topologies, setup.dataset, device=device, kernel=config.kernel)
+    with cpu_threads(config.threads or suitable_threads(setup, config, len(seeds))), _users_errors(setup):
+        trainer = made(seeds=seeds, model=setup.source)
+    return Kernels((name, choice.kernel, choice.reason) for name, choice in trainer.choices.items())
 
 
 SMALL_STEP = 10**8  # products of a weight and a number, in one step forward

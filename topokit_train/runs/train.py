@@ -34,10 +34,10 @@ from topokit_train.models import DEFAULT
 from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
-from topokit_train.results import Result, Results
+from topokit_train.results import Kernels, Result, Results
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import FolderElsewhere, RunFolder, begun, made_folder, remove_empty
-from topokit_train.runs.jobs import Setup, groups, job_of, recorded_start, train_together
+from topokit_train.runs.jobs import Setup, groups, job_of, kernels_of, recorded_start, train_together
 from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import phase, say
 from topokit_train.seeds import parse_seeds
@@ -59,7 +59,6 @@ def train(
     run: Path | str | None = None,
     resume: bool = False,
     force: bool = False,
-    explain: bool = False,
 ) -> Result:
     """Train a model, with a checkpoint after each epoch.
 
@@ -82,7 +81,6 @@ def train(
         run: the folder of the run. By default a new folder in runs/ that is named after the settings.
         resume: continue the run in that folder; if the folder has no run, start one.
         force: replace an existing run in the folder.
-        explain: print the kernel of each sparse layer and the reason to stderr.
 
     Raises:
         InvalidSpecError: settings contradict each other, or differ from those of the run to resume.
@@ -92,7 +90,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the checkpoint of the last whole epoch is kept.
     """
     given: dict[str, Any] = {"model": model, "data": data, "method": method, "callbacks": callbacks}
-    return train_all([config], topology, [run], resume=resume, force=force, explain=explain, **given)[0]
+    return train_all([config], topology, [run], resume=resume, force=force, **given)[0]
 
 
 def train_seeds(
@@ -151,7 +149,6 @@ def train_all(
     callbacks: Callback | str | Sequence[Callback | str] = (),
     resume: bool = False,
     force: bool = False,
-    explain: bool = False,
 ) -> list[Result]:
     """Train networks that differ only in their seeds, each in a given folder; else as `train`.
 
@@ -165,7 +162,6 @@ def train_all(
         callbacks: the callbacks.
         resume: continue the runs in these folders.
         force: replace existing runs.
-        explain: print the kernel of each sparse layer and the reason to stderr.
 
     Returns:
         The results, in the order of `configs`.
@@ -189,7 +185,7 @@ def train_all(
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
         dataset = cache(lambda: data or _read(configs[0]))
         nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
-        setup = Setup(source, nets, dataset, kind, make_method, tuple(hooked), versions, resume, explain, ranks)
+        setup = Setup(source, nets, dataset, kind, make_method, tuple(hooked), versions, resume, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
@@ -204,6 +200,40 @@ def train_all(
                 for result in train_together(group, setup)
             ]
     return sorted(results, key=lambda result: [config.seed for config in configs].index(result.seed))
+
+
+def explain_kernels(
+    config: TrainConfig,
+    topology: Topologies | None = DEFAULT_TOPOLOGY,
+    seeds: Sequence[int] | str = (),
+    *,
+    model: Model | None = None,
+    data: Any = None,
+) -> Kernels:
+    """Return the kernel that a run would use for each sparse layer, and why. Trains nothing and writes no run.
+
+    Args:
+        config: the settings, as for `train`. The kernel "tuned" times each case that this machine has not timed before.
+        topology: as for `train`.
+        seeds: those of networks that would be trained together, as for `train_seeds`.
+        model: the model, as for `train`.
+        data: the dataset, as for `train`.
+
+    Raises:
+        InvalidSpecError: as `train`.
+        FileFormatError: a damaged dataset.
+        TopokitError: data that cannot be found, an error in the user's code.
+    """
+    _require_types([config], topology)
+    source = model_source(config.model if model is None else model)
+    if data is not None and not isinstance(data, Dataset):
+        data = as_dataset(data, "given:data")
+    config = _recorded_as(config, source, data, None)
+    dataset = cache(lambda: data or _read(config))
+    nets, _ = _topologies(topology, config, source, dataset, (), resume=False)
+    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
+        _require_inputs(nets, dataset())
+    return kernels_of(config, Setup(source, nets, dataset), parse_seeds(seeds) if isinstance(seeds, str) else seeds)
 
 
 def _folders(
