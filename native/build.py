@@ -69,20 +69,25 @@ def compile_library(target: Path = LIBRARY, flags: str = "-O3") -> None:
 
 
 class NativeHook(BuildHookInterface):  # type: ignore[misc, unused-ignore]
-    """Compile the library before a wheel is packed, or for an editable install."""
+    """Compile the library into a wheel or, for an editable install, into topokit/."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 (hatchling's signature)
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, or say why not."""
         if self.target_name != "wheel":
             return
-        LIBRARY.unlink(missing_ok=True)  # an older one would be packed
+        editable = version == "editable"
+        self.folder = tempfile.TemporaryDirectory()  # is removed with the hook
+        made = LIBRARY if editable else Path(self.folder.name) / LIBRARY.name
         try:
-            compile_library()
+            compile_library(made)
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"topokit is built without its native library: {error}", file=sys.stderr)
-        else:
-            build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+            made.unlink(missing_ok=True)  # an older one may have other functions than the Python code calls
+            return
+        if not editable:
+            build_data["force_include"][str(made)] = f"topokit/{LIBRARY.name}"
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
 if __name__ == "__main__":
