@@ -101,6 +101,9 @@ def test_pairs_of_prune_are_weights_and_their_masks():
 )
 def test_weights_that_are_no_numbers_are_refused_under_every_rule(rule):
     broken = {**LAYERS, "fc2.weight": np.array([[1.0, np.nan, 2.0]])}
+    signalling = np.array([[0, 0x7FA00000, 0]], np.uint32).view(np.float32)
+    with pytest.raises(InvalidGraphError, match=r"fc2.weight has NaN in 1 of its weights, the first at \[0, 1\]"):
+        tk.extract({**LAYERS, "fc2.weight": signalling})
     with pytest.raises(InvalidGraphError, match=r"fc2.weight has NaN in 1 of its weights, the first at \[0, 1\]"):
         tk.extract(broken, **rule)
     with pytest.raises(InvalidGraphError, match="real numbers"):
@@ -469,3 +472,10 @@ def test_a_dense_model_is_pointed_out_and_memory_is_asked_for_first(monkeypatch)
     monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 100}))
     with pytest.raises(TooLargeError, match="extraction needs"):
         tk.extract(LAYERS)
+
+
+def test_a_weight_that_is_used_twice_is_offered_before_the_order_of_the_file_is_changed():
+    arrays = ones(a=(4, 4), b=(2, 4), encoder=(3, 2), c=(2, 2))
+    with pytest.raises(InvalidSpecError, match=r"choose layers a,b,encoder,encoder@in-out,c; or layers a,b,c,encoder;"):
+        tk.extract(arrays)
+    assert tk.extract(arrays, layers="a,b,encoder,encoder@in-out,c".split(",")).widths == (4, 4, 2, 3, 2, 2)

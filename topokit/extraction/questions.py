@@ -13,6 +13,7 @@ MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_CANDIDATES = 6
 MOST_LINES = 8
+MOST_TIED = 3
 MOST_DEEP = 200
 """Layers up to which an order is searched for: a search as deep as Python recurses."""
 
@@ -30,13 +31,13 @@ def question(
     if beside:
         texts = [",".join(one.written() for one in run) for run in runs]
     else:
+        in_order = _chains(orders) or _chains(orders, turned=True)
+        tied = [] if any(map(_is_uniform, in_order)) else _chains(orders, tied=True)[:MOST_TIED]
         chaining = any(breaks(order) is None for order in orders)
         searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
-        chains = (_chains(orders) or _chains(orders, turned=True)) + _chains(searched)
+        chains = in_order + tied + _chains(searched)
         orders = [*orders, *searched]
-        chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True)
-        if not any(_is_uniform(chain) for chain in chains):
-            chains += _chains(orders, turned=True, tied=True)
+        chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True, tied=True)
         texts = list(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains or _chains(runs)))
     if texts and all(one.endswith("@in-out") for one in texts[0].split(",")):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"

@@ -115,7 +115,7 @@ def same_edges(one, two):
 def read_of_arrays(module, layers=()):
     """The parameter and edges of each layer that is read of a state dict; what is assumed is said."""
     found = select(from_arrays({name: one.numpy() for name, one in module.state_dict().items()}), Rule(), layers)
-    beside = any(re.search("in_proj_weight|weight_.h_l", name) for name in found.left)
+    beside = any(re.search("(in|[qkv])_proj_weight|weight_.h_l", name) for name in found.left)
     said = any(note.startswith("assumed") for note in found.notes)
     assert len(found.layers) < 2 or said == (not layers or beside)
     return of_parameters(module, found)
