@@ -478,4 +478,4 @@ def test_a_weight_that_is_used_twice_is_offered_before_the_order_of_the_file_is_
     arrays = ones(a=(4, 4), b=(2, 4), encoder=(3, 2), c=(2, 2))
     with pytest.raises(InvalidSpecError, match=r"choose layers a,b,encoder,encoder@in-out,c; or layers a,b,c,encoder;"):
         tk.extract(arrays)
-    assert tk.extract(arrays, layers="a,b,encoder,encoder@in-out,c".split(",")).widths == (4, 4, 2, 3, 2, 2)
+    assert tk.extract(arrays, layers=["a", "b", "encoder", "encoder@in-out", "c"]).widths == (4, 4, 2, 3, 2, 2)
