@@ -33,7 +33,7 @@ STYLES = {
     "pixels": "the inputs as an image",
     "degrees": "degrees by rank, beside a random network's",
 }
-"""Styles of `draw`: name -> what it shows. Style x is the function `draw_x` of networks in `topokit/drawing/_x.py`."""
+"""Styles of `draw`: name -> what it shows. Style a-b is the function `draw_a_b` of networks in `drawing/_a_b.py`."""
 
 _AUTO_LINES = 1_000
 _MAX_LINES = 100_000
@@ -80,7 +80,8 @@ def draw(
         raise InvalidSpecError(f"`image` is for the style pixels, not for {style}: leave it out, or take that style")
     options: dict[str, dict[str, Any]] = {"edges": {"trace": trace, "rows": rows}, "pixels": {"image": image}}
     with house_style():
-        draw_style = getattr(import_module(f"topokit.drawing._{style}"), f"draw_{style}")
+        word = style.replace("-", "_")
+        draw_style = getattr(import_module(f"topokit.drawing._{word}"), f"draw_{word}")
         figure: Figure = draw_style(nets, **options.get(style, {}))
     return figure
 

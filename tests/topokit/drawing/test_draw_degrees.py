@@ -1,6 +1,8 @@
 """Pictures of degrees: every input is the pixel it should be, and chance is the binomial distribution."""
 
 import re
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -101,6 +103,14 @@ def test_every_style_draws_every_network_with_its_heading_and_panels(style):
     assert {net.summary() for net in nets} <= {text.get_text() for text in figure.texts}
     assert len(figure.axes) >= len(nets)
     assert all(axes.has_data() for axes in figure.axes)
+
+
+def test_a_style_of_two_words_is_a_function_and_a_module_of_two_words(monkeypatch):
+    module = ModuleType("topokit.drawing._two_words")
+    module.draw_two_words = lambda nets: [net.widths for net in nets]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(STYLES, "two-words", "")
+    assert draw(RadixNet(radices=[(2, 2)]), style="two-words") == [(4, 4, 4)]
 
 
 def heights(patch):
