@@ -184,7 +184,9 @@ def least_bytes(net: Layered, path: str | Path, *, to: str | None = None) -> int
 
 def _format_to_write(path: str | Path, to: str | None) -> str:
     """The format of a file to write: `to`, or else that of its suffix."""
-    suffix, named = Path(path).suffix, {FORMATS[name].suffix: name for name in FORMATS}
+    named = {FORMATS[name].suffix: name for name in FORMATS}
+    ending = Path(path).name[1:]  # a file that is named .npz has no suffix
+    suffix = max(filter(ending.endswith, named), key=len, default=Path(path).suffix)
     if to is not None:
         if to in FORMATS and named.get(suffix, to) != to:
             raise InvalidSpecError(f"{path} ends as {named[suffix]} does, but `to` is {to}: give one of the two")

@@ -18,7 +18,7 @@ from safetensors.numpy import save as serialize
 
 from topokit.errors import FileFormatError, TooLargeError
 from topokit.families.radix_net import RadixNet
-from topokit.formats import as_tensors, from_networkx, load, save, to_networkx
+from topokit.formats import FORMATS, as_tensors, from_networkx, load, save, to_networkx
 from topokit.topologies import Topology, fingerprint
 
 NET = RadixNet(radices=[(2, 3), (3, 2)], kron=(1, 2, 1, 3, 2))
@@ -115,6 +115,12 @@ def test_the_docs_example_reads_our_file(tmp_path, monkeypatch):
     names = {}
     exec(example, names)
     assert all(np.array_equal(layer.toarray(), dense) for layer, dense in zip(names["layers"], DENSE, strict=True))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_its_row_in_the_docs(name):
+    text, kind = (Path(__file__).parents[3] / "docs" / "format.md").read_text(), FORMATS[name]
+    assert f"| `{name}` | {'a folder' if kind.folder else f'`{kind.suffix}`'} |" in text, "add it to docs/format.md"
 
 
 @pytest.mark.parametrize("kind", ["bsr", "dia"])

@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 
 import numpy as np
@@ -68,6 +70,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 from topokit.errors import TopokitError
 from topokit.families.radix_net import RadixNet
@@ -99,6 +102,19 @@ def test_a_disk_that_is_found_full_only_when_flushed(name, tmp_path, monkeypatch
     with pytest.raises(TopokitError, match="No space left on device"):
         save(NET, tmp_path / "net", to=name)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_suffix_decides_the_format(tmp_path, monkeypatch):
+    module = ModuleType("graph_npz")
+    module.FORMAT = replace(FORMATS["graphml"], suffix=".graph.npz")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(FORMATS.places, "graph-npz", "graph_npz:FORMAT")
+    formats = {"net.graph.npz": "graphml", "net.npz": "npz", "graph.npz": "npz", ".npz": "safetensors"}
+    for name, kind in formats.items():
+        save(NET, tmp_path / name)
+        assert FORMATS[kind].begins((tmp_path / name).read_bytes()), name
+    with pytest.raises(InvalidSpecError, match=r"unknown extension \.graph: end it in .*\.graph\.npz"):
+        save(NET, tmp_path / "net.npz.graph")
 
 
 @pytest.mark.parametrize("name", FORMATS)
