@@ -24,6 +24,8 @@ from topokit.reprs import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from topokit.drawing._sheet import Picture
+
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
 STYLES = {
@@ -82,8 +84,9 @@ def draw(
     with house_style():
         word = style.replace("-", "_")
         draw_style = getattr(import_module(f"topokit.drawing._{word}"), f"draw_{word}")
-        figure: Figure = draw_style(nets, **options.get(style, {}))
-    return figure
+        picture: Picture = draw_style(nets, **options.get(style, {}))
+        picture.arrange()
+    return picture
 
 
 def draw_steps(net: Source) -> Figure:

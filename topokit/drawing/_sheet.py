@@ -31,6 +31,16 @@ _LONGEST = 150  # characters of a title: a recipe may come from a file and be of
 class Picture(Figure):
     """A figure that notebooks show without pyplot."""
 
+    def arrange(self) -> None:
+        """Place the panels once, before the layout engine does so again when the figure is drawn.
+
+        The engine measures labels around a panel before it gives the panel its aspect: after one pass a label may lie
+        outside the figure, after two passes none does.
+        """
+        layout = self.get_layout_engine()
+        assert layout is not None  # new_picture sets one
+        layout.execute(self)
+
     def _repr_png_(self) -> bytes:
         png = BytesIO()
         with house_style():

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from topokit.drawing import STYLES, draw
-from topokit.drawing._degrees import expected
+from topokit.drawing._degrees import draw_degrees, expected
 from topokit.drawing._pixels import image_shape
 from topokit.errors import InvalidSpecError
 from topokit.families.bernoulli import Bernoulli
@@ -105,12 +105,25 @@ def test_every_style_draws_every_network_with_its_heading_and_panels(style):
     assert all(axes.has_data() for axes in figure.axes)
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_no_style_draws_outside_of_the_figure(style):
+    one, three = Bernoulli(widths=(16, 16), density=".25", seed=0), RadixNet(radices=[(2, 2, 4)])
+    for nets in ((one,), (three, one)):
+        figure = draw(nets[0], beside=nets[1:], style=style)
+        figure.draw_without_rendering()
+        for part in (*figure.axes, *figure.texts):
+            (left, low), (right, high) = part.get_tightbbox().get_points()
+            assert min(left, low) > -0.5
+            assert right < figure.bbox.width + 0.5
+            assert high < figure.bbox.height + 0.5
+
+
 def test_a_style_of_two_words_is_a_function_and_a_module_of_two_words(monkeypatch):
     module = ModuleType("topokit.drawing._two_words")
-    module.draw_two_words = lambda nets: [net.widths for net in nets]
+    module.draw_two_words = draw_degrees
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(STYLES, "two-words", "")
-    assert draw(RadixNet(radices=[(2, 2)]), style="two-words") == [(4, 4, 4)]
+    assert len(draw(RadixNet(radices=[(2, 2)]), style="two-words").axes) == 4
 
 
 def heights(patch):
