@@ -385,7 +385,7 @@ def test_what_is_given_is_not_assumed():
     (note, _) = select(from_arrays(square), Rule(), chained=False).notes[::-1]
     assert note.startswith("assumed, as arrays do not say it: that weights are stored as (out, in). To be sure")
     left = select(from_arrays(NAMES), Rule(above=0.5)).left
-    assert left["table"] == ((9, 9), "name it in `layers` to extract it")
+    assert left["table"] == ((9, 9), "to extract it, select all layers by name")
 
 
 def test_an_orientation_leaves_the_rest_to_be_asked():

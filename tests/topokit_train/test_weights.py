@@ -72,7 +72,10 @@ def test_extraction_from_a_trained_topology_is_the_topology(kernel, tmp_path):
     weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
     found = tk.extract(weights)
     assert tk.fingerprint(found) == tk.fingerprint(net)
-    assert "not extracted: the dense layers fc3.weight" in found.notes[0]
+    assert found.notes == ("not extracted: fc3.weight 10 x 100; to extract them, select all layers by name",)
+    assert select(weights, Rule()).left == {
+        "fc3.weight": ((10, 100), "a dense layer; to extract it, select all layers by name")
+    }
     assert tk.extract(weights, layers=["fc*"]).widths == (784, 300, 100, 10)
     assert all(tk.extract(weights, layers=["fc*"]).layer_edges[i] == net.layer_edges[i] for i in range(2))
     few = tk.extract(weights, keep=".01")

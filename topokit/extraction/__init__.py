@@ -227,7 +227,7 @@ def select(
         order=order,
         layouts=layouts,
         left=left,
-        notes=(*(() if layers else weights.notes), *_notes(wanted, full, {} if layers else left, order), *assumed),
+        notes=(*_notes(wanted, full, {} if layers else left, order), *assumed),
     )
 
 
@@ -269,7 +269,7 @@ def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
     of_graph = weights.graph and not weights.is_recorded
-    default = "no operator of the graph multiplies by it" if of_graph else "name it in `layers` to extract it"
+    default = "no operator of the graph multiplies by it" if of_graph else "to extract it, select all layers by name"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()

@@ -57,7 +57,6 @@ class Weights:
         default: names of the layers to extract by default, in order.
         origin: kind, file and sha256, as JSON-able values for the recipe; empty if unknown.
         edgeless: layers of which the file has one number per edge, but not the edges.
-        notes: messages for the user.
         skipped: name of an array that is not a layer -> the reason.
         refused: name of an array that cannot be read -> the reason.
         order: where the order of the parts is from: "the file"; "the model" (of a run) or "the graph", which are
@@ -69,7 +68,6 @@ class Weights:
     default: tuple[str, ...]
     origin: Mapping[str, Any] = field(default_factory=dict)
     edgeless: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     order: str = "the file"
@@ -84,9 +82,7 @@ class Weights:
 
     def with_graph(self, graph: Tracing) -> Weights:
         """Return the same arrays as those of a model whose graph is known."""
-        return replace(
-            self, default=tuple(graph.parts), order="the graph", graph=graph, edgeless=(), notes=(), origin={}
-        )
+        return replace(self, default=tuple(graph.parts), order="the graph", graph=graph, edgeless=(), origin={})
 
 
 def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:

@@ -56,15 +56,13 @@ def read(path: Path) -> Weights:
     chains = _chains(file, found.edgeless)
     sparse = {one.name: one.part for chain in chains for one in chain}
     dense = [name for name in found.default if name not in sparse]
-    note = f"not extracted: the dense layers {', '.join(dense)}; to extract them, select all layers by name"
     return replace(
         found,
         parts={**sparse, **found.parts},
         default=tuple(sparse),
         order="the model",
         edgeless=(),
-        notes=(note,) if dense else (),
-        skipped={**found.skipped, **dict.fromkeys(dense, "a dense layer; name it in `layers` to extract it")},
+        skipped={**found.skipped, **dict.fromkeys(dense, "a dense layer; to extract it, select all layers by name")},
         # the layers of a user's model, which is not imported, are in series in the recorded topologies only
         graph=None if _model(file) in MODELS else series(*chains),
     )
