@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
@@ -99,11 +100,20 @@ class OnceEach(click.Command):
         except click.UsageError as error:
             if "unexpected extra argument" not in error.message:
                 raise
-            advice = "lists have commas and no blanks (2,2), and other values with blanks need quotes"
-            raise click.UsageError(f"{error.message}: {advice}", ctx) from None
+            raise click.UsageError(f"{error.message}: {self._about_extra(error.message, given)}", ctx) from None
         if not ctx.resilient_parsing:  # as it is for the completions of a shell
             self._require_once(ctx, self.make_parser(ctx).parse_args(given)[2])
         return left
+
+    def _about_extra(self, message: str, given: Sequence[str]) -> str:
+        """Return advice for the first argument that click calls an unexpected extra one."""
+        flags = {
+            opt for param in self.params if isinstance(param, click.Option) and param.is_flag for opt in param.opts
+        }
+        for before, extra in pairwise(given):
+            if before in flags and re.search(rf"\({re.escape(extra)}[ )]", message):
+                return f"{before} takes no value"
+        return "lists have commas and no blanks (2,2), and other values with blanks need quotes"
 
     def _require_once(self, ctx: click.Context, given: list[click.Parameter]) -> None:
         once = [param for param in given if isinstance(param, click.Option) and not (param.multiple or param.is_flag)]

@@ -248,6 +248,7 @@ MISTAKES = {
         ("--run {run} --resume --force", 2, "which continues a run, or"),
         ("--run {run} --resume --epochs 5", 2, "was started with 1"),
         ("--resume", 2, "--run DIR"),
+        ("--resume {run}", 2, "--resume takes no value"),
         ("--run -", 2, "name one"),
         ("--tune --kernel csr", 2, "not both"),
         ("--device gpu", 2, "auto, cpu, cuda, mps"),
