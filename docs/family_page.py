@@ -41,7 +41,7 @@ def sections(text: str) -> dict[str, str]:
     """A family's docstring by section: the definition under "", and no example.
 
     Raises:
-        ValueError: a section is missing.
+        ValueError: sections are missing.
     """
     found: dict[str, list[str]] = {"": []}
     section = ""
@@ -54,9 +54,9 @@ def sections(text: str) -> dict[str, str]:
         if not line:
             section = ""
         found[section].append(line)
-    for wanted in SECTIONS:
-        if wanted not in found:
-            raise ValueError(f"its docstring has no section '{wanted}:'; a page is made of {', '.join(SECTIONS)}")
+    missing = [f"'{wanted}:'" for wanted in SECTIONS if wanted not in found]
+    if missing:
+        raise ValueError(f"its docstring has no section {', '.join(missing)}: begin a line with each")
     return {name: "\n".join(lines).strip("\n") for name, lines in found.items()}
 
 
@@ -79,7 +79,11 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def example(family: type[Spec]) -> tuple[str, Spec]:
-    """The example in a family's docstring: its lines, and the network of this family that they make last."""
+    """The example in a family's docstring: its lines, and the network of this family that they assign last.
+
+    Raises:
+        ValueError: no line assigns one.
+    """
     lines = [f">>> from topokit import {family.__name__}"]
     names: dict[str, Any] = {family.__name__: family}
     for part in DocTestParser().get_examples(family.__doc__ or ""):
@@ -88,7 +92,9 @@ def example(family: type[Spec]) -> tuple[str, Spec]:
         exec(part.source, names)
     made = [value for value in names.values() if isinstance(value, family)]
     if not made:
-        raise ValueError("its docstring has no example that makes one")
+        raise ValueError(
+            f"its docstring does not end with an example that assigns a network: >>> net = {family.__name__}(...)"
+        )
     return "\n".join(lines), made[-1]
 
 

@@ -32,13 +32,14 @@ def made() -> dict[str, str]:
     for name in FAMILIES:
         family = FAMILIES[name]
         try:
+            definition = sections(family.__doc__)[""]
             code, net = example(family)
             files[f"{name}.md"] = page(family, code, net)
         except ValueError as error:
             raise ValueError(f"{family.__name__}: {error}") from error
         files[f"images/{name}.svg"] = picture(net)
         thumbnail = f'[<img src="images/{name}.svg" width="240" alt="{net.summary()}">]({name}.md)'
-        rows.append((thumbnail, f"**[{name}]({name}.md)**<br>{prose(sections(family.__doc__)[''].splitlines()[0])}"))
+        rows.append((thumbnail, f"**[{name}]({name}.md)**<br>{prose(definition.splitlines()[0])}"))
     files["README.md"] = "\n\n".join(
         [
             "<!-- Made by docs/make_families.py. -->",

@@ -88,8 +88,16 @@ def test_a_docstring_without_a_section_is_refused_by_name(lost):
 
 
 def test_a_family_without_an_example_is_refused(monkeypatch):
-    monkeypatch.setattr(FAMILIES["butterfly"], "__doc__", "A butterfly.")
-    with pytest.raises(ValueError, match=r"^Butterfly: its docstring has no example"):
+    text = "A butterfly.\n\n" + "\n\n".join(PARTS.values())
+    for example in ("", "\n\n>>> Butterfly(nodes=2).layer_edges\n(4,)"):
+        monkeypatch.setattr(FAMILIES["butterfly"], "__doc__", text + example)
+        with pytest.raises(ValueError, match=r"^Butterfly: its docstring .* example .*>>> net = Butterfly\(\.\.\.\)$"):
+            MAKE.made()
+
+
+def test_all_missing_sections_are_named_at_once(monkeypatch):
+    monkeypatch.setattr(FAMILIES["butterfly"], "__doc__", f"A butterfly.\n\n{PARTS['Proof']}")
+    with pytest.raises(ValueError, match=r"^Butterfly: .* 'Args:', 'Raises:', 'Cost of a layer:', 'Source:': begin"):
         MAKE.made()
 
 

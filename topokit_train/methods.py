@@ -7,7 +7,7 @@ overrides those that it needs. The order of the calls is:
     before_step     before each step; may call `trainer.want_dense_gradients()`
     gradients       in each step, after the gradients are computed (their mean over all processes)
     after_step      after each step; may call `trainer.rewire`
-    after_epoch     after each epoch, with its metrics
+    after_epoch     after each epoch, with its metrics; may call `trainer.rewire`
     end             once, with the results
 
 A resumed run calls `prepare`, then `load_state_dict`. Draw random numbers from `trainer.generator()` only: its stream

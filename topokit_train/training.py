@@ -192,7 +192,7 @@ class Trainer:
 
     @torch.no_grad()
     def rewire(self, layers: Mapping[str, Layer]) -> None:
-        """Replace the edges of sparse layers, between two steps or in `prepare`.
+        """Replace the edges of sparse layers: in `after_step`, `after_epoch` or `prepare`.
 
         Kept edges keep their values and their optimizer state; new edges get 0 for both. All processes get the edges
         of the first one. In `prepare`, a resumed run ignores the call, because its checkpoint contains the edges.

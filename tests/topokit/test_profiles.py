@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import reduce
 from importlib import import_module
@@ -167,9 +168,16 @@ def test_the_docs_are_those_of_the_measures():
     assert PAGE.page(text) == text, "run docs/make_measures.py"
     for name, values in profile(RANDOM, MEASURES).measures.items():
         keys = {key for _, names, _ in PAGE.keys(name) for key in names}
-        assert keys == {*keys_of(values)}, name
+        assert keys == {*keys_of(values)}, f"in Keys: of {name}, write a line such as `layers of gini: definition`"
     for label in SCALARS:
         assert f"`{label}`" in text
+
+
+def test_no_two_measures_have_a_heading_or_label_in_common():
+    headings = [heading for name in MEASURES for heading in MEASURES[name].columns]
+    labels = [label for name in MEASURES for label in MEASURES[name].scalars]
+    for names in ([*headings, "layer", "sources", "targets", "edges"], labels):
+        assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_a_profile_is_a_table_of_its_layers():

@@ -28,7 +28,7 @@ from topokit_train.runs.train import default_topology, train
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
 
 
-CONVOLUTIONAL = {
+TOPOLOGIES = {
     "lenet-5-x2": [tk.Bernoulli(widths=widths, density=".05", seed=0) for widths in ((700, 71), (3479, 543))],
     "lenet-5-x10": [tk.Bernoulli(widths=widths, density=".01", seed=0) for widths in ((1575, 158), (7742, 1214))],
     "lenet-5": [tk.Bernoulli(widths=widths, density=".1", seed=0) for widths in ((500, 50), (2450, 384))],
@@ -95,7 +95,7 @@ def test_a_topology_that_does_not_fit(name, topology, image, message):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_maps_its_inputs_to_logits_and_learns_every_parameter(name):
     data, inputs = INPUTS.get(name, IMAGES)
-    topologies = CONVOLUTIONAL.get(name, [default_topology()] if name not in INPUTS else [])
+    topologies = TOPOLOGIES.get(name, [default_topology()] if name not in INPUTS else [])
     model = build(name, topologies, data=data)
     logits = model(inputs)
     assert (len(logits), logits.shape[-1]) == (len(inputs), data.classes)

@@ -35,9 +35,9 @@ class Measure:
         compute: the function of a network, which returns numbers, arrays or objects for Python.
         values: the keys and values of the result (of an iterator: of the list); those of a dataclass are its fields. A
             key `layers` has one entry for each edge layer. In JSON fractions become floats.
-        counts: keys whose integers may pass 2^53, and are decimal strings in JSON.
         cost: nanoseconds an edge on one core at most, or a function of the network that returns seconds. Measure it
-            with random networks, which have few equivalent nodes.
+            with random networks, which have few equivalent nodes; 0 if it does not read the edges.
+        counts: keys whose integers may pass 2^53, and are decimal strings in JSON.
         step: seconds that a unit of `budget` takes, if `compute` has this option.
         scalars: the numbers that networks are compared by: label -> the number in the values; None if undefined.
         columns: columns of the table of layers: heading -> the cell in an entry of `layers`.
@@ -50,8 +50,8 @@ class Measure:
     compute: Callable[..., Any]
     values: Callable[[Any], Any] = lambda found: found
     _: KW_ONLY
+    cost: float | Callable[[Layered], float]
     counts: tuple[str, ...] = ()
-    cost: float | Callable[[Layered], float] = 0
     step: float | None = None
     scalars: Mapping[str, Reader] = field(default_factory=dict)
     columns: Mapping[str, Reader] = field(default_factory=dict)

@@ -65,4 +65,4 @@ def _line(values: Values) -> dict[str, str]:
     }
 
 
-MEASURE = Measure(cost, line=_line, by_channel=False)
+MEASURE = Measure(cost, cost=0, line=_line, by_channel=False)

@@ -49,4 +49,4 @@ def density_of(layer_edges: Sequence[int], widths: Sequence[int]) -> Density:
     return Density(layers, Fraction(sum(layer_edges), possible_edges(widths)))
 
 
-MEASURE = Measure(density, scalars={"density": "whole"}, columns={"density": ""})
+MEASURE = Measure(density, cost=0, scalars={"density": "whole"}, columns={"density": ""})
