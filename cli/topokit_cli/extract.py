@@ -68,7 +68,7 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
 @click.option(
     "--masks", "as_masks", is_flag=True, help="Masks as output instead of a topology; the layers need not form a chain."
 )
-@click.option("--dry-run", is_flag=True, help="Table of what would be read as the only output; no file is written.")
+@click.option("--dry-run", is_flag=True, help="Table of the arrays that would be read; no file is written.")
 @force_option
 @json_option
 def command(
@@ -93,8 +93,9 @@ def command(
     edge is a weight that the layer's mask keeps or, if the layer has no mask, a weight other than 0.
 
     An ONNX model, a program and a module say how their layers are connected: the file has a topology for each chain
-    of layers, and the joints between them. Arrays alone do not: if their order, orientation or groups are not certain,
-    the error names the --layers and --layout to choose from. A table on stderr shows how each array was read.
+    of layers, and the joints between them. Arrays alone do not say this: if their order, orientation or groups are not
+    certain, an error lists the values of --layers and --layout to choose from. A table on stderr
+    shows how each array was read.
 
     \b
     topokit extract run/checkpoint.safetensors -o trained.safetensors
