@@ -121,7 +121,8 @@ class Calls:
         for name, width in (("x", job.layer[0].into), ("dx", job.layer[0].into), ("y", last), ("dy", last)):
             array = getattr(job, name)
             rows = SAMPLES if name == "x" and job.index else job.batch
-            yield name, ((width - 1) * array.feature + (rows - 1) * array.sample + 1) * number
+            size = 1 if name == "x" and job.x_bytes else number
+            yield name, ((width - 1) * array.feature + (rows - 1) * array.sample + 1) * size
 
     def infer(self, job_reference):
         """Record an inference with the results in `wanted`; it is not done, as its tiles are those of the replay."""

@@ -73,7 +73,7 @@ def chain_calls(calls, masks, batch, dtype):
         chain.backward(grad, tiles, values, biases, [True] * 2 * len(masks), True)
 
 
-def step_calls(calls, optimizer, settings, batch, networks=1, shared=True, dtype=torch.float32):
+def step_calls(calls, optimizer, settings, batch, networks=1, shared=True, dtype=torch.float32, scale=None):
     """Two training steps of one network or a stack."""
     layer = Topology.from_dense([MASK]).layer(0)
     about = {"device": "cpu", "kernel": "native"}
@@ -89,10 +89,11 @@ def step_calls(calls, optimizer, settings, batch, networks=1, shared=True, dtype
         nn.init.normal_(one)
     exact = [one.detach().double().clone().requires_grad_() for one in ours]
     inputs = torch.rand(len(LABELS), 26, dtype=dtype)
+    given = torch.randint(256, inputs.shape, dtype=torch.uint8) if scale else inputs
+    inputs = (given.double() - scale[0]) * scale[1] if scale else inputs
     theirs = optimizer(exact, **settings)
-    steps = FusedSteps(
-        [(parts[0], True), (parts[1], False)], optimizer(ours, **settings), inputs, LABELS, networks, shared=shared
-    )
+    layers = [(parts[0], True), (parts[1], False)]
+    steps = FusedSteps(layers, optimizer(ours, **settings), given, LABELS, networks, shared=shared, scale=scale)
     with steps.steps():
         for _ in range(2):
             index = torch.randint(len(LABELS), (batch,) if steps.shared else (batch, networks))
@@ -136,6 +137,7 @@ def training_calls(calls):
     for threads, shared, batch in product((1, 2), (True, False), (1, 100)):
         torch.set_num_threads(threads)
         step_calls(calls, *OPTIMIZERS[0], batch, networks=3, shared=shared)
+        step_calls(calls, *OPTIMIZERS[0], batch, networks=3, shared=shared, scale=(33.3, 1 / 78.6))
 
 
 # ---- inference of the Graph Challenge, and edges of layers, against dense arrays in NumPy ----
