@@ -295,8 +295,8 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
     _require(feed.inputs.crop is None and not feed.inputs.augmented, "augmented inputs")
     _require(not torch.is_autocast_enabled("cpu"), "autocast")
     layers = list(_layers(trainer.model, config.relu_logits))
-    about = {"networks": len(trainer.seeds), "shared": feed.shared, "scale": feed.inputs.scale}
-    return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, **about)
+    networks, scale = len(trainer.seeds), feed.inputs.scale
+    return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, networks, shared=feed.shared, scale=scale)
 
 
 def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
