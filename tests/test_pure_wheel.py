@@ -14,13 +14,9 @@ SOURCES = ("topokit", "topokit_train", "cli", "native", "pyproject.toml", "READM
 TESTS = (
     "topokit/test_circulant.py",
     "topokit/test_native.py",
-    "topokit/checks",
     "topokit_train/test_challenge_engines.py",
     "topokit_train/test_chain.py",
-    "topokit_train/test_kernels.py",
     "topokit_train/test_native.py",
-    "topokit_train/test_training.py",
-    "topokit_train/layers/test_stacks.py",
 )
 pytestmark = pytest.mark.long
 
@@ -67,6 +63,6 @@ def test_tests_pass_with_it(installed, tmp_path):
     copied(("tests", "pyproject.toml"), ROOT, tmp_path)
     code = "import topokit, topokit_train; print(topokit.__file__, topokit_train.__file__)"
     assert run_with(installed, "-c", code, cwd=tmp_path).stdout.count(str(installed)) == 2
-    done = run_with(installed, "-m", "pytest", "-q", *(f"tests/{name}" for name in TESTS), cwd=tmp_path)
+    done = run_with(installed, "-m", "pytest", *(f"tests/{name}" for name in TESTS), cwd=tmp_path)
     assert not done.returncode, done.stdout + done.stderr
     assert " passed" in done.stdout.splitlines()[-1]
