@@ -176,7 +176,7 @@ def time_stacks(device: str, sizes: list[int], repeat: int) -> list[dict[str, An
     rows = []
     for size in sizes:
         made = trainer(device, range(size))
-        batch = made.feed.images[:100], made.feed.labels[:100]
+        batch = made.feed.batch(torch.arange(100, device=device))
         step = milliseconds(partial(made.step, *batch), device, repeat)
         rows.append({"networks": size, "ms": step, "network-steps per second": 1e3 * size / step})
     return rows

@@ -65,7 +65,7 @@ def trainer_of(name: str) -> Any:
     config = TrainConfig(model=model, epochs=10**6)
     trainer = Trainer(config, wiring, noise(), device=torch.device("cpu"), kernel="auto")
     if plainly:
-        images, ours = trainer.feed.images[:8], trainer.model
+        images, ours = trainer.feed.batch(torch.arange(8))[0], trainer.model
         trainer.model = plain(ours, torchs_norm)  # holds the same parameters, so the optimizer is still right
         if not torch.allclose(trainer.model(images), ours(images), atol=1e-4):
             raise SystemExit(f"{name} does not give the logits of {model}")

@@ -11,9 +11,13 @@ ROW is one of
     modules     the same as modules under autograd, batch first, batch 128, against nn.Linear
     train       `topokit train --dataset mnist --epochs 10` and the same with --topology dense: seconds of training and
                 of the whole command
+    pair        steps a second of the networks of `step` in one process alone, and in two at the same time
 
 Each process makes the steps of all ways in turn. Printed are, of the processes' medians, the median, and the median of
 the ratios dense / way. --clock cpu counts the processor time of one thread, for a machine that does other things.
+
+`pair` measures wall time with one thread in each process, and with --threads; --processes is how often. Its ratio is
+that of two processes together to one alone: it needs a machine with two idle cores.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +188,57 @@ def train(processes: int) -> None:
     print(f"dense / default: training {training:.2f}, command {command:.2f}")
 
 
+def measure_rates(seconds: float) -> None:
+    """Print the steps a second of each way of `step`: a line "ready", and after each line of the input a number."""
+    ((_, ways),) = ROWS["step"]()
+    for step in ways.values():
+        for _ in range(100):
+            step()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        count, start = 0, time.perf_counter()
+        while not count or time.perf_counter() < start + seconds:
+            step()
+            count += 1
+        print(count / (time.perf_counter() - start), flush=True)
+
+
+def rates(processes: int, threads: int, command: list[str]) -> list[float]:
+    """Return the steps a second of each way, of so many processes that begin at the same time together."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [*command, "--threads", str(threads)]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(processes)
+        ]
+        pipes = [(one.stdin, one.stdout) for one in running if one.stdin and one.stdout]
+        found = []
+        while all(output.readline() for _, output in pipes):  # "ready", or the end
+            for begin, _ in pipes:
+                begin.write("\n")
+                begin.flush()
+            found.append(sum(float(output.readline()) for _, output in pipes))
+    return found
+
+
+def pair(most_threads: int, repeats: int, command: list[str]) -> None:
+    """Compare two processes side by side with one alone."""
+    for threads in sorted({1, most_threads}):
+        runs = [[rates(processes, threads, command) for processes in (1, 2)] for _ in range(repeats)]
+        print(f"{threads} threads in each process")
+        for number, name in enumerate(("dense", "csr", "native")):
+            alone, together = (statistics.median(run[side][number] for run in runs) for side in (0, 1))
+            ratio = statistics.median(run[1][number] / run[0][number] for run in runs)
+            print(f"  {name:8}{alone:10.0f} steps/s alone, {together:8.0f} two together  {ratio:6.2f} times alone")
+
+
 def main() -> None:
     """Read the command line, start the processes, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("row", choices=[*ROWS, "train"])
+    parser.add_argument("row", choices=[*ROWS, "train", "pair"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10, help="for each case in each process")
@@ -194,6 +246,9 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.measure and args.row == "pair":
+        measure_rates(args.seconds)
+        return
     if args.measure:
         measure(args.row, args.seconds, time.perf_counter if args.clock == "wall" else time.thread_time)
         return
@@ -202,6 +257,9 @@ def main() -> None:
         train(args.processes)
         return
     command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--measure"]
+    if args.row == "pair":
+        pair(args.threads, args.processes, command)
+        return
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     runs = [
         json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)

@@ -22,7 +22,6 @@ template <class S>
 struct Vector {
   typedef S V __attribute__((vector_size(TK_BYTES)));
   typedef std::conditional_t<sizeof(S) == 4, int32_t, int64_t> I __attribute__((vector_size(TK_BYTES)));
-  typedef uint8_t B __attribute__((vector_size(TK_BYTES / sizeof(S))));
 };
 template <class S>
 using V = typename Vector<S>::V;
@@ -253,17 +252,33 @@ INLINE S number(S a, const tk_job &) {
 }
 template <class S>
 INLINE S number(uint8_t a, const tk_job &j) {
-  return S((a - j.x_shift) * j.x_scale);
+  return (a - S(j.x_shift)) * S(j.x_scale);
 }
+
+// N features of N samples, from feature f on -> N columns, of which those that are not filled become 0.
 template <class S>
-INLINE V<S> numbers(const S *from, const tk_job &) {
-  return load(from);
+INLINE void pack_block(const tk_job &j, const S *const *from, int filled, int f, S *to) {
+  V<S> v[N<S>];
+  UNROLL for (int i = 0; i < N<S>; i++) v[i] = i < filled ? load(from[i] + f) : V<S>{};
+  transpose<S>(v);
+  UNROLL for (int i = 0; i < N<S>; i++) store(to + i * long(j.width), v[i]);
 }
-template <class S>
-INLINE V<S> numbers(const uint8_t *from, const tk_job &j) {
-  typename Vector<S>::B bytes;
-  memcpy(&bytes, from, sizeof bytes);
-  return (__builtin_convertvector(bytes, V<S>) - splat<S>(S(j.x_shift))) * splat<S>(S(j.x_scale));
+// The same for 4 N features in bytes: four of them are transposed as one number.
+INLINE void pack_block(const tk_job &j, const uint8_t *const *from, int filled, int f, float *to) {
+  V<float> v[N<float>] = {}, shift{};
+  for (int i = 0; i < filled; i++) {
+    memcpy(v + i, from[i] + f, sizeof v[i]);
+    shift[i] = float(j.x_shift);
+  }
+  transpose<float>(v);
+  for (int i = 0; i < N<float>; i++) {
+    Vector<float>::I four;
+    memcpy(&four, v + i, sizeof four);
+    UNROLL for (int k = 0; k < 4; k++) {
+      const V<float> bytes = __builtin_convertvector((four >> (8 * k)) & 255, V<float>);
+      store(to + (4 * i + k) * long(j.width), (bytes - shift) * splat(float(j.x_scale)));
+    }
+  }
 }
 
 // Features low to high of an array -> a part of its tile; `network` picks the samples if each has its own.
@@ -286,12 +301,12 @@ void pack(const tk_job &j, const tk_array &a, const int64_t *index, int network,
     const int filled = std::min(N<S>, p.filled - c);
     const Q *from[N<S>] = {};
     for (int i = 0; i < filled; i++) from[i] = start(c + i);
+    constexpr int block = std::is_same_v<S, Q> ? N<S> : 4 * N<S>;
     int f = low;
-    for (; f + N<S> <= high; f += N<S>) {
-      V<S> v[N<S>];
-      UNROLL for (int i = 0; i < N<S>; i++) v[i] = i < filled ? numbers<S>(from[i] + f, j) : V<S>{};
-      transpose<S>(v);
-      UNROLL for (int i = 0; i < N<S>; i++) store(tile + (f + i) * width + c, v[i]);
+    while (f < high && high - low >= block) {
+      f = std::min(f, high - block);  // the last block may begin inside the one before
+      pack_block(j, from, filled, f, tile + f * width + c);
+      f += block;
     }
     for (; f < high; f++)
       for (int i = 0; i < N<S>; i++) tile[f * width + c + i] = i < filled ? number<S>(from[i][f], j) : S(0);
@@ -475,8 +490,9 @@ struct Network {
   void pack_x(Part p) const {
     const int in = j.layer[0].in;
     S *tile = x + p.tile * tile_size(in);
-    if (j.x_bytes) pack<S, uint8_t>(j, j.x, j.index, number, tile, low(in), high(in), p);
-    else pack<S, S>(j, j.x, j.index, number, tile, low(in), high(in), p);
+    if constexpr (sizeof(S) == 4)
+      if (j.x_bytes) return pack<S, uint8_t>(j, j.x, j.index, number, tile, low(in), high(in), p);
+    pack<S, S>(j, j.x, j.index, number, tile, low(in), high(in), p);
   }
 
   void forward(Part p, bool mine) const {

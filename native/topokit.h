@@ -65,7 +65,7 @@ typedef struct {
   int64_t saved_size, scratch_size;       // elements for one network: with several, each thread has its own
   int64_t dx_tiles;                       // first element of the tiles of dx in `scratch`
   tk_array x, y, dy, dx;
-  int32_t x_bytes, shared;                // whether x are bytes; whether all networks read the same samples
+  int32_t x_bytes, shared;                // whether x are bytes, of a job in float; whether all networks read the same samples
   double x_shift, x_scale;                // bytes b become (b - shift) * scale
   const int64_t *index;                   // null, or the sample at each place of the batch: (batch,) or (batch, networks)
   const int64_t *labels;                  // (samples,), by index

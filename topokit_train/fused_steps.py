@@ -57,10 +57,11 @@ class FusedSteps:
     Args:
         layers: sparse layers of kernel native and small dense layers, each with whether ReLU follows it.
         optimizer: SGD, Adam or AdamW of torch, of all their parameters, without amsgrad, maximize or nesterov.
-        inputs: shape (samples, ...), of the type of the parameters.
+        inputs: shape (samples, ...), of the type of the parameters, or bytes.
         labels: shape (samples,), int64, the class of each sample.
         networks: number of networks.
         shared: whether all get the same batches.
+        scale: the numbers (a, b) if the inputs are bytes, which become (byte - a) * b.
 
     Raises:
         NotImplementedError: the library does not compute these steps; the message says why.
@@ -75,11 +76,13 @@ class FusedSteps:
         networks: int = 1,
         *,
         shared: bool = True,
+        scale: tuple[float, float] | None = None,
     ):
         self.optimizer, self.networks, self.shared = optimizer, networks, shared or networks == 1
         self.kind = next((OPTIMIZERS[kind] for kind in type(optimizer).mro() if _steps_like(optimizer, kind)), None)
         self.inputs, self.labels = inputs.reshape(len(inputs), -1), labels
-        self.dtype = inputs.dtype
+        self._scale = scale if inputs.dtype == torch.uint8 else None
+        self.dtype = torch.float32 if self._scale else inputs.dtype
         self._patterns = [_pattern(layer, networks) for layer, _ in layers]
         self._parameters: list[tuple[Tensor, Any]] = [(_values(layer), layer.bias) for layer, _ in layers]
         self._forms: dict[int, tuple[Any, Any, Any]] = {}
@@ -201,7 +204,8 @@ class FusedSteps:
         threads = max(1, min(torch.get_num_threads(), self.networks if self.networks > 1 else size))
         arenas = threads if self.networks > 1 else 1
         job, layers = type(form.job).from_buffer_copy(form.job), type(form.layers).from_buffer_copy(form.layers)
-        memory = [self.inputs.new_empty(arenas * count) for count in (form.saved, form.scratch, size)]
+        new = self._parameters[0][0].new_empty
+        memory = [new(arenas * count) for count in (form.saved, form.scratch, size)]
         decays = {id(one): group["weight_decay"] for group in self.optimizer.param_groups for one in group["params"]}
         for layer, pattern, pair in zip(layers, self._patterns, self._parameters, strict=True):
             addresses: list[tuple[int | None, int | None]] = []
@@ -209,7 +213,7 @@ class FusedSteps:
                 if one is None:
                     addresses.append((None, None))
                     continue
-                grad = self.inputs.new_empty(arenas * count)
+                grad = new(arenas * count)
                 memory.append(grad)
                 whole = count * self.networks
                 addresses.append((address(one, whole, self.dtype), grad.data_ptr()))
@@ -224,6 +228,8 @@ class FusedSteps:
         job.saved, job.scratch, job.losses = (one.data_ptr() for one in memory[:3])
         job.saved_size, job.scratch_size = form.saved, form.scratch
         job.x.point_to(self.inputs.T)
+        if self._scale:
+            job.x_bytes, (job.x_shift, job.x_scale) = True, self._scale
         job.labels, job.optimizer = self.labels.data_ptr(), self.kind
         if self.kind:
             job.epsilon = self.optimizer.param_groups[0]["eps"]
@@ -289,8 +295,8 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
     _require(feed.inputs.crop is None and not feed.inputs.augmented, "augmented inputs")
     _require(not torch.is_autocast_enabled("cpu"), "autocast")
     layers = list(_layers(trainer.model, config.relu_logits))
-    networks = len(trainer.seeds)
-    return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, networks, shared=feed.shared)
+    networks, scale = len(trainer.seeds), feed.inputs.scale
+    return FusedSteps(layers, trainer.optimizer, feed.images, feed.labels, networks, shared=feed.shared, scale=scale)
 
 
 def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:

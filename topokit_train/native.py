@@ -31,7 +31,8 @@ MOST_WIDE = MOST_VECTORS * 16  # columns of a tile
 LEAST_OF_A_THREAD = 1 << 20  # products of a weight and a number
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
-TYPES = (torch.float32, torch.float64)
+TYPES = (torch.float32, torch.float64)  # that the library computes in
+STORED = (*TYPES, torch.bfloat16)  # that operands and results may have
 
 Int32s = NDArray[np.int32]
 
@@ -215,6 +216,8 @@ class Form(NamedTuple):
 class Chain:
     """Layers one after another, y = relu(W x + bias) each, of which the library computes products and gradients.
 
+    Operands in bfloat16 are widened to float32, in which the library computes all layers; the results are rounded.
+
     Args:
         patterns: of the layers.
         relu: whether ReLU follows each.
@@ -262,6 +265,10 @@ class Chain:
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
+        if x.dtype == torch.bfloat16:
+            y = x.new_empty(self.widths[-1], x.shape[1]) if y is None else y
+            exact, tiles = self.forward(x.float(), *_widened(values, biases), torch.empty_like(y, dtype=torch.float32))
+            return y.copy_(exact), tiles
         job, _, form = self._job(x, self.widths[0], values, biases)
         y = x.new_empty(self.widths[-1], x.shape[1]) if y is None else y
         _require(y.shape == (self.widths[-1], x.shape[1]) and y.dtype == x.dtype, "y has another shape or type")
@@ -295,6 +302,9 @@ class Chain:
         Raises:
             InvalidSpecError: a shape, type or layout is another one.
         """
+        if grad.dtype == torch.bfloat16:
+            exact = self.backward(grad.float(), saved, *_widened(values, biases), wanted, for_x)
+            return [None if one is None else one.to(grad.dtype) for one in exact]
         job, layers, form = self._job(grad, self.widths[-1], values, biases)
         found: list[Tensor | None] = [grad.new_empty(grad.shape[1], self.widths[0]).T if for_x else None]
         for layer, value, for_values, for_bias in zip(layers, values, wanted[::2], wanted[1::2], strict=True):
@@ -347,7 +357,7 @@ def joint(
         values: of the layers.
         biases: of the layers.
     """
-    if torch.compiler.is_compiling() or native() is None or x.dtype not in TYPES:
+    if torch.compiler.is_compiling() or native() is None or x.dtype not in STORED:
         return None
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):  # not a fake one
         return None
@@ -403,6 +413,17 @@ def run(job: Job) -> None:
     library = native()
     assert library is not None
     library.tk_run(byref(job))
+
+
+def _widened(values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor | None]]:
+    """The parameters in float32.
+
+    Raises:
+        InvalidSpecError: they have another type than bfloat16.
+    """
+    kinds = {one.dtype for one in (*values, *biases) if one is not None}
+    _require(kinds == {torch.bfloat16}, f"expected values and biases of torch.bfloat16, not {kinds}")
+    return [one.float() for one in values], [None if one is None else one.float() for one in biases]
 
 
 def _in_order(tensor: Tensor | None) -> bool:

@@ -50,7 +50,7 @@ def in_float64(trainer, *args, make=Trainer.__init__, **more):
     make(trainer, *args, **more)
     trainer.model.double()
     feed = trainer.feed
-    feed.images = feed.images.double()
+    feed.images = feed.inputs.of_tests(feed.images).double()
     feed.held_out, feed.test = ((images.double(), labels) for images, labels in (feed.held_out, feed.test))
 
 

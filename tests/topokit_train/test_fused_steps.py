@@ -136,6 +136,39 @@ def test_stacked_networks_do_what_each_does_alone(shared, threads, torch_threads
         assert torch.equal(parts[2].weight.view(networks, CLASSES, 16)[number], model[4].weight)
 
 
+@pytest.mark.parametrize(("networks", "threads"), [(1, 1), (1, 3), (3, 1)])
+def test_bytes_give_the_bits_of_the_numbers_that_they_stand_for(networks, threads, torch_threads):
+    torch_threads(threads)
+    generator = torch.Generator().manual_seed(6)
+    images = torch.randint(256, (SAMPLES, 5, 9), generator=generator, dtype=torch.uint8)
+    _, labels = data(torch.float32, generator)
+    mean, deviation = images.double().mean().item(), images.double().std().item()
+    numbers = (images.float() - mean) * (1 / deviation)
+    every, found = list(batches(generator, networks)), []
+    for inputs in (numbers, images):
+        torch.manual_seed(7)
+        layer = StackedSparse(NET.layer(0), networks, shared=False, kernel="native", device="cpu")
+        nn.init.normal_(layer.values)
+        optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+        about = {"networks": networks, "shared": networks == 1, "scale": (mean, 1 / deviation)}
+        with FusedSteps([(layer, False)], optimizer, inputs, labels, **about).steps() as steps:
+            found.append([torch.stack([steps(index) for index in every]), layer.values, layer.bias])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+    with pytest.raises(NotImplementedError):
+        FusedSteps([(layer, False)], optimizer, images, labels, networks)
+
+
+def test_a_trainer_feeds_bytes(digits):
+    trainer = trainer_of(digits)
+    assert trainer.feed.images.dtype == torch.uint8
+    fused, index = fused_steps(trainer), torch.arange(0, 1437, 7)
+    images, labels = trainer.feed.batch(index)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(trainer.model(images), labels)
+    with fused.steps():
+        assert fused(index).item() == pytest.approx(loss.item(), rel=1e-6)
+
+
 def test_all_numbers_of_threads_give_the_same_bits(torch_threads):
     found = []
     for threads in (1, 2, 5):

@@ -183,7 +183,7 @@ def test_dense_gradients_are_those_of_the_dense_model(digits, model):
     nets = default_topology() if model == "lenet-300-100" else tk.Bernoulli(widths=(6, 16), density=".5", seed=0)
     method = Grow()
     made = trainer(digits, method, nets, model=model, kernel="csr" if model == "lenet-300-100" else "masked")
-    images, labels = made.feed.images[:20], made.feed.labels[:20]
+    images, labels = made.feed.batch(torch.arange(20))
     for _ in range(2):
         dense = densify(copy.deepcopy(separate(made.model)))
         cross_entropy(dense(images), labels).backward()

@@ -71,6 +71,37 @@ def compare(seed, kernel="native"):
         assert error <= tolerance * max(np.abs(exact).max(initial=0), 1)
 
 
+def compare_bfloat16(seed):
+    """The same in bfloat16: sums in float32, which are rounded once to 8 bits."""
+    random = np.random.default_rng(seed)
+    mask = random_mask(random)
+    sources, targets = mask.shape
+    batch, relu = int(random.choice([1, 7, 64, 130, 513])), bool(random.integers(2))
+    shapes = (mask.sum(), (sources, batch), (targets, batch), targets)
+    values, x, g, b = (torch.tensor(random.standard_normal(shape)).bfloat16() for shape in shapes)
+    kernel = KERNELS["native"]
+    plan = kernel.prepare(Topology.from_dense([mask]).layer(0))
+    X, G = (strided(one.double().numpy(), random, one.dtype) for one in (x, g))
+    operands = [one.requires_grad_() for one in (X, plan.from_canonical(values), b)]
+    y = kernel.multiply(operands[0], operands[1], plan, b, relu)
+    along, found, bias = torch.autograd.grad(y, operands, G)
+    W = np.zeros(mask.shape)
+    W[mask] = values.double()
+    W, x, g, b = W.T, *(one.detach().double().numpy() for one in (x, g, b))
+    z, most = W @ x + b[:, None], np.abs(W) @ np.abs(x) + np.abs(b)[:, None]
+    g = g * (z > 0) if relu else g
+    size = np.abs(g)
+    for one, exact, whole in (
+        (y.detach(), np.maximum(z, 0) if relu else z, most),
+        (along, W.T @ g, np.abs(W).T @ size),
+        (plan.to_canonical(found), (g @ x.T).T[mask], (size @ np.abs(x).T).T[mask]),
+        (bias, g.sum(1), size.sum(1)),
+    ):
+        assert one.dtype == torch.bfloat16
+        assert one.shape == exact.shape
+        assert (np.abs(one.double().numpy() - exact) <= 2.0**-8 * np.abs(exact) + 1e-6 * whole).all()
+
+
 @pytest.fixture(autouse=True)
 def threads():
     before = torch.get_num_threads()
@@ -81,6 +112,12 @@ def threads():
 @pytest.mark.parametrize("seed", range(60))
 def test_random_layers_equal_the_oracle(seed):
     compare(seed)
+
+
+@needs_library
+@pytest.mark.parametrize("seed", range(30))
+def test_random_layers_in_bfloat16_equal_the_oracle(seed):
+    compare_bfloat16(seed)
 
 
 @pytest.mark.long
@@ -123,7 +160,7 @@ def test_switched_off_it_says_so_and_auto_leaves_it_alone():
     [
         ("bernoulli widths=784,300 density=.1 seed=0", torch.float32, "native"),
         ("bernoulli widths=784,300 density=.1 seed=0", torch.float64, "native"),
-        ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "csr"),
+        ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "native"),
         ("radix-net radices=10,10 kron=8,3,1 crop=784,300,100", torch.float32, "native"),
         ("radix-net radices=10,10 kron=32,32,32", torch.float32, "band"),
         ("radix-net radices=4,4", torch.float32, "native"),
@@ -163,6 +200,22 @@ def chain_of_three():
     biases = [torch.randn(pattern.shape[0], generator=random) for pattern in patterns]
     x, grad = (torch.randn(width, 200, generator=random) for width in (sources, 5))
     return SimpleNamespace(chain=Chain(patterns, [True, True, False]), x=x, values=values, biases=biases, grad=grad)
+
+
+@needs_library
+def test_a_chain_in_bfloat16_is_computed_in_float32_and_rounded_at_its_end():
+    case = chain_of_three()
+    values, biases = ([one.bfloat16() for one in some] for some in (case.values, case.biases))
+    x, grad, all_six = case.x.bfloat16(), case.grad.bfloat16(), [True] * 6
+    y, tiles = case.chain.forward(x, values, biases)
+    found = case.chain.backward(grad, tiles, values, biases, all_six, True)
+    wide_values, wide_biases = ([one.float() for one in some] for some in (values, biases))
+    wanted, tiles = case.chain.forward(x.float(), wide_values, wide_biases)
+    others = case.chain.backward(grad.float(), tiles, wide_values, wide_biases, all_six, True)
+    for one, two in zip((y, *found), (wanted, *others), strict=True):
+        assert torch.equal(one, two.bfloat16())
+    with pytest.raises(InvalidSpecError, match=r"values and biases of torch\.bfloat16"):
+        case.chain.forward(x, values, case.biases)
 
 
 @needs_library

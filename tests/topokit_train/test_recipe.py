@@ -88,7 +88,7 @@ def test_the_paper_is_replayed(digits, topology, relu):
     made.run_epoch()
     found = dense_state(made.model.state_dict(), topology)
     wanted, others = (
-        replay(start, made.feed.images.numpy(), digits.train_targets, 10, 100, relu=choice)
+        replay(start, made.feed.inputs.of_tests(made.feed.images).numpy(), digits.train_targets, 10, 100, relu=choice)
         for choice in (relu, not relu)
     )
     for (weight, _, bias), (slow, _, slow_bias), (before, _, _) in zip(found, wanted, start, strict=True):
@@ -233,7 +233,7 @@ def test_relu_logits_are_never_negative(digits):
     with torch.no_grad():
         made.model.fc3.bias -= 1000
     assert made.dead_classes() == [list(range(1, 10))]
-    loss = made.step(made.feed.images[:50], made.feed.labels[:50])
+    loss = made.step(*made.feed.batch(torch.arange(50)))
     assert loss.item() == pytest.approx(math.log(10))
     assert all(parameter.grad.abs().max() == 0 for parameter in made.model.parameters())
 
@@ -248,7 +248,7 @@ def test_without_shuffling_images_come_as_they_are(digits):
 
 def test_pixels_from_0_to_1(digits):
     made = trainer(digits, pixels="unit", validation=30)
-    np.testing.assert_allclose(made.feed.images, digits.train_inputs[:-30] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.feed.batch(torch.arange(1407))[0], digits.train_inputs[:-30] / 255, atol=1e-6)
     np.testing.assert_allclose(made.feed.held_out[0], digits.train_inputs[-30:] / 255, atol=1e-6)
     np.testing.assert_allclose(made.feed.test[0], digits.test_inputs / 255, atol=1e-6)
 

@@ -65,7 +65,7 @@ def losses_of(dataset, kernel, steps, **settings):
     made = trainer(dataset, default_topology(), kernel=kernel, epochs=5, **settings)
     assert set(made.kernels.values()) == {kernel}
     order = torch.arange(1437).repeat(5).split(100)[:steps]
-    return torch.stack([made.step(made.feed.images[batch], made.feed.labels[batch]) for batch in order])
+    return torch.stack([made.step(*made.feed.batch(batch)) for batch in order])
 
 
 @pytest.mark.usefixtures("float64")
@@ -92,17 +92,24 @@ def test_an_epoch_uses_every_image_once_in_an_order_of_its_own(digits, monkeypat
     epochs = [torch.cat(seen[:2]).flatten(1), torch.cat(seen[2:]).flatten(1)]
     assert not torch.equal(*epochs)
     key = torch.randn(784, dtype=torch.float64)
-    sums = [(epoch.double() @ key).sort().values for epoch in (*epochs, made.feed.images.flatten(1))]
+    sums = [(epoch.double() @ key).sort().values for epoch in (*epochs, images_of(made).flatten(1))]
     torch.testing.assert_close(sums[0], sums[2])
     torch.testing.assert_close(sums[1], sums[2])
 
 
+def images_of(made):
+    """The images to train on, as the network reads them."""
+    return made.feed.batch(torch.arange(len(made.feed.labels)))[0]
+
+
 def test_images_are_scaled_by_those_that_are_trained_on(digits):
     made = trainer(digits, validation=400)
-    assert made.feed.images.shape == (1037, 1, 28, 28)
-    assert made.feed.images.mean().item() == pytest.approx(0, abs=1e-5)
-    assert made.feed.images.std().item() == pytest.approx(1, rel=1e-4)
     pixels = digits.train_inputs[:1037].astype(np.float64)
+    images = images_of(made)
+    assert images.shape == (1037, 1, 28, 28)
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std().item() == pytest.approx(1, rel=1e-4)
+    np.testing.assert_allclose(images, (digits.train_inputs[:1037] - pixels.mean()) / pixels.std(), atol=1e-5)
     wanted = (digits.test_inputs - pixels.mean()) / pixels.std()
     np.testing.assert_allclose(made.feed.test[0], wanted, atol=1e-5)
 

@@ -31,7 +31,7 @@ class Feed:
         InvalidSpecError: all samples are for validation, or a setting does not fit the data.
 
     Attributes:
-        images, labels: inputs and targets to train on.
+        images, labels: inputs, of images their bytes, and targets to train on.
         held_out: inputs and targets for validation.
         test: inputs and targets.
         inputs: makes batches of the inputs.
@@ -56,7 +56,8 @@ class Feed:
         self.config, self.device, self.networks, self.ranks = config, device, len(seeds), ranks
         train, held_out = dataset.train_inputs[:kept], dataset.train_inputs[kept:]
         self.inputs = Inputs(config, dataset, train, device)
-        self.images, self.labels = self.inputs.load(train), self._targets(dataset.train_targets[:kept])
+        self.images = self.inputs.load(train, to_train=True)
+        self.labels = self._targets(dataset.train_targets[:kept])
         self.held_out = self.inputs.load(held_out), self._targets(dataset.train_targets[kept:])
         self.test = self.inputs.load(dataset.test_inputs), self._targets(dataset.test_targets)
         drawn = config.shuffle or self.inputs.augmented

@@ -15,8 +15,8 @@ from topokit_train.feeding.augmentation import Draws, augmented, central_crop, d
 class Inputs:
     """The numbers that networks read of a dataset's samples; images are scaled and, with a `crop`, cropped.
 
-    Whole images become numbers once, when they are loaded. Images to crop stay bytes until their batch, as each epoch
-    crops them in another way, and numbers would take four times the memory.
+    Images to train on stay bytes until their batch, as numbers would take four times the memory, and those to crop are
+    cropped in another way in each epoch. Images to test with become numbers once, unless they are cropped.
 
     Args:
         config: its `pixels` and `augment` are used.
@@ -36,15 +36,21 @@ class Inputs:
         if config.pixels == "standardised" and self._images:
             self._mean, self._deviation = mean_and_deviation(trained_on)
 
-    def load(self, images: Array) -> Tensor:
-        """Return samples on the device: as networks read them, or as bytes if they are cropped later."""
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The numbers (a, b) if networks read (byte - a) * b of each byte of a whole image; else None."""
+        whole = self._images and self.crop is None and not self._per_image
+        return (self._mean, 1 / self._deviation) if whole else None
+
+    def load(self, samples: Array, *, to_train: bool = False) -> Tensor:
+        """Return samples on the device, as networks read them or as bytes: `of_training` and `of_tests` take both."""
         if not self._images:
-            require_memory(8 * images.size, "the data as numbers of training")
-            return numbers(images).to(self.device)
-        if self.crop is not None:
-            return torch.from_numpy(np.require(images, requirements=("C", "W"))).to(self.device)
-        require_memory(4 * images.size, "the images as 32-bit numbers")
-        return self._scaled(torch.from_numpy(images.astype(np.float32)).to(self.device))
+            require_memory(8 * samples.size, "the data as numbers of training")
+            return numbers(samples).to(self.device)
+        if self.crop is not None or (to_train and self.scale):
+            return torch.from_numpy(np.require(samples, requirements=("C", "W"))).to(self.device)
+        require_memory(4 * samples.size, "the images as 32-bit numbers")
+        return self._scaled(torch.from_numpy(samples.astype(np.float32)).to(self.device))
 
     def draw(self, images: int, generator: torch.Generator) -> Draws:
         """Draw how each of so many images is augmented; for images that are cropped."""
@@ -64,7 +70,9 @@ class Inputs:
 
     def of_tests(self, images: Tensor) -> Tensor:
         """Return a batch as networks read it in tests: the middle of each image if images are cropped."""
-        return images if self.crop is None else self._scaled(central_crop(images, self.crop).float())
+        if images.dtype != torch.uint8:
+            return images
+        return self._scaled((images if self.crop is None else central_crop(images, self.crop)).float())
 
     def _scaled(self, images: Tensor) -> Tensor:
         if self._per_image:

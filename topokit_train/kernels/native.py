@@ -18,15 +18,16 @@ from topokit_train.kernels.base import Kernel, keep_buffers
 from topokit_train.kernels.block import joined
 from topokit_train.kernels.csr import KERNEL as CSR
 from topokit_train.kernels.csr import CsrPlan
-from topokit_train.native import MOST_ROWS, MOST_WIDE, TYPES, Chain, Pattern, Rows, grouped, joint
+from topokit_train.native import MOST_ROWS, MOST_WIDE, STORED, Chain, Pattern, Rows, grouped, joint
 
 
 class NativePlan(CsrPlan):
     """The compressed rows of `csr`, and the groups of nodes with equal neighbours, which share reads.
 
-    Without the native library, on other devices, in bfloat16 and where torch traces operations, it multiplies as csr.
-    A product takes O(edges * batch) time, forward and backward. A nan or inf in x reaches the outputs that it is
-    connected to, and no others. 12 bytes an edge beside the values, and 8 a node.
+    Without the native library, on other devices and where torch traces operations, it multiplies as csr. In bfloat16
+    it computes in float32, from copies of the operands. A product takes O(edges * batch) time, forward and backward. A
+    nan or inf in x reaches the outputs that it is connected to, and no others. 12 bytes an edge beside the values, and
+    8 a node.
     """
 
     for_native = True
@@ -128,4 +129,4 @@ class NativeKernel(Kernel):
             super().require(device, dtype)
 
 
-KERNEL = NativeKernel("native", NativePlan, ("cpu",), TYPES, cost)
+KERNEL = NativeKernel("native", NativePlan, ("cpu",), STORED, cost)
