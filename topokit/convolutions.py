@@ -22,7 +22,7 @@ from topokit.layer import Layer
 from topokit.reprs import counted
 
 Shape = tuple[int, ...]
-"""(out, in) of a linear layer, (out, in, rows, columns) of a convolution."""
+"""(out, in) of a linear layer, (out, in, rows, columns) of a convolution, or (out, in, ...) with 1 to 3 dimensions."""
 
 Mask = NDArray[np.bool_]
 
@@ -43,7 +43,7 @@ def sources_after(before: Shape | None, shape: Shape, conv: str = "channel") -> 
     own = math.prod(shape[1:]) if conv == "weight" else shape[1]
     if before is None or before[0] == own:
         return own
-    flattened = conv == "channel" and len(before) == 4 and len(shape) == 2
+    flattened = conv == "channel" and len(before) > 2 and len(shape) == 2
     return before[0] if flattened and shape[1] % before[0] == 0 else None
 
 
@@ -59,7 +59,7 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
     """Return each mask as a layer, shape (targets, sources); the targets of a layer are the sources of the next.
 
     Args:
-        masks: parameter name -> mask of shape (out, in) or (out, in, rows, columns), in the order of the layers.
+        masks: parameter name -> mask of shape (out, in) or (out, in, ...), in the order of the layers.
         conv: "channel" or "weight".
 
     Raises:

@@ -1,7 +1,8 @@
 """Masks of weight matrices from topologies, and back: the only module that transposes.
 
 A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets). The masks of convolutions are
-(out, in, rows, columns), as in torch.nn.Conv2d; topokit.convolutions reads them as layers.
+(out, in, ...) in two to five dimensions, (out, in, rows, columns) as in torch.nn.Conv2d; topokit.convolutions reads
+them as layers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from topokit.topologies import Topology, filled
 LAYOUTS = ("out-in", "in-out", "last")
 """(out, in, ...), as torch stores it; (in, out, ...), as its transposed convolutions; (..., in, out), as Flax does."""
 
-MASK_SHAPES = "(out, in), or (out, in, rows, columns) of a convolution"
+MASK_SHAPES = "(out, in), or (out, in, ...) of a convolution with one to three dimensions"
+
+MASK_DIMENSIONS = range(2, 6)
+"""Dimensions that a mask may have."""
 
 
 def masks(
@@ -37,7 +41,7 @@ def masks(
         net: a topology, its description or its file.
         names: a parameter's name for each edge layer, in order ("fc1.weight"); by default the names that the topology
             has or, without names, "layer.0", "layer.1" and so on.
-        shapes: of these parameters; needed if some are convolutions, (out, in, rows, columns), which a layer fills by
+        shapes: of these parameters; needed if some are convolutions, (out, in, ...), which a layer fills by
             channel or by weight, depending on its number of sources.
 
     Raises:
@@ -79,7 +83,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     """Return the topology whose edges are the ones of `masks`, with their names.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); bool or
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...); bool or
             any number type, the layers in order.
         conv: reading of convolutions. By "channel" an edge is a filter of which at least one weight is kept, and the
             topology is `by_channel`; by "weight" it is one weight.
@@ -90,7 +94,7 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
     """
     matrices = as_matrices(checked_masks(masks), conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
-    filters = conv == "channel" and any(np.ndim(mask) == 4 for mask in masks.values())
+    filters = conv == "channel" and any(np.ndim(mask) > 2 for mask in masks.values())
     return Topology.from_dense((mask.T for mask in matrices.values()), by_channel=filters, names=[*map(str, matrices)])
 
 
@@ -99,7 +103,7 @@ def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]
 
     Raises:
         InvalidSpecError: not a dictionary.
-        InvalidGraphError: names the mask that is empty, has neither two nor four dimensions, or has values other
+        InvalidGraphError: names the mask that is empty, has other than two to five dimensions, or has values other
             than 0 and 1.
     """
     if not isinstance(masks, Mapping):
@@ -107,7 +111,7 @@ def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]
     checked: dict[str, NDArray[np.bool_]] = {}
     for name, values in masks.items():
         array = filled(values)
-        if array.ndim not in (2, 4) or 0 in array.shape:
+        if array.ndim not in MASK_DIMENSIONS or 0 in array.shape:
             raise InvalidGraphError(f"the mask of {name} has shape {array.shape}; it must be {MASK_SHAPES}")
         checked[name] = as_bools(array, name)
     if not checked:
@@ -172,7 +176,7 @@ def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
     and 2,450 to 384 to 10.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns).
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...).
 
     Raises:
         InvalidGraphError: see `checked_masks`.

@@ -91,9 +91,11 @@ def command(
 
 def _chains(file: Description, beside: bool) -> list[tuple[Description, Layered]]:
     """The topology of each chain of a file, and its description; notes name the file if it is beside others."""
+    from topokit.formats import chain_key
+
     nets = file.open_chains()
     render.notes(*nets, file=str(file) if beside else None)
-    return [(file if len(nets) == 1 else replace(file, chain=str(i)), net) for i, net in enumerate(nets)]
+    return [(file if len(nets) == 1 else replace(file, chain=chain_key(nets, i)), net) for i, net in enumerate(nets)]
 
 
 def _as_json(file: Description, net: Layered, found: Profile, against: Comparison | None) -> dict[str, object]:

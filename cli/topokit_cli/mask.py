@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.reprs import counted
 from topokit_cli import render
 from topokit_cli.options import INTS, NAMES, Describing, force_option, json_option, topology_argument
 from topokit_cli.paths import FILE, OUTPUT
@@ -52,14 +54,16 @@ def command(
 ) -> None:
     """Write a topology as masks, one bool array per layer, or apply it to the weights of a model.
 
-    A mask has shape (out, in), or (out, in, rows, columns) for a convolution. A layer fills a convolution by channel
-    (each edge is a whole filter) or by weight (each edge is one weight). The number of its sources determines which.
+    A mask has shape (out, in), or (out, in, ...) for a convolution with one to three dimensions. A layer fills a
+    convolution by channel (each edge is a whole filter) or by weight (each edge is one weight). The number of its
+    sources determines which.
 
     The masks have the names of torch.nn.utils.prune: fc1.weight_mask is the mask of fc1.weight. A topology that was
     pruned, extracted or made from masks contains the names of its parameters; a cropped topology does not. If edges are
     whole filters, give --model or --apply, because only a model contains the size of the filters. With --apply,
     TOPOLOGY may be a file of masks that has the names of the parameters. If MODEL already has masks, a weight is kept
-    only if both masks keep it. The name fc1 means fc1.weight.
+    only if both masks keep it. The name fc1 means fc1.weight. If TOPOLOGY has several chains, --names has the names of
+    all layers of all chains, in order.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -72,17 +76,16 @@ def command(
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
-    if applied and not (model or names) and _is_of_masks(source):
+    if not (model or names) and _is_of_masks(source, ordered=not applied):
         made, layouts = load_masks(source.name), read_layouts(source.name)
     else:
         nets = source.open_chains()
-        if len(nets) > 1 and names:
-            raise click.UsageError(f"{source} has {len(nets)} chains of layers with names of their own: omit --names")
         render.notes(*nets)
         made, layouts = {}, {}
-        for net, table in zip(nets, _slots(nets, model, image) if model else [None] * len(nets), strict=True):
-            layouts |= {} if model else _layouts(source, net, names or net.names)
-            made |= _masks(net, names, table, applied, layouts)
+        tables = _slots(nets, model, image) if model else [None] * len(nets)
+        for net, named, table in zip(nets, _of_each(nets, names), tables, strict=True):
+            layouts |= {} if model else _layouts(source, net, named or net.names)
+            made |= _masks(net, named, table, applied, layouts)
     if applied:
         kept = save_masked(applied, made, output, layouts=layouts, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
@@ -127,6 +130,23 @@ def _masks(
     return masks(net, whole, shapes)
 
 
+def _of_each(nets: Sequence[Layered], names: tuple[str, ...] | None) -> list[tuple[str, ...] | None]:
+    """Divide the names of all layers of all chains, in order, among the chains."""
+    if names is None or len(nets) == 1:
+        return [names] * len(nets)
+    layers = [len(net) for net in nets]
+    if len(names) != sum(layers):
+        raise click.UsageError(
+            f"{counted(len(names), 'name')} for {counted(sum(layers), 'layer')}: {counted(len(nets), 'chain')} of "
+            f"{', '.join(map(str, layers))} layers: name all layers of all chains, in order, or omit --names"
+        )
+    whole = [name.removesuffix(".weight") for name in names]
+    if twice := [name for name, bare in zip(names, whole, strict=True) if whole.count(bare) > 1]:
+        raise click.UsageError(f"--names has {twice[0]} twice: give one name per layer")
+    left = iter(names)
+    return [tuple(islice(left, size)) for size in layers]
+
+
 def _layouts(source: Description, net: Layered, names: tuple[str, ...]) -> dict[str, str]:
     """Return the layouts of these parameters, which a recipe of extract or a file of masks has; fc1 is fc1.weight."""
     from topokit.formats import is_of_masks, read_layouts
@@ -142,11 +162,13 @@ def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name if name.endswith(("weight", "_mask")) or name in known else f"{name}.weight" for name in names)
 
 
-def _is_of_masks(source: Description) -> bool:
-    """Whether the user gave a file alone that is not a topology."""
-    from topokit.formats import TensorFile, in_run
+def _is_of_masks(source: Description, *, ordered: bool) -> bool:
+    """Whether the user gave a file alone that is not a topology, if `ordered` one that records the masks' order."""
+    from topokit.formats import TensorFile, in_run, is_of_masks
 
-    return source.is_file and TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
+    if not source.is_file or ordered:
+        return source.is_file and is_of_masks(source.name)
+    return TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
 
 
 def _slots(nets: Sequence[Layered], model: str, image: tuple[int, ...] | None) -> list[dict[str, tuple[int, ...]]]:

@@ -4,16 +4,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import topokit as tk
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import save_all
 
-NAMES = (("stem.weight",), ("conv1.weight", "conv2.weight"), ("0.weight", "out.weight"))
+NAMES = (("stem.weight",), ("conv1.weight", "conv2.weight"), ("9.weight", "out.weight"))
 WIDTHS = ((4, 4), (4, 6, 4), (4, 5, 3))
 JOINTS = [{"kind": "parallel", "from": ["stem.weight"], "to": ["conv1.weight", "add"]}]
 CHAINS = (
-    "chain=0 (4-4: stem.weight); chain=1 (4-6-4: conv1.weight, conv2.weight); chain=2 (4-5-3: 0.weight, out.weight)"
+    "chain=0 (4-4: stem.weight); chain=1 (4-6-4: conv1.weight, conv2.weight); chain=2 (4-5-3: 9.weight, out.weight)"
 )
 
 
@@ -39,7 +40,7 @@ def nets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chain", "number"), [("0", 0), ("2", 2), ("conv2", 1), ("conv1.weight", 1), ("0.weight", 2), ("out", 2)]
+    ("chain", "number"), [("0", 0), ("2", 2), ("conv2", 1), ("conv1.weight", 1), ("9.weight", 2), ("9", 2), ("out", 2)]
 )
 def test_a_chain_is_chosen_by_its_number_or_a_layer(topokit, nets, tmp_path, chain, number):
     text = f"net chain={chain}"
@@ -70,6 +71,29 @@ def test_a_command_for_one_chain_lists_them(topokit):
     assert f'net holds 3 topologies: give one, as in "net chain=0": {CHAINS}\n' in run.err
     with pytest.raises(FileFormatError, match='as in "net chain=0"'):
         tk.compare("net")
+
+
+def test_digits_may_be_a_number_and_the_name_of_a_layer(topokit, nets):
+    named = [tk.from_dense([[[1]]], names=["1.weight"]), *nets[1:]]
+    save_all(named, "net", JOINTS, force=True)
+    run = topokit("info", "net chain=1")
+    assert (run.code, run.out) == (2, "")
+    said = "net: 1 is the number of a chain, and chain 0 has a layer 1.weight: give the whole name of a layer, 1.weight"
+    assert said in run.err
+    assert "chain=0 (1-1: 1.weight); chain=conv1.weight (4-6-4: conv1.weight, conv2.weight); chain=2" in run.err
+    with pytest.raises(InvalidSpecError, match="1 is the number of a chain, and chain 0 has a layer"):
+        tk.load("net", chain="1")
+    assert tk.load("net", chain=1) == tk.load("net", chain="conv1.weight") == named[1]
+    assert tk.load("net", chain="1.weight") == tk.load("net", chain="0") == named[0]
+    networks = topokit("compare", "net", "--twins", 2, "--json").json["networks"]
+    assert [one["file"] for one in networks] == ["net chain=0", "net chain=conv1.weight", "net chain=2"]
+    assert topokit("info", "net chain=conv1.weight", "--json").json["fingerprint"] == tk.fingerprint(named[1])
+
+
+def test_a_number_of_the_chain_that_has_the_layer_of_this_name(topokit, nets):
+    named = [nets[0], tk.from_dense([[[1]]], names=["1.weight"])]
+    save_all(named, "net", JOINTS, force=True)
+    assert topokit("info", "net chain=1", "--json").json["fingerprint"] == tk.fingerprint(named[1])
 
 
 def test_only_a_file_has_chains(topokit):
@@ -171,8 +195,56 @@ def test_masks_of_filters_of_several_chains(topokit, tmp_path):
     assert run.json["masks"] == {"stem.weight": [4, 1, 3, 3], "conv.weight": [4, 4, 3, 3], "fc.weight": [2, 4]}
     assert run.err.count("read by channel") == 1
     assert tk.load_masks("masks")["fc.weight"].sum() == 6
-    named = topokit("mask", "res", "--names", "a,b,c", "-o", "masks", "--force")
-    assert (named.code, "has 3 chains of layers with names of their own: omit --names" in named.err) == (2, True)
+    named = topokit("mask", "res", "--names", "a,b,c", "-o", "masks", "--force", "--json")
+    assert named.json["masks"] == {"a.weight": [4, 1], "b.weight": [4, 4], "c.weight": [2, 4]}
     for command in ("info", "verify", "compare"):
         more = ("--twins", 2) if command == "compare" else ()
         assert topokit(command, "res", *more).err.count("read by channel") == 1
+
+
+def test_names_of_the_layers_of_all_chains(topokit, tmp_path):
+    names = ("onnx::Conv_85", "onnx::Conv_88", "fc.weight")
+    filters = np.array([[1, 0], [0, 1], [1, 1]])
+    nets = [
+        tk.from_dense([edges], names=[name], by_channel=True)
+        for edges, name in zip((filters.T, [[1, 1], [0, 1], [1, 0]], [[1, 0], [0, 1]]), names, strict=True)
+    ]
+    save_all(nets, "folded", [])
+    weights = {"stem.weight": np.ones((3, 2, 2, 2)), "b.weight": np.ones((2, 3, 1)), "fc.weight": np.ones((2, 2))}
+    save_file(weights, tmp_path / "model")
+    apply = ("--apply", "model", "-o", "masked")
+    assert "has no parameter named onnx::Conv_85" in topokit("mask", "folded", *apply).err
+    assert topokit("mask", "folded", "--names", "stem,b.weight,fc", *apply).code == 0
+    masked = load_file(tmp_path / "masked")
+    assert np.array_equal(masked["stem.weight"], np.broadcast_to(filters[:, :, None, None], (3, 2, 2, 2)))
+    assert masked["b.weight"][:, :, 0].tolist() == [[1, 0, 1], [1, 1, 0]]
+    assert masked["fc.weight"].tolist() == [[1, 0], [0, 1]]
+    few = topokit("mask", "folded", "--names", "stem,fc", *apply, "--force")
+    assert (few.code, "2 names for 3 layers: 3 chains of 1, 1, 1 layers: name all layers" in few.err) == (2, True)
+    twice = topokit("mask", "folded", "--names", "fc,stem,fc.weight", *apply, "--force")
+    assert (twice.code, "--names has fc twice" in twice.err) == (2, True)
+
+
+def test_masks_that_are_several_chains(topokit, tmp_path):
+    masks = {"0.weight": np.ones((4, 2, 3)), "skip.weight": np.eye(4), "1.weight": np.ones((5, 4)), "out": np.eye(3)}
+    masks["0.weight"][1, 0, 2] = 0
+    tk.save_masks(masks, tmp_path / "masks")
+    note = "masks do not say how layers are connected: these are in several chains by their order and shapes alone"
+    chains = tk.formats.load_all("masks")
+    assert [(net.widths, net.names) for net in chains] == [
+        ((6, 4, 4, 5), ("0.weight", "skip.weight", "1.weight")),
+        ((3, 3), ("out",)),
+    ]
+    run = topokit("info", "masks", "--json")
+    assert [one["widths"] for one in run.json["chains"]] == [[6, 4, 4, 5], [3, 3]]
+    assert topokit("info", "masks").err.count(note) == 1
+    compared = topokit("compare", "masks", "--twins", 2, "--json").json["networks"]
+    assert [(one["file"], one["edges"]) for one in compared] == [("masks chain=0", 23 + 4 + 20), ("masks chain=out", 3)]
+    drawn = topokit("draw", "masks", "-o", "masks.svg", "--json").json
+    assert [one["widths"] for one in drawn["chains"]] == [[6, 4, 4, 5], [3, 3]]
+    assert topokit("verify", "masks").code == 0
+    assert topokit("mask", "masks", "-o", "again").code == 0
+    assert all(np.array_equal(mask, masks[name]) for name, mask in tk.load_masks(tmp_path / "again").items())
+    assert tk.load("masks", chain="out").edges == 3
+    with pytest.raises(FileFormatError, match="the masks must chain, in order"):
+        tk.load("masks")

@@ -394,3 +394,26 @@ def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, ar
     assert (run.code, run.out) == (1, "")
     assert said in run.err
     assert "damaged" not in run.err
+
+
+@pytest.mark.parametrize("conv", [nn.Conv1d, nn.Conv3d])
+def test_masks_of_convolutions_of_one_and_three_dimensions(topokit, tmp_path, conv):
+    model = nn.Sequential(conv(1, 4, 3), conv(4, 4, 3))
+    for layer in model:
+        prune.l1_unstructured(layer, "weight", 0.75)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    dense = {f"{i}.weight": layer.weight_orig.detach() for i, layer in enumerate(model)}
+    save_file(dense, tmp_path / "dense")
+    run = topokit("extract", "model.pt", "--masks", "-o", "masks")
+    assert (run.code, run.err.count("(out, in)")) == (0, 2)
+    masks = tk.load_masks(tmp_path / "masks")
+    assert all(np.array_equal(masks[f"{i}.weight"], layer.weight_mask) for i, layer in enumerate(model))
+    assert tk.load(tmp_path / "masks").widths == (1, 4, 4)
+    assert topokit("mask", "masks", "--apply", "dense", "-o", "masked").code == 0
+    assert all(
+        torch.equal(load_file(tmp_path / "masked")[f"{i}.weight"], layer.weight) for i, layer in enumerate(model)
+    )
+    sparse = sparsify(nn.Sequential(conv(1, 4, 3), conv(4, 4, 3)), tmp_path / "masks", masked=True)
+    assert torch.equal(sparse[1].weight_mask, model[1].weight_mask)
+    with pytest.raises(tk.TopokitError, match=f"0.weight belongs to {conv.__name__}: a topology can fill nn.Linear"):
+        sparsify(nn.Sequential(conv(1, 4, 3), conv(4, 4, 3)), tmp_path / "masks")

@@ -130,7 +130,10 @@ class Description:
         return tuple(self._changed(net, seed) for net in nets)
 
     def open_chains(self) -> tuple[Layered, ...]:
-        """Return all topologies of a file or run that records several; else, and of a file of masks, that of `open`."""
+        """Return all topologies of a file or run that holds several; else that of `open`.
+
+        A file of masks of ours holds several if the masks are not one chain; then convolutions are read by weight.
+        """
         several = self.kind == "file" and holds_several(self.name)
         return self.open_all() if several else (self.open(),)
 

@@ -15,7 +15,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, reading
 from topokit.fields import path_of
 from topokit.formats._challenge import read_categories, read_images
 from topokit.formats._edge_lists import from_csv, from_pandas
-from topokit.formats._format import CHECKPOINT, EXTRACT, Format, chain_of, in_run
+from topokit.formats._format import CHECKPOINT, EXTRACT, Format, chain_key, chain_of, in_run
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
 from topokit.formats._masks import is_of_masks, load_masks, read_layouts, save_masks
@@ -30,6 +30,7 @@ __all__ = [
     "FORMATS",
     "TensorFile",
     "as_tensors",
+    "chain_key",
     "free_bytes",
     "from_csv",
     "from_networkx",
@@ -78,11 +79,12 @@ def load(path: str | Path, *, chain: int | str | None = None) -> Topology:
 
     Args:
         path: what to read; of a run's folder its checkpoint, or what it has pruned to.
-        chain: which one of those that `load_all` reads: its number, or the name of one of its layers.
+        chain: which one of those that `load_all` reads: its number, or the name of one of its layers. A text of digits
+            is either, and an integer is a number.
 
     Raises:
         FileFormatError: it holds no topology, or several and no `chain` is given, or is damaged.
-        InvalidSpecError: it has no such chain.
+        InvalidSpecError: it has no such chain, or a text of digits means two of them.
         TooLargeError: not enough free memory; nothing was allocated.
         TopokitError: it cannot be read.
     """

@@ -11,6 +11,7 @@ from reprlib import repr as shortened
 
 from topokit.csr import MAX_WIDTH, require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.layered import Layered
 from topokit.reprs import counted
 from topokit.topologies import Topology
 
@@ -64,18 +65,43 @@ def in_run(path: Path) -> Path:
 def chain_of(nets: Sequence[Topology], chain: int | str, path: Path) -> Topology:
     """Return the topology of a number, counted from 0, or the one with a layer of a name: fc1 is fc1.weight too.
 
+    An integer is a number. A text of digits is a number or the name of a layer.
+
     Raises:
-        InvalidSpecError: there is none, or several have a layer of this name; the message lists them.
+        InvalidSpecError: there is none, several have a layer of this name, or one has this number and another one a
+            layer of this name; the message lists them.
     """
     wanted = str(chain)
-    if wanted.isdecimal():
-        found = [net for i, net in enumerate(nets) if str(i) == wanted]
-    else:
-        found = [net for net in nets if {wanted, f"{wanted}.weight"} & {*net.names}]
-    if len(found) != 1:
-        number = "several chains" if found else "no chain"
-        raise InvalidSpecError(f"{path} has {number} {shortened(wanted)}: give one of {listed(nets)}")
-    return found[0]
+    numbered = [i for i in range(len(nets)) if str(i) == wanted]
+    found = dict.fromkeys([*numbered, *(_named(nets, wanted) if isinstance(chain, str) else ())])
+    if len(found) == 1:
+        return nets[next(iter(found))]
+    if numbered:
+        _, *others = found
+        name = next(one for one in (wanted, f"{wanted}.weight") if one in nets[others[0]].names)
+        raise InvalidSpecError(
+            f"{path}: {wanted} is the number of a chain, and chain {others[0]} has a layer {name}: give the whole name "
+            f"of a layer, {name} or one of chain {wanted}: {listed(nets)}"
+        )
+    number = "several chains" if found else "no chain"
+    raise InvalidSpecError(f"{path} has {number} {shortened(wanted)}: give one of {listed(nets)}")
+
+
+def _named(nets: Sequence[Layered], name: str) -> list[int]:
+    """Return the numbers of the topologies that have a layer of this name."""
+    return [i for i, net in enumerate(nets) if {name, f"{name}.weight"} & {*net.names}]
+
+
+def chain_key(nets: Sequence[Layered], number: int) -> str:
+    """Return the text that chooses a topology: its number, or a layer's name if another one has a layer of the number.
+
+    >>> from topokit import from_dense
+    >>> nets = [from_dense([[[1]]], names=[name]) for name in ("stem.weight", "0.weight")]
+    >>> [chain_key(nets, i) for i in range(2)]
+    ['stem.weight', '1']
+    """
+    names = nets[number].names
+    return names[0] if names and {*_named(nets, str(number))} - {number} else str(number)
 
 
 def listed(nets: Sequence[Topology]) -> str:
@@ -84,7 +110,7 @@ def listed(nets: Sequence[Topology]) -> str:
     for i, net in enumerate(nets[:_LISTED]):
         widths = "-".join(map(str, net.widths[:8])) + ("-..." if len(net.widths) > 8 else "")
         names = ", ".join(net.names[:4]) + (", ..." if len(net.names) > 4 else "")
-        lines.append(f"chain={i} ({': '.join(filter(None, (widths, names)))})")
+        lines.append(f"chain={chain_key(nets, i)} ({': '.join(filter(None, (widths, names)))})")
     more = f"; and {len(nets) - _LISTED} more" if len(nets) > _LISTED else ""
     return "; ".join(lines) + more
 

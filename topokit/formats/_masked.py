@@ -17,7 +17,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.formats._masks import require_safetensors
 from topokit.formats._tensors import DTYPES, MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
-from topokit.masking import checked_masks, stored
+from topokit.masking import MASK_DIMENSIONS, checked_masks, stored
 
 _WITH_NAN = {"F16", "BF16", "F32", "F64"}
 """Types of which NumPy can say what is not a number."""
@@ -49,7 +49,7 @@ def _shapes_of(file: TensorFile, names: Iterable[str]) -> dict[str, tuple[int, .
             raise InvalidSpecError(f"{name} of {path} belongs to the parameter {name[:-5]}: give that name")
         keys = {key: whole for whole in (name, f"{name}.weight") for key in (f"{whole}_orig", whole) if key in held}
         if not keys:
-            known = [key for key, shape in file.shapes.items() if len(shape) in (2, 4)]
+            known = [key for key, shape in file.shapes.items() if len(shape) in MASK_DIMENSIONS]
             raise InvalidSpecError(f"{path} has no parameter named {name}: it has {', '.join(known[:12]) or 'none'}")
         key, whole = next(iter(keys.items()))
         if whole in found:

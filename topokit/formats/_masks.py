@@ -16,7 +16,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, read
 from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
-from topokit.masking import LAYOUTS, MASK_SHAPES, checked_masks
+from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, checked_masks
 
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64"}
 
@@ -27,8 +27,8 @@ def save_masks(
     """Write masks to a safetensors file, which `load_masks` reads, and `load` if they chain.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, rows, columns); the
-            layers in order.
+        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...), with two to
+            five dimensions; the layers in order.
         path: the file to write, which ends in .safetensors or has no suffix.
         layouts: of the parameters that the model stores in another orientation, see `topokit.masking.oriented`.
         force: overwrite an existing file.
@@ -118,7 +118,7 @@ def read_masks(file: TensorFile) -> dict[str, NDArray[Any]]:
     size = 0
     for name in names:
         dtype, shape, _ = file.entries[name + MASK]
-        if dtype not in _DTYPES or len(shape) not in (2, 4):
+        if dtype not in _DTYPES or len(shape) not in MASK_DIMENSIONS:
             raise FileFormatError(
                 f"{file.path}: the mask of {name[:80]} is {dtype} of shape {list(shape)}; it must be {MASK_SHAPES}"
             )

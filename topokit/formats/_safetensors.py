@@ -13,20 +13,26 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from topokit.convolutions import break_in
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.fields import path_of
-from topokit.formats._format import EXTRACT, Format, damaged, in_run, listed, parse_widths, require_room
+from topokit.formats._format import EXTRACT, Format, chain_key, damaged, in_run, listed, parse_widths, require_room
 from topokit.formats._masks import read_masks, require_safetensors
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import chains_of, checked_masks, from_masks, oriented
+from topokit.masking import MASK_DIMENSIONS, chains_of, checked_masks, from_masks, oriented
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
 BY_SHAPE = "masks do not say how layers are connected: these are in series by their order and shapes alone"
 """The message to the user about a topology of masks."""
+
+SEVERAL_BY_SHAPE = (
+    "masks do not say how layers are connected: these are in several chains by their order and shapes alone"
+)
+"""The message to the user about several topologies of a file of masks."""
 
 _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
@@ -121,9 +127,16 @@ def read_joints(path: str | Path) -> list[dict[str, Any]] | None:
 
 
 def holds_several(path: str | Path) -> bool:
-    """Return whether a file of ours, or a run's folder, holds several topologies, which `load_all` reads."""
+    """Return whether a file of ours, or a run's folder, holds several topologies, which `load_all` reads.
+
+    A file of masks does if these are not one chain in their recorded order.
+    """
     try:
         file = TensorFile(in_run(path_of(path)))
+        if file.kind == "masks":
+            shapes = [file.entries[name + MASK].shape for name in file.masked]
+            are_masks = all(len(shape) in MASK_DIMENSIONS and min(shape) > 0 for shape in shapes)
+            return are_masks and break_in(shapes) is not None
         return file.kind in ("topology", "checkpoint") and "topologies" in file.metadata
     except TopokitError:
         return False
@@ -173,7 +186,8 @@ def read(path: Path) -> Topology:
         return _by_shape(from_masks(_in_order(file, _masks(file))))
     if len(found) > 1:
         raise FileFormatError(
-            f'{path} holds {len(found)} topologies: give one, as in "{quote(str(path))} chain=0": {listed(found)}'
+            f"{path} holds {len(found)} topologies: give one, as in "
+            f'"{quote(str(path))} chain={chain_key(found, 0)}": {listed(found)}'
         )
     return found[0]
 
@@ -203,14 +217,19 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
 def read_all(path: Path) -> tuple[Topology, ...]:
     """Read all topologies of a file; errors and cost as for `read`."""
     file = TensorFile(path)
-    return _topologies(file) or tuple(map(_by_shape, chains_of(_masks(file))))
+    if found := _topologies(file):
+        return found
+    first, *others = chains_of(_masks(file))
+    return tuple(_noted(net, SEVERAL_BY_SHAPE) for net in (first, *others)) if others else (_by_shape(first),)
 
 
 def _by_shape(net: Topology) -> Topology:
     """The topology of masks, with a note on what masks do not say."""
-    if len(net) == 1:
-        return net
-    return Topology(net.layers, names=net.names, by_channel=net.by_channel, notes=(BY_SHAPE,))
+    return net if len(net) == 1 else _noted(net, BY_SHAPE)
+
+
+def _noted(net: Topology, note: str) -> Topology:
+    return Topology(net.layers, names=net.names, by_channel=net.by_channel, notes=(note,))
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:

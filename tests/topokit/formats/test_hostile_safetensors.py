@@ -167,7 +167,7 @@ def test_a_checkpoint_without_a_topology(path, refusal):
         ({"a_mask": np.array([[np.nan, 1]], np.float32)}, "values other than 0 and 1"),
         ({"a_mask": np.array([[-1, 1]])}, "values other than 0 and 1"),
         ({"a_mask": np.ones(3, bool)}, "must be (out, in)"),
-        ({"a_mask": np.ones((2, 3, 3), bool)}, "must be (out, in), or (out, in, rows, columns)"),
+        ({"a_mask": np.ones((2, 3, 1, 1, 1, 1), bool)}, "must be (out, in), or (out, in, ...) of a convolution"),
         ({"a_mask": np.ones((2, 3, 0, 3), bool)}, "must be (out, in)"),
         ({"a_mask": np.full((2, 3, 1, 1), 2)}, "values other than 0 and 1"),
         ({"a_mask": np.ones((2, 3, 5, 5), bool), "b_mask": np.ones((4, 9), bool)}, "that of b has 9 inputs"),

@@ -91,13 +91,31 @@ def test_masks_of_biases_are_passed_over_in_files_of_others(tmp_path):
     save_file(tensors, tmp_path / "model")
     assert [*load_masks(tmp_path / "model")] == ["fc.weight"]
     assert load(tmp_path / "model").edges == load_all(tmp_path / "model")[0].edges == 4
-    save_file(tensors | {"conv.weight_mask": np.ones((2, 3, 4), np.float32)}, tmp_path / "model")  # a Conv1d's
-    with pytest.raises(FileFormatError, match=r"the mask of conv.weight is F32 of shape \[2, 3, 4\]"):
+    save_file(tensors | {"conv.weight_mask": np.ones((1,) * 6, np.float32)}, tmp_path / "model")
+    with pytest.raises(FileFormatError, match=r"the mask of conv.weight is F32 of shape \[1, 1, 1, 1, 1, 1\]"):
         load_masks(tmp_path / "model")
     about = {"topokit.kind": "masks", "topokit.schema": "1", "names": '["fc.weight", "fc.bias"]'}
     save_file(tensors, tmp_path / "ours", about)
     with pytest.raises(FileFormatError, match=r"the mask of fc.bias is F32 of shape \[3\]"):
         load_masks(tmp_path / "ours")
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 2, 1, 5)])  # of a Conv1d and a Conv3d
+def test_masks_of_convolutions_of_one_and_three_dimensions(tmp_path, shape):
+    mask = np.arange(np.prod(shape)).reshape(shape) % 3 == 0
+    mask[2, 1] = False  # a filter without a weight
+    save_masks({"conv.weight": mask, "fc.weight": np.ones((2, 8))}, tmp_path / "masks")
+    assert np.array_equal(load_masks(tmp_path / "masks")["conv.weight"], mask)
+    net = load(tmp_path / "masks")
+    assert (net.widths, net.by_channel) == ((3, 4, 2), True)  # fc reads two features of each channel
+    assert np.array_equal(net.layer(0).to_dense().T, mask.reshape(4, 3, -1).any(axis=2))
+    first, second = load_all(tmp_path / "masks")
+    assert np.array_equal(first.layer(0).to_dense().T, mask.reshape(4, -1))
+    assert second.widths == (8, 2)
+    weights = np.random.default_rng(0).random(shape, np.float32) + 1
+    save_file({"conv.weight": weights}, tmp_path / "model")
+    assert save_masked(tmp_path / "model", {"conv": mask}, tmp_path / "masked") == {"conv.weight": mask.sum()}
+    assert np.array_equal(load_file(tmp_path / "masked")["conv.weight"], np.where(mask, weights, 0))
 
 
 def test_types_that_numpy_lacks(tmp_path):
