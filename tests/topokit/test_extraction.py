@@ -1,5 +1,6 @@
 """Which weights are edges, which weights are layers and in which order; against loops over the weights."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -332,12 +333,101 @@ def test_weights_of_attention_and_lstms_are_not_skipped_silently(name):
     assert {one: mask.shape for one, mask in found.masks.items()} == {one: array.shape for one, array in arrays.items()}
 
 
+def asked(weights):
+    """What an error says, and its lines to choose from."""
+    with pytest.raises(InvalidSpecError) as raised:
+        tk.extract(weights)
+    said, _, lines = str(raised.value).partition(" choose ")
+    return said, [line.removeprefix("layers ") for line in lines.partition("; or give")[0].split("; or ")]
+
+
+def weights_of(shapes):
+    return ones(**{f"{name}.weight": shape for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "first", "second"),
+    [
+        (ones(**{"model.a": (4, 3), "model.b": (3, 4), "ema.a": (4, 3), "ema.b": (3, 4)}), "model", "ema"),
+        (ones(**{"ema.a": (4, 3), "ema.b": (3, 4), "net.a": (4, 3), "net.b": (3, 4)}), "net", "ema"),
+        (weights_of({f"{tower}.{i}": (4, 4) for tower in ("left", "right") for i in (0, 1)}), "left", "right"),
+        (weights_of({f"m.{tower}.h.{i}.fc": (4, 4) for tower in ("one", "two") for i in (0, 1)}), "m.one", "m.two"),
+        (
+            weights_of({"encoder.fc": (4, 4), "encoder.out": (4, 4), "decoder.fc": (4, 4), "decoder.in": (4, 4)}),
+            "encoder",
+            "decoder",
+        ),
+    ],
+)
+def test_copies_and_towers_are_asked(arrays, first, second):
+    said, lines = asked(arrays)
+    names = [name.removesuffix(".weight") for name in arrays]
+    groups = [[name for name in names if name.startswith(f"{prefix}.")] for prefix in (first, second)]
+    assert lines[:3] == [",".join(groups[0]), ",".join(groups[1]), ",".join(names)]
+    assert re.search(r"may be copies of one layer, or parallel\. Weights", said)
+    for group in groups:
+        net = tk.extract(arrays, layers=group)
+        assert ([name.removesuffix(".weight") for name in net.names], net.notes[1:]) == (group, ())
+    assert len(tk.extract(arrays, layers=names)) == 4  # what the user says is certain
+    assert tk.extract(arrays, layers=[f"{first}.*"]).widths == tk.extract(arrays, layers=groups[0]).widths
+    said, lines = asked(without_order(arrays))
+    assert (",".join(groups[0]) in lines, "may be copies of one layer" in said) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "blocks.1.fc2"),
+        ("block1.fc", "block2.fc", "block10.fc"),
+        ("hidden", "out"),
+        ("features.0", "features.2", "classifier.0"),  # positions alone say little
+    ],
+)
+def test_blocks_with_numbers_and_single_layers_are_in_series(names):
+    assert len(tk.extract(weights_of(dict.fromkeys(names, (4, 4))))) == len(names)
+
+
+def test_copies_beside_a_model_without_a_prefix():
+    assert asked(weights_of(dict.fromkeys(("a", "b", "ema.a", "ema.b"), (4, 4))))[1][:2] == ["a,b", "ema.a,ema.b"]
+    said, lines = asked(weights_of(dict.fromkeys(("a", "b", "a_ema", "teacher_b"), (4, 4))))
+    assert said.startswith("a_ema.weight, teacher_b.weight stand beside other layers")
+    assert lines == ["a,b"]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(
+    "name", ["downsample.0", "short", "skip_conv", "residual", "identity", "bypass", "proj_shortcut"]
+)
+def test_shortcuts_are_not_put_in_series(name, recorded):
+    shapes = {"conv1": (4, 3, 3, 3), "layer1.0.conv1": (4, 4, 3, 3), "layer1.0.conv2": (4, 4, 3, 3)}
+    shapes |= {"layer2.0.conv1": (8, 4, 3, 3), "layer2.0.conv2": (8, 8, 3, 3), f"layer2.0.{name}": (8, 4, 1, 1)}
+    shapes |= {"layer2.1.conv1": (8, 8, 3, 3), "layer2.1.conv2": (8, 8, 3, 3), "linear": (10, 8)}
+    main = [one for one in shapes if not one.endswith(name)]
+    arrays = weights_of(shapes)
+    said, lines = asked(arrays if recorded else without_order(arrays))
+    assert f"layer2.0.{name}.weight stand beside other layers" in said
+    assert (lines[0], any("@" in line for line in lines)) == (",".join(main), False)
+    net = tk.extract(arrays, layers=main)
+    assert f"though layer2.0.{name}.weight stand beside them" in net.notes[-1]
+    other = weights_of({one.replace(name, "other"): shape for one, shape in shapes.items()})
+    said, lines = asked(other if recorded else without_order(other))
+    assert "layer2.0.other.weight may be shortcuts" in said
+    assert lines[0] == ",".join(main)
+    assert lines[1].split(",") == [one if one in main else "layer2.0.other@2" for one in shapes]
+
+
+def test_lines_have_all_layers_or_say_that_they_have_not():
+    depthwise = ones(c=(8, 1, 3, 3), d=(8, 1, 3, 3), e=(4, 8, 1, 1))
+    said, lines = asked(without_order(depthwise))
+    assert (lines[0], "omits" in said) == ("c,d@8,e", False)
+    assert tk.extract(depthwise, layers=lines[0].split(",")).widths == (1, 8, 8, 4)
+    said, lines = asked(without_order(ones(c=(5, 7), d=(4, 5), e=(9, 2))))
+    assert (lines, "no order of all layers was found, so each line omits some" in said) == (["c,d"], True)
+
+
 def test_lines_to_choose_from_are_few_and_plain():
-    def lines(shapes, **options):
-        with pytest.raises(InvalidSpecError) as raised:
-            tk.extract(ones(**{f"{name}.weight": shape for name, shape in shapes.items()}), **options)
-        said = str(raised.value).partition("choose ")[2].partition("; or give")[0]
-        return [line.removeprefix("layers ") for line in said.split("; or ")]
+    def lines(shapes):
+        return asked(weights_of(shapes))[1]
 
     res = {"stem": (16, 1, 3, 3), "a": (16, 16, 3, 3), "b": (32, 16, 3, 3), "fc": (8, 128), "out": (10, 8)}
     assert lines(res) == ["stem,a,b,fc,out", "stem,a,b,fc@last,out"]

@@ -66,6 +66,11 @@ class Chosen:
         """Whether it can read the outputs of another one; a linear layer also the flattened ones of a convolution."""
         return self.ends[0] == before.ends[1] or self.flattens(before)
 
+    def groups_after(self, before: Chosen) -> int:
+        """Number of groups in which a convolution of one group reads the outputs of another layer; 0 if none."""
+        times, rest = divmod(before.ends[1], self.ends[0])
+        return times if self.is_convolution and times and not rest and self.channels % times == 0 else 0
+
     def flattens(self, before: Chosen) -> bool:
         """Whether it reads several features of each channel of a convolution."""
         into, out = self.ends[0], before.ends[1]
@@ -104,10 +109,8 @@ class Chosen:
                 yield from (replace(one, groups=n) for n in groups if before is None or one.follows(before))
             elif before is None or one.follows(before):
                 yield one
-            elif one.is_convolution and before.ends[1] % one.ends[0] == 0:
-                times = before.ends[1] // one.ends[0]
-                if one.channels % times == 0:
-                    yield replace(one, groups=times)
+            elif times := one.groups_after(before):
+                yield replace(one, groups=times)
 
 
 def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:

@@ -15,16 +15,11 @@ from topokit.errors import InvalidSpecError
 from topokit.extraction.choosing import IMAGES, Chosen, all_turned, breaks, with_layout
 from topokit.extraction.names import in_gpt2_order
 from topokit.extraction.questions import question
+from topokit.extraction.towers import COPY, doubt_of, is_parallel, towers
 from topokit.extraction.weights import Weights
 
 MOST_GROUPS = 6
 """Groups of names up to which all orders of the groups are tried."""
-
-PARALLEL = re.compile(
-    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*|downsample|shortcut|skip)"
-    r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
-)
-"""Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
 
 
 def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout: str | None) -> tuple[Any, str]:
@@ -42,18 +37,19 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     if layout is not None:
         layers = tuple(with_layout(one, layout) for one in layers)
     orders = [(tuple(layers), "`layers`" if exact else weights.order)] if exact or weights.order else []
-    doubt = ""
     by_name = {one.name: one for one in layers}
     if not orders and (names := in_gpt2_order(list(by_name))):
         orders = [(tuple(by_name[name] for name in names), "their names")]
     orders = orders or [(order, "their numbers") for order in _numbered(layers)]
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
     certain = exact or weights.is_recorded
-    beside = [] if certain else _beside(layers, weights)
-    if len(fitting) == 1 and (certain or not (doubt := _doubt(fitting[0][0], beside))):
+    groups = [] if certain else towers(layers)
+    beside = [] if certain else _beside(layers, weights, groups)
+    doubt = doubt_of(groups)
+    if len(fitting) == 1 and (certain or not (doubt := doubt or _doubt(fitting[0][0], beside))):
         order, source = fitting[0]
         return order if certain else (_of_image(order[0]), *order[1:]), source
-    raise InvalidSpecError(question(layers, [order for order, _ in orders], doubt, beside, layout))
+    raise InvalidSpecError(question(layers, [order for order, _ in orders], doubt, beside, groups, layout))
 
 
 def _of_image(first: Chosen) -> Chosen:
@@ -75,7 +71,7 @@ def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chai
     if len(layers) < 2 or weights.is_recorded:
         return ()
     taken = {one.name for one in layers}
-    beside = [name for name in weights.parts if name not in taken and PARALLEL.search(name)] if exact else []
+    beside = [name for name in weights.parts if name not in taken and is_parallel(name)] if exact else []
     open_layout = not exact and not all(one.part.known for one in layers) and breaks(all_turned(layers)) is None
     said = ["that the layers are in series, each used once, nothing skipped or permuted"] if chained else []
     said = [f"{said[0]}, though {', '.join(beside[:4])} stand beside them"] if beside and chained else said
@@ -106,12 +102,17 @@ def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
     return ""
 
 
-def _beside(layers: Sequence[Chosen], weights: Weights) -> list[str]:
-    """Return the weights whose names say that they are not in series with the others, also those not taken."""
+def _beside(layers: Sequence[Chosen], weights: Weights, groups: Sequence[Sequence[Chosen]]) -> list[str]:
+    """Return the weights whose names say that they are not in series with the others, also those not taken.
+
+    Copies in a group of their own are not among them.
+    """
     names = [one.name for one in layers]
     known = {*weights.default, *weights.skipped}
     others = [name for name in weights.parts if name not in known]
-    return [name for name in (*names, *(others if {*names} == {*weights.default} else ())) if PARALLEL.search(name)]
+    copies = [] if groups or all(map(COPY.search, names)) else [name for name in names if COPY.search(name)]
+    found = (*names, *(others if {*names} == {*weights.default} else ()))
+    return [name for name in found if is_parallel(name) or name in copies]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:

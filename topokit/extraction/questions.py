@@ -8,11 +8,13 @@ from itertools import islice
 
 from topokit.convolutions import shown
 from topokit.extraction.choosing import Chosen, all_turned, breaks, listed
+from topokit.extraction.towers import shortcuts
 
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_CANDIDATES = 6
 MOST_LINES = 8
+MOST_OF_GROUP = 2
 MOST_TIED = 3
 MOST_DEEP = 200
 """Layers up to which an order is searched for: a search as deep as Python recurses."""
@@ -23,27 +25,30 @@ def question(
     orders: Sequence[Sequence[Chosen]],
     doubt: str,
     beside: Sequence[str],
+    groups: Sequence[Sequence[Chosen]],
     layout: str | None,
 ) -> str:
-    """Return the message that asks for an order, with the lines to choose from."""
-    order = orders[0] if orders else layers
-    runs = [run for run in _runs(order, beside) if len(run) > 1]
-    if beside:
-        texts = [",".join(one.written() for one in run) for run in runs]
-    else:
-        in_order = _chains(orders) or _chains(orders, turned=True)
-        tied = [] if any(map(_is_uniform, in_order)) else _chains(orders, tied=True)[:MOST_TIED]
-        chaining = any(breaks(order) is None for order in orders)
-        searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
-        chains = in_order + tied + _chains(searched)
-        orders = [*orders, *searched]
-        chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True, tied=True)
-        texts = list(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains or _chains(runs)))
+    """Return the message that asks for an order, with the lines to choose from.
+
+    Args:
+        layers: the chosen ones.
+        orders: in which they may be.
+        doubt: what is open even if they chain.
+        beside: names of layers that are not in series with the others.
+        groups: layers that may be copies of each other, or parallel.
+        layout: orientation of all layers, if the user gave it.
+    """
+    chains = [chain for group in groups for chain in _of_group(group, orders, beside)]
+    whole = {one.name for one in layers}
+    if not groups:
+        chains = _of_all(layers, orders, beside)
+    elif not beside:
+        chains += [chain for chain in _of_all(layers, orders, beside) if {one.name for one in chain} == whole]
+    texts = list(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains))
     if texts and all(one.endswith("@in-out") for one in texts[0].split(",")):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
     first = next((order for order in orders if breaks(order) is not None), None)
     why = doubt or "the file has no order of its layers"
-    why += f", and {', '.join(beside[:4])} stand beside other layers" if beside and not doubt else ""
     if not doubt and first is not None:
         at = breaks(first) or 0
         one, two = first[at - 1], first[at]
@@ -51,11 +56,66 @@ def question(
             f"the layers do not chain: {two.name} ({shown(two.part.shape)}) cannot follow {one.name} "
             f"({shown(one.part.shape)})"
         )
+    why += f", and {', '.join(beside[:4])} stand beside other layers" if beside and (groups or not doubt) else ""
+    why += "" if beside or groups else _omitted(layers, chains)
     sizes = listed({one.name: one.part.shape for one in layers})
     also = f" and `layout` {layout}" if layout else ""
     lines = "; or ".join(f"`layers` {text}{also}" for text in texts[:MOST_LINES])
     choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
+
+
+def _omitted(layers: Sequence[Chosen], chains: Sequence[Sequence[Chosen]]) -> str:
+    """Return what the lines to choose from omit, as part of a message; "" if they omit nothing."""
+    taken = [{one.name for one in chain} for chain in chains]
+    missing = [one.name for one in layers if one.name not in taken[0]] if taken else []
+    if not missing:
+        return ""
+    if all(len(names) < len({one.name for one in layers}) for names in taken):
+        return ", and no order of all layers was found, so each line omits some"
+    return f", and {', '.join(missing[:4])} may be shortcuts"
+
+
+def _of_all(
+    layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], beside: Sequence[str]
+) -> list[tuple[Chosen, ...]]:
+    """Return readings with which all layers chain; if there are none, or some are beside others, of parts of them."""
+    runs = [tuple(run) for run in _runs(orders[0] if orders else layers, beside) if len(run) > 1]
+    if beside:
+        return _without_shortcuts(orders[0] if orders else layers, beside) + runs
+    in_order = _chains(orders) or _chains(orders, turned=True)
+    tied = [] if any(map(_is_uniform, in_order)) else _chains(orders, tied=True)[:MOST_TIED]
+    chaining = any(breaks(order) is None for order in orders)
+    searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
+    chains = in_order + tied + _chains(searched)
+    if not chains and not orders:
+        searched = _searched(layers, grouped=True) or []
+        chains = _chains(searched)
+    main = _without_shortcuts(next(iter((*orders, *searched)), layers), beside) if chains else []
+    orders = [*orders, *searched]
+    chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True, tied=True)
+    return main + (chains or _chains(runs))
+
+
+def _of_group(
+    group: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], beside: Sequence[str]
+) -> list[tuple[Chosen, ...]]:
+    """Return the plainest readings of the layers of a group alone."""
+    names = {one.name for one in group}
+    own = dict.fromkeys(tuple(one for one in order if one.name in names) for order in orders)
+    found = _of_all(group, list(own), [name for name in beside if name in names])
+    plain = [chain for chain in found if not any("@in-out" in one.written() for one in chain)]
+    return (plain or found)[:MOST_OF_GROUP]
+
+
+def _without_shortcuts(order: Sequence[Chosen], beside: Sequence[str]) -> list[tuple[Chosen, ...]]:
+    """Return readings of the layers of an order without its shortcuts; none if others are beside, or it has none."""
+    apart = {*shortcuts(order)}
+    main = tuple(one for one in order if one.name not in apart)
+    if not apart or {*beside} - apart or len(main) < len(apart):
+        return []
+    orders = [main] if breaks(main) is None else (_searched(main) or [])[:1]
+    return [chain for chain in _chains(orders)[:MOST_OF_GROUP] if len(chain) > 1]
 
 
 def _chains(
@@ -109,8 +169,13 @@ def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]
     return sorted(runs, key=len, reverse=True)
 
 
-def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
-    """Return some orders in which the layers chain, at most MOST_CANDIDATES; None if the search takes too long."""
+def _searched(layers: Sequence[Chosen], *, grouped: bool = False) -> list[tuple[Chosen, ...]] | None:
+    """Return some orders in which the layers chain, at most MOST_CANDIDATES; None if the search takes too long.
+
+    Args:
+        layers: to order.
+        grouped: whether convolutions may have groups.
+    """
     found: list[tuple[Chosen, ...]] = []
     steps = 0
 
@@ -120,7 +185,8 @@ def _searched(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]] | None:
         if not left:
             yield order
         for one in left:
-            if steps < MOST_STEPS and (not order or one.follows(order[-1])):
+            fits = not order or one.follows(order[-1]) or (grouped and one.groups_after(order[-1]))
+            if steps < MOST_STEPS and fits:
                 yield from extended((*order, one), tuple(other for other in left if other is not one))
 
     if len(layers) <= MOST_DEEP:

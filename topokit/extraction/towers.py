@@ -1,0 +1,111 @@
+"""Layers whose names say that they are copies of others, parallel to them, or shortcuts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from topokit.convolutions import Shape, shown
+from topokit.extraction.choosing import Chosen
+
+SHORTCUT = re.compile(r"(^|[._/])((short(cut)?|skip|identity|bypass)\d*([._/]|$)|(downsample|residual)\d*([./]|$))")
+"""Words in the names of shortcuts; not those of `downsample_layers` or `residual_block`, which are in series."""
+
+PARALLEL = re.compile(
+    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*)"
+    r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
+)
+"""Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
+
+COPY = re.compile(r"(^|[._/])(ema|teacher|momentum)([._/]|$)")
+"""Words in the names of copies, which are averages of the layers that are trained."""
+
+_WEIGHT = re.compile(r"(^|[./])(weight|(depthwise_|pointwise_)?kernel(:0)?)$")
+
+Path = tuple[str, ...]
+Places = Mapping[tuple[Path, Shape], Sequence[Path]]
+
+
+def is_parallel(name: str) -> bool:
+    """Return whether a name says that a layer stands beside others in the same model."""
+    return bool(PARALLEL.search(name) or SHORTCUT.search(name))
+
+
+def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
+    """Return the groups of layers with equal names and shapes behind different words; copies are last.
+
+    They may be copies of one model, such as model.fc1 and ema.fc1, or parallel, such as left.fc1 and right.fc1. Names
+    that differ in numbers only, such as blocks.0.fc1 and blocks.1.fc1, are blocks in series. One pair of equal names is
+    enough if it has a word behind different words, as encoder.fc.weight and decoder.fc.weight; else two are needed.
+    No groups if there is no pair.
+    """
+    paths = {one.name: _path(one.name) for one in layers}
+    places: dict[tuple[Path, Shape], list[Path]] = {}
+    for one in layers:
+        path = paths[one.name]
+        for k in range(len(path)):
+            places.setdefault((path[k:], one.part.shape), []).append(_without_numbers(path[:k]))
+    seen: set[frozenset[Path]] = set()
+    for (rest, _), found in sorted(places.items(), key=lambda item: -len(item[0][0])):
+        prefixes = frozenset(found)
+        if len(prefixes) < 2 or prefixes in seen:
+            continue
+        seen.add(prefixes)
+        if _is_named_module(rest, prefixes, layers) or _shared(prefixes, places) > 1:
+            groups: dict[Path, list[Chosen]] = {}
+            for one in layers:
+                groups.setdefault(_owner(paths[one.name], prefixes), []).append(one)
+            groups.pop(("",), None)
+            return sorted(map(tuple, groups.values()), key=lambda group: bool(COPY.search(group[0].name)))
+    return []
+
+
+def doubt_of(groups: Sequence[Sequence[Chosen]]) -> str:
+    """Return what groups of layers leave open: names two of them; "" without groups."""
+    for one in groups[0] if groups else ():
+        for other in groups[1]:
+            if one.part.shape == other.part.shape and _path(one.name)[-1] == _path(other.name)[-1]:
+                return f"{one.name} and {other.name} ({shown(one.part.shape)}) may be copies of one layer, or parallel"
+    return f"{groups[0][0].name} and {groups[1][0].name} may be in copies of one model, or parallel" if groups else ""
+
+
+def shortcuts(order: Sequence[Chosen]) -> list[str]:
+    """Return the names of the layers that may be shortcuts in this order, by their names or shapes.
+
+    By its shape a shortcut has filters of one weight, does not read the layer before, has as many outputs as that one,
+    and reads an earlier one.
+    """
+    found = []
+    for i, one in enumerate(order):
+        into, out = one.ends
+        pointwise = one.is_convolution and set(one.part.shape[2:]) == {1} and one.part.layout == "out-in"
+        apart = pointwise and i > 1 and not one.follows(order[i - 1]) and out == order[i - 1].ends[1]
+        if SHORTCUT.search(one.name) or (apart and any(before.ends[1] == into for before in order[: i - 1])):
+            found.append(one.name)
+    return found
+
+
+def _path(name: str) -> Path:
+    """Return the parts of a layer's name, without that of its weight."""
+    return tuple(re.split("[./]", _WEIGHT.sub("", name) or name))
+
+
+def _without_numbers(path: Path) -> Path:
+    return tuple(re.sub("[0-9]+", "#", part) for part in path)
+
+
+def _is_named_module(rest: Path, prefixes: frozenset[Path], layers: Sequence[Chosen]) -> bool:
+    """Whether equal names are those of modules, in other modules, and not of their parameters or positions."""
+    modules = all(_WEIGHT.search(one.name) for one in layers)
+    return modules and () not in prefixes and not all(part.isdecimal() for part in rest)
+
+
+def _shared(prefixes: frozenset[Path], places: Places) -> int:
+    """Return how many names and shapes are behind at least two of the prefixes."""
+    return sum(len(prefixes.intersection(found)) > 1 for found in places.values())
+
+
+def _owner(path: Path, prefixes: frozenset[Path]) -> Path:
+    """Return the longest prefix of a name; ("",) if it has none."""
+    own = _without_numbers(path)
+    return max((one for one in prefixes if own[: len(one)] == one), key=len, default=("",))
