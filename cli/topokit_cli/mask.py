@@ -76,8 +76,11 @@ def command(
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
-    if not (model or names) and _is_of_masks(source, ordered=not applied):
+    if not model and _is_of_masks(source, several=bool(names or not applied)):
         made, layouts = load_masks(source.name), read_layouts(source.name)
+        if names:
+            _require_names(names, [len(made)])
+            made, layouts = _renamed(made, layouts, names if applied else _whole(names, tuple(made)))
     else:
         nets = source.open_chains()
         render.notes(*nets)
@@ -130,21 +133,35 @@ def _masks(
     return masks(net, whole, shapes)
 
 
+def _renamed(
+    made: Mapping[str, Any], layouts: Mapping[str, str], names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return masks and layouts by other names, in order."""
+    new = dict(zip(made, names, strict=True))
+    return {new[name]: mask for name, mask in made.items()}, {new[name]: layout for name, layout in layouts.items()}
+
+
 def _of_each(nets: Sequence[Layered], names: tuple[str, ...] | None) -> list[tuple[str, ...] | None]:
     """Divide the names of all layers of all chains, in order, among the chains."""
     if names is None or len(nets) == 1:
         return [names] * len(nets)
     layers = [len(net) for net in nets]
+    _require_names(names, layers)
+    left = iter(names)
+    return [tuple(islice(left, size)) for size in layers]
+
+
+def _require_names(names: Sequence[str], layers: Sequence[int]) -> None:
+    """Refuse names that are not one for each layer of the chains, which have this many."""
     if len(names) != sum(layers):
+        chains = f" of {len(layers)} chains ({', '.join(map(str, layers))})" if len(layers) > 1 else ""
         raise click.UsageError(
-            f"{counted(len(names), 'name')} for {counted(sum(layers), 'layer')}: {counted(len(nets), 'chain')} of "
-            f"{', '.join(map(str, layers))} layers: name all layers of all chains, in order, or omit --names"
+            f"{counted(len(names), 'name')} for {counted(sum(layers), 'layer')}{chains}: name all layers in order, or "
+            "omit --names"
         )
     whole = [name.removesuffix(".weight") for name in names]
     if twice := [name for name, bare in zip(names, whole, strict=True) if whole.count(bare) > 1]:
         raise click.UsageError(f"--names has {twice[0]} twice: give one name per layer")
-    left = iter(names)
-    return [tuple(islice(left, size)) for size in layers]
 
 
 def _layouts(source: Description, net: Layered, names: tuple[str, ...]) -> dict[str, str]:
@@ -162,12 +179,12 @@ def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name if name.endswith(("weight", "_mask")) or name in known else f"{name}.weight" for name in names)
 
 
-def _is_of_masks(source: Description, *, ordered: bool) -> bool:
-    """Whether the user gave a file alone that is not a topology, if `ordered` one that records the masks' order."""
-    from topokit.formats import TensorFile, in_run, is_of_masks
+def _is_of_masks(source: Description, *, several: bool) -> bool:
+    """Whether the user gave a file alone that is not a topology; if `several`, one of masks of more than one chain."""
+    from topokit.formats import TensorFile, holds_several, in_run, is_of_masks
 
-    if not source.is_file or ordered:
-        return source.is_file and is_of_masks(source.name)
+    if not source.is_file or several:
+        return source.is_file and is_of_masks(source.name) and holds_several(source.name)
     return TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
 
 

@@ -220,7 +220,7 @@ def test_names_of_the_layers_of_all_chains(topokit, tmp_path):
     assert masked["b.weight"][:, :, 0].tolist() == [[1, 0, 1], [1, 1, 0]]
     assert masked["fc.weight"].tolist() == [[1, 0], [0, 1]]
     few = topokit("mask", "folded", "--names", "stem,fc", *apply, "--force")
-    assert (few.code, "2 names for 3 layers: 3 chains of 1, 1, 1 layers: name all layers" in few.err) == (2, True)
+    assert (few.code, "2 names for 3 layers of 3 chains (1, 1, 1): name all layers" in few.err) == (2, True)
     twice = topokit("mask", "folded", "--names", "fc,stem,fc.weight", *apply, "--force")
     assert (twice.code, "--names has fc twice" in twice.err) == (2, True)
 
@@ -245,6 +245,13 @@ def test_masks_that_are_several_chains(topokit, tmp_path):
     assert topokit("verify", "masks").code == 0
     assert topokit("mask", "masks", "-o", "again").code == 0
     assert all(np.array_equal(mask, masks[name]) for name, mask in tk.load_masks(tmp_path / "again").items())
+    assert topokit("mask", "masks", "--names", "a,b,c,d", "-o", "named").code == 0
+    named = tk.load_masks(tmp_path / "named")
+    assert [*named] == ["a.weight", "b.weight", "c.weight", "d.weight"]
+    assert all(np.array_equal(*pair) for pair in zip(named.values(), masks.values(), strict=True))
+    assert (
+        "3 names for 4 layers: name all" in topokit("mask", "masks", "--names", "a,b,c", "-o", "named", "--force").err
+    )
     assert tk.load("masks", chain="out").edges == 3
     with pytest.raises(FileFormatError, match="the masks must chain, in order"):
         tk.load("masks")

@@ -308,6 +308,7 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
         ({"a": (4, 3, 3), "fc": (2, 4)}, "may be a Conv1d", "a,fc", (3, 4, 2)),
         ({"q_proj": (6, 6), "v_proj": (6, 6), "o": (6, 6)}, "stand beside other layers", "v_proj,o;", (6, 6, 6)),
         ({"wq": (6, 6), "wk": (6, 6), "wv": (6, 6), "o": (2, 6)}, "stand beside other layers", "wv,o;", (6, 6, 2)),
+        ({"a": (4, 6), "qkv": (6, 4), "o": (2, 6), "b": (3, 2)}, "stand beside other layers", "qkv,o,b;", (4, 6, 2, 3)),
         ({"a": (4, 3, 3, 3), "b": (4, 2, 2, 2), "c": (3, 4)}, "cannot follow", "a,b@in-out@2,c", (3, 4, 4, 3)),
         ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code,code@in-out,fc", (7, 4, 7, 3)),
         ({"a": (6, 2, 3, 3)}, "may be a convolution in groups", "a@3", (6, 6)),

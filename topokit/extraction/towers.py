@@ -12,7 +12,7 @@ SHORTCUT = re.compile(r"(^|[._/])((short(cut)?|skip|identity|bypass)\d*([._/]|$)
 """Words in the names of shortcuts; not those of `downsample_layers` or `residual_block`, which are in series."""
 
 PARALLEL = re.compile(
-    r"(^|[._])((q|k|v|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*)"
+    r"(^|[._])((q|k|v|qkv|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*)"
     r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
 )
 """Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""

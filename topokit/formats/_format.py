@@ -73,14 +73,15 @@ def chain_of(nets: Sequence[Topology], chain: int | str, path: Path) -> Topology
     """
     wanted = str(chain)
     numbered = [i for i in range(len(nets)) if str(i) == wanted]
-    found = dict.fromkeys([*numbered, *(_named(nets, wanted) if isinstance(chain, str) else ())])
+    named = _named(nets, wanted) if isinstance(chain, str) else []
+    found = sorted({*numbered, *named})
     if len(found) == 1:
-        return nets[next(iter(found))]
+        return nets[found[0]]
     if numbered:
-        _, *others = found
-        name = next(one for one in (wanted, f"{wanted}.weight") if one in nets[others[0]].names)
+        other = next(i for i in found if i not in numbered)
+        name = next(one for one in (wanted, f"{wanted}.weight") if one in nets[other].names)
         raise InvalidSpecError(
-            f"{path}: {wanted} is the number of a chain, and chain {others[0]} has a layer {name}: give the whole name "
+            f"{path}: {wanted} is the number of a chain, and chain {other} has a layer {name}: give the whole name "
             f"of a layer, {name} or one of chain {wanted}: {listed(nets)}"
         )
     number = "several chains" if found else "no chain"
