@@ -176,6 +176,7 @@ def place(
         places = {name: Place(number, i, shapes[i]) for i, name in enumerate(chosen)}
         for name, where in places.items():
             if _ends(net, where.layer) not in weights[name].readings(where.before):
+                _require_fillable(name, weights[name])
                 raise InvalidSpecError(f"{_no_weight(net, where.layer, {name: weights[name]})}; {_NAMED}")
         filled |= places
     return {name: filled[name] for name in weights if name in filled}

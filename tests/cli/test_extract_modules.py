@@ -142,3 +142,11 @@ def test_a_weight_and_its_mask_have_the_name_of_the_weight(name, function):
     found = topokit_train.extract(model, torch.zeros(1, 4))
     assert [one["name"] for one in found.layers] == ["weight"]
     assert np.array_equal(found.masks["weight"], getattr(model, name).numpy() > 0)
+
+
+def test_a_chain_with_an_embedding_is_refused_by_name():
+    model = pruned(nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 5)))
+    found = topokit_train.extract(model, torch.zeros(2, 3, dtype=torch.long))
+    assert found.topology.widths == (20, 16, 5)
+    with pytest.raises(InvalidSpecError, match=r"0.weight belongs to Embedding: a topology can fill nn.Linear"):
+        topokit_train.sparsify(model, found)
