@@ -14,4 +14,12 @@ EQUIVALENTS: dict[str, str] = {
     ),
     "topokit_train/datasets/published.py: @dataclass(frozen=True, kw_only=True) -> "
     "@dataclass(frozen=True, kw_only=False)": "all objects of the class are constructed by keyword",
+    "topokit/allocation.py: low, high = 0.0, float(min(len(sizes) / wanted, Fraction(10**300))) -> "
+    "low, high = 0.0, float(min(len(sizes) / wanted, Fraction(10**(301))))": (
+        "with such a force all shares are in proportion to 1 / size, and they are scaled to the wanted total"
+    ),
+    "topokit_train/kernels/_bands.py: rest = torch.cat([weights[:, whole * tile :], weights[:, : radix - 1]], 1) -> "
+    "rest = torch.cat([weights[:, whole * tile :], weights[:, : (radix + 1)]], 1)": (
+        "_fed reads its first classes and the radix - 1 after them: what stands behind is not read"
+    ),
 }

@@ -19,7 +19,8 @@ from topokit.convolutions import Shape, as_mask, as_matrices, readings, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
-from topokit.layered import Source, network
+from topokit.layered import Layered, Source, network
+from topokit.recipes import OUTSIDE, origin
 from topokit.reprs import counted
 from topokit.topologies import Topology, filled
 
@@ -30,6 +31,22 @@ MASK_SHAPES = "(out, in), or (out, in, ...) of a convolution with one to three d
 
 MASK_DIMENSIONS = range(2, 6)
 """Dimensions that a mask may have."""
+
+
+def require_in_order(net: Layered) -> None:
+    """Refuse an extracted topology of which a layer's array has its inputs in another order than the topology.
+
+    Raises:
+        InvalidSpecError: names the layer.
+    """
+    recipe, _ = origin(net.recipe)
+    options = recipe.get("options") if isinstance(recipe, Mapping) and OUTSIDE in recipe else None
+    if isinstance(options, Mapping) and (permuted := options.get("permuted")):
+        raise InvalidSpecError(
+            f"the model permutes the inputs of {', '.join(map(str, permuted))}, so the topology does not say which "
+            "weights its edges are: give the masks, which `topokit extract --masks` writes, or `masks` of "
+            "topokit_train.extract"
+        )
 
 
 def masks(
@@ -45,7 +62,8 @@ def masks(
             channel or by weight, depending on its number of sources.
 
     Raises:
-        InvalidSpecError: not a topology; too few, too many or equal names; a layer that does not fit its parameter.
+        InvalidSpecError: not a topology; too few, too many or equal names; a layer that does not fit its parameter, or
+            whose inputs the model permutes.
         TooLargeError: not enough free memory.
 
     Cost: one byte for each pair of neighbouring nodes, or for each weight.
@@ -56,6 +74,7 @@ def masks(
            [ True,  True]])}
     """
     net = network(net)
+    require_in_order(net)
     names = names_of(names, "`names`") or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
         raise InvalidSpecError(

@@ -25,7 +25,7 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
-from topokit.masking import as_bools, oriented, stored
+from topokit.masking import as_bools, oriented, require_in_order, stored
 from topokit.reprs import counted
 from topokit.spec import network
 from topokit.topologies import Topology
@@ -143,8 +143,8 @@ def place(
         Name of each weight that is filled -> its place; every layer has one.
 
     Raises:
-        InvalidSpecError: a layer fits no weight, and the message proposes a crop that fits; or the model has some of a
-            topology's names, but not all.
+        InvalidSpecError: a layer fits no weight, and the message proposes a crop that fits; the model has some of a
+            topology's names, but not all; or the model permutes the inputs of an extracted layer.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> square = Weight((6, 6))
@@ -152,6 +152,8 @@ def place(
     {'fc1.weight': Place(net=0, layer=0, before=None), 'fc2.weight': Place(net=0, layer=1, before=(6, 6))}
     """
     nets = [network(net, "the topology") for net in nets]
+    for net in nets:
+        require_in_order(net)
     if names is not None:
         names = names_of(names, "`names`")
         if len(set(names)) < len(names):
@@ -174,6 +176,7 @@ def place(
         places = {name: Place(number, i, shapes[i]) for i, name in enumerate(chosen)}
         for name, where in places.items():
             if _ends(net, where.layer) not in weights[name].readings(where.before):
+                _require_fillable(name, weights[name])
                 raise InvalidSpecError(f"{_no_weight(net, where.layer, {name: weights[name]})}; {_NAMED}")
         filled |= places
     return {name: filled[name] for name in weights if name in filled}

@@ -17,6 +17,9 @@ KINDS = {"family": FAMILIES, "transform": TRANSFORMS}
 OUTSIDE = "extraction"
 """The kind of a recipe that says from which file of weights a topology was taken; see topokit.extraction."""
 
+IN_MEMORY = {"module": "a module", "arrays": "arrays"}
+"""Kinds of extractions without a file."""
+
 MAX_NESTING = 64
 MAX_BITS = 1000
 
@@ -84,6 +87,8 @@ def _spec(recipe: object) -> Spec:
 
 def _from_outside(recipe: Mapping[str, Any]) -> InvalidSpecError:
     options = recipe.get("options")
+    if recipe.keys() == {OUTSIDE, "options"} and recipe[OUTSIDE] in IN_MEMORY and isinstance(options, Mapping):
+        return OutsideRecipeError(f"it was extracted from {IN_MEMORY[recipe[OUTSIDE]]} in memory")
     file, digest = (options.get(key) if isinstance(options, Mapping) else None for key in ("file", "sha256"))
     if set(recipe) != {OUTSIDE, "options"} or not isinstance(file, str) or not _is_digest(digest):
         return InvalidSpecError(f'a recipe of an {OUTSIDE} holds the "file" and its "sha256" among its "options"')

@@ -211,6 +211,7 @@ def select(
     counts: dict[str, tuple[int, int]] = {}
     edges: dict[str, Any] = {}
     layouts: dict[str, str] = {}
+    permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
@@ -223,12 +224,21 @@ def select(
         counts=counts,
         edges=edges,
         connections=connections,
-        record={**weights.origin, **rule.said(), **({"layouts": layouts} if layouts else {})} if weights.origin else {},
+        record=_record(weights, rule, layouts, permuted),
         order=order,
         layouts=layouts,
         left=left,
         notes=(*_notes(wanted, full, {} if layers else left, order), *assumed),
     )
+
+
+def _record(weights: Weights, rule: Rule, layouts: Mapping[str, str], permuted: Sequence[str]) -> dict[str, Any]:
+    """Return what the recipe says: the file and the rule, and how the arrays differ from the layers."""
+    stored: dict[str, Any] = {"layouts": layouts} if layouts else {}
+    stored |= {"permuted": permuted} if permuted else {}
+    if not (weights.origin or stored):
+        return {}
+    return {"kind": "module" if weights.graph else "arrays", **weights.origin, **rule.said(), **stored}
 
 
 def _layout(use: Use, shape: Shape) -> str:

@@ -62,6 +62,14 @@ class Connections:
             return False
         return use.filters or nodes_of(use.sources).size != use.sources[..., 0].size
 
+    def in_order(self, use: Use) -> bool:
+        """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""
+        if self.patched(use):
+            return True
+        nodes, inputs = nodes_of(use.sources), use.sources.ravel()
+        times, rest = divmod(inputs.size, max(nodes.size, 1))
+        return not rest and np.array_equal(nodes.repeat(times), inputs)
+
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
         matrix = use.matrix(mask)

@@ -110,7 +110,7 @@ def _folded(call: Call, *, moves: bool) -> list[Constant]:
             return call.program.run(call.node, {**rest, ref: array})[i]
 
         return [weight.moved(partial(moved, i)) for i in count]
-    base = max((one for _, one in parameters), key=lambda one: math.prod(one.shape))
+    base = _owner([one for _, one in parameters])
     whole = all(one.part is base.part and one.view is same for _, one in parameters)
     if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
         return [Constant.of(base.parameter, base.part)]
@@ -121,3 +121,12 @@ def _folded(call: Call, *, moves: bool) -> list[Constant]:
     shapes = call.shapes
     made = [Part(shape=shapes[i], weight=partial(computed, i)) for i in count]
     return [Constant.of(base.parameter, part) for part in made]
+
+
+def _owner(parameters: Sequence[Constant]) -> Constant:
+    """Return the one that gives its name to what is computed of several: the largest, and no mask."""
+    size = max(math.prod(one.shape) for one in parameters)
+    largest = [one for one in parameters if math.prod(one.shape) == size]
+    if len(largest) == 1:
+        return largest[0]
+    return next((one for one in largest if not np.isin(one.read(), (0, 1)).all()), largest[0])

@@ -222,6 +222,12 @@ def _layer(call: Call, ids: Ids, weight: Constant, how: str) -> Ids:
     vector = len(weight.shape) == 1
     shape = (*weight.shape, 1) if vector else weight.shape
     lead = shape[:-2]
+    kept = constant_along(ids, [-1]) if ids.ndim > 1 and ids.shape[-1] > 1 and math.prod(lead) == 1 else None
+    if kept is not None and nodes_of(kept).size > 1:  # as the token layers of an MLP-Mixer
+        reason = f"it multiplies the positions of the same nodes, and makes no edges ({call.node.name})"
+        call.tracing.reasons.setdefault(weight.parameter, reason)
+        made = np.broadcast_to(kept, (*np.broadcast_shapes(ids.shape[:-2], lead), ids.shape[-2], shape[-1]))
+        return made[..., 0] if vector else made
     stacked = [i - len(lead) for i, size in enumerate(lead) if size > 1]  # axes of a stack, from the end
     rows = ids if ids.ndim > 1 else ids[None]
     batch = np.broadcast_shapes(rows.shape[:-2], lead)

@@ -367,3 +367,11 @@ def test_a_file_whose_header_nobody_could_read_is_not_written(tmp_path, monkeypa
     with pytest.raises(TooLargeError, match=f"needs {size:,}: permute by a seed"):
         save(net, tmp_path / "more")
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize(("module", "name"), [("_npz", "npz"), ("_safetensors", "safetensors")])
+def test_edges_are_written_in_blocks_as_at_once(module, name, tmp_path, monkeypatch):
+    save(OTHER, tmp_path / "one", to=name)
+    monkeypatch.setattr(f"topokit.formats.{module}._BLOCK", 7)
+    save(OTHER, tmp_path / "two", to=name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
