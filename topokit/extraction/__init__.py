@@ -261,7 +261,13 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
         part.weighted, part.outputs = [], []
         return part
     if not tracing.uses:
-        raise InvalidSpecError("the graph has no layer: no operator multiplies features by a weight")
+        other = "; ".join(f"{name}: {why}" for name, why in list(tracing.reasons.items())[:MOST_NAMED])
+        raise InvalidSpecError(
+            f"the graph has no layer: no operator that topokit follows multiplies features by a weight ({other}): "
+            "write the product as linear, matmul or a convolution"
+            if other
+            else "the graph has no layer: no operator multiplies features by a weight"
+        )
     return tracing
 
 
