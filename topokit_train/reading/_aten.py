@@ -32,6 +32,7 @@ MOVES = """
     replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle movedim
     moveaxis swapaxes swapdims diagonal unfold repeat_interleave index mT adjoint ravel slice_copy select_copy
     view_copy permute_copy transpose_copy squeeze_copy unsqueeze_copy expand_copy split_copy unbind_copy t_copy
+    tril triu
 """
 KEEPS = """
     dropout native_dropout alpha_dropout feature_dropout batch_norm native_batch_norm _native_batch_norm_legit
@@ -39,7 +40,7 @@ KEEPS = """
     layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm softmax _softmax
     log_softmax _log_softmax softmin celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
     softplus softsign hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid logsigmoid tanhshrink
-    tril triu positive rsqrt square
+    positive rsqrt square
 """
 CASTS = "contiguous clone detach to _to_copy alias lift_fresh_copy type_as float half double"
 POOLS = """
@@ -61,6 +62,7 @@ OVERWRITES = {
     "source": "index_copy masked_scatter put",
     "values": "index_put",
     "value": "fill index_fill",
+    "fill_value": "fill_diagonal",
 }
 """Name of the input that is written over elements of another -> operators."""
 ALIKE = "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty"
@@ -69,6 +71,8 @@ CREATES = """
     scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
     _weight_norm _weight_norm_interface mv dot vdot outer diff copy stack searchsorted bucketize
 """
+_WRITTEN = ("value", "fill_value", "self", "other")
+"""Inputs with a number that is written over elements, or that pads."""
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
@@ -178,7 +182,7 @@ class Aten(Program):
         operator = torch.reshape if node.op in _VIEWS else resolved(node.op)
         values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
         if of_nodes:
-            values |= {key: 0 for key in ("value", "self", "other") if isinstance(values.get(key), int | float)}
+            values |= {key: 0 for key in _WRITTEN if isinstance(values.get(key), int | float)}
         values |= {key: values[key].clone() for key in written(node.op) if isinstance(values.get(key), torch.Tensor)}
         self._require_harmless(node, values)
         with torch.no_grad():

@@ -74,7 +74,8 @@ def _functional(program: ExportedProgram) -> ExportedProgram:
     """Return the program with operators that write nothing in place, and otherwise the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program.run_decompositions({})
+        functional: ExportedProgram = program.run_decompositions({})
+    return functional
 
 
 def _is_tensor(value: object) -> bool:

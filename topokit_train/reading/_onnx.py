@@ -31,14 +31,14 @@ from topokit.extraction.weights import Part, Weights
 
 MOVES = """
     Reshape Transpose Flatten Squeeze Unsqueeze Slice Split Concat Expand Tile Pad DepthToSpace SpaceToDepth
-    ReverseSequence
+    ReverseSequence Trilu
 """
 KEEPS = """
     Dropout BatchNormalization LayerNormalization GroupNormalization InstanceNormalization
     LpNormalization RMSNormalization Softmax LogSoftmax Hardmax LRN MeanVarianceNormalization QuantizeLinear
     DequantizeLinear Relu LeakyRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Gelu Mish Swish
     ThresholdedRelu PRelu Clip Abs Neg Sqrt Exp Log Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh
-    Cosh Asinh Acosh Atanh Not IsNaN IsInf Shrink Trilu BitShift BitwiseNot
+    Cosh Asinh Acosh Atanh Not IsNaN IsInf Shrink BitShift BitwiseNot
 """
 JOINS = {"Add": "added", "Sub": "added", "Sum": "added", "Mul": "multiplied", "Div": "multiplied"}
 JOINED = "Pow Max Min Mean Mod Where Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor"
@@ -238,9 +238,7 @@ class Graph(Program):
             made = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
         except Exception as error:  # onnx's operators have no common error class
             reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InvalidGraphError(
-                f"the node {node.name} ({proto.op_type}) cannot be run: {reason}; export the model with a recent opset"
-            ) from error
+            raise InvalidGraphError(f"the node {node.name} ({proto.op_type}) cannot be read: {reason}") from error
         return [np.asarray(one) for one in made]
 
 

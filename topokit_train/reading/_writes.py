@@ -10,11 +10,12 @@ import torch
 from topokit.errors import InvalidGraphError
 from topokit.extraction.programs import Node, Ref, listed
 
-_SHARES = (
-    *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "type_as", "broadcast_tensors"),
-    *("meshgrid", "atleast_1d", "atleast_2d", "atleast_3d"),
-)
-"""Operators whose output can be their input, although their schema does not say so."""
+_SHARES = """
+    dropout feature_dropout alpha_dropout feature_alpha_dropout type_as broadcast_tensors meshgrid cartesian_prod
+    atleast_1d atleast_2d atleast_3d sum_to_size unsafe_split unsafe_split_with_sizes unsafe_chunk _unsafe_view
+    conj_physical dequantize lift flatten_dense_tensors einsum
+"""
+"""Operators whose output can be their input, or a view of it, although their schema does not say so."""
 
 
 def resolved(op: str) -> Any:
@@ -45,8 +46,8 @@ def lost_write(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, str
         InvalidGraphError: the memory is that of another tensor by an operator whose schema does not say so, as dropout
             in evaluation mode: `ExportedProgram.run_decompositions` loses such a write.
     """
-    lost = _lost_writes(nodes, outputs, ())
-    for i, name in _lost_writes(nodes, outputs, _SHARES):
+    lost = _lost_writes(nodes, outputs)
+    for i, name in _lost_writes(nodes, outputs, hidden=_SHARES.split()):
         if (i, name) not in lost:
             raise InvalidGraphError(
                 f"the node {nodes[i].name} ({nodes[i].op}) writes into the memory of {name}, by way of an operator "
@@ -55,9 +56,11 @@ def lost_write(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, str
     return next(((nodes[i], name) for i, name in lost), None)
 
 
-def _lost_writes(nodes: Sequence[Node], outputs: Sequence[str], hidden: Sequence[str]) -> list[tuple[int, str]]:
+def _lost_writes(nodes: Sequence[Node], outputs: Sequence[str], hidden: Sequence[str] = ()) -> list[tuple[int, str]]:
     """Return (number of a node, name) of all such writes; operators of the names `hidden` return their inputs."""
-    last = {ref: i for i, node in enumerate(nodes) for value in node.inputs.values() for ref in _refs(value)}
+    last: dict[str, int] = {
+        ref: i for i, node in enumerate(nodes) for value in node.inputs.values() for ref in _refs(value)
+    }
     last |= dict.fromkeys(outputs, len(nodes))
     shared: dict[str, set[str]] = {}  # name -> the names of tensors in the same memory
     lost = []
@@ -70,7 +73,8 @@ def _lost_writes(nodes: Sequence[Node], outputs: Sequence[str], hidden: Sequence
                 later = sorted(name for name in shared.get(ref, {ref}) if last.get(name, -1) > i)
                 later = later or [str(ref)] * one.kwarg_only  # of `out` nothing is read, but its nodes would be
                 lost += [(i, name) for name in later]
-        hides = node.op.split(".")[1].rstrip("_") in hidden
+        name = node.op.split(".")[1].rstrip("_")
+        hides = name in hidden and not (name == "einsum" and len(node.inputs["tensors"]) > 1)  # which is a product
         if hides or any(one.alias_info for one in schema.returns):
             names = [one.name for one in schema.arguments if hides or one.alias_info]
             together = set(node.outputs)

@@ -251,7 +251,27 @@ def whole_filled_by_a_mask(self, x):
     return self.o(y)
 
 
+def triangle(self, x):
+    y = self.features(x).reshape(4, 2, 2)
+    return self.o(y.tril_().flatten(1))
+
+
+def diagonal_of_a_weight(self, x):
+    weight = self.c.weight.clone()
+    weight.fill_diagonal_(0)
+    return self.o(product(x, weight))
+
+
+def diagonal_of_features(self, x):
+    y = self.features(x)[:1]
+    y = torch.cat([y, y]).fill_diagonal_(1.0)
+    return self.wide(y.reshape(1, 8))
+
+
 KEPT = [
+    triangle,
+    diagonal_of_a_weight,
+    diagonal_of_features,
     columns_by_indices,
     chosen_by_a_constant,
     whole_by_its_output,
@@ -260,6 +280,10 @@ KEPT = [
     whole_weight_copied,
     whole_filled_by_a_mask,
 ]
+
+
+DIAGONALS = [diagonal_of_a_weight, diagonal_of_features]
+"""What run_decompositions writes as strides in memory, which are not read."""
 
 
 @features
@@ -296,8 +320,20 @@ def test_what_is_written_in_place_is_read(function, tmp_path):
     else:
         assert edges_read(select(read_weights(tmp_path / "in_place.pt2"), Rule())) == expected
 
+    if function in DIAGONALS:
+        return
     torch.export.save(program.run_decompositions({}), tmp_path / "functional.pt2")
     assert edges_read(select(read_weights(tmp_path / "functional.pt2"), Rule())) == expected
+
+
+def test_a_diagonal_by_strides_in_memory_is_named(tmp_path):
+    for function in DIAGONALS:
+        module, example = made(function)
+        torch.export.save(torch.export.export(module, (example,)).run_decompositions({}), tmp_path / function.__name__)
+    found = select(read_weights(tmp_path / "diagonal_of_features"), Rule())
+    assert {(one["kind"], one["name"]) for one in found.joints if "name" in one} == {("mixed", "as_strided_scatter")}
+    with pytest.raises(InvalidGraphError, match=r"the node as_strided computes a constant by aten.as_strided.default"):
+        select(read_weights(tmp_path / "diagonal_of_a_weight"), Rule())
 
 
 def test_a_write_that_torch_would_lose_is_refused(tmp_path):
