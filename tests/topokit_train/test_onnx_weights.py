@@ -7,7 +7,7 @@ import pytest
 
 import topokit as tk
 from topokit import csr
-from topokit.errors import FileFormatError, TooLargeError
+from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit_train import read_weights
 
 onnx = pytest.importorskip("onnx")
@@ -209,6 +209,22 @@ def test_what_cannot_be_read_names_the_node(nodes, said, tmp_path):
     with pytest.raises(FileFormatError, match=said) as raised:
         read_weights(tmp_path / "model")
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("scales", [1, 4, 3])
+def test_weights_of_integers_in_an_old_opset(scales, tmp_path):
+    """One scale, or one for each output; scales of another number are an error that names the node."""
+    weight = np.rint(3 * drawn(4, 6)).astype(np.int8)
+    scale = np.ones(scales, np.float32) if scales > 1 else np.float32(0.5)
+    zero = np.zeros_like(scale, np.int8)
+    nodes = [node("DequantizeLinear", ["w", "scale", "zero"], "d", axis=0), node("Gemm", ["x", "d"], "y", transB=1)]
+    save(tmp_path / "model", nodes, {"w": weight, "scale": np.asarray(scale), "zero": np.asarray(zero)})
+    if scales == 3:
+        with pytest.raises(InvalidGraphError, match=r"the node d .*DequantizeLinear.* cannot be read"):
+            edges(tmp_path / "model")
+    else:
+        (found,) = edges(tmp_path / "model")
+        assert np.array_equal(found, weight != 0)
 
 
 def test_an_if_whose_condition_is_a_constant_is_its_branch(tmp_path):

@@ -271,7 +271,13 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
         part.weighted, part.outputs = [], []
         return part
     if not tracing.uses:
-        raise InvalidSpecError("the graph has no layer: no operator multiplies features by a weight")
+        other = "; ".join(f"{name}: {why}" for name, why in list(tracing.reasons.items())[:MOST_NAMED])
+        raise InvalidSpecError(
+            f"the graph has no layer: no operator that topokit follows multiplies features by a weight ({other}): "
+            "write the product as linear, matmul or a convolution"
+            if other
+            else "the graph has no layer: no operator multiplies features by a weight"
+        )
     return tracing
 
 
@@ -295,7 +301,10 @@ def _notes(
         yield f"the order of the layers is {order}: {', '.join(taken)}"
     if left:
         some = ", ".join(f"{name} {shown(shape)}".strip() for name, (shape, _) in list(left.items())[:MOST_NAMED])
-        yield f"not extracted: {some}{_more(left)}; to extract them, select all layers by name"
+        how = "to extract them, select all layers by name"
+        if order == "the graph":
+            how = "selected by name, they are read without the connections of the graph"
+        yield f"not extracted: {some}{_more(left)}; {how}"
     if full:
         some = ", ".join(full[:MOST_NAMED]) + _more(full)
         yield f"no weight of {some} is 0, so the topology has all edges; keep the largest for fewer"

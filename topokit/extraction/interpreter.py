@@ -48,17 +48,26 @@ def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
         missing = [ref for ref in _refs(node) if ref not in known]
         if missing:
             raise InvalidGraphError(f"the node {node.name} ({node.op}) reads {missing[0]}, which nothing writes")
+        call = Call(node, {key: _value(one, known) for key, one in node.inputs.items()}, tracing, program)
         try:
-            call = Call(node, {key: _value(one, known) for key, one in node.inputs.items()}, tracing, program)
             outputs = _applied(call)
         except TopokitError:
             raise
         except Exception as error:  # of NumPy, torch or onnx, whose reasons differ
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InvalidGraphError(f"the node {node.name} ({node.op}) cannot be read: {reason}") from error
+            raise InvalidGraphError(
+                f"the node {node.name} ({node.op}) cannot be read: {_reason(call, error)}"
+            ) from error
         known |= dict(zip(node.outputs, outputs, strict=False))
     tracing.outputs = [one for one in map(known.get, program.outputs) if isinstance(one, np.ndarray)]
     return tracing
+
+
+def _reason(call: Call, error: Exception) -> str:
+    """Return why a node cannot be read, for a message: a tensor of size 0, or what the library says."""
+    for ref, value in call.tensors():
+        if hasattr(value, "shape") and 0 in value.shape:
+            return f"{ref} has the shape {tuple(value.shape)}, so no elements; export the model without it"
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _refs(node: Node) -> Iterator[Ref]:

@@ -40,8 +40,13 @@ DATA = ("self", "input", "tensors", "inputs", "data", "X", "x")
 
 def move(call: Call) -> Sequence[Any]:
     """An operator that moves elements: the same on the numbers of the nodes, 0 for none."""
+    return _moved(call, DATA)
+
+
+def _moved(call: Call, keys: Sequence[str]) -> Sequence[Any]:
+    """Return the outputs of an operator that moves the elements of the inputs `keys`."""
     moved = {}
-    data = {ref for key in DATA for ref in listed(call.node.inputs.get(key))}
+    data = {ref for key in keys for ref in listed(call.node.inputs.get(key))}
     for ref, value in call.tensors():
         if isinstance(value, np.ndarray):
             if ref not in data:
@@ -53,6 +58,21 @@ def move(call: Call) -> Sequence[Any]:
         array - 1 if 0 not in array.strides else np.broadcast_to(once(array) - 1, array.shape)
         for array in call.program.run(call.node, moved, of_nodes=True)
     ]
+
+
+def overwrite(key: str) -> Callable[[Call], Sequence[Any]]:
+    """An operator that writes the input `key` over some elements of another: these have its nodes; a constant none."""
+
+    def operator(call: Call) -> Sequence[Any]:
+        adds = call["accumulate"] or call["reduce"] is not None
+        return call.mixed() if adds else _moved(call, (*DATA, key))
+
+    return operator
+
+
+def fill_masked(call: Call) -> Sequence[Any]:
+    """An operator that fills the elements which a mask selects; if the mask depends on data, any can keep its node."""
+    return overwrite("value")(call) if isinstance(call["mask"], Constant) else keep(call)
 
 
 def keep(call: Call) -> Sequence[Any]:
@@ -70,9 +90,10 @@ def joined(kind: str) -> Callable[[Call], Sequence[Any]]:
     """An operator on the elements of several tensors."""
 
     def operator(call: Call) -> Sequence[Any]:
-        ids = call.features[0]
-        for other in call.features[1:]:
-            ids = call.tracing.join(kind, call.node.outputs[0], ids, other)
+        ids, *others = call.features
+        name = call.node.outputs[0]
+        for left, other in zip(range(len(others), 0, -1), others, strict=True):  # the last one has the node's name
+            ids = call.tracing.join(kind, name if left == 1 else f"{name}, part {len(others) - left + 1}", ids, other)
         shape = np.broadcast_shapes(ids.shape, *(one.shape for _, one in call.tensors()))
         return [np.broadcast_to(ids, shape)]
 
@@ -125,7 +146,7 @@ def along(axis_key: str) -> Callable[[Call], Sequence[Any]]:
 
     def operator(call: Call) -> Sequence[Any]:
         ids = call.features[0]
-        one = constant_along(ids, [(call.number(axis_key) or 0) % ids.ndim])
+        one = constant_along(ids, [(call.number(axis_key) or 0) % ids.ndim], strict=True)
         if one is None:
             return call.mixed()
         return [np.broadcast_to(one, shape) for shape in call.shapes]
@@ -253,7 +274,7 @@ def _attended(call: Call, one: Ids, two: Ids) -> Ids:
     """Return the product of two arrays of nodes: one of them is the weights with which positions are averaged."""
     if min(one.ndim, two.ndim) < 2:
         return call.mixed()[0]
-    left, right = constant_along(one, [-1]), constant_along(two, [-2])
+    left, right = constant_along(one, [-1], strict=True), constant_along(two, [-2], strict=True)
     shape = (*np.broadcast_shapes(one.shape[:-2], two.shape[:-2]), one.shape[-2], two.shape[-1])
     if right is not None and (left is None or _are_mixed(call, left)):
         made = weigh(call, right, one)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.convolutions import Mask
+from topokit.convolutions import Mask, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.extraction.weights import Part
@@ -102,6 +102,8 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
     if rule.scope == "global":
         everything = _largest_share({name: _magnitudes(name, part) for name, part in parts.items()}, rule)
     for name, part in parts.items():
+        if 0 in part.shape:
+            raise InvalidGraphError(f"{name} is {shown(part.shape)}, a layer without weights: remove it from the model")
         mask = everything[name] if everything else _kept_of(name, part, rule)
         if rule.of(part) != "mask" and not mask.any():
             largest = float(_magnitudes(name, part).max(initial=0))

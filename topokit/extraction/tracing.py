@@ -357,11 +357,17 @@ def distinct(reads: Ids) -> Ids:
     return ordered[..., : max(most, 1)][..., ::-1]
 
 
-def constant_along(ids: Ids, axes: Iterable[int]) -> Ids | None:
-    """Return the nodes without some axes, which keep the length 1; None if they differ along these."""
+def constant_along(ids: Ids, axes: Iterable[int], *, strict: bool = False) -> Ids | None:
+    """Return the nodes without some axes, which keep the length 1; None if they differ along these.
+
+    Unless `strict`, elements that no node determines do not differ from others: the mean of a node's positions, of
+    which one is overwritten with 0, is that node's.
+    """
     for axis in axes:
         first = ids.take([0], axis) if ids.shape[axis] else ids
         if ids.strides[axis] and not (ids == first).all():
-            return None
+            first = ids.max(axis, keepdims=True)
+            if strict or not ((ids == first) | (ids < 0)).all():
+                return None
         ids = first
     return ids

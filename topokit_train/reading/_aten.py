@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from topokit.extraction.operators import Cell
 from topokit.extraction.programs import Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant
 from topokit.extraction.weights import Part, Weights
+from topokit_train.reading._writes import resolved, written
 from topokit_train.reading.tensors import as_array
 
 MOVES = """
@@ -31,6 +32,7 @@ MOVES = """
     replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle movedim
     moveaxis swapaxes swapdims diagonal unfold repeat_interleave index mT adjoint ravel slice_copy select_copy
     view_copy permute_copy transpose_copy squeeze_copy unsqueeze_copy expand_copy split_copy unbind_copy t_copy
+    tril triu
 """
 KEEPS = """
     dropout native_dropout alpha_dropout feature_dropout batch_norm native_batch_norm _native_batch_norm_legit
@@ -38,7 +40,7 @@ KEEPS = """
     layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm softmax _softmax
     log_softmax _log_softmax softmin celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
     softplus softsign hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid logsigmoid tanhshrink
-    masked_fill tril triu positive rsqrt square
+    positive rsqrt square
 """
 CASTS = "contiguous clone detach to _to_copy alias lift_fresh_copy type_as float half double"
 POOLS = """
@@ -55,11 +57,22 @@ ATTENTIONS = """
     _scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable
 """
 JOINS = {"add": "added", "sub": "added", "rsub": "added", "mul": "multiplied", "div": "multiplied"}
+OVERWRITES = {
+    "src": "copy slice_scatter select_scatter diagonal_scatter scatter",
+    "source": "index_copy masked_scatter put",
+    "values": "index_put",
+    "value": "fill index_fill",
+    "fill_value": "fill_diagonal",
+}
+"""Name of the input that is written over elements of another -> operators."""
+ALIKE = "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty"
 CREATES = """
     arange zeros ones full empty zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty eye
     scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
     _weight_norm _weight_norm_interface mv dot vdot outer diff copy stack searchsorted bucketize
 """
+_WRITTEN = ("value", "fill_value", "self", "other")
+"""Inputs with a number that is written over elements, or that pads."""
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
@@ -100,11 +113,32 @@ def _cell(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(state, shape) for shape in call.shapes]
 
 
+def _where(call: Call) -> Sequence[Any]:
+    """Elements of two tensors, chosen by a constant; if data choose them, each element depends on all three."""
+    chosen = isinstance(call["condition"], Constant) and call.node.op != "aten.where.default"
+    return does.overwrite("other")(call) if chosen else does.joined("joined")(call)
+
+
+def _alike(call: Call) -> Sequence[Any]:
+    """A constant in the shape or of the type of features."""
+    program = call.program
+    assert isinstance(program, Aten)
+    inputs = {**call.node.inputs, "dtype": program.types[call.node.outputs[0]]}
+    arrays = {ref: np.broadcast_to(np.float32(0), value.shape) for ref, value in call.tensors()}
+    (made,) = program.run(replace(call.node, inputs=inputs), arrays)
+    return [Constant(shape=made.shape, read=lambda: made)]
+
+
 OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     **does.words(MOVES, does.move),
     **does.words(KEEPS, does.keep),
     **does.words(CASTS, does.cast),
     **does.words(POOLS, does.pool),
+    **{name: does.overwrite(key) for key, names in OVERWRITES.items() for name in names.split()},
+    "zero": does.move,
+    "masked_fill": does.fill_masked,
+    "where": _where,
+    **does.words(ALIKE, _alike),
     **does.words(REDUCES, does.reduce_("dim", "keepdim")),
     **does.words(ALONG, does.along("dim")),
     **does.words(ATTENTIONS, does.attend("query", "key", "value")),
@@ -133,6 +167,7 @@ class Aten(Program):
     outputs: Sequence[str]
     constants: dict[str, Constant]
     known_shapes: Mapping[str, Shape]
+    types: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         # assertions of torch.export, which compute nothing
@@ -146,8 +181,9 @@ class Aten(Program):
         # a view needs memory in the order of its elements, which the numbers of nodes need not have
         operator = torch.reshape if node.op in _VIEWS else resolved(node.op)
         values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
-        if of_nodes and base_name(node.op) in ("pad", "constant_pad_nd") and values.get("value"):
-            values["value"] = 0
+        if of_nodes:
+            values |= {key: 0 for key in _WRITTEN if isinstance(values.get(key), int | float)}
+        values |= {key: values[key].clone() for key in written(node.op) if isinstance(values.get(key), torch.Tensor)}
         self._require_harmless(node, values)
         with torch.no_grad():
             made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
@@ -183,19 +219,6 @@ def _tensors(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of arrays that are not writable: nothing writes to them
         return torch.from_numpy(np.asarray(arrays[value]))
-
-
-def resolved(op: str) -> Any:
-    """Return torch's operator of a name such as "aten.linear.default".
-
-    Raises:
-        InvalidGraphError: torch has no such operator.
-    """
-    space, name, overload = op.split(".") if op.count(".") == 2 else ("", op, "")
-    try:
-        return getattr(getattr(getattr(torch.ops, space), name), overload)
-    except (AttributeError, RuntimeError):
-        raise InvalidGraphError(f"this torch has no operator {op}: use the release that wrote the file") from None
 
 
 def base_name(op: str) -> str:

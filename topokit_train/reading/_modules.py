@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, InvalidSpecError
@@ -19,6 +19,7 @@ from topokit.extraction.interpreter import trace
 from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
+from topokit_train.reading._writes import lost_write, require_no_lost_write
 from topokit_train.reading.tensors import named_parts
 
 
@@ -36,7 +37,11 @@ def read_module(module: nn.Module, example_input: Any) -> Weights:
     program = _exported(module, example_input)
     tensors = dict(program.state_dict) | {name: one for name, one in program.constants.items() if _is_tensor(one)}
     found = named_parts(tensors, "the module")
-    return found.with_graph(trace(_graph(program, tensors, found)))
+    graph = _graph(program, tensors, found)
+    if lost_write(graph.nodes, graph.outputs):
+        graph = _graph(_functional(program), tensors, found)
+        require_no_lost_write(graph.nodes, graph.outputs)
+    return found.with_graph(trace(graph))
 
 
 def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
@@ -52,7 +57,7 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
             program = torch.export.export(module, () if keywords else tuple(several), keywords, strict=False)
             # functions of torch.vmap among the operators, which this replaces by what they compute
             vmapped = any(isfunction(node.target) for node in program.graph.nodes)
-            return program.run_decompositions({}) if vmapped else program
+            return _functional(program) if vmapped else program
     except Exception as error:  # of torch.export, or of the module's own code
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InvalidSpecError(
@@ -65,6 +70,14 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
             one.training = training
 
 
+def _functional(program: ExportedProgram) -> ExportedProgram:
+    """Return the program with operators that write nothing in place, and otherwise the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        functional: ExportedProgram = program.run_decompositions({})
+    return functional
+
+
 def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
@@ -75,11 +88,12 @@ def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights)
         for spec in program.graph_signature.input_specs
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
     }
-    nodes, inputs, constants, shapes, outputs = [], {}, {}, {}, []
+    nodes, inputs, constants, shapes, types = [], {}, {}, {}, {}
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
             shapes[node.name] = _shape(value, node.name)
+            types[node.name] = value.dtype
         if node.op == "placeholder" and node.name in held:
             constants[node.name] = constant_of(held[node.name], tensors, found)
         elif node.op == "placeholder" and isinstance(value, torch.Tensor):
@@ -88,9 +102,12 @@ def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights)
             made, outs = _node(node)
             nodes.append(made)
             shapes |= outs
-        elif node.op == "output":
-            outputs = [one.name for one in node.all_input_nodes]
-    return Aten(nodes, inputs, outputs, constants, shapes)
+    outputs = [
+        spec.arg.name
+        for spec in program.graph_signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT and isinstance(spec.arg, TensorArgument)
+    ]
+    return Aten(nodes, inputs, outputs, constants, shapes, types)
 
 
 def _node(node: torch.fx.Node) -> tuple[Node, dict[str, Shape]]:

@@ -31,14 +31,14 @@ from topokit.extraction.weights import Part, Weights
 
 MOVES = """
     Reshape Transpose Flatten Squeeze Unsqueeze Slice Split Concat Expand Tile Pad DepthToSpace SpaceToDepth
-    ReverseSequence
+    ReverseSequence Trilu
 """
 KEEPS = """
     Dropout BatchNormalization LayerNormalization GroupNormalization InstanceNormalization
     LpNormalization RMSNormalization Softmax LogSoftmax Hardmax LRN MeanVarianceNormalization QuantizeLinear
     DequantizeLinear Relu LeakyRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Gelu Mish Swish
     ThresholdedRelu PRelu Clip Abs Neg Sqrt Exp Log Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh
-    Cosh Asinh Acosh Atanh Not IsNaN IsInf Shrink Trilu BitShift BitwiseNot
+    Cosh Asinh Acosh Atanh Not IsNaN IsInf Shrink BitShift BitwiseNot
 """
 JOINS = {"Add": "added", "Sub": "added", "Sum": "added", "Mul": "multiplied", "Div": "multiplied"}
 JOINED = "Pow Max Min Mean Mod Where Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor"
@@ -47,6 +47,7 @@ REDUCES = """
     ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare
     ArgMax ArgMin
 """
+QUANTISES = ("QuantizeLinear", "DequantizeLinear")
 CONTROL = "If Loop Scan SequenceMap"
 
 MOST_READ = 4096
@@ -230,10 +231,15 @@ class Graph(Program):
         }
         sizes = [*(array.size for array in values.values()), *map(prod, self._inferred(proto, given))]
         require_memory(8 * sum(sizes), f"the node {node.name}")
-        return [
-            np.asarray(one)
-            for one in _evaluator(proto.SerializeToString(), tuple(self.opsets.items())).run(None, values)
-        ]
+        opsets = dict(self.opsets)
+        if proto.op_type in QUANTISES:  # onnx.reference has them from 19 on, for which earlier ones mean the same
+            opsets |= {domain: max(version, 19) for domain, version in opsets.items() if domain == proto.domain}
+        try:
+            made = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
+        except Exception as error:  # onnx's operators have no common error class
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InvalidGraphError(f"the node {node.name} ({proto.op_type}) cannot be read: {reason}") from error
+        return [np.asarray(one) for one in made]
 
 
 @lru_cache(maxsize=4096)

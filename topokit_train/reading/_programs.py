@@ -20,6 +20,7 @@ from topokit.extraction.names import state_dict
 from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
+from topokit_train.reading._writes import require_no_lost_write
 from topokit_train.reading.tensors import as_array
 
 MOST = 1 << 28
@@ -59,7 +60,9 @@ def read_program(path: Path) -> Weights:
             program = texts.json("models/model.json")
             tensors = dict(texts.tensors())
             found = state_dict({name: tuple(one.shape) for name, one in tensors.items()}, texts.reader(tensors))
-            return found.with_graph(trace(_graph(program, tensors, found)))
+            graph = _graph(program, tensors, found)
+            require_no_lost_write(graph.nodes, graph.outputs)
+            return found.with_graph(trace(graph))
     except TopokitError:
         raise
     except Exception as error:  # of a manipulated file: a key that is missing, a number that is too large
@@ -136,8 +139,10 @@ def _graph(program: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], foun
             target = about.get("parameter_name") or about.get("buffer_name") or about.get("tensor_constant_name")
             constants[about["arg"]["name"]] = constant_of(target, tensors, found)
     nodes = [_node(node) for node in graph["nodes"]]
-    outputs = [name for one in graph["outputs"] for name in _names(one)]
-    return Aten(nodes, inputs, outputs, constants, shapes)
+    specs = [one["user_output"]["arg"] for one in signature["output_specs"] if "user_output" in one]
+    outputs = [name for one in specs for name in _names(one)]
+    types = {name: _TYPES.get(meta["dtype"]) for name, meta in graph["tensor_values"].items()}
+    return Aten(nodes, inputs, outputs, constants, shapes, types)
 
 
 def _node(node: Mapping[str, Any]) -> Node:

@@ -3,6 +3,7 @@
 import json
 import warnings
 import zipfile
+from itertools import pairwise
 
 import pytest
 
@@ -109,6 +110,57 @@ class Mapped(torch.nn.Module):
 
 def test_functions_of_vmap_are_read():
     assert topokit_train.extract(Mapped(), torch.ones(1, 3)).topology.widths == (3, 2)
+
+
+class Product(torch.nn.Module):
+    """A product that topokit does not follow, and a layer behind it if it has a width."""
+
+    def __init__(self, width=0):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(4, 4))
+        self.layer = torch.nn.Linear(4, width) if width else torch.nn.Identity()
+
+    def forward(self, x):
+        return self.layer(torch.einsum("bi,ij->bj", x, self.w))
+
+
+def test_a_product_that_is_not_followed_is_named():
+    with pytest.raises(
+        InvalidSpecError, match=r"no operator that topokit follows .* \(w: aten.einsum.default \(einsum\)"
+    ):
+        topokit_train.extract(Product(), torch.ones(1, 4))
+    note, _ = topokit_train.extract(Product(2), torch.ones(1, 4)).notes
+    assert note == "not extracted: w 4 x 4; selected by name, they are read without the connections of the graph"
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((4, 0, 3), r"the node linear_1 .* linear has the shape \(1, 0\)"),
+        ((4, 4, 0), "1.weight is 0 x 4, a layer without"),
+    ],
+)
+def test_a_layer_without_weights_is_named(widths, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.nn.Sequential(*(torch.nn.Linear(*ends) for ends in pairwise(widths)))
+    with pytest.raises(InvalidGraphError, match=message):
+        topokit_train.extract(model, torch.ones(1, 4))
+
+
+class Choice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.d = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return torch.where(x[:, :3] > 0, self.c(x), self.d(x)) @ torch.ones(3, 2)
+
+
+def test_joints_have_names_of_their_own():
+    joints = topokit_train.extract(Choice(), torch.ones(1, 4)).joints
+    names = [one["name"] for one in joints if one["kind"] == "joined"]
+    assert names == ["where, part 1", "where"]
 
 
 def test_a_module_keeps_its_mode():
