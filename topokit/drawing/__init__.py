@@ -24,8 +24,6 @@ from topokit.reprs import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from topokit.drawing._sheet import Picture
-
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
 STYLES = {
@@ -84,9 +82,8 @@ def draw(
     with house_style():
         word = style.replace("-", "_")
         draw_style = getattr(import_module(f"topokit.drawing._{word}"), f"draw_{word}")
-        picture: Picture = draw_style(nets, **options.get(style, {}))
-        picture.arrange()
-    return picture
+        figure: Figure = draw_style(nets, **options.get(style, {}))
+    return figure
 
 
 def draw_steps(net: Source) -> Figure:

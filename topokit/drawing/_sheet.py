@@ -8,6 +8,7 @@ from io import BytesIO
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
@@ -28,18 +29,27 @@ _NARROWEST = 5.3  # inches; a caption fits on one line
 _LONGEST = 150  # characters of a title: a recipe may come from a file and be of any length
 
 
-class Picture(Figure):
-    """A figure that notebooks show without pyplot."""
+class Layout(ConstrainedLayoutEngine):
+    """The constrained layout, of which equal figures get equal positions."""
 
-    def arrange(self) -> None:
-        """Place the panels once, before the layout engine does so again when the figure is drawn.
+    def execute(self, fig: Figure) -> None:
+        """Place the panels in two passes.
 
         The engine measures labels around a panel before it gives the panel its aspect: after one pass a label may lie
-        outside the figure, after two passes none does.
+        outside the figure, after two passes none does. The positions are rounded, because their last bits depend on
+        addresses in memory, and equal networks must give equal files.
         """
-        layout = self.get_layout_engine()
-        assert layout is not None  # new_picture sets one
-        layout.execute(self)
+        for _ in range(2):
+            super().execute(fig)
+            for part in fig.subfigs:
+                part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 6))
+            for axes in fig.axes:
+                axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
+                axes.set_in_layout(True)  # set_position takes it out
+
+
+class Picture(Figure):
+    """A figure that notebooks show without pyplot."""
 
     def _repr_png_(self) -> bytes:
         png = BytesIO()
@@ -82,7 +92,7 @@ def new_picture(blocks: Sequence[Block]) -> tuple[Picture, list[list[Axes]]]:
     heights = []
     for block, lines in zip(blocks, headings, strict=True):
         heights += [_LINE * (len(lines) + 1), sum(block.heights)]
-    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
+    layout = Layout(h_pad=0.06, w_pad=0.06)
     picture = Picture(figsize=(wide, sum(heights)), layout=layout)
     parts = picture.subfigures(len(heights), 1, squeeze=False, height_ratios=heights, hspace=0)
     panels = []
