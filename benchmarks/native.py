@@ -168,14 +168,16 @@ def measure(row: str, seconds: float, clock: Callable[[], float]) -> None:
     print(json.dumps(found))
 
 
-def train(processes: int) -> None:
+def train(processes: int, threads: int) -> None:
     """Compare two trainings on MNIST as commands."""
+    topokit_command = str(Path(sys.executable).with_name("topokit"))
+    options = ["train", "--dataset", "mnist", "--epochs", "10", "--threads", str(threads), "--json"]
     ratios = []
     for _ in range(processes):
         taken = {}
         for name in ("default", "dense"):
             with tempfile.TemporaryDirectory() as folder:
-                command = ["topokit", "train", "--dataset", "mnist", "--epochs", "10", "--out", folder, "--json"]
+                command = [topokit_command, *options, "--run", f"{folder}/run"]
                 start = time.perf_counter()
                 done = subprocess.run(
                     command + ["--topology", "dense"] * (name == "dense"), check=True, capture_output=True
@@ -254,7 +256,7 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, {args.threads} threads, {args.clock} clock, {description()}")
     if args.row == "train":
-        train(args.processes)
+        train(args.processes, args.threads)
         return
     command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--measure"]
     if args.row == "pair":
