@@ -44,8 +44,8 @@ def require_in_order(net: Layered) -> None:
     if isinstance(options, Mapping) and (permuted := options.get("permuted")):
         raise InvalidSpecError(
             f"the model permutes the inputs of {', '.join(map(str, permuted))}, so the topology does not say which "
-            "weights its edges are: give the masks, which `topokit extract --masks` writes, or `masks` of "
-            "topokit_train.extract"
+            "weights its edges are: give masks instead, which topokit extract also writes, and which are an attribute "
+            "of the result of topokit_train.extract"
         )
 
 
