@@ -1,6 +1,7 @@
 """Modules that write into tensors in place, against derivatives; files of them are read right or refused."""
 
 import copy
+import re
 from functools import wraps
 
 import numpy as np
@@ -336,11 +337,18 @@ def test_a_diagonal_by_strides_in_memory_is_named(tmp_path):
         select(read_weights(tmp_path / "diagonal_of_a_weight"), Rule())
 
 
-def test_a_write_that_torch_would_lose_is_refused(tmp_path):
+def test_a_write_that_torch_would_lose_is_refused_or_read(tmp_path):
     module, example = made(by_a_view_of_dropout)
-    refused = r"the node fill_ \(aten.fill_.Tensor\) writes into the memory of relu, .* write into a clone"
-    with pytest.raises(InvalidGraphError, match=refused):
-        read_model(module, example)
+    refused = r"the node fill_ \(aten.fill_.Tensor\) writes into "
+    found, message = None, ""
+    try:
+        found = select(read_model(module, example), Rule())
+    except InvalidGraphError as error:
+        message = str(error)
+    if found:  # torch 2.14 exports what the model does
+        assert edges_read(found) == expected_of(module, example)
+    else:
+        assert re.search(f"{refused}the memory of relu, .* write into a clone", message)
     torch.export.save(torch.export.export(module, (example,)), tmp_path / "model.pt2")
     with pytest.raises(FileFormatError, match=refused):
         read_weights(tmp_path / "model.pt2")
