@@ -66,7 +66,12 @@ class Connections:
         """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""
         if self.patched(use):
             return True
-        nodes, inputs = nodes_of(use.sources), use.sources.ravel()
+        if use.sources.shape[2] > 1:  # an input that is several nodes
+            return False
+        inputs = use.sources.ravel()
+        if inputs.size and inputs[0] >= 0 and (inputs[1:] > inputs[:-1]).all():
+            return True
+        nodes = nodes_of(use.sources)
         times, rest = divmod(inputs.size, max(nodes.size, 1))
         return not rest and np.array_equal(nodes.repeat(times), inputs)
 
