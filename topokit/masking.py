@@ -20,7 +20,7 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layered, Source, network
-from topokit.recipes import OUTSIDE, origin
+from topokit.recipes import extraction_of
 from topokit.reprs import counted
 from topokit.topologies import Topology, filled
 
@@ -39,9 +39,8 @@ def require_in_order(net: Layered) -> None:
     Raises:
         InvalidSpecError: names the layer.
     """
-    recipe, _ = origin(net.recipe)
-    options = recipe.get("options") if isinstance(recipe, Mapping) and OUTSIDE in recipe else None
-    if isinstance(options, Mapping) and (permuted := options.get("permuted")):
+    permuted = extraction_of(net.recipe).get("permuted")
+    if isinstance(permuted, list | tuple) and permuted:
         raise InvalidSpecError(
             f"the model permutes the inputs of {', '.join(map(str, permuted))}, so the topology does not say which "
             "weights its edges are: give masks instead, which topokit extract also writes, and which are an attribute "

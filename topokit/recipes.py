@@ -59,6 +59,13 @@ def origin(recipe: Any) -> tuple[Any, list[str]]:
     return recipe, transforms
 
 
+def extraction_of(recipe: Any) -> Mapping[str, Any]:
+    """Return the options of the extraction that a recipe starts from; empty if it starts from none or is malformed."""
+    first, _ = origin(recipe)
+    options = first.get("options") if isinstance(first, Mapping) and OUTSIDE in first else None
+    return options if isinstance(options, Mapping) else {}
+
+
 def family_of(recipe: Any) -> str | None:
     """Return the family that a recipe starts from, None if it has none."""
     first, _ = origin(recipe)

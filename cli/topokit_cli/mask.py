@@ -167,9 +167,10 @@ def _require_names(names: Sequence[str], layers: Sequence[int]) -> None:
 def _layouts(source: Description, net: Layered, names: tuple[str, ...]) -> dict[str, str]:
     """Return the layouts of these parameters, which a recipe of extract or a file of masks has; fc1 is fc1.weight."""
     from topokit.formats import is_of_masks, read_layouts
+    from topokit.recipes import extraction_of
 
-    recipe: Mapping[str, Any] = net.recipe or {}
-    known = dict(recipe["options"].get("layouts", {})) if "extraction" in recipe else {}
+    recorded = extraction_of(net.recipe).get("layouts")
+    known = dict(recorded) if isinstance(recorded, Mapping) else {}
     known |= read_layouts(source.name) if source.is_file and is_of_masks(source.name) else {}
     return {name: known[key] for name in names for key in (name, f"{name}.weight") if key in known}
 

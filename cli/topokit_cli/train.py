@@ -102,8 +102,8 @@ def command(
     """  # noqa: D301 (click wants the control character)
     from topokit_train.runs.train import DEFAULT_TOPOLOGY, explain_kernels, train, train_seeds
 
-    if explain_kernel and resume:
-        raise click.UsageError("give --explain-kernel, which trains nothing, or --resume")
+    if explain_kernel and (resume or run or callbacks):
+        raise click.UsageError("--explain-kernel trains nothing: omit --run, --resume and --callback")
     if tune:
         if was_given(ctx, "kernel"):
             raise click.UsageError("give --kernel or --tune, not both")
@@ -114,7 +114,10 @@ def command(
     topology = _resolved(topologies, config) or None if topologies else DEFAULT_TOPOLOGY
     if explain_kernel:
         kernels = explain_kernels(config, topology, seeds or ())
-        render.as_json({"kernels": kernels.records()}) if as_json else click.echo(kernels)
+        if as_json:
+            render.as_json({"kernels": kernels.records()})
+        else:
+            click.echo(kernels)
     elif seeds is None:
         show(train(config, topology, **others), as_json)
     else:

@@ -150,3 +150,12 @@ def test_a_chain_with_an_embedding_is_refused_by_name():
     assert found.topology.widths == (20, 16, 5)
     with pytest.raises(InvalidSpecError, match=r"0.weight belongs to Embedding: a topology can fill nn.Linear"):
         topokit_train.sparsify(model, found)
+
+
+@pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}])
+def test_a_damaged_recipe_of_an_extraction_is_no_traceback(options, topokit, tmp_path):
+    recipe = {"extraction": "module"} if options is None else {"extraction": "module", "options": options}
+    tk.Topology.from_dense([np.eye(2)], recipe=recipe, names=["w"]).save(tmp_path / "net.safetensors")
+    save_file({"w": torch.ones(2, 2)}, tmp_path / "model.safetensors")
+    run = topokit("mask", "net.safetensors", "--apply", "model.safetensors", "-o", "masked.safetensors")
+    assert (run.code, "Traceback" in run.err) == (0, False)

@@ -26,8 +26,9 @@ def test_kernels_are_explained_without_training(topokit, tmp_path):
     assert [line.split()[0] for line in lines] == ["fc1", "fc2"]
     assert all("estimated cost of a step at batch 500, over the dense product's: " in line for line in lines)
     assert [*tmp_path.iterdir()] == []
-    refused = topokit("train", "--run", "run", "--resume", "--explain-kernel")
-    assert (refused.code, "give --explain-kernel, which trains nothing, or --resume" in refused.err) == (2, True)
+    for option in (["--run", "run"], ["--run", "run", "--resume"], ["--callback", "tensorboard"]):
+        refused = topokit(*SHORT, "--explain-kernel", *option)
+        assert (refused.code, "--explain-kernel trains nothing: omit --run" in refused.err) == (2, True)
 
 
 def test_explained_kernels_are_those_of_the_run(topokit):

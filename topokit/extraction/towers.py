@@ -37,7 +37,7 @@ def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
     They may be copies of one model, such as model.fc1 and ema.fc1, or parallel, such as left.fc1 and right.fc1. Names
     that differ in numbers only, such as blocks.0.fc1 and blocks.1.fc1, are blocks in series. One pair of equal names is
     enough if it has a word behind different words, as encoder.fc.weight and decoder.fc.weight; else two are needed.
-    No groups if there is no pair.
+    The list is empty if there is no pair.
     """
     paths = {one.name: _path(one.name) for one in layers}
     places: dict[tuple[Path, Shape], list[Path]] = {}
