@@ -160,8 +160,8 @@ class _Anchor:
     __slots__ = ("__array_interface__", "owner")
 
     def __init__(self, array: UInt64Array, owner: _Owner):
-        address = array.__array_interface__["data"][0]
-        self.__array_interface__ = array.__array_interface__ | {"data": (address, True)}  # read-only
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], True)}  # read-only
         self.owner = owner
 
 

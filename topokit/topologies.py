@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from reprlib import repr as shortened
 from typing import Any
@@ -161,11 +162,11 @@ class Topology(Layered):
             layers.append(_copied(raw["indptr"], raw["col_indices"], (matrix.nrows, matrix.ncols), f"layer {i}"))
         return cls(layers, **about)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         return (self._layers[0].shape[0], *(layer.shape[1] for layer in self._layers))
 
-    @property
+    @cached_property
     def layer_edges(self) -> tuple[int, ...]:
         return tuple(layer.edges for layer in self._layers)
 

@@ -6,6 +6,7 @@ Exit codes: 0 done and every required check holds; 1 error; 2 usage; 3 a require
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -140,6 +141,7 @@ def main() -> None:
 
 
 def _prepare() -> None:
+    gc.set_threshold(10_000)  # a model of many small layers makes many objects that live to the end
     if not SPINNING & os.environ.keys():
         # Set before torch and GraphBLAS are loaded. Threads that wait in a loop delay those that work: on a busy
         # machine, a run with two threads would take 15 times as long.

@@ -343,6 +343,8 @@ def nodes_of(ids: Ids) -> Ids:
 
 def once(ids: Ids) -> Ids:
     """Return an array without the repetitions along axes that are broadcast."""
+    if 0 not in ids.strides:
+        return ids
     return ids[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in ids.strides)]
 
 

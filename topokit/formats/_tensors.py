@@ -141,7 +141,11 @@ class TensorFile:
         if size > self._granted:  # asking takes longer than reading a small tensor
             require_memory(size, f"reading {name}")
             self._granted = size
-        array: NDArray[Any] = np.fromfile(self.path, DTYPES[dtype], math.prod(shape), offset=start)
+        array: NDArray[Any] = np.empty(math.prod(shape), DTYPES[dtype])
+        with self.path.open("rb") as file:  # np.fromfile takes three times as long for a small tensor
+            file.seek(start)
+            if file.readinto(array.view(np.uint8).data) < array.nbytes:
+                raise FileFormatError(f"{self.path} was cut off while it was read: save it again")
         if dtype == "BF16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
         return array.reshape(shape)
