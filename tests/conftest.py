@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,19 @@ def _handlers():
 def tmp_path(tmp_path_factory):
     """A fresh folder; pytest's own has the test's name, so that a message about a file holds the words of that name."""
     return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
+def free_memory(monkeypatch):
+    """Call as free_memory(size): so many bytes are free from now on."""
+
+    def set_free(size):
+        from topokit import csr
+
+        monkeypatch.setattr(csr, "NOT_ASKED", 0)
+        monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
+
+    return set_free
 
 
 @pytest.fixture(scope="session")

@@ -178,6 +178,10 @@ def graphblas() -> Any:
     return graphblas
 
 
+NOT_ASKED = 1 << 20
+"""Bytes up to which free memory is not asked for, as this takes longer than using them."""
+
+
 def require_memory(size: int, what: str) -> None:
     """Refuse work that cannot fit, before anything is allocated.
 
@@ -188,6 +192,8 @@ def require_memory(size: int, what: str) -> None:
     Raises:
         TooLargeError: more than this machine has free.
     """
+    if size <= NOT_ASKED:
+        return
     free = psutil.virtual_memory().available
     if size > free:
         raise TooLargeError(

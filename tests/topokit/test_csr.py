@@ -144,8 +144,8 @@ def test_a_reclaimed_storage_says_so():
         pickle.dumps(storage)
 
 
-def test_work_that_cannot_fit_is_refused_before_it_is_tried(monkeypatch):
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 1000})())
+def test_work_that_cannot_fit_is_refused_before_it_is_tried(free_memory):
+    free_memory(1000)
     csr.require_memory(1000, "this")
     with pytest.raises(TooLargeError, match="this needs"):
         csr.require_memory(1001, "this")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import topokit as tk
-from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.extraction import Rule, select
 from topokit.extraction.weights import from_arrays
@@ -558,9 +557,9 @@ def test_packed_weights_are_refused_by_name_and_norms_are_not_layers():
     assert tk.extract(ones(**{"emb.weight": (20, 6), "fc.weight": (6, 6)})).widths == (20, 6, 6)
 
 
-def test_a_dense_model_is_pointed_out_and_memory_is_asked_for_first(monkeypatch):
+def test_a_dense_model_is_pointed_out_and_memory_is_asked_for_first(free_memory):
     assert "no weight of fc2.weight is 0" in tk.extract(LAYERS).notes[0]
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 100}))
+    free_memory(100)
     with pytest.raises(TooLargeError, match="extraction needs"):
         tk.extract(LAYERS)
 

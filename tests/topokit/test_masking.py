@@ -1,12 +1,10 @@
 """Masks are the layers' matrices, transposed."""
 
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from topokit import csr
 from topokit.errors import InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit.families.radix_net import RadixNet
 from topokit.masking import from_masks, masks
@@ -45,10 +43,10 @@ def test_names_must_be_as_many_as_layers_and_differ():
         masks(net, ["a", "a"])
 
 
-def test_masks_that_do_not_fit_into_memory(monkeypatch):
+def test_masks_that_do_not_fit_into_memory(free_memory):
     net = Topology.from_dense([np.eye(1000)])
     made = masks(net, ["a"])
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    free_memory(10_000)
     with pytest.raises(TooLargeError, match="masks"):
         masks(net, ["a"])
     with pytest.raises(TooLargeError, match="a topology of these masks"):

@@ -67,8 +67,8 @@ def test_a_bomb_takes_no_memory(tmp_path, declared, said):
     assert peak < 1_000_000
 
 
-def test_more_than_the_free_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 100})())
+def test_more_than_the_free_memory_is_refused(tmp_path, free_memory):
+    free_memory(100)
     with pytest.raises(TooLargeError):
         read_idx(write(tmp_path, idx((101,))), 1)
     assert read_idx(write(tmp_path, idx((100,))), 1).size == 100

@@ -1,12 +1,9 @@
 """ONNX models: which matrices are layers, and which way round they lie, is read from the graph."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 import topokit as tk
-from topokit import csr
 from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
 from topokit_train import read_weights
 
@@ -267,8 +264,8 @@ def test_external_data_by_link(tmp_path):
         read_weights(snapshot / "model")
 
 
-def test_sizes_that_a_model_claims_are_not_allocated(tmp_path, monkeypatch):
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 24))
+def test_sizes_that_a_model_claims_are_not_allocated(tmp_path, free_memory):
+    free_memory(1 << 24)
     sizes = {"many": np.array([2**40, 6]), "w": drawn(6, 6)}
     for one in (node("Expand", ["x", "many"], "a"), node("Tile", ["x", "many"], "a")):
         save_conv(tmp_path / "model", [one, node("MatMul", ["a", "w"], "y")], sizes, (1, 6))

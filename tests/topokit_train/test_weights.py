@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 import topokit as tk
-from topokit import csr
 from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
 from topokit.extraction import Rule, select
 from topokit.families.bernoulli import Bernoulli
@@ -393,10 +392,10 @@ def test_torch_files_that_are_damaged(tmp_path):
     assert_refused(path, "damaged")
 
 
-def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
+def test_an_archive_that_would_fill_the_memory(tmp_path, free_memory):
     with zipfile.ZipFile(tmp_path / "model.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model/data.pkl", b"\0" * 10_000_000)
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: type("Free", (), {"available": 1_000_000}))
+    free_memory(1_000_000)
     with pytest.raises(TooLargeError, match="needs"):
         read_weights(tmp_path / "model.pt")
 

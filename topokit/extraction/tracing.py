@@ -24,9 +24,6 @@ from topokit.csr import require_memory
 from topokit.extraction.weights import Part, Read
 from topokit.reprs import short_repr
 
-MANY = 1 << 16
-"""Nodes from which free memory is asked for."""
-
 Ids = NDArray[np.int64]
 View = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -154,8 +151,7 @@ class Tracing:
 
     def add(self, name: str, kind: str, size: int, of: Ids | None = None) -> Space:
         """Add nodes."""
-        if size > MANY:  # asking takes longer than adding a few
-            require_memory(32 * size, f"the nodes of {name}")
+        require_memory(32 * size, f"the nodes of {name}")
         self.__dict__.pop("_firsts", None)
         of = np.empty((size, 0), np.int64) if of is None else of
         space = Space(name=name, kind=kind, first=self.count, size=size, of=of)

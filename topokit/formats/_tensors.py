@@ -92,7 +92,6 @@ class TensorFile:
             name: Entry(one["dtype"], tuple(one["shape"]), start + one["data_offsets"][0])
             for name, one in header.items()
         }
-        self._granted = 0
 
     def __repr__(self) -> str:
         return described("TensorFile", {"path": str(self.path), "shapes": self.shapes})
@@ -137,10 +136,7 @@ class TensorFile:
             raise FileFormatError(
                 f"{self.path}: {name} has the type {dtype}, which topokit does not read: save it as F32"
             )
-        size = 8 * math.prod(shape)
-        if size > self._granted:  # asking takes longer than reading a small tensor
-            require_memory(size, f"reading {name}")
-            self._granted = size
+        require_memory(8 * math.prod(shape), f"reading {name}")
         array: NDArray[Any] = np.empty(math.prod(shape), DTYPES[dtype])
         with self.path.open("rb") as file:  # np.fromfile takes three times as long for a small tensor
             file.seek(start)

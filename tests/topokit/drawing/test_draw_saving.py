@@ -43,9 +43,9 @@ def test_files_are_equal_from_one_process_to_the_next(tmp_path):
         "for name in sys.argv[1:]: save_figure(draw(net, style='pattern', beside=net), name)"
     )
     for seed in "12":
-        names = [str(tmp_path / f"{seed}{suffix}") for suffix in SUFFIXES]
+        names = [str(tmp_path / f"{seed}{suffix}") for suffix in _METADATA]
         subprocess.run([sys.executable, "-c", code, *names], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
-    for suffix in SUFFIXES:
+    for suffix in _METADATA:
         assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
 
 

@@ -2,11 +2,9 @@
 
 import gc
 import tracemalloc
-import types
 
 import pytest
 
-from topokit import csr
 from topokit.errors import FileFormatError
 from topokit.formats import load
 
@@ -48,13 +46,3 @@ def memory_of():
         return peak
 
     return measure
-
-
-@pytest.fixture
-def free_memory(monkeypatch):
-    """Call as free_memory(size): so many bytes are free from now on."""
-
-    def set_free(size):
-        monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: types.SimpleNamespace(available=size))
-
-    return set_free

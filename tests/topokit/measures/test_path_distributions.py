@@ -3,7 +3,6 @@
 from dataclasses import astuple
 from fractions import Fraction
 from functools import reduce
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -46,14 +45,14 @@ def test_classes_weigh_as_much_as_they_have_members():
     assert (found.counts, found.pairs, found.median) == ((1,), (10**12,), 1)
 
 
-def test_a_budget_and_memory_are_asked_for(monkeypatch):
+def test_a_budget_and_memory_are_asked_for(free_memory):
     net = RANDOM.build()
     with pytest.raises(TooLargeError, match="use a probe"):
         path_statistics(net, budget=10)
-    monkeypatch.setattr("topokit.csr.psutil.virtual_memory", Mock(return_value=Mock(available=60_000)))
+    free_memory(60_000)
     with pytest.raises(TooLargeError, match="sorting"):
         path_statistics(net)
-    monkeypatch.setattr("topokit.csr.psutil.virtual_memory", Mock(return_value=Mock(available=400)))
+    free_memory(400)
     with pytest.raises(TooLargeError, match="every node"):
         node_paths(net)
 

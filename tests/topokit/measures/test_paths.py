@@ -3,7 +3,6 @@
 from functools import reduce
 from itertools import pairwise
 from math import inf
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -124,10 +123,10 @@ def test_a_budget_counts_all_layers():
 
 
 @pytest.mark.parametrize(("free", "what"), [(7_000, "every pair n"), (28_000, "counting"), (39_000, "pair of classes")])
-def test_too_little_memory_is_refused(monkeypatch, free, what):
+def test_too_little_memory_is_refused(free_memory, free, what):
     """900 pairs: 8 bytes each in the answer, 32 for counting them, 44 for their Python integers."""
     net = Topology.from_dense(np.random.default_rng(0).random((2, 30, 30)) < 0.5)
-    monkeypatch.setattr("topokit.csr.psutil.virtual_memory", Mock(return_value=Mock(available=free)))
+    free_memory(free)
     with pytest.raises(TooLargeError, match=what):
         path_counts(net)
 

@@ -2,7 +2,6 @@
 
 import io
 import random
-import types
 import warnings
 from functools import cache
 
@@ -15,7 +14,6 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402 (skipped without it)
 
 import topokit_train  # noqa: E402
-from topokit import csr  # noqa: E402
 from topokit.errors import TopokitError  # noqa: E402
 
 from . import mutations  # noqa: E402
@@ -171,9 +169,9 @@ def test_unchanged_files_are_read(kind, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 100))])
 @pytest.mark.parametrize("kind", KINDS)
-def test_changed_files_are_read_or_refused(kind, seed, tmp_path, monkeypatch):
+def test_changed_files_are_read_or_refused(kind, seed, tmp_path, free_memory):
     # so that a file which claims much is refused before anything is allocated
-    monkeypatch.setattr(csr.psutil, "virtual_memory", lambda: types.SimpleNamespace(available=1 << 26))
+    free_memory(1 << 26)
     path, canary = tmp_path / "model", tmp_path / "canary"
     refused = 0
     for number in range(FILES):

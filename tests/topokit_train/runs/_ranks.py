@@ -18,6 +18,7 @@ from topokit_cli.main import topokit
 from topokit import Bernoulli
 from topokit.errors import TopokitError
 from topokit.topologies import fingerprint
+from topokit_train import dataset, load_dataset
 from topokit_train.config import TrainConfig
 from topokit_train.layers import choice
 from topokit_train.pruning.config import PruneConfig
@@ -28,11 +29,15 @@ from topokit_train.training import Trainer
 
 # 397 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing
 UNEVEN = {"epochs": 2, "batch_size": 99, "validation": 1040}
+DIGITS = load_dataset("digits")
+FEW = dataset(
+    (DIGITS.train_inputs[:100], DIGITS.train_targets[:100]), (DIGITS.test_inputs[:60], DIGITS.test_targets[:60])
+)
 REWIRE = f"{Path(__file__).parents[3] / 'docs' / 'examples' / 'rewire.py'}:Rewire every=2 fraction=.2"
 RUNS = {
     "sparse": partial(train, TrainConfig(**UNEVEN), default_topology()),
     "convolutions": partial(
-        train, TrainConfig(model="lenet-5", epochs=1, batch_size=33, validation=1337, lr=0.002, l2=0.01), None
+        train, TrainConfig(model="lenet-5", epochs=1, batch_size=33, lr=0.002, l2=0.01), None, data=FEW
     ),
     "seeds": partial(train_seeds, TrainConfig(**UNEVEN, relu_logits=True), None, (3, 5)),
     "rewired": partial(train, TrainConfig(**UNEVEN, method=REWIRE), default_topology()),
