@@ -48,9 +48,7 @@ def step_of(trainer: Any) -> Step:
 
     def endless() -> Iterator[object]:
         while True:  # one epoch after another
-            with steps_of(trainer) as (batches, step):
-                for batch in batches:
-                    yield (step or trainer.step)(*batch)
+            yield from steps_of(trainer)
 
     steps = endless()
     return lambda: next(steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -237,49 +237,42 @@ class FusedSteps:
         return self._forms[size]
 
 
-@contextmanager
-def steps_of(trainer: Trainer) -> Iterator[tuple[Iterable[tuple[Tensor, ...]], Callable[[Tensor], Tensor] | None]]:
-    """Give the batches of a trainer's next epoch, and the function that makes a fused step with each, inside the block.
-
-    A batch is images and labels and the function None, or a batch is the indices of its samples.
+def steps_of(trainer: Trainer) -> Generator[Tensor]:
+    """Make the steps of a trainer's next epoch, each when the next loss is asked for; close the generator at the end.
 
     The steps are fused if nothing prevents it; the log says at level DEBUG what does.
+
+    Yields:
+        What `Trainer.step` returns.
     """
-    current: FusedSteps | None
     try:
         current = fused_steps(trainer)
         current.begin()
     except NotImplementedError as reason:
         logger.debug("the steps are not fused: %s", reason)
-        yield trainer.batches(), None
+        for images, labels in trainer.batches():
+            yield trainer.step(images, labels)
         return
-
     watched = trainer.runs_own_code  # which may change anything between two steps
-
-    def step(index: Tensor) -> Tensor:
-        nonlocal current
-        try:
-            if current is None or not current.is_open:
-                current = fused_steps(trainer)
-                current.begin()
-            losses = current(index)
-        except NotImplementedError as reason:
-            logger.debug("a step is not fused: %s", reason)
-            if current:
-                current.end()
-            current = None
-            return trainer.separate_step(index)
-        if watched:
-            current.end()
-        trainer.scheduler.step()
-        return losses.to(torch.float32)
-
     order = trainer.feed.order(trainer.epochs_done)
     try:
-        yield ((index,) for index in torch.split(order, trainer.config.batch_size)), step
+        for index in torch.split(order, trainer.config.batch_size):
+            try:
+                if not current.is_open:
+                    current = fused_steps(trainer)
+                    current.begin()
+                losses = current(index).to(torch.float32)
+            except NotImplementedError as reason:
+                logger.debug("a step is not fused: %s", reason)
+                current.end()
+                yield trainer.step(*trainer.feed.batch(index))
+                continue
+            if watched:
+                current.end()
+            trainer.scheduler.step()
+            yield losses
     finally:
-        if current:
-            current.end()
+        current.end()
 
 
 def fused_steps(trainer: Trainer) -> FusedSteps:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,7 +99,6 @@ class Trainer:
         self.rewired = rewired
         self.dense_gradients: dict[str, Tensor] = {}
         self._dense_wanted = False
-        self._fused: Callable[[Tensor], Tensor] | None = None
         self._paused = 0.0
         self.feed = Feed(config, dataset, self.seeds, device, ranks)
         self.model = fuse(self._built(model or model_source(config.model), dataset, kernel))
@@ -254,16 +253,14 @@ class Trainer:
         lr = self._paused = 0.0
         self.model.train()
         started = self._clock()
-        with self._seeded(), steps_of(self) as (batches, self._fused), uninterrupted() as interruptible:
-            for batch, size in zip(batches, self.feed.batch_sizes, strict=True):
+        with self._seeded(), closing(steps_of(self)) as steps, uninterrupted() as interruptible:
+            for size in self.feed.batch_sizes:
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses = self.step(*batch)
-                total.add_(losses, alpha=size)  # on the device, because reading it would wait for the step
+                total.add_(next(steps), alpha=size)  # on the device, because reading it would wait for the step
                 self.steps_done += 1
                 for hook in self._hooks["after_step"]:
                     hook(self)
                 interruptible()
-        self._fused = None
         seconds = (self._clock() - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
@@ -323,20 +320,16 @@ class Trainer:
         self.model.train()
         self._paused += self._clock() - started
 
-    def step(self, *batch: Tensor) -> Tensor:
-        """Take one optimisation step on a batch.
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take one optimisation step on a batch; an epoch takes fused steps instead if it can, see `steps_of`.
 
         Args:
-            batch: images, shape (batch, ...), or (batch, networks, ...) if each network has its own images, and labels,
-                shape (batch,), or (batch, networks). In an epoch of fused steps: the indices of its samples, as
-                `steps_of` gives them.
+            images: shape (batch, ...), or (batch, networks, ...) if each network has its own images.
+            labels: shape (batch,), or (batch, networks).
 
         Returns:
             The loss of each network before the step, shape (networks,), on the device.
         """
-        if self._fused:
-            return self._fused(*batch)
-        images, labels = batch
         for hook in self._hooks["before_step"]:
             hook(self)
         losses = self.gradients(images, labels)
@@ -345,14 +338,6 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         return losses
-
-    def separate_step(self, index: Tensor) -> Tensor:
-        """Take one step by torch's calls in an epoch of fused steps. Argument and result are those of `step`."""
-        fused, self._fused = self._fused, None
-        try:
-            return self.step(*self.feed.batch(index))
-        finally:
-            self._fused = fused
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of a batch into the parameters. Arguments and result are those of `step`."""

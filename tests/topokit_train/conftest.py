@@ -16,6 +16,7 @@ import pytest
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 from topokit_train.datasets.idx import FILES
+from topokit_train.fused_steps import steps_of
 from topokit_train.machine import cpu_threads
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, train
@@ -86,15 +87,15 @@ def stopped(monkeypatch):
     """A function that carries out a run, which Ctrl-C stops in the last step of the epoch after so many."""
 
     def stop(run, epochs):
-        step = Trainer.step
-
-        def interrupted(trainer, *batch):
-            if trainer.epochs_done == epochs and (trainer.steps_done + 1) % trainer.steps_per_epoch == 0:
-                raise KeyboardInterrupt
-            return step(trainer, *batch)
+        def interrupted(trainer):
+            steps = steps_of(trainer)
+            for _ in trainer.feed.batch_sizes:
+                if trainer.epochs_done == epochs and (trainer.steps_done + 1) % trainer.steps_per_epoch == 0:
+                    raise KeyboardInterrupt
+                yield next(steps)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "step", interrupted)
+            patch.setattr("topokit_train.training.steps_of", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run()
 

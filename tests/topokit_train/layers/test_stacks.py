@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -189,13 +190,11 @@ def test_every_seed_has_a_run_of_its_own(settings, tmp_path):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("uneven", [False, True])
-def test_runs_go_on_from_where_each_stood(settings, tmp_path, monkeypatch, uneven, capsys):
+def test_runs_go_on_from_where_each_stood(settings, tmp_path, stopped, uneven, capsys):
     last = tmp_path / "runs" / "seed0" / "checkpoint.safetensors"
     for epochs in (1, 2):
-        stop_after(monkeypatch, epochs)
-        with pytest.raises(KeyboardInterrupt):
-            train_seeds(settings, default_topology(), [4, 2, 0], run=tmp_path / "runs", resume=epochs == 2)
-        monkeypatch.undo()
+        again = {"run": tmp_path / "runs", "resume": epochs == 2}
+        stopped(partial(train_seeds, settings, default_topology(), [4, 2, 0], **again), epochs)
         assert f"continue with --run {tmp_path / 'runs'} --seeds 4,2,0 --resume" in capsys.readouterr().err
         if epochs == 1:
             before = last.read_bytes()
@@ -217,17 +216,6 @@ def test_runs_go_on_from_where_each_stood(settings, tmp_path, monkeypatch, uneve
             else:
                 assert array.tobytes() == b.tensors[name].tobytes(), name
         assert one.test_accuracy == two.test_accuracy
-
-
-def stop_after(monkeypatch, epochs):
-    step = Trainer.step
-
-    def stop(self, *batch):
-        if self.epochs_done == epochs:
-            raise KeyboardInterrupt
-        return step(self, *batch)
-
-    monkeypatch.setattr(Trainer, "step", stop)
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])

@@ -14,7 +14,6 @@ from topokit.errors import InvalidSpecError, OutputExistsError
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.train import default_topology, recorded, train, train_seeds
-from topokit_train.training import Trainer
 
 SLOTS = ("fc1.weight", "fc2.weight", "fc3.weight")
 SAVED = ("topology-0.5.safetensors", "topology-0.9.safetensors", "topology-0.95.safetensors")
@@ -34,18 +33,6 @@ def assert_same_pruning(one, two):
     for result in told:
         result.pop("train_seconds")
     assert told[0] == told[1]
-
-
-def interrupt_in(monkeypatch, epoch):
-    """Let training stop in the last step of an epoch."""
-    step = Trainer.step
-
-    def stop(self, *batch):
-        if self.epochs_done == epoch - 1 and len(batch[0]) < 300:
-            raise KeyboardInterrupt
-        return step(self, *batch)
-
-    monkeypatch.setattr(Trainer, "step", stop)
 
 
 def test_what_a_run_leaves_behind(gradual, straight):
@@ -80,14 +67,11 @@ def test_metrics_say_how_sparse_the_network_is_after_each_epoch(straight):
     ]
 
 
-def test_a_run_that_goes_on_remembers_the_threshold_of_the_last_pruning(gradual, straight, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_remembers_the_threshold_of_the_last_pruning(gradual, straight, tmp_path, stopped):
     def levels(folder):
         return [json.loads(line)["threshold"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
-    interrupt_in(monkeypatch, 3)  # after the last pruning
-    with pytest.raises(KeyboardInterrupt):
-        train(gradual, run=tmp_path)
-    monkeypatch.undo()
+    stopped(lambda: train(gradual, run=tmp_path), 2)  # after the last pruning
     train(gradual, run=tmp_path, resume=True)
     assert levels(tmp_path) == levels(straight[0])
     assert 0 < levels(tmp_path)[0] < levels(tmp_path)[1] == levels(tmp_path)[2]
@@ -117,11 +101,8 @@ def test_the_last_topology_is_the_pattern_of_the_checkpoint(straight):
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_run_that_was_interrupted_goes_on_bit_for_bit(gradual, straight, tmp_path, monkeypatch, epoch):
-    interrupt_in(monkeypatch, epoch)
-    with pytest.raises(KeyboardInterrupt):
-        train(gradual, run=tmp_path)
-    monkeypatch.undo()
+def test_a_run_that_was_interrupted_goes_on_bit_for_bit(gradual, straight, tmp_path, stopped, epoch):
+    stopped(lambda: train(gradual, run=tmp_path), epoch - 1)
     train(gradual, run=tmp_path, resume=True)
     assert_same_pruning(straight[0], tmp_path)
 
@@ -162,23 +143,17 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(tmp_path):
     assert_same_pruning(tmp_path / "straight", folder)
 
 
-def test_stacked_seeds_have_runs_of_their_own_and_go_on_together(gradual, tmp_path, monkeypatch):
+def test_stacked_seeds_have_runs_of_their_own_and_go_on_together(gradual, tmp_path, stopped):
     straight = train_seeds(gradual, None, [4, 2], run=tmp_path / "straight")
-    interrupt_in(monkeypatch, 3)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(gradual, None, [4, 2], run=tmp_path / "runs")
-    monkeypatch.undo()
+    stopped(lambda: train_seeds(gradual, None, [4, 2], run=tmp_path / "runs"), 2)
     results = train_seeds(gradual, None, [4, 2], run=tmp_path / "runs", resume=True)
     for one, two in zip(straight, results, strict=True):
         assert (one.seed, one.stacked, one.sparsity, one.parameters) == (two.seed, 2, 0.95, two.parameters)
         assert_same_pruning(tmp_path / "straight" / f"seed{one.seed}", tmp_path / "runs" / f"seed{one.seed}")
 
 
-def test_one_of_several_goes_on_alone(gradual, tmp_path, monkeypatch):
-    interrupt_in(monkeypatch, 3)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(gradual, None, [4, 2], run=tmp_path)
-    monkeypatch.undo()
+def test_one_of_several_goes_on_alone(gradual, tmp_path, stopped):
+    stopped(lambda: train_seeds(gradual, None, [4, 2], run=tmp_path), 2)
     result = train(dataclasses.replace(gradual, seed=2), run=tmp_path / "seed2", resume=True)
     assert (result.stacked, result.sparsity, len(result.topologies)) == (1, 0.95, 3)
 
