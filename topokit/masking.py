@@ -177,6 +177,12 @@ def oriented(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
     return blocks.swapaxes(1, 2).reshape(groups * targets, sources // groups, *filters)
 
 
+def as_blocks(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
+    """Return an array of a parameter's shape as (groups, out / groups, in / groups, taps); see `oriented`."""
+    whole = oriented(array, layout, groups)
+    return whole.reshape(groups, len(whole) // groups, whole.shape[1], prod(whole.shape[2:]))
+
+
 def stored(mask: NDArray[np.bool_], layout: str, shape: Shape) -> NDArray[np.bool_]:
     """Return a mask (out, in / groups, ...) in the layout of its parameter, of this shape: `oriented` in reverse.
 

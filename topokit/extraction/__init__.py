@@ -26,7 +26,7 @@ from topokit.extraction.tracing import Tracing, Use
 from topokit.extraction.weights import Part, Weights, from_arrays
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
-from topokit.masking import LAYOUTS, oriented
+from topokit.masking import LAYOUTS, as_blocks, oriented
 from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
@@ -248,8 +248,8 @@ def _layout(use: Use, shape: Shape) -> str:
     matrix = use.matrix(numbers)
     groups, out = matrix.shape[:2]
     for layout in LAYOUTS if matrix.size == size and shape[0] % groups == 0 and len(shape) > 1 else ():
-        whole = oriented(numbers, layout, groups)
-        if len(whole) == groups * out and np.array_equal(whole.ravel(), matrix.ravel()):
+        blocks = as_blocks(numbers, layout, groups)
+        if blocks.shape[:2] == (groups, out) and np.array_equal(blocks.ravel(), matrix.ravel()):
             return layout
     return "out-in"
 

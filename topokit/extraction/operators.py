@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from topokit.errors import InvalidGraphError
 from topokit.extraction.programs import Array, Call, listed
 from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, once
+from topokit.masking import as_blocks
 
 
 def words(text: str, operator: Callable[[Call], Sequence[Any]]) -> dict[str, Callable[[Call], Sequence[Any]]]:
@@ -167,12 +169,7 @@ def convolve(x: str, w: str, *, transposed: Callable[[Call], bool]) -> Callable[
         reads = _collapsed(reads, 1).reshape(groups, reads.shape[0] // groups, -1)
         turned = transposed(call)
         out = weight.shape[1] if turned else weight.shape[0] // groups
-
-        def matrix(mask: Array) -> Array:
-            if turned:
-                return np.swapaxes(mask.reshape(groups, -1, out, math.prod(mask.shape[2:])), 1, 2)
-            return mask.reshape(groups, out, mask.shape[1], -1)
-
+        matrix = partial(as_blocks, layout="in-out" if turned else "out-in", groups=groups)
         how = f"({'in, out' if turned else 'out, in'}, ...)" + (f", {groups} groups" if groups > 1 else "")
         nodes = call.tracing.connect(weight, how, matrix, reads, out, filters=True)
         shape = call.shapes[0]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topokit.extraction.choosing import Chosen
 from topokit.extraction.tracing import Constant, Tracing
 from topokit.extraction.weights import Part
+from topokit.masking import as_blocks
 
 
 def series(*chains: Sequence[Chosen]) -> Tracing:
@@ -31,20 +30,7 @@ def series(*chains: Sequence[Chosen]) -> Tracing:
         how += f", channels {one.flat}" if each > 1 else ""
         how += f", {one.assumed}" if one.assumed else ""
         weight = Constant.of(one.name, parts.setdefault(one.name, one.part))  # also of one that is used twice
-        made = tracing.connect(weight, how, _matrix(one), reads, out, filters=one.is_convolution)
+        matrix = partial(as_blocks, layout=one.part.layout, groups=one.groups)
+        made = tracing.connect(weight, how, matrix, reads, out, filters=one.is_convolution)
         nodes = made.ravel()
     return tracing
-
-
-def _matrix(one: Chosen) -> Any:
-    """Return what makes (groups, out, in, taps) of an array of the layer's weight."""
-    groups, out, layout = one.groups, one.ends[1] // one.groups, one.part.layout
-
-    def matrix(array: NDArray[Any]) -> NDArray[Any]:
-        if layout == "last":
-            array = np.moveaxis(array, (-1, -2), (0, 1))
-        if layout == "in-out":
-            return np.swapaxes(array.reshape(groups, -1, out, math.prod(array.shape[2:])), 1, 2)
-        return array.reshape(groups, out, array.shape[1], -1)
-
-    return matrix
