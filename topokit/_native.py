@@ -103,7 +103,7 @@ def counts(indices: NDArray[Any], targets: int) -> NDArray[np.int64] | None:
     return found if library.tk_count(_address(indices), *sizes, _address(found)) else None
 
 
-class Rows(ctypes.Structure):
+class LayerRows(ctypes.Structure):
     """tk_rows in native/topokit.h: the rows of a layer. Keep the arrays that its addresses are of."""
 
     _fields_: ClassVar[Any] = [
@@ -116,16 +116,16 @@ class Rows(ctypes.Structure):
     arrays: tuple[NDArray[Any], ...]
 
 
-def rows_in_memory(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]) -> Rows | None:
+def rows_in_memory(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]) -> LayerRows | None:
     """Return the rows of a layer; None without the library, or if they are not in canonical form. O(edges)."""
     if max(indices.size, *shape) >= 2**32 or not is_canonical(indptr, indices, shape):
         return None
-    rows = Rows(*shape, _address(indptr), _address(indices))
+    rows = LayerRows(*shape, _address(indptr), _address(indices))
     rows.arrays = (indptr, indices)
     return rows
 
 
-def circulant_rows(shape: tuple[int, int], sizes: tuple[int, ...], order: NDArray[Any] | None) -> Rows | None:
+def circulant_rows(shape: tuple[int, int], sizes: tuple[int, ...], order: NDArray[Any] | None) -> LayerRows | None:
     """Return the rows of a circulant layer; None without the library.
 
     Args:
@@ -146,12 +146,12 @@ def circulant_rows(shape: tuple[int, int], sizes: tuple[int, ...], order: NDArra
         raise ValueError(f"not a circulant layer: {shape}, {sizes}, or its order")
     if native() is None:
         return None
-    rows = Rows(*shape, None, None, *sizes, None if order is None else _address(order))
+    rows = LayerRows(*shape, None, None, *sizes, None if order is None else _address(order))
     rows.degree, rows.arrays = radix * joined, () if order is None else (order,)
     return rows
 
 
-def fill(rows: Rows, indices: NDArray[Any]) -> None:
+def fill(rows: LayerRows, indices: NDArray[Any]) -> None:
     """Write the targets of all edges of a circulant layer into `indices`, shape (edges,), uint64. O(edges).
 
     Raises:
@@ -167,7 +167,7 @@ def fill(rows: Rows, indices: NDArray[Any]) -> None:
     _library().tk_fill(ctypes.byref(rows), _address(indices))
 
 
-def survey(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def survey(rows: LayerRows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Return the degrees of all sources and of all targets; None if a row is not in canonical form.
 
     Each edge is computed, compared with the one before and counted. O(edges) time, O(nodes) memory.
@@ -177,7 +177,7 @@ def survey(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     return (outgoing, incoming) if fine else None
 
 
-def multiply(rows: Rows, vectors: NDArray[Any], *, reverse: bool) -> NDArray[np.uint64]:
+def multiply(rows: LayerRows, vectors: NDArray[Any], *, reverse: bool) -> NDArray[np.uint64]:
     """Return the sums of vectors over the sources of each target, or the targets of each source if `reverse`.
 
     Args:
@@ -204,7 +204,7 @@ def multiply(rows: Rows, vectors: NDArray[Any], *, reverse: bool) -> NDArray[np.
 
 
 def entries_of_classes(
-    rows: Rows, labels: NDArray[Any], classes: int, alike: NDArray[Any], room: int, *, reverse: bool
+    rows: LayerRows, labels: NDArray[Any], classes: int, alike: NDArray[Any], room: int, *, reverse: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]] | None:
     """Compare all far nodes with those that they are said to be like, by their numbers of edges to each near class.
 

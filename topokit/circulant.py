@@ -51,7 +51,7 @@ class Circulant:
         """Number of targets of a source."""
         return self.radix * self.joined
 
-    def rows(self) -> _native.Rows | None:
+    def rows(self) -> _native.LayerRows | None:
         """Return the rows for the native library; None if there is none."""
         sizes = (self.nodes, self.radix, self.place, self.direction, self.joined, self.step)
         return _native.circulant_rows(self.shape, sizes, self.order)

@@ -106,7 +106,7 @@ class Layer:
         """The graphblas.Matrix of this layer: BOOL, iso-valued True, no copy; made at first use, O(1)."""
         return self._storage.matrix()
 
-    def native_rows(self) -> _native.Rows | None:
+    def native_rows(self) -> _native.LayerRows | None:
         """The rows for the native library; None if there is none, or they are not in canonical form. O(edges)."""
         return _native.rows_in_memory(self.indptr, self.indices, self.shape)
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from topokit._native import LayerRows
 from topokit._registry import nearest
 from topokit.circulant import Circulant
 from topokit.csr import INDEX, MAX_WIDTH, Buffers, Storage, UInt64Array
@@ -158,6 +159,10 @@ class Spec(Layered):
             yield Layer(storage)
             buffers.reclaim(storage)
 
+    def native_rows(self, i: int) -> LayerRows | None:  # noqa: ARG002 (a subclass uses it)
+        """Return layer i for the native library; None if it does not compute the rows without an array. O(1)."""
+        return None
+
     def storage(self, i: int, buffers: Buffers) -> Storage:
         """Return edge layer i in memory from `buffers`, which may reclaim it."""
         if not 0 <= i < len(self):
@@ -198,6 +203,9 @@ class CirculantSpec(Spec):
     @abstractmethod
     def circulant(self, i: int) -> Circulant:
         """Return edge layer i as a few numbers. O(1)."""
+
+    def native_rows(self, i: int) -> LayerRows | None:
+        return self.circulant(i).rows()
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         return self.circulant(i).arrays(buffers)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit._native import Rows, survey
+from topokit._native import LayerRows, survey
 from topokit.csr import Buffers, Storage
 from topokit.errors import TopokitError
 from topokit.layered import Layer, Layered, Promises, Recipe
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
-from topokit.spec import CirculantSpec, Spec, from_numbers_alone
+from topokit.spec import Spec, from_numbers_alone
 
 EDGES_AT_A_TIME = 2**26
 """About how many edges a worker surveys before it reports: so many that asking costs nothing beside it."""
@@ -63,12 +63,12 @@ class SurveyedLayer(Layer):
     def edges(self) -> int:
         return int(self.out_degrees.sum())
 
-    def native_rows(self) -> Rows | None:
-        return self._net.circulant(self._i).rows() if isinstance(self._net, CirculantSpec) else super().native_rows()
+    def native_rows(self) -> LayerRows | None:
+        return self._net.native_rows(self._i) or super().native_rows()
 
     def _survey(self) -> None:
-        """Find all facts of a circulant layer at once, from each of its edges, without an array of them."""
-        rows = self.native_rows() if isinstance(self._net, CirculantSpec) and not self._facts else None
+        """Find all facts at once, from each of its edges, if the library computes them without an array."""
+        rows = None if self._facts else self._net.native_rows(self._i)
         found = survey(rows) if rows else None  # of a faulty layer, NumPy names the fault
         if found is not None:
             outgoing, incoming = map(_packed, found)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from topokit.extraction.rules import largest
 
-Rows = dict[str, NDArray[Any]]
+NetworkRows = dict[str, NDArray[Any]]
 """Parameter name -> shape (networks, weights): magnitudes, or bool, True for a weight that is kept."""
 
 
@@ -35,14 +35,14 @@ def smallest(magnitudes: NDArray[Any], kept: NDArray[np.bool_], count: int) -> N
     return now
 
 
-def per_layer(magnitudes: Rows, kept: Rows, sparsity: Fraction) -> Rows:
+def per_layer(magnitudes: NetworkRows, kept: NetworkRows, sparsity: Fraction) -> NetworkRows:
     """Prune each layer to this sparsity, rounded to whole weights: see `smallest`."""
     return {
         name: smallest(values, kept[name], pruned(values.shape[1], sparsity)) for name, values in magnitudes.items()
     }
 
 
-def all_together(magnitudes: Rows, kept: Rows, sparsity: Fraction) -> Rows:
+def all_together(magnitudes: NetworkRows, kept: NetworkRows, sparsity: Fraction) -> NetworkRows:
     """Prune all layers together to this sparsity, rounded to whole weights: see `smallest`."""
     whole = np.concatenate([*magnitudes.values()], 1)
     left = smallest(whole, np.concatenate([kept[name] for name in magnitudes], 1), pruned(whole.shape[1], sparsity))
@@ -50,12 +50,12 @@ def all_together(magnitudes: Rows, kept: Rows, sparsity: Fraction) -> Rows:
     return dict(zip(magnitudes, np.split(left, ends[:-1], 1), strict=True))
 
 
-def below(magnitudes: Rows, kept: Rows, threshold: float) -> Rows:
+def below(magnitudes: NetworkRows, kept: NetworkRows, threshold: float) -> NetworkRows:
     """Prune the weights that are smaller than an absolute threshold."""
     return {name: kept[name] & (values >= threshold) for name, values in magnitudes.items()}
 
 
-def threshold(magnitudes: Rows, before: Rows, after: Rows) -> list[float]:
+def threshold(magnitudes: NetworkRows, before: NetworkRows, after: NetworkRows) -> list[float]:
     """Return the largest magnitude that a pruning removed from each network; 0 if it removed nothing.
 
     Args:

@@ -15,7 +15,7 @@ from topokit.errors import InvalidSpecError
 from topokit_train.conversion.weights import LAZY
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import copies_in, parameters_of, split
-from topokit_train.pruning.magnitude import Rows
+from topokit_train.pruning.magnitude import NetworkRows
 
 
 class Masks:
@@ -49,18 +49,18 @@ class Masks:
         }
         self.shapes = {name: tuple(split(part, name, weight).shape[1:]) for name, (weight, part) in weights.items()}
         self._weights = {name: weights[name] for name in _without(list(weights), excluded)}
-        self.kept: Rows = {name: np.ones_like(rows, np.bool_) for name, rows in self.magnitudes().items()}
+        self.kept: NetworkRows = {name: np.ones_like(rows, np.bool_) for name, rows in self.magnitudes().items()}
         self._factors: dict[str, Tensor] = {}  # of the weights: 0 or 1, in their shape; none while nothing is pruned
 
     @torch.no_grad()
-    def magnitudes(self) -> Rows:
+    def magnitudes(self) -> NetworkRows:
         """Return the magnitudes of all weights that may be pruned, on the CPU."""
         return {
             name: split(module, name, weight).flatten(1).abs().cpu().numpy()
             for name, (weight, module) in self._weights.items()
         }
 
-    def set(self, kept: Rows) -> None:
+    def set(self, kept: NetworkRows) -> None:
         """Keep these weights and no others from now on."""
         self.kept = dict(kept)
         for name, (weight, _) in self._weights.items():

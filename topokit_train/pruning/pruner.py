@@ -20,7 +20,7 @@ from topokit_train.layers.stacks import network_states
 from topokit_train.methods import Method
 from topokit_train.metrics import Metrics
 from topokit_train.pruning.config import INITIAL, REWIND, PruneConfig, file_name
-from topokit_train.pruning.magnitude import Rows, all_together, below, per_layer, pruned, threshold
+from topokit_train.pruning.magnitude import NetworkRows, all_together, below, per_layer, pruned, threshold
 from topokit_train.pruning.masks import Masks
 from topokit_train.pruning.results import PruneMetrics, PruneResult
 from topokit_train.pruning.schedule import Stage, schedule_of
@@ -133,13 +133,13 @@ class Pruner(Method):
                 with self.trainer.pause():
                     self._save_topologies(stage, before)
 
-    def _left(self, stage: Stage, magnitudes: Rows, kept: Rows) -> Rows:
+    def _left(self, stage: Stage, magnitudes: NetworkRows, kept: NetworkRows) -> NetworkRows:
         if stage.sparsity is None:
             return below(magnitudes, kept, self.config.threshold or 0.0)
         choose = all_together if self.config.scope == "global" else per_layer
         return choose(magnitudes, kept, stage.sparsity)
 
-    def _require_finite(self, magnitudes: Rows) -> None:
+    def _require_finite(self, magnitudes: NetworkRows) -> None:
         for name, rows in magnitudes.items():
             for seed, largest in zip(self.trainer.seeds, rows.max(1), strict=True):
                 if not np.isfinite(largest):
@@ -148,7 +148,7 @@ class Pruner(Method):
                         f"seed {seed}: give a smaller `lr`"
                     )
 
-    def _require_no_empty(self, magnitudes: Rows, kept: Rows) -> None:
+    def _require_no_empty(self, magnitudes: NetworkRows, kept: NetworkRows) -> None:
         to, threshold = self.config.to, self.config.threshold
         for name, rows in kept.items():
             for seed, left, weights in zip(self.trainer.seeds, rows.sum(1), magnitudes[name], strict=True):

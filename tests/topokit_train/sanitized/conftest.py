@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from topokit._native import Rows as LayerRows
-from topokit._native import native
+from topokit._native import LayerRows, native
 from topokit_train import native as binding
 from topokit_train import native_inference
 
