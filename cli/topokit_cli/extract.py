@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.extraction.rules import Rule
 from topokit_cli import render
-from topokit_cli.options import NAMES, OnceEach, force_option, json_option, quiet
+from topokit_cli.options import NAMES, Command, OnceEach, force_option, json_option, option_of, quiet
 from topokit_cli.paths import FILE, OUTPUT, typed
 
 if TYPE_CHECKING:
@@ -28,6 +30,14 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
         return FILE.convert(value, param, ctx)
 
 
+def rule_options(command: Command) -> Command:
+    """Add the options that say which weights become edges: the fields of Rule."""
+    metavars = {"above": {"metavar": "T"}, "keep": {"metavar": "SHARE"}}
+    for field in reversed(fields(Rule)):
+        command = option_of(field.name, field.metadata, default=field.default, **metavars.get(field.name, {}))(command)
+    return command
+
+
 @click.command("extract", cls=OnceEach)
 @click.argument("model", type=Model())
 @click.option("-o", "--output", type=OUTPUT, help="File to write [named after MODEL].")
@@ -43,21 +53,7 @@ class Model(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
     type=click.Choice(["out-in", "in-out"]),
     help="Orientation in which arrays are stored [out-in, as torch does, unless their names say more].",
 )
-@click.option(
-    "--rule",
-    type=click.Choice(["mask", "nonzero"]),
-    help="Weights that become edges: those that the masks keep, or those other than 0 [mask, if there are masks].",
-)
-@click.option("--above", type=float, metavar="T", help="Threshold: a weight w becomes an edge if |w| > T.")
-@click.option(
-    "--keep", metavar="SHARE", help="Fraction of the weights that become edges: those of the largest magnitude."
-)
-@click.option(
-    "--scope",
-    type=click.Choice(["layer", "global"]),
-    default="layer",
-    help="Scope of --keep: each layer, or all layers together [layer].",
-)
+@rule_options
 @click.option(
     "--conv",
     type=click.Choice(["channel", "weight"]),
@@ -76,15 +72,12 @@ def command(
     output: str | None,
     layers: tuple[str, ...] | None,
     layout: str | None,
-    rule: str | None,
-    above: float | None,
-    keep: str | None,
-    scope: str,
     conv: str,
     as_masks: bool,
     dry_run: bool,
     force: bool,
     as_json: bool,
+    **rule: Any,
 ) -> None:
     """Extract a topology from MODEL: a file of weights, a model, or the folder of a run.
 
@@ -103,13 +96,13 @@ def command(
     topokit extract model.onnx --above .05 --masks
     topokit extract nets.py:pruned -o pruned.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit.extraction import Rule, select
+    from topokit.extraction import select
     from topokit.formats import save_masks
     from topokit_train.weights import read_model
 
     found = select(
         read_model(model),
-        Rule(name=rule, above=above, keep=keep, scope=scope),
+        Rule(**rule),
         layers or (),
         conv,
         layout,

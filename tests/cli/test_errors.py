@@ -204,7 +204,7 @@ MISTAKES = {
         ("{net}", 1, "is a topology, and has no weights"),
         ("{weights} -o x --keep 2", 2, "more than 0 and less than 1"),
         ("{weights} -o x --above .1 --keep .1", 2, "are two rules: give one"),
-        ("{weights} -o x --above -1", 2, "at least 0"),
+        ("{weights} -o x --above -1", 2, "from 0 on"),
         ("{weights} -o x --layers fc9", 2, "the weights are fc1.weight"),
         ("{weights} -o x --above 1e9", 1, "choose a smaller --above"),
     ],

@@ -297,7 +297,7 @@ def test_mask_with_a_model(topokit, tmp_path):
         (("extract", "model.pt", "--layers", "fc2,fc1"), 2, "fc1.weight 8 x 24"),
         (("extract", "model.pt", "--layers", "fc9"), 2, "no layer is named fc9"),
         (("extract", "model.pt", *ALL, "--above", "9"), 1, "none of the 36 weights of conv1.weight"),
-        (("extract", "model.pt", "--above", "x"), 2, "not a valid float"),
+        (("extract", "model.pt", "--above", "x"), 2, "must be numbers such as 0.1"),
         (("extract", "model.pt", "--keep", "0"), 2, "--keep must be more than 0"),
         (("extract", "model.pt", "--keep", "1"), 2, "less than 1"),
         (("extract", "model.pt", "--keep", "ten"), 2, "keep must be numbers"),

@@ -353,5 +353,5 @@ def extract(
     <Topology 2-3-1, 5 edges, density 0.5556>
     """
     known = weights if isinstance(weights, Weights) else from_arrays(weights)
-    rules = Rule(name=rule, above=above, keep=keep, scope=scope)
+    rules = Rule(rule=rule, above=above, keep=keep, scope=scope)
     return select(known, rules, layers, conv, layout).topology

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
@@ -15,21 +15,19 @@ from topokit.convolutions import Mask, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.extraction.weights import Part
-from topokit.fields import one_of
+from topokit.fields import Bounds, checked, numbers, option
 from topokit.masking import as_bools
 from topokit.reprs import counted
-from topokit.spec import numbers
-
-SCOPES = ("layer", "global")
-NAMED = ("mask", "nonzero")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Which weights are edges. By default those of a layer's mask or, without a mask, the weights other than 0.
 
+    Its fields are the options of `topokit extract`.
+
     Args:
-        name: "mask" takes masks only; "nonzero" takes the weights other than 0, even if there is a mask.
+        rule: "mask" takes masks only; "nonzero" takes the weights other than 0, even if there is a mask.
         above: keep the weights w with |w| > above.
         keep: keep this share of the weights, the largest by |w|; of equal ones the first by layer, output and input. A
             weight of 0 is never kept, so there may be fewer.
@@ -39,24 +37,39 @@ class Rule:
         InvalidSpecError: more than one rule, or a number that is out of range.
     """
 
-    name: str | None = None
-    above: float | None = None
-    keep: Fraction | float | str | None = None
-    scope: str = "layer"
+    rule: str | None = option(
+        "Weights that become edges: those that the masks keep, or those other than 0 [mask, if there are masks].",
+        kind="choice",
+        choices=("mask", "nonzero"),
+        default=None,
+    )
+    above: float | None = option(
+        "Threshold: a weight w becomes an edge if |w| > T.",
+        kind="number",
+        bounds=Bounds(0, math.inf, below=True),
+        default=None,
+    )
+    keep: float | str | None = option(
+        "Fraction of the weights that become edges: those of the largest magnitude.", kind="text", default=None
+    )
+    scope: str = option(
+        "Scope of --keep: each layer, or all layers together [layer].",
+        kind="choice",
+        choices=("layer", "global"),
+        default="layer",
+    )
 
     def __post_init__(self) -> None:
-        rules = {"`rule`": self.name, "`above`": self.above, "`keep`": self.keep}
+        rules = {"`rule`": self.rule, "`above`": self.above, "`keep`": self.keep}
         given = [rule for rule, value in rules.items() if value is not None]
         if len(given) > 1:
             raise InvalidSpecError(f"{' and '.join(given)} are two rules: give one")
-        if self.name not in (None, *NAMED):
-            raise InvalidSpecError(f"`rule` must be one of {one_of(str(self.name), NAMED)}")
-        if self.scope not in SCOPES:
-            raise InvalidSpecError(f"`scope` must be one of {one_of(self.scope, SCOPES)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and field.name != "keep":  # an exact number, read below
+                object.__setattr__(self, field.name, checked(field.name, value, field.metadata))
         if self.scope == "global" and self.keep is None:
             raise InvalidSpecError("`scope` global is for `keep` only: give a share to keep")
-        if self.above is not None and not 0 <= self.above < math.inf:
-            raise InvalidSpecError(f"`above` must be a number of at least 0, not {self.above:g}")
         if self.keep is not None:
             (share,) = numbers(self.keep, "`keep`", 1)
             if not 0 < share < 1:
@@ -72,7 +85,7 @@ class Rule:
             return {"rule": "above", "above": self.above}
         if self.keep is not None:
             return {"rule": "keep", "keep": str(self.keep), "scope": self.scope}
-        return {"rule": self.name or "mask, else nonzero"}
+        return {"rule": self.rule or "mask, else nonzero"}
 
     def of(self, part: Part) -> str:
         """Return the rule that applies to a part: mask, nonzero, above or keep."""

@@ -121,7 +121,7 @@ def extract(
     Cost: torch.export of a module; O(weights) time, one layer in memory.
     """
     weights = read_model(model, example_input)
-    return select(weights, Rule(name=rule, above=above, keep=keep, scope=scope), layers, conv, layout)
+    return select(weights, Rule(rule=rule, above=above, keep=keep, scope=scope), layers, conv, layout)
 
 
 def read_model(model: Any, example_input: Any = None) -> Weights:
