@@ -59,7 +59,7 @@ template <class S>
 constexpr int abreast(int rows) {
   return std::min(N<S>, ABREAST[TK_BYTES == 64][rows - 1]);
 }
-constexpr long CACHED = 384 << 10;  // bytes of inputs whose gradients of values are summed in registers
+constexpr long CACHED = 1536 << 10;  // bytes of inputs whose gradients of values are summed in registers
 
 INLINE int divided_up(int a, int b) { return (a + b - 1) / b; }
 

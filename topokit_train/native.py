@@ -7,6 +7,7 @@ these are, field for field.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ VALUES, BIAS = 1, 2
 MOST_ROWS = 4  # in a group
 MOST_VECTORS = 8  # in a tile
 MOST_WIDE = MOST_VECTORS * 16  # columns of a tile
+CACHE = os.sysconf("SC_LEVEL2_CACHE_SIZE") if "SC_LEVEL2_CACHE_SIZE" in getattr(os, "sysconf_names", ()) else 0
+CACHE = max(CACHE, 1 << 19)  # bytes: that of one core
+OFTEN = 100  # rows that read an input: smaller tiles pay from here on
 LEAST_OF_A_THREAD = 1 << 20  # products of a weight and a number
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
@@ -188,12 +192,19 @@ def grouped(sizes: NDArray[np.int64]) -> Int32s:
     return np.concatenate([[0], np.cumsum(whole // each + (number < whole % each))]).astype(np.int32)
 
 
-def tiling(batch: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Return the columns of a tile and the number of tiles for a batch."""
+def tiling(batch: int, dtype: torch.dtype, features: int = 0) -> tuple[int, int]:
+    """Return the columns of a tile and the number of tiles for a batch.
+
+    Args:
+        batch: number of samples.
+        dtype: of the numbers.
+        features: of the widest layer that reads each of its inputs often, whose tiles should fit into the cache.
+    """
     library = native()
     assert library is not None
     lanes: int = library.tk_lanes(dtype == torch.float64)
-    tiles = max(1, ceil(batch / (MOST_VECTORS * lanes)))
+    vectors = MOST_VECTORS // 2 if features * MOST_VECTORS * lanes * dtype.itemsize >= CACHE / 2 else MOST_VECTORS
+    tiles = max(1, ceil(batch / (vectors * lanes)))
     return max(1, ceil(batch / tiles / lanes)) * lanes, tiles
 
 
@@ -237,7 +248,8 @@ class Chain:
         key = batch, dtype
         if key not in self._forms:
             layers = (Layer * len(self.patterns))(*(pattern.layer for pattern in self.patterns))
-            width, tiles = tiling(batch, dtype)
+            often = (max(one.shape) for one in self.patterns if one.edges >= OFTEN * max(one.shape))
+            width, tiles = tiling(batch, dtype, max(often, default=0))
             saved = scratch = self.widths[0] * width * tiles
             for layer, flag in zip(layers, self.relu, strict=True):
                 layer.relu, layer.y, layer.dy = flag, saved, scratch

@@ -18,7 +18,7 @@ from topokit_train import SparseLinear
 from topokit_train.fusing import fuse
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import _say_csr, choose
-from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped
+from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped, tiling
 
 needs_library = pytest.mark.skipif(native() is None, reason=description())
 
@@ -46,8 +46,12 @@ def compare(seed, kernel="native"):
     """Forward and all gradients of a random layer, against the dense oracle."""
     random = np.random.default_rng(seed)
     mask = random_mask(random)
+    compare_layer(seed, mask, int(random.choice([1, 2, 7, 8, 31, 64, 100, 128, 130, 513])), random, kernel)
+
+
+def compare_layer(seed, mask, batch, random, kernel="native"):
+    """The same of a layer."""
     sources, targets = mask.shape
-    batch = int(random.choice([1, 2, 7, 8, 31, 64, 100, 128, 130, 513]))
     dtype = (torch.float32, torch.float64)[seed % 2]
     W, x, g = (random.standard_normal(shape) for shape in ((targets, sources), (sources, batch), (targets, batch)))
     bias, relu = random.standard_normal(targets), bool(random.integers(2))
@@ -115,6 +119,18 @@ def test_random_layers_equal_the_oracle(seed):
 
 
 @needs_library
+@pytest.mark.parametrize("seed", range(2))
+def test_wide_layers_that_read_their_inputs_often_equal_the_oracle(seed, monkeypatch):
+    """They have smaller tiles, and sums over the batch in several parts."""
+    monkeypatch.setattr("topokit_train.native.CACHE", 1 << 19)
+    random = np.random.default_rng(seed)
+    mask = random.random((1100, 400)) < 0.3
+    if native() is not None:
+        dtype = (torch.float32, torch.float64)[seed % 2]
+        assert tiling(513, dtype, 1100)[0] <= 0.6 * tiling(513, dtype)[0]
+    compare_layer(seed, mask, 513, random)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layers_in_bfloat16_equal_the_oracle(seed):
     compare_bfloat16(seed)

@@ -160,7 +160,7 @@ def calls(tmp_path, monkeypatch):
         found.form = form(chain, batch, dtype)
         return found.form
 
-    def tiling(batch, dtype):
+    def tiling(batch, dtype, _features=0):
         lanes = found.size // dtype.itemsize
         tiles = max(1, -(-batch // (binding.MOST_VECTORS * lanes)))
         return max(1, -(-batch // (tiles * lanes))) * lanes, tiles
