@@ -48,7 +48,8 @@ def step_of(trainer: Any) -> Step:
 
     def endless() -> Iterator[object]:
         while True:  # one epoch after another
-            yield from steps_of(trainer)
+            for step in steps_of(trainer):
+                yield step()
 
     steps = endless()
     return lambda: next(steps)

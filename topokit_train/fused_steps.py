@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -237,40 +238,39 @@ class FusedSteps:
         return self._forms[size]
 
 
-def steps_of(trainer: Trainer) -> Generator[Tensor]:
-    """Make the steps of a trainer's next epoch, each when the next loss is asked for; close the generator at the end.
+def steps_of(trainer: Trainer) -> Generator[Callable[[], Tensor]]:
+    """Yield a function for each step of a trainer's next epoch, to be called at once; it returns what `step` returns.
 
-    The steps are fused if nothing prevents it; the log says at level DEBUG what does.
-
-    Yields:
-        What `Trainer.step` returns.
+    The steps are fused if nothing prevents it; the log says at level DEBUG what does. Close the generator at the end.
     """
     try:
         current = fused_steps(trainer)
         current.begin()
     except NotImplementedError as reason:
         logger.debug("the steps are not fused: %s", reason)
-        for images, labels in trainer.batches():
-            yield trainer.step(images, labels)
+        yield from (partial(trainer.step, *batch) for batch in trainer.batches())
         return
     watched = trainer.runs_own_code  # which may change anything between two steps
+
+    def step(index: Tensor) -> Tensor:
+        nonlocal current
+        try:
+            if not current.is_open:
+                current = fused_steps(trainer)
+                current.begin()
+            losses = current(index)
+        except NotImplementedError as reason:
+            logger.debug("a step is not fused: %s", reason)
+            current.end()
+            return trainer.step(*trainer.feed.batch(index))
+        if watched:
+            current.end()
+        trainer.scheduler.step()
+        return losses.to(torch.float32)
+
     order = trainer.feed.order(trainer.epochs_done)
     try:
-        for index in torch.split(order, trainer.config.batch_size):
-            try:
-                if not current.is_open:
-                    current = fused_steps(trainer)
-                    current.begin()
-                losses = current(index).to(torch.float32)
-            except NotImplementedError as reason:
-                logger.debug("a step is not fused: %s", reason)
-                current.end()
-                yield trainer.step(*trainer.feed.batch(index))
-                continue
-            if watched:
-                current.end()
-            trainer.scheduler.step()
-            yield losses
+        yield from (partial(step, index) for index in torch.split(order, trainer.config.batch_size))
     finally:
         current.end()
 

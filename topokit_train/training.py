@@ -254,9 +254,9 @@ class Trainer:
         self.model.train()
         started = self._clock()
         with self._seeded(), closing(steps_of(self)) as steps, uninterrupted() as interruptible:
-            for size in self.feed.batch_sizes:
+            for step, size in zip(steps, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
-                total.add_(next(steps), alpha=size)  # on the device, because reading it would wait for the step
+                total.add_(step(), alpha=size)  # on the device, because reading it would wait for the step
                 self.steps_done += 1
                 for hook in self._hooks["after_step"]:
                     hook(self)

@@ -88,11 +88,10 @@ def stopped(monkeypatch):
 
     def stop(run, epochs):
         def interrupted(trainer):
-            steps = steps_of(trainer)
-            for _ in trainer.feed.batch_sizes:
+            for step in steps_of(trainer):
                 if trainer.epochs_done == epochs and (trainer.steps_done + 1) % trainer.steps_per_epoch == 0:
                     raise KeyboardInterrupt
-                yield next(steps)
+                yield step
 
         with monkeypatch.context() as patch:
             patch.setattr("topokit_train.training.steps_of", interrupted)
