@@ -10,7 +10,8 @@ import topokit as tk
 from topokit.challenge import infer
 from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.layer import Layer
-from topokit.placement import Weight, fill
+from topokit.placement.filling import fill
+from topokit.placement.weights import Weight
 from topokit.topologies import Topology
 
 TEXT = "radix-net radices=2,3 kron=1,2,1"

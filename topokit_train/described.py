@@ -7,7 +7,7 @@ from typing import Any
 
 from topokit.descriptions import Description, parse
 from topokit.errors import InvalidSpecError
-from topokit.placement import Weight
+from topokit.placement.weights import Weight
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 

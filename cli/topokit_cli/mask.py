@@ -191,7 +191,7 @@ def _is_of_masks(source: Description, *, several: bool) -> bool:
 
 def _slots(nets: Sequence[Layered], model: str, image: tuple[int, ...] | None) -> list[dict[str, tuple[int, ...]]]:
     """The parameters of a model that each topology's layers fill, and their shapes, in the order of the layers."""
-    from topokit.placement import place
+    from topokit.placement.placing import place
     from topokit_train.models.networks import MNIST, Shape, model_source
 
     data = MNIST if image is None else Shape(image, MNIST.classes)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from topokit import Bernoulli, RadixNet
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.masking import from_masks
-from topokit.placement import Place, Weight, fill, place
-from topokit.placement import named as named_nets
+from topokit.placement.filling import fill
+from topokit.placement.filling import named as named_nets
+from topokit.placement.placing import Place, place
+from topokit.placement.weights import Weight
 from topokit.topologies import Topology
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}

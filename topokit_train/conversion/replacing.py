@@ -12,7 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.placement import Topologies, fill, known_name, thirds
+from topokit.placement.filling import Topologies, fill
+from topokit.placement.names import known_name
+from topokit.placement.weights import thirds
 from topokit.spec import integer
 from topokit_train.conversion.masks import put_mask, release, unmask
 from topokit_train.conversion.weights import LAZY, Owned, inherit, owned_weights, require_module

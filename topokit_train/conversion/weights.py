@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
 from topokit.errors import InvalidSpecError
-from topokit.placement import Weight
+from topokit.placement.weights import Weight
 from topokit_train.conversion.masks import release
 from topokit_train.layers.sparse import SparseModule
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from topokit.convolutions import require_groups
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.placement import by_feature
+from topokit.placement.weights import by_feature
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
 from topokit_train.layers.patches import Convolution

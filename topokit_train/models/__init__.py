@@ -8,7 +8,7 @@ have; and `widths`, those of the topology, if there is exactly one.
 from __future__ import annotations
 
 from topokit._registry import Registry
-from topokit.placement import Topologies as Topologies
+from topokit.placement.filling import Topologies as Topologies
 
 MODELS = Registry(
     "model",

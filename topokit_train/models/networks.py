@@ -18,7 +18,7 @@ from torch import nn
 from topokit._registry import nearest
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layered
-from topokit.placement import Weight
+from topokit.placement.weights import Weight
 from topokit.spec import network
 from topokit_train.conversion import sparsify
 from topokit_train.conversion.weights import owned_weights

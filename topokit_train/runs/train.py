@@ -19,7 +19,8 @@ from topokit.families.radix_net import RadixNet
 from topokit.fields import integers, path_of
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import Topologies, Weight, named, opened
+from topokit.placement.filling import Topologies, named, opened
+from topokit.placement.weights import Weight
 from topokit.recipes import family_of
 from topokit.reprs import counted
 from topokit.spec import Spec

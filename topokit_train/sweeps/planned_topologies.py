@@ -17,7 +17,8 @@ from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES, RANDOM_EQUIVALENTS
 from topokit.formats import load_all
 from topokit.layered import Layered
-from topokit.placement import matches, named
+from topokit.placement.filling import named
+from topokit.placement.names import matches
 from topokit.spec import slug_of
 from topokit.topologies import fingerprint
 from topokit_train.config import TrainConfig

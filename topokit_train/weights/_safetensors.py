@@ -20,7 +20,7 @@ from topokit.extraction.choosing import Chosen
 from topokit.extraction.series import series
 from topokit.formats import TensorFile, load_all
 from topokit.layered import Layer
-from topokit.placement import by_feature, thirds
+from topokit.placement.weights import by_feature, thirds
 from topokit.reprs import counted
 from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED

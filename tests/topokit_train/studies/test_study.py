@@ -21,7 +21,7 @@ from topokit_cli.main import main
 
 import topokit_train
 from topokit.errors import MissingDependencyError
-from topokit.placement import place
+from topokit.placement.placing import place
 from topokit_train.datasets import digits
 from topokit_train.models.networks import Shape, model_source
 from topokit_train.studies import STUDIES
