@@ -35,7 +35,7 @@ def stepper(name: str) -> Step:
     import torch
 
     from topokit_train.config import TrainConfig
-    from topokit_train.runs.train import default_topology
+    from topokit_train.runs.topologies import default_topology
     from topokit_train.training import Trainer
 
     sparse, kernel, networks, shared = WAYS[name]

@@ -100,7 +100,8 @@ def command(
     topokit train --model nets.py:net --dataset data.py:data --topology fc1.safetensors
     torchrun --nproc-per-node 2 --no-python -- topokit train    # one run
     """  # noqa: D301 (click wants the control character)
-    from topokit_train.runs.train import DEFAULT_TOPOLOGY, explain_kernels, train, train_seeds
+    from topokit_train.runs.topologies import DEFAULT_TOPOLOGY
+    from topokit_train.runs.train import explain_kernels, train, train_seeds
 
     if explain_kernel and (resume or run or callbacks):
         raise click.UsageError("--explain-kernel trains nothing: omit --run, --resume and --callback")
@@ -144,7 +145,7 @@ def what_to_do(
 
     phase("loading torch")
     from topokit_train.runs.folder import begun
-    from topokit_train.runs.train import SEED, recorded, recorded_seeds
+    from topokit_train.runs.resuming import SEED, recorded, recorded_seeds
 
     if seeds is not None and was_given(ctx, "seed"):
         raise click.UsageError("give --seed or --seeds, not both")
@@ -182,7 +183,7 @@ def show(found: Result | Results, as_json: bool) -> None:
 def _resolved(texts: tuple[str, ...], config: TrainConfig) -> tuple[Layered, ...]:
     """The topologies that the user described."""
     from topokit_train.described import parameters_of
-    from topokit_train.runs.train import resolve
+    from topokit_train.runs.topologies import resolve
 
     nets = resolve(texts, lambda: parameters_of(config))
     if this_rank().first:

@@ -19,7 +19,8 @@ from topokit_train.datasets.idx import FILES
 from topokit_train.fused_steps import steps_of
 from topokit_train.machine import cpu_threads
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, train
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train
 from topokit_train.training import Trainer
 
 

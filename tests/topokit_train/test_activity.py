@@ -13,7 +13,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.layers.stacks import load_network_states, network_states
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.results import results_of
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.topologies import default_topology
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,7 +20,8 @@ from topokit_train.machine import cpu_threads
 from topokit_train.models.networks import MNIST, Shape, build_model, build_stack, model_source
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.jobs import Setup, suitable_threads
-from topokit_train.runs.train import recorded_seeds, train, train_seeds
+from topokit_train.runs.resuming import recorded_seeds
+from topokit_train.runs.train import train, train_seeds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -23,7 +23,8 @@ from topokit_train.methods import Callback, Method, read
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.jobs import train_together
 from topokit_train.runs.loading import load_run
-from topokit_train.runs.train import default_topology, train, train_all
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_all
 from topokit_train.training import Trainer
 from topokit_train.weights import read_weights
 

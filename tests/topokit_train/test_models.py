@@ -23,7 +23,8 @@ from topokit_train.models.networks import (
     model_source,
     weights_on_images,
 )
-from topokit_train.runs.train import default_topology, train
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train
 
 NET = tk.RadixNet(radices=[(4, 4)], kron=(2, 3, 1))  # 32-48-16
 

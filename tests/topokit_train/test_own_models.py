@@ -22,7 +22,8 @@ from topokit_train.layers.sparse import SparseModule
 from topokit_train.models.networks import MNIST, build_model, model_source, under_seed
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.loading import load_run
-from topokit_train.runs.train import resolve, train, train_seeds
+from topokit_train.runs.topologies import resolve
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.sweeps.grid import read_grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -19,7 +19,8 @@ from topokit_train.layers.stacks import network_states
 from topokit_train.models.networks import Shape, build_model
 from topokit_train.optimisation import make_optimizer, make_scheduler
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, train_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,7 +15,7 @@ from topokit_train.machine import cpu_threads, resolve_device
 from topokit_train.models.networks import model_source
 from topokit_train.optimisation import without_compiler
 from topokit_train.runs.jobs import Setup, suitable_threads
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.topologies import default_topology
 from topokit_train.training import Trainer
 
 CPU = torch.device("cpu")
@@ -241,7 +241,8 @@ def test_an_epoch_of_mnist(mnist_dir):
 IMPORTS = """
 import sys
 from topokit_train.config import TrainConfig
-from topokit_train.runs.train import default_topology, train
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train
 
 for optimizer in ("adam", "adamw", "sgd"):
     for resume in (False, True):

@@ -20,7 +20,7 @@ from topokit_train import TrainConfig, densify, load_run, read_weights, sparsify
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.convolution import SparseConv2d
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.topologies import default_topology
 from topokit_train.weights import READERS
 
 

@@ -1,4 +1,4 @@
-"""Checks that a run can be resumed."""
+"""Which runs a folder has, and checks that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,27 @@ from topokit_train.config import FUNCTIONS, TrainConfig
 from topokit_train.datasets import Dataset, split_name
 from topokit_train.functions import short_name
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.runs.checkpoints import Checkpoint, Origin
+from topokit_train.runs.checkpoints import Checkpoint, Origin, load
+from topokit_train.runs.folder import begun
 from topokit_train.runs.progress import say
+
+SEED = "seed"  # beginning of the folder name of one of several runs; the number of the seed follows
+
+
+def recorded_seeds(run: Path | str) -> list[int]:
+    """Return the seeds of the runs that `train_seeds` wrote in a folder."""
+    names = (path.name.removeprefix(SEED) for path in Path(run).glob(f"{SEED}*"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def recorded(run: Path | str) -> TrainConfig | None:
+    """Return the settings at the start of the run in a folder; None if the folder has no run.
+
+    Raises:
+        FileFormatError: a damaged checkpoint.
+    """
+    path = begun(Path(run))
+    return load(path).origin.config if path.exists() else None
 
 
 def require_same_settings(

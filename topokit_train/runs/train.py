@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
-from math import prod
-from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from topokit.descriptions import DENSE, split_pattern
 from topokit.errors import InvalidSpecError
-from topokit.families.radix_net import RadixNet
 from topokit.fields import integers, path_of
-from topokit.formats import load_all
-from topokit.layered import Layered
-from topokit.placement.filling import Topologies, named, opened
-from topokit.placement.weights import Weight
-from topokit.recipes import family_of
-from topokit.reprs import counted
-from topokit.spec import Spec
-from topokit.transforms import crop
+from topokit.placement.filling import Topologies
 from topokit_train.config import FUNCTIONS, TrainConfig
-from topokit_train.datasets import FUNCTION, Dataset, load_dataset, split_name
+from topokit_train.datasets import Dataset, load_dataset
 from topokit_train.datasets.given import as_dataset
-from topokit_train.described import as_mapping
-from topokit_train.functions import is_function, load_function
+from topokit_train.functions import load_function
 from topokit_train.methods import Callback, Method, read
-from topokit_train.models import DEFAULT
 from topokit_train.models.networks import Model, ModelSource, digest_of, model_source
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import Ranks, this_rank
 from topokit_train.results import Kernels, Result, Results
-from topokit_train.runs.checkpoints import load
-from topokit_train.runs.folder import FolderElsewhere, RunFolder, begun, made_folder, remove_empty
+from topokit_train.runs.folder import FolderElsewhere, RunFolder, made_folder, remove_empty
 from topokit_train.runs.jobs import Setup, groups, job_of, kernels_of, recorded_start, train_together
 from topokit_train.runs.parallel import join, require_same
-from topokit_train.runs.progress import phase, say
+from topokit_train.runs.progress import phase
+from topokit_train.runs.resuming import SEED
+from topokit_train.runs.topologies import DEFAULT_TOPOLOGY, is_default, require_inputs, run_name, starting_topologies
 from topokit_train.seeds import parse_seeds
 
-DEFAULT_TOPOLOGY = "default"
-"""In place of a topology: that of the resumed run, the default topology of lenet-300-100, or none (dense)."""
-SEED = "seed"  # beginning of the folder name of one of several runs; the number of the seed follows
 NEEDS_RUN = "`resume` needs the folder of the run to continue: `run` DIR"
 
 
@@ -130,8 +114,9 @@ def train_seeds(
     configs = [config.replaced(seed=seed) for seed in seeds]
     parent, made = Path(run or ""), list[Path]()
     if this_rank().first:
-        given = _recorded_as(config, model_source(others.get("model") or config.model), others.get("data"), None)
-        parent, made = made_folder(None if run is None else parent, f"{_name(given, topology)}-{SEED}s")
+        data = others.get("data")
+        (given,), *_ = _given([config], others.get("model"), data if isinstance(data, Dataset) else None)
+        parent, made = made_folder(None if run is None else parent, f"{run_name(given, topology)}-{SEED}s")
     try:
         folders = [parent / f"{SEED}{seed}" for seed in seeds]
         return Results(train_all(configs, topology, folders, resume=resume, **others))
@@ -175,25 +160,22 @@ def train_all(
         raise InvalidSpecError(f"`callbacks` must be a list, not {shortened(callbacks)}")
     hooked = [read(one, "callback", Callback)[0] if isinstance(one, str) else one for one in callbacks]
     _require_types(configs, topology, method, hooked)
-    source = model_source(configs[0].model if model is None else model)
-    if data is not None and not isinstance(data, Dataset):
-        data = as_dataset(data, "given:data")
-    configs = [_recorded_as(one, source, data, method) for one in configs]
+    configs, source, data = _given(configs, model, data, method)
     _require_stack(configs, source, method)
     ranks = join()
     with ExitStack() as opened:
         folders = _folders(configs, topology, runs, resume, opened, ranks)
         versions, kind, make_method = ranks.agreed(lambda: _code(configs[0], source, method))
         dataset = cache(lambda: data or _read(configs[0]))
-        nets, given = ranks.agreed(lambda: _topologies(topology, configs[0], source, dataset, folders, resume))
+        nets, given = ranks.agreed(lambda: starting_topologies(topology, configs[0], source, dataset, folders, resume))
         setup = Setup(source, nets, dataset, kind, make_method, tuple(hooked), versions, resume, ranks)
         jobs = ranks.agreed(
             lambda: [job_of(one, setup, at, force, given) for one, at in zip(configs, folders, strict=True)]
         )
         with recorded_start(jobs, setup, _resumed_with([folder.path for folder in folders], configs)):
             ranks.agreed(dataset)
-            if given and isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
-                _require_inputs(nets, dataset())
+            if given and is_default(topology):
+                require_inputs(nets, dataset())
             require_same(jobs, setup)
             results = [
                 result
@@ -226,14 +208,11 @@ def explain_kernels(
         TopokitError: data that cannot be found, an error in the user's code.
     """
     _require_types([config], topology)
-    source = model_source(config.model if model is None else model)
-    if data is not None and not isinstance(data, Dataset):
-        data = as_dataset(data, "given:data")
-    config = _recorded_as(config, source, data, None)
+    (config,), source, data = _given([config], model, data)
     dataset = cache(lambda: data or _read(config))
-    nets, _ = _topologies(topology, config, source, dataset, (), resume=False)
-    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
-        _require_inputs(nets, dataset())
+    nets, _ = starting_topologies(topology, config, source, dataset, (), resume=False)
+    if is_default(topology):
+        require_inputs(nets, dataset())
     return kernels_of(config, Setup(source, nets, dataset), parse_seeds(seeds) if isinstance(seeds, str) else seeds)
 
 
@@ -258,7 +237,7 @@ def _folders(
             if isinstance(run, RunFolder):
                 yield run
             elif ranks.first:
-                name = f"{_name(config, topology)}-{SEED}{config.seed}"
+                name = f"{run_name(config, topology)}-{SEED}{config.seed}"
                 yield opened.enter_context(RunFolder(None if run is None else Path(run), name))
 
     folders = ranks.agreed(lambda: list(open_all()))
@@ -287,88 +266,6 @@ def _read(config: TrainConfig) -> Dataset:
     return load_dataset(config.dataset, config.data_dir)
 
 
-def _topologies(
-    topology: Topologies | None,
-    config: TrainConfig,
-    source: ModelSource,
-    read: Callable[[], Dataset],
-    folders: Sequence[RunFolder],
-    resume: bool,
-) -> tuple[tuple[Layered, ...], bool]:
-    """The topologies at the start of the runs, and whether they were given rather than read from a run to resume."""
-    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
-        before = [path for folder in folders if resume and (path := begun(folder.path)).exists()]
-        if before:
-            return load_all(before[0]) if load(before[0]).fingerprints else (), False
-        if source.name != DEFAULT or isinstance(config, PruneConfig):
-            if not isinstance(config, PruneConfig):
-                kept = "dense" if source.builtin else "as it is"
-                say(f"{source.name}: {kept}, as no topology is given")
-            return (), True
-        topology = default_topology()
-    phase("building the topology")
-    nets = resolve(topology, lambda: source.weights(read()))
-    # a Spec would compute its edges again for every checkpoint
-    return tuple(net.build() if isinstance(net, Spec) else net for net in nets), True
-
-
-def resolve(topology: Topologies | None, weights: Callable[[], Mapping[str, Weight]]) -> tuple[Layered, ...]:
-    """Return the topologies that a user gave, in their order; none for a dense model.
-
-    Args:
-        topology: a topology, a description, a string 'PATTERN: DESCRIPTION' or a file; a sequence of these; "dense"; or
-            a mapping of patterns to topologies, descriptions, layers or masks.
-        weights: a function that returns the weights of the dense model; only patterns need it.
-
-    Raises:
-        InvalidSpecError: a description is wrong, or a pattern fits no parameter.
-    """
-    if isinstance(topology, Mapping):
-        return named(topology, weights())
-    several = isinstance(topology, Sequence) and not isinstance(topology, str)
-    given: Sequence[Any] = [] if topology is None else topology if several else [topology]  # type: ignore[assignment]
-    if DENSE in [one for one in given if isinstance(one, str)]:
-        if len(given) > 1:
-            raise InvalidSpecError("dense is a model without topologies: give no other `topology`")
-        return ()
-    pairs = [split_pattern(one) if isinstance(one, str) else (None, one) for one in given]
-    if any(pattern is not None for pattern, _ in pairs):
-        return named(as_mapping(pairs), weights())
-    return tuple(net for _, one in pairs for net in opened(one))
-
-
-def _require_inputs(nets: Sequence[Layered], dataset: Dataset) -> None:
-    """Refuse the default topology for data with another number of inputs: the user did not choose it."""
-    inputs = prod(dataset.input_shape)
-    if nets and inputs != nets[0].widths[0]:
-        raise InvalidSpecError(
-            f"the default topology has {counted(nets[0].widths[0], 'input')}, and {dataset.name} {inputs}: give "
-            "`topology` "
-            f"'bernoulli widths={inputs},300,100 density=.1 seed=0', another one or dense"
-        )
-
-
-def default_topology() -> Layered:
-    """Return the default topology: 784-300-100, 90 % sparse, 3 paths from each input to each output."""
-    return crop(RadixNet(radices=((10, 10),), kron=(8, 3, 1)), (784, 300, 100))
-
-
-def recorded_seeds(run: Path | str) -> list[int]:
-    """Return the seeds of the runs that `train_seeds` wrote in a folder."""
-    names = (path.name.removeprefix(SEED) for path in Path(run).glob(f"{SEED}*"))
-    return sorted(int(name) for name in names if name.isdecimal())
-
-
-def recorded(run: Path | str) -> TrainConfig | None:
-    """Return the settings at the start of the run in a folder; None if the folder has no run.
-
-    Raises:
-        FileFormatError: a damaged checkpoint.
-    """
-    path = begun(Path(run))
-    return load(path).origin.config if path.exists() else None
-
-
 def common(config: TrainConfig) -> TrainConfig:
     """Return the settings without those that may differ between networks that are trained together."""
     return replace(config, seed=0, device="auto", threads=None, data_dir=None)
@@ -387,14 +284,18 @@ def _require_stack(configs: Sequence[TrainConfig], source: ModelSource, method: 
         raise InvalidSpecError(f"{what}: give one seed, or the function or class that makes it")
 
 
-def _recorded_as(config: TrainConfig, source: ModelSource, data: Any, method: Method | None) -> TrainConfig:
-    """The settings with the names of the model, data and method that were given as objects."""
+def _given(
+    configs: Sequence[TrainConfig], model: Model | None, data: Any, method: Method | None = None
+) -> tuple[list[TrainConfig], ModelSource, Dataset | None]:
+    """The settings with the names of the model, data and method that were given as objects; the model; the data."""
+    source = model_source(configs[0].model if model is None else model)
     changed: dict[str, Any] = {"model": source.name}
-    if isinstance(data, Dataset):
+    if data is not None:
+        data = data if isinstance(data, Dataset) else as_dataset(data, "given:data")
         changed["dataset"] = data.name
-    if method is not None and not isinstance(config, PruneConfig):
+    if method is not None and not isinstance(configs[0], PruneConfig):
         changed["method"] = f"{type(method).__module__}:{type(method).__name__}"
-    return config.replaced(**changed)
+    return [config.replaced(**changed) for config in configs], source, data
 
 
 def _require_types(
@@ -418,29 +319,3 @@ def _resumed_with(paths: Sequence[Path], configs: Sequence[TrainConfig]) -> str:
     if len(paths) == 1:
         return f"--run {paths[0]} --resume"
     return f"--run {paths[0].parent} --seeds {','.join(str(config.seed) for config in configs)} --resume"
-
-
-def _name(config: TrainConfig, topology: Topologies | None) -> str:
-    model = config.model.rpartition(":")[2] if is_function(config.model) else config.model
-    function = split_name(config.dataset)[0] == FUNCTION
-    dataset = config.dataset.rpartition(":")[2] if function else config.dataset
-    dataset = dataset.replace(":", "-").rpartition("/")[2]
-    if isinstance(topology, str) and topology == DEFAULT_TOPOLOGY:
-        topology = default_topology() if model == DEFAULT else None
-    if topology is None and is_function(config.model):
-        topology = "own"  # a user's model may have sparse layers of its own
-    name = f"{model}-{dataset}-{config.method if isinstance(config, PruneConfig) else _about(topology)}"
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
-
-
-def _about(topology: Any) -> str:
-    """A word for a run's name."""
-    if isinstance(topology, PathLike):
-        return Path(topology).stem
-    if topology is None or isinstance(topology, str):
-        return Path((topology or "dense").split(maxsplit=1)[0]).stem
-    if isinstance(topology, Layered):
-        return family_of(topology.recipe) or "sparse"
-    if isinstance(topology, Mapping) or not isinstance(topology, Sequence):
-        return "sparse"
-    return "-".join(dict.fromkeys(map(_about, topology))) or "dense"

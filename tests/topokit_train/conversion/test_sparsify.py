@@ -12,7 +12,7 @@ from topokit.errors import InvalidSpecError
 from topokit_train.conversion import densify, sparsify
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.linear import SparseLinear
-from topokit_train.runs.train import resolve
+from topokit_train.runs.topologies import resolve
 from topokit_train.weights import extract
 
 NET = RadixNet(radices=[(4, 5)], kron=(1, 2, 1)).build()  # 20-40-20

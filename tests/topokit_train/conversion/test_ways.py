@@ -30,7 +30,7 @@ from topokit_train.conversion.weights import owned_weights
 from topokit_train.described import parameters_of
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.models.networks import Shape, build_model
-from topokit_train.runs.train import resolve
+from topokit_train.runs.topologies import resolve
 from topokit_train.sweeps.grid import read_grid
 
 

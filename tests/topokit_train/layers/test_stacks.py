@@ -34,7 +34,9 @@ from topokit_train.models.networks import (
     model_source,
 )
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, recorded_seeds, train, train_seeds
+from topokit_train.runs.resuming import recorded_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,9 @@ import topokit as tk
 from topokit.errors import InvalidSpecError, OutputExistsError
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, recorded, train, train_seeds
+from topokit_train.runs.resuming import recorded
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_seeds
 
 SLOTS = ("fc1.weight", "fc2.weight", "fc3.weight")
 SAVED = ("topology-0.5.safetensors", "topology-0.9.safetensors", "topology-0.95.safetensors")

@@ -24,7 +24,8 @@ from topokit_train.layers import choice
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
 from topokit_train.runs import jobs
-from topokit_train.runs.train import default_topology, train, train_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 # 397 images: four batches whose halves differ, and a last one of a single image, of which one process gets nothing

@@ -11,7 +11,7 @@ import topokit as tk
 from topokit.errors import FileFormatError
 from topokit_train.config import TrainConfig
 from topokit_train.runs.checkpoints import Origin, load, restore, save
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.topologies import default_topology
 from topokit_train.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

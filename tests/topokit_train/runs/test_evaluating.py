@@ -10,7 +10,7 @@ import torch
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit_train import TrainConfig, dataset, evaluate, load_run, train
 from topokit_train.datasets import load_dataset
-from topokit_train.runs.train import default_topology
+from topokit_train.runs.topologies import default_topology
 
 OLD = Path(__file__).parents[2] / "data" / "0.1.0" / "run"
 DIGITS = load_dataset("digits")

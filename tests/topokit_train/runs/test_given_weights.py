@@ -10,7 +10,8 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, train, train_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 SLOTS = ("fc1.weight", "fc2.weight", "fc3.weight")

@@ -13,7 +13,8 @@ from topokit_train.datasets import load_dataset
 from topokit_train.feeding.feed import Feed
 from topokit_train.models.networks import Shape, build_model
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.runs.train import default_topology, train_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train_seeds
 
 RUNS = {
     "sparse": (TrainConfig(epochs=1, batch_size=500), default_topology()),

@@ -7,7 +7,8 @@ import torch
 from topokit.errors import TooLargeError
 from topokit_train.config import TrainConfig
 from topokit_train.runs.memory import is_shortage
-from topokit_train.runs.train import default_topology, train, train_seeds
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_seeds
 from topokit_train.training import Trainer
 
 

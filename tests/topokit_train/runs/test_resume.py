@@ -14,7 +14,9 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit_train.config import TrainConfig
 from topokit_train.datasets.idx import FILES
 from topokit_train.runs.checkpoints import load
-from topokit_train.runs.train import default_topology, recorded, train
+from topokit_train.runs.resuming import recorded
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train
 
 
 def test_ctrl_c_keeps_the_last_whole_epoch_and_says_how_to_go_on(

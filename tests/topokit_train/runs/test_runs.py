@@ -16,7 +16,9 @@ from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.folder import CHECKPOINT, RunFolder, is_held
-from topokit_train.runs.train import default_topology, recorded, train, train_all
+from topokit_train.runs.resuming import recorded
+from topokit_train.runs.topologies import default_topology
+from topokit_train.runs.train import train, train_all
 
 
 def test_what_a_run_leaves_behind(short, straight):
