@@ -34,7 +34,7 @@ def first_checkpoint(monkeypatch, folder, *args, many=None, **settings):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "step", stop)
+    monkeypatch.setattr(Trainer, "run_epoch", stop)
     config = TrainConfig(epochs=1, batch_size=500, **settings)
     with pytest.raises(KeyboardInterrupt):
         train_seeds(config, *args, many, run=folder) if many else train(config, *args, run=folder)

@@ -156,7 +156,7 @@ def test_a_process_that_loses_another_says_how_to_go_on(short, tmp_path, monkeyp
         with answered():
             raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(Trainer, "step", lost)
+    monkeypatch.setattr(Trainer, "run_epoch", lost)
     with pytest.raises(UnreachableError, match=r"does not answer \(Connection closed") as failure:
         train(short, None, run=tmp_path)
     assert not failure.value.quiet
