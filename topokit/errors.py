@@ -70,6 +70,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def reason_of(error: Exception, most: int = 160) -> str:
+    """Return the first characters of another library's message, on one line; without a message, the error's class."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class InvalidSpecError(TopokitError, ValueError):
     """The numbers that describe a topology (radices, widths, seeds) do not fit together."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from html import escape
@@ -28,6 +28,12 @@ def described(name: str, values: Mapping[str, object]) -> str:
     shown = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in values.items())
     text = " ".join(f"{name}({shown})".split())
     return text if len(text) <= SCREEN else f"{text[: SCREEN - 4]}...)"
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Return the first names as text, and the number of the others."""
+    names = [*names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(count: int, noun: str) -> str:

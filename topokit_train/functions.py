@@ -104,13 +104,12 @@ def divided(text: str) -> tuple[str, str]:
     return (words[0].text, text[words[1].start - 1 :]) if len(words) > 1 else (text, "")
 
 
-def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunction:
+def load_function(name: str, setting: str) -> UserFunction:
     """Import a function or class. This runs its file, as `python FILE` does.
 
     Args:
         name: file.py:function, or package.module:function.
         setting: setting that it is for, such as "model"; for messages.
-        folder: start of a relative path; by default the current folder.
 
     Raises:
         InvalidSpecError: another form, no such file, module or function, or the import fails.
@@ -120,7 +119,7 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
         raise InvalidSpecError(f"`{setting}` must be file.py:function or package.module:function, not {name}")
     place, wanted = parts["file"], parts["function"]
     with explained(f"`{setting}` {name}: importing {place} failed"):
-        module, version = _from_file(Path(folder, place)) if place.endswith(".py") else _from_package(place)
+        module, version = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
     function = getattr(module, wanted, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -131,7 +130,7 @@ def load_function(name: str, setting: str, folder: Path | str = "") -> UserFunct
     return UserFunction(name, function, version)
 
 
-def version_of(name: str, setting: str, folder: Path | str = "") -> str:
+def version_of(name: str, setting: str) -> str:
     """Return the version of a function, without importing a file.
 
     Raises:
@@ -139,8 +138,8 @@ def version_of(name: str, setting: str, folder: Path | str = "") -> str:
     """
     place = name.rpartition(":")[0]
     if not place.endswith(".py"):
-        return load_function(name, setting, folder).version
-    return hashlib.sha256(_read(Path(folder, place))).hexdigest()
+        return load_function(name, setting).version
+    return hashlib.sha256(_read(Path(place))).hexdigest()
 
 
 def short_name(text: str) -> str:

@@ -28,8 +28,6 @@ from topokit.fields import one_of
 from topokit_train.functions import UserFunction, explained, is_function, load_function, missing_arguments
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from topokit_train.metrics import Metrics
     from topokit_train.results import Result
     from topokit_train.training import Trainer
@@ -115,14 +113,13 @@ class Method(Callback):
         self.load_state_dict(states[0])
 
 
-def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tuple[C, UserFunction]:
+def read(text: str, setting: str, kind: type[C]) -> tuple[C, UserFunction]:
     """Return the method or callback of a description: file.py:Class key=value ..., or a name of CALLBACKS.
 
     Args:
         text: the description; values have the types of the defaults or annotations of the class's arguments.
         setting: "method" or "callback".
         kind: Method or Callback.
-        folder: start of a relative path.
 
     Raises:
         InvalidSpecError: no such class, an argument that it does not have, or one of the wrong type.
@@ -138,7 +135,7 @@ def read(text: str, setting: str, kind: type[C], folder: Path | str = "") -> tup
         forms = (*callbacks, "file.py:Class", "package.module:Class")
         raise InvalidSpecError(f"`{setting}` must be one of {one_of(name, forms)}")
     else:
-        loaded = load_function(name, setting, folder)
+        loaded = load_function(name, setting)
     arguments = _arguments(loaded.function, given, f"`{setting}` {name}")
     with explained(f"`{setting}` {name} failed"):
         made = loaded.function(**arguments)

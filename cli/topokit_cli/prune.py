@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from topokit_cli import render
-from topokit_cli.options import SEEDS, OnceEach, force_option, json_option
-from topokit_cli.paths import OUTPUT_FOLDER
-from topokit_cli.train import setting_options, show, what_to_do
+from topokit_cli.options import SEEDS, OnceEach
+from topokit_cli.train import run_options, setting_options, show, what_to_do
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.ranks import this_rank
 
@@ -19,11 +18,7 @@ from topokit_train.ranks import this_rank
 @click.command("prune", cls=OnceEach)
 @partial(setting_options, config=PruneConfig)
 @click.option("--seeds", type=SEEDS, help="Seeds of several networks, which are pruned together.")
-@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")
-@click.option("--resume", is_flag=True, help="Continuation of the run in --run.")
-@force_option
-@json_option
-@click.pass_context
+@run_options
 def command(
     ctx: click.Context,
     /,

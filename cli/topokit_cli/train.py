@@ -39,6 +39,13 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str
     return tuple(name for names in lists for name in names)
 
 
+def run_options(command: Command) -> Command:
+    """Add the options on the folder and the output of a run, and pass the context."""
+    command = force_option(json_option(click.pass_context(command)))
+    command = click.option("--resume", is_flag=True, help="Continuation of the run in --run.")(command)
+    return click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")(command)
+
+
 class TrainCommand(Describing):
     """A command that takes descriptions after --topology."""
 
@@ -68,11 +75,7 @@ class TrainCommand(Describing):
     multiple=True,
     help="Callback: tensorboard, or 'FILE.py:CLASS key=value ...'; repeatable.",
 )
-@click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")
-@click.option("--resume", is_flag=True, help="Continuation of the run in --run.")
-@force_option
-@json_option
-@click.pass_context
+@run_options
 def command(
     ctx: click.Context,
     /,

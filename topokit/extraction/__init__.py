@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import Mask, Shape, require_reading, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
-from topokit.extraction.choosing import are_exact, chosen, matched, with_layout
+from topokit.extraction.choosing import are_exact, chosen, matched, with_layout, with_shapes
 from topokit.extraction.names import could_be_layer, state_dict
 from topokit.extraction.orders import arranged, assumptions
 from topokit.extraction.rules import Rule, kept
@@ -27,11 +27,8 @@ from topokit.extraction.weights import Part, Weights, from_arrays
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
 from topokit.masking import LAYOUTS, as_blocks, oriented
-from topokit.reprs import Tabular, cell, short_repr
+from topokit.reprs import Tabular, cell, listed, short_repr
 from topokit.topologies import Topology
-
-MOST_NAMED = 12
-"""Arrays that a note names."""
 
 __all__ = ["Extraction", "Part", "Rule", "Weights", "extract", "from_arrays", "select", "state_dict"]
 
@@ -271,7 +268,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
         part.weighted, part.outputs = [], []
         return part
     if not tracing.uses:
-        other = "; ".join(f"{name}: {why}" for name, why in list(tracing.reasons.items())[:MOST_NAMED])
+        other = "; ".join(f"{name}: {why}" for name, why in list(tracing.reasons.items())[:12])
         raise InvalidSpecError(
             f"the graph has no layer: no operator that topokit follows multiplies features by a weight ({other}): "
             "write the product as linear, matmul or a convolution"
@@ -300,18 +297,12 @@ def _notes(
     if order.startswith("their"):
         yield f"the order of the layers is {order}: {', '.join(taken)}"
     if left:
-        some = ", ".join(f"{name} {shown(shape)}".strip() for name, (shape, _) in list(left.items())[:MOST_NAMED])
         how = "to extract them, select all layers by name"
         if order == "the graph":
             how = "selected by name, they are read without the connections of the graph"
-        yield f"not extracted: {some}{_more(left)}; {how}"
+        yield f"not extracted: {with_shapes({name: shape for name, (shape, _) in left.items()})}; {how}"
     if full:
-        some = ", ".join(full[:MOST_NAMED]) + _more(full)
-        yield f"no weight of {some} is 0, so the topology has all edges; keep the largest for fewer"
-
-
-def _more(names: Collection[str]) -> str:
-    return f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        yield f"no weight of {listed(full)} is 0, so the topology has all edges; keep the largest for fewer"
 
 
 def extract(

@@ -12,8 +12,7 @@ from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.weights import Part, Weights
 from topokit.masking import LAYOUTS
-
-MOST_SHOWN = 12
+from topokit.reprs import listed
 
 WRAPPERS = ("module.", "_orig_mod.", "_forward_module.", "model.")
 """What wrappers put before the names of parameters."""
@@ -130,7 +129,7 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
             f"the edges of the sparse layers {', '.join(weights.edgeless)} are not in this file: they are in the "
             "topology that the model was built from; `layers` selects others"
         )
-    shapes = listed({name: part.shape for name, part in weights.parts.items()})
+    shapes = with_shapes({name: part.shape for name, part in weights.parts.items()})
     known = f"the weights are {shapes}" if shapes else "no tensor has 2 dimensions, as linear layers, or more"
     if weights.refused and not (patterns and shapes):
         name, why = next(iter(weights.refused.items()))
@@ -212,8 +211,6 @@ def breaks(order: Sequence[Chosen]) -> int | None:
     return next((i for i in range(1, len(order)) if not order[i].follows(order[i - 1])), None)
 
 
-def listed(shapes: Mapping[str, Shape]) -> str:
-    """Return names and shapes for a message: the first ones, and the number of the others."""
-    first = [f"{name} {shown(shape)}" for name, shape in list(shapes.items())[:MOST_SHOWN]]
-    more = len(shapes) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
+def with_shapes(shapes: Mapping[str, Shape]) -> str:
+    """Return names and shapes for a message."""
+    return listed(f"{name} {shown(shape)}".strip() for name, shape in shapes.items())

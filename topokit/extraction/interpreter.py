@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from topokit.errors import InvalidGraphError, TopokitError
+from topokit.errors import InvalidGraphError, TopokitError, reason_of
 from topokit.extraction.operators import cast, mix, move, refuse
 from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant, Ids, Tracing, same
@@ -67,7 +67,7 @@ def _reason(call: Call, error: Exception) -> str:
     for ref, value in call.tensors():
         if hasattr(value, "shape") and 0 in value.shape:
             return f"{ref} has the shape {tuple(value.shape)}, so no elements; export the model without it"
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return reason_of(error)
 
 
 def _refs(node: Node) -> Iterator[Ref]:

@@ -310,11 +310,11 @@ def attend(q: str, k: str, v: str) -> Callable[[Call], Sequence[Any]]:
     return operator
 
 
-def embed(weight: str, indices: str) -> Callable[[Call], Sequence[Any]]:
+def embed(weight: str) -> Callable[[Call], Sequence[Any]]:
     """A row of a table for each index: a layer from the indices, one node each, to the columns."""
 
     def operator(call: Call) -> Sequence[Any]:
-        table, index = call[weight], call[indices]
+        table, index = call[weight], call["indices"]
         if not isinstance(table, Constant) or len(table.shape) != 2 or not table.part:
             return call.mixed()
         size, out = table.shape

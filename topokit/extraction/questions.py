@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from topokit.convolutions import shown
-from topokit.extraction.choosing import Chosen, all_turned, breaks, listed
+from topokit.extraction.choosing import Chosen, all_turned, breaks, with_shapes
 from topokit.extraction.towers import shortcuts
 
 MOST_STEPS = 20_000
@@ -58,7 +58,7 @@ def question(
         )
     why += f", and {', '.join(beside[:4])} stand beside other layers" if beside and (groups or not doubt) else ""
     why += "" if beside or groups else _omitted(layers, chains)
-    sizes = listed({one.name: one.part.shape for one in layers})
+    sizes = with_shapes({one.name: one.part.shape for one in layers})
     also = f" and `layout` {layout}" if layout else ""
     lines = "; or ".join(f"`layers` {text}{also}" for text in texts[:MOST_LINES])
     choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"

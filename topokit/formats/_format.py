@@ -10,7 +10,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 
 from topokit.csr import MAX_WIDTH, require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TopokitError, reason_of
 from topokit.layered import Layered
 from topokit.reprs import counted
 from topokit.topologies import Topology
@@ -161,5 +161,6 @@ def damaged(path: Path, *errors: type[Exception]) -> Iterator[None]:
     except TopokitError:
         raise
     except errors as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise FileFormatError(f"{path} is damaged: {reason}: get it again from where it came from") from error
+        raise FileFormatError(
+            f"{path} is damaged: {reason_of(error, 200)}: get it again from where it came from"
+        ) from error

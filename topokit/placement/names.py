@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from topokit._registry import matching
 from topokit.errors import InvalidSpecError
 from topokit.placement.weights import Weight
+from topokit.reprs import listed
 
 
 def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
@@ -23,7 +24,7 @@ def matches(pattern: str, weights: Mapping[str, Weight]) -> list[str]:
     # if all matches are filled only by name, keep them: the error then names the reason why they cannot be filled
     found = [name for name in fits if not weights[name].only_by_name] or fits
     if not found:
-        raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {listed(weights)}")
+        raise InvalidSpecError(f"the pattern {pattern!r} matches no weight: the model has {listed(weights) or 'none'}")
     return found
 
 
@@ -42,11 +43,4 @@ def known_name(name: str, weights: Mapping[str, Any]) -> str:
 def hint(name: str, weights: Mapping[str, Any]) -> str:
     """Return advice for an unknown name: the most similar names, or all."""
     near = get_close_matches(str(name), [*weights, *(known.removesuffix(".weight") for known in weights)], n=2)
-    return f"did you mean {' or '.join(near)}?" if near else f"it has {listed(weights)}"
-
-
-def listed(weights: Iterable[str], most: int = 12) -> str:
-    """Return the first names as text, and the number of the others."""
-    names = [*weights]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
+    return f"did you mean {' or '.join(near)}?" if near else f"it has {listed(weights) or 'none'}"

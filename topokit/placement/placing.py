@@ -12,9 +12,9 @@ from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layered
 from topokit.masking import require_in_order
-from topokit.placement.names import hint, known_name, listed
+from topokit.placement.names import hint, known_name
 from topokit.placement.weights import Weight
-from topokit.reprs import counted
+from topokit.reprs import counted, listed
 from topokit.spec import network
 
 

@@ -122,19 +122,18 @@ class ModelSource:
         return {name: owned.weight for name, owned in owned_weights(self.module_for(data, topologies)).items()}
 
 
-def model_source(model: Model, folder: Path | str = "") -> ModelSource:
+def model_source(model: Model) -> ModelSource:
     """Return the origin of a model.
 
     Args:
         model: a name in MODELS, file.py:function, package.module:function, a function, or a module object.
-        folder: that a relative path of a file starts from.
 
     Raises:
         InvalidSpecError: no such model, file or function.
     """
     if isinstance(model, str):
         if is_function(model):
-            loaded = load_function(model, "model", folder)
+            loaded = load_function(model, "model")
             return ModelSource(model, loaded.function, loaded.version)
         if model not in MODELS:
             raise InvalidSpecError(

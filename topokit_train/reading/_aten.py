@@ -152,7 +152,7 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     "convolution": does.convolve("input", "weight", transposed=lambda call: call["transposed"]),
     "linear": does.linear("input", "weight"),
     "matmul": does.multiply("self", "other"),
-    "embedding": does.embed("weight", "indices"),
+    "embedding": does.embed("weight"),
     **does.words("lstm gru rnn_tanh rnn_relu", _recurrent),
     **does.words("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _cell),
 }

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from topokit.convolutions import Shape
-from topokit.errors import InvalidGraphError, InvalidSpecError
+from topokit.errors import InvalidGraphError, InvalidSpecError, reason_of
 from topokit.extraction.interpreter import trace
 from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
@@ -59,10 +59,9 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
             vmapped = any(isfunction(node.target) for node in program.graph.nodes)
             return _functional(program) if vmapped else program
     except Exception as error:  # of torch.export, or of the module's own code
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InvalidSpecError(
-            f"torch.export cannot read {type(module).__name__} with this example input ({reason}): give the inputs "
-            "that its forward takes, or export an ONNX file"
+            f"torch.export cannot read {type(module).__name__} with this example input ({reason_of(error, 300)}): give "
+            "the inputs that its forward takes, or export an ONNX file"
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

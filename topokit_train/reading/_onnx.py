@@ -21,7 +21,7 @@ from onnx import helper
 
 from topokit.convolutions import Shape
 from topokit.csr import require_memory
-from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, TopokitError, reason_of
 from topokit.extraction import operators as does
 from topokit.extraction.interpreter import trace
 from topokit.extraction.operators import Cell
@@ -102,7 +102,7 @@ def _recurrent(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(stacked, shape) for shape in call.shapes]
 
 
-_EMBED = does.embed("data", "indices")
+_EMBED = does.embed("data")
 
 OPERATORS = {
     **does.words(MOVES, does.move),
@@ -237,8 +237,8 @@ class Graph(Program):
         try:
             made = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
         except Exception as error:  # onnx's operators have no common error class
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InvalidGraphError(f"the node {node.name} ({proto.op_type}) cannot be read: {reason}") from error
+            what = f"the node {node.name} ({proto.op_type})"
+            raise InvalidGraphError(f"{what} cannot be read: {reason_of(error)}") from error
         return [np.asarray(one) for one in made]
 
 
@@ -310,8 +310,7 @@ def _array(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
 
 
 def _damaged(path: Path, error: Exception) -> FileFormatError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return FileFormatError(f"{path} is damaged or not an ONNX model: {reason}")
+    return FileFormatError(f"{path} is damaged or not an ONNX model: {reason_of(error)}")
 
 
 def _located(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
