@@ -38,27 +38,38 @@ _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
 
 def write(net: Layered, path: Path) -> str:
-    """Write `net` in one pass, one layer in memory; returns its fingerprint.
+    """Write `net` in one pass, one layer in memory; returns its fingerprint."""
+    return _write([net], path)[0]
 
-    All sizes are known beforehand, so the header comes first, with a placeholder of the fingerprint's
-    length which is overwritten at the end. The uint64 tensors stand before the uint32 ones, as the
+
+def _write(nets: Sequence[Layered], path: Path, **more: str) -> tuple[str, ...]:
+    """Write networks, and more metadata, in one pass, one layer in memory; returns their fingerprints.
+
+    All sizes are known beforehand, so the header comes first, with placeholders of the fingerprints'
+    length which are overwritten at the end. The uint64 tensors stand before the uint32 ones, as the
     library orders them: all of them are aligned.
     """
-    tensors = [(f"layer.{i}.indptr", "U64", (width + 1,)) for i, width in enumerate(net.widths[:-1])]
-    tensors += [(f"layer.{i}.indices", "U32", (edges,)) for i, edges in enumerate(net.layer_edges)]
-    digests: list[bytes] = []
+    named = list(zip(_prefixes(nets), nets, strict=True))
+    tensors = [
+        (f"{k}layer.{i}.indptr", "U64", (width + 1,)) for k, net in named for i, width in enumerate(net.widths[:-1])
+    ]
+    sources = sum(size for _, _, (size,) in tensors)
+    tensors += [(f"{k}layer.{i}.indices", "U32", (n,)) for k, net in named for i, n in enumerate(net.layer_edges)]
+    recorded = []
     with path.open("wb") as file:
-        sources_at = file.write(header(tensors, _metadata(net, "0" * 64)))
-        targets_at = sources_at + 8 * sum(width + 1 for width in net.widths[:-1])
-        for i, layer in enumerate(net.stream()):
-            sources_at = _write_at(file, sources_at, layer.indptr, "<u8")
-            targets_at = _write_at(file, targets_at, layer.indices, "<u4")
-            first = net.same_layer(i)
-            digests.append(digests[first] if first < i else layer_digest(layer))
-        recorded = combined_digest(net.widths, digests)
+        sources_at = file.write(header(tensors, _metadata(nets, ["0" * 64] * len(nets)) | more))
+        targets_at = sources_at + 8 * sources
+        for net in nets:
+            digests: list[bytes] = []
+            for i, layer in enumerate(net.stream()):
+                sources_at = _write_at(file, sources_at, layer.indptr, "<u8")
+                targets_at = _write_at(file, targets_at, layer.indices, "<u4")
+                first = net.same_layer(i)
+                digests.append(digests[first] if first < i else layer_digest(layer))
+            recorded.append(combined_digest(net.widths, digests))
         file.seek(0)
-        file.write(header(tensors, _metadata(net, recorded)))
-    return recorded
+        file.write(header(tensors, _metadata(nets, recorded) | more))
+    return tuple(recorded)
 
 
 def _write_at(file: BinaryIO, place: int, values: NDArray[np.uint64], dtype: str) -> int:
@@ -68,8 +79,10 @@ def _write_at(file: BinaryIO, place: int, values: NDArray[np.uint64], dtype: str
     return place
 
 
-def _metadata(net: Layered, recorded: str, kind: str = "topology") -> dict[str, str]:
-    return {"topokit.kind": kind, "topokit.schema": str(SCHEMA), **_description(net, recorded)}
+def _metadata(nets: Sequence[Layered], recorded: Sequence[str], kind: str = "topology") -> dict[str, str]:
+    described = [_description(net, one) for net, one in zip(nets, recorded, strict=True)]
+    about = described[0] if len(nets) == 1 else {"topologies": json.dumps(described)}
+    return {"topokit.kind": kind, "topokit.schema": str(SCHEMA), **about}
 
 
 def _description(net: Layered, recorded: str) -> dict[str, str]:
@@ -98,16 +111,9 @@ def save_all(
         TopokitError: the file cannot be written.
     """
     require_safetensors(path)
-    tensors, about = as_tensors(*nets)
-    about |= {"topokit.kind": "topology", **({} if joints is None else {"joints": json.dumps(joints)})}
-    order = sorted(tensors, key=lambda name: -tensors[name].itemsize)  # so that all are aligned
-    types = {8: "U64", 4: "U32"}
-    with replacing(path, force=force) as temporary, temporary.open("wb") as file:
-        file.write(header([(name, types[tensors[name].itemsize], tensors[name].shape) for name in order], about))
-        for name in order:
-            file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<")).data)
-    several = json.loads(about["topologies"]) if "topologies" in about else [about]
-    return tuple(one["fingerprint"] for one in several)
+    more = {} if joints is None else {"joints": json.dumps(joints)}
+    with replacing(path, force=force) as temporary:
+        return _write(nets, temporary, **more)
 
 
 def read_joints(path: str | Path) -> list[dict[str, Any]] | None:
@@ -147,27 +153,17 @@ def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]
 
     `load` then reads the topology from that file, or `load_all` several. 12 bytes an edge.
     """
-    if len(nets) == 1:
-        return _layers_of(nets[0], ""), _metadata(nets[0], fingerprint(nets[0]), kind="checkpoint")
     tensors: dict[str, NDArray[Any]] = {}
-    for number, net in enumerate(nets):
-        tensors |= _layers_of(net, _several(number))
-    described = [_description(net, fingerprint(net)) for net in nets]
-    about = {"topokit.kind": "checkpoint", "topokit.schema": str(SCHEMA)}
-    return tensors, {**about, "topologies": json.dumps(described)}
+    for prefix, net in zip(_prefixes(nets), nets, strict=True):
+        for i, layer in enumerate(net.stream()):
+            tensors[f"{prefix}layer.{i}.indptr"] = layer.indptr.copy()
+            tensors[f"{prefix}layer.{i}.indices"] = layer.indices.astype(np.uint32)
+    return tensors, _metadata(nets, list(map(fingerprint, nets)), kind="checkpoint")
 
 
-def _layers_of(net: Layered, prefix: str) -> dict[str, NDArray[Any]]:
-    tensors: dict[str, NDArray[Any]] = {}
-    for i, layer in enumerate(net.stream()):
-        tensors[f"{prefix}layer.{i}.indptr"] = layer.indptr.copy()
-        tensors[f"{prefix}layer.{i}.indices"] = layer.indices.astype(np.uint32)
-    return tensors
-
-
-def _several(number: int) -> str:
-    """What the tensors of one of several topologies begin with."""
-    return f"topology.{number}."
+def _prefixes(nets: Sequence[object]) -> list[str]:
+    """What the names of each topology's tensors begin with: nothing if there is only one."""
+    return [""] if len(nets) == 1 else [f"topology.{number}." for number in range(len(nets))]
 
 
 def read(path: Path) -> Topology:
@@ -263,7 +259,8 @@ def _topologies(file: TensorFile) -> tuple[Topology, ...]:
         or not all(isinstance(about, dict) and all(isinstance(v, str) for v in about.values()) for about in described)
     ):
         raise FileFormatError(f"{file.path}: topologies must be a JSON list of descriptions")
-    return tuple(_read_topology(file, about, _several(number)) for number, about in enumerate(described))
+    prefixes = [f"topology.{number}." for number in range(len(described))]
+    return tuple(_read_topology(file, about, prefix) for about, prefix in zip(described, prefixes, strict=True))
 
 
 def _read_topology(file: TensorFile, about: Mapping[str, str], prefix: str = "") -> Topology:
