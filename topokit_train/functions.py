@@ -200,7 +200,8 @@ def explained(
                 error.args = (f"{error.args[0]} ({line.strip()})", *error.args[1:])
             raise
         called_wrongly = objects and isinstance(error, TypeError) and "positional argument" in str(error)
-        if not (where or called_wrongly or isinstance(error, SyntaxError)) and _is_ours(frames[-1].filename):
+        ours = any(map(Path(frames[-1].filename).is_relative_to, _OURS))
+        if ours and not (where or called_wrongly or isinstance(error, SyntaxError)):
             raise
         selves = (type(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__))
         began = next((objects[one] for one in selves if one in objects), what)
@@ -211,10 +212,6 @@ def explained(
 def _is_of_users(file: str) -> bool:
     places = (*_OURS, Path(sysconfig.get_path("stdlib")))
     return "site-packages" not in file and not file.startswith("<") and not any(map(Path(file).is_relative_to, places))
-
-
-def _is_ours(file: str) -> bool:
-    return any(map(Path(file).is_relative_to, _OURS))
 
 
 def _from_file(path: Path) -> tuple[ModuleType, str]:

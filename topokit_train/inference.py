@@ -7,7 +7,6 @@ together, so each layer is one batch of small dense products. The weights may be
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from topokit._native import native
 from topokit.challenge import CLIP, WEIGHT, Inference, require_problem
 from topokit.layered import Layer, Source, network
 from topokit.measures._classes import twins
+from topokit_train.machine import now
 from topokit_train.native_inference import infer_natively
 
 CPU_BLOCK = 1024
@@ -97,7 +97,7 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
     position = np.arange(images.shape[1])
     for number, layer in enumerate(net.stream()):
         batches, position = _batches(layer, position, device)
-        start = _now(device)
+        start = now(device)
         gathered = max(batch.sources.numel() for batch in batches) * size
         if room.numel() < gathered:
             room = torch.empty(gathered, device=device)
@@ -109,7 +109,7 @@ def infer(net: Source, images: Layer, bias: float, device: torch.device | None =
             blocks, rows = _survivors(blocks, rows, size)
             fewer = sum(map(len, rows)) < RATHER_FEWER * before
             look = number + 1 if fewer else 2 * number + 1
-        seconds += _now(device) - start
+        seconds += now(device) - start
     categories = torch.cat(rows).cpu().numpy() + 1
     return Inference(categories=categories, rows=images.shape[0], edges=net.edges, seconds=seconds)
 
@@ -151,10 +151,3 @@ def _survivors(blocks: list[Tensor], rows: list[Tensor], size: int) -> tuple[lis
         return blocks, rows
     merged = torch.split(torch.cat(blocks, 1), size, 1)
     return [block.contiguous() for block in merged], list(torch.split(torch.cat(rows), size))
-
-
-def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from topokit_train.fusing import fuse
 from topokit_train.layers.choice import Choice
 from topokit_train.layers.sparse import SparseModule, carried_over
 from topokit_train.layers.stacks import load_network_states
+from topokit_train.machine import now
 from topokit_train.methods import HOOKS, Callback, Method
 from topokit_train.metrics import Metrics
 from topokit_train.models.networks import ModelSource, as_sequence, build_model, build_stack, model_source
@@ -252,7 +252,7 @@ class Trainer:
         total = torch.zeros(len(self.seeds), device=self.device)
         lr = self._paused = 0.0
         self.model.train()
-        started = self._clock()
+        started = now(self.device)
         with self._seeded(), closing(steps_of(self)) as steps, uninterrupted() as interruptible:
             for step, size in zip(steps, self.feed.batch_sizes, strict=True):
                 lr = self.optimizer.param_groups[0]["lr"]
@@ -261,7 +261,7 @@ class Trainer:
                 for hook in self._hooks["after_step"]:
                     hook(self)
                 interruptible()
-        seconds = (self._clock() - started - self._paused) / len(self.seeds)
+        seconds = (now(self.device) - started - self._paused) / len(self.seeds)
         self.ranks.align([*self.parameters, *(one for one in self.model.buffers() if one.is_floating_point())])
         losses = total / len(self.feed.labels)
         for seed, loss in zip(self.seeds, losses.tolist(), strict=True):
@@ -315,10 +315,10 @@ class Trainer:
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Exclude a block between two steps, such as a test, from the seconds in the metrics."""
-        started = self._clock()
+        started = now(self.device)
         yield
         self.model.train()
-        self._paused += self._clock() - started
+        self._paused += now(self.device) - started
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one optimisation step on a batch; an epoch takes fused steps instead if it can, see `steps_of`.
@@ -403,11 +403,6 @@ class Trainer:
 
         kept = tested(self.task, outputs, inputs, targets, samples_at_once(self.config.batch_size, targets, networks))
         return [kept] if networks == 1 else list(kept.unbind(1))
-
-    def _clock(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:

@@ -120,14 +120,14 @@ class Description:
         net: Layered = load(self.name, chain=self.chain) if self.kind == "file" else self._made(seed, widths)
         return self._changed(net, seed)
 
-    def open_all(self, *, seed: int | None = None) -> tuple[Layered, ...]:
+    def open_all(self) -> tuple[Layered, ...]:
         """Return the topologies: those of a file that holds several, else the one that `open` returns."""
         if self.kind != "file" or self.chain is not None:
-            return (self.open(seed=seed),)
+            return (self.open(),)
         nets = load_all(self.name)
         if len(nets) > 1 and self.crop is not None:
             raise InvalidSpecError(f"{self.name} holds {len(nets)} topologies: `crop` is for one, choose it by `chain`")
-        return tuple(self._changed(net, seed) for net in nets)
+        return tuple(self._changed(net, None) for net in nets)
 
     def open_chains(self) -> tuple[Layered, ...]:
         """Return all topologies of a file or run that holds several; else that of `open`.

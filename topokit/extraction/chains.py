@@ -146,7 +146,8 @@ class Connections:
         for space in tracing.spaces:
             readers = self.readers.get(space.name, [])
             if space.kind not in ("layer", "input") and space.name in self._live:
-                found.append(self._joint(space, readers))
+                before = [one.name for one in tracing.spaces_of(space.of)]
+                found.append({"kind": space.kind, "name": space.name, "from": before, "to": readers})
             if len(readers) > 1:
                 found.append({"kind": "parallel", "from": [space.name], "to": readers})
         for use, ids, spaces in zip(tracing.uses, self.reads, self.read_spaces, strict=True):
@@ -160,7 +161,3 @@ class Connections:
             ends = ([one.name for one in tracing.spaces_of(some)] for some in (by, ids))
             found.append({"kind": "attention", "name": name, **dict(zip(("from", "to"), ends, strict=True))})
         return found
-
-    def _joint(self, space: Space, readers: list[str]) -> Joint:
-        before = [one.name for one in self.tracing.spaces_of(space.of)]
-        return {"kind": space.kind, "name": space.name, "from": before, "to": readers}

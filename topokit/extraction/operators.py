@@ -156,7 +156,7 @@ def along(axis_key: str) -> Callable[[Call], Sequence[Any]]:
     return operator
 
 
-def convolve(x: str, w: str, *, transposed: Callable[[Call], bool]) -> Callable[[Call], Sequence[Any]]:
+def convolve(x: str, w: str, *, transposed: bool = False) -> Callable[[Call], Sequence[Any]]:
     """A convolution of any dimensions: its nodes are the channels."""
 
     def operator(call: Call) -> Sequence[Any]:
@@ -167,10 +167,9 @@ def convolve(x: str, w: str, *, transposed: Callable[[Call], bool]) -> Callable[
         groups = call.number("groups") or call.number("group") or 1
         reads = np.moveaxis(ids, channels, 0)
         reads = _collapsed(reads, 1).reshape(groups, reads.shape[0] // groups, -1)
-        turned = transposed(call)
-        out = weight.shape[1] if turned else weight.shape[0] // groups
-        matrix = partial(as_blocks, layout="in-out" if turned else "out-in", groups=groups)
-        how = f"({'in, out' if turned else 'out, in'}, ...)" + (f", {groups} groups" if groups > 1 else "")
+        out = weight.shape[1] if transposed else weight.shape[0] // groups
+        matrix = partial(as_blocks, layout="in-out" if transposed else "out-in", groups=groups)
+        how = f"({'in, out' if transposed else 'out, in'}, ...)" + (f", {groups} groups" if groups > 1 else "")
         nodes = call.tracing.connect(weight, how, matrix, reads, out, filters=True)
         shape = call.shapes[0]
         return [np.broadcast_to(nodes.reshape(-1, *(1,) * (len(shape) - channels - 1)), shape)]

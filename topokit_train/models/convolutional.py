@@ -56,7 +56,7 @@ class LeNet5(nn.Module):
         channels, *sizes = input_shape
         self.normalised, self.pool = normalised, 3 if normalised and channels > 1 else 2
         for padding in paddings:
-            sizes = [self._halved(size + 2 * padding - FILTER + 1) for size in sizes]
+            sizes = [(size + 2 * padding - FILTER + 1 + normalised) // 2 for size in sizes]
         if min(sizes) < 1:
             least = self._least(paddings)
             raise InvalidSpecError(
@@ -93,9 +93,6 @@ class LeNet5(nn.Module):
             return max_pool2d(x, self.pool, 2)
         before = [size % 2 if self.pool == 3 else 0 for size in x.shape[2:]]
         return max_pool2d(x, self.pool, 2, before, ceil_mode=True)
-
-    def _halved(self, size: int) -> int:
-        return -(-size // 2) if self.normalised else size // 2
 
     def _least(self, paddings: Sequence[int]) -> int:
         """The least rows and columns of an image."""

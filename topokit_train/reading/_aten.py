@@ -76,10 +76,6 @@ _WRITTEN = ("value", "fill_value", "self", "other")
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
-def _never(_: Call) -> bool:
-    return False
-
-
 def _addmm(call: Call) -> Sequence[Any]:
     names = ("mat1", "mat2") if "mat1" in call.values else ("batch1", "batch2")
     made = does.product(call, *(call[name] for name in names))
@@ -145,11 +141,11 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     **does.words("matmul mm bmm", does.multiply("self", "mat2")),
     **does.words("addmm baddbmm", _addmm),
-    **does.words("conv1d conv2d conv3d", does.convolve("input", "weight", transposed=_never)),
+    **does.words("conv1d conv2d conv3d", does.convolve("input", "weight")),
     **does.words(
-        "conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=bool)
+        "conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=True)
     ),
-    "convolution": does.convolve("input", "weight", transposed=lambda call: call["transposed"]),
+    "convolution": lambda call: does.convolve("input", "weight", transposed=call["transposed"])(call),
     "linear": does.linear("input", "weight"),
     "matmul": does.multiply("self", "other"),
     "embedding": does.embed("weight"),

@@ -120,8 +120,8 @@ OPERATORS = {
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     "MatMulInteger": _by_integers,
     "Gather": _gather,
-    "Conv": does.convolve("X", "W", transposed=lambda _: False),
-    "ConvTranspose": does.convolve("X", "W", transposed=lambda _: True),
+    "Conv": does.convolve("X", "W"),
+    "ConvTranspose": does.convolve("X", "W", transposed=True),
     "Attention": does.attend("Q", "K", "V"),
 }
 

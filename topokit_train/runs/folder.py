@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import FileFormatError, OutputExistsError, TopokitError, no_folder
-from topokit.formats import replacing
+from topokit.formats import CHECKPOINT, replacing
 from topokit_train.json_files import read_json, write_json
 from topokit_train.metrics import Metrics
 
 RUNS = Path("runs")
-CHECKPOINT = "checkpoint.safetensors"
 START = "start.safetensors"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from topokit.errors import InvalidSpecError, NotFoundError
 from topokit.fields import path_of
-from topokit.formats import TensorFile, load_all
+from topokit.formats import CHECKPOINT, TensorFile, load_all
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, GIVEN, Dataset, load_dataset, split_name
 from topokit_train.machine import resolve_device
 from topokit_train.models import MODELS
 from topokit_train.models.networks import Model, build_model, model_source
 from topokit_train.runs.checkpoints import load, weights_in
-from topokit_train.runs.folder import CHECKPOINT
 
 
 def load_run(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from topokit.errors import FileFormatError, TopokitError, no_folder
+from topokit.formats import CHECKPOINT
 from topokit_train.json_files import read_json, write_json
 from topokit_train.metrics import with_metric
-from topokit_train.runs.folder import CHECKPOINT, CONFIG, LOCK, METRICS, RESULT, is_held
+from topokit_train.runs.folder import CONFIG, LOCK, METRICS, RESULT, is_held
 from topokit_train.sweeps.known import Known, spared
 from topokit_train.sweeps.planned import Planned
 

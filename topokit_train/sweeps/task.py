@@ -10,9 +10,10 @@ from pathlib import Path
 from threading import current_thread, main_thread
 
 from topokit.errors import TopokitError
+from topokit.formats import CHECKPOINT
 from topokit_train.config import TrainConfig
 from topokit_train.json_files import write_json
-from topokit_train.runs.folder import CHECKPOINT, START, RunFolder
+from topokit_train.runs.folder import START, RunFolder
 from topokit_train.sweeps.folder import ERROR, MOST_STARTS, RUN, SweepFolder, count_start
 from topokit_train.sweeps.planned import Planned
 

@@ -207,7 +207,7 @@ def test_weights_to_rewind_to(pruning, rewind, epochs):
 def test_what_pruning_saves_takes_no_training_time(pruning, monkeypatch):
     trainer, _ = pruning(to=(0.9,))
     clock = iter(range(1000))
-    monkeypatch.setattr(Trainer, "_clock", lambda _: next(clock))
+    monkeypatch.setattr("topokit_train.training.now", lambda _: next(clock))
     seconds = [trainer.run_epoch()[0].seconds for _ in range(3)]
     # ticks of an epoch without a pause; each of the two pauses in which step 10 is tested and saved takes one off
     assert seconds == [1, 5 - 2, 1]
