@@ -20,7 +20,7 @@ from topokit.extraction.chains import Connections, Joint
 from topokit.extraction.choosing import are_exact, chosen, matched, with_layout, with_shapes
 from topokit.extraction.names import could_be_layer, state_dict
 from topokit.extraction.orders import arranged, assumptions
-from topokit.extraction.rules import Rule, kept
+from topokit.extraction.rules import Rule, kept, magnitudes_of
 from topokit.extraction.series import series
 from topokit.extraction.tracing import Tracing, Use
 from topokit.extraction.weights import Part, Weights, from_arrays
@@ -211,6 +211,8 @@ def select(
     permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
+        if rule.of(wanted[name]) == "mask" and wanted[name].weight is not None:
+            magnitudes_of(name, wanted[name])  # which refuses NaN; other rules have read the weights
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
         layouts |= {name: layout} if (layout := _layout(uses[name][0], mask.shape)) != "out-in" else {}
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]

@@ -103,8 +103,9 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
         rule: which weights are edges.
 
     Raises:
-        InvalidGraphError: names the layer with weights that are not numbers, without the mask that the rule takes,
-            with a mask of values other than 0 and 1, or of which a rule other than "mask" keeps nothing.
+        InvalidGraphError: names the layer with weights that are not numbers, if the rule reads them, without the mask
+            that the rule takes, with a mask of values other than 0 and 1, or of which a rule other than "mask" keeps
+            nothing.
         TooLargeError: not enough free memory.
 
     Cost: O(weights) time; 25 bytes for each weight of the largest layer, or of all with the scope "global".
@@ -113,13 +114,13 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
     require_memory(25 * (sum(sizes) if rule.scope == "global" else max(sizes)), "extraction")
     everything = {}
     if rule.scope == "global":
-        everything = _largest_share({name: _magnitudes(name, part) for name, part in parts.items()}, rule)
+        everything = _largest_share({name: magnitudes_of(name, part) for name, part in parts.items()}, rule)
     for name, part in parts.items():
         if 0 in part.shape:
             raise InvalidGraphError(f"{name} is {shown(part.shape)}, a layer without weights: remove it from the model")
         mask = everything[name] if everything else _kept_of(name, part, rule)
         if rule.of(part) != "mask" and not mask.any():
-            largest = float(_magnitudes(name, part).max(initial=0))
+            largest = float(magnitudes_of(name, part).max(initial=0))
             raise InvalidGraphError(
                 f"none of the {counted(math.prod(part.shape), 'weight')} of {name} is kept, of which the largest is "
                 f"{largest:g}: choose a smaller `above` or a larger `keep`, or omit the layer from `layers`"
@@ -131,17 +132,19 @@ def _kept_of(name: str, part: Part, rule: Rule) -> Mask:
     if rule.of(part) == "mask":
         if part.mask is None:
             raise InvalidGraphError(f"{name} has no mask: omit `rule` mask to take its weights other than 0")
-        if part.weight is not None:
-            _magnitudes(name, part)
         return as_bools(part.mask(), name)
-    magnitudes = _magnitudes(name, part)
+    magnitudes = magnitudes_of(name, part)
     if rule.keep is not None:
         return _largest_share({name: magnitudes}, rule)[name]
     return np.asarray(magnitudes > (rule.above or 0.0))
 
 
-def _magnitudes(name: str, part: Part) -> NDArray[np.float64]:
-    """Return |w| of each weight in float64, in which a threshold is compared exactly. Refuse NaN."""
+def magnitudes_of(name: str, part: Part) -> NDArray[np.float64]:
+    """Return |w| of each weight in float64, in which a threshold is compared exactly.
+
+    Raises:
+        InvalidGraphError: there are no weights, or they are not real numbers, or NaN.
+    """
     if part.weight is None:
         raise InvalidGraphError(f"{name} has a mask, but no weights: choose `rule` mask")
     weight = part.weight()
