@@ -41,7 +41,7 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[tuple[str
 
 def run_options(command: Command) -> Command:
     """Add the options on the folder and the output of a run, and pass the context."""
-    command = force_option(json_option(click.pass_context(command)))
+    command = force_option(json_option(click.pass_context(command)))  # type: ignore[assignment]  # click forgets its type
     command = click.option("--resume", is_flag=True, help="Continuation of the run in --run.")(command)
     return click.option("--run", type=OUTPUT_FOLDER, help="Folder of the run [a new one in runs/].")(command)
 
