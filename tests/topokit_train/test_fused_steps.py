@@ -11,7 +11,6 @@ from topokit import Topology
 from topokit._native import description, native
 from topokit.errors import InvalidSpecError
 from topokit_train import SparseLinear, TrainConfig, sparsify
-from topokit_train.datasets import load_dataset
 from topokit_train.fused_steps import FusedSteps, fused_steps
 from topokit_train.layers.stacks import StackedLinear, StackedSparse
 from topokit_train.methods import Callback
@@ -235,11 +234,6 @@ def trainer_of(digits, seeds=(0,), callbacks=(), **settings):
     net = topokit.topology("radix-net radices=10,10 kron=8,3,1 crop=784,300,100")
     about = {"device": torch.device("cpu"), "kernel": "native", "seeds": seeds, "callbacks": callbacks}
     return Trainer(TrainConfig(dataset="digits", epochs=4, **settings), [net], digits, **about)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 class Reads(Callback):
