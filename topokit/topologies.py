@@ -212,7 +212,7 @@ from_scipy, from_dense = Topology.from_scipy, Topology.from_dense
 
 def filled(matrix: Any) -> NDArray[Any]:
     """Return the array of a matrix; what a masked array masks is 0. float16 becomes float32, which scipy has."""
-    array = np.asarray(matrix.filled(0) if isinstance(matrix, np.ma.MaskedArray) else matrix)
+    array = np.asarray(matrix.filled(0) if hasattr(matrix, "filled") else matrix)  # without an import of numpy.ma
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

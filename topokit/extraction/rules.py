@@ -151,7 +151,8 @@ def magnitudes_of(name: str, part: Part) -> NDArray[np.float64]:
     if weight.dtype.kind not in "biuf":
         raise InvalidGraphError(f"{name} has values of the type {weight.dtype}: weights must be real numbers")
     with np.errstate(invalid="ignore"):  # of signalling NaN, which is refused with all others
-        magnitudes: NDArray[np.float64] = np.abs(weight.astype(np.float64))
+        magnitudes: NDArray[np.float64] = weight.astype(np.float64)
+    np.abs(magnitudes, out=magnitudes)
     require_numbers(name, magnitudes)
     return magnitudes
 
