@@ -51,7 +51,7 @@ INLINE V<S> gated(V<S> v, V<S> y) {
 
 constexpr int MOST_VECTORS = 8;  // in a tile
 // How many vectors of a tile fit into the registers as sums of 1 to 4 rows.
-constexpr int FITTING[2][4] = {{8, 6, 4, 3}, {8, 8, 8, 6}};
+constexpr int FITTING[2][4] = {{8, 6, 4, 2}, {8, 8, 8, 6}};
 constexpr int fitting(int rows) { return FITTING[TK_BYTES == 64][rows - 1]; }
 // How many columns are multiplied with 1 to 4 rows at once, in sums over the batch.
 constexpr int ABREAST[2][4] = {{8, 4, 4, 2}, {8, 8, 8, 4}};
