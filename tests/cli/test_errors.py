@@ -215,6 +215,8 @@ MISTAKES = {
         ("--dataset nonsense", 2, "one of digits, mnist"),
         ("--validation 99999", 2, "all 1437 training samples"),
         ("--seed -1", 2, "--seed must be at least 0, not -1"),
+        ("--seed 18446744073709551616", 2, "--seed must be at most 9223372036854775807, not 18446744073709551616"),
+        ("--seeds 0-18446744073709551616", 2, "seeds must be at most 9223372036854775807, not 18446744073709551616"),
         ("--epochs three", 2, "is not an integer"),
         ("--epochs {big}", 2, "must be at most"),
         ("--lr 0", 2, "a number above 0, not 0"),
