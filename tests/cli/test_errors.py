@@ -303,7 +303,7 @@ MISTAKES = {
         ("{net}", 2, "Missing option '--images'"),
         ("{net} --images {empty}", 2, "for 1024, 4096, 16384, 65536: give --bias"),
         ("{net} --images {empty} --bias 1", 2, "must be negative"),
-        ("{net} --images {text} --bias -.1", 1, "could not convert string"),
+        ("{net} --images {text} --bias -.1", 1, "line 1 is 'hello = 1'; it must be 3 numbers"),
         ("{net} --images {empty} --bias -.1 --device cuda", 2, "graphblas runs on the CPU alone"),
         ("'radix-net radices=2,3' --images mnist --bias -.3", 2, "square images"),
         ("{net} --images {empty} --bias -.3 --engine fast --device nonsense", 2, "nonsense does not exist"),

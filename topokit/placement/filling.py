@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
@@ -21,7 +21,7 @@ from topokit.placement.names import known_name, matches
 from topokit.placement.placing import place
 from topokit.placement.weights import Weight, by_feature
 from topokit.reprs import counted
-from topokit.spec import Spec, network
+from topokit.spec import network
 from topokit.topologies import Topology, fingerprint, fingerprint_error
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _unchanged(net: Layered, source: object) -> Layered:
     if isinstance(net, Topology) and net.recorded_fingerprint and (problem := fingerprint_error(net, fingerprint(net))):
         what = f"the file {source}" if isinstance(source, Description) else "the file of the topology"
         raise FileFormatError(f"{what} is damaged or was changed: {problem}: get it again from its source")
-    for one in fields(net) if isinstance(net, Spec) else ():
-        value = getattr(net, one.name)
+    values = [getattr(net, one.name) for one in fields(net)] if is_dataclass(net) else []
+    for value in values:
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Layered):
                 _unchanged(part, source)
