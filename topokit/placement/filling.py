@@ -105,7 +105,7 @@ def _unchanged(net: Layered, source: object) -> Layered:
     if isinstance(net, Topology) and net.recorded_fingerprint and (problem := fingerprint_error(net, fingerprint(net))):
         what = f"the file {source}" if isinstance(source, Description) else "the file of the topology"
         raise FileFormatError(f"{what} is damaged or was changed: {problem}: get it again from its source")
-    values = [getattr(net, one.name) for one in fields(net)] if is_dataclass(net) else []
+    values: list[object] = [getattr(net, one.name) for one in fields(net)] if is_dataclass(net) else []
     for value in values:
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Layered):
