@@ -59,10 +59,9 @@ def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str)
         return
     edge = int(np.argmin(rising))
     source = int(np.searchsorted(indptr, edge, side="right")) - 1
-    problem = "twice" if indices[edge] == indices[edge - 1] else "out of order"
-    raise InvalidGraphError(
-        f"{where}: source {source} lists target {indices[edge]} {problem}; targets must increase strictly"
-    )
+    twice = indices[edge] == indices[edge - 1]
+    problem = "twice: give each edge once" if twice else "out of order; targets must increase"
+    raise InvalidGraphError(f"{where}: source {source} lists target {indices[edge]} {problem}")
 
 
 def _require_shape(shape: tuple[int, int], where: str) -> None:

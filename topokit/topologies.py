@@ -264,6 +264,14 @@ def fingerprint(net: Source) -> str:
     return combined_digest(net.widths, digests)
 
 
+def fingerprint_error(net: Topology, computed: str) -> str:
+    """Return how the recorded fingerprint of a topology differs from the computed one; "" if it does not."""
+    recorded = net.recorded_fingerprint
+    if recorded in (None, computed):
+        return ""
+    return f"the edges' fingerprint is {computed[:12]}..., but {recorded[:12]}... is recorded"
+
+
 def combined_digest(widths: Sequence[int], digests: Iterable[bytes]) -> str:
     """The fingerprint of a net with these widths and digests of its layers, in order."""
     total = hashlib.sha256(np.array(widths, "<u8").tobytes())

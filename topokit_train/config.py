@@ -17,6 +17,7 @@ from topokit_train.defaults import RECIPES, default
 from topokit_train.functions import is_function
 from topokit_train.kernels import KERNELS
 from topokit_train.models import DEFAULT, MODELS
+from topokit_train.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from topokit_train.methods import Method
@@ -130,9 +131,11 @@ class TrainConfig:
     better: str | None = choice(
         "Whether higher or lower values of your own metric are better.", choices=("higher", "lower")
     )
-    seed: int = integer("Seed of initial weights, sample order and augmentation.", bounds=Bounds(0), default=0)
+    seed: int = integer(
+        "Seed of initial weights, sample order and augmentation.", bounds=Bounds(0, MAX_SEED), default=0
+    )
     order_seed: int | None = integer(
-        "Seed of sample order and augmentation only [the value of seed].", bounds=Bounds(0)
+        "Seed of sample order and augmentation only [the value of seed].", bounds=Bounds(0, MAX_SEED)
     )
     method: str | None = text("Training method: 'FILE.py:CLASS key=value ...' [plain training].")
     kernel: str = choice(

@@ -269,7 +269,7 @@ class Trainer:
                 own = f" {self.config.loss}" if self.config.loss else ""
                 raise TopokitError(
                     f"the loss{own} is {loss} in epoch {self.epochs_done + 1} of seed {seed}: "
-                    f"{own and 'correct it, or '}give a smaller `lr` than {self.config.lr}"
+                    f"{own and 'correct it, or '}give {self.smaller()}"
                 )
         tests = self.scores(*self.feed.test)
         held_out = self.scores(*self.feed.held_out) if self.config.validation else [{} for _ in self.seeds]
@@ -285,6 +285,11 @@ class Trainer:
         for history, entry in zip(self.histories, metrics, strict=True):
             history.append(entry)
         return metrics
+
+    def smaller(self) -> str:
+        """Return what to give if numbers are not finite, as the end of a message: smaller values of settings."""
+        given = {name: getattr(self.config, name) for name in ("lr", "l2", "weight_decay")}
+        return " or ".join(f"a smaller `{name}` than {value}" for name, value in given.items() if value)
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:

@@ -199,6 +199,10 @@ def test_a_file_that_is_named_like_a_family_needs_a_path(name, tmp_path, monkeyp
         ),
         ("nothing.safetensors", r"no file, family or transform 'nothing.safetensors': give a file that exists"),
         ("nothing.safetensors crop=2", "give a file that exists"),
+        ("runs é 漢字/t", r"there is no file 'runs é 漢字/t': give a file that exists \(at character 1: 'runs é"),
+        ("my net.npz crop=2", "there is no file 'my net.npz': give a file that exists"),
+        ("reverse of='a  b/c d'", "there is no file 'a  b/c d': give a file that exists"),
+        ("bernouli widths 4,4 density 1/2", "'bernouli': did you mean bernoulli"),
         ("", "an empty text describes no topology"),
         ("  \n ", "an empty text"),
         ("''", "an empty text"),
@@ -222,6 +226,14 @@ def test_a_mistake_is_one_line_with_its_place(text, message):
         topology(text)
     assert "\n" not in str(error.value)
     assert not re.search(r"(^|\s)--[a-z]", str(error.value))
+
+
+def test_a_path_with_blanks_needs_quotes_before_options(tmp_path):
+    path = tmp_path / "my net.npz"
+    tk.save(tk.Topology.from_dense([np.eye(3)]), path)
+    assert topology(str(path)).widths == topology(f"'{path}' crop=3,3").widths == (3, 3)
+    with pytest.raises(InvalidSpecError, match=rf"needs quotes: write '{path}' \(at character 1"):
+        topology(f"{path} crop=3,3")
 
 
 def test_what_no_text_describes_is_refused(tmp_path):

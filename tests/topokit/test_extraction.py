@@ -375,8 +375,58 @@ def test_copies_and_towers_are_asked(arrays, first, second):
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    [("left", "right"), ("online", "target"), ("policy_net", "value_net"), ("tower_a", "tower_b")],
+)
+def test_towers_of_one_layer_are_asked(first, second):
+    names = [f"{first}.0", f"{second}.0"]
+    said, lines = asked(weights_of(dict.fromkeys(names, (4, 4))))
+    assert said.startswith(f"{first}.0.weight and {second}.0.weight (4 x 4) may be copies of one layer, or parallel.")
+    assert lines == [*names, ",".join(names)]
+    assert len(tk.extract(weights_of({names[0]: (3, 4), names[1]: (4, 3)}))) == 2  # one reads the other
+    said, _ = asked(weights_of({"stem.0": (4, 2), **dict.fromkeys(names, (4, 4)), "out": (2, 4)}))
+    assert "may be copies of one layer, or parallel" in said
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ("experts.0.fc1", "experts.0.fc2", "experts.1.fc1", "experts.1.fc2"),
+        ("moe.experts.up",),
+        ("expert0.fc", "expert_1.fc"),
+        ("heads.0", "heads.1", "heads.2"),
+        ("ensemble.0", "ensemble.1"),
+        ("critic1.fc1", "critic1.fc2", "critic2.fc1", "critic2.fc2"),
+        ("q1.0", "q2.0"),
+        ("fc_mu", "fc_logvar"),
+        ("mu", "log_std"),
+        ("mean_head", "std_head"),
+        ("lin_l", "lin_r"),
+        ("fc.lora_A", "fc.lora_B"),
+        ("W_xi", "W_hi", "W_xf", "W_hf"),
+        ("cell.linear_ih", "cell.linear_hh"),
+        ("fwd", "bwd"),
+    ],
+)
+def test_names_of_experts_heads_and_gates_are_asked(beside):
+    said, _ = asked(weights_of({"body": (4, 4), **dict.fromkeys(beside, (4, 4))}))
+    assert all(f"{name}.weight" in said for name in beside)
+    assert "stand beside other layers" in said
+    assert len(tk.extract(weights_of(dict.fromkeys(beside, (4, 4))), layers=list(beside))) == len(beside)
+
+
+@pytest.mark.parametrize(
     "names",
     [
+        ("layers.0", "layers.1"),
+        ("blocks.0.fc", "blocks.1.fc"),
+        ("body.0", "head"),
+        ("body.0", "heads.head"),
+        ("fc_in", "fc_hidden", "fc_out"),
+        ("encoder.fc", "decoder.head"),
+        ("critic.0", "critic.2"),
+        ("W_1", "W_2"),
+        ("linear_1", "linear_2"),
         ("blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "blocks.1.fc2"),
         ("block1.fc", "block2.fc", "block10.fc"),
         ("hidden", "out"),

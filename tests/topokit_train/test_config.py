@@ -124,6 +124,8 @@ def test_settings_of_before_there_were_recipes_mean_what_they_did():
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"validation": -1}, "validation must be at least 0"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 2**63}, "seed must be at most 9223372036854775807, not 9223372036854775808"),
+        ({"order_seed": 2**64}, "order_seed must be at most 9223372036854775807, not 18446744073709551616"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"threads": 10**9}, "threads must be at most 1024"),
         ({"lr": 0}, "lr must be a number above 0, not 0"),
@@ -149,7 +151,7 @@ def test_numbers_of_numpy_are_recorded_as_numbers():
 
 
 def test_json_there_and_back():
-    config = TrainConfig(dataset="idx:here", optimizer="sgd", seed=10**30, device="cuda:1", data_dir="there")
+    config = TrainConfig(dataset="idx:here", optimizer="sgd", seed=2**63 - 1, device="cuda:1", data_dir="there")
     assert TrainConfig.from_json(config.to_json()) == config
     with pytest.raises(InvalidSpecError, match="no setting is named depth, width; there are model, dataset"):
         TrainConfig.from_json({"width": 1, "depth": 2, "seed": 3})

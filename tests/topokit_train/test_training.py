@@ -197,8 +197,21 @@ def test_dead_classes_are_those_never_predicted(digits):
 def test_a_loss_that_is_no_number_stops_the_run(digits):
     made = trainer(digits, optimizer="sgd", lr=1e9, epochs=2)
     with pytest.raises(
-        TopokitError, match=r"the loss is (nan|inf) in epoch 1 of seed 0: give a smaller lr than 1000000000.0"
+        TopokitError, match=r"the loss is (nan|inf) in epoch 1 of seed 0: give a smaller lr than 1000000000.0$"
     ):
+        run_epoch(made)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"l2": 1e300, "optimizer": "sgd"}, "give a smaller lr than 0.1 or a smaller l2 than 1e[+]300$"),
+        ({"weight_decay": 1e300, "optimizer": "adamw"}, "give a smaller lr than 0.1 or a smaller weight_decay than 1e"),
+    ],
+)
+def test_a_loss_that_is_no_number_names_the_coefficient_that_is_set(digits, settings, advice):
+    made = trainer(digits, lr=0.1, epochs=2, **settings)
+    with pytest.raises(TopokitError, match=rf"the loss is (nan|inf) in epoch 1 of seed 0: {advice}"):
         run_epoch(made)
 
 

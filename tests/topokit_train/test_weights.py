@@ -358,6 +358,58 @@ def test_masks_beside_a_state_dict(tmp_path):
         assert np.array_equal(net.layer(0).to_dense().T, mask.numpy())  # a weight that has grown may still be 0
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("model", "ema"),
+        ("model", "model_ema"),
+        ("net", "net_ema"),
+        ("state_dict", "state_dict_ema"),
+        ("model_state_dict", "ema_state_dict"),
+        ("params", "params_ema"),
+        ("model", "best"),
+    ],
+)
+@pytest.mark.parametrize("names", [("fc1.weight", "fc2.weight"), ("0.weight",)])
+def test_two_state_dicts_in_a_checkpoint_are_asked(first, second, names, tmp_path):
+    def state(weight):
+        return dict.fromkeys(names, weight)
+
+    path, whole, few = tmp_path / "both.pt", state(torch.ones(4, 4)), state(torch.eye(4))
+    short = [name.removesuffix(".weight") for name in names]
+    lines = [",".join(f"{key}.{name}" for name in short) for key in (first, second)]
+    for both in ({first: whole, second: few}, {second: few, first: whole}):
+        torch.save({"epoch": 3, "optimizer": {"state": {"0": {"exp_avg": torch.ones(4, 4)}}}, **both}, path)
+        with pytest.raises(InvalidSpecError, match=r"may be copies of one (layer|model), or parallel") as raised:
+            tk.extract(read_weights(path))
+        assert all(f"layers {line};" in str(raised.value) for line in lines)
+        edges = [tk.extract(read_weights(path), layers=line.split(",")).edges for line in lines]
+        assert edges == [16 * len(names), 4 * len(names)]
+
+
+def test_a_copy_in_a_wrapper_beside_a_state_dict_is_asked(tmp_path):
+    state = {"fc1.weight": torch.ones(4, 4), "fc2.weight": torch.ones(4, 4)}
+    wrapped = {f"module.{name}": one for name, one in state.items()}
+    average = {"online_model." + name: one for name, one in state.items()} | {"initted": torch.tensor(1)}
+    for both in (
+        {"model": wrapped, "ema": state},
+        {"model": state, "ema": average},
+        {"net": {"model": state, "a": state}},
+    ):
+        torch.save(both, tmp_path / "both.pt")
+        with pytest.raises(InvalidSpecError, match=r"may be copies of one layer, or parallel"):
+            tk.extract(read_weights(tmp_path / "both.pt"))
+
+
+def test_masks_beside_two_state_dicts_are_of_the_first(tmp_path):
+    state = {"fc1.weight": torch.ones(4, 4), "fc2.weight": torch.ones(4, 4)}
+    masks = {"fc1": torch.eye(4).bool()}
+    torch.save({"state_dict_ema": state, "state_dict": state, "masks": masks}, tmp_path / "both.pt")
+    weights = read_weights(tmp_path / "both.pt")
+    assert tk.extract(weights, layers=["state_dict.fc1"]).edges == 4
+    assert tk.extract(weights, layers=["state_dict_ema.fc1"]).edges == 16
+
+
 def test_nested_tensors_are_refused_by_name(tmp_path):
     nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])
     torch.save({"fc1.weight": nested}, tmp_path / "model.pt")

@@ -14,7 +14,7 @@ from topokit.layered import Layer, Layered
 from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.spec import Spec
-from topokit.topologies import Topology, fingerprint
+from topokit.topologies import Topology, fingerprint, fingerprint_error
 
 SPARE_EDGES = 2**20
 """A recipe's layer with more edges than these and twice the network's is not made just to name one of them."""
@@ -63,8 +63,7 @@ def _form(net: Layered) -> CheckResult:
 def _fingerprint(net: Topology, computed: str) -> CheckResult:
     if net.recorded_fingerprint is None:
         return _result(verdict=Verdict.HOLDS, reason="no fingerprint is recorded")
-    if net.recorded_fingerprint != computed:
-        reason = f"the edges' fingerprint is {computed[:12]}..., but {net.recorded_fingerprint[:12]}... is recorded"
+    if reason := fingerprint_error(net, computed):
         return _result(verdict=Verdict.FAILS, reason=reason)
     return _result(verdict=Verdict.HOLDS, reason="the recorded fingerprint is right")
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any
 
 from topokit._registry import near, nearest
 from topokit.descriptions._values import REPEATED, from_text
-from topokit.descriptions._words import Word, error_at, split
+from topokit.descriptions._words import Word, error_at, quoted, split
 from topokit.descriptions.description import AFTER_FILE, AROUND, DENSE, Description, fields_of, kind_of
 from topokit.errors import InvalidSpecError
 from topokit.families import FAMILIES
+from topokit.formats import FORMATS
 from topokit.layered import Recipe
 from topokit.recipes import from_recipe
 from topokit.spec import option
@@ -52,7 +53,7 @@ def parse(text: str, folder: Path | str = "", *, pruned: bool = False) -> Descri
     words = split(text)
     if not words or not words[0].text:
         raise InvalidSpecError("an empty text describes no topology: give a file, or a family and its options")
-    kind, name = _head(words[0], text, folder, pruned)
+    kind, name = _head(words, text, folder, pruned)
     if kind != "file" and len(words) == 1 and _exists(Path(folder, text)):
         raise error_at(f"{text} is a {kind}, and a file has that name too: write ./{text} for the file", text, 0)
     given = _given(words[1:], text, folder, name, declared_of(kind, name))
@@ -63,7 +64,8 @@ def parse(text: str, folder: Path | str = "", *, pruned: bool = False) -> Descri
         raise error_at(str(error), text, words[0].start) from None
 
 
-def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str, str]:
+def _head(words: Sequence[Word], text: str, folder: Path | str, pruned: bool) -> tuple[str, str]:
+    word = words[0]
     known = kind_of(word.text)
     if known == (DENSE, DENSE):
         raise error_at("dense is a model without topologies, not a topology: use it alone", text, word.start)
@@ -85,8 +87,24 @@ def _head(word: Word, text: str, folder: Path | str, pruned: bool) -> tuple[str,
     if glued and kind_of(glued[1]):
         form = f"'{glued[1]} key=value key=value'"
         raise error_at(f"{word.text!r} is not a name: write the options of {glued[1]} as {form}", text, word.start)
-    advice = near(word.text, names) or ("give a file that exists" if "." in path.name else nearest(word.text, names))
+    hint = near(word.text, names)
+    whole = Path(folder, "" if hint else _path_with_blanks(words, text))
+    if whole != Path(folder):
+        problem = f"there is no file {str(whole)!r}: give a file that exists"
+        if _exists(whole):
+            problem = f"a path with blanks and options needs quotes: write {quoted(str(whole))}"
+        raise error_at(problem, text, word.start)
+    advice = hint or ("give a file that exists" if "." in path.name else nearest(word.text, names))
     raise error_at(f"there is no file, family or transform {str(path)!r}: {advice}", text, word.start)
+
+
+def _path_with_blanks(words: Sequence[Word], text: str) -> str:
+    """Return the words before the options, if they are several and look like a path without its quotes; else ""."""
+    end = next((word.start for word in words[1:] if "=" in word.text), len(text))
+    whole = text[:end].strip()
+    several = len(words) > 1 and words[1].start < end
+    suffixes = [FORMATS[name].suffix for name in FORMATS]
+    return whole if several and (os.sep in whole or Path(whole).suffix in suffixes) else ""
 
 
 def declared_of(kind: str, name: str) -> dict[str, Any]:

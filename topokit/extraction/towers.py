@@ -11,10 +11,15 @@ from topokit.extraction.choosing import Chosen
 SHORTCUT = re.compile(r"(^|[._/])((short(cut)?|skip|identity|bypass)\d*([._/]|$)|(downsample|residual)\d*([./]|$))")
 """Words in the names of shortcuts; not those of `downsample_layers` or `residual_block`, which are in series."""
 
-PARALLEL = re.compile(
-    r"(^|[._])((q|k|v|qkv|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe|branch\w*)"
-    r"(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$"
+_BESIDE = (
+    r"(q|k|v|qkv|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe",  # attention
+    r"branch\w*|experts|(expert|critic|q)_?\d+|(heads|ensemble|members|critics|towers)[.]\d+",
+    r"(fc_|linear_|head_)?(mu|log_?var|log_?std)(_head|_layer|_linear)?|(mean|std|var)_(head|layer|linear)",
+    r"(fc|linear|head)_(mean|std|var|sigma)",  # of a normal distribution
+    r"lin_(l|r|src|dst|rel|root)|lora_\w+|fwd|bwd",
+    r"[WU]_[xh][ifgoczrnh]|linear_[ih]h",  # gates of recurrent layers
 )
+PARALLEL = re.compile(rf"(^|[._])({'|'.join(_BESIDE)})(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$")
 """Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
 
 COPY = re.compile(r"(^|[._/])(ema|teacher|momentum)([._/]|$)")
@@ -36,8 +41,8 @@ def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
 
     They may be copies of one model, such as model.fc1 and ema.fc1, or parallel, such as left.fc1 and right.fc1. Names
     that differ in numbers only, such as blocks.0.fc1 and blocks.1.fc1, are blocks in series. One pair of equal names is
-    enough if it has a word behind different words, as encoder.fc.weight and decoder.fc.weight; else two are needed.
-    The list is empty if there is no pair.
+    enough if it has a word behind different words, as encoder.fc.weight and decoder.fc.weight, or if nothing else is
+    behind these words, as left.0 and right.0; else two are needed. The list is empty if there is no pair.
     """
     paths = {one.name: _path(one.name) for one in layers}
     places: dict[tuple[Path, Shape], list[Path]] = {}
@@ -51,7 +56,8 @@ def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
         if len(prefixes) < 2 or prefixes in seen:
             continue
         seen.add(prefixes)
-        if _is_named_module(rest, prefixes, layers) or _shared(prefixes, places) > 1:
+        named = _is_named_module(rest, prefixes, layers)
+        if named or _shared(prefixes, places) > 1 or _are_alike(prefixes, layers):
             groups: dict[Path, list[Chosen]] = {}
             for one in layers:
                 groups.setdefault(_owner(paths[one.name], prefixes), []).append(one)
@@ -98,6 +104,17 @@ def _is_named_module(rest: Path, prefixes: frozenset[Path], layers: Sequence[Cho
     """Whether equal names are those of modules, in other modules, and not of their parameters or positions."""
     modules = all(_WEIGHT.search(one.name) for one in layers)
     return modules and () not in prefixes and not all(part.isdecimal() for part in rest)
+
+
+def _are_alike(prefixes: frozenset[Path], layers: Sequence[Chosen]) -> bool:
+    """Whether behind two of the prefixes all names and shapes are equal."""
+    behind: dict[Path, set[tuple[Path, Shape]]] = {prefix: set() for prefix in prefixes if prefix}
+    for one in layers:
+        path = _path(one.name)
+        for prefix, found in behind.items():
+            if _without_numbers(path)[: len(prefix)] == prefix:
+                found.add((path[len(prefix) :], one.part.shape))
+    return len(set(map(frozenset, behind.values()))) < len(behind)
 
 
 def _shared(prefixes: frozenset[Path], places: Places) -> int:

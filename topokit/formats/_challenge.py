@@ -75,4 +75,4 @@ def _read(path: Path, width: int, columns: int, rows: int | None = None) -> Laye
         if rows is None:
             largest = table[:, 0].max(initial=1)
             rows = max(1, int(largest)) if largest < MAX_WIDTH else 1  # what is no number is refused below
-        return layer_of(table, (rows, width), path)
+        return layer_of(table, (rows, width), path, "the table")

@@ -43,10 +43,10 @@ def read(path: Path) -> Topology:
     """Read a folder of layers, or one file as a network of one layer. For errors see `layer_of`."""
     if path.is_dir():
         return Topology([_read(file) for file, _ in numbered(path, r"layer-(?P<layer>\d{1,9})\.mtx", "layer-1.mtx")])
-    return Topology([_read(path)])
+    return Topology([_read(path, "layer 0")])
 
 
-def _read(path: Path) -> Layer:
+def _read(path: Path, where: str = "") -> Layer:
     require_room(path, (), path.stat().st_size)
     file = io.BytesIO(path.read_bytes())
     first = file.readline()
@@ -67,10 +67,12 @@ def _read(path: Path) -> Layer:
             f"{path}: the line after the comments must be rows, columns and entries, not {line!r:.80}"
         )
     rows, columns, entries = map(int, size)
-    table = read_table(file.read(), _COLUMNS[banner[3]], path)
+    text = file.getvalue()
+    above, rest = text[: file.tell()], text[file.tell() :]
+    table = read_table(rest, _COLUMNS[banner[3]], path, first=above.count(b"\n") + 1)
     if len(table) != entries:
         raise FileFormatError(f"{path} has {len(table)} entries, but its header says {entries}: it is damaged")
-    return layer_of(table, (rows, columns), path)
+    return layer_of(table, (rows, columns), path, where)
 
 
 FORMAT = Format(

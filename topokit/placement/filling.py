@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shortened
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from topokit.convolutions import require_groups
 from topokit.descriptions import Description, parse
-from topokit.errors import InvalidSpecError
+from topokit.errors import FileFormatError, InvalidSpecError
 from topokit.formats import is_of_masks, load_masks
 from topokit.layered import Layer, Layered
 from topokit.masking import stored
@@ -21,7 +22,7 @@ from topokit.placement.placing import place
 from topokit.placement.weights import Weight, by_feature
 from topokit.reprs import counted
 from topokit.spec import network
-from topokit.topologies import Topology
+from topokit.topologies import Topology, fingerprint, fingerprint_error
 
 if TYPE_CHECKING:
     from topokit.extraction import Extraction
@@ -84,13 +85,32 @@ def opened(one: Any) -> Sequence[Layered]:
 
     Raises:
         InvalidSpecError: it is none of these.
+        FileFormatError: the edges of a file are not those of its fingerprint, which costs O(edges) time.
     """
     from topokit.extraction import Extraction
 
     one = _parsed(one)
     if isinstance(one, Extraction):
         return one.chains
-    return one.open_all() if isinstance(one, Description) else [network(one, "the topology")]
+    nets = one.open_all() if isinstance(one, Description) else (network(one, "the topology"),)
+    return [_unchanged(net, one) for net in nets]
+
+
+def _unchanged(net: Layered, source: object) -> Layered:
+    """Return a topology, after the fingerprints that its files record were compared with the edges.
+
+    Raises:
+        FileFormatError: the edges have another fingerprint.
+    """
+    if isinstance(net, Topology) and net.recorded_fingerprint and (problem := fingerprint_error(net, fingerprint(net))):
+        what = f"the file {source}" if isinstance(source, Description) else "the file of the topology"
+        raise FileFormatError(f"{what} is damaged or was changed: {problem}: get it again from its source")
+    values: list[object] = [getattr(net, one.name) for one in fields(net)] if is_dataclass(net) else []
+    for value in values:
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Layered):
+                _unchanged(part, source)
+    return net
 
 
 def _parsed(one: Any) -> Any:
@@ -172,7 +192,7 @@ def _described(description: Description, weights: Sequence[Weight]) -> list[Laye
     from scipy.sparse import block_diag
 
     if description.has_widths:
-        return [description.open()] * len(weights)
+        return [_unchanged(description.open(), description)] * len(weights)
     parts = iter(description.open_each([weight.group for weight in weights for _ in range(weight.groups)]))
     nets = []
     for weight in weights:

@@ -145,7 +145,7 @@ class Pruner(Method):
                 if not np.isfinite(largest):
                     raise TopokitError(
                         f"{name} has a weight that is not a finite number, after step {self.trainer.steps_done} of "
-                        f"seed {seed}: give a smaller `lr`"
+                        f"seed {seed}: give {self.trainer.smaller()}"
                     )
 
     def _require_no_empty(self, magnitudes: NetworkRows, kept: NetworkRows) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from inspect import isfunction
@@ -21,6 +22,9 @@ from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading._writes import lost_write, require_no_lost_write
 from topokit_train.reading.tensors import named_parts
+
+_LOGGER = logging.getLogger("torch._subclasses.fake_tensor")
+"""Prints what torch.export also raises."""
 
 
 def read_module(module: nn.Module, example_input: Any) -> Weights:
@@ -48,8 +52,9 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
     keywords = dict(example_input) if isinstance(example_input, Mapping) else {}
     several = example_input if isinstance(example_input, tuple | list) else (example_input,)
     modes = {one: one.training for one in module.modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
+    fast, silent = torch.backends.mha.get_fastpath_enabled(), _LOGGER.disabled
     try:
+        _LOGGER.disabled = True
         torch.backends.mha.set_fastpath_enabled(False)  # which is one operator for a whole layer
         module.eval()
         with warnings.catch_warnings():
@@ -64,6 +69,7 @@ def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:
             "the inputs that its forward takes, or export an ONNX file"
         ) from error
     finally:
+        _LOGGER.disabled = silent
         torch.backends.mha.set_fastpath_enabled(fast)
         for one, training in modes.items():
             one.training = training

@@ -28,7 +28,7 @@ from topokit_train.runs.parallel import join, require_same
 from topokit_train.runs.progress import phase
 from topokit_train.runs.resuming import SEED
 from topokit_train.runs.topologies import DEFAULT_TOPOLOGY, is_default, require_inputs, run_name, starting_topologies
-from topokit_train.seeds import parse_seeds
+from topokit_train.seeds import MAX_SEED, parse_seeds
 
 NEEDS_RUN = "`resume` needs the folder of the run to continue: `run` DIR"
 
@@ -105,7 +105,7 @@ def train_seeds(
     Raises:
         InvalidSpecError: no seeds, or a repeated seed; else as `train`.
     """
-    seeds = parse_seeds(seeds) if isinstance(seeds, str) else integers(seeds, "`seeds`", 0)
+    seeds = parse_seeds(seeds) if isinstance(seeds, str) else integers(seeds, "`seeds`", 0, MAX_SEED)
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidSpecError(f"`seeds` must be different numbers, at least one, not {','.join(map(str, seeds))}")
     if resume and run is None:

@@ -96,7 +96,7 @@ def _culprit(error: Exception) -> str:
 
 def _tensors(loaded: object, path: Path) -> dict[str, Any]:
     """Return the tensors of the state dict in a checkpoint, by name, and the masks beside it as `name_mask`."""
-    tensors = dict(_state(loaded, DEPTH))
+    tensors, owner = _state(loaded, DEPTH)
     if not tensors:
         found = f"a {type(loaded).__name__}"
         if isinstance(loaded, Mapping):
@@ -106,7 +106,7 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
         beside: Mapping[Any, Any] = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
         bare = unwrapped(tensors)
         for name, mask in _flat(beside, DEPTH):
-            (short,) = unwrapped([name.removesuffix("_mask")])
+            (short,) = unwrapped([owner + name.removesuffix("_mask")])
             names = (short, f"{short}.weight", f"{short}_orig", f"{short}.weight_orig")
             whole = next((bare[one].removesuffix("_orig") for one in names if one in bare), None)
             if whole is None:
@@ -117,12 +117,34 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
     return tensors
 
 
-def _state(value: object, depth: int) -> dict[str, Any]:
-    """Return the tensors of the first state dict in nested dictionaries; none if there is no state dict."""
+def _state(value: object, depth: int) -> tuple[dict[str, Any], str]:
+    """Return the tensors of the first state dict in nested dictionaries; none if there is no state dict.
+
+    If a dictionary beside it has weights of the same names and shapes, such as an average of them, the tensors of both
+    are returned: all names then begin with the keys of their dictionaries, and the second value is the first key and a
+    dot. Otherwise it is "".
+    """
     if not isinstance(value, Mapping) or not depth:
-        return {}
-    nested = (_state(value.get(key), depth - 1) for key in NESTED)
-    return next((state for state in nested if state), None) or dict(_flat(value, depth))
+        return {}, ""
+    for key in NESTED:
+        state, owner = _state(value.get(key), depth - 1)
+        if state:
+            everything = dict(_flat(value, depth))
+            others = {name: one for name, one in everything.items() if not name.startswith(f"{key}.")}
+            return (everything, f"{key}.{owner}") if _has_copies(others, state) else (state, owner)
+    return dict(_flat(value, depth)), ""
+
+
+def _has_copies(others: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether the other tensors have the name and shape of a matrix or of filters in a state dict."""
+    weights = {(name, state[whole].shape) for name, whole in unwrapped(state).items() if state[whole].dim() > 1}
+    return any((end, one.shape) in weights for name, one in others.items() for end in _ends(name))
+
+
+def _ends(name: str) -> list[str]:
+    """Return the name without its first word, without its first two words, and so on."""
+    parts = name.split(".")
+    return [".".join(parts[k:]) for k in range(1, len(parts))]
 
 
 def _flat(value: Mapping[Any, Any], depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:

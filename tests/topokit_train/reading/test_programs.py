@@ -1,6 +1,7 @@
 """.pt2 files: nothing is unpickled, no operator does more than compute, and what cannot be read is named."""
 
 import json
+import logging
 import warnings
 import zipfile
 from itertools import pairwise
@@ -81,6 +82,19 @@ def test_a_dynamic_shape_is_named(program, tmp_path):
 class Branch(torch.nn.Module):
     def forward(self, x):
         return torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+
+
+def test_a_wrong_example_input_is_one_error_and_no_log_of_torch():
+    logged, logger = [], logging.getLogger("torch._subclasses.fake_tensor")
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(InvalidSpecError, match=r"torch.export cannot read Linear with this example input"):
+            topokit_train.extract(torch.nn.Linear(4, 4), torch.zeros(1, 5))
+        assert (logged, logger.disabled) == ([], False)
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_what_a_module_does_that_is_not_read_is_named():

@@ -7,10 +7,11 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import InvalidSpecError, OutputExistsError, TopokitError
+from topokit.errors import FileFormatError, InvalidSpecError, OutputExistsError, TopokitError
 from topokit.formats import load_all
 from topokit_train.config import TrainConfig
 from topokit_train.kernels import KERNELS
@@ -117,6 +118,24 @@ def test_a_topology_in_the_folder_of_its_run_stays_there(short, tmp_path, name):
     for force in (False, True):
         train(short, tk.load(tmp_path / name), run=tmp_path, force=force)
         assert tk.fingerprint(tk.load(tmp_path / name)) == tk.fingerprint(default_topology())
+
+
+@pytest.mark.parametrize("form", ["{}", "permute of={} seed=0", "fc1: {}", "'{}' crop=784,8", "path", "object"])
+def test_a_file_whose_edges_are_not_those_of_its_fingerprint_is_not_trained(tmp_path, form):
+    path, edges = tmp_path / "net.safetensors", np.zeros((784, 300))
+    edges[:, [0, 2]] = 1
+    tk.save(tk.Topology.from_dense([edges]), path)
+    train(TrainConfig(epochs=1, batch_size=500), f"fc1: {path}", run=tmp_path / "sound")
+    content = bytearray(path.read_bytes())
+    size = int.from_bytes(content[:8], "little")
+    begin = 8 + size + json.loads(content[8 : 8 + size])["layer.0.indices"]["data_offsets"][0]
+    assert content[begin : begin + 8] == np.array([0, 2], "<u4").tobytes()
+    content[begin] = 1
+    path.write_bytes(content)
+    given = {"path": path, "object": tk.load(path)}.get(form, form.format(path))
+    with pytest.raises(FileFormatError, match=r"the edges' fingerprint is \w{12}..., but \w{12}... is recorded"):
+        train(TrainConfig(epochs=1, batch_size=500), given, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_force_keeps_the_old_run_until_the_new_one_can_start(tmp_path):
