@@ -92,10 +92,18 @@ class Computed(nn.Module):
         return nn.functional.linear(self.one(x).relu(), self.function(self.two.weight), self.two.bias)
 
 
+ORDER = torch.arange(20).roll(1)
+
 REORDERED = {
     "flip": lambda w: w.flip(0),
     "rot90": lambda w: w.rot90(),
     "heads": lambda w: w.view(2, -1, w.shape[1]).transpose(0, 1).reshape(w.shape),
+    "rows": lambda w: w[ORDER[: len(w)] % len(w)],
+    "columns": lambda w: w[:, ORDER[: len(w)] % len(w)],
+    "halves": lambda w: torch.cat([w[len(w) // 2 :], w[: len(w) // 2]]),
+    "stack": lambda w: torch.stack(w.chunk(2), 1).flatten(0, 1),
+    "gather": lambda w: w.gather(0, ORDER[: len(w)].expand(len(w), -1) % len(w)),
+    "scaled": lambda w: w.flip(0) * 2.5,
     "same rows": lambda w: w[:1].expand(w.shape),
 }
 
@@ -116,6 +124,35 @@ def test_a_topology_of_reordered_weights_is_not_put_on_others(name, width, topok
     topokit_train.sparsify(again, found.masks, masked=True)
     torch.testing.assert_close(again(x), model(x))
     assert np.array_equal(found.masks["two.weight"], model.two.weight != 0)
+
+
+COMPUTED = {
+    "scattered": lambda w: torch.zeros_like(w).index_copy(0, ORDER[: len(w)] % len(w), w),
+    "squared": lambda w: w @ w,
+    "two places": lambda w: w * w.flip(0),
+    "repeated": lambda w: w[:1].expand(w.shape) * torch.arange(1, 5),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_weights_that_are_computed_have_no_parameter(name):
+    model, x = pruned(Computed(COMPUTED[name])), torch.randn(2, 4)
+    found = topokit_train.extract(model, x)
+    assert list(found.masks) == ["one.weight", "constant"]
+    assert "reads it" in found.left["two.weight"][1]
+    for given in (found.masks, found.topology, found):
+        with pytest.raises(InvalidSpecError, match="constant"):
+            topokit_train.sparsify(model, given, masked=True)
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_a_norm_of_a_weight_keeps_its_name(name):
+    model = pruned(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)))
+    expected = model[2].weight.numpy(force=True) != 0
+    getattr(nn.utils.parametrizations, name)(model[2])
+    masks = topokit_train.extract(model, torch.zeros(1, 4)).masks
+    assert list(masks) == ["0.weight", "2.weight"]
+    assert np.array_equal(masks["2.weight"], expected)
 
 
 @pytest.mark.parametrize("width", [4, 20])

@@ -23,7 +23,7 @@ from topokit.extraction.orders import arranged, assumptions
 from topokit.extraction.rules import Rule, kept, magnitudes_of
 from topokit.extraction.series import series
 from topokit.extraction.tracing import Tracing, Use
-from topokit.extraction.weights import Part, Weights, from_arrays
+from topokit.extraction.weights import Part, Weights, from_arrays, numbered
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
 from topokit.masking import LAYOUTS, as_blocks, oriented
@@ -217,7 +217,9 @@ def select(
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
         known = [_layout(use, mask.shape, by_filter=use.filters and conv == "channel") for use in uses[name]]
         layouts |= {name: known[0]} if known[0] not in (None, "out-in") else {}
-        reordered += [use.name for use, one in zip(uses[name], known, strict=True) if one is None]
+        reordered += [
+            use.name for use, one in zip(uses[name], known, strict=True) if one is None or name not in weights.parts
+        ]
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted)
     return Extraction(
@@ -252,18 +254,20 @@ def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
         shape: of the parameter.
         by_filter: whether the weights of a filter may have any order, as all of them are one edge.
     """
-    size = prod(shape)
-    # torch has few operators for unsigned types; 0 is for what is not of the parameter
-    numbers = np.arange(1, size + 1, dtype=np.min_scalar_type(-size - 1)).reshape(shape)
+    numbers = numbered(shape)
     matrix = use.matrix(numbers)
     groups = len(matrix)
     for layout in LAYOUTS if len(shape) > 1 and shape[0] % groups == 0 else ():
         blocks = as_blocks(numbers, layout, groups)
-        if matrix.size == size and matrix.shape[:2] == blocks.shape[:2] and _fits(matrix.reshape(blocks.shape), blocks):
+        if (
+            matrix.size == numbers.size
+            and matrix.shape[:2] == blocks.shape[:2]
+            and _fits(matrix.reshape(blocks.shape), blocks)
+        ):
             return layout
         if by_filter and matrix.shape[:3] == blocks.shape[:3]:
             filters = np.arange(1, prod(blocks.shape[:3]) + 1).reshape(*blocks.shape[:3], 1)
-            filter_of = np.zeros(size + 1, filters.dtype)
+            filter_of = np.zeros(numbers.size + 1, filters.dtype)
             filter_of[blocks] = filters
             if _fits(filter_of[matrix], filters):
                 return layout
