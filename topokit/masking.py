@@ -33,19 +33,25 @@ MASK_DIMENSIONS = range(2, 6)
 """Dimensions that a mask may have."""
 
 
+_ORDERS = {"permuted": "permutes the inputs of", "reordered": "reorders, selects or computes the weights of"}
+"""What a recipe lists of the layers that differ from their arrays -> what the model does with these layers."""
+
+
 def require_in_order(net: Layered) -> None:
-    """Refuse an extracted topology of which a layer's array has its inputs in another order than the topology.
+    """Refuse an extracted topology of which a layer's array differs in order from the topology.
 
     Raises:
         InvalidSpecError: names the layer.
     """
-    permuted = extraction_of(net.recipe).get("permuted")
-    if isinstance(permuted, list | tuple) and permuted:
-        raise InvalidSpecError(
-            f"the model permutes the inputs of {', '.join(map(str, permuted))}, so the topology does not say which "
-            "weights its edges are: give masks instead, which topokit extract also writes, and which are an attribute "
-            "of the result of topokit_train.extract"
-        )
+    recorded = extraction_of(net.recipe)
+    for key, does in _ORDERS.items():
+        names = recorded.get(key)
+        if isinstance(names, list | tuple) and names:
+            raise InvalidSpecError(
+                f"the model {does} {', '.join(map(str, names))}, so the topology does not say which weights its edges "
+                "are: give masks instead, which topokit extract also writes, and which are an attribute of the result "
+                "of topokit_train.extract"
+            )
 
 
 def masks(
@@ -62,7 +68,7 @@ def masks(
 
     Raises:
         InvalidSpecError: not a topology; too few, too many or equal names; a layer that does not fit its parameter, or
-            whose inputs the model permutes.
+            whose inputs or weights the model reorders.
         TooLargeError: not enough free memory.
 
     Cost: one byte for each pair of neighbouring nodes, or for each weight.

@@ -65,15 +65,129 @@ def test_a_permuted_topology_is_not_put_on_other_weights(name, topokit, tmp_path
     layer = found.layers[1]["name"]
     found.topology.save(tmp_path / "net.safetensors")
     save_file(model.state_dict(), tmp_path / "model.safetensors")
-    for given in (found, found.topology, tmp_path / "net.safetensors"):
-        with pytest.raises(InvalidSpecError, match=f"the model permutes the inputs of {layer}"):
-            topokit_train.sparsify(again, given)
-    with pytest.raises(InvalidSpecError, match="the model permutes"):
-        tk.masks(tk.reverse(tk.reverse(found.topology)))
-    run = topokit("mask", "net.safetensors", "--apply", "model.safetensors", "-o", "masked.safetensors")
-    assert (run.code, f"the model permutes the inputs of {layer}" in run.err) == (2, True)
+    assert_refused(f"the model permutes the inputs of {layer}", again, found, topokit, tmp_path)
     topokit_train.sparsify(again, found.masks)
     torch.testing.assert_close(again(x), model(x))
+
+
+def assert_refused(message, model, found, topokit, folder):
+    """Assert that no way puts the topology of an extraction on a model; the folder has the files of both."""
+    for given in (found, found.topology, folder / "net.safetensors"):
+        with pytest.raises(InvalidSpecError, match=message):
+            topokit_train.sparsify(model, given)
+    with pytest.raises(InvalidSpecError, match=message):
+        tk.masks(tk.reverse(tk.reverse(found.topology)))
+    run = topokit("mask", "net.safetensors", "--apply", "model.safetensors", "-o", "masked.safetensors")
+    assert (run.code, message in run.err) == (2, True)
+
+
+class Computed(nn.Module):
+    """Two linear layers, the second of which multiplies by a function of its weight."""
+
+    def __init__(self, function, width=4):
+        super().__init__()
+        self.one, self.two, self.function = nn.Linear(width, width), nn.Linear(width, width), function
+
+    def forward(self, x):
+        return nn.functional.linear(self.one(x).relu(), self.function(self.two.weight), self.two.bias)
+
+
+ORDER = torch.arange(20).roll(1)
+
+REORDERED = {
+    "flip": lambda w: w.flip(0),
+    "rot90": lambda w: w.rot90(),
+    "heads": lambda w: w.view(2, -1, w.shape[1]).transpose(0, 1).reshape(w.shape),
+    "rows": lambda w: w[ORDER[: len(w)] % len(w)],
+    "columns": lambda w: w[:, ORDER[: len(w)] % len(w)],
+    "halves": lambda w: torch.cat([w[len(w) // 2 :], w[: len(w) // 2]]),
+    "stack": lambda w: torch.stack(w.chunk(2), 1).flatten(0, 1),
+    "gather": lambda w: w.gather(0, ORDER[: len(w)].expand(len(w), -1) % len(w)),
+    "scaled": lambda w: w.flip(0) * 2.5,
+    "same rows": lambda w: w[:1].expand(w.shape),
+}
+
+
+@pytest.mark.parametrize("width", [4, 20])
+@pytest.mark.parametrize("name", REORDERED)
+def test_a_topology_of_reordered_weights_is_not_put_on_others(name, width, topokit, tmp_path):
+    model, x = pruned(Computed(REORDERED[name], width)), torch.randn(2, width)
+    found = topokit_train.extract(model, x)
+    again = Computed(REORDERED[name], width).eval()
+    again.load_state_dict(model.state_dict())
+    found.topology.save(tmp_path / "net.safetensors")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    used = model.function(model.two.weight) != 0
+    assert np.array_equal(found.topology[1].to_dense(), used.T)
+    message = "the model reorders, selects or computes the weights of two.weight"
+    assert_refused(message, again, found, topokit, tmp_path)
+    topokit_train.sparsify(again, found.masks, masked=True)
+    torch.testing.assert_close(again(x), model(x))
+    assert np.array_equal(found.masks["two.weight"], model.two.weight != 0)
+
+
+COMPUTED = {
+    "scattered": lambda w: torch.zeros_like(w).index_copy(0, ORDER[: len(w)] % len(w), w),
+    "squared": lambda w: w @ w,
+    "two places": lambda w: w * w.flip(0),
+    "repeated": lambda w: w[:1].expand(w.shape) * torch.arange(1, 5),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_weights_that_are_computed_have_no_parameter(name):
+    model, x = pruned(Computed(COMPUTED[name])), torch.randn(2, 4)
+    found = topokit_train.extract(model, x)
+    assert list(found.masks) == ["one.weight", "constant"]
+    assert "reads it" in found.left["two.weight"][1]
+    for given in (found.masks, found.topology, found):
+        with pytest.raises(InvalidSpecError, match="constant"):
+            topokit_train.sparsify(model, given, masked=True)
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_a_norm_of_a_weight_keeps_its_name(name):
+    model = pruned(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)))
+    expected = model[2].weight.numpy(force=True) != 0
+    getattr(nn.utils.parametrizations, name)(model[2])
+    masks = topokit_train.extract(model, torch.zeros(1, 4)).masks
+    assert list(masks) == ["0.weight", "2.weight"]
+    assert np.array_equal(masks["2.weight"], expected)
+
+
+@pytest.mark.parametrize("width", [4, 20])
+@pytest.mark.parametrize("function", [torch.Tensor.tril, torch.Tensor.triu])
+def test_a_topology_of_weights_in_their_places_is_put_on_them(function, width):
+    model, x = pruned(Computed(function, width)), torch.randn(2, width)
+    expected = model(x)
+    found = topokit_train.extract(model, x)
+    topokit_train.sparsify(model, found, masked=True)
+    torch.testing.assert_close(model(x), expected)
+    assert np.array_equal(found.topology[1].to_dense(), (function(model.two.weight) != 0).T)
+
+
+class Turned(nn.Module):
+    """A transposed convolution, written as a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(6, 6, 3, 3))
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight.transpose(0, 1).flip(2, 3))
+
+
+def test_the_weights_of_a_filter_may_have_any_order(topokit, tmp_path):
+    model = Turned().eval()
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(6, 6, 3, 3) * (torch.rand(6, 6, 1, 1) < 0.5))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    x = torch.zeros(1, 6, 5, 5)
+    topokit_train.extract(model, x).topology.save(tmp_path / "net.safetensors")
+    assert topokit("mask", "net.safetensors", "--apply", "model.safetensors", "-o", "again.safetensors").code == 0
+    assert torch.equal(load_file(tmp_path / "again.safetensors")["weight"], model.weight)
+    with pytest.raises(InvalidSpecError, match="the model reorders"):
+        tk.masks(topokit_train.extract(model, x, conv="weight").chains[0])
 
 
 class Transposed(nn.Module):
@@ -152,7 +266,7 @@ def test_a_chain_with_an_embedding_is_refused_by_name():
         topokit_train.sparsify(model, found)
 
 
-@pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}])
+@pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}, {"reordered": 7}])
 def test_a_damaged_recipe_of_an_extraction_is_no_traceback(options, topokit, tmp_path):
     recipe = {"extraction": "module"} if options is None else {"extraction": "module", "options": options}
     tk.Topology.from_dense([np.eye(2)], recipe=recipe, names=["w"]).save(tmp_path / "net.safetensors")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import topokit as tk
-from topokit.errors import FileFormatError, InvalidGraphError, TooLargeError
-from topokit_train import read_weights
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TooLargeError
+from topokit_train import extract, read_weights
 
 onnx = pytest.importorskip("onnx")
 
@@ -79,6 +79,31 @@ def test_a_matrix_on_the_left(tmp_path):
     assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
     save(tmp_path / "model", [node("Gemm", ["z", "x"], "y", transA=1)], {"z": weight.T.copy()}, shape=(3, 5))
     assert np.array_equal(edges(tmp_path / "model")[0], weight != 0)
+
+
+ROWS = np.array([3, 1, 0, 2, 5, 4])
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Gather", ["w", "rows"], "v", axis=0)],
+        [node("GatherElements", ["w", "grid"], "v", axis=0)],
+        [node("GatherND", ["w", "column"], "v")],
+        [helper.make_node("Split", ["w"], ["a", "b"], axis=0), node("Concat", ["b", "a"], "v", axis=0)],
+    ],
+    ids=["Gather", "GatherElements", "GatherND", "Concat"],
+)
+def test_reordered_rows_keep_their_parameter(nodes, tmp_path):
+    weight = drawn(6, 6)
+    tensors = {"w": weight, "rows": ROWS, "column": ROWS[:, None], "grid": np.repeat(ROWS[:, None], 6, 1)}
+    save(tmp_path / "model", [*nodes, node("Gemm", ["x", "v"], "y", transB=1)], tensors)
+    found = extract(tmp_path / "model")
+    assert np.array_equal(found.masks["w"], weight != 0)
+    used = np.roll(weight, 3, axis=0) if "Concat" in str(nodes) else weight[ROWS]
+    assert np.array_equal(found.topology[0].to_dense(), used.T != 0)
+    with pytest.raises(InvalidSpecError, match="the model reorders, selects or computes the weights of w,"):
+        tk.masks(found.topology)
 
 
 def test_convolutions_and_constants(tmp_path):

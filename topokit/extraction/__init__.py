@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Mask, Shape, require_reading, shown
 from topokit.errors import InvalidSpecError
@@ -23,7 +23,7 @@ from topokit.extraction.orders import arranged, assumptions
 from topokit.extraction.rules import Rule, kept, magnitudes_of
 from topokit.extraction.series import series
 from topokit.extraction.tracing import Tracing, Use
-from topokit.extraction.weights import Part, Weights, from_arrays
+from topokit.extraction.weights import Part, Weights, from_arrays, numbered
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
 from topokit.masking import LAYOUTS, as_blocks, oriented
@@ -209,12 +209,17 @@ def select(
     edges: dict[str, Any] = {}
     layouts: dict[str, str] = {}
     permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
+    reordered: list[str] = []
     for name, mask in kept(wanted, rule):  # of a large model no more than one layer is in memory
         counts[name] = int(mask.sum()), mask.size
         if rule.of(wanted[name]) == "mask" and wanted[name].weight is not None:
             magnitudes_of(name, wanted[name])  # which refuses NaN; other rules have read the weights
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
-        layouts |= {name: layout} if (layout := _layout(uses[name][0], mask.shape)) != "out-in" else {}
+        known = [_layout(use, mask.shape, by_filter=use.filters and conv == "channel") for use in uses[name]]
+        layouts |= {name: known[0]} if known[0] not in (None, "out-in") else {}
+        reordered += [
+            use.name for use, one in zip(uses[name], known, strict=True) if one is None or name not in weights.parts
+        ]
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted)
     return Extraction(
@@ -223,7 +228,7 @@ def select(
         counts=counts,
         edges=edges,
         connections=connections,
-        record=_record(weights, rule, layouts, permuted),
+        record=_record(weights, rule, {"layouts": layouts, "permuted": permuted, "reordered": reordered}),
         order=order,
         layouts=layouts,
         left=left,
@@ -231,26 +236,46 @@ def select(
     )
 
 
-def _record(weights: Weights, rule: Rule, layouts: Mapping[str, str], permuted: Sequence[str]) -> dict[str, Any]:
+def _record(weights: Weights, rule: Rule, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the recipe says: the file and the rule, and how the arrays differ from the layers."""
-    stored: dict[str, Any] = {"layouts": layouts} if layouts else {}
-    stored |= {"permuted": permuted} if permuted else {}
+    stored = {key: value for key, value in stored.items() if value}
     if not (weights.origin or stored):
         return {}
     return {"kind": "module" if weights.graph else "arrays", **weights.origin, **rule.said(), **stored}
 
 
-def _layout(use: Use, shape: Shape) -> str:
-    """Return the layout of a whole parameter, by its first use; "out-in" if the layer multiplies by a part of it."""
-    size = prod(shape)
-    numbers = np.arange(size, dtype=np.min_scalar_type(size)).reshape(shape)
+def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
+    """Return how a layer reads its parameter; None if it reorders the weights.
+
+    A weight that it does not read, as by tril, has no edges, so that its place does not matter.
+
+    Args:
+        use: the layer.
+        shape: of the parameter.
+        by_filter: whether the weights of a filter may have any order, as all of them are one edge.
+    """
+    numbers = numbered(shape)
     matrix = use.matrix(numbers)
-    groups, out = matrix.shape[:2]
-    for layout in LAYOUTS if matrix.size == size and shape[0] % groups == 0 and len(shape) > 1 else ():
+    groups = len(matrix)
+    for layout in LAYOUTS if len(shape) > 1 and shape[0] % groups == 0 else ():
         blocks = as_blocks(numbers, layout, groups)
-        if blocks.shape[:2] == (groups, out) and np.array_equal(blocks.ravel(), matrix.ravel()):
+        if (
+            matrix.size == numbers.size
+            and matrix.shape[:2] == blocks.shape[:2]
+            and _fits(matrix.reshape(blocks.shape), blocks)
+        ):
             return layout
-    return "out-in"
+        if by_filter and matrix.shape[:3] == blocks.shape[:3]:
+            filters = np.arange(1, prod(blocks.shape[:3]) + 1).reshape(*blocks.shape[:3], 1)
+            filter_of = np.zeros(numbers.size + 1, filters.dtype)
+            filter_of[blocks] = filters
+            if _fits(filter_of[matrix], filters):
+                return layout
+    return None
+
+
+def _fits(numbers: NDArray[Any], expected: NDArray[Any]) -> bool:
+    return bool(((numbers == expected) | (numbers == 0)).all())
 
 
 def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
-from topokit.extraction.operators import cast, mix, move, refuse
+from topokit.extraction.operators import DATA, cast, mix, refuse
 from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
-from topokit.extraction.tracing import Constant, Ids, Tracing, same
-from topokit.extraction.weights import Part
+from topokit.extraction.tracing import Constant, Ids, Tracing, View, same
+from topokit.extraction.weights import Part, Read, numbered
 
 PASSES = 40
 """Limit of the passes over a graph in which elements are merged; two or three suffice."""
@@ -87,7 +88,7 @@ def _applied(call: Call) -> Sequence[Any]:
         return refuse(call)
     if operator is cast and isinstance(weight := next(iter(call.tensors()))[1], Constant) and weight.part:
         return [_converted(call, weight)]
-    return operator(call) if call.features else _folded(call, moves=operator is move)
+    return operator(call) if call.features else _folded(call)
 
 
 def _converted(call: Call, weight: Constant) -> Constant:
@@ -103,39 +104,102 @@ def _converted(call: Call, weight: Constant) -> Constant:
     return replace(weight, read=converted) if len(operands) == len(rest) else weight
 
 
-def _folded(call: Call, *, moves: bool) -> list[Constant]:
+def _folded(call: Call) -> list[Constant]:
     """Return the outputs of a node without features: views of a parameter, or constants that are computed."""
     operands = {ref: one for ref, one in call.tensors() if isinstance(one, Constant)}
-    parameters = [(ref, one) for ref, one in operands.items() if one.part]
+    parameters = {ref: one for ref, one in operands.items() if one.part}
     count = range(len(call.node.outputs))
-    if not parameters:
-        values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
-        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
-    if moves and len(parameters) == 1:
-        ref, weight = parameters[0]
-        rest = {other: one.read() for other, one in operands.items() if other != ref}
-
-        def moved(i: int, array: Array) -> Array:
-            return call.program.run(call.node, {**rest, ref: array})[i]
-
-        return [weight.moved(partial(moved, i)) for i in count]
-    base = _owner([one for _, one in parameters])
-    whole = all(one.part is base.part and one.view is same for _, one in parameters)
-    if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
-        return [Constant.of(base.parameter, base.part)]
 
     def computed(i: int) -> Array:
         return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
 
-    shapes = call.shapes
-    made = [Part(shape=shapes[i], weight=partial(computed, i)) for i in count]
-    return [Constant.of(base.parameter, part) for part in made]
+    if not parameters:
+        values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
+        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
+    if moved := _moved(call, operands):
+        base, view = moved
+        return [_viewed(base, partial(computed, i), partial(view, i)) for i in count]
+    whole = all(one.view is same for one in parameters.values())
+    first, *others = parameters.values()
+    own_mask = whole and len(others) == 1 and others[0].part is first.part and "mul" in call.node.op.lower()
+    if own_mask and first.part:
+        return [Constant.of(first.parameter, first.part)]
+    kept = _kept(call, parameters)
+    return [_derived(call.shapes[i], partial(computed, i), kept) for i in count]
 
 
-def _owner(parameters: Sequence[Constant]) -> Constant:
-    """Return the one that gives its name to what is computed of several: the largest, and no mask."""
-    size = max(math.prod(one.shape) for one in parameters)
-    largest = [one for one in parameters if math.prod(one.shape) == size]
-    if len(largest) == 1:
-        return largest[0]
-    return next((one for one in largest if not np.isin(one.read(), (0, 1)).all()), largest[0])
+def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Callable[[int, Array], Array]] | None:
+    """Return a parameter of which a node moves elements, alone, and its view in each output; None otherwise."""
+    if not call.program.moves(call.node):
+        return None
+    data = {ref for key in DATA for ref in listed(call.node.inputs.get(key))}
+    moved = {ref: one for ref, one in operands.items() if one.part and ref in data}
+    base = next(iter(moved.values()), None)
+    if base is None or any(one.part is not base.part for one in moved.values()):
+        return None
+    rest = {ref: one.read() for ref, one in operands.items() if ref not in moved}
+
+    def view(i: int, array: Array) -> Array:
+        return call.program.run(call.node, rest | {ref: one.view(array) for ref, one in moved.items()})[i]
+
+    return base, view
+
+
+def _viewed(base: Constant, read: Read, view: View) -> Constant:
+    """Return another view of a parameter."""
+    assert base.part is not None
+    # a broadcast array takes no memory, and neither do most of its views
+    shape = view(np.broadcast_to(np.False_, base.part.shape)).shape
+    return replace(base, shape=shape, read=read, view=view)
+
+
+def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
+    """Return the parameter of whose elements a node computes new ones, each at its place; None if there is none.
+
+    It is the largest of several that is not a mask.
+    """
+    named = {ref: one for ref, one in parameters.items() if one.parameter}
+    size = max((math.prod(one.shape) for one in named.values()), default=0)
+    largest = {ref: one for ref, one in named.items() if math.prod(one.shape) == size}
+    if len(largest) > 1:
+        largest = {ref: one for ref, one in largest.items() if not np.isin(one.read(), (0, 1)).all()} or largest
+    if largest:
+        ref, one = next(iter(largest.items()))
+        alike = [other.view is one.view for other in named.values() if other.parameter == one.parameter]
+        if call.program.keeps(call.node, ref) and all(alike) and _is_injective(one):
+            return one
+    for one in named.values():
+        call.tracing.reasons.setdefault(one.parameter, f"{call.node.op} ({call.node.name}) reads it")
+    return None
+
+
+def _is_injective(weight: Constant) -> bool:
+    """Return whether no element of the parameter is in several places of its view, as far as the numbers say."""
+    numbers = _numbers(weight)
+    if numbers is None:
+        return True
+    return numbers.dtype.kind == "i" and int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+
+
+def _numbers(weight: Constant) -> Array | None:
+    """Return the number of the parameter's element in each place of a view; None of a whole parameter."""
+    assert weight.part is not None
+    return None if weight.view is same else weight.view(numbered(weight.part.shape))
+
+
+def _derived(shape: Shape, read: Read, kept: Constant | None) -> Constant:
+    """Return a constant that is computed: with the name of the parameter whose places it keeps, or without a name."""
+    if kept is None or not kept.part or shape != kept.shape:
+        return Constant.of("", Part(shape=shape, weight=read))
+    base = kept.part
+
+    def restored() -> Array:
+        """Return the numbers in the layout of the parameter, 0 for elements that the view does not have."""
+        values, numbers = read(), _numbers(kept)
+        if numbers is None:
+            return values
+        made = np.zeros(math.prod(base.shape) + 1, values.dtype)
+        made[numbers] = values
+        return made[1:].reshape(base.shape)
+
+    return replace(kept, read=read, part=Part(shape=base.shape, weight=restored))

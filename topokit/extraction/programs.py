@@ -61,6 +61,14 @@ class Program(ABC):
         """
 
     @abstractmethod
+    def moves(self, node: Node) -> bool:
+        """Return whether an operator only moves the elements of constants."""
+
+    @abstractmethod
+    def keeps(self, node: Node, ref: str) -> bool:
+        """Return whether each element of the output is computed of the one at its place in the input `ref`."""
+
+    @abstractmethod
     def shapes(self, call: Call) -> list[Shape]:
         """Return the shapes of the outputs of a node."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Shape
@@ -83,6 +85,13 @@ class Weights:
     def with_graph(self, graph: Tracing) -> Weights:
         """Return the same arrays as those of a model whose graph is known."""
         return replace(self, default=tuple(graph.parts), order="the graph", graph=graph, edgeless=(), origin={})
+
+
+def numbered(shape: Shape) -> NDArray[Any]:
+    """Return an array with a number for each element, from 1; 0 is for what an operator adds, such as padding."""
+    size = prod(shape)
+    # torch has few operators for unsigned types
+    return np.arange(1, size + 1, dtype=np.min_scalar_type(-size - 1)).reshape(shape)
 
 
 def from_arrays(arrays: Mapping[str, ArrayLike]) -> Weights:

@@ -52,7 +52,7 @@ def place(
 
     Raises:
         InvalidSpecError: a layer fits no weight, and the message proposes a crop that fits; the model has some of a
-            topology's names, but not all; or the model permutes the inputs of an extracted layer.
+            topology's names, but not all; or the model reorders the inputs or weights of an extracted layer.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> square = Weight((6, 6))

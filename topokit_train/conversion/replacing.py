@@ -48,7 +48,8 @@ def sparsify(
     `q`, `k`, `v` and `out_proj` are filled one by one. A sparse layer stores and multiplies one number per edge.
     `topokit.placement.place` says which layer of the topology fills which weight: its names, if the model knows them;
     otherwise the shapes, in order. All other weights stay dense; `report` lists both. Biases, device, dtype,
-    requires_grad, the training mode and hooks are kept. Make the optimizer afterwards, as the parameters are new ones.
+    requires_grad, the training mode and the hooks of modules are kept. Make the optimizer afterwards, as the parameters
+    are new ones.
 
     Args:
         model: any module.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,9 @@ def _attention(module: nn.MultiheadAttention, tied: dict[int, list[str]]) -> dic
     own = ["in_proj_weight"] if packed else ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
     obstacle = None if type(module) is nn.MultiheadAttention else _subclass(module, nn.MultiheadAttention)
     biases = [] if module.in_proj_bias is None else [module.in_proj_bias, module.out_proj.bias]
-    for parameter in [*(getattr(module, name) for name in own), module.out_proj.weight, *biases]:
+    parameters = [*(getattr(module, name) for name in own), module.out_proj.weight, *biases]
+    obstacle = obstacle or _lost(module, parameters)
+    for parameter in parameters:
         obstacle = obstacle or _tie(parameter, tied)
     if parametrize.is_parametrized(module) or parametrize.is_parametrized(module.out_proj):
         obstacle = _PARAMETRIZED
@@ -128,6 +131,8 @@ def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
         obstacle = f"belongs to {type(module).__name__}: a topology can fill {fillable}{fits}"
     elif type(module) not in _REPLACED and not masked:
         obstacle = _subclass(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
+    elif not masked and (lost := _lost(module, [known, getattr(module, "bias", None)])):
+        obstacle = f"{lost}, or mask it (masked=True)"
     for parameter in (known,) if masked else (known, getattr(module, "bias", None)):
         obstacle = obstacle or (None if parameter is None else _tie(parameter, tied))
     groups = module.groups if convolution else 1
@@ -152,6 +157,15 @@ def _subclass(module: nn.Module, base: type) -> str:
         f"belongs to {type(module).__name__}, a subclass of nn.{base.__name__}: a sparse layer would not do what it "
         f"adds; put an nn.{base.__name__} there, or mask it (masked=True)"
     )
+
+
+def _lost(module: nn.Module, parameters: Sequence[Tensor | None]) -> str | None:
+    """What a module and its parameters do that a sparse layer in their place would not, though the types fit."""
+    if "forward" in vars(module):
+        return "has a forward of its own (module.forward = ...), which a sparse layer would not call: remove it"
+    if any(one is not None and (one._backward_hooks or one._post_accumulate_grad_hooks) for one in parameters):
+        return "or its bias has hooks, which the new parameters of a sparse layer would not have: remove them"
+    return None
 
 
 def _tied(model: nn.Module) -> dict[int, list[str]]:

@@ -71,6 +71,10 @@ CREATES = """
     scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
     _weight_norm _weight_norm_interface mv dot vdot outer diff copy stack searchsorted bucketize
 """
+_MOVING = {*MOVES.split(), "zero", "gather"}
+"""Operators that only move the elements of constants."""
+_KEEPING = {*KEEPS.split(), *JOINS, "where", "masked_fill", "_weight_norm", "_weight_norm_interface"}
+"""Operators that compute each element of constants at its place; those on each element alone have a tag, too."""
 _WRITTEN = ("value", "fill_value", "self", "other")
 """Inputs with a number that is written over elements, or that pads."""
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
@@ -172,6 +176,15 @@ class Aten(Program):
 
     def shapes(self, call: Call) -> list[Shape]:
         return [self.known_shapes.get(name, ()) for name in call.node.outputs]
+
+    def moves(self, node: Node) -> bool:
+        return base_name(node.op) in _MOVING
+
+    def keeps(self, node: Node, ref: str) -> bool:
+        name = base_name(node.op)
+        if any(name in names.split() for names in OVERWRITES.values()):
+            return bool(node.inputs["self"] == ref)
+        return name in _KEEPING or torch.Tag.pointwise in resolved(node.op).tags
 
     def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
         # a view needs memory in the order of its elements, which the numbers of nodes need not have

@@ -21,7 +21,7 @@ from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading._writes import lost_write, require_no_lost_write
-from topokit_train.reading.tensors import named_parts
+from topokit_train.reading.tensors import first_names, named_parts
 
 _LOGGER = logging.getLogger("torch._subclasses.fake_tensor")
 """Prints what torch.export also raises."""
@@ -40,10 +40,11 @@ def read_module(module: nn.Module, example_input: Any) -> Weights:
     """
     program = _exported(module, example_input)
     tensors = dict(program.state_dict) | {name: one for name, one in program.constants.items() if _is_tensor(one)}
-    found = named_parts(tensors, "the module")
-    graph = _graph(program, tensors, found)
+    first = first_names({name: id(one) for name, one in tensors.items()})
+    found = named_parts({name: tensors[name] for name in first.values()}, "the module")
+    graph = _graph(program, tensors, found, first)
     if lost_write(graph.nodes, graph.outputs):
-        graph = _graph(_functional(program), tensors, found)
+        graph = _graph(_functional(program), tensors, found, first)
         require_no_lost_write(graph.nodes, graph.outputs)
     return found.with_graph(trace(graph))
 
@@ -87,9 +88,9 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights) -> Aten:
+def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights, first: Mapping[str, str]) -> Aten:
     held = {
-        spec.arg.name: spec.target
+        spec.arg.name: first[spec.target]
         for spec in program.graph_signature.input_specs
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
     }

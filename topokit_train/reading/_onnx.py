@@ -126,6 +126,13 @@ OPERATORS = {
 }
 
 
+MOVING = {*MOVES.split(), "Gather", "GatherElements", "GatherND"}
+"""Operators that only move the elements of constants."""
+
+KEEPING = {*KEEPS.split(), *JOINS, *JOINED.split()}
+"""Operators that compute each element of constants at its place."""
+
+
 class Graph(Program):
     """A graph of ONNX's operators, whose branches that are certain have been put in its place."""
 
@@ -189,6 +196,12 @@ class Graph(Program):
             if attribute.type not in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR):
                 inputs[attribute.name] = _plain(helper.get_attribute_value(attribute))
         return Node(f"{name} {number}", proto.op_type, inputs, outputs)
+
+    def moves(self, node: Node) -> bool:
+        return node.op in MOVING
+
+    def keeps(self, node: Node, ref: str) -> bool:  # noqa: ARG002 (each of its inputs)
+        return node.op in KEEPING
 
     def shapes(self, call: Call) -> list[Shape]:
         given: dict[str, Known] = {}

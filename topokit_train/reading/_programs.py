@@ -21,7 +21,7 @@ from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading._writes import require_no_lost_write
-from topokit_train.reading.tensors import as_array
+from topokit_train.reading.tensors import as_array, first_names
 
 MOST = 1 << 28
 """Bytes of the longest JSON text that is read."""
@@ -58,9 +58,10 @@ def read_program(path: Path) -> Weights:
         with zipfile.ZipFile(path) as archive:
             texts = _Archive(archive, path)
             program = texts.json("models/model.json")
-            tensors = dict(texts.tensors())
+            first = texts.first_names()
+            tensors = {name: one for name, one in texts.tensors() if first[name] == name}
             found = state_dict({name: tuple(one.shape) for name, one in tensors.items()}, texts.reader(tensors))
-            graph = _graph(program, tensors, found)
+            graph = _graph(program, tensors, found, first)
             require_no_lost_write(graph.nodes, graph.outputs)
             return found.with_graph(trace(graph))
     except TopokitError:
@@ -91,17 +92,26 @@ class _Archive:
             raise FileFormatError(f"{self.path}: {name} has {size:,} bytes, over {MOST:,}: export a smaller program")
         return json.loads(self.bytes(name))
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the parameters, buffers and constants."""
+    def entries(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Yield folder, name and description of each parameter, buffer and constant."""
         for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
             for name, entry in self.json(f"data/{folder}/{config}.json")["config"].items():
-                meta = entry.get("tensor_meta")
-                if entry.get("use_pickle") or meta is None:
-                    raise FileFormatError(
-                        f"{self.path}: {name} is an object that only a pickle could read, and pickles run any code: "
-                        "save a program with plain tensors"
-                    )
-                yield name, self._tensor(f"data/{folder}/{entry['path_name']}", name, meta)
+                yield f"data/{folder}", name, entry
+
+    def first_names(self) -> dict[str, str]:
+        """Return the first name of each tensor; names of one tensor have the same data and description."""
+        return first_names({name: json.dumps([folder, entry]) for folder, name, entry in self.entries()})
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the parameters, buffers and constants."""
+        for folder, name, entry in self.entries():
+            meta = entry.get("tensor_meta")
+            if entry.get("use_pickle") or meta is None:
+                raise FileFormatError(
+                    f"{self.path}: {name} is an object that only a pickle could read, and pickles run any code: "
+                    "save a program with plain tensors"
+                )
+            yield name, self._tensor(f"{folder}/{entry['path_name']}", name, meta)
 
     def _tensor(self, place: str, name: str, meta: Mapping[str, Any]) -> torch.Tensor:
         kind, shape = _TYPES.get(meta["dtype"]), _sizes(meta["sizes"], name)
@@ -125,7 +135,9 @@ class _Archive:
         return read
 
 
-def _graph(program: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], found: Weights) -> Aten:
+def _graph(
+    program: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], found: Weights, first: Mapping[str, str]
+) -> Aten:
     module = program["graph_module"]
     graph, signature = module["graph"], module["signature"]
     constants, inputs = {}, {}
@@ -137,7 +149,7 @@ def _graph(program: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], foun
                 inputs[name] = shapes[name]
         elif kind in ("parameter", "buffer", "tensor_constant"):
             target = about.get("parameter_name") or about.get("buffer_name") or about.get("tensor_constant_name")
-            constants[about["arg"]["name"]] = constant_of(target, tensors, found)
+            constants[about["arg"]["name"]] = constant_of(first[target], tensors, found)
     nodes = [_node(node) for node in graph["nodes"]]
     specs = [one["user_output"]["arg"] for one in signature["output_specs"] if "user_output" in one]
     outputs = [name for one in specs for name in _names(one)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,16 @@ from topokit.csr import require_memory
 from topokit.errors import FileFormatError
 from topokit.extraction.names import state_dict
 from topokit.extraction.weights import Weights
+
+
+def first_names(tensors: Mapping[str, Hashable]) -> dict[str, str]:
+    """Return the first name of each tensor that has several, as shared modules and tied weights have.
+
+    Args:
+        tensors: name -> what is equal for two names of one tensor, in the order of the model.
+    """
+    first: dict[Hashable, str] = {}
+    return {name: first.setdefault(tensor, name) for name, tensor in tensors.items()}
 
 
 def named_parts(tensors: Mapping[str, Any], source: object) -> Weights:

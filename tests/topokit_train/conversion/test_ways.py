@@ -200,6 +200,12 @@ def prepared(kind):
         model[1] = nn.Embedding(4, 4)
     elif kind == "convolution":
         model[1] = nn.Conv1d(4, 4, 1)
+    elif kind == "forward":
+        model[1].forward = lambda x: nn.functional.linear(x, model[1].weight) * 7
+    elif kind == "hook":
+        model[1].weight.register_hook(torch.zeros_like)
+    elif kind == "bias hook":
+        model[1].bias.register_post_accumulate_grad_hook(lambda parameter: parameter.grad.zero_())
     return model
 
 
@@ -210,6 +216,9 @@ REFUSED = {
     "subclass": "1.weight belongs to Gated, a subclass of nn.Linear",
     "embedding": "1.weight belongs to Embedding: a topology can fill nn.Linear, nn.Conv2d and nn.MultiheadAttention",
     "convolution": "1.weight belongs to Conv1d: .*; masks fit it .masked=True.",
+    "forward": "1.weight has a forward of its own .*: remove it, or mask it .masked=True.",
+    "hook": "1.weight or its bias has hooks, .*: remove them, or mask it .masked=True.",
+    "bias hook": "1.weight or its bias has hooks",
     "shape": "the mask of 1.weight has the shape 3 x 4, but its weight has 4 x 4",
     "kernel": "no kernel named 'crs'",
 }
@@ -218,7 +227,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("masked", [False, True])
 def test_what_is_refused_leaves_the_model_as_it_was(kind, masked):
-    if masked and kind in ("subclass", "convolution", "kernel"):
+    if masked and kind in ("subclass", "convolution", "kernel", "forward", "hook", "bias hook"):
         return  # these are only refused for sparse layers
     model = prepared(kind)
     modules, hooks = list(model.modules()), [dict(part._forward_pre_hooks) for part in model.modules()]
@@ -232,6 +241,28 @@ def test_what_is_refused_leaves_the_model_as_it_was(kind, masked):
     assert not prune.is_pruned(model)
     for name, value in before.items():
         assert torch.equal(model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("kind", ["forward", "hook"])
+def test_masks_keep_what_was_added_to_a_module(kind):
+    model, x = prepared(kind), torch.randn(2, 4)
+    expected = model(x)
+    sparsify(model, {"1": np.ones((4, 4))}, masked=True)
+    torch.testing.assert_close(model(x), expected)
+    model(x).sum().backward()
+    assert (model[1].weight_orig.grad == 0).all() == (kind == "hook")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["forward", "hook"])
+def test_attention_with_additions_is_refused(kind, masked):
+    model = nn.ModuleDict({"mha": nn.MultiheadAttention(4, 2)})
+    if kind == "hook":
+        model["mha"].in_proj_weight.register_hook(torch.zeros_like)
+    else:
+        model["mha"].forward = lambda q, k, v: (q + k + v, None)
+    with pytest.raises(InvalidSpecError, match=r"mha.q.weight (has a forward of its own|or its bias has hooks)"):
+        sparsify(model, {"mha.q": np.eye(4)}, masked=masked)
 
 
 @pytest.mark.parametrize(

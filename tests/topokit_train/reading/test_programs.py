@@ -196,6 +196,41 @@ def test_a_pruned_module_has_its_masks():
     assert found.names == ("0.weight", "2.weight")
 
 
+def used_twice():
+    shared = torch.nn.Linear(4, 4)
+    return torch.nn.Sequential(shared, torch.nn.ReLU(), shared, torch.nn.ReLU(), torch.nn.Linear(4, 3))
+
+
+def tied():
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
+    model[1].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize("form", ["module", "pt2"])
+@pytest.mark.parametrize("make", [used_twice, tied])
+def test_a_parameter_with_several_names_has_the_first(make, form, tmp_path):
+    model, x = make().eval(), torch.ones(1, 4)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= torch.rand(parameter.shape) < 0.5
+            parameter.data[0, 0] = 1  # an edge
+    path = tmp_path / "model.pt2"
+    if form == "pt2":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(torch.export.export(model, (x,)), path)
+    found = topokit_train.extract(path) if form == "pt2" else topokit_train.extract(model, x)
+    weights = {name: weight for name, weight in model.named_parameters() if weight.ndim > 1}
+    first, last = weights
+    assert [one["name"] for one in found.layers] == [first, f"{first}#2", last]
+    assert not found.left
+    for name, mask in found.masks.items():
+        assert (torch.from_numpy(mask) == (weights.pop(name) != 0)).all()
+    if make is used_twice:  # of tied weights, sparsify masks none
+        topokit_train.sparsify(make(), found.masks, masked=True)
+
+
 @pytest.mark.parametrize("kind", ["module", "onnx"])
 def test_padding_is_no_node_whatever_its_value(kind, tmp_path):
     class Padded(torch.nn.Module):
