@@ -275,7 +275,8 @@ def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
 
 
 def _fits(numbers: NDArray[Any], expected: NDArray[Any]) -> bool:
-    return bool(((numbers == expected) | (numbers == 0)).all())
+    equal = numbers == expected
+    return bool(equal.all() or (equal | (numbers == 0)).all())
 
 
 def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
