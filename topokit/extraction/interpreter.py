@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
-from topokit.extraction.operators import cast, mix, move, refuse
+from topokit.extraction.operators import PRODUCTS, cast, joined, mix, move, refuse
 from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant, Ids, Tracing, same
 from topokit.extraction.weights import Part
@@ -57,6 +58,7 @@ def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
             raise InvalidGraphError(
                 f"the node {node.name} ({node.op}) cannot be read: {_reason(call, error)}"
             ) from error
+        call.explain()
         known |= dict(zip(node.outputs, outputs, strict=False))
     tracing.outputs = [one for one in map(known.get, program.outputs) if isinstance(one, np.ndarray)]
     return tracing
@@ -107,6 +109,7 @@ def _folded(call: Call, *, moves: bool) -> list[Constant]:
     """Return the outputs of a node without features: views of a parameter, or constants that are computed."""
     operands = {ref: one for ref, one in call.tensors() if isinstance(one, Constant)}
     parameters = [(ref, one) for ref, one in operands.items() if one.part]
+    names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
     if not parameters:
         values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
@@ -122,20 +125,42 @@ def _folded(call: Call, *, moves: bool) -> list[Constant]:
     base = _owner([one for _, one in parameters])
     whole = all(one.part is base.part and one.view is same for _, one in parameters)
     if whole and base.part and len(parameters) == 2 and "mul" in call.node.op.lower():  # a weight and its own mask
-        return [Constant.of(base.parameter, base.part)]
+        return [replace(base, parameters=names)]
+    product = _is_product(call, list(operands.values()))
 
     def computed(i: int) -> Array:
         return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
 
-    shapes = call.shapes
-    made = [Part(shape=shapes[i], weight=partial(computed, i)) for i in count]
-    return [Constant.of(base.parameter, part) for part in made]
+    made = [Part(shape=call.shapes[i], weight=partial(computed, i)) for i in count]
+    keeps = [not product and _has_place_of(base, part.shape) if len(names) > 1 else True for part in made]
+    called = [base.parameter if keeps[i] else call.node.outputs[i] for i in count]
+    return [replace(Constant.of(called[i], made[i]), parameters=names, product=product) for i in count]
+
+
+def _has_place_of(base: Constant, shape: Shape) -> bool:
+    """Whether elements of a computed tensor of this shape are in the places of those of a whole parameter."""
+    return base.part is not None and base.view is same and base.part.shape == shape
+
+
+def _is_product(call: Call, operands: Sequence[Constant]) -> bool:
+    """Whether a constant is a product with a parameter, or computed of one; a sum of one and a weight is a weight."""
+    operator = call.program.operators.get(call.node.op, mix)
+    if operator in PRODUCTS:
+        return True
+    size = math.prod(call.shapes[0])
+    if operator is joined("added") and any(
+        one.part and not one.product and math.prod(one.shape) == size for one in operands
+    ):
+        return False
+    return any(one.product and math.prod(one.shape) > 1 for one in operands)
 
 
 def _owner(parameters: Sequence[Constant]) -> Constant:
-    """Return the one that gives its name to what is computed of several: the largest, and no mask."""
+    """Return the one that gives its name to what is computed of several: the largest, and no product, index or mask."""
     size = max(math.prod(one.shape) for one in parameters)
     largest = [one for one in parameters if math.prod(one.shape) == size]
+    largest = [one for one in largest if not one.product] or largest
     if len(largest) == 1:
         return largest[0]
-    return next((one for one in largest if not np.isin(one.read(), (0, 1)).all()), largest[0])
+    numbers = (one for one in largest if (values := one.read()).dtype != np.int64 and not np.isin(values, (0, 1)).all())
+    return next(numbers, largest[0])

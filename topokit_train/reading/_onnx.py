@@ -60,6 +60,7 @@ LENGTH = 16
 """What a dimension without a number is, but for the first one, the batch, which is 1."""
 
 
+@does.multiplies
 def _matmul(call: Call) -> Sequence[Any]:
     """Gemm, MatMul and MatMulInteger."""
     one, two = call["A"], call["B"]
