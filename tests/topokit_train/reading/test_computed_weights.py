@@ -266,6 +266,22 @@ def test_the_operator_that_reads_a_parameter_is_named(function, shape, reason):
     assert found.left["p"] == (shape, reason)
 
 
+def test_a_scale_by_zero_keeps_the_edges_and_a_choice_of_zero_does_not():
+    gate = torch.tensor([1.0, 0.0] * 4)
+    scaled = Called(lambda self, x: self.c(self.a(x) * gate), 1)
+    in_the_weight = Called(lambda self, x: self.c(functional.linear(x, self.a.weight * gate[:, None])), 1)
+    chosen = Called(lambda self, x: self.c(torch.where(gate > 0, self.a(x), 0.0)), 1)
+    norm = Called(lambda self, x: self.c(functional.batch_norm(self.a(x), gate, gate + 1, gate)), 1)
+    for module in (scaled, norm):
+        found = topokit_train.extract(pruned(module), torch.randn(2, 6))
+        assert found.topology.layer_edges == tuple(int((one.weight != 0).sum()) for one in (module.a, module.c))
+    module = pruned(in_the_weight)
+    rows = (module.a.weight.detach().numpy() != 0) & (gate.numpy()[:, None] != 0)
+    assert np.array_equal(topokit_train.extract(module, torch.randn(2, 6)).masks["a.weight"], rows)
+    found = topokit_train.extract(pruned(chosen), torch.randn(2, 6))
+    assert [chain.widths for chain in found.chains] == [(6, WIDTH), (WIDTH // 2, 3)]
+
+
 def test_without_layers_the_operators_are_named():
     class Scaled(nn.Module):
         def __init__(self):
