@@ -190,6 +190,15 @@ def test_the_weight_of_an_adapter_has_its_name_in_every_form(tmp_path):
         assert (edges_read(found), [*found.masks]) == (expected, ["first.weight", "w"])
 
 
+def test_the_weight_of_a_spectral_norm_has_its_name():
+    module = pruned(nn.Sequential(nn.Linear(4, WIDTH), nn.Linear(WIDTH, WIDTH)))
+    weight = module[1].weight.detach().numpy()
+    nn.utils.parametrizations.spectral_norm(module[1])
+    found = topokit_train.extract(module.eval(), torch.randn(2, 4))
+    assert np.array_equal(found.masks["1.weight"], weight != 0)
+    assert (found.topology.names, [*found.left]) == (("0.weight", "1.weight"), [])
+
+
 def test_a_product_by_a_product_of_parameters_is_mixed():
     class Product(Computed):
         def forward(self, x):
