@@ -138,10 +138,11 @@ COMPUTED = {
 def test_weights_that_are_computed_have_no_parameter(name):
     model, x = pruned(Computed(COMPUTED[name])), torch.randn(2, 4)
     found = topokit_train.extract(model, x)
-    assert list(found.masks) == ["one.weight", "constant"]
-    assert "reads it" in found.left["two.weight"][1]
+    first, computed = found.masks
+    assert (first, computed in dict(model.named_parameters())) == ("one.weight", False)
+    assert found.left["two.weight"][1] == f"the weight of the layer {computed} is computed of two.weight"
     for given in (found.masks, found.topology, found):
-        with pytest.raises(InvalidSpecError, match="constant"):
+        with pytest.raises(InvalidSpecError, match=computed):
             topokit_train.sparsify(model, given, masked=True)
 
 

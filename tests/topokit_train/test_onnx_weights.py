@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import topokit as tk
+import topokit_train
 from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, TooLargeError
 from topokit_train import extract, read_weights
 
@@ -215,7 +216,10 @@ SQUARES = {"w": drawn(6, 6), "v": drawn(6, 6), "sure": np.array(True), "scale": 
             ],
             r"node small .*QLinearMatMul",
         ),
-        ([node("Reshape", ["x", "v"], "a"), node("MatMul", ["a", "w"], "y")], r"node a .*Reshape.* cannot be read"),
+        (
+            [node("Reshape", ["x", "v"], "a"), node("MatMul", ["a", "w"], "y")],
+            r"node a .*Reshape.* cannot be read: .*; give the module itself, or its .pt2 program",
+        ),
         ([node("MatMul", ["x", "none"], "y")], r"node y .*MatMul.* reads none, which nothing writes"),
     ],
     ids=["if", "loop", "unknown", "quantised", "wrong", "missing"],
@@ -231,6 +235,26 @@ def test_what_cannot_be_read_names_the_node(nodes, said, tmp_path):
     with pytest.raises(FileFormatError, match=said) as raised:
         read_weights(tmp_path / "model")
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_weight_beside_zeros_has_the_edges_of_both(tmp_path):
+    w = drawn(6, 4)
+    nodes = [node("ConstantOfShape", ["shape"], "zeros"), node("Concat", ["w", "zeros"], "wide", axis=1)]
+    save(tmp_path / "model", [*nodes, node("MatMul", ["x", "wide"], "y")], {"w": w, "shape": np.array([6, 2])})
+    (read,) = edges(tmp_path / "model")
+    assert np.array_equal(read, np.pad(w.T != 0, ((0, 2), (0, 0))))
+
+
+@pytest.mark.parametrize(("reduction", "kind"), [("none", "part"), ("add", "mixed")])
+def test_what_is_scattered_overwrites_elements_or_is_mixed(reduction, kind, tmp_path):
+    held = {"w": drawn(6, 5), "v": drawn(5, 3), "at": np.array([[0, 1], [1, 1]]), "zeros": np.zeros(2, np.float32)}
+    nodes = [node("MatMul", ["x", "w"], "a"), node("ScatterND", ["a", "at", "zeros"], "b", reduction=reduction)]
+    save(tmp_path / "model", [*nodes, node("MatMul", ["b", "v"], "y")], held)
+    found = topokit_train.extract(tmp_path / "model")
+    assert [joint["kind"] for joint in found.joints] == [kind]
+    second = held["v"] != 0
+    second[1] &= reduction != "none"
+    assert int(found.edges["v"].edges) == int(second.sum())
 
 
 @pytest.mark.parametrize("scales", [1, 4, 3])

@@ -296,7 +296,8 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
         part.weighted, part.outputs = [], []
         return part
     if not tracing.uses:
-        other = "; ".join(f"{name}: {why}" for name, why in list(tracing.reasons.items())[:12])
+        left = _left(weights, {})
+        other = "; ".join(f"{name}: {left[name][1]}" for name in list(tracing.reasons)[:12] if name in left)
         raise InvalidSpecError(
             f"the graph has no layer: no operator that topokit follows multiplies features by a weight ({other}): "
             "write the product as linear, matmul or a convolution"
@@ -310,7 +311,8 @@ def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
     of_graph = weights.graph and not weights.is_recorded
-    default = "no operator of the graph multiplies by it" if of_graph else "to extract it, select all layers by name"
+    unread = "no operator of the graph reads it beside data"
+    default = unread if of_graph else "to extract it, select all layers by name"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()

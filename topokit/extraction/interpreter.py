@@ -12,7 +12,7 @@ import numpy as np
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
-from topokit.extraction.operators import DATA, cast, mix, refuse
+from topokit.extraction.operators import DATA, PRODUCTS, cast, joined, mix, refuse
 from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant, Ids, Tracing, View, same
 from topokit.extraction.weights import Part, Read, numbered
@@ -58,6 +58,7 @@ def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
             raise InvalidGraphError(
                 f"the node {node.name} ({node.op}) cannot be read: {_reason(call, error)}"
             ) from error
+        call.explain()
         known |= dict(zip(node.outputs, outputs, strict=False))
     tracing.outputs = [one for one in map(known.get, program.outputs) if isinstance(one, np.ndarray)]
     return tracing
@@ -108,6 +109,7 @@ def _folded(call: Call) -> list[Constant]:
     """Return the outputs of a node without features: views of a parameter, or constants that are computed."""
     operands = {ref: one for ref, one in call.tensors() if isinstance(one, Constant)}
     parameters = {ref: one for ref, one in operands.items() if one.part}
+    names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
 
     def computed(i: int) -> Array:
@@ -123,9 +125,11 @@ def _folded(call: Call) -> list[Constant]:
     first, *others = parameters.values()
     own_mask = whole and len(others) == 1 and others[0].part is first.part and "mul" in call.node.op.lower()
     if own_mask and first.part:
-        return [Constant.of(first.parameter, first.part)]
-    kept = _kept(call, parameters)
-    return [_derived(call.shapes[i], partial(computed, i), kept) for i in count]
+        return [replace(Constant.of(first.parameter, first.part), parameters=names)]
+    product = _is_product(call, list(operands.values()))
+    kept = None if product else _kept(call, parameters)
+    made = [_derived(call.node.outputs[i], call.shapes[i], partial(computed, i), kept) for i in count]
+    return [replace(one, parameters=names, product=product) for one in made]
 
 
 def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Callable[[int, Array], Array]] | None:
@@ -156,21 +160,38 @@ def _viewed(base: Constant, read: Read, view: View) -> Constant:
 def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
     """Return the parameter of whose elements a node computes new ones, each at its place; None if there is none.
 
-    It is the largest of several that is not a mask.
+    It is the largest of several that is no index and no mask.
     """
-    named = {ref: one for ref, one in parameters.items() if one.parameter}
+    named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters}
     size = max((math.prod(one.shape) for one in named.values()), default=0)
     largest = {ref: one for ref, one in named.items() if math.prod(one.shape) == size}
     if len(largest) > 1:
-        largest = {ref: one for ref, one in largest.items() if not np.isin(one.read(), (0, 1)).all()} or largest
+        largest = {ref: one for ref, one in largest.items() if not _is_index_or_mask(one.read())} or largest
     if largest:
         ref, one = next(iter(largest.items()))
         alike = [other.view is one.view for other in named.values() if other.parameter == one.parameter]
         if call.program.keeps(call.node, ref) and all(alike) and _is_injective(one):
             return one
-    for one in named.values():
-        call.tracing.reasons.setdefault(one.parameter, f"{call.node.op} ({call.node.name}) reads it")
     return None
+
+
+def _is_index_or_mask(values: Array) -> bool:
+    return values.dtype == np.int64 or bool(np.isin(values, (0, 1)).all())
+
+
+def _is_product(call: Call, operands: Sequence[Constant]) -> bool:
+    """Return whether a constant is a product with a parameter, or computed of one.
+
+    A sum of a product and a weight is a weight, such as that of a layer with an adapter.
+    """
+    operator = call.program.operators.get(call.node.op, mix)
+    if operator in PRODUCTS:
+        return True
+    size = math.prod(call.shapes[0])
+    weights = (one for one in operands if one.part and not one.product)
+    if operator is joined("added") and any(math.prod(one.shape) == size for one in weights):
+        return False
+    return any(one.product and math.prod(one.shape) > 1 for one in operands)
 
 
 def _is_injective(weight: Constant) -> bool:
@@ -187,10 +208,10 @@ def _numbers(weight: Constant) -> Array | None:
     return None if weight.view is same else weight.view(numbered(weight.part.shape))
 
 
-def _derived(shape: Shape, read: Read, kept: Constant | None) -> Constant:
-    """Return a constant that is computed: with the name of the parameter whose places it keeps, or without a name."""
+def _derived(name: str, shape: Shape, read: Read, kept: Constant | None) -> Constant:
+    """Return a constant that is computed: with the name of the parameter whose places it keeps, or else a given one."""
     if kept is None or not kept.part or shape != kept.shape:
-        return Constant.of("", Part(shape=shape, weight=read))
+        return Constant.of(name, Part(shape=shape, weight=read))
     base = kept.part
 
     def restored() -> Array:

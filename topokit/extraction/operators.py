@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,15 @@ from topokit.errors import InvalidGraphError
 from topokit.extraction.programs import Array, Call, listed
 from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, once
 from topokit.masking import as_blocks
+
+PRODUCTS: set[Callable[[Call], Sequence[Any]]] = set()
+"""The operators that multiply matrices, or convolve: what one computes of a parameter is not a weight by itself."""
+
+
+def multiplies(operator: Callable[[Call], Sequence[Any]]) -> Callable[[Call], Sequence[Any]]:
+    """Add an operator to `PRODUCTS`, and return it."""
+    PRODUCTS.add(operator)
+    return operator
 
 
 def words(text: str, operator: Callable[[Call], Sequence[Any]]) -> dict[str, Callable[[Call], Sequence[Any]]]:
@@ -88,6 +97,7 @@ def cast(call: Call) -> Sequence[Any]:
     return keep(call)
 
 
+@cache
 def joined(kind: str) -> Callable[[Call], Sequence[Any]]:
     """An operator on the elements of several tensors."""
 
@@ -159,6 +169,7 @@ def along(axis_key: str) -> Callable[[Call], Sequence[Any]]:
 def convolve(x: str, w: str, *, transposed: bool = False) -> Callable[[Call], Sequence[Any]]:
     """A convolution of any dimensions: its nodes are the channels."""
 
+    @multiplies
     def operator(call: Call) -> Sequence[Any]:
         ids, weight = call[x], call[w]
         if not isinstance(weight, Constant) or not isinstance(ids, np.ndarray):
@@ -193,8 +204,9 @@ def _partly(ids: Ids, first: int) -> Ids:
 
 
 def multiply(one: str, two: str) -> Callable[[Call], Sequence[Any]]:
-    """A matrix product: a layer if one of the two is a constant."""
+    """A matrix product: a layer if one of the two is a constant that is no product itself."""
 
+    @multiplies
     def operator(call: Call) -> Sequence[Any]:
         return [product(call, call[one], call[two])]
 
@@ -202,10 +214,14 @@ def multiply(one: str, two: str) -> Callable[[Call], Sequence[Any]]:
 
 
 def linear(x: str, w: str) -> Callable[[Call], Sequence[Any]]:
-    """A product with a matrix (out, in)."""
+    """A product with a matrix (out, in): a weight, however it is computed."""
 
+    @multiplies
     def operator(call: Call) -> Sequence[Any]:
-        return [product(call, call[x], turned(call[w]), "(out, in)")]
+        ids, weight = call[x], turned(call[w])
+        if isinstance(ids, np.ndarray) and isinstance(weight, Constant):
+            return [_layer(call, ids, weight, "(out, in)")]
+        return [product(call, ids, weight, "(out, in)")]
 
     return operator
 
@@ -222,7 +238,13 @@ def _swapped(array: Array) -> Array:
 
 
 def product(call: Call, one: Any, two: Any, how: str = "(in, out)") -> Any:
-    """Return the product of two matrices or stacks of them, of which at least one is an array of nodes."""
+    """Return the product of two matrices or stacks of them, of which at least one is an array of nodes.
+
+    By a constant that is a product itself, such as the queries of learned vectors, nodes are mixed, as by the queries
+    of data: in both cases attention averages positions by the result.
+    """
+    if any(isinstance(factor, Constant) and factor.product for factor in (one, two)):
+        return call.mixed()[0]
     if isinstance(one, Constant):
         if isinstance(two, Constant):
             raise InvalidGraphError(f"the node {call.node.name} ({call.node.op}) multiplies two constants")
@@ -240,7 +262,7 @@ def _layer(call: Call, ids: Ids, weight: Constant, how: str) -> Ids:
     shape = (*weight.shape, 1) if vector else weight.shape
     lead = shape[:-2]
     kept = constant_along(ids, [-1]) if ids.ndim > 1 and ids.shape[-1] > 1 and math.prod(lead) == 1 else None
-    if kept is not None and nodes_of(kept).size > 1:  # as the token layers of an MLP-Mixer
+    if kept is not None and nodes_of(kept).size > 1 and not call.tracing.merges(kept):  # as an MLP-Mixer's tokens
         reason = f"it multiplies the positions of the same nodes, and makes no edges ({call.node.name})"
         call.tracing.reasons.setdefault(weight.parameter, reason)
         made = np.broadcast_to(kept, (*np.broadcast_shapes(ids.shape[:-2], lead), ids.shape[-2], shape[-1]))

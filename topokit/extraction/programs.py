@@ -105,13 +105,17 @@ class Call:
         value = self.values.get(key)
         return value.read().tolist() if isinstance(value, Constant) else value
 
+    def explain(self) -> None:
+        """Record why the constants that this node reads beside features are not extracted, if no layer has them."""
+        for _, value in self.tensors() if self.features else ():
+            for parameter in value.parameters if isinstance(value, Constant) else ():
+                reason = f"{self.node.op} ({self.node.name}) reads {value.origin}, but not as the weight of a layer"
+                self.tracing.reasons.setdefault(parameter, reason)
+
     def mixed(self) -> list[Ids]:
         """Return new nodes, made of all that the inputs are made of: the nodes end here."""
         of = np.concatenate([nodes_of(ids) for ids in self.features])[None]
         outputs = zip(self.node.outputs, self.shapes, strict=False)
-        for _, value in self.tensors():
-            if isinstance(value, Constant) and value.parameter and len(value.shape) > 1:
-                self.tracing.reasons.setdefault(value.parameter, f"{self.node.op} ({self.node.name}) reads it")
         return [self.tracing.fresh(name, "mixed", shape, of) for name, shape in outputs]
 
 

@@ -22,7 +22,7 @@ from topokit.components import connected_components
 from topokit.convolutions import Mask, Shape
 from topokit.csr import require_memory
 from topokit.extraction.weights import Part, Read
-from topokit.reprs import short_repr
+from topokit.reprs import listed, short_repr
 
 Ids = NDArray[np.int64]
 View = Callable[[NDArray[Any]], NDArray[Any]]
@@ -43,9 +43,12 @@ class Constant:
     Args:
         shape: of the tensor.
         read: returns its values.
-        parameter: name of the parameter that it is a view of, or is computed of; "" if there is none.
+        parameter: name of the parameter that it is a view of; of a computed one see `interpreter`; "" if there is none.
         part: the weights and mask that it is a view of.
         view: makes this tensor's layout of an array in the part's shape.
+        parameters: names of all parameters that it is computed of.
+        product: whether it is computed by a product with a parameter, as the queries of an attention to learned
+            vectors: it is a weight only if an operator, such as a linear layer, takes it as such.
     """
 
     shape: Shape
@@ -53,25 +56,27 @@ class Constant:
     parameter: str = ""
     part: Part | None = None
     view: View = same
+    parameters: tuple[str, ...] = ()
+    product: bool = False
 
     __repr__ = short_repr
 
     @classmethod
     def of(cls, name: str, part: Part) -> Constant:
         """Return a whole parameter."""
-        return cls(shape=part.shape, read=part.read, parameter=name, part=part)
+        return cls(shape=part.shape, read=part.read, parameter=name, part=part, parameters=(name,))
 
     def moved(self, move: View) -> Constant:
         """Return the constant that an operator makes which only moves elements."""
         # a broadcast array takes no memory, and neither do most of its views
         shape = move(np.broadcast_to(np.False_, self.shape)).shape
-        return Constant(
-            shape=shape,
-            read=lambda: move(self.read()),
-            parameter=self.parameter,
-            part=self.part,
-            view=lambda array: move(self.view(array)),
-        )
+        return replace(self, shape=shape, read=lambda: move(self.read()), view=lambda array: move(self.view(array)))
+
+    @property
+    def origin(self) -> str:
+        """What it is, for a message: "it" for a parameter, or else what it is computed of."""
+        computed = len(self.parameters) > 1 or self.product
+        return f"what is computed of {listed(self.parameters)}" if computed else "it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +224,9 @@ class Tracing:
             filters: see `Use`.
         """
         name = self._name_of(weight)
+        for parameter in weight.parameters:
+            reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}"
+            self.reasons.setdefault(parameter, reason)
         times = self._times.get(name, 0)
         self._times[name] = times + 1
         view = weight.view
@@ -282,6 +290,12 @@ class Tracing:
         for node in sorted(of):  # parts have lower numbers
             parts[node] = frozenset[int]().union(*(parts[part] for part in of[node])) or frozenset([node])
         return parts
+
+    def merges(self, ids: Ids) -> bool:
+        """Return whether some of the nodes are elements of a tensor, or joined of these, which a layer can merge."""
+        spaces = self.spaces_of(ids)
+        joined = [space for space in spaces if space.kind not in (*FREE, "layer")]
+        return any(space.kind in FREE for space in spaces) or any(self.merges(space.of) for space in joined)
 
     def with_uses(self, uses: list[Use]) -> Tracing:
         """Return the same nodes with other layers."""

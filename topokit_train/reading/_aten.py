@@ -80,10 +80,19 @@ _WRITTEN = ("value", "fill_value", "self", "other")
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
+@does.multiplies
 def _addmm(call: Call) -> Sequence[Any]:
     names = ("mat1", "mat2") if "mat1" in call.values else ("batch1", "batch2")
     made = does.product(call, *(call[name] for name in names))
     return does.with_bias(call, made, call["self"])
+
+
+_CONVOLVES = {transposed: does.convolve("input", "weight", transposed=transposed) for transposed in (False, True)}
+
+
+@does.multiplies
+def _convolution(call: Call) -> Sequence[Any]:
+    return _CONVOLVES[call["transposed"]](call)
 
 
 def _recurrent(call: Call) -> Sequence[Any]:
@@ -149,7 +158,7 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     **does.words(
         "conv_transpose1d conv_transpose2d conv_transpose3d", does.convolve("input", "weight", transposed=True)
     ),
-    "convolution": lambda call: does.convolve("input", "weight", transposed=call["transposed"])(call),
+    "convolution": _convolution,
     "linear": does.linear("input", "weight"),
     "matmul": does.multiply("self", "other"),
     "embedding": does.embed("weight"),
@@ -254,4 +263,5 @@ def constant_of(name: str, tensors: Mapping[str, Any], found: Weights) -> Consta
     part = found.parts.get(owner)
     if part is None or tuple(tensor.shape) != part.shape:
         owner, part = name, Part(shape=tuple(tensor.shape), weight=partial(as_array, tensor, name, "the module"))
-    return Constant(shape=part.shape, read=partial(as_array, tensor, name, "the module"), parameter=owner, part=part)
+    names = (owner,) if tensor.dtype.is_floating_point else ()  # not of indices, which torch names lifted_tensor_0
+    return replace(Constant.of(owner, part), read=partial(as_array, tensor, name, "the module"), parameters=names)

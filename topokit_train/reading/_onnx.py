@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import count
 from math import prod
@@ -60,6 +61,7 @@ LENGTH = 16
 """What a dimension without a number is, but for the first one, the batch, which is 1."""
 
 
+@does.multiplies
 def _matmul(call: Call) -> Sequence[Any]:
     """Gemm, MatMul and MatMulInteger."""
     one, two = call["A"], call["B"]
@@ -102,6 +104,11 @@ def _recurrent(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(stacked, shape) for shape in call.shapes]
 
 
+def _scatter(call: Call) -> Sequence[Any]:
+    """ScatterND and ScatterElements, as of writes into slices: updates overwrite elements, or are added."""
+    return does.overwrite("updates")(call) if call["reduction"] in (None, "none") else call.mixed()
+
+
 _EMBED = does.embed("data")
 
 OPERATORS = {
@@ -114,6 +121,7 @@ OPERATORS = {
     **does.words("CumSum TopK GatherElements", does.along("axis")),
     **does.words("Gemm MatMul", _matmul),
     **does.words("LSTM GRU RNN", _recurrent),
+    **does.words("ScatterND ScatterElements", _scatter),
     **does.words(CONTROL, does.refuse),
     **does.words("Shape", _shape_of),
     **does.words("ConvInteger QLinearConv QLinearMatMul QGemm DynamicQuantizeLSTM MatMulNBits", does.refuse),
@@ -210,22 +218,23 @@ class Graph(Program):
             numbers = None if array is not None or prod(value.shape) > MOST_READ else value.read()
             kind = numbers.dtype if numbers is not None and numbers.dtype.kind in "iub" else np.dtype(np.float32)
             given[str(ref)] = value.shape, kind, numbers
-        return self._inferred(self.protos[call.node.name], given)
+        return self._inferred(call.node.name, given)
 
-    def _inferred(self, proto: onnx.NodeProto, given: Mapping[str, Known]) -> list[Shape]:
+    def _inferred(self, name: str, given: Mapping[str, Known]) -> list[Shape]:
         """Return the shapes of the outputs of a node."""
-        kinds, data = {}, {}
-        for name, (shape, kind, numbers) in given.items():
-            kinds[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), shape)
+        proto, kinds, data = self.protos[name], {}, {}
+        for ref, (shape, kind, numbers) in given.items():
+            kinds[ref] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), shape)
             if numbers is not None:
-                data[name] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
-        schema = onnx.defs.get_schema(proto.op_type, self.opsets[proto.domain], proto.domain)
-        inferred = onnx.shape_inference.infer_node_outputs(
-            schema, proto, kinds, data, opset_imports=[helper.make_opsetid(*one) for one in self.opsets.items()]
-        )
+                data[ref] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
+        opsets = [helper.make_opsetid(*one) for one in self.opsets.items()]
+        with _refused(proto, name):
+            inferred = onnx.shape_inference.infer_node_outputs(
+                self._schema(proto), proto, kinds, data, opset_imports=opsets
+            )
         return [
-            tuple(one.dim_value for one in inferred[name].tensor_type.shape.dim) if name in inferred else ()
-            for name in proto.output
+            tuple(one.dim_value for one in inferred[out].tensor_type.shape.dim) if out in inferred else ()
+            for out in proto.output
         ]
 
     def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
@@ -234,7 +243,7 @@ class Graph(Program):
             raise InvalidGraphError(
                 f"{proto.op_type} of {proto.domain} is not one of ONNX's own operators: export the model without it"
             )
-        values = {name: arrays[name] for name in proto.input if name}
+        values = self._of_common_types(proto, {name: arrays[name] for name in proto.input if name})
         if of_nodes and proto.op_type == "Pad" and len(proto.input) > 2 and proto.input[2]:
             data = values[proto.input[0]]
             values[proto.input[2]] = np.zeros((), data.dtype)
@@ -242,17 +251,44 @@ class Graph(Program):
             name: (array.shape, array.dtype, array if array.size <= MOST_READ else None)
             for name, array in values.items()
         }
-        sizes = [*(array.size for array in values.values()), *map(prod, self._inferred(proto, given))]
+        sizes = [*(array.size for array in values.values()), *map(prod, self._inferred(node.name, given))]
         require_memory(8 * sum(sizes), f"the node {node.name}")
         opsets = dict(self.opsets)
         if proto.op_type in QUANTISES:  # onnx.reference has them from 19 on, for which earlier ones mean the same
             opsets |= {domain: max(version, 19) for domain, version in opsets.items() if domain == proto.domain}
-        try:
+        with _refused(proto, node.name):
             made = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
-        except Exception as error:  # onnx's operators have no common error class
-            what = f"the node {node.name} ({proto.op_type})"
-            raise InvalidGraphError(f"{what} cannot be read: {reason_of(error)}") from error
         return [np.asarray(one) for one in made]
+
+    def _schema(self, proto: onnx.NodeProto) -> onnx.defs.OpSchema:
+        return onnx.defs.get_schema(proto.op_type, self.opsets[proto.domain], proto.domain)
+
+    def _of_common_types(self, proto: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the inputs of a node, of one type those that must be: a mask beside the numbers of a constant is not.
+
+        An example is Concat of a weight and zeros, which is run on the mask of the weight.
+        """
+        formal = self._schema(proto).inputs
+        together: dict[str, list[str]] = {}
+        for i, name in enumerate(proto.input):
+            if name:
+                together.setdefault(formal[min(i, len(formal) - 1)].type_str, []).append(name)
+        kinds = {kind: np.result_type(*(values[name] for name in names)) for kind, names in together.items()}
+        return {
+            name: values[name].astype(kinds[kind], copy=False) for kind, names in together.items() for name in names
+        }
+
+
+@contextmanager
+def _refused(proto: onnx.NodeProto, name: str) -> Iterator[None]:
+    """Raise InvalidGraphError for the errors of onnx's operators, which have no common class."""
+    try:
+        yield
+    except Exception as error:
+        raise InvalidGraphError(
+            f"the node {name} ({proto.op_type}) cannot be read: {reason_of(error)}; give the module "
+            "itself, or its .pt2 program"
+        ) from error
 
 
 @lru_cache(maxsize=4096)

@@ -97,6 +97,9 @@ def extract(
 ) -> Extraction:
     """Return the layers of a model as topologies, and how they are connected.
 
+    The edges are weights of layers. A scale of the outputs of a layer by a constant keeps its edges, also if the
+    constant contains 0.
+
     Args:
         model: a torch module; a file of weights, an ONNX model or a .pt2 program; file.py:function, a function that
             returns a module and an example input; or what `topokit.extract` takes.

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 from functools import wraps
 
 import numpy as np
@@ -325,6 +326,38 @@ def test_what_is_written_in_place_is_read(function, tmp_path):
         return
     torch.export.save(program.run_decompositions({}), tmp_path / "functional.pt2")
     assert edges_read(select(read_weights(tmp_path / "functional.pt2"), Rule())) == expected
+
+
+IN_ONNX = [
+    slice_,
+    added_slice,
+    column_of_zeros,
+    slice_of_zeros,
+    column_of_another_column,
+    columns_zeroed,
+    columns_copied,
+    scattered,
+    twice,
+    temporal_shift,
+    into_new_zeros,
+    mean_of_positions_of_which_one_is_zero,
+    rows_of_a_weight,
+    weight_with_rows_of_another,
+    triangle,
+    columns_by_indices,
+    whole_by_its_output,
+]
+"""What the exporter by tracing writes into the file: it refuses or loses the other writes."""
+
+
+@pytest.mark.parametrize("function", IN_ONNX, ids=lambda one: one.__name__)
+def test_what_is_written_in_place_is_read_from_onnx(function, tmp_path):
+    pytest.importorskip("onnx")
+    module, example = made(function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (example,), tmp_path / "in_place.onnx", dynamo=False)
+    assert edges_read(select(read_weights(tmp_path / "in_place.onnx"), Rule())) == expected_of(module, example)
 
 
 def test_a_diagonal_by_strides_in_memory_is_named(tmp_path):

@@ -1,0 +1,304 @@
+"""Constants that are computed of several parameters: the weights of a layer, or what attention reads."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402 (skipped without torch)
+from torch.nn import functional  # noqa: E402
+
+import topokit_train  # noqa: E402
+from topokit.errors import InvalidSpecError  # noqa: E402
+from topokit.extraction import Rule, select  # noqa: E402
+from topokit_train import read_weights  # noqa: E402
+from topokit_train.weights import read_model  # noqa: E402
+
+from . import random_modules  # noqa: E402
+from .random_modules import Relu, edges_by_derivatives  # noqa: E402
+from .test_random_modules import by_node_of_the_input, edges_read  # noqa: E402
+
+WIDTH = 8
+
+
+def pruned(module):
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        size = torch.rand(parameter.shape) + 0.5
+        parameter.data = size * (torch.rand(parameter.shape) < 0.5) if parameter.dim() == 2 else size
+    return module.eval()
+
+
+def linear(x, weight):
+    """A product with a weight, which the oracle takes as a layer."""
+    made = functional.linear(x, weight)
+    return random_modules.CUTS.cut(made, -1) if Relu.smooth else made
+
+
+class Pooling(nn.Module):
+    """Attention with learned queries, by nn.MultiheadAttention or, for the oracle, written out."""
+
+    def __init__(self, *, weighed):
+        super().__init__()
+        self.probe = nn.Parameter(torch.randn(1, 3, WIDTH))
+        self.inner = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.head, self.weighed = nn.Linear(WIDTH, 4), weighed
+
+    def forward(self, x):
+        probe = self.probe.expand(len(x), -1, -1)
+        if not Relu.smooth:
+            return self.head(self.inner(probe, x, x, need_weights=self.weighed)[0])
+        inner = self.inner
+        q = functional.linear(probe, inner.in_proj_weight[:WIDTH])
+        made = attended(q, *linear(x, inner.in_proj_weight[WIDTH:]).split(WIDTH, -1))
+        return self.head(inner.out_proj(made))
+
+
+class Perceiver(nn.Module):
+    """Learned queries, projected, with attention written out."""
+
+    def __init__(self, latents):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(latents, WIDTH))
+        self.q = nn.Linear(WIDTH, WIDTH)
+        self.k, self.v, self.o = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
+
+    def forward(self, x):
+        q = functional.linear(self.latents, self.q.weight, self.q.bias)
+        return self.o(attended(q, self.k(x), self.v(x)))
+
+
+def attended(q, k, v):
+    weights = (q @ k.transpose(-1, -2)).softmax(-1)
+    return (weights.detach() if Relu.smooth else weights) @ v
+
+
+def expected_of(module, example):
+    labels = np.indices(example.shape)[-1].ravel()  # an element of the input is its feature
+    edges = edges_by_derivatives(copy.deepcopy(module), example)
+    return {number: by_node_of_the_input(one, labels) for number, one in edges.items()}
+
+
+def exported(module, example, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if path.suffix == ".onnx":
+            pytest.importorskip("onnx")
+            torch.onnx.export(module, (example,), path, dynamo=False)
+        else:
+            torch.export.save(torch.export.export(module, (example,)), path)
+    return read_weights(path)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("weighed", [True, False])
+def test_learned_queries_are_no_layer(weighed, batch, tmp_path):
+    module, example = pruned(Pooling(weighed=weighed)), torch.randn(batch, 5, WIDTH)
+    expected = expected_of(module, example)
+    for known in (read_model(module, example), exported(module, example, tmp_path / "model.pt2")):
+        found = select(known, Rule())
+        assert edges_read(found) == expected
+        assert [chain.widths for chain in found.chains] == [(8, 16), (8, 8, 4)]
+        assert [*found.masks] == ["inner.in_proj_weight", "inner.out_proj.weight", "head.weight"]
+        assert "inner.in_proj_weight" in found.left["probe"][1]
+    assert edges_read(select(exported(module, example, tmp_path / "model.onnx"), Rule())) == expected
+
+
+@pytest.mark.parametrize("latents", [4, WIDTH])
+def test_attention_that_is_written_out_has_the_nodes_of_its_values(latents, tmp_path):
+    module, example = pruned(Perceiver(latents)), torch.randn(2, 5, WIDTH)
+    expected = expected_of(module, example)
+    reason = (
+        "aten.matmul.default (matmul) reads what is computed of latents, q.weight, q.bias, but not as the weight of a "
+        "layer"
+    )
+    for known in (read_model(module, example), exported(module, example, tmp_path / "model.pt2")):
+        found = select(known, Rule())
+        assert edges_read(found) == expected
+        assert {name: why for name, (_, why) in found.left.items()} == {"latents": reason, "q.weight": reason}
+        assert [one["kind"] for one in found.joints] == ["parallel", "mixed", "attention"]
+        for name, mask in found.masks.items():
+            assert np.array_equal(mask, module.get_parameter(name).detach().numpy() != 0)
+    assert edges_read(select(exported(module, example, tmp_path / "model.onnx"), Rule())) == expected
+
+
+class Computed(nn.Module):
+    """A layer, and one whose weight a function computes of parameters."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+        self.first = nn.Linear(4, WIDTH)
+        self.w, self.u = (nn.Parameter(torch.randn(WIDTH, WIDTH)) for _ in range(2))
+        self.b, self.a = nn.Parameter(torch.randn(WIDTH, 2)), nn.Parameter(torch.randn(2, WIDTH))
+
+    def forward(self, x):
+        return linear(torch.tanh(self.first(x)), self.weight(self))
+
+
+def adapted(self):
+    return self.w + 2 * (self.b @ self.a)
+
+
+def low_rank(self):
+    return self.b @ self.a
+
+
+def one_below_the_other(self):
+    return torch.cat([self.w, self.u])
+
+
+def of_a_transposed_one(self):
+    return self.w.t() * self.u.abs()
+
+
+def scattered(self):
+    index = torch.tensor([3, 1, 2, 0, 7, 5, 6, 4]).expand(WIDTH, WIDTH)
+    return torch.zeros(WIDTH, WIDTH, dtype=self.w.dtype).scatter(1, index, self.w)
+
+
+@pytest.mark.parametrize(
+    ("weight", "name", "of"),
+    [
+        (adapted, "w", "w, b, a"),
+        (low_rank, "matmul", "b, a"),
+        (one_below_the_other, "cat", "w, u"),
+        (of_a_transposed_one, "w", "w, u"),
+        (scattered, "scatter", "w"),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_a_computed_weight_has_the_name_of_a_parameter_only_in_its_place(weight, name, of):
+    module, example = pruned(Computed(weight)), torch.randn(2, 4)
+    found = topokit_train.extract(module, example)
+    expected = {} if weight is scattered else expected_of(module, example)  # whose zeros are not of float64
+    assert not expected or edges_read(found) == expected
+    assert [*found.masks] == ["first.weight", name]
+    assert np.array_equal(found.masks[name], weight(module).detach().numpy() != 0)
+    reasons = {why for parameter, (_, why) in found.left.items() if parameter in of.split(", ")}
+    assert reasons == ({f"the weight of the layer {name} is computed of {of}"} if of else set())
+
+
+def test_the_weight_of_an_adapter_has_its_name_in_every_form(tmp_path):
+    module, example = pruned(Computed(adapted)), torch.randn(2, 4)
+    expected = expected_of(module, example)
+    for ending in (".pt2", ".onnx"):
+        found = select(exported(module, example, tmp_path / f"model{ending}"), Rule())
+        assert (edges_read(found), [*found.masks]) == (expected, ["first.weight", "w"])
+
+
+def test_the_weight_of_a_spectral_norm_has_its_name():
+    module = pruned(nn.Sequential(nn.Linear(4, WIDTH), nn.Linear(WIDTH, WIDTH)))
+    weight = module[1].weight.detach().numpy()
+    nn.utils.parametrizations.spectral_norm(module[1])
+    found = topokit_train.extract(module.eval(), torch.randn(2, 4))
+    assert np.array_equal(found.masks["1.weight"], weight != 0)
+    assert (found.topology.names, [*found.left]) == (("0.weight", "1.weight"), [])
+
+
+def test_a_product_by_a_product_of_parameters_is_mixed():
+    class Product(Computed):
+        def forward(self, x):
+            return self.first(x) @ low_rank(self)
+
+    found = topokit_train.extract(pruned(Product(None)), torch.randn(2, 4))
+    assert ([*found.masks], [one["kind"] for one in found.joints]) == (["first.weight"], ["mixed"])
+    reason = "aten.matmul.default (matmul_1) reads what is computed of b, a, but not as the weight of a layer"
+    assert [found.left[name][1] for name in "ab"] == [reason, reason]
+
+
+class Called(nn.Module):
+    """Two layers and a parameter, and a function of these."""
+
+    def __init__(self, function, *shape):
+        super().__init__()
+        self.function, self.a, self.c = function, nn.Linear(6, WIDTH), nn.Linear(WIDTH, 3)
+        self.p = nn.Parameter(torch.randn(*shape))
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("spread", ["expand", "repeat"])
+def test_a_layer_that_reads_one_number_of_each_example_is_a_layer(spread, batch):
+    def function(self, x):
+        mean = self.a(x).mean(1, keepdim=True)
+        return self.c(mean.expand(-1, WIDTH) if spread == "expand" else mean.repeat(1, WIDTH))
+
+    module = pruned(Called(function, 1))
+    module.c.weight.data[1] = 0
+    found = topokit_train.extract(module, torch.randn(batch, 6))
+    by_mean = torch.autograd.functional.jacobian(lambda mean: module.c(mean.expand(WIDTH)), torch.ones(1))[:, 0]
+    assert [chain.widths for chain in found.chains] == [(6, WIDTH), (1, 3)]
+    assert found.edges["c.weight"].targets.tolist() == by_mean.nonzero().ravel().tolist() == [0, 2]
+    mixed = {"kind": "mixed", "name": "mean", "from": ["a.weight"], "to": ["c.weight"]}
+    assert (found.joints, [*found.left]) == ([mixed], [])
+
+
+def written_out(self, x):
+    return (self.a(x)[:, None, :] * self.p).sum(-1)
+
+
+def centres(self, x):
+    return self.c(torch.exp(-(self.a(x)[:, None] - self.p).pow(2).sum(-1)))
+
+
+def locally_connected(self, x):
+    return (self.a(x).unfold(1, 3, 1) * self.p).sum(-1)
+
+
+def added(self, x):
+    return self.c(self.a(x) + self.p)
+
+
+def unused(self, x):
+    return self.c(self.a(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "reason"),
+    [
+        (written_out, (5, WIDTH), "aten.mul.Tensor (mul) reads it, but not as the weight of a layer"),
+        (centres, (WIDTH, WIDTH), "aten.sub.Tensor (sub) reads it, but not as the weight of a layer"),
+        (locally_connected, (6, 3), "aten.mul.Tensor (mul) reads it, but not as the weight of a layer"),
+        (added, (1, WIDTH), "aten.add.Tensor (add) reads it, but not as the weight of a layer"),
+        (unused, (5, WIDTH), "no operator of the graph reads it beside data"),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_the_operator_that_reads_a_parameter_is_named(function, shape, reason):
+    found = topokit_train.extract(pruned(Called(function, *shape)), torch.randn(2, 6))
+    assert found.left["p"] == (shape, reason)
+
+
+def test_a_scale_by_zero_keeps_the_edges_and_a_choice_of_zero_does_not():
+    gate = torch.tensor([1.0, 0.0] * 4)
+    scaled = Called(lambda self, x: self.c(self.a(x) * gate), 1)
+    in_the_weight = Called(lambda self, x: self.c(functional.linear(x, self.a.weight * gate[:, None])), 1)
+    chosen = Called(lambda self, x: self.c(torch.where(gate > 0, self.a(x), 0.0)), 1)
+    norm = Called(lambda self, x: self.c(functional.batch_norm(self.a(x), gate, gate + 1, gate)), 1)
+    for module in (scaled, norm):
+        found = topokit_train.extract(pruned(module), torch.randn(2, 6))
+        assert found.topology.layer_edges == tuple(int((one.weight != 0).sum()) for one in (module.a, module.c))
+    module = pruned(in_the_weight)
+    rows = (module.a.weight.detach().numpy() != 0) & (gate.numpy()[:, None] != 0)
+    assert np.array_equal(topokit_train.extract(module, torch.randn(2, 6)).masks["a.weight"], rows)
+    found = topokit_train.extract(pruned(chosen), torch.randn(2, 6))
+    assert [chain.widths for chain in found.chains] == [(6, WIDTH), (WIDTH // 2, 3)]
+
+
+def test_without_layers_the_operators_are_named():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.gate = nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return (x[:, None] * self.gate * self.w).sum(-1)
+
+    with pytest.raises(InvalidSpecError, match=r"multiplies features by a weight \(w: aten.mul.Tensor \(mul_1\) reads"):
+        topokit_train.extract(Scaled(), torch.ones(1, 3))
