@@ -257,7 +257,11 @@ def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     numbers = numbered(shape)
     matrix = use.matrix(numbers)
     groups = len(matrix)
-    for layout in LAYOUTS if len(shape) > 1 and shape[0] % groups == 0 else ():
+    if matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # constants stand among the numbers
+        return None
+    for layout in LAYOUTS if len(shape) > 1 else ():
+        if shape[-1 if layout == "last" else 0] % groups:
+            continue
         blocks = as_blocks(numbers, layout, groups)
         if (
             matrix.size == numbers.size

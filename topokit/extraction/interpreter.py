@@ -123,8 +123,9 @@ def _folded(call: Call) -> list[Constant]:
         return [_viewed(base, partial(computed, i), partial(view, i)) for i in count]
     whole = all(one.view is same for one in parameters.values())
     first, *others = parameters.values()
-    own_mask = whole and len(others) == 1 and others[0].part is first.part and "mul" in call.node.op.lower()
-    if own_mask and first.part:
+    multiplies = call.program.operators.get(call.node.op) is joined("multiplied")
+    own_mask = multiplies and whole and len(others) == 1 and others[0].part is first.part
+    if own_mask and first.part and first.part.mask is not None:
         return [replace(Constant.of(first.parameter, first.part), parameters=names)]
     product = _is_product(call, list(operands.values()))
     kept = None if product else _kept(call, parameters)
@@ -142,6 +143,9 @@ def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Call
     if base is None or any(one.part is not base.part for one in moved.values()):
         return None
     rest = {ref: one.read() for ref, one in operands.items() if ref not in moved}
+    value = call.node.inputs.get("value")
+    if (isinstance(value, int | float) and value) or any(one.dtype.kind == "f" and one.any() for one in rest.values()):
+        return None  # constants other than 0 beside the elements are no edges of the parameter
 
     def view(i: int, array: Array) -> Array:
         return call.program.run(call.node, rest | {ref: one.view(array) for ref, one in moved.items()})[i]
@@ -199,7 +203,9 @@ def _is_injective(weight: Constant) -> bool:
     numbers = _numbers(weight)
     if numbers is None:
         return True
-    return numbers.dtype.kind == "i" and int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+    if numbers.dtype.kind != "i" or numbers.min(initial=0) < 0:
+        return False
+    return int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
 
 
 def _numbers(weight: Constant) -> Array | None:
@@ -212,7 +218,9 @@ def _derived(name: str, shape: Shape, read: Read, kept: Constant | None) -> Cons
     """Return a constant that is computed: with the name of the parameter whose places it keeps, or else a given one."""
     if kept is None or not kept.part or shape != kept.shape:
         return Constant.of(name, Part(shape=shape, weight=read))
-    base = kept.part
+    base, numbers = kept.part, _numbers(kept)
+    if numbers is not None and not numbers.all() and read()[numbers == 0].any():
+        return Constant.of(name, Part(shape=shape, weight=read))  # an element stands where the parameter has none
 
     def restored() -> Array:
         """Return the numbers in the layout of the parameter, 0 for elements that the view does not have."""

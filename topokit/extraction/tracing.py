@@ -226,7 +226,8 @@ class Tracing:
         name = self._name_of(weight)
         for parameter in weight.parameters:
             reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}"
-            self.reasons.setdefault(parameter, reason)
+            if parameter != name:
+                self.reasons.setdefault(parameter, reason)
         times = self._times.get(name, 0)
         self._times[name] = times + 1
         view = weight.view

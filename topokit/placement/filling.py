@@ -58,6 +58,7 @@ def fill(
     Raises:
         InvalidSpecError: nothing fits or matches; two entries match one weight; or a weight cannot be filled.
         InvalidGraphError: an entry of a mask is not 0 or 1.
+        FileFormatError: the edges of a file are not those of its fingerprint.
     """
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
         masks = load_masks(Path(wanted))
@@ -168,6 +169,8 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
     for name, weight in matched.items():
         weight.require_fillable(name)
     one = _parsed(one)
+    if isinstance(one, Topology):
+        one = _unchanged(one, one)
     nets: Sequence[Any] = [one] * len(matched)
     if isinstance(one, Description):
         nets = _described(one, list(matched.values()))

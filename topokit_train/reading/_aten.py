@@ -192,7 +192,7 @@ class Aten(Program):
     def keeps(self, node: Node, ref: str) -> bool:
         name = base_name(node.op)
         if any(name in names.split() for names in OVERWRITES.values()):
-            return bool(node.inputs["self"] == ref)
+            return bool(node.inputs["self"] == ref) and name != "copy"
         return name in _KEEPING or torch.Tag.pointwise in resolved(node.op).tags
 
     def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
