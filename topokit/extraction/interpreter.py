@@ -164,7 +164,7 @@ def _viewed(base: Constant, read: Read, view: View) -> Constant:
 def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
     """Return the parameter of whose elements a node computes new ones, each at its place; None if there is none.
 
-    It is the largest of several that is no index and no mask.
+    Of several it is the largest; of several of that size, one that is neither an index nor a mask.
     """
     named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters}
     size = max((math.prod(one.shape) for one in named.values()), default=0)

@@ -204,7 +204,7 @@ def _partly(ids: Ids, first: int) -> Ids:
 
 
 def multiply(one: str, two: str) -> Callable[[Call], Sequence[Any]]:
-    """A matrix product: a layer if one of the two is a constant that is no product itself."""
+    """A matrix product: a layer if one of the two is a constant, unless that is itself computed by a product."""
 
     @multiplies
     def operator(call: Call) -> Sequence[Any]:

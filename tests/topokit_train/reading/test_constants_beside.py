@@ -52,7 +52,7 @@ def test_edges_are_the_weights_that_are_used(name, above):
 
 
 class Experts(nn.Module):
-    """Matrices side by side, whose last size is no multiple of their number."""
+    """Three matrices of 4 x 5 in one parameter: 5 is not a multiple of 3."""
 
     def __init__(self):
         super().__init__()
