@@ -350,6 +350,7 @@ def test_masks_beside_a_state_dict(tmp_path):
     for content in (
         {"state_dict": {"fc.weight": weight}, "masks": {"fc.weight": mask}},
         {"model_state_dict": {"fc.weight": weight}, "mask_dict": {"fc": mask.bool()}},
+        {"model": {"state_dict": {"fc.weight": weight}, "masks": {"fc": mask}}},
         {"net_G": {"fc.weight": weight}, "weight_mask": {"net_G.fc.weight": mask}},
         {"fc": {"weight": mask}},
     ):

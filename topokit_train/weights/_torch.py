@@ -103,9 +103,8 @@ def _tensors(loaded: object, path: Path) -> dict[str, Any]:
             found = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
         raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
     if isinstance(loaded, Mapping):
-        beside: Mapping[Any, Any] = next((loaded[key] for key in MASKS if isinstance(loaded.get(key), Mapping)), {})
         bare = unwrapped(tensors)
-        for name, mask in _flat(beside, DEPTH):
+        for name, mask in _flat(_masks_beside(loaded, DEPTH), DEPTH):
             (short,) = unwrapped([owner + name.removesuffix("_mask")])
             names = (short, f"{short}.weight", f"{short}_orig", f"{short}.weight_orig")
             whole = next((bare[one].removesuffix("_orig") for one in names if one in bare), None)
@@ -133,6 +132,15 @@ def _state(value: object, depth: int) -> tuple[dict[str, Any], str]:
             others = {name: one for name, one in everything.items() if not name.startswith(f"{key}.")}
             return (everything, f"{key}.{owner}") if _has_copies(others, state) else (state, owner)
     return dict(_flat(value, depth)), ""
+
+
+def _masks_beside(value: object, depth: int) -> Mapping[Any, Any]:
+    """Return the masks beside the first state dict in nested dictionaries, or beside a dictionary around it."""
+    if not isinstance(value, Mapping) or not depth:
+        return {}
+    here = (value[key] for key in MASKS if isinstance(value.get(key), Mapping))
+    inside = (_masks_beside(value.get(key), depth - 1) for key in NESTED)
+    return next((found for found in (*here, *inside) if found), {})
 
 
 def _has_copies(others: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
