@@ -44,9 +44,9 @@ def fill(
 
     Args:
         wanted: one or several topologies, descriptions, files or results of `topokit_train.extract`, whose chains count
-            as topologies, see `place`; or a mapping. The keys of a mapping are
-            names, or patterns in which `*` matches any characters. Its values are topologies, descriptions, layers, or
-            masks in the shape of the weight. A layer, a mask or a topology of one layer fills every matching weight.
+            as topologies, see `place`; or a mapping. The keys of a mapping are names, or patterns in which `*` matches
+            any characters. Its values are topologies, descriptions, layers, or masks in the shape of the weight. A
+            layer, a mask or a topology of one layer fills every matching weight.
             `place` distributes the layers of a deeper topology among the weights that match, and all of these must be
             filled. A description without widths takes the widths of each weight, see `Description.open_each`.
         weights: name -> weight, in the order in which the data pass them.
@@ -127,9 +127,8 @@ def _layers(
     for name, where in place(nets, weights, names).items():
         weights[name].require_fillable(name)
         layer, shape = nets[where.net].layer(where.layer), weights[name].shape
-        if (
-            len(shape) == 2 and shape[1] > layer.shape[0]
-        ):  # the sources are channels; each channel is several features of the weight
+        # the sources are channels, of which each is several features of the weight
+        if len(shape) == 2 and shape[1] > layer.shape[0]:
             layer = by_feature(layer, shape[1] // layer.shape[0])
         of = f" of topology {where.net}" if len(nets) > 1 else ""
         yield name, (layer, f"layer {where.layer}{of}")
