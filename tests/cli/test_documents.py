@@ -17,7 +17,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # The beginning of a line, numbers in it, and how far they may be off; None for times. Another processor or number of
 # threads adds in another order, after which accuracies, inactive units and pruned weights may be others. The limits are
 # four standard deviations of what MKL_ENABLE_INSTRUCTIONS, ATEN_CPU_CAPABILITY and OMP_NUM_THREADS made of 12 seeds of
-# these commands. Another release of networkx finds other communities in random twins.
+# these commands. Another release of scikit-network finds other communities in random twins.
 MODULARITY = r"modularity .* (?:structure|chance)$"
 VARIES = [
     (r"training ", r"[\d.]+(?= s)", None),

@@ -13,6 +13,7 @@ from math import prod
 
 import pytest
 
+from topokit_train import dataset
 from topokit_train.config import TrainConfig
 from topokit_train.datasets import load_dataset
 from topokit_train.datasets.idx import FILES
@@ -27,6 +28,16 @@ from topokit_train.training import Trainer
 @pytest.fixture(scope="session")
 def digits():
     return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits):
+    """The first 100 digits to train on and 60 to test with, for networks that need not learn."""
+    train, test = (
+        (digits.train_inputs[:100], digits.train_targets[:100]),
+        (digits.test_inputs[:60], digits.test_targets[:60]),
+    )
+    return dataset(train, test)
 
 
 @pytest.fixture

@@ -119,9 +119,9 @@ def test_the_filters_of_a_convolution_by_channel_are_those_that_it_convolves_wit
 
 
 @pytest.mark.parametrize(("widths", "conv"), [((500, 50), "weight"), ((20, 50), "channel")])
-def test_a_sparse_convolution_has_the_shape_of_the_models(widths, conv, tmp_path):
+def test_a_sparse_convolution_has_the_shape_of_the_models(widths, conv, few_digits, tmp_path):
     net = Bernoulli(widths=widths, density=".1", seed=1)
-    train(TrainConfig(model="lenet-5", epochs=1, batch_size=500), [net], run=tmp_path / "run")
+    train(TrainConfig(model="lenet-5", epochs=1), [net], data=few_digits, run=tmp_path / "run")
     weights = read_weights(tmp_path / "run" / "checkpoint.safetensors")
     assert weights.parts["conv2.weight"].shape == (50, 20, 5, 5)
     assert tk.fingerprint(tk.extract(weights, conv=conv)) == tk.fingerprint(net)
@@ -182,9 +182,9 @@ def tk_name(name):
     return name if name.endswith("weight") else f"{name}.weight"
 
 
-def test_a_linear_layer_of_channels_is_found_in_its_run(tmp_path):
+def test_a_linear_layer_of_channels_is_found_in_its_run(few_digits, tmp_path):
     net = Bernoulli(widths=(1, 20, 50, 384, 10), density=".5", seed=1)
-    train(TrainConfig(model="lenet-5", epochs=1, batch_size=800), [net], run=tmp_path / "run")
+    train(TrainConfig(model="lenet-5", epochs=1), [net], data=few_digits, run=tmp_path / "run")
     assert tk.fingerprint(tk.extract(read_weights(tmp_path / "run"))) == tk.fingerprint(net)
 
 

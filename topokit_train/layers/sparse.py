@@ -117,7 +117,7 @@ class SparseModule(nn.Module):
         Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
         """
         canonical = torch.randn(self.weights, generator=generator, dtype=torch.float32, device="cpu")
-        canonical *= (2 / self.fan_in().float()).sqrt()[self._ends()[0]]
+        canonical *= (2 / self.fan_in().float()).sqrt()[torch.from_numpy(self._ends()[0])]
         self.values.copy_(self.from_canonical(canonical.to(self.values)))
 
     @torch.no_grad()
@@ -127,7 +127,7 @@ class SparseModule(nn.Module):
         So its output keeps the variance that it had with all weights, for independent weights and inputs of one
         variance each. O(size of values).
         """
-        factors = (self.reach / self.fan_in().clamp(min=1)).sqrt()[self._ends()[0]]
+        factors = (self.reach / self.fan_in().clamp(min=1)).sqrt()[torch.from_numpy(self._ends()[0])]
         self.values.mul_(self.from_canonical(factors.to(self.values)))
 
     def fan_in(self) -> Tensor:

@@ -85,8 +85,8 @@ def test_a_lottery_ticket_starts_from_the_first_weights(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_sparse_run_starts_where_another_of_its_wiring_ended(tmp_path, monkeypatch, model, wiring):
-    train(TrainConfig(model=model, epochs=1, batch_size=500, seed=3), wiring, run=tmp_path / "first")
+def test_a_sparse_run_starts_where_another_of_its_wiring_ended(few_digits, tmp_path, monkeypatch, model, wiring):
+    train(TrainConfig(model=model, epochs=1, seed=3), wiring, data=few_digits, run=tmp_path / "first")
     ended = tmp_path / "first" / "checkpoint.safetensors"
     first = load(ended).tensors
     state = torch.random.get_rng_state()
