@@ -53,7 +53,7 @@ class Rule:
         "Fraction of the weights that become edges: those of the largest magnitude.", kind="text", default=None
     )
     scope: str = option(
-        "Scope of the fraction: each layer, or all layers together [layer].",
+        "Scope of the share that is kept: each layer, or all layers together [layer].",
         kind="choice",
         choices=("layer", "global"),
         default="layer",
