@@ -117,6 +117,7 @@ class SparseModule(nn.Module):
         Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852.
         """
         canonical = torch.randn(self.weights, generator=generator, dtype=torch.float32, device="cpu")
+        # an index that is an array would be read number by number inside torch.device
         canonical *= (2 / self.fan_in().float()).sqrt()[torch.from_numpy(self._ends()[0])]
         self.values.copy_(self.from_canonical(canonical.to(self.values)))
 
