@@ -60,7 +60,8 @@ def _lines(layer: Layer, weight: float | None) -> Iterator[bytes]:
 def read(folder: Path) -> Topology:
     """Read a folder; the widths are in the files' names. Edges in any order, a weight of 0 is no edge.
 
-    A note says that weights other than those of the official networks are not kept.
+    Notes say that weights other than those of the official networks are not kept, and name files with weights of 0 or
+    without edges.
 
     Raises:
         FileFormatError: a file with another name, a missing layer, widths that do not chain, or a bad table.
@@ -68,7 +69,7 @@ def read(folder: Path) -> Topology:
         TooLargeError: not enough free memory.
     """
     layers: list[Layer] = []
-    official = True
+    notes: dict[str, None] = {}
     for path, name in numbered(folder, _NAME, "n784x300-l1.tsv"):
         shape = int(name["sources"]), int(name["targets"] or name["sources"])
         require_room(path, shape, path.stat().st_size)
@@ -78,8 +79,14 @@ def read(folder: Path) -> Topology:
             )
         table = read_table(path.read_bytes(), 3, path, delimiter="\t")
         layers.append(layer_of(table, shape, path))
-        official &= bool(np.isin(table[:, 2], (0, _WEIGHT)).all())
-    return Topology(layers, notes=() if official else (_OTHERS,))
+        zeros = int((table[:, 2] == 0).sum())
+        if zeros:
+            notes[f"a weight of 0 is no edge: {path.name} has {counted(zeros, 'such line')}"] = None
+        if not len(table):
+            notes[f"{path.name} is empty: a layer without edges"] = None
+        if not np.isin(table[:, 2], (0, _WEIGHT)).all():
+            notes[_OTHERS] = None
+    return Topology(layers, notes=tuple(notes))
 
 
 FORMAT = Format(suffix=".tsv", begins=lambda start: False, read=read, write=write, folder=True)  # noqa: ARG005

@@ -112,14 +112,22 @@ def test_folders_that_are_no_network(tmp_path, files, said, refusal):
     assert said in refusal(folder)
 
 
-def test_weights_that_a_topology_does_not_keep_are_noted(tmp_path):
-    """Inference gives each edge the weight 1/16, as the official networks have it."""
-    (tmp_path / "net").mkdir()
-    for weight, notes in (("6.250000e-02", 0), ("0.0625\n2\t2\t0", 0), ("-0.0625", 1), ("0.5", 1)):
-        (tmp_path / "net" / "n2-l1.tsv").write_text(f"1\t1\t0.0625\n1\t2\t{weight}\n")
-        found = load(tmp_path / "net").notes
-        assert len(found) == notes
-        assert all("weights other than 1/16 are not kept" in note for note in found)
+@pytest.mark.parametrize(
+    ("lines", "notes"),
+    [
+        ("1\t1\t0.0625\n1\t2\t6.250000e-02\n", []),
+        ("1\t1\t0.0625\n1\t2\t-0.0625\n", ["weights other than 1/16 are not kept"]),
+        ("1\t1\t0\n1\t2\t0.0625\n2\t2\t0\n", ["a weight of 0 is no edge: n2-l2.tsv has 2 such lines"]),
+        ("1\t1\t0\n", ["a weight of 0 is no edge: n2-l2.tsv has 1 such line"]),
+        ("1\t1\t0\n1\t2\t2\n", ["a weight of 0 is no edge: n2-l2.tsv has 1 such line", "weights other than 1/16"]),
+        ("", ["n2-l2.tsv is empty: a layer without edges"]),
+    ],
+)
+def test_what_a_reader_of_tsv_may_not_expect_is_noted(tmp_path, lines, notes):
+    (tmp_path / "n2-l1.tsv").write_text("1\t1\t0.0625\n")
+    (tmp_path / "n2-l2.tsv").write_text(lines)
+    found = load(tmp_path).notes
+    assert [note[: len(start)] for note, start in zip(found, notes, strict=True)] == notes
 
 
 def test_the_first_line_of_a_matrix_market_file(path, refusal):
