@@ -12,10 +12,12 @@ import pytest
 
 def pytest_configure():
     gc.disable()  # until all tests are collected: they stay, and looking through them again and again takes seconds
+    os.fsync = lambda _: None  # only a loss of power would show that a file was not flushed
 
 
 def pytest_collection_finish():
     gc.freeze()
+    gc.set_threshold(50_000)  # by default, looking through what torch and others made takes a twentieth of all time
     gc.enable()
 
 

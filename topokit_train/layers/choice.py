@@ -144,8 +144,10 @@ def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work
     return {name: cost for name, cost in costs.items() if cost < float("inf")}
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def measured(work: Work, layer: Layer, device: torch.device, dtype: torch.dtype, name: str) -> float:
-    """Return the seconds of a training step with all gradients: the least of many."""
+    """Return the seconds of a training step with all gradients: the least of many, also where gradients are off."""
     from torch.utils.benchmark import Timer  # takes half a second to import
 
     kernel = KERNELS[name]

@@ -81,6 +81,14 @@ def test_the_fastest_is_taken_and_remembered(folder, stopwatch):
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_layer_is_timed_where_gradients_are_off(off, monkeypatch):
+    monkeypatch.setattr(choice, "SECONDS", 1e-6)
+    with off():
+        assert choose(LAYER, CPU, torch.float32, "tuned").kernel in KERNELS
+
+
+@pytest.mark.usefixtures("folder")
 def test_another_number_of_threads_is_another_case(stopwatch, monkeypatch):
     choose(LAYER, CPU, torch.float32, "tuned")
     before = len(stopwatch)
