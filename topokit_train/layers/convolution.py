@@ -100,8 +100,7 @@ class SparseConv2d(SparseModule):
             images: shape (batch, in_channels, rows, columns), or without batch.
 
         Returns:
-            Shape (batch, out_channels, rows, columns), or without batch; its order in memory is the kernel's: use
-            reshape if view refuses.
+            Shape (batch, out_channels, rows, columns), or without batch.
 
         Raises:
             InvalidSpecError: images of another shape, or too small; or the layer was moved to a device or type that

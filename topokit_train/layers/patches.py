@@ -93,7 +93,8 @@ class Convolution:
         x = images.permute(1, 2, 3, 0).contiguous()
         y = chain(x, [Link(Patches(self, plan, x.shape), values, None, relu=False)])
         y = y.view(len(y), *self.patches(x).shape[3:])
-        return (y if bias is None else y + bias[:, None, None, None].to(y.dtype)).permute(3, 0, 1, 2)
+        y = y if bias is None else y + bias[:, None, None, None].to(y.dtype)
+        return y.permute(3, 0, 1, 2).contiguous()  # torch's own layers, such as ReLU, are slow on other strides
 
     def _spans(self) -> tuple[int, int]:
         """Rows and columns that the filter reaches over."""
