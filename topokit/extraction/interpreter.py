@@ -127,9 +127,11 @@ def _folded(call: Call) -> list[Constant]:
     own_mask = multiplies and whole and len(others) == 1 and others[0].part is first.part
     if own_mask and first.part and first.part.mask is not None:
         return [replace(Constant.of(first.parameter, first.part), parameters=names)]
-    product = _is_product(call, list(operands.values()))
+    product = _is_product(call, operands)
     kept = None if product else _kept(call, parameters)
-    made = [_derived(call.node.outputs[i], call.shapes[i], partial(computed, i), kept) for i in count]
+    known = call.program.parameters
+    outputs = [f"{name}#2" if name in known else name for name in call.node.outputs]
+    made = [_derived(outputs[i], call.shapes[i], partial(computed, i), kept) for i in count]
     return [replace(one, parameters=names, product=product) for one in made]
 
 
@@ -166,15 +168,16 @@ def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
 
     Of several it is the largest; of several of that size, one that is neither an index nor a mask.
     """
-    named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters}
+    keeps = call.program.keeps
+    named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters and keeps(call.node, ref)}
     size = max((math.prod(one.shape) for one in named.values()), default=0)
     largest = {ref: one for ref, one in named.items() if math.prod(one.shape) == size}
     if len(largest) > 1:
         largest = {ref: one for ref, one in largest.items() if not _is_index_or_mask(one.read())} or largest
     if largest:
-        ref, one = next(iter(largest.items()))
+        one = next(iter(largest.values()))
         alike = [other.view is one.view for other in named.values() if other.parameter == one.parameter]
-        if call.program.keeps(call.node, ref) and all(alike) and _is_injective(one):
+        if all(alike) and _is_injective(one):
             return one
     return None
 
@@ -183,19 +186,22 @@ def _is_index_or_mask(values: Array) -> bool:
     return values.dtype == np.int64 or bool(np.isin(values, (0, 1)).all())
 
 
-def _is_product(call: Call, operands: Sequence[Constant]) -> bool:
+def _is_product(call: Call, operands: Mapping[str, Constant]) -> bool:
     """Return whether a constant is a product with a parameter, or computed of one.
 
     A sum of a product and a weight is a weight, such as that of a layer with an adapter.
     """
     operator = call.program.operators.get(call.node.op, mix)
-    if operator in PRODUCTS:
-        return True
-    size = math.prod(call.shapes[0])
-    weights = (one for one in operands if one.part and not one.product)
-    if operator is joined("added") and any(math.prod(one.shape) == size for one in weights):
-        return False
-    return any(one.product and math.prod(one.shape) > 1 for one in operands)
+    if operator in PRODUCTS or operator is joined("added"):
+        size = math.prod(call.shapes[0])
+        weights = {ref: one for ref, one in operands.items() if one.part and not one.product}
+        sums = (math.prod(one.shape) == size and call.program.keeps(call.node, ref) for ref, one in weights.items())
+        return not any(sums) and (operator in PRODUCTS or _has_product(operands))
+    return _has_product(operands)
+
+
+def _has_product(operands: Mapping[str, Constant]) -> bool:
+    return any(one.product and math.prod(one.shape) > 1 for one in operands.values())
 
 
 def _is_injective(weight: Constant) -> bool:

@@ -50,6 +50,11 @@ class Program(ABC):
     constants: dict[str, Constant]
     operators: Mapping[str, Callable[[Call], Sequence[Any]]]
 
+    @cached_property
+    def parameters(self) -> set[str]:
+        """The names of the constants."""
+        return {one.parameter for one in self.constants.values()}
+
     @abstractmethod
     def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:
         """Run an operator on arrays, given by the names of its inputs.

@@ -191,7 +191,7 @@ class Aten(Program):
 
     def keeps(self, node: Node, ref: str) -> bool:
         name = base_name(node.op)
-        if any(name in names.split() for names in OVERWRITES.values()):
+        if name in ("addmm", "baddbmm") or any(name in names.split() for names in OVERWRITES.values()):
             return bool(node.inputs["self"] == ref) and name != "copy"
         return name in _KEEPING or torch.Tag.pointwise in resolved(node.op).tags
 
