@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
 from topokit.extraction.operators import DATA, PRODUCTS, cast, joined, mix, refuse
-from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
+from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed, once
 from topokit.extraction.tracing import Constant, Ids, Tracing, View, same
 from topokit.extraction.weights import Part, Read, numbered
 
@@ -102,7 +103,11 @@ def _converted(call: Call, weight: Constant) -> Constant:
             call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
         )[0]
 
-    return replace(weight, read=converted) if len(operands) == len(rest) else weight
+    return (
+        replace(weight, read=once(converted, call.program.readers[call.node.outputs[0]]))
+        if len(operands) == len(rest)
+        else weight
+    )
 
 
 def _folded(call: Call) -> list[Constant]:
@@ -112,15 +117,16 @@ def _folded(call: Call) -> list[Constant]:
     names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
 
-    def computed(i: int) -> Array:
-        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
+    def computed(i: int) -> Read:
+        readers = call.program.readers[call.node.outputs[i]]
+        return once(lambda: call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i], readers)
 
     if not parameters:
         values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
         return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
     if moved := _moved(call, operands):
         base, view = moved
-        return [_viewed(base, partial(computed, i), partial(view, i)) for i in count]
+        return [_viewed(base, computed(i), once(partial(view, i))) for i in count]
     whole = all(one.view is same for one in parameters.values())
     first, *others = parameters.values()
     multiplies = call.program.operators.get(call.node.op) is joined("multiplied")
@@ -131,7 +137,7 @@ def _folded(call: Call) -> list[Constant]:
     kept = None if product else _kept(call, parameters)
     known = call.program.parameters
     outputs = [f"{name}#2" if name in known else name for name in call.node.outputs]
-    made = [_derived(outputs[i], call.shapes[i], partial(computed, i), kept) for i in count]
+    made = [_derived(outputs[i], call.shapes[i], computed(i), kept) for i in count]
     return [replace(one, parameters=names, product=product) for one in made]
 
 
@@ -172,7 +178,7 @@ def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
     named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters and keeps(call.node, ref)}
     size = max((math.prod(one.shape) for one in named.values()), default=0)
     largest = {ref: one for ref, one in named.items() if math.prod(one.shape) == size}
-    if len(largest) > 1:
+    if len({one.parameter for one in largest.values()}) > 1:
         largest = {ref: one for ref, one in largest.items() if not _is_index_or_mask(one.read())} or largest
     if largest:
         one = next(iter(largest.values()))
@@ -206,12 +212,26 @@ def _has_product(operands: Mapping[str, Constant]) -> bool:
 
 def _is_injective(weight: Constant) -> bool:
     """Return whether no element of the parameter is in several places of its view, as far as the numbers say."""
-    numbers = _numbers(weight)
-    if numbers is None:
-        return True
-    if numbers.dtype.kind != "i" or numbers.min(initial=0) < 0:
-        return False
-    return int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+    return _facts(weight)[0]
+
+
+_FACTS: WeakKeyDictionary[View, tuple[bool, bool]] = WeakKeyDictionary()
+
+
+def _facts(weight: Constant) -> tuple[bool, bool]:
+    """Return whether a view has no element of the parameter twice, and whether each of its places has one.
+
+    O(weights), once for each view.
+    """
+    assert weight.part is not None
+    if weight.view is same:
+        return True, True
+    if weight.view not in _FACTS:
+        numbers = weight.view(numbered(weight.part.shape))
+        known = numbers.dtype.kind == "i" and numbers.min(initial=0) >= 0
+        injective = known and int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+        _FACTS[weight.view] = injective, bool(numbers.all())
+    return _FACTS[weight.view]
 
 
 def _numbers(weight: Constant) -> Array | None:
@@ -224,8 +244,8 @@ def _derived(name: str, shape: Shape, read: Read, kept: Constant | None) -> Cons
     """Return a constant that is computed: with the name of the parameter whose places it keeps, or else a given one."""
     if kept is None or not kept.part or shape != kept.shape:
         return Constant.of(name, Part(shape=shape, weight=read))
-    base, numbers = kept.part, _numbers(kept)
-    if numbers is not None and not numbers.all() and read()[numbers == 0].any():
+    base = kept.part
+    if not _facts(kept)[1] and read()[_numbers(kept) == 0].any():
         return Constant.of(name, Part(shape=shape, weight=read))  # an element stands where the parameter has none
 
     def restored() -> Array:
