@@ -1,6 +1,7 @@
 """Constants that are computed of several parameters: the weights of a layer, or what attention reads."""
 
 import copy
+import functools
 import warnings
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional  # noqa: E402
 
 import topokit_train  # noqa: E402
 from topokit.errors import InvalidSpecError  # noqa: E402
-from topokit.extraction import Rule, select  # noqa: E402
+from topokit.extraction import Rule, interpreter, select  # noqa: E402
+from topokit.extraction.weights import numbered  # noqa: E402
 from topokit_train import read_weights  # noqa: E402
 from topokit_train.weights import read_model  # noqa: E402
 
@@ -239,6 +241,64 @@ def test_each_layer_has_a_name_and_no_operator_that_of_a_parameter(weights, laye
     assert [one["parameter"] for one in found.layers] == parameters
     for name, weight in zip(parameters, weights, strict=True):
         assert np.array_equal(found.masks[name], weight(module).detach().numpy() != 0)
+
+
+@pytest.mark.parametrize("form", ["module", "pt2", "onnx"])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_weight_whose_columns_are_repeated_at_its_ends(mode, form, tmp_path):
+    def padded(self):
+        return functional.pad(self.w[None], (2, 3), mode=mode)[0]
+
+    module, example = pruned(Named(padded)), torch.randn(2, WIDTH + 5)
+    known = read_model(module, example) if form == "module" else exported(module, example, tmp_path / f"model.{form}")
+    found = select(known, Rule())
+    assert np.array_equal(found.topology[0].to_dense(), padded(module).detach().numpy().T != 0)
+    if form != "onnx":  # whose exporter computes some constants itself
+        assert [*found.masks] == ["w"]
+        assert np.array_equal(found.masks["w"], module.w.detach().numpy() != 0)
+
+
+def repeated(step, times):
+    def weight(self):
+        made = self.w
+        for _ in range(times):
+            made = step(made)
+        return made
+
+    return weight
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda w: w + w.tanh(),
+        lambda w: w.tanh() + w,
+        lambda w: torch.cat([w[1:], w[:1]]),
+        lambda w: torch.cat([w[1:], w[:1]]).abs(),
+        lambda w: w.half().float() + w,
+    ],
+)
+def test_a_weight_of_many_operators_is_computed_once(step):  # 2 to the power of 40 operators otherwise
+    module = pruned(Named(repeated(step, 40)))
+    found = topokit_train.extract(module, torch.randn(2, WIDTH))
+    assert [*found.masks] == ["w"]
+    used = repeated(step, 40)(module).detach().numpy() != 0
+    assert np.array_equal(found.topology[0].to_dense(), used.T)
+
+
+def test_a_view_of_a_weight_is_checked_once_whatever_its_operators(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(interpreter, "numbered", lambda shape: shapes.append(shape) or numbered(shape))
+    counts = []
+    for times in (1, 6):
+        shapes.clear()
+        module = pruned(
+            Named(lambda self, times=times: functools.reduce(lambda w, _: w.tanh(), range(times), self.w.t()))
+        )
+        found = topokit_train.extract(module, torch.randn(2, WIDTH))
+        assert np.array_equal(found.masks["w"], module.w.detach().numpy() != 0)
+        counts.append(len(shapes))
+    assert counts[0] == counts[1] > 0
 
 
 def test_the_weight_of_a_spectral_norm_has_its_name():
