@@ -73,10 +73,11 @@ class Picture(Figure):
 
     def arrange(self) -> None:
         """Give the sheet its size, the panels their places, and write the headings. Everything else must be drawn."""
-        renderer = RendererAgg(1, 1, self.dpi)  # which measures texts
+        renderer = RendererAgg(1, 1, self.dpi)  # type: ignore[no-untyped-call]  # which measures texts
         grids = [_Grid.of(block, panels, self.bars, renderer) for block, panels in self.parts]
         wide = max(_NARROWEST, *(grid.wide + _GAP for grid in grids))
-        top, boxes, lines = _MARGIN, [], []
+        top, lines = _MARGIN, []
+        boxes: list[tuple[Axes, tuple[float, float, float, float]]] = []
         for (block, _), grid in zip(self.parts, grids, strict=True):
             for line, look in _wrapped(block.heading, wide - 2 * _MARGIN):
                 lines.append((top, line, look))

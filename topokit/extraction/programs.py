@@ -55,7 +55,7 @@ def once(function: Callable[..., Array], readers: float = math.inf) -> Callable[
             finally:
                 _VALUES.reset(token)
         key = (run, *map(id, arrays))
-        result, left = values.pop(key, None) or (function(*arrays), readers)
+        result, left = values.pop(key) if key in values else (function(*arrays), readers)
         if left > 1:
             values[key] = result, left - 1
         return result

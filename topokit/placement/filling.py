@@ -63,7 +63,7 @@ def fill(
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
         masks = load_masks(Path(wanted))
         owners = {name: weights[known_name(name, weights)] for name in masks}
-        for name, layout in read_layouts(wanted, of_graphs=True).items():
+        for name, layout in read_layouts(Path(wanted), of_graphs=True).items():
             require_layout(layout, name, owners[name])
         wanted = {name: stored(mask, owners[name].layout, owners[name].stored) for name, mask in masks.items()}
     if isinstance(wanted, Mapping):

@@ -107,10 +107,10 @@ def _weights(loaded: object, path: Path) -> Weights:
     everything = dict(_flat(loaded, DEPTH)) if isinstance(loaded, Mapping) else {}
     state = {name.removeprefix(owner): one for name, one in everything.items() if name.startswith(owner)}
     if not state:
-        found = f"a {type(loaded).__name__}"
+        what = f"a {type(loaded).__name__}"
         if isinstance(loaded, Mapping):
-            found = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
-        raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
+            what = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
+        raise FileFormatError(f"{path} has {what}, but no state dict: save one, torch.save(model.state_dict(), ...)")
     others = {name: one for name, one in everything.items() if not name.startswith(owner)}
     masks = dict(_masks(loaded, keys, state, path))
     if _has_copies(others, state):
