@@ -13,7 +13,9 @@ from topokit.errors import InvalidGraphError
 from topokit.reprs import counted
 
 
-def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> None:
+def validate(
+    indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int], where: str = "layer", first: int = 0
+) -> None:
     """Refuse arrays that are not a simple bipartite graph in canonical CSR order. O(edges), 1 byte an edge.
 
     Args:
@@ -21,6 +23,7 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
         indices: shape (edges,), integers.
         shape: (sources, targets), both at least 1 and below 2**32.
         where: names the layer in messages.
+        first: number of the first node in messages, such as 1 for the nodes of a file that counts from 1.
 
     Raises:
         InvalidGraphError: says which rule was broken, and where.
@@ -45,12 +48,13 @@ def validate(indptr: NDArray[Any], indices: NDArray[Any], shape: tuple[int, int]
     )
     if indices.size:
         _require(
-            indices.max() < targets, f"{where}: an edge leads to node {indices.max()}; targets are 0 to {targets - 1}"
+            indices.max() < targets,
+            f"{where}: an edge leads to node {indices.max() + first}; targets are {first} to {targets - 1 + first}",
         )
-        _require_increasing(indptr, indices, where)
+        _require_increasing(indptr, indices, where, first)
 
 
-def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str) -> None:
+def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str, first: int) -> None:
     rising = np.empty(indices.size, np.bool_)
     np.greater(indices[1:], indices[:-1], out=rising[1:])
     starts = indptr[:-1]
@@ -61,7 +65,7 @@ def _require_increasing(indptr: NDArray[Any], indices: NDArray[Any], where: str)
     source = int(np.searchsorted(indptr, edge, side="right")) - 1
     twice = indices[edge] == indices[edge - 1]
     problem = "twice: give each edge once" if twice else "out of order; targets must increase"
-    raise InvalidGraphError(f"{where}: source {source} lists target {indices[edge]} {problem}")
+    raise InvalidGraphError(f"{where}: source {source + first} lists target {indices[edge] + first} {problem}")
 
 
 def _require_shape(shape: tuple[int, int], where: str) -> None:
@@ -73,7 +77,9 @@ def _require(condition: bool | np.bool_, message: str) -> None:
         raise InvalidGraphError(message)
 
 
-def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, int], where: str = "layer") -> Storage:
+def from_edges(
+    sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, int], where: str = "layer", first: int = 0
+) -> Storage:
     """The storage of an edge list in any order; validated. O(edges log edges).
 
     Args:
@@ -81,6 +87,7 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
         targets: shape (edges,), target of each edge.
         shape: (sources, targets).
         where: names the layer in messages.
+        first: see `validate`.
 
     Raises:
         InvalidGraphError: an edge out of range, or given twice; widths that no layer can have.
@@ -91,14 +98,14 @@ def from_edges(sources: NDArray[Any], targets: NDArray[Any], shape: tuple[int, i
             array.ndim == 1 and array.dtype.kind in "iu", f"{where}: the edges' {name}s must be a list of integers"
         )
         if array.size and not (array.min() >= 0 and array.max() < width):
-            bad = array[(array < 0) | (array >= width)][:1]
-            raise InvalidGraphError(f"{where}: an edge has {name} {bad}; {name}s are 0 to {width - 1}")
+            bad = array[(array < 0) | (array >= width)][:1] + first
+            raise InvalidGraphError(f"{where}: an edge has {name} {bad}; {name}s are {first} to {width - 1 + first}")
     _require(sources.size == targets.size, f"{where}: {sources.size} sources, but {counted(targets.size, 'target')}")
     order = np.lexsort((targets, sources))
     indptr = np.zeros(shape[0] + 1, INDEX)
     np.cumsum(np.bincount(sources.astype(np.intp), minlength=shape[0]), out=indptr[1:])
     indices = targets[order].astype(INDEX)
-    validate(indptr, indices, shape, where)
+    validate(indptr, indices, shape, where, first)
     return Storage(indptr, indices, shape)
 
 

@@ -114,7 +114,8 @@ def command(
         about: dict[str, Any] = {"file": str(path)}
         rows = [("file", str(path))]
         if not dry_run:
-            save_masks(found.masks, path, layouts=found.layouts, force=force)
+            of_graph = found.order == "the graph"
+            save_masks(found.oriented_masks, path, layouts=found.layouts, of_graph=of_graph, force=force)
     else:
         about, rows = _saved(found, path, write=not dry_run, force=force)
     render.notes(found)

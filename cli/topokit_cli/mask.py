@@ -71,6 +71,7 @@ def command(
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit.formats import load_masks, read_layouts, save_masked, save_masks
+    from topokit.recipes import is_of_graph
 
     if model is not None and names is not None:
         raise click.UsageError(GIVE_NAMES)
@@ -78,13 +79,14 @@ def command(
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
     if not model and _is_of_masks(source, several=bool(names or not applied)):
         made, layouts = load_masks(source.name), read_layouts(source.name)
+        of_graph = bool(read_layouts(source.name, of_graphs=True))
         if names:
             _require_names(names, [len(made)])
             made, layouts = _renamed(made, layouts, names if applied else _whole(names, tuple(made)))
     else:
         nets = source.open_chains()
         render.notes(*nets)
-        made, layouts = {}, {}
+        made, layouts, of_graph = {}, {}, any(is_of_graph(net.recipe) for net in nets)
         tables = _slots(nets, model, image) if model else [None] * len(nets)
         for net, named, table in zip(nets, _of_each(nets, names), tables, strict=True):
             layouts |= {} if model else _layouts(source, net, named or net.names)
@@ -93,7 +95,7 @@ def command(
         kept = save_masked(applied, made, output, layouts=layouts, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
     else:
-        save_masks(made, output, layouts=layouts, force=force)
+        save_masks(made, output, layouts=layouts, of_graph=of_graph, force=force)
         kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})

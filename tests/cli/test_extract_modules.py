@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 import topokit as tk  # noqa: E402
 import topokit_train  # noqa: E402
 from topokit.errors import InvalidSpecError  # noqa: E402
+from topokit.formats import save_masks  # noqa: E402
 
 
 def pruned(model):
@@ -92,6 +93,28 @@ class Computed(nn.Module):
         return nn.functional.linear(self.one(x).relu(), self.function(self.two.weight), self.two.bias)
 
 
+class Transposed(nn.Module):
+    """Two square layers, the second of which multiplies by its transposed weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+
+    def forward(self, x):
+        return nn.functional.linear(self.one(x).relu(), self.two.weight.t())
+
+
+class AsConvolution(Transposed):
+    """A layer, and the weight of a transposed convolution in a plain one."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 1)
+
+    def forward(self, x):
+        return nn.functional.conv2d(self.one(x).relu(), self.two.weight)
+
+
 ORDER = torch.arange(20).roll(1)
 
 REORDERED = {
@@ -124,6 +147,31 @@ def test_a_topology_of_reordered_weights_is_not_put_on_others(name, width, topok
     topokit_train.sparsify(again, found.masks, masked=True)
     torch.testing.assert_close(again(x), model(x))
     assert np.array_equal(found.masks["two.weight"], model.two.weight != 0)
+
+
+@pytest.mark.parametrize("make", [Transposed, AsConvolution])
+def test_a_square_weight_that_is_used_transposed_gets_its_masks_or_none(make, tmp_path):
+    model, x = pruned(make()), torch.randn(2, 4, 1, 1) if make is AsConvolution else torch.randn(2, 4)
+    found = topokit_train.extract(model, x)
+    again = make().eval()
+    again.load_state_dict(model.state_dict())
+    topokit_train.sparsify(again, found.masks, masked=True)
+    torch.testing.assert_close(again(x), model(x))
+    found.topology.save(tmp_path / "net.safetensors")
+    given = [found, found.topology, tmp_path / "net.safetensors"]
+    if make is Transposed:  # a file of masks records layouts other than (out, in)
+        given.append({"*": found.topology})
+        save_masks(found.oriented_masks, tmp_path / "masks.safetensors", layouts=found.layouts, of_graph=True)
+        given.append(tmp_path / "masks.safetensors")
+    for one in given:
+        with pytest.raises(InvalidSpecError, match=r"two\.weight is square, so that its shape does not say"):
+            topokit_train.sparsify(make(), one, masked=True)
+    if make is Transposed:
+        other = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})  # reads its weights in the usual way
+        topokit_train.sparsify(other, found, ["a", "b"], masked=True)
+        assert torch.equal(other["b"].weight_mask != 0, model.two.weight.T != 0)
+        with pytest.raises(InvalidSpecError, match=r"b.weight is square, .* reads it as \(in, out\), but its module"):
+            topokit_train.sparsify(nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}), found)
 
 
 COMPUTED = {

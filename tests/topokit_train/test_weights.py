@@ -3,6 +3,7 @@
 import os
 import pickle
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -409,6 +410,70 @@ def test_masks_beside_two_state_dicts_are_of_the_first(tmp_path):
     weights = read_weights(tmp_path / "both.pt")
     assert tk.extract(weights, layers=["state_dict.fc1"]).edges == 4
     assert tk.extract(weights, layers=["state_dict_ema.fc1"]).edges == 16
+
+
+def test_masks_beside_a_nested_copy_are_of_the_state_dict_that_is_read(tmp_path):
+    state = {"fc1.weight": torch.ones(4, 4), "fc2.weight": torch.ones(4, 4)}
+    masks = {"fc1": torch.eye(4).bool()}
+    wrapped = {f"module.{name}": one for name, one in state.items()}
+    for both, first, second in (
+        ({"model": {"state_dict": state}, "ema": state, "masks": masks}, "model.state_dict", "ema"),
+        ({"model": {"state_dict": state, "masks": masks}, "ema": state}, "model.state_dict", "ema"),
+        ({"ema": state, "model": {"net": wrapped}, "masks": masks}, "model.net.module", "ema"),
+        ({"module": state, "model": state, "masks": masks}, "model", "module"),
+        ({"model": state, "module": state, "masks": masks}, "model", "module"),
+    ):
+        torch.save(both, tmp_path / "both.pt")
+        weights = read_weights(tmp_path / "both.pt")
+        with pytest.raises(InvalidSpecError, match=r"may be copies of one layer, or parallel"):
+            tk.extract(weights)
+        assert tk.extract(weights, layers=[f"{first}.fc1"]).edges == 4
+        assert tk.extract(weights, layers=[f"{second}.fc1"]).edges == 16
+
+
+def two(prefix, *widths):
+    return {f"{prefix}.{2 * i}.weight": torch.ones(out, into) for i, (into, out) in enumerate(pairwise(widths))}
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (
+            {"generator": two("net", 2, 8, 4), "discriminator": two("main", 4, 6, 1)},
+            ["generator.net", "discriminator.main"],
+        ),
+        ({"encoder": two("body", 4, 2), "decoder": two("head", 2, 4)}, ["encoder.body", "decoder.head"]),
+        ({"state_dict": {"a": two("x", 4, 4), "b": two("y", 4, 2)}}, ["a.x", "b.y"]),
+        (two("actor", 4, 8, 4) | two("critic", 4, 8, 1), ["actor", "critic"]),
+        (two("net1", 4, 4) | two("net2", 4, 1), ["net1", "net2"]),
+        (two("G.generator", 4, 8, 6) | two("D.discriminator", 6, 1), ["G.generator", "D.discriminator"]),
+    ],
+)
+def test_two_models_in_a_file_are_asked(content, lines, tmp_path):
+    torch.save(content, tmp_path / "two.pt")
+    weights = read_weights(tmp_path / "two.pt")
+    with pytest.raises(
+        InvalidSpecError, match=r"may be (copies of one layer|in copies of one model), or parallel"
+    ) as raised:
+        tk.extract(weights)
+    for line in lines:
+        names = [name.removesuffix(".weight") for name in weights.parts if name.startswith(line)]
+        assert f"layers {','.join(names)};" in str(raised.value)
+        assert len(tk.extract(weights, layers=names)) == len(names)
+
+
+def test_a_dictionary_beside_the_state_dict_is_listed(tmp_path):
+    generator, discriminator = two("net", 2, 8, 4), two("main", 4, 6, 1)
+    content = {"discriminator": discriminator, "state_dict": generator, "optimizer": {"0.exp": torch.ones(4, 4)}}
+    torch.save(content, tmp_path / "gan.pt")
+    weights = read_weights(tmp_path / "gan.pt")
+    found = select(weights, Rule())
+    reason = "it is not in the state dict state_dict, which was read"
+    assert found.topology.widths == (2, 8, 4)
+    assert found.left == {f"discriminator.{name}": (tuple(one.shape), reason) for name, one in discriminator.items()}
+    assert tk.extract(weights, layers=["discriminator.*"]).widths == (4, 6, 1)
+    torch.save({"fc1": {"weight": torch.ones(3, 2)}, "fc2": {"weight": torch.ones(1, 3)}}, tmp_path / "modules.pt")
+    assert tk.extract(read_weights(tmp_path / "modules.pt")).widths == (2, 3, 1)
 
 
 def test_nested_tensors_are_refused_by_name(tmp_path):

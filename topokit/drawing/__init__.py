@@ -24,6 +24,8 @@ from topokit.reprs import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from topokit.drawing._sheet import Picture
+
 __all__ = ["STYLES", "draw", "draw_kron_steps", "draw_steps", "save_figure"]
 
 STYLES = {
@@ -82,8 +84,9 @@ def draw(
     with house_style():
         word = style.replace("-", "_")
         draw_style = getattr(import_module(f"topokit.drawing._{word}"), f"draw_{word}")
-        figure: Figure = draw_style(nets, **options.get(style, {}))
-    return figure
+        picture: Picture = draw_style(nets, **options.get(style, {}))
+        picture.arrange()
+    return picture
 
 
 def draw_steps(net: Source) -> Figure:
@@ -104,7 +107,9 @@ def draw_steps(net: Source) -> Figure:
     with house_style():
         from topokit.drawing import _steps
 
-        return _steps.draw_steps(network(net))
+        picture = _steps.draw_steps(network(net))
+        picture.arrange()
+    return picture
 
 
 def draw_kron_steps(net: Source) -> Figure:
@@ -126,7 +131,9 @@ def draw_kron_steps(net: Source) -> Figure:
     with house_style():
         from topokit.drawing import _kron
 
-        return _kron.draw_kron_steps(network(net))
+        picture = _kron.draw_kron_steps(network(net))
+        picture.arrange()
+    return picture
 
 
 def _resolve(style: str, nets: Sequence[Layered], *, lines_only: bool) -> str:

@@ -7,10 +7,9 @@ from math import prod
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._sheet import Block, heading, new_picture
+from topokit.drawing._sheet import Block, Picture, heading, new_picture
 from topokit.drawing._style import BARS, SMALL, STRONG
 from topokit.layered import Layered
 from topokit.measures.hubs import inequality
@@ -22,7 +21,7 @@ _MAX_RANKS = 1_000  # of a curve; no sheet has more pixels there
 _KEY = "Nodes by rank, the busiest first. Dashed: chance, a Bernoulli layer of the same density."
 
 
-def draw_degrees(nets: Sequence[Layered]) -> Figure:
+def draw_degrees(nets: Sequence[Layered]) -> Picture:
     """Draw the networks below one another; see `topokit.drawing.draw`."""
     blocks = [Block(heading(net, _MAX_LAYERS, _KEY), [_PANEL] * 2 * min(len(net), _MAX_LAYERS), 2) for net in nets]
     picture, panels = new_picture(blocks)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from topokit.drawing._sheet import Block, heading, new_picture
+from topokit.drawing._sheet import Block, Picture, heading, new_picture
 from topokit.drawing._style import INK, PALE, SMALL, STRONG
 from topokit.layered import Layered
 from topokit.reprs import counted
@@ -34,7 +33,7 @@ def reached_from(net: Layered, source: int) -> list[NDArray[np.bool_]]:
     return reached
 
 
-def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Figure:
+def draw_edges(nets: Sequence[Layered], trace: int | None, rows: bool) -> Picture:
     """Draw the networks below one another, each with its heading; see `topokit.drawing.draw`."""
     traces = [None if trace is None else reached_from(net, trace) for net in nets]
     blocks = [

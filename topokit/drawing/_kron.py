@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from topokit.drawing._pattern import add_grid, panel_size, percent, show_matrix
-from topokit.drawing._sheet import Block, new_picture, shown_first, title
+from topokit.drawing._sheet import Block, Picture, new_picture, shown_first, title
 from topokit.drawing._steps import radix_net_of
 from topokit.drawing._style import STRONG
 from topokit.families.radix_net import RadixNet
@@ -19,7 +18,7 @@ _SIGNS = ("", "⊗", "=")  # left of the panels
 _MAX_COPIES = 32  # a side, up to which lines separate them; more would leave nothing but lines
 
 
-def draw_kron_steps(net: Layered) -> Figure:
+def draw_kron_steps(net: Layered) -> Picture:
     """See `topokit.drawing.draw_kron_steps`."""
     spec, later = radix_net_of(net)
     layers = range(min(len(spec), _MAX_LAYERS))

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from topokit.drawing._sheet import Block, add_bar, heading, new_picture
+from topokit.drawing._sheet import Block, Picture, add_bar, heading, new_picture
 from topokit.drawing._style import PALE
 from topokit.layered import Layer, Layered
 from topokit.reprs import counted
@@ -30,7 +29,7 @@ _BLUES = LinearSegmentedColormap.from_list("density", ["#9ecae1", "#4292c6", "#0
 COUNTS = _BLUES.with_extremes(bad="white")  # zero is white, and the least other value is not
 
 
-def draw_pattern(nets: Sequence[Layered]) -> Figure:
+def draw_pattern(nets: Sequence[Layered]) -> Picture:
     """Draw the networks below one another; see `topokit.drawing.draw`."""
     blocks = [
         Block(heading(net, _MAX_LAYERS), list(map(panel_size, pairwise(net.widths[: _MAX_LAYERS + 1]))), _COLUMNS)

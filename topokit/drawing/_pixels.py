@@ -7,11 +7,10 @@ from math import inf, isqrt, prod
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from topokit.drawing._pattern import COUNTS, label_ends, panel_size
-from topokit.drawing._sheet import Block, add_bar, heading, new_picture
+from topokit.drawing._sheet import Block, Picture, add_bar, heading, new_picture
 from topokit.errors import InvalidSpecError
 from topokit.fields import integers
 from topokit.layered import Layered
@@ -23,7 +22,7 @@ _COLUMNS = 4
 Shape = tuple[int, int, int]
 
 
-def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Figure:
+def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Picture:
     """Draw the networks below one another, in one colour scale; see `topokit.drawing.draw`."""
     shapes = [image_shape(net.widths[0], image) for net in nets]
     degrees = [net.layer(0).out_degrees for net in nets]

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from topokit.drawing._edges import add_lines, add_nodes, node_points
-from topokit.drawing._sheet import Block, new_picture, title
+from topokit.drawing._sheet import Block, Picture, new_picture, title
 from topokit.drawing._style import SHIFTS, SMALL
 from topokit.errors import InvalidSpecError, OutsideRecipeError
 from topokit.families.radix_net import RadixNet
@@ -43,7 +42,7 @@ def radix_net_of(net: Layered) -> tuple[RadixNet, tuple[str, ...]]:
     return spec, (f"Not shown, transforms that follow: {', '.join(reversed(transforms))}.",) if transforms else ()
 
 
-def draw_steps(net: Layered) -> Figure:
+def draw_steps(net: Layered) -> Picture:
     """See `topokit.drawing.draw_steps`."""
     spec, later = radix_net_of(net)
     if spec.nodes > _MAX_NODES:
@@ -55,7 +54,7 @@ def draw_steps(net: Layered) -> Figure:
     high = min(max(0.2 * base.nodes, 1.0), 3.4)
     layers, most = len(base), max(len(steps(radix)) for radix, _ in base.places)
     shifts = Block((*_heading(spec), *later), [(_COLUMN, high)] * layers * most, layers)
-    picture, [panels, [whole]] = new_picture([shifts, Block((), [(max(_COLUMN * layers, 4.5), high)])])
+    picture, [panels, [whole]] = new_picture([shifts, Block((), [(max(_COLUMN * layers, 5.1), high)])])
     for i, (radix, _) in enumerate(base.places):
         column = iter(panels[i::layers])
         for newest, panel in zip(steps(radix), column, strict=False):

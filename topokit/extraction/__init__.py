@@ -65,11 +65,15 @@ class Extraction(Tabular):
 
     @cached_property
     def masks(self) -> dict[str, Mask]:
-        """Parameter name -> mask of shape (out, in, ...); `layouts` say how the model stores it. A byte a weight."""
+        """Parameter name -> mask in the shape in which the model stores the parameter. A byte a weight."""
+        return dict(kept(self.parts, self.rule))
+
+    @property
+    def oriented_masks(self) -> dict[str, Mask]:
+        """The masks in the shape (out, in, ...), for `topokit.formats.save_masks` with `layouts`."""
         groups = {use.parameter: len(use.sources) for use in reversed(self.connections.tracing.uses)}
         return {
-            name: oriented(mask, self.layouts.get(name, "out-in"), groups[name])
-            for name, mask in kept(self.parts, self.rule)
+            name: oriented(mask, self.layouts.get(name, "out-in"), groups[name]) for name, mask in self.masks.items()
         }
 
     @property
@@ -239,7 +243,7 @@ def select(
 def _record(weights: Weights, rule: Rule, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the recipe says: the file and the rule, and how the arrays differ from the layers."""
     stored = {key: value for key, value in stored.items() if value}
-    if not (weights.origin or stored):
+    if not (weights.origin or stored or weights.graph):
         return {}
     return {"kind": "module" if weights.graph else "arrays", **weights.origin, **rule.said(), **stored}
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
 from topokit.extraction.operators import DATA, PRODUCTS, cast, joined, mix, refuse
-from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed
+from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed, once
 from topokit.extraction.tracing import Constant, Ids, Tracing, View, same
 from topokit.extraction.weights import Part, Read, numbered
 
@@ -102,7 +103,11 @@ def _converted(call: Call, weight: Constant) -> Constant:
             call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
         )[0]
 
-    return replace(weight, read=converted) if len(operands) == len(rest) else weight
+    return (
+        replace(weight, read=once(converted, call.program.readers[call.node.outputs[0]]))
+        if len(operands) == len(rest)
+        else weight
+    )
 
 
 def _folded(call: Call) -> list[Constant]:
@@ -112,24 +117,27 @@ def _folded(call: Call) -> list[Constant]:
     names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
 
-    def computed(i: int) -> Array:
-        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i]
+    def computed(i: int) -> Read:
+        readers = call.program.readers[call.node.outputs[i]]
+        return once(lambda: call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i], readers)
 
     if not parameters:
         values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
         return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
     if moved := _moved(call, operands):
         base, view = moved
-        return [_viewed(base, partial(computed, i), partial(view, i)) for i in count]
+        return [_viewed(base, computed(i), once(partial(view, i))) for i in count]
     whole = all(one.view is same for one in parameters.values())
     first, *others = parameters.values()
     multiplies = call.program.operators.get(call.node.op) is joined("multiplied")
     own_mask = multiplies and whole and len(others) == 1 and others[0].part is first.part
     if own_mask and first.part and first.part.mask is not None:
         return [replace(Constant.of(first.parameter, first.part), parameters=names)]
-    product = _is_product(call, list(operands.values()))
+    product = _is_product(call, operands)
     kept = None if product else _kept(call, parameters)
-    made = [_derived(call.node.outputs[i], call.shapes[i], partial(computed, i), kept) for i in count]
+    known = call.program.parameters
+    outputs = [f"{name}#2" if name in known else name for name in call.node.outputs]
+    made = [_derived(outputs[i], call.shapes[i], computed(i), kept) for i in count]
     return [replace(one, parameters=names, product=product) for one in made]
 
 
@@ -166,15 +174,16 @@ def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
 
     Of several it is the largest; of several of that size, one that is neither an index nor a mask.
     """
-    named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters}
+    keeps = call.program.keeps
+    named = {ref: one for ref, one in parameters.items() if one.parameter in one.parameters and keeps(call.node, ref)}
     size = max((math.prod(one.shape) for one in named.values()), default=0)
     largest = {ref: one for ref, one in named.items() if math.prod(one.shape) == size}
-    if len(largest) > 1:
+    if len({one.parameter for one in largest.values()}) > 1:
         largest = {ref: one for ref, one in largest.items() if not _is_index_or_mask(one.read())} or largest
     if largest:
-        ref, one = next(iter(largest.items()))
+        one = next(iter(largest.values()))
         alike = [other.view is one.view for other in named.values() if other.parameter == one.parameter]
-        if call.program.keeps(call.node, ref) and all(alike) and _is_injective(one):
+        if all(alike) and _is_injective(one):
             return one
     return None
 
@@ -183,29 +192,46 @@ def _is_index_or_mask(values: Array) -> bool:
     return values.dtype == np.int64 or bool(np.isin(values, (0, 1)).all())
 
 
-def _is_product(call: Call, operands: Sequence[Constant]) -> bool:
+def _is_product(call: Call, operands: Mapping[str, Constant]) -> bool:
     """Return whether a constant is a product with a parameter, or computed of one.
 
     A sum of a product and a weight is a weight, such as that of a layer with an adapter.
     """
     operator = call.program.operators.get(call.node.op, mix)
-    if operator in PRODUCTS:
-        return True
-    size = math.prod(call.shapes[0])
-    weights = (one for one in operands if one.part and not one.product)
-    if operator is joined("added") and any(math.prod(one.shape) == size for one in weights):
-        return False
-    return any(one.product and math.prod(one.shape) > 1 for one in operands)
+    if operator in PRODUCTS or operator is joined("added"):
+        size = math.prod(call.shapes[0])
+        weights = {ref: one for ref, one in operands.items() if one.part and not one.product}
+        sums = (math.prod(one.shape) == size and call.program.keeps(call.node, ref) for ref, one in weights.items())
+        return not any(sums) and (operator in PRODUCTS or _has_product(operands))
+    return _has_product(operands)
+
+
+def _has_product(operands: Mapping[str, Constant]) -> bool:
+    return any(one.product and math.prod(one.shape) > 1 for one in operands.values())
 
 
 def _is_injective(weight: Constant) -> bool:
     """Return whether no element of the parameter is in several places of its view, as far as the numbers say."""
-    numbers = _numbers(weight)
-    if numbers is None:
-        return True
-    if numbers.dtype.kind != "i" or numbers.min(initial=0) < 0:
-        return False
-    return int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+    return _facts(weight)[0]
+
+
+_FACTS: WeakKeyDictionary[View, tuple[bool, bool]] = WeakKeyDictionary()
+
+
+def _facts(weight: Constant) -> tuple[bool, bool]:
+    """Return whether a view has no element of the parameter twice, and whether each of its places has one.
+
+    O(weights), once for each view.
+    """
+    assert weight.part is not None
+    if weight.view is same:
+        return True, True
+    if weight.view not in _FACTS:
+        numbers = weight.view(numbered(weight.part.shape))
+        known = numbers.dtype.kind == "i" and numbers.min(initial=0) >= 0
+        injective = known and int(np.bincount(numbers.ravel())[1:].max(initial=0)) < 2
+        _FACTS[weight.view] = injective, bool(numbers.all())
+    return _FACTS[weight.view]
 
 
 def _numbers(weight: Constant) -> Array | None:
@@ -218,8 +244,8 @@ def _derived(name: str, shape: Shape, read: Read, kept: Constant | None) -> Cons
     """Return a constant that is computed: with the name of the parameter whose places it keeps, or else a given one."""
     if kept is None or not kept.part or shape != kept.shape:
         return Constant.of(name, Part(shape=shape, weight=read))
-    base, numbers = kept.part, _numbers(kept)
-    if numbers is not None and not numbers.all() and read()[numbers == 0].any():
+    base = kept.part
+    if not _facts(kept)[1] and read()[_numbers(kept) == 0].any():
         return Constant.of(name, Part(shape=shape, weight=read))  # an element stands where the parameter has none
 
     def restored() -> Array:

@@ -43,7 +43,7 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     orders = orders or [(order, "their numbers") for order in _numbered(layers)]
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
     certain = exact or weights.is_recorded
-    groups = [] if certain else towers(layers)
+    groups = [] if certain else towers(layers, weights.models)
     beside = [] if certain else _beside(layers, weights, groups)
     doubt = doubt_of(groups)
     if len(fitting) == 1 and (certain or not (doubt := doubt or _doubt(fitting[0][0], beside))):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,6 +36,33 @@ class Node:
     outputs: tuple[str, ...]
 
 
+_VALUES: ContextVar[dict[Any, tuple[Array, float]] | None] = ContextVar("values", default=None)
+"""Results of functions in an evaluation, and how often they will be read."""
+
+
+def once(function: Callable[..., Array], readers: float = math.inf) -> Callable[..., Array]:
+    """Return a function of constants that an evaluation runs once, also if several operators read its result.
+
+    An evaluation is a call that no other such call contains. Its results are dropped after `readers` calls, or its end.
+    """
+
+    def run(*arrays: Array) -> Array:
+        values = _VALUES.get()
+        if values is None:
+            token = _VALUES.set({})
+            try:
+                return function(*arrays)
+            finally:
+                _VALUES.reset(token)
+        key = (run, *map(id, arrays))
+        result, left = values.pop(key) if key in values else (function(*arrays), readers)
+        if left > 1:
+            values[key] = result, left - 1
+        return result
+
+    return run
+
+
 class Program(ABC):
     """A graph of operators.
 
@@ -49,6 +79,17 @@ class Program(ABC):
     outputs: Sequence[str]
     constants: dict[str, Constant]
     operators: Mapping[str, Callable[[Call], Sequence[Any]]]
+
+    @cached_property
+    def parameters(self) -> set[str]:
+        """The names of the constants."""
+        return {one.parameter for one in self.constants.values()}
+
+    @cached_property
+    def readers(self) -> Counter[str]:
+        """How many inputs of nodes each tensor is."""
+        values = (value for node in self.nodes for value in node.inputs.values())
+        return Counter(one for value in values for one in listed(value) if isinstance(one, Ref))
 
     @abstractmethod
     def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from topokit.convolutions import Shape, shown
 from topokit.extraction.choosing import Chosen
@@ -25,6 +26,9 @@ PARALLEL = re.compile(rf"(^|[._])({'|'.join(_BESIDE)})(\.|$)|(in|[qkv])_proj_wei
 COPY = re.compile(r"(^|[._/])(ema|teacher|momentum)([._/]|$)")
 """Words in the names of copies, which are averages of the layers that are trained."""
 
+_TOWER = re.compile(r"(?:^|[._/])((?:net|model)_?[0-9]+|actor|critic|pi|vf|generator|discriminator)[._/]")
+"""Words in the names of towers, which are parallel if there are two of them."""
+
 _WEIGHT = re.compile(r"(^|[./])(weight|(depthwise_|pointwise_)?kernel(:0)?)$")
 
 Path = tuple[str, ...]
@@ -36,14 +40,24 @@ def is_parallel(name: str) -> bool:
     return bool(PARALLEL.search(name) or SHORTCUT.search(name))
 
 
-def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
+def towers(layers: Sequence[Chosen], models: Sequence[str] = ()) -> list[tuple[Chosen, ...]]:
     """Return the groups of layers with equal names and shapes behind different words; copies are last.
 
-    They may be copies of one model, such as model.fc1 and ema.fc1, or parallel, such as left.fc1 and right.fc1. Names
+    Layers in several state dicts, and behind several words of towers such as actor and critic, are groups too. Equal
+    names may be copies of one model, such as model.fc1 and ema.fc1, or parallel, such as left.fc1 and right.fc1. Names
     that differ in numbers only, such as blocks.0.fc1 and blocks.1.fc1, are blocks in series. One pair of equal names is
     enough if it has a word behind different words, as encoder.fc.weight and decoder.fc.weight, or if nothing else is
-    behind these words, as left.0 and right.0; else two are needed. The list is empty if there is no pair.
+    behind these words, as left.0 and right.0; else two are needed. The list is empty if there are no groups.
+
+    Args:
+        layers: the chosen ones.
+        models: what begins the names of each state dict.
     """
+    of_model = {one.name: next(filter(one.name.startswith, models), None) for one in layers}
+    by_word = {one.name: next(iter(_TOWER.findall(one.name)), None) for one in layers}
+    for words in (of_model, by_word):
+        if len({*words.values()} - {None}) > 1:
+            return _grouped(layers, words)
     paths = {one.name: _path(one.name) for one in layers}
     places: dict[tuple[Path, Shape], list[Path]] = {}
     for one in layers:
@@ -58,12 +72,17 @@ def towers(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:
         seen.add(prefixes)
         named = _is_named_module(rest, prefixes, layers)
         if named or _shared(prefixes, places) > 1 or _are_alike(prefixes, layers):
-            groups: dict[Path, list[Chosen]] = {}
-            for one in layers:
-                groups.setdefault(_owner(paths[one.name], prefixes), []).append(one)
-            groups.pop(("",), None)
-            return sorted(map(tuple, groups.values()), key=lambda group: bool(COPY.search(group[0].name)))
+            return _grouped(layers, {name: _owner(path, prefixes) for name, path in paths.items()})
     return []
+
+
+def _grouped(layers: Sequence[Chosen], words: Mapping[str, Any]) -> list[tuple[Chosen, ...]]:
+    """Return the layers by the words of their names, copies last; without those for which it is None."""
+    groups: dict[Any, list[Chosen]] = {}
+    for one in layers:
+        groups.setdefault(words[one.name], []).append(one)
+    groups.pop(None, None)
+    return sorted(map(tuple, groups.values()), key=lambda group: bool(COPY.search(group[0].name)))
 
 
 def doubt_of(groups: Sequence[Sequence[Chosen]]) -> str:
@@ -122,7 +141,7 @@ def _shared(prefixes: frozenset[Path], places: Places) -> int:
     return sum(len(prefixes.intersection(found)) > 1 for found in places.values())
 
 
-def _owner(path: Path, prefixes: frozenset[Path]) -> Path:
-    """Return the longest prefix of a name; ("",) if it has none."""
+def _owner(path: Path, prefixes: frozenset[Path]) -> Path | None:
+    """Return the longest prefix of a name; None if it has none."""
     own = _without_numbers(path)
-    return max((one for one in prefixes if own[: len(one)] == one), key=len, default=("",))
+    return max((one for one in prefixes if own[: len(one)] == one), key=len, default=None)

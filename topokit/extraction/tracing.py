@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,8 @@ class Tracing:
         self.reasons: dict[str, str] = {}
         self._merges: list[Ids] = []
         self._times: dict[str, int] = {}
+        self._layers: set[str] = set()
+        self._owners: dict[int, str] = {}  # id of a part, all of which `parts` keeps -> its name
 
     @property
     def count(self) -> int:
@@ -223,15 +226,13 @@ class Tracing:
             out: outputs of a group.
             filters: see `Use`.
         """
-        name = self._name_of(weight)
+        name, layer = self._names_of(weight)
         for parameter in weight.parameters:
             reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}"
             if parameter != name:
                 self.reasons.setdefault(parameter, reason)
-        times = self._times.get(name, 0)
-        self._times[name] = times + 1
         view = weight.view
-        space = self.add(f"{name}#{times + 1}" if times else name, "layer", reads.shape[0] * out)
+        space = self.add(layer, "layer", reads.shape[0] * out)
         sources = distinct(reads)
         self._merges.append(sources)
         self.uses.append(
@@ -247,13 +248,21 @@ class Tracing:
         )
         return space.ids.reshape(reads.shape[0], out)
 
-    def _name_of(self, weight: Constant) -> str:
-        """Return the name of a weight among the parts; one that is computed of a parameter has its name if it can."""
+    def _names_of(self, weight: Constant) -> tuple[str, str]:
+        """Return the name of a weight among the parts, and of the layer that uses it.
+
+        A layer has the name of its parameter, or this and #2, #3 if an earlier one has it. A weight has the name of its
+        first layer, so that two that are computed of one parameter differ.
+        """
         part = weight.part or Part(shape=weight.shape, weight=weight.read)
-        name = weight.parameter or "constant"
-        while self.parts.setdefault(name, part) is not part:
-            name += "'"
-        return name
+        base = weight.parameter or "constant"
+        times = self._times[base] = self._times.get(base, 0) + 1
+        names = (f"{base}#{number}" if number > 1 else base for number in count(times))
+        layer = next(name for name in names if name not in self._layers)
+        self._layers.add(layer)
+        name = self._owners.setdefault(id(part), layer)
+        self.parts[name] = part
+        return name, layer
 
     def without_covered(self) -> Tracing:
         """Return the same nodes; no layer reads a node whose parts are all among those of another that it reads.

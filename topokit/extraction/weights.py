@@ -64,6 +64,7 @@ class Weights:
         order: where the order of the parts is from: "the file"; "the model" (of a run) or "the graph", which are
             certain; "" if there is none.
         graph: the layers of a model whose graph is known, with the names of the parts.
+        models: what begins the names of each state dict, if the file has several.
     """
 
     parts: Mapping[str, Part]
@@ -74,6 +75,7 @@ class Weights:
     refused: Mapping[str, str] = field(default_factory=dict)
     order: str = "the file"
     graph: Tracing | None = None
+    models: tuple[str, ...] = ()
 
     __repr__ = short_repr
 

@@ -133,4 +133,4 @@ def layer_of(table: NDArray[np.float64], shape: tuple[int, int], path: Path, whe
         raise FileFormatError(f"{path}: the value of entry {int(np.argmax(np.isnan(values))) + 1} is not a number")
     kept = (values != 0).all(axis=1)
     sources, targets = (table[kept, k].astype(np.int64) - 1 for k in (0, 1))
-    return Layer(from_edges(sources, targets, shape, where or path.name))
+    return Layer(from_edges(sources, targets, shape, where or path.name, first=1))

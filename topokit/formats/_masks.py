@@ -22,7 +22,12 @@ _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", 
 
 
 def save_masks(
-    masks: Mapping[str, ArrayLike], path: str | Path, *, layouts: Mapping[str, str] | None = None, force: bool = False
+    masks: Mapping[str, ArrayLike],
+    path: str | Path,
+    *,
+    layouts: Mapping[str, str] | None = None,
+    of_graph: bool = False,
+    force: bool = False,
 ) -> None:
     """Write masks to a safetensors file, which `load_masks` reads, and `load` if they chain.
 
@@ -31,6 +36,7 @@ def save_masks(
             five dimensions; the layers in order.
         path: the file to write, which ends in .safetensors or has no suffix.
         layouts: of the parameters that the model stores in another orientation, see `topokit.masking.oriented`.
+        of_graph: whether the graph of the model says so, and not only its arrays.
         force: overwrite an existing file.
 
     Raises:
@@ -46,6 +52,7 @@ def save_masks(
             raise InvalidSpecError(f"{name} is a mask's name: give its parameter's, {name.removesuffix(MASK)}")
     about = {"topokit.kind": "masks", "topokit.schema": str(SCHEMA), "names": json.dumps(list(arrays))}
     about |= {"layouts": json.dumps(dict(layouts))} if layouts else {}
+    about |= {"layouts_of": "graph"} if layouts and of_graph else {}
     tensors = [(name + MASK, "BOOL", mask.shape) for name, mask in arrays.items()]
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
         file.write(header(tensors, about))
@@ -85,13 +92,18 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
         return checked_masks(read_masks(file))
 
 
-def read_layouts(path: str | Path) -> dict[str, str]:
+def read_layouts(path: str | Path, *, of_graphs: bool = False) -> dict[str, str]:
     """Return the layouts of the parameters that a file of masks records, see `save_masks`; the others are "out-in".
+
+    Args:
+        path: the file.
+        of_graphs: whether to return only those that the graph of a model says.
 
     Raises:
         FileFormatError: damaged, or not a safetensors file.
     """
-    layouts = TensorFile(path).json("layouts") or {}
+    file = TensorFile(path)
+    layouts = {} if of_graphs and file.metadata.get("layouts_of") != "graph" else file.json("layouts") or {}
     if not isinstance(layouts, dict) or not all(layout in LAYOUTS for layout in layouts.values()):
         raise FileFormatError(f"{path}: layouts must be a JSON object with values of {', '.join(LAYOUTS)}")
     return layouts

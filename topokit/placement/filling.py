@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import require_groups
 from topokit.descriptions import Description, parse
 from topokit.errors import FileFormatError, InvalidSpecError
-from topokit.formats import is_of_masks, load_masks
+from topokit.formats import is_of_masks, load_masks, read_layouts
 from topokit.layered import Layer, Layered
-from topokit.masking import stored
+from topokit.masking import require_in_order, stored
 from topokit.placement.names import known_name, matches
-from topokit.placement.placing import place
+from topokit.placement.placing import place, require_as_extracted, require_layout
 from topokit.placement.weights import Weight, by_feature
 from topokit.reprs import counted
 from topokit.spec import network
@@ -63,6 +63,8 @@ def fill(
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
         masks = load_masks(Path(wanted))
         owners = {name: weights[known_name(name, weights)] for name in masks}
+        for name, layout in read_layouts(Path(wanted), of_graphs=True).items():
+            require_layout(layout, name, owners[name])
         wanted = {name: stored(mask, owners[name].layout, owners[name].stored) for name, mask in masks.items()}
     if isinstance(wanted, Mapping):
         if names is not None:
@@ -218,4 +220,6 @@ def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology
         raise InvalidSpecError(f"{pattern!r} matches {name}, which takes a layer {weight.fits}, not {given}")
     if isinstance(one, Layer):
         return Topology([layer], names=[name]), "layer"
+    require_in_order(one)
+    require_as_extracted(one, 0, name, weight)
     return Topology([layer], recipe=one.recipe, promises=one.promises, notes=one.notes, names=[name]), "layer 0"

@@ -11,9 +11,10 @@ from topokit.convolutions import Shape
 from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layered
-from topokit.masking import require_in_order
+from topokit.masking import LAYOUTS, require_in_order
 from topokit.placement.names import hint, known_name
 from topokit.placement.weights import Weight
+from topokit.recipes import extraction_of, is_of_graph
 from topokit.reprs import counted, listed
 from topokit.spec import network
 
@@ -52,7 +53,8 @@ def place(
 
     Raises:
         InvalidSpecError: a layer fits no weight, and the message proposes a crop that fits; the model has some of a
-            topology's names, but not all; or the model reorders the inputs or weights of an extracted layer.
+            topology's names, but not all; the model reorders the inputs or weights of an extracted layer, or reads a
+            square weight in another orientation.
 
     >>> from topokit.families.radix_net import RadixNet
     >>> square = Weight((6, 6))
@@ -83,13 +85,47 @@ def place(
         shapes = [None, *(weights[name].shape for name in chosen)]
         places = {name: Place(number, i, shapes[i]) for i, name in enumerate(chosen)}
         for name, where in places.items():
-            if _ends(net, where.layer) not in weights[name].readings(where.before):
-                weights[name].require_fillable(name)
-                raise InvalidSpecError(
-                    f"{_no_weight(net, where.layer, {name: weights[name]})}; the names of its layers chose this weight"
-                )
+            _require_fits(net, where, name, weights[name])
+            if names is None:
+                require_as_extracted(net, where.layer, name, weights[name])
         filled |= places
     return {name: filled[name] for name in weights if name in filled}
+
+
+def _require_fits(net: Layered, where: Place, name: str, weight: Weight) -> None:
+    if _ends(net, where.layer) not in weight.readings(where.before):
+        weight.require_fillable(name)
+        raise InvalidSpecError(
+            f"{_no_weight(net, where.layer, {name: weight})}; the names of its layers chose this weight"
+        )
+
+
+def require_as_extracted(net: Layered, i: int, name: str, weight: Weight) -> None:
+    """Refuse a square weight that its module reads in another orientation than the model that was extracted.
+
+    Only graphs are compared: the names of arrays may be those of another program, which stores weights otherwise.
+
+    Raises:
+        InvalidSpecError: the edges may be those of the transposed weight.
+    """
+    layouts = extraction_of(net.recipe).get("layouts", {})
+    if is_of_graph(net.recipe) and isinstance(layouts, Mapping):
+        require_layout(layouts.get(net.names[i]) if net.names else None, name, weight)
+
+
+def require_layout(recorded: str | None, name: str, weight: Weight) -> None:
+    """Refuse a square weight that is read in another orientation than a recorded one; see `require_as_extracted`."""
+    recorded = recorded if recorded in LAYOUTS else LAYOUTS[0]
+    if recorded != weight.layout and weight.shape[0] == weight.shape[1] * weight.groups:
+        raise InvalidSpecError(
+            f"{name} is square, so that its shape does not say which of its sides are the inputs: it was extracted "
+            f"from a model that reads it as {_READS[recorded]}, but its module reads it as {_READS[weight.layout]}. "
+            "Give masks instead, an attribute of the result of topokit_train.extract; or, if this is another model, "
+            "give `names` to the topology"
+        )
+
+
+_READS = {"out-in": "(out, in)", "in-out": "(in, out)", "last": "(..., in, out)"}
 
 
 def _knows(net: Layered, weights: Mapping[str, Weight]) -> bool:

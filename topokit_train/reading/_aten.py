@@ -191,7 +191,7 @@ class Aten(Program):
 
     def keeps(self, node: Node, ref: str) -> bool:
         name = base_name(node.op)
-        if any(name in names.split() for names in OVERWRITES.values()):
+        if name in ("addmm", "baddbmm") or any(name in names.split() for names in OVERWRITES.values()):
             return bool(node.inputs["self"] == ref) and name != "copy"
         return name in _KEEPING or torch.Tag.pointwise in resolved(node.op).tags
 
@@ -204,7 +204,10 @@ class Aten(Program):
         values |= {key: values[key].clone() for key in written(node.op) if isinstance(values.get(key), torch.Tensor)}
         self._require_harmless(node, values)
         with torch.no_grad():
-            made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
+            try:
+                made = operator(*values.values()) if node.op in _VIEWS else operator(**values)
+            except NotImplementedError:  # reflection padding, which torch does not have for bool
+                made = operator(**{key: _without_bools(value) for key, value in values.items()}).bool()
         several = made if isinstance(made, list | tuple) else [made]
         return [one.numpy() if one.dtype != torch.bfloat16 else one.float().numpy() for one in several]
 
@@ -237,6 +240,11 @@ def _tensors(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of arrays that are not writable: nothing writes to them
         return torch.from_numpy(np.asarray(arrays[value]))
+
+
+def _without_bools(value: Any) -> Any:
+    """Return a tensor of bools as bytes, and any other value unchanged."""
+    return value.byte() if isinstance(value, torch.Tensor) and value.dtype == torch.bool else value
 
 
 def base_name(op: str) -> str:

@@ -208,8 +208,8 @@ class Graph(Program):
     def moves(self, node: Node) -> bool:
         return node.op in MOVING
 
-    def keeps(self, node: Node, ref: str) -> bool:  # noqa: ARG002 (each of its inputs)
-        return node.op in KEEPING
+    def keeps(self, node: Node, ref: str) -> bool:
+        return bool(node.inputs.get("C") == ref) if node.op == "Gemm" else node.op in KEEPING
 
     def shapes(self, call: Call) -> list[Shape]:
         given: dict[str, Known] = {}

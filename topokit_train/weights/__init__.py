@@ -76,7 +76,9 @@ def read_weights(path: str | Path) -> Weights:
         for kind in READERS:
             reader: Reader = READERS[kind]
             if reader.begins(start):
-                return replace(reader.read(path), origin={"kind": kind, "file": path.name, "sha256": digest})
+                found = reader.read(path)
+                kind = "program" if kind == "torch" and found.graph else kind  # a .pt2 file
+                return replace(found, origin={"kind": kind, "file": path.name, "sha256": digest})
     raise FileFormatError(
         f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict "
         "or an ONNX model"

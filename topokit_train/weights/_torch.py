@@ -6,7 +6,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def read(path: Path) -> Weights:
         with needing("a .pt2 program"):
             from topokit_train.reading._programs import read_program
         return read_program(path)
-    return named_parts(_tensors(_loaded(path), path), path)
+    return _weights(_loaded(path), path)
 
 
 def _loaded(path: Path) -> object:
@@ -94,59 +95,87 @@ def _culprit(error: Exception) -> str:
     return f" ({found[1]})" if found else ""
 
 
-def _tensors(loaded: object, path: Path) -> dict[str, Any]:
-    """Return the tensors of the state dict in a checkpoint, by name, and the masks beside it as `name_mask`."""
-    tensors, owner = _state(loaded, DEPTH)
-    if not tensors:
-        found = f"a {type(loaded).__name__}"
-        if isinstance(loaded, Mapping):
-            found = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
-        raise FileFormatError(f"{path} has {found}, but no state dict: save one, torch.save(model.state_dict(), ...)")
-    if isinstance(loaded, Mapping):
-        bare = unwrapped(tensors)
-        for name, mask in _flat(_masks_beside(loaded, DEPTH), DEPTH):
-            (short,) = unwrapped([owner + name.removesuffix("_mask")])
-            names = (short, f"{short}.weight", f"{short}_orig", f"{short}.weight_orig")
-            whole = next((bare[one].removesuffix("_orig") for one in names if one in bare), None)
-            if whole is None:
-                raise FileFormatError(
-                    f"{path} has a mask {name}, but no parameter {short}: rename the mask, or remove it"
-                )
-            tensors[f"{whole}_mask"] = mask
-    return tensors
+def _weights(loaded: object, path: Path) -> Weights:
+    """Return the weights of the state dict in a checkpoint, with the masks beside it, and those of others by name.
 
-
-def _state(value: object, depth: int) -> tuple[dict[str, Any], str]:
-    """Return the tensors of the first state dict in nested dictionaries; none if there is no state dict.
-
-    If a dictionary beside it has weights of the same names and shapes, such as an average of them, the tensors of both
-    are returned: all names then begin with the keys of their dictionaries, and the second value is the first key and a
-    dot. Otherwise it is "".
+    The state dict is the first one behind the keys NESTED; without these, all tensors are one. Tensors of other
+    dictionaries have the keys before their names. If they are copies of the state dict, such as an average of it, so
+    have its own, and all are chosen by default, so that the user is asked for one; otherwise the others are not.
     """
-    if not isinstance(value, Mapping) or not depth:
-        return {}, ""
-    for key in NESTED:
-        state, owner = _state(value.get(key), depth - 1)
-        if state:
-            everything = dict(_flat(value, depth))
-            others = {name: one for name, one in everything.items() if not name.startswith(f"{key}.")}
-            return (everything, f"{key}.{owner}") if _has_copies(others, state) else (state, owner)
-    return dict(_flat(value, depth)), ""
+    keys = _keys_of_state(loaded, DEPTH)
+    owner = "".join(f"{key}." for key in keys)
+    everything = dict(_flat(loaded, DEPTH)) if isinstance(loaded, Mapping) else {}
+    state = {name.removeprefix(owner): one for name, one in everything.items() if name.startswith(owner)}
+    if not state:
+        what = f"a {type(loaded).__name__}"
+        if isinstance(loaded, Mapping):
+            what = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
+        raise FileFormatError(f"{path} has {what}, but no state dict: save one, torch.save(model.state_dict(), ...)")
+    others = {name: one for name, one in everything.items() if not name.startswith(owner)}
+    masks = dict(_masks(loaded, keys, state, path))
+    if _has_copies(others, state):
+        everything |= {owner + name: mask for name, mask in masks.items()}
+        return replace(named_parts(everything, path), models=tuple(_models(loaded, DEPTH)))
+    found = named_parts(state | masks, path)
+    beside = named_parts(others, path).parts
+    reason = f"it is not in the state dict {owner[:-1]}, which was read"
+    return replace(
+        found,
+        parts={**found.parts, **{name: part for name, part in beside.items() if name not in found.parts}},
+        skipped={**dict.fromkeys(beside, reason), **found.skipped},
+        models=tuple(one.removeprefix(owner) for one in _models(loaded, DEPTH) if one.startswith(owner)),
+    )
 
 
-def _masks_beside(value: object, depth: int) -> Mapping[Any, Any]:
-    """Return the masks beside the first state dict in nested dictionaries, or beside a dictionary around it."""
-    if not isinstance(value, Mapping) or not depth:
-        return {}
-    here = (value[key] for key in MASKS if isinstance(value.get(key), Mapping))
-    inside = (_masks_beside(value.get(key), depth - 1) for key in NESTED)
-    return next((found for found in (*here, *inside) if found), {})
+def _keys_of_state(value: object, depth: int) -> tuple[str, ...]:
+    """Return the keys of the first state dict in nested dictionaries; none if it is the dictionary itself."""
+    for key in NESTED if isinstance(value, Mapping) and depth else ():
+        inner = value.get(key)  # type: ignore[attr-defined]
+        if isinstance(inner, Mapping) and any(_flat(inner, depth - 1)):
+            return key, *_keys_of_state(inner, depth - 1)
+    return ()
+
+
+def _masks(loaded: object, keys: Sequence[str], state: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the masks beside a state dict, or beside the innermost dictionary around it that has some.
+
+    Their names become those of parameters and `_mask`.
+    """
+    around = [loaded]
+    for key in keys:
+        around.append(around[-1][key])  # type: ignore[index]
+    here = (one[key] for one in reversed(around) if isinstance(one, Mapping) for key in MASKS if key in one)
+    masks = next((one for one in here if isinstance(one, Mapping) and one), {})
+    bare = unwrapped(state)
+    for name, mask in _flat(masks, DEPTH):
+        (short,) = unwrapped([name.removesuffix("_mask")])
+        names = (short, f"{short}.weight", f"{short}_orig", f"{short}.weight_orig")
+        whole = next((bare[one].removesuffix("_orig") for one in names if one in bare), None)
+        if whole is None:
+            raise FileFormatError(f"{path} has a mask {name}, but no parameter {short}: rename the mask, or remove it")
+        yield f"{whole}_mask", mask
+
+
+def _models(value: object, depth: int, prefix: str = "") -> Iterator[str]:
+    """Yield what begins the names of the tensors of each state dict in nested dictionaries.
+
+    A state dict has names of modules with a dot, unlike nested dictionaries of which each is a module.
+    """
+    if not isinstance(value, Mapping) or not depth or "optim" in prefix:
+        return
+    if any(isinstance(name, str) and "." in name for name in value):
+        yield prefix
+    else:
+        for name, entry in value.items():
+            if isinstance(name, str) and name not in MASKS:
+                yield from _models(entry, depth - 1, f"{prefix}{name}.")
 
 
 def _has_copies(others: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
     """Whether the other tensors have the name and shape of a matrix or of filters in a state dict."""
-    weights = {(name, state[whole].shape) for name, whole in unwrapped(state).items() if state[whole].dim() > 1}
-    return any((end, one.shape) in weights for name, one in others.items() for end in _ends(name))
+    plain = {name: one for name, one in state.items() if not one.is_nested and one.dim() > 1}
+    weights = {(name, state[whole].shape) for name, whole in unwrapped(plain).items()}
+    return any((end, one.shape) in weights for name, one in others.items() if not one.is_nested for end in _ends(name))
 
 
 def _ends(name: str) -> list[str]:
@@ -156,11 +185,11 @@ def _ends(name: str) -> list[str]:
 
 
 def _flat(value: Mapping[Any, Any], depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the tensors in nested dictionaries, the keys joined by dots; none of masks or of an optimizer."""
+    """Yield the tensors in nested dictionaries, the keys joined by dots; not masks, and not those of an optimizer."""
     import torch
 
     for name, entry in value.items():
-        if not isinstance(name, str) or (not prefix and name in MASKS):
+        if not isinstance(name, str) or (name in MASKS and (not prefix or isinstance(entry, Mapping))):
             continue
         if isinstance(entry, torch.Tensor):
             yield prefix + name, entry

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from scipy.sparse import csr_array
 
 from topokit.drawing import _METADATA, draw, draw_kron_steps, draw_steps, save_figure
+from topokit.drawing._pattern import panel_size
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
@@ -141,10 +142,15 @@ PICTURES = {
     "degrees": lambda: draw(Bernoulli(widths=(700, 30, 2, 1), density=".1", seed=0), style="degrees", beside=EIGHTS),
     "empty-degrees": lambda: draw(Topology.from_dense([np.zeros((3, 1)), np.ones((1, 2))]), style="degrees"),
     "many-degrees": lambda: draw(RadixNet(radices=[(2,) * 6] * 3, kron=(16,) * 19), style="degrees"),
+    "sixty": lambda: draw(SIXTY[0], beside=SIXTY[1:], style="pattern"),
     "long": lambda: draw(LONG),
     "hostile": lambda: draw(Topology.from_dense([np.eye(2)], recipe=HOSTILE)),
 }
 LONG = permute(EIGHTS, permutations=[range(8)[::-1]] * 4)
+SIXTY = [
+    Topology.from_scipy([csr_array(shape)], names=[f"{'onnx::Conv_' * (i % 9)}{i}"])
+    for i, shape in enumerate([(1, 3), (100_000, 1), (1, 123_456), (7, 7), (40_000, 40_000)] * 12)
+]
 WIDENED_INPUTS = RadixNet(radices=[(4, 4)], kron=(4, 1, 1))
 HOSTILE = {
     "transform": "$\\frac{",
@@ -167,6 +173,16 @@ def test_texts_are_inside_the_sheet_and_do_not_overlap(name):
         assert inside, text.get_text()
     for (one, box), (two, other) in combinations(boxes.items(), 2):
         assert not box.overlaps(other), (one.get_text(), two.get_text())
+
+
+def test_panels_have_their_size_whatever_is_around_them():
+    figure = PICTURES["sixty"]()
+    FigureCanvasAgg(figure)
+    panels = [axes for axes in figure.axes if axes.images and axes.get_xlabel()]
+    assert len(panels) == len(SIXTY)
+    for axes, net in zip(panels, SIXTY, strict=True):
+        size = axes.get_position().width * figure.get_figwidth(), axes.get_position().height * figure.get_figheight()
+        assert np.allclose(size, panel_size(net.widths))
 
 
 def undrawn(figure):

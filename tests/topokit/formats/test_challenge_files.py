@@ -42,7 +42,7 @@ def test_no_categories(tmp_path):
         ("1\t1\t0.5\n", "values other than 1"),
         ("1\t1\tnan\n", "values other than 1"),
         ("1\t1\n", "2 columns instead of 3"),
-        ("1\t1\t1\n1\t1\t1\n", "file: the table: source 0 lists target 0 twice: give each edge once"),
+        ("1\t1\t1\n1\t1\t1\n", "file: the table: source 1 lists target 1 twice: give each edge once"),
         ("a\tb\tc\n", "line 1 is 'a.*c'; it must be 3 numbers"),
         (MTX + "2 4 1\n1 1\n", "images of 4 pixels, but the network has 3 inputs"),
         (MTX.replace("pattern", "real") + "1 3 1\n1 1 0.5\n", "holds numbers"),

@@ -1,6 +1,7 @@
 """Constants that are computed of several parameters: the weights of a layer, or what attention reads."""
 
 import copy
+import functools
 import warnings
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional  # noqa: E402
 
 import topokit_train  # noqa: E402
 from topokit.errors import InvalidSpecError  # noqa: E402
-from topokit.extraction import Rule, select  # noqa: E402
+from topokit.extraction import Rule, interpreter, select  # noqa: E402
+from topokit.extraction.weights import numbered  # noqa: E402
 from topokit_train import read_weights  # noqa: E402
 from topokit_train.weights import read_model  # noqa: E402
 
@@ -143,6 +145,14 @@ def adapted(self):
     return self.w + 2 * (self.b @ self.a)
 
 
+def adapted_in_one_operator(self):
+    return torch.addmm(self.w, self.b, self.a)
+
+
+def a_square_product_added(self):
+    return torch.addmm(self.w, self.u, self.w)
+
+
 def low_rank(self):
     return self.b @ self.a
 
@@ -164,6 +174,8 @@ def scattered(self):
     ("weight", "name", "of"),
     [
         (adapted, "w", "w, b, a"),
+        (adapted_in_one_operator, "w", "w, b, a"),
+        (a_square_product_added, "w", "w, u"),
         (low_rank, "matmul", "b, a"),
         (one_below_the_other, "cat", "w, u"),
         (of_a_transposed_one, "w", "w, u"),
@@ -177,17 +189,116 @@ def test_a_computed_weight_has_the_name_of_a_parameter_only_in_its_place(weight,
     expected = {} if weight is scattered else expected_of(module, example)  # whose zeros are not of float64
     assert not expected or edges_read(found) == expected
     assert [*found.masks] == ["first.weight", name]
-    assert np.array_equal(found.masks[name], weight(module).detach().numpy() != 0)
+    assert np.array_equal(found.oriented_masks[name], weight(module).detach().numpy() != 0)
     reasons = {why for parameter, (_, why) in found.left.items() if parameter in of.split(", ")}
     assert reasons == ({f"the weight of the layer {name} is computed of {of}"} if of else set())
 
 
-def test_the_weight_of_an_adapter_has_its_name_in_every_form(tmp_path):
-    module, example = pruned(Computed(adapted)), torch.randn(2, 4)
+@pytest.mark.parametrize("weight", [adapted, adapted_in_one_operator, a_square_product_added])
+def test_the_weight_of_an_adapter_has_its_name_in_every_form(weight, tmp_path):
+    module, example = pruned(Computed(weight)), torch.randn(2, 4)
     expected = expected_of(module, example)
     for ending in (".pt2", ".onnx"):
         found = select(exported(module, example, tmp_path / f"model{ending}"), Rule())
         assert (edges_read(found), [*found.masks]) == (expected, ["first.weight", "w"])
+
+
+class Named(nn.Module):
+    """Layers whose weights a function computes of parameters, one of which has the name of an operator."""
+
+    def __init__(self, *weights):
+        super().__init__()
+        self.weights = weights
+        self.w, self.cat = (nn.Parameter(torch.randn(WIDTH, WIDTH)) for _ in range(2))
+
+    def forward(self, x):
+        for weight in self.weights:
+            x = functional.linear(x, weight(self))
+        return x
+
+
+def the_parameter(self):
+    return self.cat
+
+
+def of_halves(self):
+    return torch.cat([self.w[:4], self.cat[4:]])
+
+
+@pytest.mark.parametrize(
+    ("weights", "layers", "parameters"),
+    [
+        ([of_halves, the_parameter], ["cat#2", "cat"], ["cat#2", "cat"]),
+        ([the_parameter, of_halves, the_parameter], ["cat", "cat#2", "cat#3"], ["cat", "cat#2", "cat"]),
+        ([lambda self: self.w * 2, lambda self: self.w.abs()], ["w", "w#2"], ["w", "w#2"]),
+        ([lambda self: self.w, lambda self: self.w, lambda self: -self.w], ["w", "w#2", "w#3"], ["w", "w", "w#3"]),
+    ],
+)
+def test_each_layer_has_a_name_and_no_operator_that_of_a_parameter(weights, layers, parameters):
+    module = pruned(Named(*weights))
+    found = topokit_train.extract(module, torch.randn(2, WIDTH))
+    assert [one["name"] for one in found.layers] == layers
+    assert [one["parameter"] for one in found.layers] == parameters
+    for name, weight in zip(parameters, weights, strict=True):
+        assert np.array_equal(found.masks[name], weight(module).detach().numpy() != 0)
+
+
+@pytest.mark.parametrize("form", ["module", "pt2", "onnx"])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_weight_whose_columns_are_repeated_at_its_ends(mode, form, tmp_path):
+    def padded(self):
+        return functional.pad(self.w[None], (2, 3), mode=mode)[0]
+
+    module, example = pruned(Named(padded)), torch.randn(2, WIDTH + 5)
+    known = read_model(module, example) if form == "module" else exported(module, example, tmp_path / f"model.{form}")
+    found = select(known, Rule())
+    assert np.array_equal(found.topology[0].to_dense(), padded(module).detach().numpy().T != 0)
+    if form != "onnx":  # whose exporter computes some constants itself
+        assert [*found.masks] == ["w"]
+        assert np.array_equal(found.masks["w"], module.w.detach().numpy() != 0)
+
+
+def repeated(step, times):
+    def weight(self):
+        made = self.w
+        for _ in range(times):
+            made = step(made)
+        return made
+
+    return weight
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda w: w + w.tanh(),
+        lambda w: w.tanh() + w,
+        lambda w: torch.cat([w[1:], w[:1]]),
+        lambda w: torch.cat([w[1:], w[:1]]).abs(),
+        lambda w: w.half().float() + w,
+    ],
+)
+def test_a_weight_of_many_operators_is_computed_once(step):  # 2 to the power of 40 operators otherwise
+    module = pruned(Named(repeated(step, 40)))
+    found = topokit_train.extract(module, torch.randn(2, WIDTH))
+    assert [*found.masks] == ["w"]
+    used = repeated(step, 40)(module).detach().numpy() != 0
+    assert np.array_equal(found.topology[0].to_dense(), used.T)
+
+
+def test_a_view_of_a_weight_is_checked_once_whatever_its_operators(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(interpreter, "numbered", lambda shape: shapes.append(shape) or numbered(shape))
+    counts = []
+    for times in (1, 6):
+        shapes.clear()
+        module = pruned(
+            Named(lambda self, times=times: functools.reduce(lambda w, _: w.tanh(), range(times), self.w.t()))
+        )
+        found = topokit_train.extract(module, torch.randn(2, WIDTH))
+        assert np.array_equal(found.masks["w"], module.w.detach().numpy() != 0)
+        counts.append(len(shapes))
+    assert counts[0] == counts[1] > 0
 
 
 def test_the_weight_of_a_spectral_norm_has_its_name():
