@@ -218,6 +218,7 @@ def test_switched_off_it_says_so_and_auto_leaves_it_alone():
         ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "native"),
         ("radix-net radices=10,10 kron=8,3,1 crop=784,300,100", torch.float32, "native"),
         ("radix-net radices=10,10 kron=32,32,32", torch.float32, "band"),
+        ("radix-net radices=10,10 kron=32,32,32", torch.bfloat16, "native"),
         ("radix-net radices=4,4", torch.float32, "native"),
     ],
 )
