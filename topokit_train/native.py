@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ CACHE = os.sysconf("SC_LEVEL2_CACHE_SIZE") if "SC_LEVEL2_CACHE_SIZE" in getattr(
 CACHE = max(CACHE, 1 << 19)  # bytes: that of one core
 OFTEN = 100  # rows that read an input, not a copy of it: smaller tiles pay from here on
 LEAST_OF_A_THREAD = 1 << 20  # products of a weight and a number
+MOST_KEPT = 1 << 26  # bytes of memory that a thread keeps for its next call
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
 TYPES = (torch.float32, torch.float64)  # that the library computes in
@@ -340,7 +342,7 @@ class Chain:
             layer.values_grad, layer.bias_grad = (None if one is None else one.data_ptr() for one in own)
             layer.wanted = VALUES * for_values + BIAS * for_bias
             found += own
-        scratch = grad.new_empty(form.scratch)
+        scratch = memory(form.scratch * grad.dtype.itemsize)
         job.what = GRADIENT | BACKWARD | INPUT * for_x
         job.saved, job.scratch = address(saved, form.saved, grad.dtype), scratch.data_ptr()
         grad = job.dy.point_to(grad)
@@ -434,6 +436,26 @@ def address(tensor: Tensor, size: int, dtype: torch.dtype) -> int:
             f"{tensor.device}, contiguous: {tensor.is_contiguous()}"
         )
     return tensor.data_ptr()
+
+
+class _Kept(threading.local):
+    memory = torch.empty(0, dtype=torch.uint8)
+
+
+_KEPT = _Kept()
+
+
+def memory(size: int) -> Tensor:
+    """Return memory of at least so many bytes for one call, which this thread's next call may use again.
+
+    The system clears new memory page by page, which takes as long as a product of a small layer.
+    """
+    if _KEPT.memory.numel() >= size:
+        return _KEPT.memory
+    new = torch.empty(size, dtype=torch.uint8)
+    if size <= MOST_KEPT:
+        _KEPT.memory = new
+    return new
 
 
 def run(job: Job) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from topokit_train import SparseLinear
 from topokit_train.fusing import fuse
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import _say_csr, choose
-from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped, tiling
+from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped, memory, tiling
 
 needs_library = pytest.mark.skipif(native() is None, reason=description())
 
@@ -395,6 +396,19 @@ def test_wrong_operands_are_refused_before_the_call():
     _, tiles = forward(case.x, case.values, case.biases)
     with pytest.raises(InvalidSpecError, match="contiguous numbers"):
         case.chain.backward(case.grad, tiles[:-1], case.values, case.biases, [True] * 6, True)
+
+
+def test_a_thread_keeps_its_memory_for_the_next_call_unless_it_is_large(monkeypatch):
+    monkeypatch.setattr("topokit_train.native.MOST_KEPT", 1 << 20)
+    kept = memory(1 << 20)
+    assert memory(5) is kept
+    assert memory(1 << 27).numel() == 1 << 27
+    assert memory(1 << 20) is kept
+    others = []
+    thread = threading.Thread(target=lambda: others.append(memory(10)))
+    thread.start()
+    thread.join()
+    assert others[0].data_ptr() != kept.data_ptr()
 
 
 @needs_library
