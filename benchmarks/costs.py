@@ -5,8 +5,9 @@
 Times a training step (forward and all gradients) of several layers with the kernels csr, band and native in turn, in
 the processor time of one thread. The costs of csr and band were fitted on another machine: they set the unit here. The
 non-negative least squares of the relative errors give the coefficients; the first of them is then replaced by what one
-more layer in a chain takes. They belong into topokit_train/kernels/native.py. Then come the ratio of cost to time of
-each case, and the kernel that `auto` takes beside the fastest one.
+more layer in a chain takes. They belong into topokit_train/kernels/native.py. Then come what steps in bfloat16 take
+over those in float32, which belongs into each kernel's file, the ratio of cost to time of each case in float32, and the
+kernel that `auto` takes beside the fastest one.
 """
 
 from __future__ import annotations
@@ -46,19 +47,24 @@ BATCHES = (16, 128, 512)
 KNOWN = ("csr", "band")
 
 
-def step(name: str, layer: Layer, batch: int) -> Callable[[], object]:
+def step(name: str, layer: Layer, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[], object]:
     """Return a function that makes a step with a kernel."""
     kernel = KERNELS[name]
     plan = kernel.prepare(layer)
-    values = torch.randn(layer.edges).requires_grad_()
-    x, grad = torch.randn(layer.shape[0], batch).requires_grad_(), torch.randn(layer.shape[1], batch)
+    values = torch.randn(layer.edges).to(dtype).requires_grad_()
+    x, grad = (torch.randn(width, batch).to(dtype) for width in layer.shape)
+    x.requires_grad_()
     return lambda: torch.autograd.grad(kernel.multiply(x, values, plan), (x, values), grad)
 
 
 def times(names: list[str], layer: Layer, batch: int, seconds: float) -> dict[str, float]:
     """Return the median microseconds of a step with each kernel, in turn."""
-    steps = {name: step(name, layer, batch) for name in names}
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    return in_turn({name: step(name, layer, batch) for name in names}, seconds)
+
+
+def in_turn(steps: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+    """Return the median microseconds of each step."""
+    taken: dict[str, list[float]] = {name: [] for name in steps}
     while any(len(each) < 5 or sum(each) < seconds for each in taken.values()):
         for name, run in steps.items():
             start = time.thread_time()
@@ -83,6 +89,19 @@ def one_more(seconds: float) -> float:
         return 1e6 * statistics.median(taken[1:])
 
     return (run(9) - run(1)) / 8
+
+
+def in_bfloat16(seconds: float) -> dict[str, float]:
+    """Return the median over the layers, at batch 128, of each kernel's time in bfloat16 over that in float32."""
+    ratios: dict[str, list[float]] = {name: [] for name in KERNELS}
+    for text, number in LAYERS.values():
+        layer = topokit.topology(text).layer(number)
+        for name, kernel in KERNELS.items():
+            if kernel.cost(layer, structure(layer), "cpu", 128) < float("inf"):
+                types = torch.float32, torch.bfloat16
+                taken = in_turn({str(dtype): step(name, layer, 128, dtype) for dtype in types}, seconds)
+                ratios[name].append(taken["torch.bfloat16"] / taken["torch.float32"])
+    return {name: statistics.median(each) for name, each in ratios.items()}
 
 
 def cases(seconds: float) -> Iterator[tuple[str, Layer, int, dict[str, float], dict[str, float]]]:
@@ -111,6 +130,7 @@ def main() -> None:
     coefficients[0] = unit * one_more(args.seconds)
     print(f"a microsecond here is {unit:.2f} units of cost")
     print("_COST = (" + ", ".join(f"{one:.2g}" for one in coefficients) + ")")
+    print("in_bfloat16: " + ", ".join(f"{name} {ratio:.2g}" for name, ratio in in_bfloat16(args.seconds).items()))
     for (name, layer, batch, taken, costs), cost, exact in zip(done, fitted, wanted, strict=True):
         all_costs = {**costs, "native": float(np.dot(coefficients, features(layer, structure(layer), batch)))}
         chosen, fastest = min(all_costs, key=all_costs.__getitem__), min(taken, key=taken.__getitem__)

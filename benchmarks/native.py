@@ -8,6 +8,7 @@ ROW is one of
     stack       network-steps a second of 16 stacked networks with common batches, against one dense network
     own         the same with batches of their own
     products    raw products of a layer (forward with bias and ReLU, gradients) without autograd, batch 128 and 512
+    chain       the same of two layers one after another, 784-300-100, and how much of the time is the second one's
     modules     the same as modules under autograd, batch first, batch 128, against nn.Linear
     train       `topokit train --dataset mnist --epochs 10` and the same with --topology dense: seconds of training and
                 of the whole command
@@ -30,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -86,42 +87,73 @@ def products() -> Iterator[tuple[str, Ways]]:
     """Raw products of one layer: forward with bias and ReLU, and the gradients."""
     for name, layer, batch, first in layers((128, 512)):
         x, grad = torch.randn(layer.shape[0], batch), torch.randn(layer.shape[1], batch)
-        weight, bias = torch.randn(layer.shape[::-1]), torch.randn(layer.shape[1], 1)
-
-        def dense(x=x, grad=grad, weight=weight, bias=bias, first=first) -> object:
-            y = torch.addmm(bias, weight, x).relu_()
-            passed = torch.ops.aten.threshold_backward.default(grad, y, 0)
-            return passed @ x.T, passed.sum(1), None if first else weight.T @ passed
-
-        ways: Ways = {"dense": dense}
+        bias = torch.randn(layer.shape[1], 1)
+        ways: Ways = {"dense": dense([layer], x, grad, first)}
         for kernel in ("csr", "band", "native"):
             try:
                 plan = KERNELS[kernel].prepare(layer)
             except topokit.errors.InvalidSpecError:  # no bands
                 continue
+            if plan.for_native:
+                ways[kernel] = native([layer], x, grad, first)
+                continue
             values = plan.from_canonical(torch.randn(layer.edges))
-            ways[kernel] = raw(plan, values, bias[:, 0].contiguous(), x, grad, first)
+            ways[kernel] = raw(plan, values, bias, x, grad, first)
         yield name, ways
 
 
+def chain() -> Iterator[tuple[str, Ways]]:
+    """Raw products of the first layer of LeNet-300-100, and of it and the second one."""
+    both = [topokit.topology(LENET).layer(number) for number in range(2)]
+    for batch in (128, 512):
+        for layers in (both[:1], both):
+            x, grad = torch.randn(layers[0].shape[0], batch), torch.randn(layers[-1].shape[1], batch)
+            ways: Ways = {way.__name__: way(layers, x, grad, True) for way in (dense, native)}
+            yield f"{'-'.join(map(str, (784, 300, 100)[: len(layers) + 1]))}, batch {batch}", ways
+
+
+def dense(layers: Sequence[Layer], x: torch.Tensor, grad: torch.Tensor, first: bool) -> Callable[[], object]:
+    """A step of dense layers of these shapes, each with ReLU, without autograd."""
+    weights = [torch.randn(layer.shape[::-1]) for layer in layers]
+    biases = [torch.randn(layer.shape[1], 1) for layer in layers]
+
+    def step() -> object:
+        outputs, along, found = [x], grad, []
+        for weight, bias in zip(weights, biases, strict=True):
+            outputs.append(torch.addmm(bias, weight, outputs[-1]).relu_())
+        for number, weight in reversed(list(enumerate(weights))):
+            passed = torch.ops.aten.threshold_backward.default(along, outputs[number + 1], 0)
+            along = None if first and number == 0 else weight.T @ passed
+            found.append((passed @ outputs[number].T, passed.sum(1)))
+        return found, along
+
+    return step
+
+
+def native(layers: Sequence[Layer], x: torch.Tensor, grad: torch.Tensor, first: bool) -> Callable[[], object]:
+    """A step of layers, each with ReLU, in two calls of the library, without autograd."""
+    plans = [KERNELS["native"].prepare(layer) for layer in layers]
+    values = [plan.from_canonical(torch.randn(layer.edges)) for plan, layer in zip(plans, layers, strict=True)]
+    biases = [torch.randn(layer.shape[1]) for layer in layers]
+    whole = Chain([plan.pattern(one) for plan, one in zip(plans, values, strict=True)], [True] * len(layers))
+
+    def step() -> object:
+        _, tiles = whole.forward(x, values, biases)
+        return whole.backward(grad, tiles, values, biases, [True] * 2 * len(layers), not first)
+
+    return step
+
+
 def raw(plan: Any, values: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, grad: torch.Tensor, first: bool) -> Any:
-    """A step of a layer without autograd: of the library in two calls, of others by their plan."""
-    if plan.for_native:
-        chain = Chain([plan.pattern(values)], [True])
+    """A step of a layer without autograd by its plan."""
 
-        def step() -> object:
-            _, tiles = chain.forward(x, [values], [bias])
-            return chain.backward(grad, tiles, [values], [bias], [True, True], not first)
-
-        return step
-
-    def other() -> object:
+    def step() -> object:
         y, saved = plan.product(x, values)
-        y.add_(bias[:, None]).relu_()
+        y.add_(bias).relu_()
         passed = torch.ops.aten.threshold_backward.default(grad, y, 0)
         return passed.sum(1), plan.gradients(passed, x, values, saved, not first, True)
 
-    return other
+    return step
 
 
 def modules() -> Iterator[tuple[str, Ways]]:
@@ -149,6 +181,7 @@ ROWS: dict[str, Callable[[], Iterator[tuple[str, Ways]]]] = {
     "stack": lambda: network_steps(16, True),
     "own": lambda: network_steps(16, False),
     "products": products,
+    "chain": chain,
     "modules": modules,
 }
 
@@ -165,6 +198,9 @@ def measure(row: str, seconds: float, clock: Callable[[], float]) -> None:
                 step()
                 taken[name].append(1e3 * (clock() - start))
         found[case] = {name: statistics.median(times[1:]) for name, times in taken.items()}
+    for case in [case for case in found if row == "chain" and "100" in case]:
+        alone = found[case.replace("-100", "")]
+        found[f"300-100 of {case}"] = {name: found[case][name] - alone[name] for name in alone}
     print(json.dumps(found))
 
 

@@ -70,16 +70,27 @@ const Isa *isa() {
   return chosen;
 }
 
+template <class C>
+void await(pthread_mutex_t &lock, pthread_cond_t &signal, C condition) {  // awake at first, then asleep
+  if (soon(condition)) return;
+  pthread_mutex_lock(&lock);
+  while (!condition()) pthread_cond_wait(&signal, &lock);
+  pthread_mutex_unlock(&lock);
+}
+
+struct Call {
+  tk_work work;
+  const void *job;
+  int threads;
+  tk_team *team;
+};
 // Threads that sleep until there is work. One job at a time has them; others meanwhile run on their own thread.
 struct Pool {
   pthread_mutex_t use, lock;
   pthread_cond_t work_there, all_done;
   int started;
   std::atomic<uint64_t> job;  // its number
-  tk_work work;
-  const void *argument;
-  int threads;
-  tk_team *team;
+  Call call;
   std::atomic<int> running;
 };
 Pool pool;
@@ -89,21 +100,13 @@ void *worker(void *number) {
   uint64_t seen = 0;
   for (;;) {
     auto posted = [&] { return pool.job.load(std::memory_order_acquire) != seen; };
-    if (!soon(posted)) {
-      pthread_mutex_lock(&pool.lock);
-      while (!posted()) pthread_cond_wait(&pool.work_there, &pool.lock);
-      pthread_mutex_unlock(&pool.lock);
-    }
+    await(pool.lock, pool.work_there, posted);
     pthread_mutex_lock(&pool.lock);  // a late thread may find a later job here
     seen = pool.job;
-    const bool needed = mine < pool.threads;
-    const tk_work work = pool.work;
-    const void *argument = pool.argument;
-    const int threads = pool.threads;
-    tk_team *team = pool.team;
+    const Call call = pool.call;
     pthread_mutex_unlock(&pool.lock);
-    if (!needed) continue;
-    work(argument, mine, threads, team);
+    if (mine >= call.threads) continue;
+    call.work(call.job, mine, call.threads, call.team);
     if (pool.running.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       pthread_mutex_lock(&pool.lock);
       pthread_cond_signal(&pool.all_done);
@@ -119,7 +122,6 @@ void begin() {  // also in a forked child, which has none of its parent's thread
   pthread_cond_init(&pool.work_there, nullptr);
   pthread_cond_init(&pool.all_done, nullptr);
   pool.started = 0;
-  pool.threads = 0;
   pool.job = 0;
 }
 void begin_once() {
@@ -129,14 +131,10 @@ void begin_once() {
 
 int start(int threads) {  // returns how many there are, the caller's own included
   while (pool.started + 1 < threads) {
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
     const intptr_t number = pool.started + 1;
-    const int failed = pthread_create(&thread, &attributes, worker, reinterpret_cast<void *>(number));
-    pthread_attr_destroy(&attributes);
-    if (failed) break;
+    if (pthread_create(&thread, nullptr, worker, reinterpret_cast<void *>(number))) break;
+    pthread_detach(thread);
     pool.started++;
   }
   return std::min(threads, pool.started + 1);
@@ -146,29 +144,19 @@ int start(int threads) {  // returns how many there are, the caller's own includ
 
 struct tk_team {
   int size;
-  std::atomic<int> there{0}, round{0}, asleep{0};
+  std::atomic<int> there{0}, round{0};
   pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t next = PTHREAD_COND_INITIALIZER;
 };
 
 void tk_meet(tk_team *team) {
   const int round = team->round.load(std::memory_order_relaxed);
-  if (team->there.fetch_add(1) == team->size - 1) {
-    team->there = 0;
-    team->round = round + 1;
-    if (team->asleep) {
-      pthread_mutex_lock(&team->lock);
-      pthread_cond_broadcast(&team->next);
-      pthread_mutex_unlock(&team->lock);
-    }
-    return;
-  }
-  auto met = [&] { return team->round != round; };
-  if (soon(met)) return;
+  if (team->there.fetch_add(1) < team->size - 1)
+    return await(team->lock, team->next, [&] { return team->round != round; });
+  team->there = 0;
   pthread_mutex_lock(&team->lock);
-  team->asleep++;
-  while (!met()) pthread_cond_wait(&team->next, &team->lock);
-  team->asleep--;
+  team->round = round + 1;
+  pthread_cond_broadcast(&team->next);
   pthread_mutex_unlock(&team->lock);
 }
 
@@ -184,21 +172,13 @@ void tk_parallel(tk_work work, const void *job, int threads) {
   tk_team team;
   team.size = threads;
   pthread_mutex_lock(&pool.lock);
-  pool.work = work;
-  pool.argument = job;
-  pool.threads = threads;
-  pool.team = &team;
+  pool.call = {work, job, threads, &team};
   pool.running = threads - 1;
   pool.job++;
   pthread_cond_broadcast(&pool.work_there);
   pthread_mutex_unlock(&pool.lock);
   work(job, 0, threads, &team);
-  auto done = [] { return pool.running.load(std::memory_order_acquire) == 0; };
-  if (!soon(done)) {
-    pthread_mutex_lock(&pool.lock);
-    while (!done()) pthread_cond_wait(&pool.all_done, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
-  }
+  await(pool.lock, pool.all_done, [] { return pool.running.load(std::memory_order_acquire) == 0; });
   pthread_mutex_unlock(&pool.use);
 }
 

@@ -39,7 +39,7 @@ template <class... T>
 void point(T *&...pointers) {
   ((pointers = static_cast<T *>(arrays[reinterpret_cast<intptr_t>(pointers)])), ...);
 }
-void point(tk_matrix &m) { point(m.bounds, m.rows, m.work, m.starts, m.columns, m.order); }
+void point(tk_matrix &m) { point(m.bounds, m.rows, m.ends, m.work, m.starts, m.columns, m.order); }
 void point(tk_layer &l) {
   point(l.weight), point(l.transposed);
   point(l.values, l.bias, l.values_grad, l.bias_grad, l.moments[0], l.moments[1], l.moments[2], l.moments[3]);

@@ -41,27 +41,51 @@ INLINE V<S> splat(S a) {
   return a - V<S>{};  // exact for every number, also for -0
 }
 template <class S>
-INLINE V<S> relu(V<S> v) {
-  return V<S>{} > v ? V<S>{} : v;  // a nan stays one, as in torch
-}
-template <class S>
 INLINE V<S> gated(V<S> v, V<S> y) {
   return y <= V<S>{} ? V<S>{} : v;
 }
 
 constexpr int MOST_VECTORS = 8;  // in a tile
-// How many vectors of a tile fit into the registers as sums of 1 to 4 rows.
-constexpr int FITTING[2][4] = {{8, 6, 4, 2}, {8, 8, 8, 6}};
-constexpr int fitting(int rows) { return FITTING[TK_BYTES == 64][rows - 1]; }
-// How many columns are multiplied with 1 to 4 rows at once, in sums over the batch.
-constexpr int ABREAST[2][4] = {{8, 4, 4, 2}, {8, 8, 8, 4}};
+// How many vectors of a tile fit into the registers as sums of rows, beside a number of each row and a vector.
+constexpr int fitting(int rows) { return std::min(MOST_VECTORS, ((TK_BYTES == 64 ? 32 : 16) - rows - 1) / rows); }
 template <class S>
-constexpr int abreast(int rows) {
-  return std::min(N<S>, ABREAST[TK_BYTES == 64][rows - 1]);
+constexpr int abreast(int rows) {  // columns that are multiplied with them at once, in sums over the batch
+  return std::min(N<S>, fitting(rows) >= 8 ? 8 : fitting(rows) >= 4 ? 4 : 2);
 }
 constexpr long CACHED = 1536 << 10;  // bytes of inputs whose gradients of values are summed in registers
 
+// Numbers that many rows are multiplied with are copied to a panel, a line of PANEL vectors for each.
+constexpr int PANEL = 2, PANEL_BYTES = 1 << 16, PANEL_LINES = PANEL_BYTES / (PANEL * TK_BYTES);
+constexpr int PANEL_SAMPLES = 256;  // summed one after another; sums of more in one number are less exact
+
 INLINE int divided_up(int a, int b) { return (a + b - 1) / b; }
+
+template <int... I, class F>
+INLINE void pick(int n, std::integer_sequence<int, I...>, F f) {  // f(n), of which the compiler knows the number
+  (void)((n == I + 1 && (f(std::integral_constant<int, I + 1>{}), true)) || ...);
+}
+template <class F>
+INLINE void for_groups(const tk_matrix &m, int low, int high, F f) {  // f(number of rows, the rows) of each
+  for (int g = low; g < high; g++)
+    pick(m.bounds[g + 1] - m.bounds[g], std::make_integer_sequence<int, 4>{},
+         [&](auto count) { f(count, m.rows + m.bounds[g]); });
+}
+// The end of the groups from g on that are computed together: those that share a panel, or one.
+INLINE int part_end(const tk_matrix &m, int g, int high) { return std::min(high, std::max(m.ends[g], g + 1)); }
+
+// Adds the products of number e of each of R rows and T vectors from at(e) on, for all e below `count`.
+template <class S, int R, int T, class A>
+INLINE void add_products(V<S> (&sum)[R][T], const S *const (&own)[R], int count, A at) {
+  for (int e = 0; e < count; e++) {
+    const S *from = at(e);
+    V<S> weight[R];
+    UNROLL for (int r = 0; r < R; r++) weight[r] = splat<S>(own[r][e]);
+    UNROLL for (int t = 0; t < T; t++) {
+      const V<S> v = load(from + t * N<S>);
+      UNROLL for (int r = 0; r < R; r++) sum[r][t] += weight[r] * v;
+    }
+  }
+}
 
 // ---- y = W x on one tile ----
 
@@ -73,10 +97,11 @@ struct Product {
   long width;
   int relu, filled;  // columns of the tile that samples fill
   S clip = 0;        // if positive: the largest number of y
+  const S *panel = nullptr;  // the columns of x in the order of the rows' edges
 };
 
 template <class S, int R, int T>
-void strip(const Product<S> &p, const int32_t *rows, long column) {
+__attribute__((noinline)) void strip(const Product<S> &p, const int32_t *rows, long column) {
   const int32_t *starts = p.matrix->starts, *columns = p.matrix->columns + starts[rows[0]];
   const int edges = starts[rows[0] + 1] - starts[rows[0]];
   const S *x = p.x + column, *own[R];
@@ -87,19 +112,13 @@ void strip(const Product<S> &p, const int32_t *rows, long column) {
     for (int t = 0; t < T; t++) sum[r][t] = bias;
     own[r] = p.values + starts[rows[r]];
   }
-  for (int e = 0; e < edges; e++) {
-    const S *from = x + columns[e] * width;
-    V<S> weight[R];
-    UNROLL for (int r = 0; r < R; r++) weight[r] = splat<S>(own[r][e]);
-    UNROLL for (int t = 0; t < T; t++) {
-      const V<S> v = load(from + t * N<S>);
-      UNROLL for (int r = 0; r < R; r++) sum[r][t] += weight[r] * v;
-    }
-  }
+  if (T <= PANEL && p.panel) add_products<S, R, T>(sum, own, edges, [&](int e) { return p.panel + e * T * N<S>; });
+  else add_products<S, R, T>(sum, own, edges, [&](int e) { return x + columns[e] * width; });
   for (int r = 0; r < R; r++) {
     const long to = rows[r] * width + column;
     for (int t = 0; t < T; t++) {
-      V<S> v = p.relu ? relu<S>(sum[r][t]) : sum[r][t];
+      V<S> v = sum[r][t];
+      if (p.relu) v = V<S>{} > v ? V<S>{} : v;  // a nan stays one, as in torch
       if (p.clip > 0) v = v > p.clip ? splat<S>(p.clip) : v;
       if (p.gate) v = gated<S>(v, load(p.gate + to + t * N<S>));
       store(p.y + to + t * N<S>, v);
@@ -107,48 +126,74 @@ void strip(const Product<S> &p, const int32_t *rows, long column) {
   }
 }
 
-template <class S>
-using Strip = void (*)(const Product<S> &, const int32_t *, long);
-template <class S, int R, int... T>
-INLINE Strip<S> strip_of(int t, std::integer_sequence<int, T...>) {
-  static constexpr Strip<S> all[] = {strip<S, R, T + 1>...};
-  return all[t - 1];
-}
 template <class S, int R>
 INLINE void group(const Product<S> &p, const int32_t *rows, int first, int last) {
   for (int v = first, parts = divided_up(last - first, fitting(R)); v < last; parts--) {
-    const int t = divided_up(last - v, parts);
-    strip_of<S, R>(t, std::make_integer_sequence<int, fitting(R)>{})(p, rows, v * N<S>);
-    v += t;
+    const int vectors = divided_up(last - v, parts);
+    pick(vectors, std::make_integer_sequence<int, fitting(R)>{}, [&](auto t) { strip<S, R, t()>(p, rows, v * N<S>); });
+    v += vectors;
+  }
+}
+// The groups from g to end, whose rows have the same `edges` columns.
+template <class S>
+__attribute__((noinline)) void product_of_panels(Product<S> p, int g, int end, int edges, int first, int last) {
+  const int32_t *columns = p.matrix->columns + p.matrix->starts[p.matrix->rows[p.matrix->bounds[g]]];
+  alignas(64) S panel[PANEL_BYTES / sizeof(S)];
+  p.panel = panel;
+  for (int v = first; v < last; v += PANEL) {
+    const int t = std::min(PANEL, last - v);
+    for (int e = 0; e < edges; e++)
+      for (int i = 0; i < t; i++) store(panel + (e * t + i) * N<S>, load(p.x + columns[e] * p.width + (v + i) * N<S>));
+    for_groups(*p.matrix, g, end, [&](auto count, const int32_t *rows) { group<S, count()>(p, rows, v, v + t); });
   }
 }
 // The rows of the groups from low to high, and the vectors from first to last of the tile.
 template <class S>
 void product(const Product<S> &p, int low, int high, int first, int last) {
-  for (int g = low; g < high; g++) {
-    const int32_t *rows = p.matrix->rows + p.matrix->bounds[g];
-    const int count = p.matrix->bounds[g + 1] - p.matrix->bounds[g];
-    switch (count) {
-      case 1: group<S, 1>(p, rows, first, last); break;
-      case 2: group<S, 2>(p, rows, first, last); break;
-      case 3: group<S, 3>(p, rows, first, last); break;
-      case 4: group<S, 4>(p, rows, first, last); break;
-    }
-    for (int r = 0; r < count; r++)
-      for (long c = p.filled; c < long(last) * N<S>; c++) p.y[rows[r] * p.width + c] = 0;
+  const tk_matrix &m = *p.matrix;
+  for (int g = low, end; g < high; g = end) {
+    end = part_end(m, g, high);
+    const int32_t *start = m.starts + m.rows[m.bounds[g]], edges = start[1] - start[0];
+    if (m.ends[g] && edges >= PANEL_LINES / 4 && edges <= PANEL_LINES)  // fewer stay in the L1 cache anyway
+      product_of_panels(p, g, end, edges, first, last);
+    else for_groups(m, g, end, [&](auto count, const int32_t *rows) { group<S, count()>(p, rows, first, last); });
   }
+  for (long c = p.filled; c < long(last) * N<S>; c++)
+    for (int r = m.bounds[low]; r < m.bounds[high]; r++) p.y[m.rows[r] * p.width + c] = 0;
+}
+
+// ---- between rows and columns ----
+
+template <class S, int D, int... L>
+INLINE void exchange(V<S> &a, V<S> &b, std::integer_sequence<int, L...>) {
+  const V<S> low = __builtin_shufflevector(a, b, ((L & D) ? N<S> + (L ^ D) : L)...);
+  b = __builtin_shufflevector(a, b, ((L & D) ? N<S> + L : (L ^ D))...);
+  a = low;
+}
+template <class S, int D = N<S> / 2>
+INLINE void transpose(V<S> *v) {
+  UNROLL for (int i = 0; i < N<S>; i++)
+    if (!(i & D)) exchange<S, D>(v[i], v[i | D], std::make_integer_sequence<int, N<S>>{});
+  if constexpr (D > 1) transpose<S, D / 2>(v);
+}
+
+// N features of N samples, from feature f on -> N lines, of which those that are not filled become 0.
+template <class S>
+INLINE void transpose_block(const S *const *from, int filled, long f, S *to, long stride) {
+  V<S> v[N<S>];
+  UNROLL for (int i = 0; i < N<S>; i++) v[i] = i < filled ? load(from[i] + f) : V<S>{};
+  transpose<S>(v);
+  UNROLL for (int i = 0; i < N<S>; i++) store(to + i * stride, v[i]);
 }
 
 // ---- gradients of values: sums over the batch ----
 
-template <class S, int D, int... L>
-INLINE V<S> fold(V<S> a, V<S> b, std::integer_sequence<int, L...>) {
-  return __builtin_shufflevector(a, b, ((L & D) ? N<S> + L : L)...) +
-         __builtin_shufflevector(a, b, ((L & D) ? N<S> + (L ^ D) : (L ^ D))...);
-}
 template <class S, int D>
 INLINE void fold_all(V<S> *v) {  // the sum of all numbers of v[i] -> number i of v[0]
-  UNROLL for (int i = 0; i < D; i++) v[i] = fold<S, D>(v[i], v[i + D], std::make_integer_sequence<int, N<S>>{});
+  UNROLL for (int i = 0; i < D; i++) {
+    exchange<S, D>(v[i], v[i + D], std::make_integer_sequence<int, N<S>>{});
+    v[i] += v[i + D];
+  }
   if constexpr (D > 1) fold_all<S, D / 2>(v);
 }
 
@@ -160,6 +205,15 @@ struct Gradient {
   int tiles, last_vectors;  // vectors of the last tile
   S *out;
   bool add;
+  int columns_of(int tile) const { return tile + 1 < tiles ? width : last_vectors * N<S>; }
+  Gradient part(int low, int high) const {  // of some tiles
+    return {matrix, x + low * x_tile, dy + low * dy_tile, x_tile, dy_tile, width, high - low, columns_of(high - 1) / N<S>,
+            out, add || low > 0};
+  }
+  void put(S *to, V<S> sum, int count) const {
+    if (count >= N<S>) store(to, add ? load(to) + sum : sum);
+    else for (int c = 0; c < count; c++) to[c] = add ? to[c] + sum[c] : sum[c];
+  }
 };
 
 template <class S, int R, int C>
@@ -169,7 +223,7 @@ INLINE void dots(const Gradient<S> &k, const int32_t *rows, const int32_t *colum
   for (int c = 0; c < C; c++) x[c] = k.x + columns[c] * k.width;
   for (int r = 0; r < R; r++) dy[r] = k.dy + rows[r] * k.width;
   for (int tile = 0; tile < k.tiles; tile++) {
-    const long end = tile + 1 < k.tiles ? k.width : long(k.last_vectors) * N<S>;
+    const long end = k.columns_of(tile);
     const long xs = tile * k.x_tile, ds = tile * k.dy_tile;
     for (long i = 0; i < end; i += N<S>) {
       V<S> d[R];
@@ -185,7 +239,7 @@ INLINE void dots(const Gradient<S> &k, const int32_t *rows, const int32_t *colum
 }
 
 template <class S, int R>
-void gradient_of_rows(const Gradient<S> &k, const int32_t *rows) {
+__attribute__((noinline)) void gradient_of_rows(const Gradient<S> &k, const int32_t *rows) {
   constexpr int C = abreast<S>(R);
   const int32_t *starts = k.matrix->starts, *columns = k.matrix->columns + starts[rows[0]];
   const int edges = starts[rows[0] + 1] - starts[rows[0]];
@@ -200,40 +254,65 @@ void gradient_of_rows(const Gradient<S> &k, const int32_t *rows) {
     }
     for (int r = 0; r < R; r++) {
       fold_all<S, N<S> / 2>(sums + r * N<S>);
-      S *to = k.out + starts[rows[r]] + e;
-      const V<S> sum = sums[r * N<S>];
-      if (left == N<S>) store(to, k.add ? load(to) + sum : sum);
-      else for (int c = 0; c < left; c++) to[c] = k.add ? to[c] + sum[c] : sum[c];
+      k.put(k.out + starts[rows[r]] + e, sums[r * N<S>], left);
     }
   }
 }
+// The edges of R rows from number e on; a panel has their inputs, a line for each sample.
+template <class S, int R>
+__attribute__((noinline)) void gradient_of_panel(const Gradient<S> &k, const int32_t *rows, const S *panel, int e) {
+  V<S> sum[R][PANEL];
+  const S *own[R];
+  for (int r = 0; r < R; r++) {
+    own[r] = k.dy + rows[r] * k.width;
+    for (int t = 0; t < PANEL; t++) sum[r][t] = V<S>{};
+  }
+  for (int tile = 0; tile < k.tiles; tile++) {
+    add_products<S, R, PANEL>(sum, own, k.columns_of(tile), [&](int c) { return panel + c * PANEL * N<S>; });
+    panel += k.width * PANEL * N<S>;
+    for (int r = 0; r < R; r++) own[r] += k.dy_tile;
+  }
+  for (int r = 0; r < R; r++) {
+    const int32_t *start = k.matrix->starts + rows[r];
+    for (int t = 0; t < PANEL; t++) k.put(k.out + *start + e + t * N<S>, sum[r][t], start[1] - *start - e - t * N<S>);
+  }
+}
+// The groups from g to end, which have equal columns.
 template <class S>
-void gradient(const Gradient<S> &k, int low, int high) {
-  for (int g = low; g < high; g++) {
-    const int32_t *rows = k.matrix->rows + k.matrix->bounds[g];
-    switch (k.matrix->bounds[g + 1] - k.matrix->bounds[g]) {
-      case 1: gradient_of_rows<S, 1>(k, rows); break;
-      case 2: gradient_of_rows<S, 2>(k, rows); break;
-      case 3: gradient_of_rows<S, 3>(k, rows); break;
-      case 4: gradient_of_rows<S, 4>(k, rows); break;
+void gradient_of_panels(const Gradient<S> &all, int g, int end) {
+  const tk_matrix &m = *all.matrix;
+  const int32_t *start = m.starts + m.rows[m.bounds[g]], *columns = m.columns + *start, edges = start[1] - *start;
+  alignas(64) S panel[PANEL_BYTES / sizeof(S)];
+  for (int low = 0, high; low < all.tiles; low = high) {
+    high = std::min(all.tiles, low + std::max(1, PANEL_SAMPLES / int(all.width)));
+    const Gradient<S> k = all.part(low, high);
+    for (int e = 0; e < edges; e += PANEL * N<S>) {
+      for (int tile = 0; tile < k.tiles; tile++)
+        for (int t = 0; t < PANEL; t++) {
+          const S *from[N<S>], *x = k.x + tile * k.x_tile;
+          for (int i = 0; i < N<S>; i++) from[i] = x + columns[std::min(e + t * N<S> + i, edges - 1)] * k.width;
+          for (int c = 0; c < k.columns_of(tile); c += N<S>)
+            transpose_block(from, N<S>, c, panel + ((tile * k.width + c) * PANEL + t) * N<S>, PANEL * N<S>);
+        }
+      for_groups(m, g, end, [&](auto count, const int32_t *rows) { gradient_of_panel<S, count()>(k, rows, panel, e); });
+    }
+  }
+}
+// The groups from low to high; `chunk` tiles of inputs stay in the cache until all groups have read them.
+template <class S>
+void gradient(const Gradient<S> &all, int chunk, int low, int high) {
+  const tk_matrix &m = *all.matrix;
+  for (int tile = 0; tile < all.tiles; tile += chunk) {
+    const Gradient<S> k = all.part(tile, std::min(all.tiles, tile + chunk));
+    for (int g = low, end; g < high; g = end) {
+      end = part_end(m, g, high);
+      if (!m.ends[g]) for_groups(m, g, end, [&](auto count, const int32_t *rows) { gradient_of_rows<S, count()>(k, rows); });
+      else if (tile == 0) gradient_of_panels(all, g, end);
     }
   }
 }
 
 // ---- between arrays and tiles ----
-
-template <class S, int D, int... L>
-INLINE void exchange(V<S> &a, V<S> &b, std::integer_sequence<int, L...>) {
-  const V<S> low = __builtin_shufflevector(a, b, ((L & D) ? N<S> + (L ^ D) : L)...);
-  b = __builtin_shufflevector(a, b, ((L & D) ? N<S> + L : (L ^ D))...);
-  a = low;
-}
-template <class S, int D = N<S> / 2>
-INLINE void transpose(V<S> *v) {
-  UNROLL for (int i = 0; i < N<S>; i++)
-    if (!(i & D)) exchange<S, D>(v[i], v[i | D], std::make_integer_sequence<int, N<S>>{});
-  if constexpr (D > 1) transpose<S, D / 2>(v);
-}
 
 // The number of the sample at a place of the batch.
 INLINE int64_t sample(const tk_job &j, const int64_t *index, int64_t place, int network) {
@@ -246,24 +325,7 @@ struct Part {
   int tile, first, last, filled;
 };
 
-template <class S>
-INLINE S number(S a, const tk_job &) {
-  return a;
-}
-template <class S>
-INLINE S number(uint8_t a, const tk_job &j) {
-  return (a - S(j.x_shift)) * S(j.x_scale);
-}
-
-// N features of N samples, from feature f on -> N columns, of which those that are not filled become 0.
-template <class S>
-INLINE void pack_block(const tk_job &j, const S *const *from, int filled, int f, S *to) {
-  V<S> v[N<S>];
-  UNROLL for (int i = 0; i < N<S>; i++) v[i] = i < filled ? load(from[i] + f) : V<S>{};
-  transpose<S>(v);
-  UNROLL for (int i = 0; i < N<S>; i++) store(to + i * long(j.width), v[i]);
-}
-// The same for 4 N features in bytes: four of them are transposed as one number.
+// Four features in bytes are transposed as one number.
 INLINE void pack_block(const tk_job &j, const uint8_t *const *from, int filled, int f, float *to) {
   V<float> v[N<float>] = {}, shift{};
   for (int i = 0; i < filled; i++) {
@@ -286,6 +348,7 @@ template <class S, class Q>
 void pack(const tk_job &j, const tk_array &a, const int64_t *index, int network, S *tile, int low, int high, Part p) {
   const Q *data = static_cast<const Q *>(a.data);
   const long width = j.width;
+  auto number = [&](Q a) { return std::is_same_v<S, Q> ? S(a) : (a - S(j.x_shift)) * S(j.x_scale); };
   auto start = [&](int column) { return data + sample(j, index, p.tile * j.width + column, network) * a.sample; };
   if (a.feature != 1) {
     const bool rows = std::is_same_v<S, Q> && a.sample == 1 && !index;
@@ -293,7 +356,7 @@ void pack(const tk_job &j, const tk_array &a, const int64_t *index, int network,
     for (int f = low; f < high; f++) {
       S *row = tile + f * width;
       if (rows) memcpy(row + p.first, data + f * a.feature + p.tile * width + p.first, (end - p.first) * sizeof(S));
-      for (int c = rows ? end : p.first; c < p.last; c++) row[c] = c < p.filled ? number<S>(start(c)[f * a.feature], j) : S(0);
+      for (int c = rows ? end : p.first; c < p.last; c++) row[c] = c < p.filled ? number(start(c)[f * a.feature]) : S(0);
     }
     return;
   }
@@ -305,11 +368,12 @@ void pack(const tk_job &j, const tk_array &a, const int64_t *index, int network,
     int f = low;
     while (f < high && high - low >= block) {
       f = std::min(f, high - block);  // the last block may begin inside the one before
-      pack_block(j, from, filled, f, tile + f * width + c);
+      if constexpr (std::is_same_v<S, Q>) transpose_block(from, filled, f, tile + f * width + c, width);
+      else pack_block(j, from, filled, f, tile + f * width + c);
       f += block;
     }
     for (; f < high; f++)
-      for (int i = 0; i < N<S>; i++) tile[f * width + c + i] = i < filled ? number<S>(from[i][f], j) : S(0);
+      for (int i = 0; i < N<S>; i++) tile[f * width + c + i] = i < filled ? number(from[i][f]) : S(0);
   }
 }
 
@@ -327,10 +391,9 @@ void unpack(const S *tile, long width, const tk_array &a, int low, int high, Par
     int f = low;
     if (a.feature == 1 && c + N<S> <= end) {
       for (; f + N<S> <= high; f += N<S>) {
-        V<S> v[N<S>];
-        UNROLL for (int i = 0; i < N<S>; i++) v[i] = load(tile + (f + i) * width + c);
-        transpose<S>(v);
-        UNROLL for (int i = 0; i < N<S>; i++) store(data + f + (c + i) * a.sample, v[i]);
+        const S *from[N<S>];
+        for (int i = 0; i < N<S>; i++) from[i] = tile + (f + i) * width;
+        transpose_block(from, N<S>, c, data + f + c * a.sample, a.sample);
       }
     }
     for (; f < high; f++)
@@ -379,19 +442,13 @@ void loss(const tk_job &j, const tk_layer &last, int network, const S *y, S *dy,
       store(dy + k * width + c, v);
     }
     V<S> scale = splat(each) / sum;
-    for (int i = 0; i < N<S>; i++) {
-      const int place = p.tile * j.width + c + i;
-      if (place >= j.batch) {
-        scale[i] = 0;
-        continue;
-      }
-      const long own = j.labels[sample(j, j.index, place, network)] * width + c + i;
-      losses[place] = log(sum[i]) - (y[own] - most[i]);
-    }
+    for (int i = std::max(0, p.filled - c); i < N<S>; i++) scale[i] = 0;
     for (int k = 0; k < last.out; k++) store(dy + k * width + c, load(dy + k * width + c) * scale);
     for (int i = 0; i < N<S> && c + i < p.filled; i++) {
       const int place = p.tile * j.width + c + i;
-      dy[j.labels[sample(j, j.index, place, network)] * width + c + i] -= each;
+      const long own = j.labels[sample(j, j.index, place, network)] * width + c + i;
+      losses[place] = log(sum[i]) - (y[own] - most[i]);
+      dy[own] -= each;
     }
   }
 }
@@ -543,15 +600,10 @@ struct Network {
 
   void values_gradient(const tk_layer &l, const S *x) const {
     const int chunk = std::max<long>(1, CACHED / long(sizeof(S) * tile_size(l.in)));
-    const int low = bound(l.weight, share.thread, share.threads);
-    const int high = bound(l.weight, share.thread + 1, share.threads);
-    for (int tile = 0; tile < j.tiles; tile += chunk) {
-      const int tiles = std::min(chunk, j.tiles - tile);
-      const int filled = std::min(j.width, j.batch - (tile + tiles - 1) * j.width);
-      gradient<S>({&l.weight, x + tile * tile_size(l.in), scratch + l.dy + tile * tile_size(l.out), tile_size(l.in),
-                   tile_size(l.out), j.width, tiles, divided_up(filled, N<S>),
-                   static_cast<S *>(l.values_grad) + l.edges * slot, tile > 0}, low, high);
-    }
+    const int filled = std::min(j.width, j.batch - (j.tiles - 1) * j.width);
+    const Gradient<S> all{&l.weight, x, scratch + l.dy, tile_size(l.in), tile_size(l.out), j.width, j.tiles,
+                          divided_up(filled, N<S>), static_cast<S *>(l.values_grad) + l.edges * slot, false};
+    gradient(all, chunk, bound(l.weight, share.thread, share.threads), bound(l.weight, share.thread + 1, share.threads));
   }
   void bias_gradient(const tk_layer &l) const {
     S *out = static_cast<S *>(l.bias_grad) + l.out * slot;
@@ -575,8 +627,11 @@ struct Network {
       const S *from = values(l);
       const int32_t *order = l.transposed.order;
       S *to = scratch + l.ordered;
-      for (long e = cut(l.edges, share.thread, share.threads); e < cut(l.edges, share.thread + 1, share.threads); e++)
+      const long end = cut(l.edges, share.thread + 1, share.threads);
+      for (long e = cut(l.edges, share.thread, share.threads); e < end; e++) {
+        if (l.edges * long(sizeof(S)) >= CACHED) __builtin_prefetch(from + order[std::min(e + 64, end - 1)]);
         to[e] = from[order[e]];
+      }
     }
     share.meet();
   }

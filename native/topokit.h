@@ -5,7 +5,7 @@
 #pragma once
 #include <stdint.h>
 
-#define TOPOKIT_ABI 2
+#define TOPOKIT_ABI 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,6 +16,7 @@ typedef struct {
   int32_t groups;
   const int32_t *bounds;   // (groups + 1): the rows of group g are number bounds[g] to bounds[g + 1] - 1 of `rows`
   const int32_t *rows;     // (number of rows): each row once
+  const int32_t *ends;     // (groups,): the end of the groups from g on that have equal columns, if they are many; else 0
   const int32_t *work;     // (groups + 1): the edges and rows in the groups before g, by which threads share the groups
   const int32_t *starts;   // (number of rows + 1): the edges of row r are number starts[r] to starts[r + 1] - 1
   const int32_t *columns;  // (edges)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from topokit.errors import InvalidSpecError
 
 LIBRARY = Path(__file__).with_name("libtopokit.so")
-ABI = 2  # TOPOKIT_ABI in native/topokit.h
+ABI = 3  # TOPOKIT_ABI in native/topokit.h
 LIMITS = ("0", "1", "baseline", "avx2", "avx512")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
@@ -27,12 +28,14 @@ from topokit.errors import InvalidSpecError
 PACK, FORWARD, UNPACK, LOSS, GRADIENT, BACKWARD, INPUT, OPTIMIZE = (1 << bit for bit in range(8))
 VALUES, BIAS = 1, 2
 MOST_ROWS = 4  # in a group
+MANY_ROWS, MANY_COLUMNS = 16, 32  # equal rows of this size share copies of the numbers that they are multiplied with
 MOST_VECTORS = 8  # in a tile
 MOST_WIDE = MOST_VECTORS * 16  # columns of a tile
 CACHE = os.sysconf("SC_LEVEL2_CACHE_SIZE") if "SC_LEVEL2_CACHE_SIZE" in getattr(os, "sysconf_names", ()) else 0
 CACHE = max(CACHE, 1 << 19)  # bytes: that of one core
-OFTEN = 100  # rows that read an input: smaller tiles pay from here on
+OFTEN = 100  # rows that read an input, not a copy of it: smaller tiles pay from here on
 LEAST_OF_A_THREAD = 1 << 20  # products of a weight and a number
+MOST_KEPT = 1 << 26  # bytes of memory that a thread keeps for its next call
 MOST_FORMS = 8  # sizes of batches whose structures a chain keeps
 DENSE = 1 << 16  # weights: a larger dense layer is torch's
 TYPES = (torch.float32, torch.float64)  # that the library computes in
@@ -44,7 +47,7 @@ Int32s = NDArray[np.int32]
 class _Matrix(ctypes.Structure):
     _fields_ = (
         ("groups", c_int32),
-        *((name, c_void_p) for name in ("bounds", "rows", "work", "starts", "columns", "order")),
+        *((name, c_void_p) for name in ("bounds", "rows", "ends", "work", "starts", "columns", "order")),
     )
 
 
@@ -149,6 +152,20 @@ class Rows:
             )
 
     @cached_property
+    def ends(self) -> Int32s:
+        """For each group, the end of the groups with its columns; 0 if they or the columns are few; shape (groups,)."""
+        leads = self.rows[self.bounds[:-1]]
+        degrees = np.diff(self.starts)[leads]
+        equal = np.diff(degrees) == 0  # of each group and the next
+        places = (_ranges(self.starts[side], degrees[1:] * equal) for side in (leads[:-1], leads[1:]))
+        differs = np.not_equal(*(self.columns[place] for place in places))
+        equal[np.repeat(np.arange(equal.size), degrees[1:] * equal)[differs]] = False
+        begins = np.flatnonzero(np.concatenate([[True], ~equal])[: leads.size])
+        ends = np.append(begins[1:], leads.size)
+        many = (self.bounds[ends] - self.bounds[begins] >= MANY_ROWS) & (degrees[begins] >= MANY_COLUMNS)
+        return np.repeat(ends * many, ends - begins).astype(np.int32)
+
+    @cached_property
     def work(self) -> Int32s:
         """The edges and rows before each group, shape (groups + 1,)."""
         before = np.concatenate([[0], np.cumsum(np.diff(self.starts)[self.rows] + 4)])
@@ -157,7 +174,7 @@ class Rows:
     def fill(self, matrix: _Matrix) -> None:
         """Write the addresses of the arrays, which must live as long."""
         matrix.groups = self.bounds.size - 1
-        for name in ("bounds", "rows", "work", "starts", "columns"):
+        for name in ("bounds", "rows", "ends", "work", "starts", "columns"):
             setattr(matrix, name, getattr(self, name).ctypes.data)
         matrix.order = None if self.order is None else self.order.ctypes.data
 
@@ -178,6 +195,7 @@ class Pattern:
         _require(sizes == (*self.shape, self.edges), "the transpose must have the shape and the edges of the weight")
         _require(weight.order is None and transposed.order is not None, "the transpose alone must have an order")
         self.chains: dict[object, Chain] = {}  # that begin with this layer
+        self.often = self.edges >= OFTEN * max(self.shape) and not weight.ends.all()
         self.layer = Layer(edges=self.edges, out=self.shape[0], into=self.shape[1])
         weight.fill(self.layer.weight)
         transposed.fill(self.layer.transposed)
@@ -248,7 +266,7 @@ class Chain:
         key = batch, dtype
         if key not in self._forms:
             layers = (Layer * len(self.patterns))(*(pattern.layer for pattern in self.patterns))
-            often = (max(one.shape) for one in self.patterns if one.edges >= OFTEN * max(one.shape))
+            often = (max(one.shape) for one in self.patterns if one.often)
             width, tiles = tiling(batch, dtype, max(often, default=0))
             saved = scratch = self.widths[0] * width * tiles
             for layer, flag in zip(layers, self.relu, strict=True):
@@ -324,7 +342,7 @@ class Chain:
             layer.values_grad, layer.bias_grad = (None if one is None else one.data_ptr() for one in own)
             layer.wanted = VALUES * for_values + BIAS * for_bias
             found += own
-        scratch = grad.new_empty(form.scratch)
+        scratch = memory(form.scratch * grad.dtype.itemsize)
         job.what = GRADIENT | BACKWARD | INPUT * for_x
         job.saved, job.scratch = address(saved, form.saved, grad.dtype), scratch.data_ptr()
         grad = job.dy.point_to(grad)
@@ -418,6 +436,26 @@ def address(tensor: Tensor, size: int, dtype: torch.dtype) -> int:
             f"{tensor.device}, contiguous: {tensor.is_contiguous()}"
         )
     return tensor.data_ptr()
+
+
+class _Kept(threading.local):
+    memory = torch.empty(0, dtype=torch.uint8)
+
+
+_KEPT = _Kept()
+
+
+def memory(size: int) -> Tensor:
+    """Return memory of at least so many bytes for one call, which this thread's next call may use again.
+
+    The system clears new memory page by page, which takes as long as a product of a small layer.
+    """
+    if _KEPT.memory.numel() >= size:
+        return _KEPT.memory
+    new = torch.empty(size, dtype=torch.uint8)
+    if size <= MOST_KEPT:
+        _KEPT.memory = new
+    return new
 
 
 def run(job: Job) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from topokit_train import SparseLinear
 from topokit_train.fusing import fuse
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import _say_csr, choose
-from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped, tiling
+from topokit_train.native import Chain, Pattern, Rows, dense_pattern, grouped, memory, tiling
 
 needs_library = pytest.mark.skipif(native() is None, reason=description())
 
@@ -47,6 +48,19 @@ def compare(seed, kernel="native"):
     random = np.random.default_rng(seed)
     mask = random_mask(random)
     compare_layer(seed, mask, int(random.choice([1, 2, 7, 8, 31, 64, 100, 128, 130, 513])), random, kernel)
+
+
+def equal_rows(random):
+    """A pattern of 581 x 77 in classes of 29 and 19 equal nodes, shuffled; one node of each side has no edges."""
+    mask = np.zeros((581, 77), bool)
+    mask[:-1, :-1] = np.kron(random.random((20, 4)) < 0.95, np.ones((29, 19)))
+    return mask[random.permutation(len(mask))][:, random.permutation(mask.shape[1])]
+
+
+def compare_equal_rows(seed):
+    """The same of layers whose rows share copies of their inputs: in gradients of values, and in products W x."""
+    random = np.random.default_rng(seed)
+    compare_layer(seed, equal_rows(random), (31, 130, 513)[seed // 2 % 3], random)
 
 
 def compare_layer(seed, mask, batch, random, kernel="native"):
@@ -131,6 +145,31 @@ def test_wide_layers_that_read_their_inputs_often_equal_the_oracle(seed, monkeyp
     compare_layer(seed, mask, 513, random)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_with_many_equal_rows_equal_the_oracle(seed):
+    compare_equal_rows(seed)
+
+
+@needs_library
+def test_many_equal_rows_are_found():
+    rows = KERNELS["native"].prepare(topokit.topology("radix-net radices=8,8 kron=16,16,16").layer(0))
+    weight, transposed = rows.pattern(torch.empty(0)).arrays
+    assert weight.ends.tolist() == transposed.ends.tolist() == [4 * (g // 4 + 1) for g in range(256)]
+    random = np.random.default_rng(0)
+    plan = KERNELS["native"].prepare(Topology.from_dense([equal_rows(random)]).layer(0))
+    for matrix in plan.pattern(torch.empty(0)).arrays:
+        columns = [
+            matrix.columns[matrix.starts[r] : matrix.starts[r + 1]].tolist() for r in matrix.rows[matrix.bounds[:-1]]
+        ]
+        for group, end in enumerate(matrix.ends):
+            equal = [other for other, own in enumerate(columns) if own == columns[group]]
+            rows = matrix.bounds[equal[-1] + 1] - matrix.bounds[equal[0]]
+            assert end == (equal[-1] + 1 if rows >= 16 and len(columns[group]) >= 32 else 0)
+    assert not Rows(**GOOD).ends.any()
+    none = np.zeros(1, np.int32)
+    assert Rows(none, none[:0], none[:0], none, 3).ends.size == 0
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layers_in_bfloat16_equal_the_oracle(seed):
     compare_bfloat16(seed)
@@ -152,7 +191,8 @@ def test_every_instruction_set_equals_the_oracle(isa):
 @needs_library
 @pytest.mark.parametrize("isa", ["0", "baseline", "avx2"])
 def test_other_instruction_sets_equal_the_oracle(isa):
-    assert_in_process("for seed in range(20): test.compare(seed)", TOPOKIT_NATIVE=isa)
+    code = "for seed in range(20): test.compare(seed)\nfor seed in range(6): test.compare_equal_rows(seed)"
+    assert_in_process(code, TOPOKIT_NATIVE=isa)
 
 
 def assert_in_process(code, **environment):
@@ -179,6 +219,7 @@ def test_switched_off_it_says_so_and_auto_leaves_it_alone():
         ("bernoulli widths=784,300 density=.1 seed=0", torch.bfloat16, "native"),
         ("radix-net radices=10,10 kron=8,3,1 crop=784,300,100", torch.float32, "native"),
         ("radix-net radices=10,10 kron=32,32,32", torch.float32, "band"),
+        ("radix-net radices=10,10 kron=32,32,32", torch.bfloat16, "native"),
         ("radix-net radices=4,4", torch.float32, "native"),
     ],
 )
@@ -243,6 +284,21 @@ def test_all_numbers_of_threads_give_the_same_bits(monkeypatch):
         y, tiles = case.chain.forward(case.x, case.values, case.biases)
         found = case.chain.backward(case.grad, tiles, case.values, case.biases, [True] * 6, True)
         seen.append([y, *found])
+    for other in seen[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(seen[0], other, strict=True))
+
+
+@needs_library
+def test_all_numbers_of_threads_give_the_same_bits_if_rows_are_equal(monkeypatch):
+    """Threads may begin and end inside the rows that share copies of their inputs."""
+    monkeypatch.setattr("topokit_train.native.LEAST_OF_A_THREAD", 1)
+    layer, seen = Topology.from_dense([equal_rows(np.random.default_rng(0))]).layer(0), []
+    plan, x, grad = KERNELS["native"].prepare(layer), torch.randn(581, 300), torch.randn(77, 300)
+    values = torch.randn(layer.edges)
+    for threads in (1, 2, 3, 5, 16):
+        torch.set_num_threads(threads)
+        y, saved = plan.product(x, values)
+        seen.append([y, *plan.gradients(grad, x, values, saved, True, True)])
     for other in seen[1:]:
         assert all(torch.equal(one, two) for one, two in zip(seen[0], other, strict=True))
 
@@ -340,6 +396,19 @@ def test_wrong_operands_are_refused_before_the_call():
     _, tiles = forward(case.x, case.values, case.biases)
     with pytest.raises(InvalidSpecError, match="contiguous numbers"):
         case.chain.backward(case.grad, tiles[:-1], case.values, case.biases, [True] * 6, True)
+
+
+def test_a_thread_keeps_its_memory_for_the_next_call_unless_it_is_large(monkeypatch):
+    monkeypatch.setattr("topokit_train.native.MOST_KEPT", 1 << 20)
+    kept = memory(1 << 20)
+    assert memory(5) is kept
+    assert memory(1 << 27).numel() == 1 << 27
+    assert memory(1 << 20) is kept
+    others = []
+    thread = threading.Thread(target=lambda: others.append(memory(10)))
+    thread.start()
+    thread.join()
+    assert others[0].data_ptr() != kept.data_ptr()
 
 
 @needs_library

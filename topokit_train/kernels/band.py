@@ -136,4 +136,6 @@ def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     return fixed + laying_out + (per_place * places + per_product * slots * price) * batch
 
 
-KERNEL = Kernel("band", BandPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+KERNEL = Kernel("band", BandPlan, ("cpu", "cuda"), DTYPES, cost, in_bfloat16=4.9)

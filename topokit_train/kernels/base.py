@@ -71,6 +71,8 @@ class Kernel:
             the order among kernels matters; infinite if it cannot multiply by this layer. cpu: fitted to 23 layers of
             10 to 4096 nodes at batch 16 to 512, float32, in the time of one thread; cuda: a careful guess, not
             measured.
+        in_bfloat16: the cost on a CPU in bfloat16 over that in float32, of a processor without instructions for it: a
+            median over the layers of benchmarks/costs.py, which measures it.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Kernel:
     devices: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
     cost: Callable[[Layer, Structure, str, int], float]
+    in_bfloat16: float = 1
 
     def multiply(self, x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = None, relu: bool = False) -> Tensor:
         """Return W x, where W has the values at the pattern's edges; with a bias and ReLU if they are given.
@@ -100,6 +103,10 @@ class Kernel:
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether values of this type can be multiplied on this device."""
         return device.type in self.devices and dtype in self.dtypes
+
+    def relative_cost(self, device: torch.device, dtype: torch.dtype) -> float:
+        """Return the cost with values of this type over `cost`, which is that in float32."""
+        return self.in_bfloat16 if device.type == "cpu" and dtype == torch.bfloat16 else 1
 
     def require(self, device: torch.device, dtype: torch.dtype) -> None:
         """Refuse what the kernel does not support.

@@ -191,4 +191,6 @@ def cost(layer: Layer, found: Structure, device: str, batch: int) -> float:
     return fixed + gathering + (per_edge + per_product * batch) * layer.edges
 
 
-KERNEL = Kernel("block", BlockPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost)
+KERNEL = Kernel(
+    "block", BlockPlan, ("cpu", "cuda"), (torch.float32, torch.float64, torch.bfloat16), cost, in_bfloat16=1.8
+)

@@ -67,4 +67,5 @@ KERNEL = Kernel(
     devices=("cpu", "cuda", "mps", "xpu"),
     dtypes=(torch.float32, torch.float64, torch.bfloat16, torch.float16),
     cost=cost,
+    in_bfloat16=14,
 )

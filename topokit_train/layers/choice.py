@@ -137,7 +137,7 @@ def estimated(layer: Layer, device: torch.device, dtype: torch.dtype, work: Work
     """Return the estimated cost of each kernel that supports device and type and can multiply, see `Kernel.cost`."""
     found = structure(layer)
     costs = {
-        name: work.cost(kernel, layer, found, device.type)
+        name: work.cost(kernel, layer, found, device.type) * kernel.relative_cost(device, dtype)
         for name, kernel in KERNELS.items()
         if kernel.supports(device, dtype)
     }

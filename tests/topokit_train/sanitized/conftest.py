@@ -102,7 +102,8 @@ class Calls:
             size = (values, out)[k // 2] * job.networks
             layer.moments[k] = call.memory(layer.moments[k], size, self.wanted.get(("moments", i, k)))
         for matrix, rows in ((layer.weight, layer.out), (layer.transposed, layer.into)):
-            counts = {"bounds": matrix.groups + 1, "work": matrix.groups + 1, "rows": rows, "starts": rows + 1}
+            groups = matrix.groups
+            counts = {"bounds": groups + 1, "ends": groups, "work": groups + 1, "rows": rows, "starts": rows + 1}
             for name, count in {**counts, "columns": layer.edges, "order": layer.edges}.items():
                 setattr(matrix, name, call.memory(getattr(matrix, name), 4 * count))
 

@@ -34,6 +34,7 @@ LONG = pytest.mark.long
 MASK = np.kron(np.random.default_rng(0).random((13, 9)) < 0.3, np.ones((2, 3))).astype(bool)
 SPARSE = MASK & (np.random.default_rng(1).random(MASK.shape) < 0.1)  # with rows and columns that are empty
 MASKS = {"groups": MASK, "empty rows": SPARSE, "no edges": np.zeros((26, 27), bool), "dense": np.ones((3, 5), bool)}
+EQUAL = np.kron([[1, 1], [1, 0]] + 5 * [[1, 1]], np.ones((80, 17))).astype(bool)  # rows share copies of their inputs
 LABELS = torch.arange(90) % 5  # of all samples
 
 
@@ -132,6 +133,7 @@ def training_calls(calls):
         for mask in MASKS.values():
             chain_calls(calls, [mask], batch, dtype)
         chain_calls(calls, [MASK, MASK.T, SPARSE, np.ones((27, 5), bool)], batch, dtype)
+        chain_calls(calls, [EQUAL], min(batch, 70), dtype)
         for optimizer, settings in OPTIMIZERS:
             step_calls(calls, optimizer, settings, batch, dtype=dtype)
     for threads, shared, batch in product((1, 2), (True, False), (1, 100)):
