@@ -439,7 +439,7 @@ def address(tensor: Tensor, size: int, dtype: torch.dtype) -> int:
 
 
 class _Kept(threading.local):
-    memory = torch.empty(0, dtype=torch.uint8)
+    memory = torch.empty(0, dtype=torch.uint8, device="cpu")
 
 
 _KEPT = _Kept()
@@ -452,7 +452,7 @@ def memory(size: int) -> Tensor:
     """
     if _KEPT.memory.numel() >= size:
         return _KEPT.memory
-    new = torch.empty(size, dtype=torch.uint8)
+    new = torch.empty(size, dtype=torch.uint8, device="cpu")
     if size <= MOST_KEPT:
         _KEPT.memory = new
     return new

@@ -402,6 +402,8 @@ def test_a_thread_keeps_its_memory_for_the_next_call_unless_it_is_large(monkeypa
     monkeypatch.setattr("topokit_train.native.MOST_KEPT", 1 << 20)
     kept = memory(1 << 20)
     assert memory(5) is kept
+    with torch.device("meta"):
+        assert memory(1 << 27).device.type == "cpu"
     assert memory(1 << 27).numel() == 1 << 27
     assert memory(1 << 20) is kept
     others = []
