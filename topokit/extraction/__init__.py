@@ -225,7 +225,7 @@ def select(
             use.name for use, one in zip(uses[name], known, strict=True) if one is None or name not in weights.parts
         ]
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
-    left = _left(weights, wanted)
+    left = _left(weights, wanted, selected=bool(layers))
     return Extraction(
         parts=wanted,
         rule=rule,
@@ -315,12 +315,16 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     return tracing
 
 
-def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
+def _left(
+    weights: Weights, taken: Mapping[str, Part], *, selected: bool = False
+) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
-    of_graph = weights.graph and not weights.is_recorded
-    unread = "no operator of the graph reads it beside data"
-    default = unread if of_graph else "to extract it, select all layers by name"
+    default = "to extract it, select all layers by name"
+    if selected:
+        default = "it is not among the selected layers"
+    elif weights.graph and not weights.is_recorded:
+        default = "no operator of the graph reads it beside data"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()
