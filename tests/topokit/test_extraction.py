@@ -630,3 +630,24 @@ def test_lines_beside_a_fused_weight_say_what_they_omit_and_do_not_use_it_twice(
     assert {reason for _, reason in found.left.values()} == {"it is not among the selected layers"}
     with pytest.raises(InvalidSpecError, match=r"proj.weight .*cannot follow qkv.* choose layers proj,up,down; or"):
         tk.extract(arrays, layers=list(shapes))
+
+
+def test_pruning_that_the_reading_by_channel_loses_is_noted():
+    conv, linear = np.ones((2, 1, 2, 2)), np.ones((3, 8))
+    conv[0, 0, 0, 0] = linear[1, 5] = linear[2, 4:] = 0
+    arrays = {"conv.weight": conv, "fc.weight": linear, "out.weight": np.eye(3)}
+    names = ["conv", "fc", "out"]
+    (note,) = (one for one in tk.extract(arrays, layers=names).notes if "by channel" in one)
+    assert (
+        "inside the filters or features of conv.weight, fc.weight: 26 weights are kept, but the edges have 28" in note
+    )
+    assert "extract with conv weight, or extract masks" in note
+    found = select(from_arrays(arrays), Rule(), names)
+    assert [one["read"] for one in found.layers] == [
+        "(out, in), by channel",
+        "(out, in), channels first, by channel (4 features of each)",
+        "(out, in)",
+    ]
+    conv[0], linear[1, 4:] = 0, 0  # all weights of a filter, and all features of a channel
+    conv[1] = 1
+    assert not any("by channel" in one for one in tk.extract(arrays, layers=names).notes)

@@ -83,13 +83,12 @@ class Extraction(Tabular):
         for use in self.connections.tracing.uses:
             part = self.parts[use.parameter]
             number, total = self.counts[use.parameter]
-            how = [use.how, f"by {self.connections.conv}"] if use.filters else [use.how]
             found.append(
                 {
                     "name": use.name,
                     "parameter": use.parameter,
                     "shape": list(part.shape),
-                    "read": ", ".join(how),
+                    "read": self.connections.read(use),
                     "order": self.order,
                     "kept": number,
                     "total": total,
@@ -211,6 +210,7 @@ def select(
         uses.setdefault(use.parameter, []).append(use)
     counts: dict[str, tuple[int, int]] = {}
     edges: dict[str, Any] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     layouts: dict[str, str] = {}
     permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
     reordered: list[str] = []
@@ -219,6 +219,7 @@ def select(
         if rule.of(wanted[name]) == "mask" and wanted[name].weight is not None:
             magnitudes_of(name, wanted[name])  # which refuses NaN; other rules have read the weights
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
+        sizes |= {use.name: connections.sizes(use, mask, edges[use.name]) for use in uses[name]}
         known = [_layout(use, mask.shape, by_filter=use.filters and conv == "channel") for use in uses[name]]
         layouts |= {name: known[0]} if known[0] not in (None, "out-in") else {}
         reordered += [
@@ -236,7 +237,7 @@ def select(
         order=order,
         layouts=layouts,
         left=left,
-        notes=(*_notes(wanted, full, {} if layers else left, order), *assumed),
+        notes=(*_notes(wanted, full, {} if layers else left, order), *_lost(sizes), *assumed),
     )
 
 
@@ -345,6 +346,17 @@ def _notes(
         yield f"not extracted: {with_shapes({name: shape for name, (shape, _) in left.items()})}; {how}"
     if full:
         yield f"no weight of {listed(full)} is 0, so the topology has all edges; keep the largest for fewer"
+
+
+def _lost(sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """Yield a note if edges have more weights than are kept."""
+    wider = {name: size for name, size in sizes.items() if size[0] < size[1]}
+    if wider:
+        number, total = (sum(numbers) for numbers in zip(*wider.values(), strict=True))
+        yield (
+            f"reading by channel loses the pruning inside the filters or features of {listed(wider)}: {number:,} "
+            f"weights are kept, but the edges have {total:,}. To keep it, extract with conv weight, or extract masks"
+        )
 
 
 def extract(
