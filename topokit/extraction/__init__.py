@@ -227,13 +227,14 @@ def select(
         ]
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted, selected=bool(layers))
+    stored = {**_shapes(tracing.uses, wanted, layouts, edges), "permuted": permuted, "reordered": reordered}
     return Extraction(
         parts=wanted,
         rule=rule,
         counts=counts,
         edges=edges,
         connections=connections,
-        record=_record(weights, rule, {"layouts": layouts, "permuted": permuted, "reordered": reordered}),
+        record=_record(weights, rule, stored),
         order=order,
         layouts=layouts,
         left=left,
@@ -247,6 +248,23 @@ def _record(weights: Weights, rule: Rule, stored: Mapping[str, Any]) -> dict[str
     if not (weights.origin or stored or weights.graph):
         return {}
     return {"kind": "module" if weights.graph else "arrays", **weights.origin, **rule.said(), **stored}
+
+
+def _shapes(
+    uses: Sequence[Use], parts: Mapping[str, Part], layouts: Mapping[str, str], edges: Mapping[str, Layer]
+) -> dict[str, Any]:
+    """Return the layouts and groups of layers, and the shapes (out, in / groups, ...) that differ from the layer's."""
+    groups = {use.name: len(use.sources) for use in uses}
+    shapes: dict[str, Shape] = {}
+    for use in uses:
+        array = np.broadcast_to(np.False_, parts[use.parameter].shape)
+        shape = oriented(array, layouts.get(use.parameter, "out-in"), groups[use.name]).shape
+        shapes |= {use.name: shape} if shape != edges[use.name].shape[::-1] else {}
+    return {
+        "layouts": layouts,
+        "shapes": shapes,
+        "groups": {name: number for name, number in groups.items() if number > 1},
+    }
 
 
 def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
