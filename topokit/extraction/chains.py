@@ -87,7 +87,7 @@ class Connections:
         group, at = np.nonzero(inputs >= 0)
         of = np.zeros((groups, nodes.size), np.int64)
         np.add.at(of, (group, np.searchsorted(nodes, inputs[group, at])), taps)
-        return np.count_nonzero(matrix), int(of[layer.targets // out, layer.sources].sum())
+        return int(np.count_nonzero(matrix)), int(of[layer.targets // out, layer.sources].sum())
 
     def in_order(self, use: Use) -> bool:
         """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""
