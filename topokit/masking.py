@@ -80,8 +80,8 @@ def fits(net: Layered, i: int, shape: Shape, groups: int = 1, before: Shape | No
 
 
 def or_masks(net: Layered) -> str:
-    """Return advice for an extracted topology that does not fit a model, as the end of a message; "" for others."""
-    return "; or extract masks of the model, which have the shapes of its weights" if extraction_of(net.recipe) else ""
+    """Return advice for a topology with the names of weights that it does not fit, as the end of a message."""
+    return "; or extract masks of the model, which have the shapes of its weights" if net.names else ""
 
 
 def masks(
