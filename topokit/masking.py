@@ -54,6 +54,36 @@ def require_in_order(net: Layered) -> None:
             )
 
 
+def stored_as(net: Layered, i: int) -> tuple[Shape, int] | None:
+    """Return the shape (out, in / groups, ...) and the groups of the parameter that a layer was extracted from.
+
+    None if the recipe does not say it, or the parameter has the shape of the layer. A recipe from a file may hold
+    anything, so that only a shape of which the layer is a reading counts.
+    """
+    recorded = extraction_of(net.recipe)
+    shapes, groups = ({} if not isinstance(one := recorded.get(key), Mapping) else one for key in ("shapes", "groups"))
+    shape = shapes.get(net.names[i]) if net.names else None
+    number = groups.get(net.names[i], 1) if shape else 1
+    if not isinstance(shape, list | tuple) or not all(isinstance(one, int) and one > 0 for one in (*shape, number)):
+        return None
+    (sources, targets), inputs = net.widths[i : i + 2], prod(shape[1:]) * number
+    sound = len(shape) in MASK_DIMENSIONS and shape[0] == targets and inputs % sources == 0 == targets % number
+    return (tuple(shape), number) if sound else None
+
+
+def fits(net: Layered, i: int, shape: Shape, groups: int = 1, before: Shape | None = None) -> bool:
+    """Return whether a layer can be the mask of a parameter, see `topokit.convolutions.readings`.
+
+    One that was extracted from a parameter of this shape can be, also if the layer before is in another topology.
+    """
+    return stored_as(net, i) == (shape, groups) or net.widths[i : i + 2] in readings(shape, groups, before)
+
+
+def or_masks(net: Layered) -> str:
+    """Return advice for a topology with the names of weights that it does not fit, as the end of a message."""
+    return "; or extract masks of the model, which have the shapes of its weights" if net.names else ""
+
+
 def masks(
     net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
@@ -63,8 +93,9 @@ def masks(
         net: a topology, its description or its file.
         names: a parameter's name for each edge layer, in order ("fc1.weight"); by default the names that the topology
             has or, without names, "layer.0", "layer.1" and so on.
-        shapes: of these parameters; needed if some are convolutions, (out, in, ...), which a layer fills by
-            channel or by weight, depending on its number of sources.
+        shapes: of these parameters; by default those that the recipe of an extracted topology has. Needed if some are
+            convolutions, (out, in, ...), which a layer fills by channel or by weight, depending on its number of
+            sources.
 
     Raises:
         InvalidSpecError: not a topology; too few, too many or equal names; a layer that does not fit its parameter, or
@@ -91,16 +122,24 @@ def masks(
         raise InvalidSpecError(
             f"{counted(len(shapes), 'shape')} for {counted(len(names), 'name')}: give one shape per name"
         )
-    require_memory(net.possible_edges + sum(prod(shape) for shape in shapes or ()), "masks")
+    known = [stored_as(net, i) or (net.widths[i : i + 2][::-1], 1) for i in range(len(net))]
+    known = known if shapes is None else [_with_groups(*one) for one in zip(shapes, known, strict=True)]
+    require_memory(net.possible_edges + sum(prod(shape) for shape, _ in known), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
-        if shapes is not None and layer.shape not in readings(shapes[i], before=shapes[i - 1] if i else None):
+        shape, groups = known[i]
+        if not fits(net, i, shape, groups, known[i - 1][0] if i else None):
             raise InvalidSpecError(
-                f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape {shown(shapes[i])}: "
-                "give the parameters that the topology is for, in order"
+                f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape {shown(shape)}: "
+                f"give the parameters that the topology is for, in order{or_masks(net)}"
             )
-        made[name] = as_mask(layer, layer.shape[::-1] if shapes is None else shapes[i])
+        made[name] = as_mask(layer, shape, groups)
     return made
+
+
+def _with_groups(shape: Shape, known: tuple[Shape, int]) -> tuple[Shape, int]:
+    """Return a given shape with its groups, which only the recipe knows: 1 for another shape than that."""
+    return (tuple(shape), known[1] if tuple(shape) == known[0] else 1)
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import topokit
 from topokit.descriptions._words import split
 from topokit.errors import InvalidSpecError, TopokitError, reading
+from topokit.reprs import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,9 +124,9 @@ def load_function(name: str, setting: str) -> UserFunction:
     function = getattr(module, wanted, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        near = get_close_matches(wanted, there, 3) or sorted(there)[:5]
+        near = get_close_matches(wanted, there, 3) or sorted(there)
         raise InvalidSpecError(
-            f"`{setting}` {name}: {place} has no function {wanted}" + (f", but {', '.join(near)}" if near else "")
+            f"`{setting}` {name}: {place} has no function {wanted}" + (f", but {listed(near)}" if near else "")
         )
     return UserFunction(name, function, version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,11 @@ def command(
     sources determines which.
 
     The masks have the names of torch.nn.utils.prune: fc1.weight_mask is the mask of fc1.weight. A topology that was
-    pruned, extracted or made from masks contains the names of its parameters; a cropped topology does not. If edges are
-    whole filters, give --model or --apply, because only a model contains the size of the filters. With --apply,
-    TOPOLOGY may be a file of masks that has the names of the parameters. If MODEL already has masks, a weight is kept
-    only if both masks keep it. The name fc1 means fc1.weight. If TOPOLOGY has several chains, --names has the names of
-    all layers of all chains, in order.
+    pruned, extracted or made from masks contains the names of its parameters; a cropped topology does not. An extracted
+    one also contains their shapes. For another one whose edges are whole filters, give --model or --apply. With
+    --apply, TOPOLOGY may be a file of masks that has the names of the parameters. If MODEL already has masks, a
+    weight is kept only if both masks keep it. The name fc1 means fc1.weight. If TOPOLOGY has several chains, --names
+    has the names of all layers of all chains, in order.
 
     \b
     topokit mask net.safetensors --names fc1.weight,fc2.weight -o masks.safetensors
@@ -116,12 +117,12 @@ def _masks(
     import numpy as np
 
     from topokit.formats import parameter_shapes
-    from topokit.masking import masks, oriented
+    from topokit.masking import masks, oriented, stored_as
 
     shapes = None
     if table:
         names, shapes = tuple(table), list(table.values())
-    elif names is None and net.by_channel and not applied:
+    elif names is None and net.by_channel and not applied and not any(map(partial(stored_as, net), range(len(net)))):
         raise click.UsageError(FILTERS)
     whole = (names if applied or not names else _whole(names, net.names)) or net.names
     if not whole:

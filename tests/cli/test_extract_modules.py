@@ -12,6 +12,7 @@ import topokit as tk  # noqa: E402
 import topokit_train  # noqa: E402
 from topokit.errors import InvalidSpecError  # noqa: E402
 from topokit.formats import save_masks  # noqa: E402
+from topokit_train.functions import load_function  # noqa: E402
 
 
 def pruned(model):
@@ -45,6 +46,7 @@ class Move(nn.Module):
         return x.movedim(1, -1)
 
 
+SHAPES = [{"shapes": one} for one in (7, {"w": 7}, {"w": [2, 1]}, {"w": [2, 2, 2.0]}, {"w": [2, 10**9, 10**9]})]
 PERMUTED = {
     "shuffled": lambda: nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.ChannelShuffle(2), nn.Conv2d(4, 4, 1)),
     "flipped": lambda: Then(lambda y: y.flip(1)),
@@ -315,7 +317,65 @@ def test_a_chain_with_an_embedding_is_refused_by_name():
         topokit_train.sparsify(model, found)
 
 
-@pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}, {"reordered": 7}])
+SKIP = """
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+class Skip(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 2, groups=2, padding="same")
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x):
+        y = self.stem(x)
+        return self.fc((y + self.conv(y)).flatten(1))
+
+def skip():
+    torch.manual_seed(0)
+    model = Skip()
+    for module in list(model.children()):
+        prune.random_unstructured(module, "weight", 0.6)
+    return model, torch.ones(1, 1, 4, 4)
+"""
+
+
+@pytest.mark.parametrize("conv", ["channel", "weight"])
+def test_a_topology_of_a_module_returns_to_it_also_behind_a_joint(conv, topokit, tmp_path):
+    (tmp_path / "nets.py").write_text(SKIP)
+    extracted = topokit("extract", "nets.py:skip", "--conv", conv, "-o", "net")
+    read = "(out, in), by channel (4 features of each)" if conv == "channel" else "(out, in)"
+    assert f"fc.weight    5 x 16         {read}  " in extracted.err
+    assert topokit("extract", "nets.py:skip", "--masks", "-o", "masks").code == 0
+    assert topokit("mask", "net", "-o", "recorded").code == 0  # the recipe has the shapes of the parameters
+    made, masks = (tk.load_masks(tmp_path / name) for name in ("recorded", "masks"))
+    assert {name: mask.shape for name, mask in made.items()} == {name: mask.shape for name, mask in masks.items()}
+    size, kept = (sum(int(mask.sum()) for mask in one.values()) for one in (made, masks))
+    assert all((made[name] >= mask).all() for name, mask in masks.items())
+    if conv == "weight":
+        assert (size, "loses" in extracted.err) == (kept, False)
+    else:
+        assert (
+            f"stem.weight, conv.weight, fc.weight: {kept} weights are kept, but the edges have {size}" in extracted.err
+        )
+    assert topokit("mask", "net", "--model", "nets.py:skip", "-o", "of-model").code == 0
+    assert (tmp_path / "of-model").read_bytes() == (tmp_path / "recorded").read_bytes()
+    model = load_function("nets.py:Skip", "model")()
+    save_file(model.state_dict(), tmp_path / "model")
+    assert topokit("mask", "net", "--apply", "model", "-o", "applied").code == 0
+    sparse = topokit_train.sparsify(model, "net")
+    assert {row.parameter: row.edges for row in topokit_train.report(sparse).rows} == {
+        name: int(np.count_nonzero(load_file("applied")[name])) for name in made
+    }
+    (tmp_path / "nets.py").write_text(SKIP.replace("16, 5", "36, 5"))
+    for args in (("--model", "nets.py:skip"), ("--apply", "wider")):
+        save_file(load_function("nets.py:Skip", "model")().state_dict(), tmp_path / "wider")
+        refused = topokit("mask", "net", *args, "-o", "x")
+        assert (refused.code, "or extract masks of the model" in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}, {"reordered": 7}, *SHAPES])
 def test_a_damaged_recipe_of_an_extraction_is_no_traceback(options, topokit, tmp_path):
     recipe = {"extraction": "module"} if options is None else {"extraction": "module", "options": options}
     tk.Topology.from_dense([np.eye(2)], recipe=recipe, names=["w"]).save(tmp_path / "net.safetensors")

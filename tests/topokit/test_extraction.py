@@ -307,9 +307,9 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
         ({"a": (4, 3, 3), "fc": (2, 4)}, "may be a Conv1d", "a,fc", (3, 4, 2)),
         ({"q_proj": (6, 6), "v_proj": (6, 6), "o": (6, 6)}, "stand beside other layers", "v_proj,o;", (6, 6, 6)),
         ({"wq": (6, 6), "wk": (6, 6), "wv": (6, 6), "o": (2, 6)}, "stand beside other layers", "wv,o;", (6, 6, 2)),
-        ({"a": (4, 6), "qkv": (6, 4), "o": (2, 6), "b": (3, 2)}, "stand beside other layers", "qkv,o,b;", (4, 6, 2, 3)),
+        ({"a": (4, 6), "qkv": (6, 4), "o": (2, 6), "b": (3, 2)}, "qkv.weight stands beside", "qkv,o,b;", (4, 6, 2, 3)),
         ({"a": (4, 3, 3, 3), "b": (4, 2, 2, 2), "c": (3, 4)}, "cannot follow", "a,b@in-out@2,c", (3, 4, 4, 3)),
-        ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code,code@in-out,fc", (7, 4, 7, 3)),
+        ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code@in-out,fc", (4, 7, 3)),
         ({"a": (6, 2, 3, 3)}, "may be a convolution in groups", "a@3", (6, 6)),
     ],
 )
@@ -324,11 +324,11 @@ def test_what_arrays_do_not_say_is_asked(shapes, asked, layers, widths):
 @pytest.mark.parametrize("name", ["attn.in_proj_weight", "attn.q_proj_weight", "rnn.weight_hh_l0_reverse"])
 def test_weights_of_attention_and_lstms_are_not_skipped_silently(name):
     arrays = {"a.weight": np.eye(4), name: np.ones((16, 4)), "out.weight": np.eye(4)}
-    with pytest.raises(InvalidSpecError, match=f"{name} stand beside other layers.*layers a,out;"):
+    with pytest.raises(InvalidSpecError, match=f"{name} stands beside other layers.*layers a,out;"):
         tk.extract(arrays)
     net = tk.extract(arrays, layers=["a", "out"])
     assert (net.widths, len(net.notes)) == ((4, 4, 4), 1)
-    assert f"nothing skipped or permuted, though {name} stand beside them" in net.notes[0]
+    assert f"nothing skipped or permuted, though {name} stands beside them" in net.notes[0]
     found = select(from_arrays(arrays), Rule(), chained=False)
     assert {one: mask.shape for one, mask in found.masks.items()} == {one: array.shape for one, array in arrays.items()}
 
@@ -411,7 +411,7 @@ def test_towers_of_one_layer_are_asked(first, second):
 def test_names_of_experts_heads_and_gates_are_asked(beside):
     said, _ = asked(weights_of({"body": (4, 4), **dict.fromkeys(beside, (4, 4))}))
     assert all(f"{name}.weight" in said for name in beside)
-    assert "stand beside other layers" in said
+    assert re.search("stands? beside other layers", said)
     assert len(tk.extract(weights_of(dict.fromkeys(beside, (4, 4))), layers=list(beside))) == len(beside)
 
 
@@ -455,10 +455,10 @@ def test_shortcuts_are_not_put_in_series(name, recorded):
     main = [one for one in shapes if not one.endswith(name)]
     arrays = weights_of(shapes)
     said, lines = asked(arrays if recorded else without_order(arrays))
-    assert f"layer2.0.{name}.weight stand beside other layers" in said
+    assert f"layer2.0.{name}.weight stands beside other layers" in said
     assert (lines[0], any("@" in line for line in lines)) == (",".join(main), False)
     net = tk.extract(arrays, layers=main)
-    assert f"though layer2.0.{name}.weight stand beside them" in net.notes[-1]
+    assert f"though layer2.0.{name}.weight stands beside them" in net.notes[-1]
     other = weights_of({one.replace(name, "other"): shape for one, shape in shapes.items()})
     said, lines = asked(other if recorded else without_order(other))
     assert "layer2.0.other.weight may be shortcuts" in said
@@ -483,7 +483,7 @@ def test_lines_to_choose_from_are_few_and_plain():
     assert lines(res) == ["stem,a,b,fc,out", "stem,a,b,fc@last,out"]
     assert lines({"a": (20, 50), "b": (50, 10)}) == ["a,b and layout in-out", "b,a"]
     assert lines({"a": (50, 50), "b": (50, 10)}) == ["a,b@in-out", "b,a"]
-    assert lines({"code": (4, 7), "fc": (3, 7)}) == ["code@in-out,fc", "code,code@in-out,fc"]  # tied ones are last
+    assert lines({"code": (4, 7), "fc": (3, 7)}) == ["code@in-out,fc"]
     assert "a@in-out,b@in-out" in lines({"a": (16, 8, 3, 3), "b": (8, 1, 3, 3)})
 
 
@@ -614,8 +614,40 @@ def test_a_dense_model_is_pointed_out_and_memory_is_asked_for_first(free_memory)
         tk.extract(LAYERS)
 
 
-def test_a_weight_that_is_used_twice_is_offered_before_the_order_of_the_file_is_changed():
+def test_no_line_uses_a_weight_twice_which_no_file_says():
     arrays = ones(a=(4, 4), b=(2, 4), encoder=(3, 2), c=(2, 2))
-    with pytest.raises(InvalidSpecError, match=r"choose layers a,b,encoder,encoder@in-out,c; or layers a,b,c,encoder;"):
-        tk.extract(arrays)
+    assert asked(arrays)[1] == ["a,b,c,encoder"]
     assert tk.extract(arrays, layers=["a", "b", "encoder", "encoder@in-out", "c"]).widths == (4, 4, 2, 3, 2, 2)
+
+
+def test_lines_beside_a_fused_weight_say_what_they_omit_and_do_not_use_it_twice():
+    shapes = {"first": (32, 28), "qkv": (96, 32), "proj": (32, 32), "up": (64, 32), "down": (32, 64)}
+    arrays = weights_of(shapes)
+    said, lines = asked(arrays)
+    assert lines == ["proj,up,down"]
+    assert "and qkv.weight stands beside other layers, and each line is a part of the layers, none with first" in said
+    found = select(from_arrays(arrays), Rule(), lines[0].split(","))
+    assert {reason for _, reason in found.left.values()} == {"it is not among the selected layers"}
+    with pytest.raises(InvalidSpecError, match=r"proj.weight .*cannot follow qkv.* choose layers proj,up,down; or"):
+        tk.extract(arrays, layers=list(shapes))
+
+
+def test_pruning_that_the_reading_by_channel_loses_is_noted():
+    conv, linear = np.ones((2, 1, 2, 2)), np.ones((3, 8))
+    conv[0, 0, 0, 0] = linear[1, 5] = linear[2, 4:] = 0
+    arrays = {"conv.weight": conv, "fc.weight": linear, "out.weight": np.eye(3)}
+    names = ["conv", "fc", "out"]
+    (note,) = (one for one in tk.extract(arrays, layers=names).notes if "by channel" in one)
+    assert (
+        "inside the filters or features of conv.weight, fc.weight: 26 weights are kept, but the edges have 28" in note
+    )
+    assert "extract with conv weight, or extract masks" in note
+    found = select(from_arrays(arrays), Rule(), names)
+    assert [one["read"] for one in found.layers] == [
+        "(out, in), by channel",
+        "(out, in), channels first, by channel (4 features of each)",
+        "(out, in)",
+    ]
+    conv[0], linear[1, 4:] = 0, 0  # all weights of a filter, and all features of a channel
+    conv[1] = 1
+    assert not any("by channel" in one for one in tk.extract(arrays, layers=names).notes)

@@ -156,6 +156,7 @@ class net(nn.Linear):
         ("def other(): pass", "own.py has no function net, but other"),
         ("def nets(): pass", "own.py has no function net, but nets"),
         ("net = 3", "own.py has no function net"),
+        (f"{''.join(f'def of_{k}(): 0{chr(10)}' for k in range(14))}", "but of_0, .*, of_7 and 2 more"),
         ("def net(: pass", "importing .*own.py failed.*SyntaxError"),
         ("1 / 0", "importing .*own.py failed in line 3 of own.py: ZeroDivisionError: division by zero"),
         ("def net(depth): pass", "net needs depth, but it is called with input_shape, outputs, classes"),

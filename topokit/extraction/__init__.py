@@ -83,13 +83,12 @@ class Extraction(Tabular):
         for use in self.connections.tracing.uses:
             part = self.parts[use.parameter]
             number, total = self.counts[use.parameter]
-            how = [use.how, f"by {self.connections.conv}"] if use.filters else [use.how]
             found.append(
                 {
                     "name": use.name,
                     "parameter": use.parameter,
                     "shape": list(part.shape),
-                    "read": ", ".join(how),
+                    "read": self.connections.read(use),
                     "order": self.order,
                     "kept": number,
                     "total": total,
@@ -211,6 +210,7 @@ def select(
         uses.setdefault(use.parameter, []).append(use)
     counts: dict[str, tuple[int, int]] = {}
     edges: dict[str, Any] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     layouts: dict[str, str] = {}
     permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
     reordered: list[str] = []
@@ -219,24 +219,26 @@ def select(
         if rule.of(wanted[name]) == "mask" and wanted[name].weight is not None:
             magnitudes_of(name, wanted[name])  # which refuses NaN; other rules have read the weights
         edges |= {use.name: connections.layer(use, mask) for use in uses[name]}
+        sizes |= {use.name: connections.sizes(use, mask, edges[use.name]) for use in uses[name]}
         known = [_layout(use, mask.shape, by_filter=use.filters and conv == "channel") for use in uses[name]]
         layouts |= {name: known[0]} if known[0] not in (None, "out-in") else {}
         reordered += [
             use.name for use, one in zip(uses[name], known, strict=True) if one is None or name not in weights.parts
         ]
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
-    left = _left(weights, wanted)
+    left = _left(weights, wanted, selected=bool(layers))
+    stored = {**_shapes(tracing.uses, wanted, layouts, edges), "permuted": permuted, "reordered": reordered}
     return Extraction(
         parts=wanted,
         rule=rule,
         counts=counts,
         edges=edges,
         connections=connections,
-        record=_record(weights, rule, {"layouts": layouts, "permuted": permuted, "reordered": reordered}),
+        record=_record(weights, rule, stored),
         order=order,
         layouts=layouts,
         left=left,
-        notes=(*_notes(wanted, full, {} if layers else left, order), *assumed),
+        notes=(*_notes(wanted, full, {} if layers else left, order), *_lost(sizes), *assumed),
     )
 
 
@@ -246,6 +248,23 @@ def _record(weights: Weights, rule: Rule, stored: Mapping[str, Any]) -> dict[str
     if not (weights.origin or stored or weights.graph):
         return {}
     return {"kind": "module" if weights.graph else "arrays", **weights.origin, **rule.said(), **stored}
+
+
+def _shapes(
+    uses: Sequence[Use], parts: Mapping[str, Part], layouts: Mapping[str, str], edges: Mapping[str, Layer]
+) -> dict[str, Any]:
+    """Return the layouts and groups of layers, and the shapes (out, in / groups, ...) that differ from the layer's."""
+    groups = {use.name: len(use.sources) for use in uses}
+    shapes: dict[str, Shape] = {}
+    for use in uses:
+        array = np.broadcast_to(np.False_, parts[use.parameter].shape)
+        shape = oriented(array, layouts.get(use.parameter, "out-in"), groups[use.name]).shape
+        shapes |= {use.name: shape} if shape != edges[use.name].shape[::-1] else {}
+    return {
+        "layouts": layouts,
+        "shapes": shapes,
+        "groups": {name: number for name, number in groups.items() if number > 1},
+    }
 
 
 def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
@@ -315,12 +334,16 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     return tracing
 
 
-def _left(weights: Weights, taken: Mapping[str, Part]) -> dict[str, tuple[tuple[int, ...], str]]:
+def _left(
+    weights: Weights, taken: Mapping[str, Part], *, selected: bool = False
+) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and reason of each array that was not taken."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
-    of_graph = weights.graph and not weights.is_recorded
-    unread = "no operator of the graph reads it beside data"
-    default = unread if of_graph else "to extract it, select all layers by name"
+    default = "to extract it, select all layers by name"
+    if selected:
+        default = "it is not among the selected layers"
+    elif weights.graph and not weights.is_recorded:
+        default = "no operator of the graph reads it beside data"
     left = {
         name: (part.shape, reasons.get(name, default))
         for name, part in weights.parts.items()
@@ -341,6 +364,17 @@ def _notes(
         yield f"not extracted: {with_shapes({name: shape for name, (shape, _) in left.items()})}; {how}"
     if full:
         yield f"no weight of {listed(full)} is 0, so the topology has all edges; keep the largest for fewer"
+
+
+def _lost(sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """Yield a note if edges have more weights than are kept."""
+    wider = {name: size for name, size in sizes.items() if size[0] < size[1]}
+    if wider:
+        number, total = (sum(numbers) for numbers in zip(*wider.values(), strict=True))
+        yield (
+            f"reading by channel loses the pruning inside the filters or features of {listed(wider)}: {number:,} "
+            f"weights are kept, but the edges have {total:,}. To keep it, extract with conv weight, or extract masks"
+        )
 
 
 def extract(

@@ -58,9 +58,36 @@ class Connections:
 
     def patched(self, use: Use) -> bool:
         """Whether the sources of a layer are weights of filters, or features, and not nodes of the layers before."""
-        if self.conv == "channel":
-            return False
-        return use.filters or nodes_of(use.sources).size != use.sources[..., 0].size
+        return self.conv != "channel" and self._joins(use)
+
+    def _joins(self, use: Use) -> bool:
+        """Whether an edge by channel is several weights: of a filter, or of the features of a node."""
+        return use.filters or self.features(use) != 1
+
+    def features(self, use: Use) -> int:
+        """Return the number of inputs of a layer for each node that it reads; 0 if it differs, or there is no node."""
+        nodes = nodes_of(use.sources).size
+        times, rest = divmod(use.sources[..., 0].size, max(nodes, 1))
+        return 0 if rest else times
+
+    def read(self, use: Use) -> str:
+        """Return how a layer is read, for a table."""
+        times = 1 if self.patched(use) else self.features(use)
+        each = f" ({times or 'several'} features of each)" if times != 1 and use.sources.size else ""
+        return f"{use.how}, by {self.conv}{each}" if use.filters or each else use.how
+
+    def sizes(self, use: Use, mask: Mask, layer: Layer) -> tuple[int, int]:
+        """Return the numbers of weights that a layer keeps, and that its edges have: a filter, or all features."""
+        if self.conv != "channel" or not self._joins(use):
+            return layer.edges, layer.edges
+        matrix = use.matrix(mask)
+        groups, out, _, taps = matrix.shape
+        inputs = use.sources[..., -1]  # the last node of an input; -1 if it has none
+        nodes = nodes_of(use.sources)
+        group, at = np.nonzero(inputs >= 0)
+        of = np.zeros((groups, nodes.size), np.int64)
+        np.add.at(of, (group, np.searchsorted(nodes, inputs[group, at])), taps)
+        return int(np.count_nonzero(matrix)), int(of[layer.targets // out, layer.sources].sum())
 
     def in_order(self, use: Use) -> bool:
         """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""

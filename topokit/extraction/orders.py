@@ -15,7 +15,7 @@ from topokit.errors import InvalidSpecError
 from topokit.extraction.choosing import IMAGES, Chosen, all_turned, breaks, with_layout
 from topokit.extraction.names import in_gpt2_order
 from topokit.extraction.questions import question
-from topokit.extraction.towers import COPY, doubt_of, is_parallel, towers
+from topokit.extraction.towers import COPY, doubt_of, is_parallel, standing, towers
 from topokit.extraction.weights import Weights
 
 MOST_GROUPS = 6
@@ -44,7 +44,7 @@ def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout:
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
     certain = exact or weights.is_recorded
     groups = [] if certain else towers(layers, weights.models)
-    beside = [] if certain else _beside(layers, weights, groups)
+    beside = [] if weights.is_recorded else _beside(layers, weights, groups)
     doubt = doubt_of(groups)
     if len(fitting) == 1 and (certain or not (doubt := doubt or _doubt(fitting[0][0], beside))):
         order, source = fitting[0]
@@ -74,7 +74,7 @@ def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chai
     beside = [name for name in weights.parts if name not in taken and is_parallel(name)] if exact else []
     open_layout = not exact and not all(one.part.known for one in layers) and breaks(all_turned(layers)) is None
     said = ["that the layers are in series, each used once, nothing skipped or permuted"] if chained else []
-    said = [f"{said[0]}, though {', '.join(beside[:4])} stand beside them"] if beside and chained else said
+    said = [f"{said[0]}, though {standing(beside)} beside them"] if beside and chained else said
     said = [] if exact and not beside else said
     said += ["that weights are stored as (out, in)"] if open_layout else []
     sure = ". To be sure, give the model itself, its .pt2 program or its ONNX file"
@@ -84,7 +84,7 @@ def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chai
 def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
     """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
     if beside:
-        return f"{', '.join(beside[:4])} stand beside other layers, and only the model's graph says how"
+        return f"{standing(beside)} beside other layers, and only the model's graph says how"
     for one in layers:
         size = shown(one.part.shape)
         if not one.part.known and len(one.part.shape) == 3 and "conv" not in one.name.lower():

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 from topokit.convolutions import shown
 from topokit.extraction.choosing import Chosen, all_turned, breaks, with_shapes
-from topokit.extraction.towers import shortcuts
+from topokit.extraction.towers import shortcuts, standing
 
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_CANDIDATES = 6
 MOST_LINES = 8
 MOST_OF_GROUP = 2
-MOST_TIED = 3
 MOST_DEEP = 200
 """Layers up to which an order is searched for: a search as deep as Python recurses."""
 
@@ -56,8 +54,8 @@ def question(
             f"the layers do not chain: {two.name} ({shown(two.part.shape)}) cannot follow {one.name} "
             f"({shown(one.part.shape)})"
         )
-    why += f", and {', '.join(beside[:4])} stand beside other layers" if beside and (groups or not doubt) else ""
-    why += "" if beside or groups else _omitted(layers, chains)
+    why += f", and {standing(beside)} beside other layers" if beside and (groups or not doubt) else ""
+    why += "" if groups else _omitted(layers, chains, beside)
     sizes = with_shapes({one.name: one.part.shape for one in layers})
     also = f" and `layout` {layout}" if layout else ""
     lines = "; or ".join(f"`layers` {text}{also}" for text in texts[:MOST_LINES])
@@ -65,9 +63,12 @@ def question(
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 
-def _omitted(layers: Sequence[Chosen], chains: Sequence[Sequence[Chosen]]) -> str:
+def _omitted(layers: Sequence[Chosen], chains: Sequence[Sequence[Chosen]], beside: Sequence[str]) -> str:
     """Return what the lines to choose from omit, as part of a message; "" if they omit nothing."""
     taken = [{one.name for one in chain} for chain in chains]
+    if beside:
+        missing = [one.name for one in layers if one.name not in {*beside}.union(*taken)] if taken else []
+        return f", and each line is a part of the layers, none with {', '.join(missing[:4])}" if missing else ""
     missing = [one.name for one in layers if one.name not in taken[0]] if taken else []
     if not missing:
         return ""
@@ -84,16 +85,15 @@ def _of_all(
     if beside:
         return _without_shortcuts(orders[0] if orders else layers, beside) + runs
     in_order = _chains(orders) or _chains(orders, turned=True)
-    tied = [] if any(map(_is_uniform, in_order)) else _chains(orders, tied=True)[:MOST_TIED]
     chaining = any(breaks(order) is None for order in orders)
     searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
-    chains = in_order + tied + _chains(searched)
+    chains = in_order + _chains(searched)
     if not chains and not orders:
         searched = _searched(layers, grouped=True) or []
         chains = _chains(searched)
     main = _without_shortcuts(next(iter((*orders, *searched)), layers), beside) if chains else []
     orders = [*orders, *searched]
-    chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True, tied=True)
+    chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True)
     return main + (chains or _chains(runs))
 
 
@@ -118,22 +118,14 @@ def _without_shortcuts(order: Sequence[Chosen], beside: Sequence[str]) -> list[t
     return [chain for chain in _chains(orders)[:MOST_OF_GROUP] if len(chain) > 1]
 
 
-def _chains(
-    orders: Sequence[Sequence[Chosen]], *, turned: bool = False, tied: bool = False
-) -> list[tuple[Chosen, ...]]:
+def _chains(orders: Sequence[Sequence[Chosen]], *, turned: bool = False) -> list[tuple[Chosen, ...]]:
     """Return the readings with which some orders chain, the short and plain ones first; see `_variants`."""
-    chains = [chain for order in orders for chain in islice(_variants(order, turned=turned, tied=tied), 64)]
+    chains = [chain for order in orders for chain in islice(_variants(order, turned=turned), 64)]
     return sorted(chains, key=lambda chain: (len(chain), sum(one.written().count("@") for one in chain)))
 
 
-def _is_uniform(chain: Sequence[Chosen]) -> bool:
-    """Whether linear layers, if their names do not say it, have one orientation, as in the file of any one program."""
-    open_ones = (one for one in chain if not (one.part.known or one.is_convolution or one.ends[0] == one.ends[1]))
-    return len({one.part.layout for one in open_ones}) < 2
-
-
 def _variants(
-    order: Sequence[Chosen], *, before: tuple[Chosen, ...] = (), turned: bool = False, tied: bool = False
+    order: Sequence[Chosen], *, before: tuple[Chosen, ...] = (), turned: bool = False
 ) -> Iterator[tuple[Chosen, ...]]:
     """Yield the readings of layers in an order with which they chain: turned, in groups, flattened.
 
@@ -141,7 +133,6 @@ def _variants(
         order: the layers.
         before: readings of those before.
         turned: see `Chosen.variants`.
-        tied: whether a weight may also be used twice, the second time as (in, out).
     """
     if len(order) > MOST_DEEP:
         return
@@ -150,12 +141,7 @@ def _variants(
         return
     last = before[-1] if before else None
     for one in order[0].variants(last, turned=turned):
-        yield from _variants(order[1:], before=(*before, one), turned=turned, tied=tied)
-    if tied and last and not (last.part.known or last.is_convolution or order[0].follows(last)):
-        layout = "out-in" if last.part.layout == "in-out" else "in-out"
-        second = replace(last, part=replace(last.part, layout=layout))
-        for one in order[0].variants(second, turned=turned):
-            yield from _variants(order[1:], before=(*before, second, one), turned=turned, tied=tied)
+        yield from _variants(order[1:], before=(*before, one), turned=turned)
 
 
 def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]:

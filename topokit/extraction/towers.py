@@ -40,6 +40,11 @@ def is_parallel(name: str) -> bool:
     return bool(PARALLEL.search(name) or SHORTCUT.search(name))
 
 
+def standing(names: Sequence[str]) -> str:
+    """Return the first names and their verb."""
+    return f"{', '.join(names[:4])} stand{'s' if len(names) == 1 else ''}"
+
+
 def towers(layers: Sequence[Chosen], models: Sequence[str] = ()) -> list[tuple[Chosen, ...]]:
     """Return the groups of layers with equal names and shapes behind different words; copies are last.
 

@@ -139,9 +139,10 @@ def _format_of(path: Path) -> Format:
             f"{path} is not read alone: give the folder of all layers, {path.parent}, or a Matrix Market file, which "
             "starts with %%MatrixMarket"
         )
+    other = f"; if it is of weights, {EXTRACT}; topokit.from_csv reads a CSV file of edges" if start else ""
     raise FileFormatError(
         f"{path} {'is none of the formats' if start else 'is empty: give a file of one of the formats'} "
-        f"that topokit reads ({', '.join(FORMATS)}){f'; if it is of weights, {EXTRACT}' if start else ''}"
+        f"that topokit reads ({', '.join(FORMATS)}){other}"
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas
 
 _KNOWN = ("source", "target", "layer")
+_FROM_1 = "no edge has node 0 as its source or target: if the nodes are counted from 1, subtract 1"
 
 
 def from_pandas(frame: pandas.DataFrame, widths: Sequence[int]) -> Topology:
@@ -34,6 +35,9 @@ def from_pandas(frame: pandas.DataFrame, widths: Sequence[int]) -> Topology:
         frame: columns of integers, all from 0: `source` and `target`, the nodes' numbers in their own node layers, and
             `layer`, the number of the edge layer, which is optional if there is only one.
         widths: number of nodes in each node layer. The edges do not say it: the last nodes may have none.
+
+    Returns:
+        The topology. If no edge has node 0 as its source or target, a note says so: the nodes may be counted from 1.
 
     Raises:
         InvalidGraphError: other columns, values that are not integers, an edge out of range or given twice.
@@ -101,6 +105,14 @@ def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Top
     for name, values in columns.items():
         if values.dtype.kind not in "iu":
             raise InvalidGraphError(f"column {name} holds {values.dtype}: convert it to integers")
+    from_1 = len(columns["source"]) > 0 and min(columns[name].min() for name in _KNOWN[:2]) > 0
+    try:
+        return Topology(_layers(columns, widths), notes=(_FROM_1,) if from_1 else ())
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"{error}; {_FROM_1}" if from_1 else str(error)) from None
+
+
+def _layers(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> list[Layer]:
     number = columns.get("layer", np.zeros(len(columns["source"]), np.int64))
     outside = (number < 0) | (number > len(widths) - 2)
     if outside.any():
@@ -112,4 +124,4 @@ def _topology(columns: Mapping[str, NDArray[Any]], widths: Sequence[int]) -> Top
     for i in range(len(widths) - 1):
         sources, targets = (columns[name][number == i] for name in ("source", "target"))
         layers.append(Layer(from_edges(sources, targets, (widths[i], widths[i + 1]), f"layer {i}")))
-    return Topology(layers)
+    return layers

@@ -130,8 +130,8 @@ def _layers(
         weights[name].require_fillable(name)
         layer, shape = nets[where.net].layer(where.layer), weights[name].shape
         # the sources are channels, of which each is several features of the weight
-        if len(shape) == 2 and shape[1] > layer.shape[0]:
-            layer = by_feature(layer, shape[1] // layer.shape[0])
+        if (inputs := shape[1] * weights[name].groups) > layer.shape[0]:
+            layer = by_feature(layer, inputs // layer.shape[0])
         of = f" of topology {where.net}" if len(nets) > 1 else ""
         yield name, (layer, f"layer {where.layer}{of}")
 

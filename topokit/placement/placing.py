@@ -11,7 +11,7 @@ from topokit.convolutions import Shape
 from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layered
-from topokit.masking import LAYOUTS, require_in_order
+from topokit.masking import LAYOUTS, fits, or_masks, require_in_order
 from topokit.placement.names import hint, known_name
 from topokit.placement.weights import Weight
 from topokit.recipes import extraction_of, is_of_graph
@@ -93,7 +93,7 @@ def place(
 
 
 def _require_fits(net: Layered, where: Place, name: str, weight: Weight) -> None:
-    if _ends(net, where.layer) not in weight.readings(where.before):
+    if not _fills(net, where.layer, weight, where.before):
         weight.require_fillable(name)
         raise InvalidSpecError(
             f"{_no_weight(net, where.layer, {name: weight})}; the names of its layers chose this weight"
@@ -148,15 +148,19 @@ def _ends(net: Layered, i: int) -> tuple[int, int]:
     return net.widths[i], net.widths[i + 1]
 
 
+def _fills(net: Layered, i: int, weight: Weight, before: Shape | None) -> bool:
+    return fits(net, i, weight.shape, weight.groups, before)
+
+
 def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:
     """For each layer the first weight that it fits, after that of the previous layer; `filled` has taken weights."""
     chosen: list[str] = []
     left = iter(weights.items())
     for i in range(len(net)):
         before = weights[chosen[-1]].shape if chosen else None
-        name = next((name for name, weight in left if _ends(net, i) in weight.readings(before)), None)
+        name = next((name for name, weight in left if _fills(net, i, weight, before)), None)
         if name is None:
-            taken = next((name for name, weight in filled.items() if _ends(net, i) in weight.readings(before)), None)
+            taken = next((name for name, weight in filled.items() if _fills(net, i, weight, before)), None)
             why = f"another topology fills {taken} already: give each weight one topology"
             ends = " -> ".join(map(str, _ends(net, i)))
             raise InvalidSpecError(f"layer {i} is {ends}, but {why}" if taken else _no_weight(net, i, weights))
@@ -170,7 +174,7 @@ def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:
     shapes = [f"{name} {weight.fits}" for name, weight in weights.items()]
     return (
         f"layer {i} is {net.widths[i]} -> {net.widths[i + 1]}, but no remaining weight has that shape "
-        f"({listed(shapes, 8)}): {_advice(net, weights)}"
+        f"({listed(shapes, 8)}): {_advice(net, weights)}{or_masks(net)}"
     )
 
 

@@ -108,6 +108,8 @@ class ModelSource:
             return built
         with under_seed(seed):
             made = call(self.make, self.name, **offered)
+        if isinstance(made, tuple) and len(made) == 2:  # with an example input, as `extract` needs it
+            made = made[0]
         if not isinstance(made, nn.Module):
             raise InvalidSpecError(f"{self.name} returned {type(made).__name__}: it must return an nn.Module")
         if any(parameter.is_meta for parameter in made.parameters()):

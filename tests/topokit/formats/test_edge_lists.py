@@ -67,6 +67,17 @@ def test_a_csv_file_that_is_no_edge_list_says_why(text, said, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_nodes_that_may_be_counted_from_1_are_noted(tmp_path):
+    (tmp_path / "edges.csv").write_text("source,target\n1,1\n2,1\n2,2\n1,3\n")
+    (note,) = tk.from_csv(tmp_path / "edges.csv", (4, 4)).notes
+    assert note == "no edge has node 0 as its source or target: if the nodes are counted from 1, subtract 1"
+    with pytest.raises(FileFormatError, match=r"source .2.; sources are 0 to 1; no edge has node 0 .* from 1"):
+        tk.from_csv(tmp_path / "edges.csv", (2, 4))
+    assert tk.from_pandas(FRAME, NET.widths).notes == ()
+    with pytest.raises(FileFormatError, match=r"topokit.from_csv reads a CSV file of edges"):
+        tk.load(tmp_path / "edges.csv")
+
+
 def test_a_missing_or_binary_csv_file(tmp_path):
     with pytest.raises(TopokitError, match="cannot read"):
         tk.from_csv(tmp_path / "none.csv", (2, 2))
