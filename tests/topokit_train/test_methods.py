@@ -363,10 +363,10 @@ def test_hooks_that_return_something_else_are_named(hook, given, said, tmp_path)
 
 def test_a_dict_of_numbers_is_added_to_the_metrics_of_each_epoch_and_the_result(tmp_path):
     class Counting(Method):
-        def after_epoch(self, trainer, metrics):
+        def after_epoch(self, trainer, _metrics):
             return {"steps": np.int64(trainer.steps_done)}
 
-        def end(self, trainer, results):
+        def end(self, trainer, _results):
             return {"half": trainer.steps_done / 2}
 
     result = train(TrainConfig(epochs=2, batch_size=800), method=Counting(), run=tmp_path)
