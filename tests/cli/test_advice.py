@@ -58,13 +58,8 @@ def test_a_topology_with_too_many_inputs(topokit, tmp_path):
 
 
 def test_a_topology_of_other_widths(topokit, tmp_path):
-    train = (
-        "train",
-        *few(tmp_path, (1, 28, 28)),
-        *QUICK,
-        "--topology",
-        "bernoulli widths=784,40,20,10 density=.1 seed=0",
-    )
+    described = "bernoulli widths=784,40,20,10 density=.1 seed=0"
+    train = ("train", *few(tmp_path, (1, 28, 28)), *QUICK, "--topology", described)
     model = said(topokit(*train), r"or give --model (\w+), which has the widths of the topology")
     assert topokit(*train, "--model", model).json["parameters"]["total"] == 785 * 40 + 41 * 20 + 21 * 10
     assert model == said(topokit(*train, "--seeds", "0,1"), r"or give --model (\w+), which has the widths")

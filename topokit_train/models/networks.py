@@ -289,7 +289,7 @@ def build_stack(
 
 @contextmanager
 def _naming_another(source: ModelSource, nets: Sequence[Layered], data: Data) -> Iterator[None]:
-    """Inside, if one topology of as many inputs does not fit the default model, the error names a model that it fits."""
+    """Inside, the error of a topology that does not fit the default model names the model that has its widths."""
     try:
         yield
     except InvalidSpecError as error:
