@@ -17,7 +17,7 @@ depends on the run's seed and the step, so all processes, and a resumed run, dra
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from topokit._registry import Registry, nearest
@@ -62,7 +62,9 @@ class Callback:
     def after_step(self, trainer: Trainer) -> None:
         """Act after a step; `trainer.steps_done` includes it."""
 
-    def after_epoch(self, trainer: Trainer, metrics: Sequence[Metrics]) -> Sequence[Metrics] | None:
+    def after_epoch(
+        self, trainer: Trainer, metrics: Sequence[Metrics]
+    ) -> Sequence[Metrics] | Mapping[str, float] | None:
         """Act after an epoch.
 
         Args:
@@ -70,10 +72,10 @@ class Callback:
             metrics: of each network.
 
         Returns:
-            Metrics to record instead, or None.
+            Numbers by name, which each network's `test_metrics` get too; Metrics to record instead; or None.
         """
 
-    def end(self, trainer: Trainer, results: Sequence[Result]) -> Sequence[Result] | None:
+    def end(self, trainer: Trainer, results: Sequence[Result]) -> Sequence[Result] | Mapping[str, float] | None:
         """Finish the run; write files to `trainer.folders`.
 
         Args:
@@ -81,7 +83,7 @@ class Callback:
             results: of each network.
 
         Returns:
-            Results to record instead, or None.
+            Numbers by name, which each result's `test_metrics` get too; Results to record instead; or None.
         """
 
 

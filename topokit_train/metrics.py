@@ -23,7 +23,7 @@ class Metrics:
         metric: name of the first metric of the task.
         test_metric: its value on the test samples.
         validation_metric: its value on the validation samples; None if there are none.
-        test_metrics: the other metrics on the test samples.
+        test_metrics: the other metrics on the test samples, and numbers that a method or callback returned.
     """
 
     epoch: int
@@ -57,12 +57,14 @@ class Metrics:
 
 
 def shown(metric: str, value: float) -> str:
-    """Return the value of a metric as text: accuracies in percent.
+    """Return the value of a metric as text: accuracies in percent, whole numbers with all digits.
 
-    >>> shown("accuracy", 0.9825), shown("mse", 0.123456)
-    ('98.25%', '0.1235')
+    >>> shown("accuracy", 0.9825), shown("mse", 0.123456), shown("replaced", 31824.0)
+    ('98.25%', '0.1235', '31,824')
     """
-    return f"{value:.2%}" if metric == ACCURACY else f"{value:.4g}"
+    if metric == ACCURACY:
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def with_metric(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Result(Tabular):
         metric: name of the first metric of the task, by which runs are compared.
         better: which values of the metric are better, "higher" or "lower".
         test_metric: its value on the test samples, after the last epoch.
-        test_metrics: the other metrics on them.
+        test_metrics: the other metrics on them, and numbers that a method or callback returned.
         stacked: number of networks that were trained together, this one included.
         train_seconds: time of the optimisation steps; the share of this network, if stacked.
         parameters: "total" of the dense model, and "nonzero", the parameters of this model, biases included.

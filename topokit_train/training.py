@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,8 +65,9 @@ class Trainer:
         model: one module that contains all networks.
         topologies: the current topologies; `rewire` changes them.
         steps_done: the number of completed steps.
-        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...). It is set in
-            the `gradients` hook of a step if `want_dense_gradients` was called before the step.
+        dense_gradients: name of a sparse layer -> the gradient of its dense weight, shape (out, in, ...), so the edge
+            from s to t has the entry [t, s]. It is set in the hooks `gradients` and `after_step` of a step if
+            `want_dense_gradients` was called before the step, and empty otherwise.
 
     Raises:
         InvalidSpecError: a topology does not fit the model, no training samples are left, or all parameters are frozen.
@@ -418,17 +421,31 @@ def samples_at_once(batch_size: int, targets: Tensor, networks: int = 1) -> int:
 
 
 def replaced_by(given: object, before: Sequence[T], kind: type[T], hook: str) -> list[T]:
-    """Return the replacement that a hook returned, or the objects from before if it returned None.
+    """Return the objects from before if a hook returned None, with more metrics if it returned a dict, or its own list.
 
     Raises:
-        InvalidSpecError: the hook returned neither None nor a list of as many objects of that kind.
+        InvalidSpecError: the hook returned something else, or a metric that is not a finite number or has a known name.
     """
     if given is None:
         return list(before)
+    if isinstance(given, Mapping):
+        return [_with_metrics(one, given, hook) for one in before]
     fine = isinstance(given, list | tuple) and len(given) == len(before) and all(isinstance(one, kind) for one in given)
     if not fine:
-        raise InvalidSpecError(f"{hook} must return None or a list of {len(before)} {kind.__name__}, not {given!r:.60}")
+        raise InvalidSpecError(
+            f"{hook} must return None, a dict of numbers or a list of {len(before)} {kind.__name__}, not {given!r:.60}"
+        )
     return list(given)  # type: ignore[call-overload, no-any-return]
+
+
+def _with_metrics(one: Any, more: Mapping[Any, Any], hook: str) -> Any:
+    """Return Metrics or a Result with more numbers in `test_metrics`."""
+    for name, value in more.items():
+        if not isinstance(name, str) or not isinstance(value, Real) or not math.isfinite(value):
+            raise InvalidSpecError(f"{hook} must return finite numbers by name, not {name!r}: {value!r:.60}")
+        if name in (one.metric, *one.test_metrics):
+            raise InvalidSpecError(f"{hook} returned {name!r}, which is a metric already: give it another name")
+    return replace(one, test_metrics=one.test_metrics | {name: float(value) for name, value in more.items()})
 
 
 def _overrides(one: Callback, hook: str) -> bool:

@@ -85,8 +85,12 @@ def command(
     for file, net, _, against in networks:
         if against:
             size = f"{render.widths(net)}, {counted(net.edges, 'edge')}"
-            click.echo("\n" * (len(networks) > 1) + f"{file} ({size}) and {against.title}")
-            _print(against)
+            start = "\n" * (len(networks) > 1) + f"{file} ({size})"
+            if net.edges == net.possible_edges:
+                click.echo(f"{start} has all edges, as every random equivalent of it has: there is nothing to compare")
+            else:
+                click.echo(f"{start} and {against.title}")
+                _print(against)
 
 
 def _chains(file: Description, beside: bool) -> list[tuple[Description, Layered]]:

@@ -31,8 +31,11 @@ def command(
     topokit fit --widths 784,300,100 --density 0.05
     topokit fit "784-300-100 at 95 %"                   the same: 95 % sparse
 
-    A RadiX-Net that is too large is cropped to the widths. The table shows the damage of the crop: the number of pairs
-    of an input and an output without a path, the number of dead units, and the in-degrees of the outputs. A candidate
+    Columns of the table: radices of each mixed radix system, with | between two systems; off, the relative difference
+    from the density; the least and the greatest density of a layer; cropped, the node layers that are larger than
+    their widths and cropped to them (ends: only inputs or outputs; inside: hidden layers too; no: none); paths from an
+    input to an output. The next columns show the damage of the crop: pairs of an input and an output without a path,
+    dead units, and in-degrees of the outputs. A candidate
     is called strange if such a pair has no path or if an output has at most two edges; such networks often train badly.
     """  # noqa: D301 (click wants the control character)
     from topokit.fitting import fit

@@ -59,7 +59,8 @@ class TrainCommand(Describing):
 @click.option(
     "--explain-kernel",
     is_flag=True,
-    help="Kernel that each sparse layer would have, with the reason, as the only output; nothing is trained.",
+    help="Kernel that each sparse layer would have, with the reason, as the only output; nothing is trained. "
+    "The reason compares training steps: of a linear layer for --batch-size samples, of a convolution for 32 images.",
 )
 @click.option(
     "--topology",

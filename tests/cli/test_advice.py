@@ -57,6 +57,23 @@ def test_a_topology_with_too_many_inputs(topokit, tmp_path):
     assert topokit(*train, f"{described} {said(topokit(*train, described), r'(crop=[0-9,]*) fits')}").code == 0
 
 
+def test_a_topology_of_other_widths(topokit, tmp_path):
+    described = "bernoulli widths=784,40,20,10 density=.1 seed=0"
+    train = ("train", *few(tmp_path, (1, 28, 28)), *QUICK, "--topology", described)
+    model = said(topokit(*train), r"or give --model (\w+), which has the widths of the topology")
+    assert topokit(*train, "--model", model).json["parameters"]["total"] == 785 * 40 + 41 * 20 + 21 * 10
+    assert model == said(topokit(*train, "--seeds", "0,1"), r"or give --model (\w+), which has the widths")
+
+
+@pytest.mark.parametrize("given", [(), ("--topology", "dense")])
+def test_a_dense_perceptron_of_given_widths(topokit, tmp_path, given):
+    train = ("train", *few(tmp_path, (1, 28, 28)), *QUICK, "--model", "mlp")
+    refused = topokit(*train, *given)
+    parameters = topokit(*train, "--topology", said(refused, r"such as '([^']*)'")).json["parameters"]
+    assert parameters["nonzero"] == parameters["total"] == 785 * 300 + 301 * 100 + 101 * 10
+    assert "as no topology is given" not in refused.err
+
+
 def test_filters_need_a_model_for_their_masks(topokit, tmp_path, filters):
     flag = said(topokit("mask", filters, "-o", "x.safetensors"), r"give (--\w+), or")
     assert topokit("mask", filters, flag, "lenet-5", "-o", "x.safetensors").code == 0

@@ -153,6 +153,17 @@ def test_equal_twins_prove_nothing_and_that_is_said(topokit):
     assert "undecided: all random networks are equal, and so few of them prove nothing: use more --twins\n" in shown
 
 
+def test_a_dense_network_is_one_line(topokit):
+    dense = "bernoulli widths=3,4,2 density=1 seed=0"
+    said = (
+        f"{dense} (3-4-2, 20 edges) has all edges, as every random equivalent of it has: there is nothing to compare\n"
+    )
+    assert topokit("compare", dense, "--twins", 2).out == said
+    beside = topokit("compare", dense, "bernoulli widths=3,4,2 density=.5 seed=0", "--twins", 2).out
+    assert f"\n{said}" in beside
+    assert beside.count("adjusted_p") == 1
+
+
 @pytest.mark.parametrize("option", [("--kind", "bernoulli"), ("--topology-seed", 0)])
 def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
     run = topokit("compare", pruned, pruned, *option)

@@ -104,7 +104,8 @@ def test_failures_are_told_of_and_are_exit_1(topokit, grid):
     grid(ONE_FAILS)
     done = topokit("sweep", "grid.toml", "--workers", 1)
     assert done.code == 1
-    why = "failed: the model mlp has the widths of a topology: give one, or take lenet-300-100"
+    why = "failed: the model mlp has the widths of a topology: give one; for dense layers, one of density 1, such as "
+    why += "'bernoulli widths=784,300,100,10 density=1 seed=0'"
     (trouble,) = (line for line in done.out.splitlines() if "mlp" in line)
     assert trouble.endswith(f"dense, seed 0: {why}")
     assert "--retry does the failed runs once more" in done.out

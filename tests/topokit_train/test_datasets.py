@@ -65,6 +65,8 @@ def test_every_dataset_that_needs_no_download_has_the_right_shapes(folder):
 @pytest.mark.mnist
 def test_mnist(mnist_dir):
     dataset = load_dataset("mnist", mnist_dir)
+    assert dataset.train_inputs.flags.writeable  # torch warns of other arrays
+    assert dataset.train_targets.flags.writeable
     check(dataset)
     assert dataset.train_inputs.shape == (60_000, 1, 28, 28)
     assert dataset.test_inputs.shape == (10_000, 1, 28, 28)

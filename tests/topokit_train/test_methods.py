@@ -3,6 +3,7 @@
 import ast
 import copy
 import inspect
+import json
 import textwrap
 from pathlib import Path
 
@@ -343,8 +344,11 @@ def test_edges_that_are_chosen_before_training_are_those_of_a_resumed_run(tmp_pa
 @pytest.mark.parametrize(
     ("hook", "given", "said"),
     [
-        ("after_epoch", 5, "after_epoch of Odd must return None or a list of 1 Metrics, not 5"),
-        ("end", "x", "end of Odd must return None or a list of 1 Result, not 'x'"),
+        ("after_epoch", 5, "after_epoch of Odd must return None, a dict of numbers or a list of 1 Metrics, not 5"),
+        ("after_epoch", {"moved": "3"}, "after_epoch of Odd must return finite numbers by name, not 'moved': '3'"),
+        ("after_epoch", {"moved": np.nan}, "must return finite numbers by name, not 'moved': nan"),
+        ("end", {"accuracy": 1}, "end of Odd returned 'accuracy', which is a metric already: give it another name"),
+        ("end", "x", "end of Odd must return None, a dict of numbers or a list of 1 Result, not 'x'"),
         ("state_dict", [1], "state_dict of a method must return a dict, not list"),
     ],
 )
@@ -355,3 +359,18 @@ def test_hooks_that_return_something_else_are_named(hook, given, said, tmp_path)
     setattr(Odd, hook, lambda *_: given)
     with pytest.raises(InvalidSpecError, match=said):
         train(TrainConfig(epochs=1, batch_size=800), method=Odd(), run=tmp_path)
+
+
+def test_a_dict_of_numbers_is_added_to_the_metrics_of_each_epoch_and_the_result(tmp_path):
+    class Counting(Method):
+        def after_epoch(self, trainer, _metrics):
+            return {"steps": np.int64(trainer.steps_done)}
+
+        def end(self, trainer, _results):
+            return {"half": trainer.steps_done / 2}
+
+    result = train(TrainConfig(epochs=2, batch_size=800), method=Counting(), run=tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["test_metrics"] for line in lines] == [{"steps": 2}, {"steps": 4}]
+    assert json.loads((tmp_path / "result.json").read_text())["test_metrics"] == {"steps": 4, "half": 2}
+    assert result.test_metrics == {"steps": 4, "half": 2}

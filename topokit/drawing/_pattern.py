@@ -21,6 +21,7 @@ from topokit.reprs import counted
 
 _MAX_LAYERS = 12
 _COLUMNS = 4
+_NODE = 0.6  # inches of a node, at most, if a side has few nodes and the other one has many
 MAX_BINS = 400  # a side: about as many as a panel has pixels
 _GRID_UP_TO = 32  # nodes: lines separate the cells of smaller layers
 _CRISP_UP_TO = 128  # bins a side; more come close to the sheet's pixels, where only smoothing shows each alike
@@ -91,9 +92,14 @@ def bin_densities(layer: Layer) -> NDArray[np.float64]:
 
 
 def panel_size(shape: tuple[int, int], side: float = 2.5) -> tuple[float, float]:
-    """Return inches (wide, high) of a matrix's panel: the area of a square one, proportions of at most 1 : 2."""
+    """Return inches (wide, high) of a matrix's panel: the area of a square one, proportions of at most 1 : 2.
+
+    The side of very few nodes is shorter, so that one node does not fill it.
+    """
     root = min(max(shape[0] / shape[1], 0.5), 2.0) ** 0.5
-    return side / root, side * root
+    wide, high = side / root, side * root
+    across, down = high * shape[1] / shape[0], wide * shape[0] / shape[1]  # inches if cells are squares
+    return min(wide, max(_NODE * shape[1], across)), min(high, max(_NODE * shape[0], down))
 
 
 def show_matrix(axes: Axes, layer: Layer) -> AxesImage:

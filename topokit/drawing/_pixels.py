@@ -24,11 +24,17 @@ Shape = tuple[int, int, int]
 
 def draw_pixels(nets: Sequence[Layered], image: Sequence[int] | None) -> Picture:
     """Draw the networks below one another, in one colour scale; see `topokit.drawing.draw`."""
+    if any(net.by_channel for net in nets):
+        raise InvalidSpecError(
+            "the inputs of a convolution read by channel are channels, not pixels: take another `style`"
+        )
     shapes = [image_shape(net.widths[0], image) for net in nets]
     degrees = [net.layer(0).out_degrees for net in nets]
     blocks = []
     for net, shape, inputs in zip(nets, shapes, degrees, strict=True):
-        blocks.append(Block(heading(net, inf, _sentence(inputs)), [panel_size(shape[:2])] * shape[2], _COLUMNS))
+        guess = f"No image is given: the {counted(inputs.size, 'input')} are drawn as {shape[0]} x {shape[1]} pixels."
+        lines = [_sentence(inputs), *([] if image else [guess])]
+        blocks.append(Block(heading(net, inf, *lines), [panel_size(shape[:2])] * shape[2], _COLUMNS))
     picture, panels = new_picture(blocks)
     scale = max(int(inputs.max()) for inputs in degrees) or 1
     for shape, inputs, own in zip(shapes, degrees, panels, strict=True):

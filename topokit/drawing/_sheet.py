@@ -24,12 +24,14 @@ from matplotlib.ticker import MaxNLocator
 from topokit.descriptions import describe
 from topokit.drawing._style import TEXT, TITLE, house_style
 from topokit.errors import InvalidSpecError
+from topokit.families.regular import Regular
 from topokit.layered import Layered
 
 _LINE = 0.17  # inches, a line of text
 _MARGIN = 0.15  # inches
 _GAP = 0.12  # inches between panels with their words
 _NARROWEST = 5.3  # inches; a caption fits on one line
+_LOWEST_BAR = 1.4  # inches; the numbers of a scale have room
 _LONGEST = 150  # characters of a title: a recipe may come from a file and be of any length
 
 
@@ -67,7 +69,7 @@ class Picture(Figure):
 
     def add_bar(self, panel: Axes) -> Axes:
         """Add axes for a colour scale right of the row that a panel begins."""
-        high = 0.8 * panel.get_position().height * _NARROWEST
+        high = max(0.8 * panel.get_position().height * _NARROWEST, _LOWEST_BAR)
         self.bars[panel] = self._add((high / 16, high))
         return self.bars[panel]
 
@@ -198,11 +200,16 @@ def _wrapped(lines: Sequence[str], most: float) -> list[tuple[str, dict[str, Any
 
 
 def title(net: Layered) -> str:
-    """Return the description of a network; if it has none, the names of its layers, or "Network"."""
+    """Return the description of a network; if it has none, the names of its layers, or "Network".
+
+    That of a random equivalent begins with the title of the network whose degrees it has.
+    """
     try:
         text = describe(net)
     except InvalidSpecError:
         text = ", ".join(net.names) or "Network"
+        if isinstance(net, Regular):
+            text = f"{title(net.like)} random-equivalent={net.name} seed={net.seed}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

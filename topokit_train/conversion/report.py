@@ -75,8 +75,8 @@ class Report(Tabular):
         if not fallen:
             return ()
         return (
-            f"{len(fallen)} of {len(self.rows)} weights kept their numbers, and have less than half of their inputs: "
-            'if they are not trained yet, use init="scale" or "he"',
+            f"{len(fallen)} of {len(self.rows)} weights have fewer than half of their inputs, with the values of the "
+            'dense layer: if they are not trained yet, use init="scale" or "he"',
         )
 
     def _repr_html_(self) -> str:

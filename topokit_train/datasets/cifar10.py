@@ -47,4 +47,4 @@ def load(_place: str, data_dir: Path | None) -> Dataset:
 
 def _pair(content: bytes) -> tuple[UInt8Array, UInt8Array]:
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].copy()

@@ -55,7 +55,7 @@ def load(place: str, _data_dir: Path | None) -> Dataset:
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8Array:
-    """Return the unsigned bytes in an IDX file, plain or gzipped, as a read-only array.
+    """Return the unsigned bytes in an IDX file, plain or gzipped, as an array.
 
     The declared size is compared with the size of the file before memory is allocated.
 
@@ -82,9 +82,9 @@ def read_idx(path: Path, dimensions: int) -> UInt8Array:
             raise FileFormatError(f"{declared}: it is empty")
         if prod(shape) > MAX_DEFLATE * path.stat().st_size:
             raise FileFormatError(f"{declared}, more than the file can contain")
-        require_memory(prod(shape), str(path))
+        require_memory(2 * prod(shape), str(path))  # they are copied into a writable array
         data = stream.read(prod(shape) + 1)  # one more byte, so that the end of the file and its checksum are checked
     if len(data) != prod(shape):
         found = f"{len(data):,}" if len(data) < prod(shape) else "more"
         raise FileFormatError(f"{declared}, but contains {found}")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return np.frombuffer(bytearray(data), np.uint8).reshape(shape)

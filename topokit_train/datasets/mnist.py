@@ -73,5 +73,5 @@ def load(published: Published, data_dir: Path | None) -> Dataset:
 
 
 def _pair(images: bytes, labels: bytes) -> tuple[UInt8Array, UInt8Array]:
-    pixels = np.frombuffer(images, np.uint8, offset=16)
-    return pixels.reshape(-1, 1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+    pixels = np.frombuffer(bytearray(images), np.uint8, offset=16)  # writable, for torch warns of other arrays
+    return pixels.reshape(-1, 1, 28, 28), np.frombuffer(bytearray(labels), np.uint8, offset=8)

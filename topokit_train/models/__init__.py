@@ -27,3 +27,6 @@ STACKED = ("lenet-300-100", "mlp")
 
 DEFAULT = "lenet-300-100"
 """The only model that has a topology of its own."""
+
+OF_WIDTHS = "mlp"
+"""The model that has the widths of its topology."""

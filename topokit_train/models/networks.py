@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,7 +29,7 @@ from topokit_train.kernels.base import BATCH
 from topokit_train.layers.linear import SparseLinear
 from topokit_train.layers.sparse import SparseModule
 from topokit_train.layers.stacks import StackedLinear, StackedSparse, copies_in
-from topokit_train.models import MODELS
+from topokit_train.models import DEFAULT, MODELS, OF_WIDTHS
 
 if TYPE_CHECKING:
     from topokit_train.datasets import Dataset
@@ -229,7 +230,7 @@ def build_model(
         keep = "keep" if source.module is not None else "scale"
         unused = torch.Generator()  # all weights are drawn together below
         first = keep if init == OWN else "he"
-        with torch.device(device):
+        with torch.device(device), _naming_another(source, nets, data):
             built = sparsify(built, nets, kernel=kernel, init=first, generator=unused, batch=batch)
     if init != OWN:
         draw_by_fan_in(built, device, generator)
@@ -272,7 +273,7 @@ def build_stack(
     require_stackable(source, model)
     if topologies:
         unused = torch.Generator()
-        with torch.device(device):
+        with torch.device(device), _naming_another(source, topologies, data):
             model = sparsify(model, topologies, kernel="csr", init="he", generator=unused, batch=batch)
     for name, layer in model.named_children():
         if isinstance(layer, SparseLinear):
@@ -286,6 +287,17 @@ def build_stack(
             continue
         shared = False  # the first layer alone
     return model
+
+
+@contextmanager
+def _naming_another(source: ModelSource, nets: Sequence[Layered], data: Data) -> Iterator[None]:
+    """Inside, the error of a topology that does not fit the default model names the model that has its widths."""
+    try:
+        yield
+    except InvalidSpecError as error:
+        if source.name != DEFAULT or len(nets) != 1 or nets[0].widths[0] != prod(data.input_shape):
+            raise
+        raise InvalidSpecError(f"{error}; or give `model` {OF_WIDTHS}, which has the widths of the topology") from None
 
 
 def require_untied(model: nn.Module, name: str) -> None:

@@ -45,7 +45,10 @@ def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] | None =
     """
     inputs = prod(input_shape)
     if widths is None:
-        raise InvalidSpecError("the model mlp has the widths of a topology: give one, or take lenet-300-100")
+        raise InvalidSpecError(
+            "the model mlp has the widths of a topology: give one; for dense layers, one of density 1, such as "
+            f"'bernoulli widths={inputs},300,100,{outputs} density=1 seed=0'"
+        )
     if widths[0] != inputs:
         crop = ",".join(map(str, (inputs, *widths[1:])))
         advice = f"crop={crop} fits" if widths[0] > inputs else "make it wider"

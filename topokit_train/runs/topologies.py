@@ -24,7 +24,7 @@ from topokit_train.config import TrainConfig
 from topokit_train.datasets import FUNCTION, Dataset, split_name
 from topokit_train.described import as_mapping
 from topokit_train.functions import is_function
-from topokit_train.models import DEFAULT
+from topokit_train.models import DEFAULT, OF_WIDTHS
 from topokit_train.models.networks import ModelSource
 from topokit_train.pruning.config import PruneConfig
 from topokit_train.runs.checkpoints import load
@@ -59,7 +59,7 @@ def starting_topologies(
         if before:
             return load_all(before[0]) if load(before[0]).fingerprints else (), False
         if source.name != DEFAULT or isinstance(config, PruneConfig):
-            if not isinstance(config, PruneConfig):
+            if not isinstance(config, PruneConfig) and source.name != OF_WIDTHS:
                 kept = "dense" if source.builtin else "as it is"
                 say(f"{source.name}: {kept}, as no topology is given")
             return (), True

@@ -31,7 +31,7 @@ from topokit_train.datasets import OWN, beside, load_dataset, split_name
 from topokit_train.described import as_mapping
 from topokit_train.functions import located
 from topokit_train.pruning.config import PruneConfig
-from topokit_train.sweeps.axes import EACH, axes_of, combinations, plain, put, text_of
+from topokit_train.sweeps.axes import EACH, SEED, axes_of, combinations, plain, put, text_of
 from topokit_train.sweeps.columns import COLUMNS
 from topokit_train.sweeps.planned import CODE, WHERE, Planned
 from topokit_train.sweeps.planned_topologies import (
@@ -172,6 +172,8 @@ class _Reader:
         return self._checksums[dataset]
 
     def _config(self, kind: type[TrainConfig], settings: dict[str, Any]) -> TrainConfig:
+        if isinstance(seed := settings.get(SEED), str):
+            raise InvalidSpecError(f'{SEED} is one number: for a run of each seed, give {EACH}.{SEED} = "{seed}"')
         for name, place in {"dataset": beside, **dict.fromkeys(CODE, located)}.items():
             if isinstance(settings.get(name), str):
                 settings[name] = place(settings[name], self.folder)

@@ -47,6 +47,16 @@ def test_networks_beside_each_other_share_one_scale():
     assert [axes.images[0].get_clim() for axes in figure.axes if axes.images] == [(1, 9), (1, 9)]
 
 
+def test_a_guessed_image_is_named_and_channels_of_a_convolution_are_refused():
+    said = "No image is given: the 144 inputs are drawn as 12 x 12 pixels."
+    inputs = network([1] * 144, 2)
+    assert draw(inputs, style="pixels").texts[3].get_text() == said
+    assert len(draw(inputs, style="pixels", image=(12, 12)).texts) == 3
+    filters = Topology(network([1], 4).layers, by_channel=True)
+    with pytest.raises(InvalidSpecError, match="are channels, not pixels: take another style"):
+        draw(inputs, beside=filters, style="pixels")
+
+
 def test_the_heading_counts():
     def told(net, **options):
         return draw(net, style="pixels", **options).texts[2].get_text()

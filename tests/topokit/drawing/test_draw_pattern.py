@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from topokit.drawing import draw
-from topokit.drawing._pattern import MAX_BINS, bin_densities, bin_size, bin_sizes
+from topokit.drawing._pattern import MAX_BINS, bin_densities, bin_size, bin_sizes, panel_size
 from topokit.families.radix_net import RadixNet
 from topokit.topologies import Topology
 
@@ -112,3 +112,13 @@ def test_a_million_edges_are_drawn_from_the_streamed_network():
     net = RadixNet(radices=[(32, 32), (32, 32)], kron=(4, 2, 4, 2, 4))
     figure = draw(net, beside=net)
     assert len(figure.axes) == 2 * (4 + 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "high"),
+    [((1, 16), 0.6), ((2, 16), 1.2), ((1, 3), 2.5 * 2**0.5 / 3), ((8, 16), 2.5 / 2**0.5), ((5, 5), 2.5)],
+)
+def test_a_side_of_one_or_two_nodes_is_short(shape, high):
+    wide = 2.5 * min(2, shape[1] / shape[0]) ** 0.5
+    assert panel_size(shape) == pytest.approx((wide, high))
+    assert panel_size(shape[::-1]) == pytest.approx((high, wide))

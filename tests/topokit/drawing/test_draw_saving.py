@@ -18,6 +18,7 @@ from topokit.drawing._pattern import panel_size
 from topokit.errors import InvalidSpecError, MissingDependencyError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.families.radix_net import RadixNet
+from topokit.families.regular import Regular
 from topokit.topologies import Topology
 from topokit.transforms import crop, permute
 
@@ -208,5 +209,8 @@ def test_a_title_is_the_description_and_the_line_below_it_the_summary():
     for title, net in expected.items():
         first, second, *_ = (text.get_text() for text in draw(net).texts)
         assert (first, second) == (title, net.summary())
+    named = Topology(Topology.from_dense([np.eye(2)]).layers, names=["fc.weight"])
+    twin = Regular.equivalent_to(named, seed=4)
+    assert draw(named, beside=twin).texts[2].get_text() == "fc.weight random-equivalent=regular seed=4"
     assert draw(Topology.from_dense([np.eye(2)])).texts[0].get_text() == "Network"
     assert "".join(text.get_text() for text in draw(LONG).texts).startswith("permute of='radix-net radices=2,2,2'")

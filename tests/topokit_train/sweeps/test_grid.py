@@ -219,7 +219,7 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\neach.seed = '0-3,2'", r"each.seed must be different numbers, not \[0,1,2,3,2\]"),
         ("[[runs]]\neach.seed = '3-1'", "3-1 is not a range"),
         ("[[runs]]\neach.topology.density = [0.1]", "each.topology.density needs a table topology"),
-        ("[[runs]]\nseed = '0-4'", "seed must be integers"),
+        ("[[runs]]\nseed = '0-4'", 'seed is one number: for a run of each seed, give each.seed = "0-4"'),
         ("[[runs]]\ndataset = 'idx:'", "runs-1: the dataset idx needs the place of its data"),
         ("[[runs]]\ndataset = 'mnits'", "runs-1: dataset must be one of digits"),
         ("[[runs]]\ndataset = 3", "dataset must be a text, not 3"),
