@@ -257,8 +257,9 @@ def _shapes(
     groups = {use.name: len(use.sources) for use in uses}
     shapes: dict[str, Shape] = {}
     for use in uses:
-        array = np.broadcast_to(np.False_, parts[use.parameter].shape)
-        shape = oriented(array, layouts.get(use.parameter, "out-in"), groups[use.name]).shape
+        shape = parts[use.parameter].shape
+        if layout := layouts.get(use.parameter):
+            shape = oriented(np.broadcast_to(np.False_, shape), layout, groups[use.name]).shape
         shapes |= {use.name: shape} if shape != edges[use.name].shape[::-1] else {}
     return {
         "layouts": layouts,
@@ -282,6 +283,9 @@ def _layout(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     groups = len(matrix)
     if matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # constants stand among the numbers
         return None
+    whole = len(shape) > 1 and matrix.shape[:2] == (groups, shape[0] // groups) and matrix.size == numbers.size
+    if whole and matrix.flags.c_contiguous and np.may_share_memory(matrix, numbers):
+        return "out-in"  # a view of all numbers in their order, as in most layers
     for layout in LAYOUTS if len(shape) > 1 else ():
         if shape[-1 if layout == "last" else 0] % groups:
             continue

@@ -49,7 +49,7 @@ class Connections:
     @cached_property
     def reads(self) -> list[Ids]:
         """The nodes that each layer reads, increasing."""
-        return [nodes_of(use.sources) for use in self.tracing.uses]
+        return [use.nodes for use in self.tracing.uses]
 
     @cached_property
     def read_spaces(self) -> list[list[Space]]:
@@ -62,12 +62,11 @@ class Connections:
 
     def _joins(self, use: Use) -> bool:
         """Whether an edge by channel is several weights: of a filter, or of the features of a node."""
-        return use.filters or self.features(use) != 1
+        return use.filters or not (use.in_line or self.features(use) == 1)
 
     def features(self, use: Use) -> int:
         """Return the number of inputs of a layer for each node that it reads; 0 if it differs, or there is no node."""
-        nodes = nodes_of(use.sources).size
-        times, rest = divmod(use.sources[..., 0].size, max(nodes, 1))
+        times, rest = divmod(use.sources[..., 0].size, max(use.nodes.size, 1))
         return 0 if rest else times
 
     def read(self, use: Use) -> str:
@@ -83,24 +82,20 @@ class Connections:
         matrix = use.matrix(mask)
         groups, out, _, taps = matrix.shape
         inputs = use.sources[..., -1]  # the last node of an input; -1 if it has none
-        nodes = nodes_of(use.sources)
         group, at = np.nonzero(inputs >= 0)
-        of = np.zeros((groups, nodes.size), np.int64)
-        np.add.at(of, (group, np.searchsorted(nodes, inputs[group, at])), taps)
+        of = np.zeros((groups, use.nodes.size), np.int64)
+        np.add.at(of, (group, np.searchsorted(use.nodes, inputs[group, at])), taps)
         return int(np.count_nonzero(matrix)), int(of[layer.targets // out, layer.sources].sum())
 
     def in_order(self, use: Use) -> bool:
         """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""
-        if self.patched(use):
+        if use.in_line or self.patched(use):
             return True
         if use.sources.shape[2] > 1:  # an input that is several nodes
             return False
         inputs = use.sources.ravel()
-        if inputs.size and inputs[0] >= 0 and (inputs[1:] > inputs[:-1]).all():
-            return True
-        nodes = nodes_of(use.sources)
-        times, rest = divmod(inputs.size, max(nodes.size, 1))
-        return not rest and np.array_equal(nodes.repeat(times), inputs)
+        times, rest = divmod(inputs.size, max(use.nodes.size, 1))
+        return not rest and np.array_equal(use.nodes.repeat(times), inputs)
 
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""
@@ -108,16 +103,13 @@ class Connections:
         if matrix.ndim != 4 or matrix.shape[::2] != use.sources.shape[:2]:
             raise InvalidGraphError(f"{use.name} {shown(mask.shape)} does not fit what it multiplies: save it again")
         groups, out, into, taps = matrix.shape
-        if self.patched(use):
+        patched = self.patched(use)
+        if patched:
             matrix, sources = matrix.reshape(groups, out, -1), np.arange(groups * into * taps)
             sources = sources.reshape(groups, into * taps, 1)
         else:
-            matrix, sources = np.asarray(matrix.any(axis=3)), use.sources
-        one = groups == sources.shape[2] == 1
-        if one and sources[0, 0, 0] >= 0 and (sources[0, 1:] > sources[0, :-1]).all():
-            edges = matrix[0].T  # each input is a node of its own, in order
-        else:
-            edges = _spread(matrix, sources)
+            matrix, sources = matrix[..., 0] if taps == 1 else np.asarray(matrix.any(axis=3)), use.sources
+        edges = matrix[0].T if use.in_line or (patched and groups == 1) else _spread(matrix, sources)
         return Layer(from_mask(edges, use.name))
 
     @cached_property

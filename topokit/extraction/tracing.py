@@ -126,6 +126,18 @@ class Use:
     first: int
     filters: bool = False
 
+    @cached_property
+    def in_line(self) -> bool:
+        """Whether each input is a node of its own, in the order of their numbers, as in most layers."""
+        ids = self.sources
+        one = len(ids) == ids.shape[2] == 1
+        return bool(one and ids.size and ids[0, 0, 0] >= 0 and (ids[0, 1:] > ids[0, :-1]).all())
+
+    @cached_property
+    def nodes(self) -> Ids:
+        """The different nodes of the inputs, increasing."""
+        return self.sources[0, :, 0] if self.in_line else nodes_of(self.sources)
+
 
 class Tracing:
     """Nodes and layers of a graph, numbered in the order of the graph.
@@ -227,10 +239,10 @@ class Tracing:
             filters: see `Use`.
         """
         name, layer = self._names_of(weight)
-        for parameter in weight.parameters:
-            reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}"
-            if parameter != name:
-                self.reasons.setdefault(parameter, reason)
+        others = [parameter for parameter in weight.parameters if parameter != name]
+        reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}" if others else ""
+        for parameter in others:
+            self.reasons.setdefault(parameter, reason)
         view = weight.view
         space = self.add(layer, "layer", reads.shape[0] * out)
         sources = distinct(reads)
