@@ -431,6 +431,26 @@ def test_masks_beside_a_nested_copy_are_of_the_state_dict_that_is_read(tmp_path)
         assert tk.extract(weights, layers=[f"{second}.fc1"]).edges == 16
 
 
+def test_a_pruned_copy_beside_a_plain_one_is_asked(tmp_path):
+    plain = {"fc1.weight": torch.ones(4, 4), "fc2.weight": torch.ones(4, 4)}
+    pruned = {f"{name}_orig": one for name, one in plain.items()} | {f"{name}_mask": torch.eye(4) for name in plain}
+    for both in ({"model": plain, "ema": pruned}, {"model": pruned, "ema": plain}):
+        torch.save(both, tmp_path / "both.pt")
+        with pytest.raises(InvalidSpecError, match=r"may be copies of one layer, or parallel"):
+            tk.extract(read_weights(tmp_path / "both.pt"))
+
+
+@pytest.mark.parametrize("key", ["pruner.masks", "extra.state.mask_dict", "ema.mask"])
+def test_masks_elsewhere_are_listed(key, tmp_path):
+    content = {"fc1": torch.eye(4).bool()}
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    torch.save({"model": {"fc1.weight": torch.ones(4, 4)}, **content}, tmp_path / "one.pt")
+    found = select(read_weights(tmp_path / "one.pt"), Rule())
+    assert found.topology.edges == 16
+    assert found.left[f"{key}.fc1"][1] == "masks are read only if they stand beside the state dict, or around it"
+
+
 def two(prefix, *widths):
     return {f"{prefix}.{2 * i}.weight": torch.ones(out, into) for i, (into, out) in enumerate(pairwise(widths))}
 

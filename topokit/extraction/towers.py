@@ -13,14 +13,18 @@ SHORTCUT = re.compile(r"(^|[._/])((short(cut)?|skip|identity|bypass)\d*([._/]|$)
 """Words in the names of shortcuts; not those of `downsample_layers` or `residual_block`, which are in series."""
 
 _BESIDE = (
-    r"(q|k|v|qkv|query|key|value)(_proj|_lin)?|(gate|up)_proj|to_[qkv]|w[qkv]|c_attn|wpe",  # attention
-    r"branch\w*|experts|(expert|critic|q)_?\d+|(heads|ensemble|members|critics|towers)[.]\d+",
+    r"(q|k|v|qkv|quer(y|ies)|keys?|values?)(_proj|_lin|_linear)?|(gate|up)_proj|w_?[qkv]s?|c_attn|wpe",  # attention
+    r"to_([qkv]|kv|quer(y|ies)|keys?|values?)",
+    r"branch\w*|aux\w*|experts|(expert|critic|q|head|stream)_?(\d+|[ab])",
+    r"(heads|ensemble|members|critics|towers)[.]\d+",
     r"(fc_|linear_|head_)?(mu|log_?var|log_?std)(_head|_layer|_linear)?|(mean|std|var)_(head|layer|linear)",
     r"(fc|linear|head)_(mean|std|var|sigma)",  # of a normal distribution
     r"lin_(l|r|src|dst|rel|root)|lora_\w+|fwd|bwd",
-    r"[WU]_[xh][ifgoczrnh]|linear_[ih]h",  # gates of recurrent layers
+    r"[WU]_[xh][ifgoczrnh]|(linear_)?[ih]h|[ih]2h",  # gates of recurrent layers
 )
-PARALLEL = re.compile(rf"(^|[._])({'|'.join(_BESIDE)})(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$")
+PARALLEL = re.compile(
+    rf"(^|[._])({'|'.join(_BESIDE)})(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$", re.IGNORECASE
+)
 """Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
 
 COPY = re.compile(r"(^|[._/])(ema|teacher|momentum)([._/]|$)")

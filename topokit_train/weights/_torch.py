@@ -112,17 +112,26 @@ def _weights(loaded: object, path: Path) -> Weights:
             what = f"a dictionary of {', '.join(str(key)[:40] for key in list(loaded)[:8]) or 'nothing'}"
         raise FileFormatError(f"{path} has {what}, but no state dict: save one, torch.save(model.state_dict(), ...)")
     others = {name: one for name, one in everything.items() if not name.startswith(owner)}
-    masks = dict(_masks(loaded, keys, state, path))
+    beside_state = _masks_of(loaded, keys)
+    masks = dict(_masks(beside_state, state, path))
+    unused = named_parts(dict(_unused(loaded, beside_state)), path).parts
+    why = dict.fromkeys(unused, "masks are read only if they stand beside the state dict, or around it")
     if _has_copies(others, state):
         everything |= {owner + name: mask for name, mask in masks.items()}
-        return replace(named_parts(everything, path), models=tuple(_models(loaded, DEPTH)))
+        found = named_parts(everything, path)
+        return replace(
+            found,
+            parts={**found.parts, **unused},
+            skipped={**found.skipped, **why},
+            models=tuple(_models(loaded, DEPTH)),
+        )
     found = named_parts(state | masks, path)
     beside = named_parts(others, path).parts
     reason = f"it is not in the state dict {owner[:-1]}, which was read"
     return replace(
         found,
-        parts={**found.parts, **{name: part for name, part in beside.items() if name not in found.parts}},
-        skipped={**dict.fromkeys(beside, reason), **found.skipped},
+        parts={**found.parts, **{name: part for name, part in {**beside, **unused}.items() if name not in found.parts}},
+        skipped={**dict.fromkeys(beside, reason), **why, **found.skipped},
         models=tuple(one.removeprefix(owner) for one in _models(loaded, DEPTH) if one.startswith(owner)),
     )
 
@@ -136,16 +145,26 @@ def _keys_of_state(value: object, depth: int) -> tuple[str, ...]:
     return ()
 
 
-def _masks(loaded: object, keys: Sequence[str], state: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the masks beside a state dict, or beside the innermost dictionary around it that has some.
-
-    Their names become those of parameters and `_mask`.
-    """
+def _masks_of(loaded: object, keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return the masks beside a state dict, or beside the innermost dictionary around it that has some."""
     around = [loaded]
     for key in keys:
         around.append(around[-1][key])  # type: ignore[index]
     here = (one[key] for one in reversed(around) if isinstance(one, Mapping) for key in MASKS if key in one)
-    masks = next((one for one in here if isinstance(one, Mapping) and one), {})
+    return next((one for one in here if isinstance(one, Mapping) and one), {})
+
+
+def _unused(value: object, used: Mapping[str, Any], depth: int = DEPTH, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of all masks in nested dictionaries but those that are used."""
+    for name, entry in value.items() if isinstance(value, Mapping) and depth else ():
+        if not isinstance(name, str) or not isinstance(entry, Mapping) or "optim" in name or entry is used:
+            continue
+        inside = f"{prefix}{name}."
+        yield from _flat(entry, depth, inside) if name in MASKS else _unused(entry, used, depth - 1, inside)
+
+
+def _masks(masks: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield masks, of which the names become those of parameters and `_mask`."""
     bare = unwrapped(state)
     for name, mask in _flat(masks, DEPTH):
         (short,) = unwrapped([name.removesuffix("_mask")])
@@ -174,8 +193,9 @@ def _models(value: object, depth: int, prefix: str = "") -> Iterator[str]:
 def _has_copies(others: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
     """Whether the other tensors have the name and shape of a matrix or of filters in a state dict."""
     plain = {name: one for name, one in state.items() if not one.is_nested and one.dim() > 1}
-    weights = {(name, state[whole].shape) for name, whole in unwrapped(plain).items()}
-    return any((end, one.shape) in weights for name, one in others.items() if not one.is_nested for end in _ends(name))
+    weights = {(name.removesuffix("_orig"), state[whole].shape) for name, whole in unwrapped(plain).items()}
+    known = {(name.removesuffix("_orig"), one.shape) for name, one in others.items() if not one.is_nested}
+    return any((end, shape) in weights for name, shape in known for end in _ends(name))
 
 
 def _ends(name: str) -> list[str]:
