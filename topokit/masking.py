@@ -2,24 +2,25 @@
 
 A weight matrix is (out, in), as in torch.nn.Linear; a layer is (sources, targets). The masks of convolutions are
 (out, in, ...) in two to five dimensions, (out, in, rows, columns) as in torch.nn.Conv2d; topokit.convolutions reads
-them as layers.
+them as layers. The mask of a parameter has the parameter's shape, also if the model stores it in another layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import gcd, prod
+from dataclasses import dataclass
+from math import prod
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from topokit.convolutions import Shape, as_mask, as_matrices, readings, shown
+from topokit.convolutions import Mask, Shape, as_mask, as_matrices, readings, shown
 from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
-from topokit.layered import Layered, Source, network
+from topokit.layered import Layer, Layered, Source, network
 from topokit.recipes import extraction_of
 from topokit.reprs import counted
 from topokit.topologies import Topology, filled
@@ -54,29 +55,87 @@ def require_in_order(net: Layered) -> None:
             )
 
 
-def stored_as(net: Layered, i: int) -> tuple[Shape, int] | None:
-    """Return the shape (out, in / groups, ...) and the groups of the parameter that a layer was extracted from.
+@dataclass(frozen=True)
+class Parameter:
+    """How a model stores a parameter.
 
-    None if the recipe does not say it, or the parameter has the shape of the layer. A recipe from a file may hold
-    anything, so that only a shape of which the layer is a reading counts.
+    Args:
+        shape: (out, in) of a linear layer; (out, in / groups, rows, columns) of a convolution.
+        groups: number of groups of a convolution.
+        layout: "out-in"; "in-out" if the model stores it as (in, out / groups, ...); "last", (..., in / groups, out).
     """
-    recorded = extraction_of(net.recipe)
-    shapes, groups = ({} if not isinstance(one := recorded.get(key), Mapping) else one for key in ("shapes", "groups"))
-    shape = shapes.get(net.names[i]) if net.names else None
-    number = groups.get(net.names[i], 1) if shape else 1
+
+    shape: Shape
+    groups: int = 1
+    layout: str = "out-in"
+
+    @classmethod
+    def of(cls, own: Shape, layout: str = "out-in", groups: int = 1) -> Self:
+        """Return the parameter that has this shape in the model."""
+        return cls(oriented(np.broadcast_to(np.False_, own), layout, groups).shape, groups, layout)
+
+    @property
+    def stored(self) -> Shape:
+        """The shape that the parameter has in the model."""
+        return stored(np.broadcast_to(np.False_, self.shape), self.layout, self.groups).shape
+
+    def readings(self, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
+        """Return the (sources, targets) of the layers that can fill it.
+
+        Args:
+            before: the shape of the weight that the previous layer fills, see `topokit.convolutions.readings`.
+        """
+        return readings(self.shape, self.groups, before)
+
+    def mask(self, layer: Layer) -> Mask:
+        """Return the mask, in the shape that the parameter has in the model. O(size of the parameter).
+
+        Raises:
+            InvalidSpecError: an edge joins two groups of a convolution.
+        """
+        return stored(as_mask(layer, self.shape, self.groups), self.layout, self.groups)
+
+    def whole(self, mask: Mask) -> Mask:
+        """Return a mask of the parameter as (out, in, ...), without edges from one group to another.
+
+        Raises:
+            TooLargeError: not enough free memory.
+        """
+        blocks = as_blocks(mask, self.layout, self.groups)
+        groups, out, into, taps = blocks.shape
+        require_memory(groups * mask.size, "a mask of all groups")
+        found = np.zeros((groups, out, groups, into, taps), np.bool_)
+        found[range(groups), :, range(groups)] = blocks
+        return found.reshape(groups * out, groups * into, *self.shape[2:])
+
+
+def stored_as(net: Layered, i: int) -> Parameter | None:
+    """Return the parameter that a layer was extracted from; None if the recipe does not say it.
+
+    A recipe from a file may hold anything, so that only a shape of which the layer is a reading counts.
+    """
+    known = {key: one for key, one in extraction_of(net.recipe).items() if isinstance(one, Mapping)}
+    name = net.names[i] if net.names else ""
+    shape, groups, layout = (known.get(key, {}).get(name) for key in ("shapes", "groups", "layouts"))
+    layout = layout if layout in LAYOUTS else LAYOUTS[0]
+    (sources, targets), number = net.widths[i : i + 2], 1 if groups is None else groups
+    if shape is None and layout != LAYOUTS[0]:
+        return Parameter((targets, sources), layout=layout)
     if not isinstance(shape, list | tuple) or not all(isinstance(one, int) and one > 0 for one in (*shape, number)):
         return None
-    (sources, targets), inputs = net.widths[i : i + 2], prod(shape[1:]) * number
+    inputs = prod(shape[1:]) * number
     sound = len(shape) in MASK_DIMENSIONS and shape[0] == targets and inputs % sources == 0 == targets % number
-    return (tuple(shape), number) if sound else None
+    return Parameter(tuple(shape), number, layout) if sound else None
 
 
-def fits(net: Layered, i: int, shape: Shape, groups: int = 1, before: Shape | None = None) -> bool:
+def fits(net: Layered, i: int, parameter: Parameter, before: Shape | None = None) -> bool:
     """Return whether a layer can be the mask of a parameter, see `topokit.convolutions.readings`.
 
     One that was extracted from a parameter of this shape can be, also if the layer before is in another topology.
     """
-    return stored_as(net, i) == (shape, groups) or net.widths[i : i + 2] in readings(shape, groups, before)
+    known = stored_as(net, i)
+    alike = known is not None and (known.shape, known.groups) == (parameter.shape, parameter.groups)
+    return alike or net.widths[i : i + 2] in parameter.readings(before)
 
 
 def or_masks(net: Layered) -> str:
@@ -87,7 +146,10 @@ def or_masks(net: Layered) -> str:
 def masks(
     net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return one bool array (out, in) per edge layer: True where a weight may be other than 0.
+    """Return one bool array per edge layer, in the shape of its parameter: True where a weight may be other than 0.
+
+    The shape is (out, in) or, of a convolution, (out, in / groups, ...). A parameter that an extracted topology records
+    as stored otherwise, such as (in, out), has a mask of that shape.
 
     Args:
         net: a topology, its description or its file.
@@ -122,24 +184,28 @@ def masks(
         raise InvalidSpecError(
             f"{counted(len(shapes), 'shape')} for {counted(len(names), 'name')}: give one shape per name"
         )
-    known = [stored_as(net, i) or (net.widths[i : i + 2][::-1], 1) for i in range(len(net))]
-    known = known if shapes is None else [_with_groups(*one) for one in zip(shapes, known, strict=True)]
-    require_memory(net.possible_edges + sum(prod(shape) for shape, _ in known), "masks")
+    known = parameters(net)
+    known = known if shapes is None else [_of_shape(tuple(own), one) for own, one in zip(shapes, known, strict=True)]
+    require_memory(net.possible_edges + sum(prod(one.shape) for one in known), "masks")
     made: dict[str, NDArray[np.bool_]] = {}
     for i, (name, layer) in enumerate(zip(names, net.stream(), strict=True)):
-        shape, groups = known[i]
-        if not fits(net, i, shape, groups, known[i - 1][0] if i else None):
+        if not fits(net, i, known[i], known[i - 1].shape if i else None):
             raise InvalidSpecError(
-                f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape {shown(shape)}: "
-                f"give the parameters that the topology is for, in order{or_masks(net)}"
+                f"layer {i} is {layer.shape[0]} -> {layer.shape[1]}, and {name} has the shape "
+                f"{shown(known[i].stored)}: give the parameters that the topology is for, in order{or_masks(net)}"
             )
-        made[name] = as_mask(layer, shape, groups)
+        made[name] = known[i].mask(layer)
     return made
 
 
-def _with_groups(shape: Shape, known: tuple[Shape, int]) -> tuple[Shape, int]:
-    """Return a given shape with its groups, which only the recipe knows: 1 for another shape than that."""
-    return (tuple(shape), known[1] if tuple(shape) == known[0] else 1)
+def parameters(net: Layered) -> list[Parameter]:
+    """Return the parameters that the layers of a topology are for; (out, in) where the recipe says nothing else."""
+    return [stored_as(net, i) or Parameter(net.widths[i : i + 2][::-1]) for i in range(len(net))]
+
+
+def _of_shape(own: Shape, known: Parameter) -> Parameter:
+    """Return a parameter of this shape in the layout of a recorded one, of which it has the groups if it is that."""
+    return known if own == known.stored else Parameter.of(own, known.layout)
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
@@ -228,14 +294,9 @@ def as_blocks(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]
     return whole.reshape(groups, len(whole) // groups, whole.shape[1], prod(whole.shape[2:]))
 
 
-def stored(mask: NDArray[np.bool_], layout: str, shape: Shape) -> NDArray[np.bool_]:
-    """Return a mask (out, in / groups, ...) in the layout of its parameter, of this shape: `oriented` in reverse.
-
-    The mask of a parameter of another shape gets another shape too.
-    """
-    if layout == "last":
-        return np.moveaxis(mask, (0, 1), (-1, -2))
-    return oriented(mask, layout, gcd(mask.shape[0], max(shape[0] // mask.shape[1], 1)))
+def stored(mask: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
+    """Return a mask (out, in / groups, ...) in the shape in which its parameter is stored: `oriented` in reverse."""
+    return np.moveaxis(mask, (0, 1), (-1, -2)) if layout == "last" else oriented(mask, layout, groups)
 
 
 def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:

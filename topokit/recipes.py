@@ -20,9 +20,6 @@ OUTSIDE = "extraction"
 IN_MEMORY = {"module": "a module", "arrays": "arrays"}
 """Kinds of extractions without a file."""
 
-GRAPHS = ("module", "program", "onnx")
-"""Kinds of extractions of models whose graph is known."""
-
 MAX_NESTING = 64
 MAX_BITS = 1000
 
@@ -67,12 +64,6 @@ def extraction_of(recipe: Any) -> Mapping[str, Any]:
     first, _ = origin(recipe)
     options = first.get("options") if isinstance(first, Mapping) and OUTSIDE in first else None
     return options if isinstance(options, Mapping) else {}
-
-
-def is_of_graph(recipe: Any) -> bool:
-    """Return whether a recipe starts from the extraction of a model whose graph says how it reads its weights."""
-    first, _ = origin(recipe)
-    return isinstance(first, Mapping) and first.get(OUTSIDE) in GRAPHS
 
 
 def family_of(recipe: Any) -> str | None:

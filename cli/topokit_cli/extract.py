@@ -114,8 +114,7 @@ def command(
         about: dict[str, Any] = {"file": str(path)}
         rows = [("file", str(path))]
         if not dry_run:
-            of_graph = found.order == "the graph"
-            save_masks(found.oriented_masks, path, layouts=found.layouts, of_graph=of_graph, force=force)
+            save_masks(found.masks, path, parameters=found.parameters, force=force)
     else:
         about, rows = _saved(found, path, write=not dry_run, force=force)
     render.notes(found)

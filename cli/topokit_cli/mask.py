@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from topokit.errors import TopokitError
 from topokit.reprs import counted
 from topokit_cli import render
 from topokit_cli.options import INTS, NAMES, Describing, force_option, json_option, topology_argument
 from topokit_cli.paths import FILE, OUTPUT
 
 if TYPE_CHECKING:
+    from topokit.convolutions import Mask
     from topokit.descriptions import Description
     from topokit.layered import Layered
+    from topokit.masking import Parameter
 
 TIED = "both uses have one mask: write the masks with extract --masks, and edit that file"
 GIVE_NAMES = "give either --model or --names"
@@ -55,9 +58,9 @@ def command(
 ) -> None:
     """Write a topology as masks, one bool array per layer, or apply it to the weights of a model.
 
-    A mask has shape (out, in), or (out, in, ...) for a convolution with one to three dimensions. A layer fills a
-    convolution by channel (each edge is a whole filter) or by weight (each edge is one weight). The number of its
-    sources determines which.
+    A mask has the shape of its parameter: (out, in), (out, in, ...) for a convolution with one to three dimensions or,
+    if TOPOLOGY was extracted from a model that stores it otherwise, that shape. A layer fills a convolution by channel
+    (each edge is a whole filter) or by weight (each edge is one weight). The number of its sources determines which.
 
     The masks have the names of torch.nn.utils.prune: fc1.weight_mask is the mask of fc1.weight. A topology that was
     pruned, extracted or made from masks contains the names of its parameters; a cropped topology does not. An extracted
@@ -71,32 +74,35 @@ def command(
     topokit mask net.safetensors --names fc1.weight,fc2.weight --apply model.safetensors -o masked.safetensors
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
-    from topokit.formats import load_masks, read_layouts, save_masked, save_masks
-    from topokit.recipes import is_of_graph
+    from topokit.formats import load_masks, read_parameters, save_masked, save_masks
 
     if model is not None and names is not None:
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
-    if not model and _is_of_masks(source, several=bool(names or not applied)):
-        made, layouts = load_masks(source.name), read_layouts(source.name)
-        of_graph = bool(read_layouts(source.name, of_graphs=True))
+    if not model and _is_of_masks(source, foreign=bool(applied and not names)):
+        made, parameters = load_masks(source.name), dict(read_parameters(source.name))
         if names:
             _require_names(names, [len(made)])
-            made, layouts = _renamed(made, layouts, names if applied else _whole(names, tuple(made)))
+            new = dict(zip(made, names if applied else _whole(names, tuple(made)), strict=True))
+            made = {new[name]: mask for name, mask in made.items()}
+            parameters = {new[name]: one for name, one in parameters.items()}
     else:
         nets = source.open_chains()
         render.notes(*nets)
-        made, layouts, of_graph = {}, {}, any(is_of_graph(net.recipe) for net in nets)
-        tables = _slots(nets, model, image) if model else [None] * len(nets)
-        for net, named, table in zip(nets, _of_each(nets, names), tables, strict=True):
-            layouts |= {} if model else _layouts(source, net, named or net.names)
-            made |= _masks(net, named, table, applied, layouts)
+        if model:
+            made, parameters = _of_model(nets, model, image)
+        else:
+            made, parameters = {}, {}
+            for net, named in zip(nets, _of_each(nets, names), strict=True):
+                found, stored = _masks(net, named, applied)
+                made |= found
+                parameters |= stored
     if applied:
-        kept = save_masked(applied, made, output, layouts=layouts, force=force)
+        kept = save_masked(applied, made, output, force=force)
         made = dict(zip(kept, made.values(), strict=True))  # by their whole names
     else:
-        save_masks(made, output, layouts=layouts, of_graph=of_graph, force=force)
+        save_masks(made, output, parameters=parameters, force=force)
         kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
@@ -107,41 +113,42 @@ def command(
 
 
 def _masks(
-    net: Layered,
-    names: tuple[str, ...] | None,
-    table: dict[str, tuple[int, ...]] | None,
-    applied: Path | None,
-    layouts: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return the masks of a topology, for parameters of these names, or for those of a model's table."""
-    import numpy as np
+    net: Layered, names: tuple[str, ...] | None, applied: Path | None
+) -> tuple[dict[str, Mask], dict[str, Parameter]]:
+    """Return the masks of a topology for parameters of these names, and how these are stored.
 
+    Args:
+        net: the topology.
+        names: of the parameters; by default those in the topology.
+        applied: the state dict that has them.
+    """
     from topokit.formats import parameter_shapes
-    from topokit.masking import masks, oriented, stored_as
+    from topokit.masking import masks, parameters, stored_as
 
-    shapes = None
-    if table:
-        names, shapes = tuple(table), list(table.values())
-    elif names is None and net.by_channel and not applied and not any(map(partial(stored_as, net), range(len(net)))):
+    if names is None and net.by_channel and not applied and not any(map(partial(stored_as, net), range(len(net)))):
         raise click.UsageError(FILTERS)
     whole = (names if applied or not names else _whole(names, net.names)) or net.names
     if not whole:
         raise click.UsageError(GIVE_NAMES)
     if tied := [name for name in whole if "#" in name]:
         raise click.UsageError(f"{tied[0]} is a second use of a parameter: {TIED}")
-    if applied:
-        arrays = (np.broadcast_to(np.False_, shape) for shape in parameter_shapes(applied, list(whole)))
-        pairs = zip(whole, arrays, strict=True)
-        shapes = [oriented(array, layouts.get(name, "out-in")).shape for name, array in pairs]
-    return masks(net, whole, shapes)
+    shapes = parameter_shapes(applied, list(whole)) if applied else None
+    return masks(net, whole, shapes), dict(zip(whole, parameters(net), strict=False))
 
 
-def _renamed(
-    made: Mapping[str, Any], layouts: Mapping[str, str], names: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return masks and layouts by other names, in order."""
-    new = dict(zip(made, names, strict=True))
-    return {new[name]: mask for name, mask in made.items()}, {new[name]: layout for name, layout in layouts.items()}
+def _of_model(
+    nets: Sequence[Layered], model: str, image: tuple[int, ...] | None
+) -> tuple[dict[str, Mask], dict[str, Parameter]]:
+    """Return the masks of the parameters that topologies fill, in the order of the layers, and all parameters."""
+    from topokit.placement.filling import fill
+    from topokit.placement.placing import place
+    from topokit_train.models.networks import MNIST, Shape, model_source
+
+    data = MNIST if image is None else Shape(image, MNIST.classes)
+    weights = model_source(model).weights(data, nets)
+    places, filled = place(nets, weights), fill(nets, weights)
+    in_order = sorted(places, key=lambda name: (places[name].net, places[name].layer))
+    return {name: weights[name].mask(filled[name][0]) for name in in_order}, dict(weights)
 
 
 def _of_each(nets: Sequence[Layered], names: tuple[str, ...] | None) -> list[tuple[str, ...] | None]:
@@ -167,38 +174,19 @@ def _require_names(names: Sequence[str], layers: Sequence[int]) -> None:
         raise click.UsageError(f"--names has {twice[0]} twice: give one name per layer")
 
 
-def _layouts(source: Description, net: Layered, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the layouts of these parameters, which a recipe of extract or a file of masks has; fc1 is fc1.weight."""
-    from topokit.formats import is_of_masks, read_layouts
-    from topokit.recipes import extraction_of
-
-    recorded = extraction_of(net.recipe).get("layouts")
-    known = dict(recorded) if isinstance(recorded, Mapping) else {}
-    known |= read_layouts(source.name) if source.is_file and is_of_masks(source.name) else {}
-    return {name: known[key] for name in names for key in (name, f"{name}.weight") if key in known}
-
-
 def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the weights: fc1 is fc1.weight, if the topology does not know it as fc1."""
     return tuple(name if name.endswith(("weight", "_mask")) or name in known else f"{name}.weight" for name in names)
 
 
-def _is_of_masks(source: Description, *, several: bool) -> bool:
-    """Whether the user gave a file alone that is not a topology; if `several`, one of masks of more than one chain."""
-    from topokit.formats import TensorFile, holds_several, in_run, is_of_masks
+def _is_of_masks(source: Description, *, foreign: bool) -> bool:
+    """Whether the user gave a file of masks alone; `foreign` if those of another program count, which have no order."""
+    from topokit.formats import TensorFile, in_run
 
-    if not source.is_file or several:
-        return source.is_file and is_of_masks(source.name) and holds_several(source.name)
-    return TensorFile(in_run(Path(source.name))).kind not in ("topology", "checkpoint")
-
-
-def _slots(nets: Sequence[Layered], model: str, image: tuple[int, ...] | None) -> list[dict[str, tuple[int, ...]]]:
-    """The parameters of a model that each topology's layers fill, and their shapes, in the order of the layers."""
-    from topokit.placement.placing import place
-    from topokit_train.models.networks import MNIST, Shape, model_source
-
-    data = MNIST if image is None else Shape(image, MNIST.classes)
-    table = model_source(model).weights(data, nets)
-    filled = place(nets, table)
-    in_order = sorted(filled, key=lambda name: filled[name].layer)
-    return [{name: table[name].shape for name in in_order if filled[name].net == i} for i in range(len(nets))]
+    if not source.is_file:
+        return False
+    try:
+        file = TensorFile(in_run(Path(source.name)))
+    except TopokitError:  # of another format
+        return False
+    return file.kind == "masks" or (foreign and file.kind is None)

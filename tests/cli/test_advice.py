@@ -75,8 +75,9 @@ def test_a_dense_perceptron_of_given_widths(topokit, tmp_path, given):
 
 
 def test_filters_need_a_model_for_their_masks(topokit, tmp_path, filters):
-    flag = said(topokit("mask", filters, "-o", "x.safetensors"), r"give (--\w+), or")
-    assert topokit("mask", filters, flag, "lenet-5", "-o", "x.safetensors").code == 0
+    assert topokit("convert", filters, "net.safetensors").code == 0  # a topology of whole filters
+    flag = said(topokit("mask", "net.safetensors", "-o", "x.safetensors"), r"give (--\w+), or")
+    assert topokit("mask", "net.safetensors", flag, "lenet-5", "-o", "x.safetensors").code == 0
     assert load_masks(tmp_path / "x.safetensors")["conv2.weight"].shape == (50, 20, 5, 5)
 
 

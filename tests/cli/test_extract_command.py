@@ -1,5 +1,7 @@
 """`topokit extract` and `topokit mask --apply`: there and back on the command line."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402 (skipped withou
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
+from topokit.errors import InvalidSpecError  # noqa: E402
 from topokit_train import sparsify  # noqa: E402
 
 ALL = ("--layers", "conv1,conv2,fc1,fc2")
@@ -138,7 +141,7 @@ def test_kernels_are_masked_as_they_are_stored(topokit, tmp_path):
 @pytest.mark.parametrize(
     ("name", "args"), [("fc.weight", ("--layout", "in-out")), ("Dense_0.kernel", ()), ("h.0.mlp.c_fc.weight", ())]
 )
-def test_masks_are_outputs_by_inputs_whatever_the_model_stores(topokit, tmp_path, name, args):
+def test_masks_have_the_shapes_of_the_parameters(topokit, tmp_path, name, args):
     width = 5 if "c_fc" in name else 3  # by its shape GPT-2's c_fc is stored as (in, out)
     kernel = torch.zeros(3, width)
     kernel[0, 1] = kernel[2, 0] = kernel[2, 1] = 1  # inputs 0 and 2
@@ -150,16 +153,24 @@ def test_masks_are_outputs_by_inputs_whatever_the_model_stores(topokit, tmp_path
     topokit("mask", "masks", "-o", "again")
     topokit("extract", "masks", "-o", "from-masks")
     for file in ("masks", "named", "again"):
-        assert np.array_equal(tk.load_masks(tmp_path / file)[name], kernel.numpy().T), file
+        assert np.array_equal(tk.load_masks(tmp_path / file)[name], kernel.numpy()), file
         assert topokit("mask", file, "--apply", "dense.safetensors", "-o", "masked", "--force").code == 0
         assert torch.equal(load_file(tmp_path / "masked")[name], kernel), file
     for file in ("net", "masks", "from-masks"):
-        assert np.array_equal(tk.load(tmp_path / file).layer(0).to_dense(), kernel.numpy()), file
+        net = tk.load(tmp_path / file)
+        assert np.array_equal(net.layer(0).to_dense(), kernel.numpy()), file
+        assert np.array_equal(net.masks()[name], kernel.numpy()), file
     topokit("mask", "net", "--names", name.removesuffix(".weight"), "--apply", "dense.safetensors", "-o", "m")
     assert torch.equal(load_file(tmp_path / "m")[name], kernel)
-    if name == "fc.weight":  # a module's own parameters are (out, in)
-        sparse = sparsify(nn.ModuleDict({"fc": nn.Linear(3, 3)}), tmp_path / "masks", masked=True)
+    if name == "fc.weight":  # nn.Linear stores (out, in), and a square shape does not say which one the file has
+        model = nn.ModuleDict({"fc": nn.Linear(3, 3)})
+        for given in (tmp_path / "masks", tmp_path / "net", tk.load(tmp_path / "masks")):
+            with pytest.raises(InvalidSpecError, match=r"reads it as \(in, out\), but its module"):
+                sparsify(model, given, masked=True)
+        sparse = sparsify(copy.deepcopy(model), tmp_path / "net", "fc", masked=True)
         assert torch.equal(sparse["fc"].weight_mask, kernel.T)
+        sparse = sparsify(model, tk.load_masks(tmp_path / "masks"), masked=True)
+        assert torch.equal(sparse["fc"].weight_mask, kernel)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +185,13 @@ def test_masks_of_kernels_return_to_where_they_were(topokit, tmp_path, name, sha
     save_file({name: kernel}, tmp_path / "model.safetensors")
     save_file({name: torch.ones(shape)}, tmp_path / "dense.safetensors")
     topokit("extract", "model.safetensors", "--layers", layers, "--masks", "-o", "masks")
-    mask = tk.load_masks(tmp_path / "masks")[name]
-    if name == "up.weight":  # input 3 is the second of group 1, and so is output 5
-        assert (mask.shape, mask[5, 1].tolist()) == ((6, 2, 2, 2), kernel[3, 2].bool().tolist())
+    assert np.array_equal(tk.load_masks(tmp_path / "masks")[name], kernel != 0)
+    net = tk.load(tmp_path / "masks")
+    if name == "up.weight":  # group 1 is inputs 2 and 3, and outputs 3 to 5
+        assert net.widths == (4, 6)
+        assert net[0].to_dense()[3].tolist() == [False] * 3 + kernel[3].any((1, 2)).tolist()
     else:
-        assert (mask.shape, mask[3, 1].tolist()) == ((4, 3, 2, 2), kernel[:, :, 1, 3].bool().tolist())
+        assert np.array_equal(net[0].to_dense(), kernel.any((0, 1)))
     assert topokit("mask", "masks", "--apply", "dense.safetensors", "-o", "masked").code == 0
     assert torch.equal(load_file(tmp_path / "masked")[name], kernel)
 
@@ -318,7 +331,7 @@ def test_mask_with_a_model(topokit, tmp_path):
             "give its parameter's, fc1.weight",
         ),
         (("mask", "radix-net radices=2", "--names", "fc1", "-o", "x.pt"), 2, "end it in .safetensors"),
-        (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "not a safetensors file"),
+        (("mask", "model.pt", "--apply", "model.safetensors", "-o", "x"), 1, "which torch.save wrote, and no topology"),
         (("mask", "radix-net radices=2,2", "--apply", "model.safetensors", "-o", "x"), 2, "--model or --names"),
         (("mask", "model.safetensors crop=1,4,6,8,2", "--apply", "nan", "-o", "x"), 2, "which may be first or last"),
         (("mask", "model.safetensors", "--apply", "shape", "-o", "x"), 2, "no parameter named conv1.weight"),
@@ -385,7 +398,10 @@ def test_nothing_is_overwritten_without_force(topokit, tmp_path):
             ("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "model.pt", "-o", "x"),
             "is not a safetensors file",
         ),
-        (("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"), "model.pt is not a safetensors file"),
+        (
+            ("mask", "model.pt", "--apply", "weights.safetensors", "-o", "x"),
+            "which torch.save wrote, and no topology: take",
+        ),
     ],
 )
 def test_a_good_file_of_another_kind_is_not_called_damaged(topokit, tmp_path, args, said):

@@ -170,6 +170,7 @@ def test_many_equal_rows_are_found():
     assert Rows(none, none[:0], none[:0], none, 3).ends.size == 0
 
 
+@needs_library
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layers_in_bfloat16_equal_the_oracle(seed):
     compare_bfloat16(seed)

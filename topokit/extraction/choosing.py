@@ -151,7 +151,7 @@ def chosen(weights: Weights, patterns: Sequence[str]) -> tuple[Chosen, ...]:
 
 def _marked(name: str, part: Part, marks: Sequence[str]) -> Chosen:
     """Return a layer with what the user wrote behind its name."""
-    one = Chosen(name, part, flat="last" if part.layout == "last" else "first", assumed=part.assumed)
+    one = Chosen(name, part, part.groups, flat="last" if part.layout == "last" else "first", assumed=part.assumed)
     for mark in marks:
         if mark in LAYOUTS[:2]:
             one = with_layout(one, mark)

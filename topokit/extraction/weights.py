@@ -30,6 +30,7 @@ class Part:
         weight: reads the numbers, with 0 for those that a mask removes; None if only the mask is known.
         mask: reads the 0 or 1 of a mask; None if there is no mask.
         layout: one of topokit.masking.LAYOUTS.
+        groups: of a convolution, if the file says it.
         known: whether its name or the model says the layout.
         assumed: what of its reading is by its name alone, for a table.
     """
@@ -38,6 +39,7 @@ class Part:
     weight: Read | None = None
     mask: Read | None = None
     layout: str = "out-in"
+    groups: int = 1
     known: bool = False
     assumed: str = ""
 

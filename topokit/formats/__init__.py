@@ -18,7 +18,7 @@ from topokit.formats._edge_lists import from_csv, from_pandas
 from topokit.formats._format import CHECKPOINT, EXTRACT, Format, chain_key, chain_of, in_run
 from topokit.formats._graphml import from_networkx, to_networkx
 from topokit.formats._masked import parameter_shapes, save_masked
-from topokit.formats._masks import is_of_masks, load_masks, read_layouts, save_masks
+from topokit.formats._masks import is_of_masks, load_masks, read_parameters, save_masks
 from topokit.formats._safetensors import as_tensors, holds_several, read_joints, save_all
 from topokit.formats._tensors import TensorFile
 from topokit.formats._writing import free_bytes, replacing, require_disk
@@ -46,7 +46,7 @@ __all__ = [
     "read_categories",
     "read_images",
     "read_joints",
-    "read_layouts",
+    "read_parameters",
     "replacing",
     "save",
     "save_all",

@@ -17,7 +17,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.formats._masks import require_safetensors
 from topokit.formats._tensors import DTYPES, MASK, Entry, TensorFile
 from topokit.formats._writing import replacing
-from topokit.masking import MASK_DIMENSIONS, checked_masks, stored
+from topokit.masking import MASK_DIMENSIONS, checked_masks
 
 _WITH_NAN = {"F16", "BF16", "F32", "F64"}
 """Types of which NumPy can say what is not a number."""
@@ -63,7 +63,6 @@ def save_masked(
     masks: Mapping[str, ArrayLike],
     path: str | Path,
     *,
-    layouts: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> dict[str, int]:
     """Copy a safetensors state dict, with 0 for the weights that masks take out; all else is as it was, byte for byte.
@@ -74,10 +73,7 @@ def save_masked(
     Args:
         source: a safetensors file; of any types that have a 0.
         masks: parameter name -> 0 or 1 in the shape of the parameter; fc1 is fc1.weight where the file has no fc1.
-            With a layout the shape is (out, in, ...).
         path: the file to write, which ends in .safetensors or has no suffix.
-        layouts: name of a mask -> layout in which the file stores its parameter, see `topokit.masking.oriented`; of a
-            file of masks topokit.formats.read_layouts returns them.
         force: overwrite it where it exists.
 
     Returns:
@@ -96,7 +92,7 @@ def save_masked(
     from topokit.extraction.rules import require_numbers
 
     packed = dict(packed_weights(file.shapes))
-    checked = _whole_names(file, checked_masks(masks), layouts or {})
+    checked = _whole_names(file, checked_masks(masks))
     for name in checked:
         key = name if name in file.entries else f"{name}_orig"
         dtype = file.entries[key].dtype
@@ -122,18 +118,15 @@ def save_masked(
     return left
 
 
-def _whole_names(
-    file: TensorFile, masks: Mapping[str, NDArray[np.bool_]], layouts: Mapping[str, str]
-) -> dict[str, NDArray[np.bool_]]:
-    """The masks by the whole names of their parameters, in the layouts and of the shapes that these have."""
+def _whole_names(file: TensorFile, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """The masks by the whole names of their parameters, of which they have the shapes."""
     shapes = _shapes_of(file, masks)
-    found = {}
-    for (name, shape), (given, mask) in zip(shapes.items(), masks.items(), strict=True):
-        found[name] = mask = stored(mask, layouts.get(given, "out-in"), shape)
-        if mask.shape != shape:
+    found = dict(zip(shapes, masks.values(), strict=True))
+    for name, mask in found.items():
+        if mask.shape != shapes[name]:
             raise InvalidSpecError(
-                f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {file.path} has {shown(shape)}: "
-                "give the masks of this model"
+                f"the mask of {name} has the shape {shown(mask.shape)}, but {name} in {file.path} has "
+                f"{shown(shapes[name])}: give the masks of this model"
             )
     return found
 

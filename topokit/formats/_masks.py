@@ -16,7 +16,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, read
 from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
-from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, checked_masks
+from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, Parameter, checked_masks
 
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64"}
 
@@ -25,18 +25,15 @@ def save_masks(
     masks: Mapping[str, ArrayLike],
     path: str | Path,
     *,
-    layouts: Mapping[str, str] | None = None,
-    of_graph: bool = False,
+    parameters: Mapping[str, Parameter] | None = None,
     force: bool = False,
 ) -> None:
     """Write masks to a safetensors file, which `load_masks` reads, and `load` if they chain.
 
     Args:
-        masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...), with two to
-            five dimensions; the layers in order.
+        masks: parameter name -> 0 or 1 in the shape of the parameter, with two to five dimensions; the layers in order.
         path: the file to write, which ends in .safetensors or has no suffix.
-        layouts: of the parameters that the model stores in another orientation, see `topokit.masking.oriented`.
-        of_graph: whether the graph of the model says so, and not only its arrays.
+        parameters: how the model stores some of them, see `topokit.masking.Parameter`; (out, in, ...) by default.
         force: overwrite an existing file.
 
     Raises:
@@ -51,8 +48,10 @@ def save_masks(
         if name.endswith(MASK):
             raise InvalidSpecError(f"{name} is a mask's name: give its parameter's, {name.removesuffix(MASK)}")
     about = {"topokit.kind": "masks", "topokit.schema": str(SCHEMA), "names": json.dumps(list(arrays))}
-    about |= {"layouts": json.dumps(dict(layouts))} if layouts else {}
-    about |= {"layouts_of": "graph"} if layouts and of_graph else {}
+    known = {name: one for name, one in (parameters or {}).items() if name in arrays}
+    others = {name: one for name, one in known.items() if (one.layout, one.groups) != (LAYOUTS[0], 1)}
+    stored = {name: {"layout": one.layout, "groups": one.groups} for name, one in others.items()}
+    about |= {"stored": json.dumps(stored)} if stored else {}
     tensors = [(name + MASK, "BOOL", mask.shape) for name, mask in arrays.items()]
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
         file.write(header(tensors, about))
@@ -92,21 +91,31 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
         return checked_masks(read_masks(file))
 
 
-def read_layouts(path: str | Path, *, of_graphs: bool = False) -> dict[str, str]:
-    """Return the layouts of the parameters that a file of masks records, see `save_masks`; the others are "out-in".
-
-    Args:
-        path: the file.
-        of_graphs: whether to return only those that the graph of a model says.
+def read_parameters(path: str | Path) -> dict[str, Parameter]:
+    """Return the parameters of which a file of masks records the layout or groups; the others are (out, in, ...).
 
     Raises:
-        FileFormatError: damaged, or not a safetensors file.
+        FileFormatError: damaged, not a safetensors file, or of an earlier release.
     """
     file = TensorFile(path)
-    layouts = {} if of_graphs and file.metadata.get("layouts_of") != "graph" else file.json("layouts") or {}
-    if not isinstance(layouts, dict) or not all(layout in LAYOUTS for layout in layouts.values()):
-        raise FileFormatError(f"{path}: layouts must be a JSON object with values of {', '.join(LAYOUTS)}")
-    return layouts
+    if "layouts" in file.metadata:
+        raise FileFormatError(f"{path}: an earlier topokit wrote some of its masks as (out, in): extract them again")
+    stored = file.json("stored") or {}
+    known = isinstance(stored, dict) and all(map(_is_stored, stored.values())) and {*stored} <= {*file.masked}
+    if not known:
+        raise FileFormatError(
+            f'{path}: stored must be a JSON object of masks\' names and {{"layout": ..., "groups": ...}}'
+        )
+    shapes = {name: file.entries[name + MASK].shape for name in stored}
+    if bad := [name for name, one in stored.items() if len(shapes[name]) < 2 or shapes[name][0] % one["groups"]]:
+        raise FileFormatError(f"{path}: the mask of {bad[0][:80]} has a shape that does not fit its layout or groups")
+    return {name: Parameter.of(shapes[name], one["layout"], one["groups"]) for name, one in stored.items()}
+
+
+def _is_stored(one: object) -> bool:
+    if not isinstance(one, dict) or one.keys() != {"layout", "groups"} or one["layout"] not in LAYOUTS:
+        return False
+    return type(one["groups"]) is int and one["groups"] > 0
 
 
 def is_of_masks(path: str | Path) -> bool:

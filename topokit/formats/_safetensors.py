@@ -17,12 +17,12 @@ from topokit.convolutions import break_in
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError
 from topokit.fields import path_of
 from topokit.formats._format import EXTRACT, Format, chain_key, damaged, in_run, listed, parse_widths, require_room
-from topokit.formats._masks import read_masks, require_safetensors
+from topokit.formats._masks import read_masks, read_parameters, require_safetensors
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import MASK_DIMENSIONS, chains_of, checked_masks, from_masks, oriented
-from topokit.recipes import from_recipe
+from topokit.masking import MASK_DIMENSIONS, Parameter, chains_of, checked_masks, from_masks, oriented
+from topokit.recipes import OUTSIDE, from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
@@ -140,7 +140,8 @@ def holds_several(path: str | Path) -> bool:
     try:
         file = TensorFile(in_run(path_of(path)))
         if file.kind == "masks":
-            shapes = [file.entries[name + MASK].shape for name in file.masked]
+            known = read_parameters(file.path)
+            shapes = [_shape(file, name, known) for name in file.masked]
             are_masks = all(len(shape) in MASK_DIMENSIONS and min(shape) > 0 for shape in shapes)
             return are_masks and break_in(shapes) is not None
         return file.kind in ("topology", "checkpoint") and "topologies" in file.metadata
@@ -166,6 +167,14 @@ def _prefixes(nets: Sequence[object]) -> list[str]:
     return [""] if len(nets) == 1 else [f"topology.{number}." for number in range(len(nets))]
 
 
+def _shape(file: TensorFile, name: str, known: Mapping[str, Parameter]) -> tuple[int, ...]:
+    """The shape of a mask as (out, in, ...)."""
+    if name not in known:
+        return file.entries[name + MASK].shape
+    out, into, *filters = known[name].shape
+    return (out, into * known[name].groups, *filters)
+
+
 def read(path: Path) -> Topology:
     """Read a topology, the topology of a checkpoint, or masks. Everything is validated, nothing is proved.
 
@@ -179,7 +188,7 @@ def read(path: Path) -> Topology:
     file = TensorFile(path)
     found = _topologies(file)
     if not found:
-        return _by_shape(from_masks(_in_order(file, _masks(file))))
+        return _by_shape(_recorded(from_masks(_in_order(file, _masks(file))), read_parameters(path)))
     if len(found) > 1:
         raise FileFormatError(
             f"{path} holds {len(found)} topologies: give one, as in "
@@ -195,7 +204,7 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
         InvalidSpecError: the order in a file of another program is not certain.
     """
     if file.kind == "masks":
-        return masks
+        return _oriented(file, masks)
     from topokit.extraction import from_arrays
     from topokit.extraction.choosing import chosen
     from topokit.extraction.orders import arranged
@@ -215,8 +224,29 @@ def read_all(path: Path) -> tuple[Topology, ...]:
     file = TensorFile(path)
     if found := _topologies(file):
         return found
-    first, *others = chains_of(_masks(file))
+    known = read_parameters(path)
+    first, *others = (_recorded(net, known) for net in chains_of(_oriented(file, _masks(file))))
     return tuple(_noted(net, SEVERAL_BY_SHAPE) for net in (first, *others)) if others else (_by_shape(first),)
+
+
+def _oriented(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return masks in the shapes (out, in, ...), from those of their parameters."""
+    known = read_parameters(file.path)
+    return masks | {name: one.whole(masks[name]) for name, one in known.items()}
+
+
+def _recorded(net: Topology, known: Mapping[str, Parameter]) -> Topology:
+    """Return a topology of masks with a recipe that says how parameters are stored, if not as (out, in, ...)."""
+    known = {name: known[name] for name in net.names if name in known}
+    if not known:
+        return net
+    options = {
+        "layouts": {name: one.layout for name, one in known.items()},
+        "shapes": {name: one.shape for name, one in known.items()},
+        "groups": {name: one.groups for name, one in known.items() if one.groups > 1},
+    }
+    recipe = {OUTSIDE: "arrays", "options": options}
+    return Topology(net.layers, recipe=recipe, names=net.names, by_channel=net.by_channel)
 
 
 def _by_shape(net: Topology) -> Topology:
@@ -225,7 +255,7 @@ def _by_shape(net: Topology) -> Topology:
 
 
 def _noted(net: Topology, note: str) -> Topology:
-    return Topology(net.layers, names=net.names, by_channel=net.by_channel, notes=(note,))
+    return Topology(net.layers, recipe=net.recipe, names=net.names, by_channel=net.by_channel, notes=(note,))
 
 
 def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from topokit.convolutions import require_groups
 from topokit.descriptions import Description, parse
 from topokit.errors import FileFormatError, InvalidSpecError
-from topokit.formats import is_of_masks, load_masks, read_layouts
+from topokit.formats import is_of_masks, load_masks, read_parameters
 from topokit.layered import Layer, Layered
-from topokit.masking import require_in_order, stored
+from topokit.masking import require_in_order
 from topokit.placement.names import known_name, matches
 from topokit.placement.placing import place, require_as_extracted, require_layout
 from topokit.placement.weights import Weight, by_feature
@@ -61,11 +61,10 @@ def fill(
         FileFormatError: the edges of a file are not those of its fingerprint.
     """
     if isinstance(wanted, str | PathLike) and Path(wanted).is_file() and is_of_masks(Path(wanted)):
-        masks = load_masks(Path(wanted))
-        owners = {name: weights[known_name(name, weights)] for name in masks}
-        for name, layout in read_layouts(Path(wanted), of_graphs=True).items():
-            require_layout(layout, name, owners[name])
-        wanted = {name: stored(mask, owners[name].layout, owners[name].stored) for name, mask in masks.items()}
+        path = Path(wanted)
+        wanted = load_masks(path)
+        for name, parameter in read_parameters(path).items():
+            require_layout(parameter.layout, name, weights[known_name(name, weights)])
     if isinstance(wanted, Mapping):
         if names is not None:
             raise InvalidSpecError("names are for a topology's layers: a mapping has names already")

@@ -11,10 +11,10 @@ from topokit.convolutions import Shape
 from topokit.errors import InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layered
-from topokit.masking import LAYOUTS, fits, or_masks, require_in_order
+from topokit.masking import Parameter, fits, or_masks, require_in_order, stored_as
 from topokit.placement.names import hint, known_name
 from topokit.placement.weights import Weight
-from topokit.recipes import extraction_of, is_of_graph
+from topokit.recipes import extraction_of
 from topokit.reprs import counted, listed
 from topokit.spec import network
 
@@ -103,25 +103,21 @@ def _require_fits(net: Layered, where: Place, name: str, weight: Weight) -> None
 def require_as_extracted(net: Layered, i: int, name: str, weight: Weight) -> None:
     """Refuse a square weight that its module reads in another orientation than the model that was extracted.
 
-    Only graphs are compared: the names of arrays may be those of another program, which stores weights otherwise.
-
     Raises:
         InvalidSpecError: the edges may be those of the transposed weight.
     """
-    layouts = extraction_of(net.recipe).get("layouts", {})
-    if is_of_graph(net.recipe) and isinstance(layouts, Mapping):
-        require_layout(layouts.get(net.names[i]) if net.names else None, name, weight)
+    if extraction_of(net.recipe):
+        require_layout((stored_as(net, i) or Parameter(weight.shape)).layout, name, weight)
 
 
-def require_layout(recorded: str | None, name: str, weight: Weight) -> None:
+def require_layout(recorded: str, name: str, weight: Weight) -> None:
     """Refuse a square weight that is read in another orientation than a recorded one; see `require_as_extracted`."""
-    recorded = recorded if recorded in LAYOUTS else LAYOUTS[0]
     if recorded != weight.layout and weight.shape[0] == weight.shape[1] * weight.groups:
         raise InvalidSpecError(
             f"{name} is square, so that its shape does not say which of its sides are the inputs: it was extracted "
             f"from a model that reads it as {_READS[recorded]}, but its module reads it as {_READS[weight.layout]}. "
-            "Give masks instead, an attribute of the result of topokit_train.extract; or, if this is another model, "
-            "give `names` to the topology"
+            "If it is the same parameter, give masks as {name: array}, as the result of topokit_train.extract and "
+            "load_masks have them; if it is of another model, give `names` to the topology"
         )
 
 
@@ -149,7 +145,7 @@ def _ends(net: Layered, i: int) -> tuple[int, int]:
 
 
 def _fills(net: Layered, i: int, weight: Weight, before: Shape | None) -> bool:
-    return fits(net, i, weight.shape, weight.groups, before)
+    return fits(net, i, weight, before)
 
 
 def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:

@@ -8,16 +8,16 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike
 
-from topokit.convolutions import Mask, Shape, as_mask, readings, shown
+from topokit.convolutions import shown
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
-from topokit.masking import as_bools, oriented
+from topokit.masking import Parameter, as_bools, oriented
 from topokit.topologies import Topology
 
 
 @dataclass(frozen=True)
-class Weight:
-    """The properties of a model's weight that matter for a topology.
+class Weight(Parameter):
+    """A weight of a model, and whether a topology can fill it.
 
     Args:
         shape: (out, in) of a linear layer; (out, in / groups, rows, columns) of a convolution.
@@ -27,19 +27,8 @@ class Weight:
         obstacle: the reason why no layer can fill it, as the end of a sentence; None if a layer can.
     """
 
-    shape: Shape
-    groups: int = 1
     only_by_name: bool = False
     obstacle: str | None = None
-    layout: str = "out-in"
-
-    def readings(self, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
-        """Return the (sources, targets) of the layers that can fill it.
-
-        Args:
-            before: the shape of the weight that the previous layer fills, see `topokit.convolutions.readings`.
-        """
-        return readings(self.shape, self.groups, before)
 
     @property
     def fits(self) -> str:
@@ -56,22 +45,9 @@ class Weight:
             raise InvalidSpecError(f"{name} {self.obstacle}")
 
     @property
-    def stored(self) -> Shape:
-        """The shape that the model's own parameter has."""
-        return oriented(np.broadcast_to(np.False_, self.shape), self.layout, self.groups).shape
-
-    @property
     def group(self) -> tuple[int, int]:
         """The (sources, targets) of a layer by weight that fills one group."""
         return prod(self.shape[1:]), self.shape[0] // self.groups
-
-    def mask(self, layer: Layer) -> Mask:
-        """Return the mask, as the model stores the weight, that a layer describes. O(size of the weight).
-
-        Raises:
-            InvalidSpecError: an edge joins two groups of a convolution.
-        """
-        return oriented(as_mask(layer, self.shape, self.groups), self.layout, self.groups)
 
     def layer(self, mask: ArrayLike, name: str) -> Layer:
         """Return the layer by weight that a mask describes. O(size of the weight).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -115,7 +115,12 @@ LAZY = (
 
 def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
     if isinstance(module, SparseModule):
-        return Weight(module.dense_shape, getattr(module, "groups", 1), True, "is sparse already: densify it first")
+        return Weight(
+            module.dense_shape,
+            getattr(module, "groups", 1),
+            only_by_name=True,
+            obstacle="is sparse already: densify it first",
+        )
     # torch.nn.utils.prune's pair is a weight; the old spectral_norm has a weight_orig too
     known = module._parameters.get("weight_orig" if hasattr(module, "weight_mask") else "weight")
     if isinstance(known, UninitializedParameter):
@@ -138,9 +143,8 @@ def _weight(module: Any, masked: bool, tied: dict[int, list[str]]) -> Weight:
     groups = module.groups if convolution else 1
     shape = _shape(module) if known is None else tuple(known.shape)
     if known is not None and isinstance(module, _ConvTransposeNd):  # stored as (in, out / groups, ...)
-        shape = (shape[1] * groups, shape[0] // groups, *shape[2:])
-        return Weight(shape, groups, True, obstacle, "in-out")
-    return Weight(shape, groups, not replaceable, obstacle)
+        return replace(Weight.of(shape, "in-out", groups), only_by_name=True, obstacle=obstacle)
+    return Weight(shape, groups, only_by_name=not replaceable, obstacle=obstacle)
 
 
 def _shape(module: Any) -> tuple[int, ...]:

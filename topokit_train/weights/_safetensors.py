@@ -18,8 +18,9 @@ from topokit.errors import FileFormatError
 from topokit.extraction import Part, Weights, state_dict
 from topokit.extraction.choosing import Chosen
 from topokit.extraction.series import series
-from topokit.formats import TensorFile, load_all
+from topokit.formats import TensorFile, load_all, read_parameters
 from topokit.layered import Layer
+from topokit.masking import Parameter
 from topokit.placement.weights import by_feature, thirds
 from topokit.reprs import counted
 from topokit.topologies import layer_digest
@@ -45,8 +46,12 @@ def read(path: Path) -> Weights:
         found = state_dict(file.shapes, file.read)
         if file.kind != "masks":
             return replace(found, order="")
-        # whatever their names say: masks of ours are (out, in)
-        parts = {name: replace(part, layout="out-in", known=True) for name, part in found.parts.items()}
+        stored = read_parameters(path)  # of the others, whatever their names say, masks of ours are (out, in)
+        known = {name: stored.get(name, Parameter(part.shape)) for name, part in found.parts.items()}
+        parts = {
+            name: replace(part, layout=known[name].layout, groups=known[name].groups, known=True)
+            for name, part in found.parts.items()
+        }
         return replace(found, parts=parts, default=tuple(parts), skipped={}, order="the model")
     shapes = {name: shape for name, shape in file.shapes.items() if not _OURS.fullmatch(name)}
     found = state_dict(shapes, file.read)

@@ -189,7 +189,7 @@ def test_a_computed_weight_has_the_name_of_a_parameter_only_in_its_place(weight,
     expected = {} if weight is scattered else expected_of(module, example)  # whose zeros are not of float64
     assert not expected or edges_read(found) == expected
     assert [*found.masks] == ["first.weight", name]
-    assert np.array_equal(found.oriented_masks[name], weight(module).detach().numpy() != 0)
+    assert np.array_equal(found.parameters[name].whole(found.masks[name]), weight(module).detach().numpy() != 0)
     reasons = {why for parameter, (_, why) in found.left.items() if parameter in of.split(", ")}
     assert reasons == ({f"the weight of the layer {name} is computed of {of}"} if of else set())
 
