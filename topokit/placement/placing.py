@@ -112,7 +112,8 @@ def require_as_extracted(net: Layered, i: int, name: str, weight: Weight) -> Non
 
 def require_layout(recorded: str, name: str, weight: Weight) -> None:
     """Refuse a square weight that is read in another orientation than a recorded one; see `require_as_extracted`."""
-    if recorded != weight.layout and weight.shape[0] == weight.shape[1] * weight.groups:
+    out, into = weight.shape[0] // weight.groups, weight.shape[1]
+    if recorded != weight.layout and out == into > 1:
         raise InvalidSpecError(
             f"{name} is square, so that its shape does not say which of its sides are the inputs: it was extracted "
             f"from a model that reads it as {_READS[recorded]}, but its module reads it as {_READS[weight.layout]}. "
