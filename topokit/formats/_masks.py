@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topokit.convolutions import Shape
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, reading
 from topokit.fields import path_of
@@ -95,27 +96,29 @@ def read_parameters(path: str | Path) -> dict[str, Parameter]:
     """Return the parameters of which a file of masks records the layout or groups; the others are (out, in, ...).
 
     Raises:
-        FileFormatError: damaged, not a safetensors file, or of an earlier release.
+        FileFormatError: damaged, or not a safetensors file.
     """
     file = TensorFile(path)
-    if "layouts" in file.metadata:
-        raise FileFormatError(f"{path}: an earlier topokit wrote some of its masks as (out, in): extract them again")
-    stored = file.json("stored") or {}
-    known = isinstance(stored, dict) and all(map(_is_stored, stored.values())) and {*stored} <= {*file.masked}
-    if not known:
+    stored = (file.json("stored") if file.kind == "masks" else None) or {}
+    if not isinstance(stored, dict) or not {*stored} <= {*file.masked} or not all(map(_is_stored, stored.values())):
         raise FileFormatError(
-            f'{path}: stored must be a JSON object of masks\' names and {{"layout": ..., "groups": ...}}'
+            f'{path}: stored must be a JSON object of parameters\' names and {{"layout": ..., "groups": ...}}'
         )
     shapes = {name: file.entries[name + MASK].shape for name in stored}
-    if bad := [name for name, one in stored.items() if len(shapes[name]) < 2 or shapes[name][0] % one["groups"]]:
+    if bad := [name for name, one in stored.items() if not _fits(shapes[name], **one)]:
         raise FileFormatError(f"{path}: the mask of {bad[0][:80]} has a shape that does not fit its layout or groups")
-    return {name: Parameter.of(shapes[name], one["layout"], one["groups"]) for name, one in stored.items()}
+    return {name: Parameter.of(shapes[name], **one) for name, one in stored.items()}
 
 
 def _is_stored(one: object) -> bool:
     if not isinstance(one, dict) or one.keys() != {"layout", "groups"} or one["layout"] not in LAYOUTS:
         return False
     return type(one["groups"]) is int and one["groups"] > 0
+
+
+def _fits(shape: Shape, layout: str, groups: int) -> bool:
+    channels = shape[-1 if layout == "last" else 0] if shape else 0
+    return len(shape) in MASK_DIMENSIONS and 0 not in shape and channels % groups == 0
 
 
 def is_of_masks(path: str | Path) -> bool:

@@ -1,5 +1,7 @@
 """Masks on a file of weights: 0 off the edges, and every other byte as it was."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -7,7 +9,18 @@ from safetensors.numpy import load_file, save_file
 
 from topokit.errors import FileFormatError, InvalidSpecError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
-from topokit.formats import TensorFile, load, load_all, load_masks, parameter_shapes, save, save_masked, save_masks
+from topokit.formats import (
+    TensorFile,
+    load,
+    load_all,
+    load_masks,
+    parameter_shapes,
+    read_parameters,
+    save,
+    save_masked,
+    save_masks,
+)
+from topokit.masking import Parameter
 
 RNG = np.random.default_rng(0)
 
@@ -98,6 +111,62 @@ def test_masks_of_biases_are_passed_over_in_files_of_others(tmp_path):
     save_file(tensors, tmp_path / "ours", about)
     with pytest.raises(FileFormatError, match=r"the mask of fc.bias is F32 of shape \[3\]"):
         load_masks(tmp_path / "ours")
+
+
+PARAMETERS = {  # shape in the model, layout, groups -> place of a weight: output, input
+    "transposed": ((4, 3, 2, 2), "in-out", 1, lambda i: (i[1], i[0])),
+    "transposed in groups": ((4, 3, 2, 2), "in-out", 2, lambda i: (i[0] // 2 * 3 + i[1], i[0])),
+    "in groups": ((6, 2, 3), "out-in", 3, lambda i: (i[0], i[0] // 2 * 2 + i[1])),
+    "of Flax": ((2, 2, 3, 4), "last", 1, lambda i: (i[3], i[2])),
+    "of Flax in groups": ((2, 3, 4), "last", 2, lambda i: (i[2], i[2] // 2 * 3 + i[1])),
+    "of a matrix": ((4, 3), "in-out", 1, lambda i: (i[1], i[0])),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_masks_have_the_shape_that_the_model_stores(tmp_path, name):
+    shape, layout, groups, place = PARAMETERS[name]
+    mask = RNG.random(shape) < 0.3
+    mask.ravel()[[0, -1]] = True
+    stored = Parameter.of(shape, layout, groups)
+    assert stored.stored == shape
+    save_masks({"up": mask}, tmp_path / "masks", parameters={"up": stored, "not saved": stored})
+    assert np.array_equal(load_masks(tmp_path / "masks")["up"], mask)
+    assert read_parameters(tmp_path / "masks") == {"up": stored}
+    net = load(tmp_path / "masks")
+    expected = {place(at) for at in zip(*mask.nonzero(), strict=True)}
+    assert {(target, source) for source, target in zip(net[0].sources, net[0].targets, strict=True)} == expected
+    assert net.widths == (stored.shape[1] * groups, stored.shape[0])
+    filters = tuple(range(2, 2 + len(stored.shape[2:])))
+    kept = stored.whole(mask).any(axis=filters, keepdims=True) & stored.whole(np.ones(shape, bool))
+    assert np.array_equal(stored.whole(net.masks()["up"]), kept)  # by channel: whole filters
+    (by_weight,) = load_all(tmp_path / "masks")
+    assert np.array_equal(by_weight.masks()["up"], mask)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        [],
+        {"other": {"layout": "last", "groups": 1}},
+        {"up": {"layout": "first", "groups": 1}},
+        {"up": {"layout": ["last"], "groups": 1}},
+        {"up": {"layout": "in-out", "groups": 0}},
+        {"up": {"layout": "in-out", "groups": True}},
+        {"up": {"layout": "in-out"}},
+        {"up": {"layout": "in-out", "groups": 3}},
+        {"up": {"layout": "last", "groups": 2}},
+    ],
+)
+def test_damaged_records_of_parameters(tmp_path, stored):
+    about = {"topokit.kind": "masks", "topokit.schema": "1", "names": '["up"]', "stored": json.dumps(stored)}
+    save_file({"up_mask": np.ones((4, 3), bool)}, tmp_path / "masks", about)
+    for read in (load, load_all, read_parameters):
+        if stored == []:  # as if nothing was recorded
+            read(tmp_path / "masks")
+            continue
+        with pytest.raises(FileFormatError, match=r"stored must be a JSON object|does not fit its layout or groups"):
+            read(tmp_path / "masks")
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 2, 1, 5)])  # of a Conv1d and a Conv3d
