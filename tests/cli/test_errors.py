@@ -31,7 +31,7 @@ def samples(tmp_path_factory):
     tk.RadixNet(radices=[(2, 2)]).save(files["net"])
     tk.crop(tk.RadixNet(radices=[(10, 10)], kron=(8, 3, 1)), (784, 300, 100)).save(files["lenet"])
     tk.save_masks({"a.weight": np.eye(4), "b.weight": np.eye(4)}, files["masks"])
-    tk.save_masks({"conv1.weight": np.ones((6, 1, 3, 3)), "conv2.weight": np.ones((8, 6, 3, 3))}, files["filters"])
+    tk.from_masks({"conv1.weight": np.ones((6, 1, 3, 3)), "conv2.weight": np.ones((8, 6, 3, 3))}).save(files["filters"])
     tensors, about = as_tensors(*(tk.Bernoulli(widths=(3, 2), density=".5", seed=seed) for seed in (0, 1)))
     save_file(tensors, files["several"], about)
     torch.save({"fc1.weight": torch.ones(3, 3)}, files["torch"])
