@@ -124,7 +124,7 @@ def path_of(given: object, what: str = "the file") -> Path:
     return Path(given)
 
 
-def names_of(given: object, what: str, known: Container[str] = ()) -> tuple[str, ...]:
+def names_of(given: object, what: str, known: Container[object] = ()) -> tuple[str, ...]:
     """Return one name, or several, as a tuple; none of None.
 
     Args:

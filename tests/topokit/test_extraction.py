@@ -446,6 +446,8 @@ def test_towers_of_one_layer_are_asked(first, second, opposite):
         ("i2h", "i2o"),
         ("mean", "std"),
         ("left_fc", "right_fc"),
+        ("user.fc1", "item.proj"),
+        ("path_a", "path_b"),
         ("text_projection", "visual_projection"),
         ("gate",),
         ("se.fc1", "se.fc2"),
@@ -453,7 +455,7 @@ def test_towers_of_one_layer_are_asked(first, second, opposite):
         ("time_mlp.0", "time_mlp.2"),
         ("to_qkv",),
         ("tok_emb", "pos_emb"),
-        ("user_emb", "item_emb"),
+        ("token_emb", "segment_emb"),
         ("embeddings.0", "embeddings.1"),
     ],
 )
@@ -494,6 +496,7 @@ def test_names_of_experts_heads_and_gates_are_asked(beside):
         ("cls.predictions.transform.dense", "cls.predictions.decoder"),
         ("pooler", "classifier.dense", "classifier.out_proj"),
         ("res_conv1", "res_conv2"),
+        ("text_proj", "image_decoder"),
         ("res_block.conv1", "residual_block.conv2"),
         ("embed", "fc1", "lm_head"),
         ("tok", "fc1", "fc2"),
@@ -576,6 +579,9 @@ def test_an_embedding_is_the_first_layer_or_in_no_line():
     said, lines = asked(weights_of({"fc1": (20, 8), "tok": (20, 8), "fc2": (3, 8)}))
     assert said.startswith("tok.weight is an embedding by its name, and does not read another layer")
     assert lines == ["tok,fc2"]
+    _, lines = asked(without_order(weights_of(dict.fromkeys(("a", "b", "c", "tok"), (4, 4)))))
+    assert len(lines) == 6
+    assert all(line.startswith("tok,") for line in lines)
     assert tk.extract(weights_of({"tok": (20, 8), "fc1": (16, 8)})).widths == (20, 8, 16)
     assert tk.extract(weights_of({"fc1": (8, 20), "embed_out": (20, 8)})).widths == (20, 8, 20)  # and unembeddings last
     assert tk.extract(weights_of({"fc1": (8, 20), "unembed": (20, 8)})).widths == (20, 8, 20)

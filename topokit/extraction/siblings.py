@@ -27,7 +27,7 @@ _KINDS = (
     (r"up_proj", r"gate_proj"),
     (r"branches[.]\d+|branch\w*", ""),
     (r"experts[.]\d+|experts", r"gate|gating|router"),
-    (r"(expert|critic|q|head|stream)_?(\d+|[ab])|(heads|ensemble|members|critics|towers)[.]\d+", r"aux\w*"),
+    (r"(expert|critic|q|head|stream|path)_?(\d+|[ab])|(heads|ensemble|members|critics|towers)[.]\d+", r"aux\w*"),
     (  # of a normal distribution
         rf"(fc_|linear_|head_)?mu{_HEADS}?|mean{_HEADS}|(fc|linear|head)_mean",
         rf"(fc_|linear_|head_)?(log_?var|log_?std){_HEADS}?|(std|var){_HEADS}|(fc|linear|head)_(std|var|sigma)",
@@ -51,6 +51,7 @@ _OPPOSITES = (
     ("gamma", "beta"),
     ("mean mu", "std var logvar logstd sigma"),
     ("real", "imag"),
+    ("user", "item"),
     ("theta", "phi"),
 )
 """Words in the names of parallel layers, if both are in the names of a model."""
@@ -58,7 +59,6 @@ _OPPOSITES = (
 _SIDES = (
     ("left", "right"),
     ("forward fwd", "backward bwd"),
-    ("user", "item"),
     ("text txt", "image img visual vision"),
     ("src source", "dst target tgt"),
     ("alpha", "beta"),
