@@ -579,6 +579,7 @@ def test_an_embedding_is_the_first_layer_or_in_no_line():
     said, lines = asked(weights_of({"fc1": (20, 8), "tok": (20, 8), "fc2": (3, 8)}))
     assert said.startswith("tok.weight is an embedding by its name, and does not read another layer")
     assert lines == ["tok,fc2"]
+    assert asked(weights_of({"fc1": (20, 8), "tok": (20, 8), "skip": (8, 8), "fc2": (3, 8)}))[1] == ["tok,fc2"]
     _, lines = asked(without_order(weights_of(dict.fromkeys(("a", "b", "c", "tok"), (4, 4)))))
     assert len(lines) == 6
     assert all(line.startswith("tok,") for line in lines)

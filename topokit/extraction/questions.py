@@ -103,7 +103,7 @@ def _with_choices(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]]) 
     """Return readings of parts of layers, each with one of those that stand beside each other."""
     order = orders[0] if orders else layers
     found: list[tuple[Chosen, ...]] = []
-    for part in islice(dict.fromkeys(choices(order, kinds(layers))), MOST_CANDIDATES):
+    for part in islice(choices(order, kinds(layers)), MOST_CANDIDATES):
         searched = [] if orders else _searched(part) or []
         found += [chain for chain in searched or map(tuple, _runs(part)) if len(chain) > 1]
     return found

@@ -65,6 +65,8 @@ _SIDES = (
 )
 """Words that parallel layers have whose names have all other words in common."""
 
+_WORDS = {word for sides in (*_OPPOSITES, *_SIDES) for side in sides for word in side.split()}
+
 _ORDERLY = re.compile(
     r"(pre|predict)\w*|(fc|dense|lin|linear|conv|mlp|hidden|in|out|input|output|final|last|head)_?\d*"
 )
@@ -77,6 +79,7 @@ def _named(pattern: str) -> re.Pattern[str]:
 
 
 _PATTERNS = tuple(_named("|".join(filter(None, kind))) for kind in _KINDS)
+_PART = _named("|".join(part for kind in _KINDS for part in kind if part))
 _BEGINS = _named(_KINDS[0][0])
 _ASIDE = _named("|".join(aside for _, aside in _KINDS if aside))
 _PACKED = re.compile(r"(^|[._/])(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$")
@@ -93,7 +96,7 @@ Kinds = Mapping[str, Mapping[Kind, str]]
 def is_parallel(name: str) -> bool:
     """Return whether a name alone says that a layer stands beside others in the same model."""
     own = _without_weight(name)
-    return bool(_PACKED.search(name) or SHORTCUT.search(own) or any(one.search(own) for one in _PATTERNS))
+    return any(one.search(own) for one in (_PART, SHORTCUT, _PACKED))
 
 
 def is_aside(name: str) -> bool:
@@ -140,13 +143,13 @@ def kinds(layers: Sequence[Chosen]) -> Kinds:
 def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
     """Yield the kinds of a layer by its name, each with which one of the kind it is."""
     name = _without_weight(one.name)
-    for i, pattern in enumerate(_PATTERNS):
+    for i, pattern in enumerate(_PATTERNS if _PART.search(name) else ()):
         if match := pattern.search(name):
             yield ("part", i, name[: match.start("part")]), match["part"].lower()
     if one.is_embedding:
         yield ("embedding",), name
     words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", name)]
-    for i, sides in enumerate((*_OPPOSITES, *_SIDES)):
+    for i, sides in enumerate(() if _WORDS.isdisjoint(words) else (*_OPPOSITES, *_SIDES)):
         at = [(k, side) for k, word in enumerate(words) for side in sides if word in side.split()]
         if at:
             k, side = at[-1]
@@ -154,7 +157,7 @@ def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
             rest = () if i < len(_OPPOSITES) else (*words[:k], *words[k + 1 :])
             yield ("words", i, *numbers, rest), side
     path = path_of(one.name)
-    for k, part in enumerate(path):
+    for k, part in enumerate(path if "head" in name.lower() else ()):
         head = re.fullmatch(r"(\w+?)_?head", part, re.IGNORECASE)
         which = head[1] if head else part if k and path[k - 1] == "heads" else ""
         if which and not _ORDERLY.fullmatch(which.lower()):
@@ -180,7 +183,10 @@ def are_in_series(chain: Sequence[Chosen], related: Kinds) -> bool:
 def choices(layers: Sequence[Chosen], related: Kinds) -> Iterator[tuple[Chosen, ...]]:
     """Yield parts of layers, in their order, with one of each kind: the first ones, then others in their place."""
     main = [one for one in layers if not is_aside(one.name)]
-    for first in (*main[:1], *(one for one in main if related.get(one.name))):
+    chosen: set[str] = set()
+    for first in main:
+        if chosen and (first.name in chosen or not related.get(first.name)):
+            continue
         taken = dict(related.get(first.name, {}))
         part = []
         for one in main:
@@ -188,4 +194,5 @@ def choices(layers: Sequence[Chosen], related: Kinds) -> Iterator[tuple[Chosen, 
             if all(taken.get(kind, which) == which for kind, which in own.items()):
                 taken.update(own)
                 part.append(one)
+        chosen.update(one.name for one in part)
         yield tuple(part)
