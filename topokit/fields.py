@@ -7,7 +7,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -124,13 +124,23 @@ def path_of(given: object, what: str = "the file") -> Path:
     return Path(given)
 
 
-def names_of(given: object, what: str) -> tuple[str, ...]:
+def names_of(given: object, what: str, known: Container[object] = ()) -> tuple[str, ...]:
     """Return one name, or several, as a tuple; none of None.
+
+    Args:
+        given: a text, in which commas separate names, as on the command line; or the names.
+        what: names them in messages.
+        known: names that may have commas themselves: a text that is one of them is one name.
 
     Raises:
         InvalidSpecError: it is something else.
+
+    >>> names_of("fc1, fc2", "the names"), names_of("a,b", "the names", ["a,b"]), names_of(["a,b"], "the names")
+    (('fc1', 'fc2'), ('a,b',), ('a,b',))
     """
-    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if isinstance(given, str):
+        return (given,) if given in known else tuple(name.strip() for name in given.split(","))
+    names = tuple(given) if isinstance(given, Iterable) else (given,)
     if given is not None and not all(isinstance(name, str) for name in names):
         raise InvalidSpecError(f"{what} must be a name or several, not {shortened(given)}")
     return () if given is None else names

@@ -34,7 +34,13 @@ MASK_DIMENSIONS = range(2, 6)
 """Dimensions that a mask may have."""
 
 
-_ORDERS = {"permuted": "permutes the inputs of", "reordered": "reorders, selects or computes the weights of"}
+DIFFERENCES = {
+    "permuted": "permutes the inputs of",
+    "padded": "pads the inputs of",
+    "uneven": "omits or repeats some inputs of",
+    "joined": "reads several nodes as one input of",
+    "reordered": "reorders, selects or computes the weights of",
+}
 """What a recipe lists of the layers that differ from their arrays -> what the model does with these layers."""
 
 
@@ -45,7 +51,7 @@ def require_in_order(net: Layered) -> None:
         InvalidSpecError: names the layer.
     """
     recorded = extraction_of(net.recipe)
-    for key, does in _ORDERS.items():
+    for key, does in DIFFERENCES.items():
         names = recorded.get(key)
         if isinstance(names, list | tuple) and names:
             raise InvalidSpecError(
@@ -173,7 +179,8 @@ def masks(
     """
     net = network(net)
     require_in_order(net)
-    names = names_of(names, "`names`") or net.names or [f"layer.{i}" for i in range(len(net))]
+    given = names_of(names, "`names`", [names] if len(net) == 1 else ())
+    names = given or net.names or [f"layer.{i}" for i in range(len(net))]
     if len(names) != len(net):
         raise InvalidSpecError(
             f"{counted(len(names), 'name')} for {counted(len(net), 'layer')}: give one name per layer"

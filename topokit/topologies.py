@@ -227,7 +227,7 @@ def _several(matrices: Any, alone: bool) -> Iterable[Any]:
 
 def _names(names: str | Sequence[str], layers: int) -> tuple[str, ...]:
     """The layers' names, none or one of its own for each: a layer is found by its name."""
-    given = names_of(names, "`names`")
+    given = names_of(names, "`names`", [names] if layers == 1 else ())
     if given and (len(given) != layers or len(set(given)) < layers):
         raise InvalidGraphError(
             f"{counted(len(given), 'name')}, {len(set(given))} of them different, for {counted(layers, 'layer')}: "

@@ -73,6 +73,73 @@ def test_a_permuted_topology_is_not_put_on_other_weights(name, topokit, tmp_path
     torch.testing.assert_close(again(x), model(x))
 
 
+class Moved(nn.Module):
+    """A layer, a function of its outputs, flattened, and a linear layer."""
+
+    def __init__(self, one, function, x):
+        super().__init__()
+        self.one, self.function = one, function
+        self.two = nn.Linear(function(one(x)).flatten(1).shape[1], 5)
+
+    def forward(self, x):
+        return self.two(self.function(self.one(x)).flatten(1))
+
+
+MOVED = {
+    "edge of images": lambda y: nn.functional.pad(y, (0, 1, 0, 1)),
+    "channels": lambda y: nn.functional.pad(y, (0, 0, 0, 0, 1, 1)),
+    "padded and channels last": lambda y: nn.functional.pad(y, (0, 1)).permute(0, 2, 3, 1),
+    "part of a channel": lambda y: y.flatten(1)[:, 1:],
+    "repeated": lambda y: torch.cat([y[:, :1], y[:, :1], y], 1)[:, 1:].flatten(1)[:, 2:],
+    "swapped": lambda y: y[:, [1, 0, 2, 3]],
+}
+
+
+def how_moved(function):
+    """What a function does with features, by the numbers of their channels that come out of it."""
+    channels = torch.arange(1.0, 5)[None, :, None, None].expand(1, 4, 2, 2)
+    numbers = function(channels).flatten().tolist()
+    known = [number for number in numbers if number]
+    if known != sorted(known):
+        return "permutes the inputs of"
+    if len(known) < len(numbers):
+        return "pads the inputs of"
+    assert len({known.count(number) for number in known}) > 1
+    return "omits or repeats some inputs of"
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_it_is_said_how_the_inputs_of_a_layer_differ(name, topokit, tmp_path):
+    x = torch.randn(2, 3, 2, 2)
+    model = pruned(Moved(nn.Conv2d(3, 4, 1), MOVED[name], x))
+    found = topokit_train.extract(model, x)
+    again = Moved(nn.Conv2d(3, 4, 1), MOVED[name], x).eval()
+    again.load_state_dict(model.state_dict())
+    found.topology.save(tmp_path / "net.safetensors")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    assert_refused(f"the model {how_moved(MOVED[name])} two.weight", again, found, topokit, tmp_path)
+    assert np.array_equal(found.masks["two.weight"], model.two.weight.detach().numpy() != 0)
+    torch.testing.assert_close(topokit_train.sparsify(again, found.masks)(x), model(x))
+
+
+class Tokens(nn.Module):
+    """A linear layer that reads the outputs of two others, each at a position of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.two = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.two(torch.stack([self.one(x), self.other(x)], 1))
+
+
+def test_an_input_that_is_several_nodes_is_named():
+    model = pruned(Tokens())
+    chain = next(one for one in topokit_train.extract(model, torch.randn(2, 4)).chains if "two.weight" in one.names)
+    with pytest.raises(InvalidSpecError, match=r"the model reads several nodes as one input of two\.weight, so"):
+        tk.masks(chain)
+
+
 def assert_refused(message, model, found, topokit, folder):
     """Assert that no way puts the topology of an extraction on a model; the folder has the files of both."""
     for given in (found, found.topology, folder / "net.safetensors"):

@@ -5,6 +5,7 @@ import inspect
 from fractions import Fraction
 from importlib import import_module
 
+import numpy as np
 import pytest
 from click import Option
 from topokit_cli.main import COMMANDS
@@ -86,3 +87,21 @@ def test_a_commands_options_are_its_calls_parameters(name):
 
 def test_the_table_of_calls_is_complete():
     assert set(CALLS) == set(COMMANDS)
+
+
+def test_one_text_with_commas_names_several_as_on_the_command_line():
+    nn = pytest.importorskip("torch.nn")
+    net = tk.build(radices=[(2, 2)])
+    assert list(tk.masks(net, "a, b")) == list(tk.masks(net, ["a", "b"])) == ["a", "b"]
+    assert [*tk.masks(tk.Topology.from_dense([np.eye(2)]), "a,b")] == ["a,b"]  # one layer has one name
+    assert tk.Topology.from_dense([np.eye(2)] * 2, names="a,b").names == ("a", "b")
+    assert tk.Topology.from_dense([np.eye(2)], names="a,b").names == ("a,b",)
+    assert [one.check for one in tk.verify(net, "density,regularity").results] == ["regularity", "density"]
+    assert {*tk.profile(net, "reach,paths").measures} == {"reach", "paths"}
+    assert tt.PruneConfig(to=[0.5], keep="fc1,fc2").keep == ("fc1", "fc2")
+    model = tt.sparsify(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)), net, "0,2", masked=True)
+    assert [name for name, _ in model.named_buffers()] == ["0.weight_mask", "2.weight_mask"]
+    state = {"a.weight": np.eye(4), "b.weight": np.ones((2, 4))}
+    assert tt.extract(state, layers="a,b").topology == tk.extract(state, layers=["a", "b"])
+    with pytest.raises(tk.TopokitError, match="no check named 'b'"):
+        tk.verify(net, "density,b")

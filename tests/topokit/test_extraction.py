@@ -363,7 +363,9 @@ def test_copies_and_towers_are_asked(arrays, first, second):
     said, lines = asked(arrays)
     names = [name.removesuffix(".weight") for name in arrays]
     groups = [[name for name in names if name.startswith(f"{prefix}.")] for prefix in (first, second)]
-    assert lines[:3] == [",".join(groups[0]), ",".join(groups[1]), ",".join(names)]
+    in_series = [] if first == "left" else [",".join(names)]  # left and right say that they are parallel
+    assert lines[: 2 + len(in_series)] == [",".join(groups[0]), ",".join(groups[1]), *in_series]
+    assert first != "left" or ",".join(names) not in lines
     assert re.search(r"may be copies of one layer, or parallel\. Weights", said)
     for group in groups:
         net = tk.extract(arrays, layers=group)
@@ -375,14 +377,19 @@ def test_copies_and_towers_are_asked(arrays, first, second):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [("left", "right"), ("online", "target"), ("policy_net", "value_net"), ("tower_a", "tower_b")],
+    ("first", "second", "opposite"),
+    [
+        ("left", "right", True),
+        ("online", "target", False),
+        ("policy_net", "value_net", True),
+        ("tower_a", "tower_b", False),
+    ],
 )
-def test_towers_of_one_layer_are_asked(first, second):
+def test_towers_of_one_layer_are_asked(first, second, opposite):
     names = [f"{first}.0", f"{second}.0"]
     said, lines = asked(weights_of(dict.fromkeys(names, (4, 4))))
     assert said.startswith(f"{first}.0.weight and {second}.0.weight (4 x 4) may be copies of one layer, or parallel.")
-    assert lines == [*names, ",".join(names)]
+    assert lines == names + [",".join(names)] * (not opposite)
     assert len(tk.extract(weights_of({names[0]: (3, 4), names[1]: (4, 3)}))) == 2  # one reads the other
     said, _ = asked(weights_of({"stem.0": (4, 2), **dict.fromkeys(names, (4, 4)), "out": (2, 4)}))
     assert "may be copies of one layer, or parallel" in said
@@ -419,6 +426,37 @@ def test_towers_of_one_layer_are_asked(first, second):
         ("ih", "hh"),
         ("i2h", "h2h"),
         ("aux_classifier", "aux.fc"),
+        ("advantage", "val"),
+        ("fc_adv", "fc_val"),
+        ("cls_head", "bbox_head"),
+        ("cls_score", "bbox_pred"),
+        ("roi.cls_conv", "roi.reg_conv"),
+        ("policy_head", "value_head"),
+        ("policyHead.a", "valueHead.b"),
+        ("heads.cls", "heads.reg"),
+        ("heads.depth.a", "heads.normal.b"),
+        ("depth_head.a", "normal_head.b"),
+        ("b.conv_res",),
+        ("b.res_conv",),
+        ("b.c_sc",),
+        ("film.gamma", "film.beta"),
+        ("gamma", "beta"),
+        ("film",),
+        ("i2h", "h2h", "h2o"),
+        ("i2h", "i2o"),
+        ("mean", "std"),
+        ("left_fc", "right_fc"),
+        ("user.fc1", "item.proj"),
+        ("path_a", "path_b"),
+        ("text_projection", "visual_projection"),
+        ("gate",),
+        ("se.fc1", "se.fc2"),
+        ("fc.adapter.down", "fc.adapter.up"),
+        ("time_mlp.0", "time_mlp.2"),
+        ("to_qkv",),
+        ("tok_emb", "pos_emb"),
+        ("token_emb", "segment_emb"),
+        ("embeddings.0", "embeddings.1"),
     ],
 )
 def test_names_of_experts_heads_and_gates_are_asked(beside):
@@ -444,10 +482,120 @@ def test_names_of_experts_heads_and_gates_are_asked(beside):
         ("block1.fc", "block2.fc", "block10.fc"),
         ("hidden", "out"),
         ("features.0", "features.2", "classifier.0"),  # positions alone say little
+        ("body", "fc_head"),
+        ("body", "cls_head.0", "cls_head.2"),
+        ("body", "pre_head", "head"),
+        ("body", "pre_head", "cls_head"),
+        ("head_fc1", "head_fc2"),
+        ("head.pre_logits.fc", "head.out"),
+        ("encoder.fc", "heads.pre_logits", "heads.head"),
+        ("conv_stem", "conv_head", "classifier"),
+        ("projection_head", "prediction_head"),
+        ("policy.0", "policy.2"),
+        ("actor.0", "actor.2"),
+        ("cls.predictions.transform.dense", "cls.predictions.decoder"),
+        ("pooler", "classifier.dense", "classifier.out_proj"),
+        ("res_conv1", "res_conv2"),
+        ("text_proj", "image_decoder"),
+        ("res_block.conv1", "residual_block.conv2"),
+        ("embed", "fc1", "lm_head"),
+        ("tok", "fc1", "fc2"),
+        ("position_wise.fc1", "position_wise.fc2"),
     ],
 )
 def test_blocks_with_numbers_and_single_layers_are_in_series(names):
     assert len(tk.extract(weights_of(dict.fromkeys(names, (4, 4))))) == len(names)
+
+
+BRANCHED = [  # layers, the lines to choose from, and those of which a network has two beside each other
+    ({"enc": (8, 8), "mu": (8, 8), "logvar": (8, 8), "dec": (8, 8)}, ["enc,mu,dec"], "mu logvar"),
+    ({"enc": (8, 20), "mu": (4, 8), "logvar": (4, 8), "dec": (20, 4)}, ["enc,mu,dec"], "mu logvar"),
+    ({"inp": (8, 8), "teacher": (8, 8), "student": (8, 8)}, ["inp,student"], "teacher student"),
+    ({"to_q": (8, 8), "to_kv": (16, 8), "to_out": (8, 8)}, ["that chain with layers"], "to_q to_kv"),
+    ({"to_q": (8, 8), "to_kv": (8, 8), "to_out": (8, 8)}, ["to_kv,to_out"], "to_q to_kv"),
+    (
+        {"body": (8, 8), "e.experts.0": (8, 8), "e.experts.1": (8, 8), "e.gate": (2, 8), "out": (2, 8)},
+        ["body,e.experts.0,out", "body,e.experts.1,out"],
+        "e.experts.0 e.experts.1 e.gate",
+    ),
+    (
+        {
+            "experts.0.fc1": (8, 8),
+            "experts.0.fc2": (8, 8),
+            "experts.1.fc1": (8, 8),
+            "experts.1.fc2": (8, 8),
+            "gate": (2, 8),
+        },
+        ["experts.0.fc1,experts.0.fc2", "experts.1.fc1,experts.1.fc2"],
+        "experts.0.fc1 experts.1.fc2 gate",
+    ),
+    (
+        {"body": (8, 8), "cls_head.0": (8, 8), "cls_head.2": (3, 8), "box_head.0": (4, 8)},
+        ["body,cls_head.0,cls_head.2", "body,box_head.0"],
+        "cls_head.0 box_head.0",
+    ),
+    (
+        {"feat": (8, 8), "advantage": (8, 8), "adv_out": (8, 8), "val": (8, 8)},
+        ["feat,advantage,adv_out", "feat,val"],
+        "adv_out val",
+    ),
+    (
+        {"tok": (20, 8), "pos": (8, 8), "fc1": (16, 8), "fc2": (8, 16), "lm_head": (20, 8)},
+        ["tok,fc1,fc2,lm_head"],
+        "tok pos",
+    ),
+    (
+        {"fc1": (8, 8), "film.gamma": (8, 8), "film.beta": (8, 8), "fc2": (2, 8)},
+        ["fc1,fc2"],
+        "fc1 film.gamma film.beta",
+    ),
+    ({"i2h": (8, 8), "h2h": (8, 8), "h2o": (2, 8)}, ["i2h,h2o"], "i2h h2h"),
+    ({"fc1": (8, 8), "fc1.lora_A": (2, 8), "fc1.lora_B": (8, 2), "fc2": (2, 8)}, ["fc1,fc2"], "fc1 fc1.lora_A"),
+    (
+        {"body": (8, 8), "heads.cls": (3, 8), "heads.reg": (8, 8)},
+        ["body,heads.cls", "body,heads.reg"],
+        "heads.cls heads.reg",
+    ),
+]
+
+
+@pytest.mark.parametrize(("shapes", "expected", "beside"), BRANCHED)
+def test_lines_have_one_of_the_layers_that_stand_beside_each_other(shapes, expected, beside):
+    arrays = weights_of(shapes)
+    said, lines = asked(arrays)
+    assert lines == expected
+    assert "beside other layers" in said
+    for weights in (arrays, without_order(arrays)):
+        for line in asked(weights)[1]:
+            assert len({*line.split(",")} & {*beside.split()}) < 2
+            assert "@" not in line
+            assert "tok" not in line.split(",")[1:]
+            if "," in line:
+                net = tk.extract(weights, layers=line)
+                assert net.names == tuple(f"{name}.weight" for name in line.split(","))
+
+
+def test_an_embedding_is_the_first_layer_or_in_no_line():
+    said, lines = asked(weights_of({"fc1": (20, 8), "tok": (20, 8), "fc2": (3, 8)}))
+    assert said.startswith("tok.weight is an embedding by its name, and does not read another layer")
+    assert lines == ["tok,fc2"]
+    assert asked(weights_of({"fc1": (20, 8), "tok": (20, 8), "skip": (8, 8), "fc2": (3, 8)}))[1] == ["tok,fc2"]
+    _, lines = asked(without_order(weights_of(dict.fromkeys(("a", "b", "c", "tok"), (4, 4)))))
+    assert len(lines) == 6
+    assert all(line.startswith("tok,") for line in lines)
+    assert tk.extract(weights_of({"tok": (20, 8), "fc1": (16, 8)})).widths == (20, 8, 16)
+    assert tk.extract(weights_of({"fc1": (8, 20), "embed_out": (20, 8)})).widths == (20, 8, 20)  # and unembeddings last
+    assert tk.extract(weights_of({"fc1": (8, 20), "unembed": (20, 8)})).widths == (20, 8, 20)
+
+
+def test_one_text_names_several_layers():
+    assert tk.extract(NAMES, layers="block.fc1, block.fc2") == tk.extract(NAMES, layers=["block.fc1", "block.fc2"])
+    assert tk.extract(ones(a=(4, 3), b=(4, 4)), layers="a,b@in-out").widths == (3, 4, 4)
+    commas = weights_of({"fc1,fc2": (4, 3), "fc1": (3, 5), "fc2": (2, 3)})
+    assert tk.extract(commas, layers="fc1,fc2").widths == (3, 4)
+    assert tk.extract(commas, layers=["fc1", "fc2"]).widths == (5, 3, 2)
+    with pytest.raises(InvalidSpecError, match="no layer is named fc9"):
+        tk.extract(NAMES, layers="block.fc1,fc9")
 
 
 def test_copies_beside_a_model_without_a_prefix():

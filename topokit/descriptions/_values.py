@@ -9,7 +9,7 @@ from reprlib import repr as shortened
 from typing import Any
 
 from topokit.errors import InvalidSpecError
-from topokit.fields import MAX_DIGITS, numbers, one_of
+from topokit.fields import MAX_DIGITS, names_of, numbers, one_of
 
 YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 REPEATED = ("systems", "nets")
@@ -78,7 +78,7 @@ def _number(text: str) -> float:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+    return names_of(text, "the names")
 
 
 def _flag(text: str) -> bool:

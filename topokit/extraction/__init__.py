@@ -24,7 +24,7 @@ from topokit.extraction.tracing import Tracing, Use
 from topokit.extraction.weights import Part, Weights, from_arrays
 from topokit.fields import names_of, one_of
 from topokit.layer import Layer
-from topokit.masking import LAYOUTS, Parameter
+from topokit.masking import DIFFERENCES, LAYOUTS, Parameter
 from topokit.reprs import listed
 from topokit.topologies import Topology
 
@@ -45,8 +45,8 @@ def select(
     Args:
         weights: of the model.
         rule: which weights are edges.
-        layers: names, with or without `.weight`, or shell patterns, and @N behind a convolution in N groups; by default
-            all parameters named weight.
+        layers: names, with or without `.weight`, or shell patterns, and @N behind a convolution in N groups; a list, or
+            one text with commas; by default all parameters named weight.
         conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
         layout: "out-in" or "in-out", how kernels are stored; by default what their names say, else out-in.
         chained: whether arrays without a graph must be in series; masks need not.
@@ -59,7 +59,8 @@ def select(
     require_reading(conv)
     if layout not in (None, *LAYOUTS[:2]):
         raise InvalidSpecError(f"`layout` must be one of {one_of(str(layout), LAYOUTS[:2])}")
-    layers = names_of(layers, "`layers`")
+    whole = {**weights.parts, **(weights.graph.parts if weights.graph else {})}
+    layers = names_of(layers, "`layers`", [*whole, *(name.removesuffix(".weight") for name in whole)])
     if weights.order == "the graph" and (layout or len({*layers}) < len(layers) or any("@" in one for one in layers)):
         raise InvalidSpecError(
             "the model itself says how its weights are stored and used: omit `layout`, and what follows @ and repeated "
@@ -131,8 +132,10 @@ def _extracted(
             layout = layout_of(use, mask.shape, by_filter=use.filters and conv == "channel")
             if layout is not None:
                 parameters[use.name] = Parameter.of(mask.shape, layout, len(use.sources))
-    permuted = [use.name for use in tracing.uses if not connections.in_order(use)]
     computed = [use.name for use in tracing.uses if use.name not in parameters or use.parameter not in weights.parts]
+    found = {use.name: connections.difference(use) for use in tracing.uses}
+    differing = {key: [name for name, how in found.items() if how == key] for key in DIFFERENCES}
+    differing["reordered"] = computed
     full = [name for name, (number, all_) in counts.items() if rule.of(wanted[name]) == "nonzero" and number == all_]
     left = _left(weights, wanted, selected=selected)
     return Extraction(
@@ -141,7 +144,7 @@ def _extracted(
         counts=counts,
         edges=edges,
         connections=connections,
-        record=record_of(weights, rule, parameters, edges, permuted=permuted, reordered=computed),
+        record=record_of(weights, rule, parameters, edges, **differing),
         order=order,
         parameters=parameters,
         left=left,
@@ -237,8 +240,8 @@ def extract(
         weights: the result of `topokit_train.read_weights`; or parameter name -> array of shape (out, in) or
             (out, in, rows, columns), also pairs of torch.nn.utils.prune. Tensors of torch are allowed if NumPy reads
             them.
-        layers: names, with or without `.weight`, or shell patterns; by default all parameters named weight. @N behind
-            the name of a convolution says that it has N groups.
+        layers: names, with or without `.weight`, or shell patterns, a list or one text with commas; by default all
+            parameters named weight. @N behind the name of a convolution says that it has N groups.
         rule: "mask" or "nonzero"; by default a layer's mask or, without a mask, its weights other than 0.
         above: keep |w| > above.
         keep: keep this share of the weights, the largest.

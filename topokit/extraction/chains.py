@@ -87,15 +87,22 @@ class Connections:
         np.add.at(of, (group, np.searchsorted(use.nodes, inputs[group, at])), taps)
         return int(np.count_nonzero(matrix)), int(of[layer.targets // out, layer.sources].sum())
 
-    def in_order(self, use: Use) -> bool:
-        """Whether the inputs of a layer are nodes in the order of their numbers, each equally often in a row."""
+    def difference(self, use: Use) -> str:
+        """Return how the inputs of a layer differ from its nodes in their order: a key of topokit.masking.DIFFERENCES.
+
+        "" if they are the nodes in the order of their numbers, each equally often in a row.
+        """
         if use.in_line or self.patched(use):
-            return True
-        if use.sources.shape[2] > 1:  # an input that is several nodes
-            return False
+            return ""
+        if use.sources.shape[2] > 1:
+            return "joined"
         inputs = use.sources.ravel()
-        times, rest = divmod(inputs.size, max(use.nodes.size, 1))
-        return not rest and np.array_equal(use.nodes.repeat(times), inputs)
+        known = inputs[inputs >= 0]
+        if (np.diff(known) < 0).any():
+            return "permuted"
+        if known.size < inputs.size:
+            return "padded"
+        return "" if np.array_equal(use.nodes.repeat(self.features(use)), inputs) else "uneven"
 
     def layer(self, use: Use, mask: Mask) -> Layer:
         """Return the edges of a layer by the mask of its parameter. O(weights); 2 bytes a weight."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from topokit._registry import matching
 from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidSpecError
-from topokit.extraction.weights import Part, Weights
+from topokit.extraction.weights import EMBEDDING, Part, Weights
 from topokit.masking import LAYOUTS
 from topokit.reprs import listed
 
@@ -56,6 +56,11 @@ class Chosen:
     def channels(self) -> int:
         """Channels of all groups together, which the shape has: outputs, or inputs of a transposed convolution."""
         return self.part.shape[-1 if self.part.layout == "last" else 0]
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether its name says that it is a table of embeddings, which reads no layer."""
+        return self.assumed == EMBEDDING
 
     @property
     def is_convolution(self) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from topokit.convolutions import Shape, shown
 from topokit.errors import InvalidGraphError
-from topokit.extraction.weights import Part, Read, Weights
+from topokit.extraction.weights import EMBEDDING, Part, Read, Weights
 
 Array = NDArray[Any]
 Shapes = Mapping[str, Shape]
@@ -23,8 +23,8 @@ PACKED = ("absmax", "bitmask", "compressed", "qweight", "_packed", "quant_state"
 """Parts of the names that programs give to the arrays of packed or compressed weights."""
 
 _PARAMETRIZED = re.compile(r"(.*?)(?:\.)?parametrizations\.(\w+)\.(original[01]?|\d+\.(?:mask|_u|_v))")
-_NORM = re.compile(r"norm|(^|[._])(ln|bn)_?\w{0,2}\.", re.IGNORECASE)
-_EMBEDDING = re.compile(r"(^|[._])(\w*emb\w*|wte|wpe|pos)(\.weight)?$", re.IGNORECASE)
+_NORM = re.compile(r"norm(?!als?\b|als?_)|(^|[._])(ln|bn)_?\w{0,2}\.", re.IGNORECASE)
+_EMBEDDING = re.compile(r"(^|[._])((?!un)\w*emb\w*(?<!_out)|tok(ens?)?|wte|wpe|pos)(\.weight)?$", re.IGNORECASE)
 _CONV1D = re.compile(r"(^|\.)(c_attn|c_fc)\.weight$")
 _OF_GPT2 = re.compile(r"(^|\.)(c_attn|c_fc|c_proj|q_attn)\.weight$")
 _GPT2 = re.compile(r"(?:^|\.)(wte|wpe|lm_head|h\.(\d+)\.(?:attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))\.weight$")
@@ -59,7 +59,7 @@ def state_dict(shapes: Shapes, read: Callable[[str], Array]) -> Weights:
             skipped[name] = reason
         elif name in layouts:
             one = parts[name]
-            by = "an embedding by its name" if is_embedding(name, one.shape, shapes) else ""
+            by = EMBEDDING if is_embedding(name, one.shape, shapes) else ""
             parts[name] = replace(one, layout=layouts[name], known=True, assumed=by)
     parts = {name: part for name, part in parts.items() if 1 < len(part.shape) < 6 and min(part.shape) > 0}
     masked = not any(part.weight for part in parts.values())

@@ -15,7 +15,8 @@ from topokit.errors import InvalidSpecError
 from topokit.extraction.choosing import IMAGES, Chosen, all_turned, breaks, with_layout
 from topokit.extraction.names import in_gpt2_order
 from topokit.extraction.questions import question
-from topokit.extraction.towers import COPY, doubt_of, is_parallel, standing, towers
+from topokit.extraction.siblings import COPY, is_parallel, kinds, standing
+from topokit.extraction.towers import doubt_of, towers
 from topokit.extraction.weights import Weights
 
 MOST_GROUPS = 6
@@ -85,12 +86,9 @@ def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
     """Return what the names or shapes leave open even if the layers chain; "" if nothing."""
     if beside:
         return f"{standing(beside)} beside other layers, and only the model's graph says how"
-    for one in layers:
-        size = shown(one.part.shape)
-        if not one.part.known and len(one.part.shape) == 3 and "conv" not in one.name.lower():
-            return f"{one.name} ({size}) may be a Conv1d, a Bilinear or a stack of matrices"
-        if one.may_be_transposed and one.ends[0] == one.ends[1]:
-            return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
+    for i, one in enumerate(layers):
+        if doubt := _doubt_of(one, is_first=i == 0):
+            return doubt
     first, (into, out) = layers[0], layers[0].ends
     if first.is_convolution and first.part.layout != "in-out":
         groups = [images // into for images in IMAGES if images % into == 0 and out % (images // into) == 0]
@@ -102,17 +100,30 @@ def _doubt(layers: Sequence[Chosen], beside: Sequence[str]) -> str:
     return ""
 
 
+def _doubt_of(one: Chosen, *, is_first: bool) -> str:
+    """Return what the name or shape of a layer leaves open; "" if nothing."""
+    size = shown(one.part.shape)
+    if one.is_embedding and not is_first:
+        return f"{one.name} is {one.assumed}, and does not read another layer"
+    if not one.part.known and len(one.part.shape) == 3 and "conv" not in one.name.lower():
+        return f"{one.name} ({size}) may be a Conv1d, a Bilinear or a stack of matrices"
+    if one.may_be_transposed and one.ends[0] == one.ends[1]:
+        return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
+    return ""
+
+
 def _beside(layers: Sequence[Chosen], weights: Weights, groups: Sequence[Sequence[Chosen]]) -> list[str]:
     """Return the weights whose names say that they are not in series with the others, also those not taken.
 
-    Copies in a group of their own are not among them.
+    Copies in a group of their own are not among them, and neither are layers beside those of another group alone.
     """
     names = [one.name for one in layers]
     known = {*weights.default, *weights.skipped}
     others = [name for name in weights.parts if name not in known]
     copies = [] if groups or all(map(COPY.search, names)) else [name for name in names if COPY.search(name)]
+    related = {name for group in groups or [layers] for name, own in kinds(group).items() if own}
     found = (*names, *(others if {*names} == {*weights.default} else ()))
-    return [name for name in found if is_parallel(name) or name in copies]
+    return [name for name in found if is_parallel(name) or name in related or name in copies]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:

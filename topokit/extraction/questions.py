@@ -7,7 +7,8 @@ from itertools import islice
 
 from topokit.convolutions import shown
 from topokit.extraction.choosing import Chosen, all_turned, breaks, with_shapes
-from topokit.extraction.towers import shortcuts, standing
+from topokit.extraction.siblings import are_in_series, begins, choices, kinds, standing
+from topokit.extraction.towers import shortcuts
 
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
@@ -42,6 +43,8 @@ def question(
         chains = _of_all(layers, orders, beside)
     elif not beside:
         chains += [chain for chain in _of_all(layers, orders, beside) if {one.name for one in chain} == whole]
+    related = kinds(layers)
+    chains = [chain for chain in chains if are_in_series(chain, related)]
     texts = list(dict.fromkeys(",".join(one.written() for one in chain) for chain in chains))
     if texts and all(one.endswith("@in-out") for one in texts[0].split(",")):
         texts[0] = f"{texts[0].replace('@in-out', '')} and `layout` in-out"
@@ -81,9 +84,8 @@ def _of_all(
     layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]], beside: Sequence[str]
 ) -> list[tuple[Chosen, ...]]:
     """Return readings with which all layers chain; if there are none, or some are beside others, of parts of them."""
-    runs = [tuple(run) for run in _runs(orders[0] if orders else layers, beside) if len(run) > 1]
-    if beside:
-        return _without_shortcuts(orders[0] if orders else layers, beside) + runs
+    if beside or any(one.is_embedding for order in orders for one in order[1:]):
+        return _without_shortcuts(orders[0] if orders else layers, beside) + _with_choices(layers, orders)
     in_order = _chains(orders) or _chains(orders, turned=True)
     chaining = any(breaks(order) is None for order in orders)
     searched = [] if chaining else _searched(layers) or []  # an order of the file is doubted only if it breaks
@@ -94,7 +96,17 @@ def _of_all(
     main = _without_shortcuts(next(iter((*orders, *searched)), layers), beside) if chains else []
     orders = [*orders, *searched]
     chains = chains or _chains(_searched(all_turned(layers)) or []) or _chains(orders, turned=True)
-    return main + (chains or _chains(runs))
+    return main + (chains or _chains([run for run in _runs(next(iter(orders), layers)) if len(run) > 1]))
+
+
+def _with_choices(layers: Sequence[Chosen], orders: Sequence[Sequence[Chosen]]) -> list[tuple[Chosen, ...]]:
+    """Return readings of parts of layers, each with one of those that stand beside each other."""
+    order = orders[0] if orders else layers
+    found: list[tuple[Chosen, ...]] = []
+    for part in islice(choices(order, kinds(layers)), MOST_CANDIDATES):
+        searched = [] if orders else _searched(part) or []
+        found += [chain for chain in searched or map(tuple, _runs(part)) if len(chain) > 1]
+    return found
 
 
 def _of_group(
@@ -144,11 +156,11 @@ def _variants(
         yield from _variants(order[1:], before=(*before, one), turned=turned)
 
 
-def _runs(layers: Sequence[Chosen], beside: Sequence[str]) -> list[list[Chosen]]:
-    """Return the runs of layers that chain in their order; one that stands beside others begins a run."""
+def _runs(layers: Sequence[Chosen]) -> list[list[Chosen]]:
+    """Return the runs of layers that chain in their order, the longest first."""
     runs: list[list[Chosen]] = []
     for one in layers:
-        if runs and one.name not in beside and one.follows(runs[-1][-1]):
+        if runs and not begins(one) and one.follows(runs[-1][-1]):
             runs[-1].append(one)
         else:
             runs.append([one])
@@ -171,8 +183,8 @@ def _searched(layers: Sequence[Chosen], *, grouped: bool = False) -> list[tuple[
         if not left:
             yield order
         for one in left:
-            fits = not order or one.follows(order[-1]) or (grouped and one.groups_after(order[-1]))
-            if steps < MOST_STEPS and fits:
+            reads = order and (one.follows(order[-1]) or (grouped and one.groups_after(order[-1])))
+            if steps < MOST_STEPS and (not order or (reads and not begins(one))):
                 yield from extended((*order, one), tuple(other for other in left if other is not one))
 
     if len(layers) <= MOST_DEEP:

@@ -8,45 +8,12 @@ from typing import Any
 
 from topokit.convolutions import Shape, shown
 from topokit.extraction.choosing import Chosen
-
-SHORTCUT = re.compile(r"(^|[._/])((short(cut)?|skip|identity|bypass)\d*([._/]|$)|(downsample|residual)\d*([./]|$))")
-"""Words in the names of shortcuts; not those of `downsample_layers` or `residual_block`, which are in series."""
-
-_BESIDE = (
-    r"(q|k|v|qkv|quer(y|ies)|keys?|values?)(_proj|_lin|_linear)?|(gate|up)_proj|w_?[qkv]s?|c_attn|wpe",  # attention
-    r"to_([qkv]|kv|quer(y|ies)|keys?|values?)",
-    r"branch\w*|aux\w*|experts|(expert|critic|q|head|stream)_?(\d+|[ab])",
-    r"(heads|ensemble|members|critics|towers)[.]\d+",
-    r"(fc_|linear_|head_)?(mu|log_?var|log_?std)(_head|_layer|_linear)?|(mean|std|var)_(head|layer|linear)",
-    r"(fc|linear|head)_(mean|std|var|sigma)",  # of a normal distribution
-    r"lin_(l|r|src|dst|rel|root)|lora_\w+|fwd|bwd",
-    r"[WU]_[xh][ifgoczrnh]|(linear_)?[ih]h|[ih]2h",  # gates of recurrent layers
-)
-PARALLEL = re.compile(
-    rf"(^|[._])({'|'.join(_BESIDE)})(\.|$)|(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$", re.IGNORECASE
-)
-"""Parts of names of layers that stand beside others, and torch's names of the weights of attention and LSTMs."""
-
-COPY = re.compile(r"(^|[._/])(ema|teacher|momentum)([._/]|$)")
-"""Words in the names of copies, which are averages of the layers that are trained."""
+from topokit.extraction.siblings import COPY, SHORTCUT, WEIGHT, Path, path_of
 
 _TOWER = re.compile(r"(?:^|[._/])((?:net|model)_?[0-9]+|actor|critic|pi|vf|generator|discriminator)[._/]")
 """Words in the names of towers, which are parallel if there are two of them."""
 
-_WEIGHT = re.compile(r"(^|[./])(weight|(depthwise_|pointwise_)?kernel(:0)?)$")
-
-Path = tuple[str, ...]
 Places = Mapping[tuple[Path, Shape], Sequence[Path]]
-
-
-def is_parallel(name: str) -> bool:
-    """Return whether a name says that a layer stands beside others in the same model."""
-    return bool(PARALLEL.search(name) or SHORTCUT.search(name))
-
-
-def standing(names: Sequence[str]) -> str:
-    """Return the first names and their verb."""
-    return f"{', '.join(names[:4])} stand{'s' if len(names) == 1 else ''}"
 
 
 def towers(layers: Sequence[Chosen], models: Sequence[str] = ()) -> list[tuple[Chosen, ...]]:
@@ -67,7 +34,7 @@ def towers(layers: Sequence[Chosen], models: Sequence[str] = ()) -> list[tuple[C
     for words in (of_model, by_word):
         if len({*words.values()} - {None}) > 1:
             return _grouped(layers, words)
-    paths = {one.name: _path(one.name) for one in layers}
+    paths = {one.name: path_of(one.name) for one in layers}
     places: dict[tuple[Path, Shape], list[Path]] = {}
     for one in layers:
         path = paths[one.name]
@@ -98,7 +65,7 @@ def doubt_of(groups: Sequence[Sequence[Chosen]]) -> str:
     """Return what groups of layers leave open: names two of them; "" without groups."""
     for one in groups[0] if groups else ():
         for other in groups[1]:
-            if one.part.shape == other.part.shape and _path(one.name)[-1] == _path(other.name)[-1]:
+            if one.part.shape == other.part.shape and path_of(one.name)[-1] == path_of(other.name)[-1]:
                 return f"{one.name} and {other.name} ({shown(one.part.shape)}) may be copies of one layer, or parallel"
     return f"{groups[0][0].name} and {groups[1][0].name} may be in copies of one model, or parallel" if groups else ""
 
@@ -119,18 +86,13 @@ def shortcuts(order: Sequence[Chosen]) -> list[str]:
     return found
 
 
-def _path(name: str) -> Path:
-    """Return the parts of a layer's name, without that of its weight."""
-    return tuple(re.split("[./]", _WEIGHT.sub("", name) or name))
-
-
 def _without_numbers(path: Path) -> Path:
     return tuple(re.sub("[0-9]+", "#", part) for part in path)
 
 
 def _is_named_module(rest: Path, prefixes: frozenset[Path], layers: Sequence[Chosen]) -> bool:
     """Whether equal names are those of modules, in other modules, and not of their parameters or positions."""
-    modules = all(_WEIGHT.search(one.name) for one in layers)
+    modules = all(WEIGHT.search(one.name) for one in layers)
     return modules and () not in prefixes and not all(part.isdecimal() for part in rest)
 
 
@@ -138,7 +100,7 @@ def _are_alike(prefixes: frozenset[Path], layers: Sequence[Chosen]) -> bool:
     """Whether behind two of the prefixes all names and shapes are equal."""
     behind: dict[Path, set[tuple[Path, Shape]]] = {prefix: set() for prefix in prefixes if prefix}
     for one in layers:
-        path = _path(one.name)
+        path = path_of(one.name)
         for prefix, found in behind.items():
             if _without_numbers(path)[: len(prefix)] == prefix:
                 found.add((path[len(prefix) :], one.part.shape))

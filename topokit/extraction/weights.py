@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Read = Callable[[], NDArray[Any]]
 
+EMBEDDING = "an embedding by its name"
+"""What is assumed of a weight by its name: a table with a row for each token, stored as (in, out)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

@@ -65,7 +65,7 @@ def place(
     for net in nets:
         require_in_order(net)
     if names is not None:
-        names = names_of(names, "`names`")
+        names = names_of(names, "`names`", [*weights, *(name.removesuffix(".weight") for name in weights)])
         if len(set(names)) < len(names):
             raise InvalidSpecError(f"`names` must differ: {', '.join(names)}")
         weights = {whole: weights[whole] for whole in (known_name(name, weights) for name in names)}
