@@ -166,7 +166,7 @@ def unobserved(x: Tensor) -> bool:
     Then numbers that are computed without torch's operations are the same to the caller if gradients are off.
     """
     return (
-        not (torch.compiler.is_compiling() or traced() or torch.jit.is_tracing())
+        not (torch.compiler.is_compiling() or traced() or torch._C._get_tracing_state())
         and type(x) in (Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
@@ -179,7 +179,7 @@ def _inferred(native: Chain, x: Tensor, values: Sequence[Tensor], biases: Sequen
     """The output for x with the batch first, without a record. The activations of a few samples stay in the cache."""
     y = x.new_empty(len(x), native.widths[-1])
     samples = max(LEAST_SAMPLES, KEPT // sum(native.widths))
-    parts = [(x, y)] if len(x) <= samples else zip(x.split(samples), y.split(samples), strict=True)
+    parts = [(x, y)] if len(x) <= samples else zip(torch.split(x, samples), torch.split(y, samples), strict=True)
     for part, out in parts:
         native.forward(part.T, values, biases, out.T)
     return y

@@ -86,4 +86,5 @@ def _run(parts: Sequence[nn.Module], x: object) -> list[Link]:
 def is_plain(module: nn.Module) -> bool:
     """Return whether a call of a module is a call of its class's forward, without hooks."""
     hooks = module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks
-    return not any(hooks) and not _has_any_global_hook() and "forward" not in vars(module)
+    observed = any(hooks) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return not observed and "forward" not in vars(module)

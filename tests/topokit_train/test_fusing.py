@@ -122,7 +122,7 @@ class Scaled(nn.Parameter):
     """A parameter that stands for twice its numbers, as a quantised one stands for others than it stores."""
 
     @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):  # noqa: ARG003
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
         with torch._C.DisableTorchFunctionSubclass():
             args = [2 * arg if type(arg) is cls and func is nn.functional.linear else arg for arg in args]
             return func(*args, **(kwargs or {}))
@@ -135,23 +135,22 @@ class Labelled(torch.Tensor):
 class Functions(TorchFunctionMode):
     """Sees every function of torch."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ARG002
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         return func(*args, **(kwargs or {}))
 
 
 class Operations(TorchDispatchMode):
     """Sees every operation."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ARG002
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return func(*args, **(kwargs or {}))
 
 
+WATCHES = {"functions": Functions, "operations": Operations, "autocast": lambda: torch.autocast("cpu", torch.bfloat16)}
+
+
 @pytest.mark.parametrize("kernel", ["native", "csr"])
-@pytest.mark.parametrize(
-    "watch",
-    [Functions, Operations, lambda: torch.autocast("cpu", torch.bfloat16)],
-    ids=["functions", "operations", "autocast"],
-)
+@pytest.mark.parametrize("watch", WATCHES.values(), ids=WATCHES)
 def test_what_watches_or_converts_operations_sees_each_layer(watch, kernel, runs):
     model, x = perceptron(kernel), torch.randn(5, 48)
     with torch.no_grad(), watch():
@@ -180,6 +179,7 @@ def test_a_parameter_of_a_subclass_is_left_to_its_own_layer(runs):
     assert runs == [2, 3]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own
 def test_derivatives_in_forward_mode_are_not_lost(runs):
     model, x = perceptron("native"), torch.randn(5, 48)
     with torch.no_grad(), forward_ad.dual_level():
