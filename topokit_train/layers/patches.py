@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from math import prod
-from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +81,8 @@ class Convolution:
         """See `Product`. It does not depend on the size of the images, which is not known."""
         coefficients = _MASKED if kernel.name == "masked" else _PATCHES
         weights = coefficients.get(device, coefficients["cuda"])
-        features = self.features(kernel, layer, found, device)
-        return PLACES.get(device, PLACES["cuda"]) * sum(map(mul, weights, features))
+        each = zip(weights, self.features(kernel, layer, found, device), strict=True)
+        return PLACES.get(device, PLACES["cuda"]) * sum(weight * feature for weight, feature in each)
 
     def input_shape(self, _layer: Layer) -> tuple[int, ...]:
         """See `Product`: images that have 16 x 16 places of the filter before padding."""
