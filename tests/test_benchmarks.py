@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from torch.nn.functional import linear
 
@@ -190,6 +191,23 @@ def test_a_way_that_multiplies_wrongly_is_not_timed(monkeypatch, wrong):
     layer = topokit.RadixNet(radices=[(2, 2)]).layer(0)
     with pytest.raises(SystemExit, match="torch coo does not give"):
         _ways.steps(layer, 3, False, ["torch coo"])
+
+
+def test_the_costs_of_convolutions(run):
+    cases = "LeNet-5, conv1", "depthwise, 512 x 7 x 7"
+    fitted, times = np.split(run("convolutions.py", "--seconds", "0", "--cases", *cases).splitlines(), [2])
+    assert [line.count(",") for line in fitted] == [4, 4]
+    assert [line.split("  ")[0] for line in times] == [name for name in cases for _ in range(3)]
+    assert all("auto masked" in line for line in times[3:])
+
+
+def test_the_edges_of_a_timed_convolution_are_within_its_groups(scripts):  # noqa: ARG001
+    from convolutions import CASES, DENSITIES, Case
+
+    assert [Case(8, 4, 3, 5, groups=groups).layer(1).edges for groups in (1, 4)] == [4 * 72, 4 * 18]
+    for density in DENSITIES:
+        case = CASES["128 x 7 x 7"]
+        assert case.layer(density).edges == pytest.approx(density * 128 * 128 * 9, rel=0.02)
 
 
 def test_the_challenge(run, tmp_path):

@@ -16,11 +16,18 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from topokit_train.native import Chain, Pattern, dense_pattern, joint
 from topokit_train.operands import autocast_dtype, require_dtype, require_traceable, traced
 
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
+
+KEPT = 2**20
+"""Numbers of activations that are computed at a time without gradients."""
+
+LEAST_SAMPLES = 128
+"""Number of samples that are computed at a time at least."""
 
 
 class Bilinear(ABC):
@@ -141,13 +148,41 @@ def chain_rows(x: Tensor, links: Sequence[Link]) -> Tensor:
     """
     if not (torch.is_autocast_enabled(x.device.type) or traced()):
         require_dtype(x, links[0].values.dtype)
-        form = tuple((link.matrix, link.relu) for link in links)
+        matrices, relu = [link.matrix for link in links], [link.relu for link in links]
         values, biases = [link.values for link in links], [link.bias for link in links]
-        if native := joint([matrix for matrix, _ in form], [relu for _, relu in form], x, values, biases):
+        if native := joint(matrices, relu, x, values, biases):
+            if not torch.is_grad_enabled() and unobserved(x):
+                return _inferred(native, x, values, biases)
+            form = tuple(zip(matrices, relu, strict=True))
             parameters = (part for pair in zip(values, biases, strict=True) for part in pair)
             y: Tensor = _Rows.apply(form, native, x, *parameters)  # type: ignore[no-untyped-call]
             return y
     return chain(x.T, links).T
+
+
+def unobserved(x: Tensor) -> bool:
+    """Return whether x is an ordinary tensor on a CPU, and nothing records, converts or replaces torch's operations.
+
+    Then numbers that are computed without torch's operations are the same to the caller if gradients are off.
+    """
+    return (
+        not (torch.compiler.is_compiling() or traced() or torch._C._get_tracing_state())
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and x.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and forward_ad._current_level < 0  # of derivatives in forward mode, which no_grad does not switch off
+        and not (torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+    )
+
+
+def _inferred(native: Chain, x: Tensor, values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
+    """The output for x with the batch first, without a record. The activations of a few samples stay in the cache."""
+    y = x.new_empty(len(x), native.widths[-1])
+    samples = max(LEAST_SAMPLES, KEPT // sum(native.widths))
+    parts = [(x, y)] if len(x) <= samples else zip(torch.split(x, samples), torch.split(y, samples), strict=True)
+    for part, out in parts:
+        native.forward(part.T, values, biases, out.T)
+    return y
 
 
 def _joined(x: Tensor, links: Sequence[Link]) -> Tensor:

@@ -15,6 +15,7 @@ from topokit_train.chain import Link, chain
 from topokit_train.kernels import KERNELS
 from topokit_train.kernels.block import BlockPlan
 from topokit_train.kernels.csr import CsrPlan
+from topokit_train.machine import cpu_threads
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -308,3 +309,14 @@ def test_csr_makes_nothing_of_the_size_of_the_dense_matrix():
     assert values.grad.tolist() == [2, 2]
     assert x.grad[[0, 1, -1], 0].tolist() == [3, 0, 2]
     assert {buffer.dtype for buffer in plan.buffers()} == {torch.int32}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_empty_batch_in_two_threads(kernel, dtype):
+    layer = RadixNet(radices=[(4, 4)], kron=(3, 2, 1)).layer(0)
+    x, values = torch.empty(48, 0, dtype=dtype), torch.ones(layer.edges, dtype=dtype, requires_grad=True)
+    with cpu_threads(2):
+        y = kernel.multiply(x, values, kernel.prepare(layer))
+        y.sum().backward()
+    assert y.shape == (32, 0)
+    assert not values.grad.any()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,13 @@ STRIP = 2**20
 TIMED = 32
 """Number of images that a step is timed with."""
 
-# (cost of a product over one at batch 128, microseconds per source whose patches are copied). cpu: measured on five
-# convolutions of 20 to 256 channels at densities .01 to .2, float32; others: a guess, not measured
-_COST = {"cpu": (3, 0.86), "cuda": (3, 0.019)}
+PLACES = {"cpu": 8192, "cuda": BATCH}
+"""Number of places of the filter, in all images, that costs are estimated for."""
+
+# What `Convolution.features` are multiplied with. cpu: fitted by benchmarks/convolutions.py, float32; others: a guess,
+# not measured
+_MASKED = {"cpu": (1, 0, 0, 5.2e-3, 4.4e-2), "cuda": (1, 0, 0, 0, 0)}
+_PATCHES = {"cpu": (1.6, 2.1e-4, 4.3e-3, 1.5e-2, 0), "cuda": (3, 1.5e-4, 0, 0, 0)}
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,21 @@ class Convolution:
         groups = f", groups {self.dense.groups}" if self.dense.groups > 1 else ""
         return f" of a {size} convolution, stride {stride}, dilation {dilation}{groups}, of {TIMED} images"
 
+    def features(self, kernel: Kernel, layer: Layer, found: Structure, device: str) -> tuple[float, ...]:
+        """Return what the coefficients of the cost are multiplied with, for one place of the filter.
+
+        They are the cost of the product, the numbers of a patch, the outputs, the inputs for each place, and 1.
+        """
+        places = PLACES.get(device, PLACES["cuda"])
+        product = kernel.cost(self.pattern(kernel, layer), found, device, places) / places
+        return product, layer.shape[0], layer.shape[1], self.dense.in_channels * prod(self.dense.stride), 1
+
     def cost(self, kernel: Kernel, layer: Layer, found: Structure, device: str) -> float:
-        """See `Product`; that of `masked` is that of its dense product."""
-        cost = kernel.cost(self.pattern(kernel, layer), found, device, BATCH)
-        times, per_source = _COST.get(device, _COST["cuda"])
-        return cost if kernel.name == "masked" else times * cost + per_source * layer.shape[0]
+        """See `Product`. It does not depend on the size of the images, which is not known."""
+        coefficients = _MASKED if kernel.name == "masked" else _PATCHES
+        weights = coefficients.get(device, coefficients["cuda"])
+        each = zip(weights, self.features(kernel, layer, found, device), strict=True)
+        return PLACES.get(device, PLACES["cuda"]) * sum(weight * feature for weight, feature in each)
 
     def input_shape(self, _layer: Layer) -> tuple[int, ...]:
         """See `Product`: images that have 16 x 16 places of the filter before padding."""

@@ -165,19 +165,45 @@ def test_it_prints_what_it_is():
 @pytest.mark.parametrize(
     ("channels", "out", "size", "density", "faster"),
     [
-        (20, 50, 5, ".1", False),  # conv2 of LeNet-5: dense wins even at a hundredth
-        (20, 50, 5, ".01", False),
-        (64, 256, 5, ".2", False),
+        (1, 32, 3, ".1", False),
+        (3, 64, 3, ".1", False),
+        (3, 64, 3, ".05", False),
+        (16, 16, 3, ".1", False),
+        (24, 144, 1, ".05", False),
+        (64, 256, 1, ".05", False),
+        (20, 50, 5, ".5", False),
+        (20, 50, 5, ".05", True),  # conv2 of LeNet-5
+        (64, 64, 3, ".5", False),
+        (64, 64, 3, ".05", True),
+        (128, 128, 3, ".5", False),
+        (128, 128, 3, ".1", True),
+        (64, 256, 5, ".5", False),
         (64, 256, 5, ".05", True),
-        (256, 512, 3, ".2", False),
-        (256, 512, 3, ".05", True),
+        (256, 512, 3, ".5", False),
+        (256, 512, 3, ".1", True),
+        (512, 2048, 1, ".1", True),
     ],
 )
 @pytest.mark.parametrize("reading", ["channel", "weight"])
-def test_auto_takes_patches_only_where_they_should_be_faster(channels, out, size, density, faster, reading):
+def test_auto_takes_patches_only_where_they_are_faster(channels, out, size, density, faster, reading):
+    """Times of benchmarks/convolutions.py differ by more than half in each of these cases."""
     sources = channels * (size**2 if reading == "weight" else 1)
     net = tk.Bernoulli(widths=(sources, out), density=density, seed=0)
     assert (SparseConv2d(net.layer(0), channels, size).kernel != "masked") == faster
+
+
+@pytest.mark.parametrize("density", [0.5, 0.05])
+def test_auto_takes_no_patches_for_one_channel_of_each_group(density):
+    mask = (np.random.default_rng(0).random((128 * 9, 128)) < density) & np.eye(128, dtype=bool).repeat(9, axis=0)
+    layer = Topology.from_dense([mask]).layer(0)
+    assert SparseConv2d(layer, 128, 3, groups=128).kernel == "masked"
+
+
+def test_auto_depends_on_the_stride_as_strides_take_more_inputs_for_an_output():
+    layer = tk.Bernoulli(widths=(64 * 9, 64), density=".1", seed=0).layer(0)
+    costs = [Convolution(nn.Conv2d(64, 64, 3, stride=stride, device="meta")) for stride in (1, 2)]
+    one, two = (work.cost(KERNELS["csr"], layer, tk.measures.structure.structure(layer), "cpu") for work in costs)
+    assert one < two
 
 
 @pytest.mark.parametrize("name", ["masked", "csr"])
