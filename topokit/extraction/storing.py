@@ -14,7 +14,7 @@ from topokit.extraction.rules import Rule
 from topokit.extraction.tracing import Use
 from topokit.extraction.weights import Weights, numbered
 from topokit.layer import Layer
-from topokit.masking import LAYOUTS, Parameter, as_blocks
+from topokit.masking import LAYOUTS, Parameter, as_blocks, channels_of
 
 
 def record_of(
@@ -44,7 +44,7 @@ def record_of(
 def layout_of(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     """Return how a layer reads its parameter; None if it reorders the weights.
 
-    A weight that it does not read, as by tril, has no edges, so that its place does not matter.
+    A weight that it does not read, as by tril, has no edges, so its place does not matter.
 
     Args:
         use: the layer.
@@ -54,13 +54,13 @@ def layout_of(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     numbers = numbered(shape)
     matrix = use.matrix(numbers)
     groups = len(matrix)
-    if matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # constants stand among the numbers
+    if matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # there are constants among the numbers
         return None
     whole = len(shape) > 1 and matrix.shape[:2] == (groups, shape[0] // groups) and matrix.size == numbers.size
     if whole and matrix.flags.c_contiguous and np.may_share_memory(matrix, numbers):
         return "out-in"  # a view of all numbers in their order, as in most layers
     for layout in LAYOUTS if len(shape) > 1 else ():
-        if shape[-1 if layout == "last" else 0] % groups:
+        if channels_of(shape, layout) % groups:
             continue
         blocks = as_blocks(numbers, layout, groups)
         if (
@@ -79,5 +79,6 @@ def layout_of(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
 
 
 def _fits(numbers: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Return whether all numbers but 0 are the expected ones."""
     equal = numbers == expected
     return bool(equal.all() or (equal | (numbers == 0)).all())
