@@ -82,7 +82,7 @@ def _of_arrays(
         default = dict.fromkeys((*weights.default, *taken))
         weights = replace(weights, default=tuple(name for name in default if name not in weights.skipped))
     found, exact = chosen(weights, layers), are_exact(weights, layers)
-    order = "the file"
+    order = "`layers`" if exact else weights.order or "the file"
     if chained:
         found, order = arranged(weights, found, exact=exact, layout=layout)
     elif layout is not None:

@@ -86,7 +86,7 @@ class Constant:
     def origin(self) -> str:
         """What it is, for a message: "it" for a parameter, or else what it is computed from."""
         computed = len(self.parameters) > 1 or self.product
-        return f"what is computed of {listed(self.parameters)}" if computed else "it"
+        return f"what is computed from {listed(self.parameters)}" if computed else "it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class Space:
             operator that no node passes unchanged.
         first: number of the first node.
         size: number of nodes.
-        of: the nodes that each one is made of, shape (size, k); of "mixed" nodes all are made of all, shape (1, k).
+        of: the nodes that each one is joined from, shape (size, k); for "mixed" nodes those that all depend on, (1, k).
     """
 
     name: str
@@ -261,7 +261,7 @@ class Tracing:
         """
         name, layer = self._names_of(weight)
         others = [parameter for parameter in weight.parameters if parameter != name]
-        reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}" if others else ""
+        reason = f"the weight of the layer {name} is computed from {listed(weight.parameters)}" if others else ""
         for parameter in others:
             self.reasons.setdefault(parameter, reason)
         view = weight.view
@@ -319,7 +319,7 @@ class Tracing:
         return self.with_uses(uses)
 
     def _parts_of(self, nodes: Ids) -> dict[int, frozenset[int]]:
-        """Return the nodes of layers, inputs and mixing operators that each node is made of; also for its parts."""
+        """Return the nodes of layers, inputs and mixing operators that each node is joined from; also for its parts."""
         of: dict[int, list[int]] = {}
         todo = nodes_of(nodes).tolist()
         while todo:
