@@ -124,7 +124,7 @@ def _folded(call: Call) -> list[Constant]:
     first, *others = parameters.values()
     multiplies = call.program.operators.get(call.node.op) is joined("multiplied")
     own_mask = multiplies and whole and len(others) == 1 and others[0].part is first.part
-    if own_mask and first.part and first.part.mask is not None:
+    if own_mask and first.part and first.part.mask is not None:  # a weight times its own mask is that weight
         return [replace(Constant.of(first.parameter, first.part), parameters=names)]
     product = _is_product(call, operands)
     kept = None if product else _kept(call, parameters)

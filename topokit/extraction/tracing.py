@@ -306,7 +306,7 @@ class Tracing:
         uses = []
         for use in self.uses:
             sources = use.sources
-            several = np.asarray((sources[..., 1:] >= 0).any(axis=-1))
+            several = np.asarray((sources[..., 1:] >= 0).any(axis=-1))  # inputs of several nodes, some of them joined
             several[several] = joined[self.space_numbers(sources[several])].any(axis=-1)
             if several.any():
                 sources, parts = sources.copy(), self._parts_of(sources[several])
