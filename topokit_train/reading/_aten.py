@@ -51,7 +51,7 @@ POOLS = """
     _upsample_nearest_exact1d _upsample_nearest_exact2d fractional_max_pool2d
 """
 REDUCES = "mean sum amax amin max min prod var std logsumexp norm linalg_vector_norm all any argmax argmin median"
-ALONG = "cumsum cumprod sort topk gather"
+ALONG = "cumsum cumprod gather"
 ATTENTIONS = """
     scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
     _scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable
@@ -123,6 +123,15 @@ def _cell(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(state, shape) for shape in call.shapes]
 
 
+_ALONG = does.along("dim")
+
+
+def _sorted(call: Call) -> Sequence[Any]:
+    """Sort and topk, by default along the last axis; torch.export omits arguments that are the default."""
+    call.values.setdefault("dim", -1)
+    return _ALONG(call)
+
+
 def _where(call: Call) -> Sequence[Any]:
     """Elements of two tensors, chosen by a constant; if data choose them, each element depends on all three."""
     chosen = isinstance(call["condition"], Constant) and call.node.op != "aten.where.default"
@@ -150,7 +159,8 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     "where": _where,
     **does.words(ALIKE, _alike),
     **does.words(REDUCES, does.reduce_("dim", "keepdim")),
-    **does.words(ALONG, does.along("dim")),
+    **does.words(ALONG, _ALONG),
+    **does.words("sort topk", _sorted),
     **does.words(ATTENTIONS, does.attend("query", "key", "value")),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     **does.words("matmul mm bmm", does.multiply("self", "mat2")),

@@ -84,7 +84,16 @@ def _gather(call: Call) -> Sequence[Any]:
     data, axis = call["data"], call["axis"] or 0
     if isinstance(data, Constant):
         return _EMBED(call) if axis == 0 else call.mixed()
-    return does.move(call) if isinstance(call["indices"], Constant) else does.along("axis")(call)
+    return does.move(call) if isinstance(call["indices"], Constant) else _ALONG(call)
+
+
+_ALONG = does.along("axis")
+
+
+def _largest(call: Call) -> Sequence[Any]:
+    """TopK, by default along the last axis."""
+    call.values.setdefault("axis", -1)
+    return _ALONG(call)
 
 
 def _shape_of(call: Call) -> Sequence[Any]:
@@ -117,7 +126,8 @@ OPERATORS = {
     **does.words("Identity Cast CastLike", does.cast),
     **does.words(POOLS, does.pool),
     **does.words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
-    **does.words("CumSum TopK GatherElements", does.along("axis")),
+    **does.words("CumSum GatherElements", _ALONG),
+    "TopK": _largest,
     **does.words("Gemm MatMul", _matmul),
     **does.words("LSTM GRU RNN", _recurrent),
     **does.words("ScatterND ScatterElements", _scatter),

@@ -350,6 +350,30 @@ def test_a_layer_that_reads_one_number_of_each_example_is_a_layer(spread, batch)
     assert (found.joints, [*found.left]) == ([mixed], [])
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: y.sort()[0],
+        lambda y: y.sort(-1)[0],
+        lambda y: torch.sort(y, stable=True)[0],
+        lambda y: y.sort(1)[0],
+        lambda y: y.topk(WIDTH)[0],
+    ],
+    ids=["sort", "sort the last axis", "stable sort", "sort axis 1", "topk"],
+)
+def test_features_that_are_sorted_are_mixed(function):
+    """Also along the default axis, the last one, which torch.export omits."""
+    module = Called(lambda self, x: self.c(function(self.a(x))), 1)
+    (joint,) = topokit_train.extract(module, torch.randn(2, 6)).joints
+    assert (joint["kind"], joint["from"], joint["to"]) == ("mixed", ["a.weight"], ["c.weight"])
+
+
+def test_positions_that_are_sorted_keep_their_features():
+    module = Called(lambda self, x: self.c(self.a(x).sort(1)[0]), 1)
+    found = topokit_train.extract(module, torch.randn(2, 4, 6))
+    assert (found.topology.widths, found.joints) == ((6, WIDTH, 3), [])
+
+
 def written_out(self, x):
     return (self.a(x)[:, None, :] * self.p).sum(-1)
 
