@@ -73,8 +73,7 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
         own = sources_after(None, shapes[at], conv)
         raise InvalidGraphError(
             f"the mask of {names[at - 1]} has {counted(shapes[at - 1][0], 'output')}, but that of {names[at]} has "
-            f"{counted(own or 0, 'input')}: "
-            "the masks must chain, in order"
+            f"{counted(own or 0, 'input')}: the masks must chain, in order"
         )
     matrices: dict[str, Mask] = {}
     for i, (name, mask) in enumerate(masks.items()):
@@ -87,16 +86,16 @@ def as_matrices(masks: Mapping[str, Mask], conv: str = "channel") -> dict[str, M
 
 
 def readings(shape: Shape, groups: int = 1, before: Shape | None = None) -> tuple[tuple[int, int], ...]:
-    """List the (sources, targets) of the layers that can be the mask of a weight.
+    """Return the (sources, targets) of the layers that can be the mask of a weight.
 
-    A linear weight takes a layer of its inputs. A convolution's takes one by channel, whose edges are whole filters,
-    or one by weight.
+    The sources of a linear weight are its inputs. Those of a convolution are its input channels (by channel, an edge is
+    a whole filter) or the weights of its filters (by weight).
 
     Args:
         shape: of the weight: (out, in), or (out, in / groups, rows, columns).
         groups: of a convolution.
-        before: shape of the weight whose outputs this one reads, if that has a layer too. If it is a convolution, a
-            linear weight also takes a layer of its channels, each of which is several neighbouring inputs.
+        before: shape of the weight whose outputs this one reads, if a layer fills that too. If it is a convolution, the
+            sources of a linear weight can also be its channels, each of which is several neighbouring inputs.
 
     >>> readings((300, 784)), readings((50, 20, 5, 5)), readings((384, 2450), before=(50, 20, 5, 5))
     (((784, 300),), ((20, 50), (500, 50)), ((2450, 384), (50, 384)))

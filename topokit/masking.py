@@ -33,7 +33,6 @@ MASK_SHAPES = "(out, in), or (out, in, ...) of a convolution with one to three d
 MASK_DIMENSIONS = range(2, 6)
 """Dimensions that a mask may have."""
 
-
 DIFFERENCES = {
     "permuted": "permutes the inputs of",
     "padded": "pads the inputs of",
@@ -41,7 +40,7 @@ DIFFERENCES = {
     "joined": "reads several nodes as one input of",
     "reordered": "reorders, selects or computes the weights of",
 }
-"""What a recipe lists of the layers that differ from their arrays -> what the model does with these layers."""
+"""Key in a recipe with the names of layers that differ from their arrays -> what the model does with these layers."""
 
 
 def require_in_order(net: Layered) -> None:
@@ -118,7 +117,8 @@ class Parameter:
 def stored_as(net: Layered, i: int) -> Parameter | None:
     """Return the parameter that a layer was extracted from; None if the recipe does not say it.
 
-    A recipe from a file may hold anything, so that only a shape of which the layer is a reading counts.
+    A recipe from a file may contain anything, so a shape counts only if it has the layer's targets, and one or several
+    inputs for each of its sources.
     """
     known = {key: one for key, one in extraction_of(net.recipe).items() if isinstance(one, Mapping)}
     name = net.names[i] if net.names else ""
@@ -137,7 +137,7 @@ def stored_as(net: Layered, i: int) -> Parameter | None:
 def fits(net: Layered, i: int, parameter: Parameter, before: Shape | None = None) -> bool:
     """Return whether a layer can be the mask of a parameter, see `topokit.convolutions.readings`.
 
-    One that was extracted from a parameter of this shape can be, also if the layer before is in another topology.
+    A layer that was extracted from a parameter of this shape can, also if the layer before is in another topology.
     """
     known = stored_as(net, i)
     alike = known is not None and (known.shape, known.groups) == (parameter.shape, parameter.groups)
@@ -145,7 +145,7 @@ def fits(net: Layered, i: int, parameter: Parameter, before: Shape | None = None
 
 
 def or_masks(net: Layered) -> str:
-    """Return advice for a topology with the names of weights that it does not fit, as the end of a message."""
+    """Return the end of a message about a topology that does not fit: advice if it has the names of weights."""
     return "; or extract masks of the model, which have the shapes of its weights" if net.names else ""
 
 
@@ -206,17 +206,17 @@ def masks(
 
 
 def parameters(net: Layered) -> list[Parameter]:
-    """Return the parameters that the layers of a topology are for; (out, in) where the recipe says nothing else."""
+    """Return the parameters that the layers of a topology are for: (out, in), unless the recipe says more."""
     return [stored_as(net, i) or Parameter(net.widths[i : i + 2][::-1]) for i in range(len(net))]
 
 
 def _of_shape(own: Shape, known: Parameter) -> Parameter:
-    """Return a parameter of this shape in the layout of a recorded one, of which it has the groups if it is that."""
+    """Return the recorded parameter if it has this shape, or else one of this shape, in its layout and in one group."""
     return known if own == known.stored else Parameter.of(own, known.layout)
 
 
 def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topology:
-    """Return the topology whose edges are the ones of `masks`, with their names.
+    """Return the topology whose edges are the entries 1 of `masks`, with the masks' names.
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...); bool or
@@ -295,6 +295,11 @@ def oriented(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
     return blocks.swapaxes(1, 2).reshape(groups * targets, sources // groups, *filters)
 
 
+def channels_of(shape: Shape, layout: str) -> int:
+    """Return the channels of all groups that a parameter's shape has: outputs, or inputs in the layout "in-out"."""
+    return shape[-1 if layout == "last" else 0]
+
+
 def as_blocks(array: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
     """Return an array of a parameter's shape as (groups, out / groups, in / groups, taps); see `oriented`."""
     whole = oriented(array, layout, groups)
@@ -307,7 +312,7 @@ def stored(mask: NDArray[Any], layout: str, groups: int = 1) -> NDArray[Any]:
 
 
 def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
-    """Return the topologies whose edges are the ones of `masks`, convolutions by weight, with the masks' names.
+    """Return the topologies whose edges are the entries 1 of `masks`, convolutions by weight, with the masks' names.
 
     Layers that chain are one topology. So the four masks of a LeNet-5 are three topologies: 25 to 20 nodes, 500 to 50,
     and 2,450 to 384 to 10.

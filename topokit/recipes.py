@@ -25,9 +25,9 @@ MAX_BITS = 1000
 
 
 def from_recipe(recipe: Mapping[str, Any]) -> Spec:
-    """The network that a recipe describes. O(size of the recipe): no layer is made.
+    """Return the network that a recipe describes. O(size of the recipe): no layer is computed.
 
-    A recipe may come from a file that nobody vouches for: whatever is wrong with it is an InvalidSpecError.
+    A recipe may come from an untrusted file: any mistake in it is an InvalidSpecError.
 
     Args:
         recipe: {"family": name, "options": {...}}, or {"transform": name, "options": {...}} with a recipe, or

@@ -29,11 +29,11 @@ class Topology(Layered):
 
     Args:
         layers: at least one; the targets of each are the sources of the next.
-        recipe: how it was made, if anybody knows.
-        promises: what its maker vouches for.
-        recorded_fingerprint: the one a file claims; the soundness check compares it.
+        recipe: how it was built, if this is known.
+        promises: properties guaranteed by construction.
+        recorded_fingerprint: the one that a file records; the soundness check compares it.
         notes: remarks for users, a sentence each.
-        names: of the parameters whose edges the layers are, if anybody knows.
+        names: of the parameters whose edges the layers are, if they are known.
         by_channel: whether it is of convolutions read by channel: an edge stands for a whole filter.
 
     Raises:

@@ -1,8 +1,8 @@
 """Whole training steps of perceptrons, each in one call of the native library.
 
-A step of a small network takes less time than torch's calls for it. Here one call fetches the batch by its numbers,
-computes the outputs, the cross-entropy and all gradients, and updates the parameters and the optimizer's state, which
-are torch's own: they are changed in place, so any other step can follow.
+A step of a small network takes less time than torch's calls for it. Here one call fetches the samples of the batch,
+computes the outputs, the cross-entropy and all gradients, and updates the parameters and the optimizer's state. These
+are torch's own tensors, which are changed in place, so a step of torch can follow.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class FusedSteps:
         inputs: shape (samples, ...), of the type of the parameters, or bytes.
         labels: shape (samples,), int64, the class of each sample.
         networks: number of networks.
-        shared: whether all get the same batches.
-        scale: the numbers (a, b) if the inputs are bytes, which become (byte - a) * b.
+        shared: whether all networks get the same batches.
+        scale: (a, b) if the inputs are bytes: a byte becomes (byte - a) * b.
 
     Raises:
         NotImplementedError: the library does not compute these steps; the message says why.
@@ -97,7 +97,7 @@ class FusedSteps:
         _require(low >= 0 and high < self.chain.widths[-1] and len(labels) == len(inputs), "labels without an output")
 
     def _require_plain(self) -> None:
-        """Refuse settings of the optimizer that the library does not have, and parameters that it does not update."""
+        """Refuse settings of the optimizer that the library lacks, and parameters that it does not update."""
         groups = self.optimizer.param_groups
         members = {id(one) for group in groups for one in group["params"]}
         ours = [one for pair in self._parameters for one in pair if one is not None]
@@ -121,8 +121,8 @@ class FusedSteps:
     def steps(self) -> Iterator[FusedSteps]:
         """Inside, call the object for each step.
 
-        Nothing else may change parameters, settings or the optimizer's state meanwhile, but for numbers in place and
-        learning rates. The optimizer's counters of steps are right at the end.
+        Until the end, nothing else may change parameters, settings or the optimizer's state, except learning rates and
+        numbers in place. The optimizer's counters of steps are updated only at the end.
 
         Raises:
             NotImplementedError: the library does not continue from the optimizer's state.
@@ -134,17 +134,17 @@ class FusedSteps:
             self.end()
 
     def __call__(self, index: Tensor) -> Tensor:
-        """Make a step.
+        """Compute a step.
 
         Args:
-            index: the samples of the batch, shape (batch,), or (batch, networks) if each network has its own.
+            index: numbers of the samples, shape (batch,), or (batch, networks) if each network has its own.
 
         Returns:
             Each network's mean loss before the step, shape (networks,), float64.
 
         Raises:
             NotImplementedError: groups of parameters have different learning rates.
-            InvalidSpecError: there are no such samples, or it is not between `begin` and `end`.
+            InvalidSpecError: there are no such samples, or the call is not between `begin` and `end`.
         """
         size = len(index)
         rates = {float(group["lr"]) for group in self.optimizer.param_groups}
@@ -170,7 +170,7 @@ class FusedSteps:
         return losses
 
     def begin(self) -> None:
-        """Make the optimizer's state if there was no step yet, and take all addresses anew; see `steps`."""
+        """Check the optimizer's state, and create it if there was no step yet; see `steps`."""
         groups = self.optimizer.param_groups
         self._names = MOMENTS[self.kind or 0] if self.kind or groups[0]["momentum"] else ()
         members = [one for group in groups for one in group["params"]]
@@ -192,7 +192,7 @@ class FusedSteps:
         self.is_open = True
 
     def end(self) -> None:
-        """Write the optimizer's counters of steps; see `steps`."""
+        """Write the optimizer's counters of steps, and forget all addresses; see `steps`."""
         for state in self.optimizer.state.values():
             if self.is_open and "step" in state:
                 state["step"].fill_(self._count)
@@ -200,11 +200,11 @@ class FusedSteps:
         self._forms.clear()
 
     def _form(self, size: int) -> tuple[Any, Any, Any]:
-        """The job of a batch of a size, its layers, and the memory that it needs."""
+        """Return the job of batches of a size, its layers, and the memory that it needs."""
         form = self.chain.form(size, self.dtype)
         threads = max(1, min(torch.get_num_threads(), self.networks if self.networks > 1 else size))
         arenas = threads if self.networks > 1 else 1
-        job, layers = type(form.job).from_buffer_copy(form.job), type(form.layers).from_buffer_copy(form.layers)
+        job, layers = form.copied()
         new = self._parameters[0][0].new_empty
         memory = [new(arenas * count) for count in (form.saved, form.scratch, size)]
         decays = {id(one): group["weight_decay"] for group in self.optimizer.param_groups for one in group["params"]}
@@ -224,7 +224,7 @@ class FusedSteps:
                 layer.decay[which] = decays[id(one)]
             (layer.values, layer.values_grad), (layer.bias, layer.bias_grad) = addresses
             layer.wanted = VALUES + BIAS * (pair[1] is not None)
-        job.layer, job.what = layers, PACK | FORWARD | LOSS | BACKWARD | OPTIMIZE
+        job.what = PACK | FORWARD | LOSS | BACKWARD | OPTIMIZE
         job.threads, job.networks, job.shared = threads, self.networks, self.shared
         job.saved, job.scratch, job.losses = (one.data_ptr() for one in memory[:3])
         job.saved_size, job.scratch_size = form.saved, form.scratch
@@ -279,7 +279,8 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
     """Return the fused steps of a trainer.
 
     Raises:
-        NotImplementedError: something needs the gradients, or the library does not compute these steps; says why.
+        NotImplementedError: something needs the gradients, or the library does not compute these steps; the message
+            says why.
     """
     feed, config = trainer.feed, trainer.config
     _require(native() is not None and trainer.device.type == "cpu", "no native library here")
@@ -293,7 +294,7 @@ def fused_steps(trainer: Trainer) -> FusedSteps:
 
 
 def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
-    """The linear layers of a perceptron, each with whether ReLU follows."""
+    """Yield the linear layers of a perceptron, each with whether ReLU follows."""
     _require(type(model) in (nn.Sequential, FusedSequential), "a model other than nn.Sequential")
     _require(all(is_plain(part) for part in model.modules()), "hooks of a layer")
     parts = [part for part in model.children() if type(part) is not nn.Flatten]
@@ -307,7 +308,7 @@ def _layers(model: nn.Module, last_relu: bool) -> Iterator[tuple[Any, bool]]:
 
 
 def _steps_like(optimizer: torch.optim.Optimizer, kind: type) -> bool:
-    """Whether an optimizer is of a kind that the library knows, and makes its steps as that does."""
+    """Return whether the library knows this kind of optimizer, and the optimizer has the kind's own step."""
     return kind in OPTIMIZERS and inspect.unwrap(type(optimizer).step) is inspect.unwrap(kind.step)  # type: ignore[attr-defined]
 
 
@@ -317,7 +318,7 @@ def _values(layer: Any) -> nn.Parameter:
 
 
 def _pattern(layer: Any, networks: int) -> Pattern:
-    """The edges of one of the networks; their values follow each other."""
+    """Return the edges of one of the networks; the values of the networks follow each other."""
     if isinstance(layer, SparseLinear):
         _require(layer.kernel == "native", f"kernel {layer.kernel}")
         pattern = _single(layer) if isinstance(layer, StackedSparse) else layer._plan.pattern(layer.values)
@@ -330,7 +331,7 @@ def _pattern(layer: Any, networks: int) -> Pattern:
 
 
 def _single(layer: StackedSparse) -> Pattern | None:
-    """The pattern of one of the networks of a layer, which is found once."""
+    """Return the pattern of one of the networks of a layer; it is computed once."""
     if layer not in _SINGLE:
         _SINGLE[layer] = NativePlan(layer.one)
     return _SINGLE[layer].pattern(layer.values)

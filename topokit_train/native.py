@@ -72,7 +72,7 @@ class Array(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("feature", c_int64), ("sample", c_int64))
 
     def point_to(self, tensor: Tensor) -> Tensor:
-        """Describe a tensor of shape (features, samples); returns the one described, which may be a copy."""
+        """Describe a tensor of shape (features, samples), and return the described one, which may be a copy."""
         if 1 not in tensor.stride():
             tensor = tensor.contiguous()
         self.data, (self.feature, self.sample) = tensor.data_ptr(), tensor.stride()
@@ -202,7 +202,7 @@ class Pattern:
 
 
 def grouped(sizes: NDArray[np.int64]) -> Int32s:
-    """Return where groups of at most 4 rows begin if classes of so many rows follow each other, and the end."""
+    """Return the bounds of groups of 1 to 4 rows, about equal in size, for consecutive classes of these sizes."""
     parts = -(-sizes // MOST_ROWS)
     whole = np.repeat(sizes, parts)
     number = np.arange(whole.size) - np.repeat(np.cumsum(parts) - parts, parts)
@@ -241,6 +241,12 @@ class Form(NamedTuple):
     saved: int
     scratch: int
 
+    def copied(self) -> tuple[Job, Any]:
+        """Return copies of the job and of its layers, for the addresses of one batch."""
+        layers, job = type(self.layers).from_buffer_copy(self.layers), Job.from_buffer_copy(self.job)
+        job.layer = layers
+        return job, layers
+
 
 class Chain:
     """Layers one after another, y = relu(W x + bias) each, of which the library computes products and gradients.
@@ -262,7 +268,7 @@ class Chain:
         self._forms: dict[object, Form] = {}
 
     def form(self, batch: int, dtype: torch.dtype) -> Form:
-        """Return the structures for batches of a size and type, to be copied."""
+        """Return the structures for batches of a size and type; a call needs a copy of them."""
         key = batch, dtype
         if key not in self._forms:
             layers = (Layer * len(self.patterns))(*(pattern.layer for pattern in self.patterns))
@@ -290,10 +296,10 @@ class Chain:
             x: shape (in, batch), in any layout.
             values: of each layer, shape (edges,), or (out, in) of a dense one.
             biases: of each layer, shape (out,), or None.
-            y: where to write the output; shape (out, batch), contiguous, or its transpose is; new memory if omitted.
+            y: memory for the output, shape (out, batch); it or its transpose is contiguous. By default new memory.
 
         Raises:
-            InvalidSpecError: a shape, type or layout is another one.
+            InvalidSpecError: an array has the wrong shape, type or layout.
         """
         if x.dtype == torch.bfloat16:
             y = x.new_empty(self.widths[-1], x.shape[1]) if y is None else y
@@ -330,7 +336,7 @@ class Chain:
             for_x: whether that of x is.
 
         Raises:
-            InvalidSpecError: a shape, type or layout is another one.
+            InvalidSpecError: an array has the wrong shape, type or layout.
         """
         if grad.dtype == torch.bfloat16:
             exact = self.backward(grad.float(), saved, *_widened(values, biases), wanted, for_x)
@@ -354,7 +360,7 @@ class Chain:
     def _job(
         self, x: Tensor, features: int, values: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> tuple[Job, Any, Form]:
-        """The job of a batch, its layers and its form; `x` is the input, or the gradient of the output."""
+        """Return the job of a batch, its layers and its form; `x` is the input, or the gradient of the output."""
         dtype, size = x.dtype, x.shape[-1]
         if dtype not in TYPES or x.device.type != "cpu" or x.shape != (features, size):
             raise InvalidSpecError(
@@ -362,11 +368,10 @@ class Chain:
                 f"not {tuple(x.shape)} in {x.dtype} on {x.device}"
             )
         form = self.form(size, dtype)
-        layers, job = type(form.layers).from_buffer_copy(form.layers), Job.from_buffer_copy(form.job)
+        job, layers = form.copied()
         for layer, pattern, value, bias in zip(layers, self.patterns, values, biases, strict=True):
             layer.values = address(value, pattern.edges, dtype)
             layer.bias = None if bias is None else address(bias, pattern.shape[0], dtype)
-        job.layer = layers
         job.threads = max(1, min(torch.get_num_threads(), self.products * size // LEAST_OF_A_THREAD))
         return job, layers, form
 
@@ -459,17 +464,17 @@ def memory(size: int) -> Tensor:
 
 
 def run(job: Job) -> None:
-    """Call the library: all that the job has the address of must be as it says."""
+    """Call the library, which checks nothing: every address in the job must be that of an array of the right size."""
     library = native()
     assert library is not None
     library.tk_run(byref(job))
 
 
 def _widened(values: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor | None]]:
-    """The parameters in float32.
+    """Return parameters of bfloat16 in float32.
 
     Raises:
-        InvalidSpecError: they have another type than bfloat16.
+        InvalidSpecError: some have another type.
     """
     kinds = {one.dtype for one in (*values, *biases) if one is not None}
     _require(kinds == {torch.bfloat16}, f"expected values and biases of torch.bfloat16, not {kinds}")
@@ -494,7 +499,7 @@ def _rises(numbers: NDArray[Any], first: int, last: int) -> bool:
 
 
 def _ranges(starts: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.int64]:
-    """The numbers of all ranges, one after another."""
+    """Return the numbers of several ranges, one range after another."""
     before = np.cumsum(sizes) - sizes
     numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts.astype(np.int64) - before, sizes)
     return numbers

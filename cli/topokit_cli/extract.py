@@ -44,8 +44,8 @@ def rule_options(command: Command) -> Command:
 @click.option(
     "--layers",
     type=NAMES,
-    help="Names or shell patterns of the layers, in order. What a file does not say stands behind a name: @2 for 2 "
-    "groups, @in-out or @out-in for its orientation, @last for flattened channels that are last [the layers of the "
+    help="Names or shell patterns of the layers, in order. Suffixes of a name say what a file does not: @2 for 2 "
+    "groups, @in-out or @out-in for the orientation, @last for flattened channels that are last [the layers of the "
     "graph; of arrays, all named *.weight].",
 )
 @click.option(
@@ -87,8 +87,8 @@ def command(
 
     An ONNX model, a program and a module say how their layers are connected: the file has a topology for each chain
     of layers, and the joints between them. Arrays alone do not say this: if their order, orientation or groups are not
-    certain, an error lists the values of --layers and --layout to choose from. A table on stderr
-    shows how each array was read.
+    certain, an error lists the values of --layers and --layout to choose from. A table on stderr shows how each array
+    was read.
 
     \b
     topokit extract run/checkpoint.safetensors -o trained.safetensors
@@ -154,9 +154,11 @@ def _saved(
 
 def _print_read(found: Extraction) -> None:
     """Print on stderr how each array was read, and how the layers are connected."""
+    from topokit.convolutions import shown
+
     head, *lines = found.rows()
     render.grid(head, lines, left=("layer", "shape", "read", "rule"), err=True)
     for name, (shape, why) in found.left.items():
-        click.echo(typed(f"not extracted: {name} {' x '.join(map(str, shape))}: {why}"), err=True)
+        click.echo(typed(f"not extracted: {name} {shown(shape)}: {why}"), err=True)
     for joint in found.joints:
         click.echo(render.joint(joint), err=True)

@@ -74,6 +74,7 @@ def command(
     topokit mask net.safetensors --names fc1.weight,fc2.weight --apply model.safetensors -o masked.safetensors
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
+    from topokit.convolutions import shown
     from topokit.formats import load_masks, read_parameters, save_masked, save_masks
 
     if model is not None and names is not None:
@@ -108,8 +109,7 @@ def command(
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
         return
     for name, mask in made.items():
-        shape = " x ".join(map(str, mask.shape))
-        click.echo(f"{name}{'' if applied else '_mask'}  {shape}, {kept[name]:,} of {mask.size:,} kept")
+        click.echo(f"{name}{'' if applied else '_mask'}  {shown(mask.shape)}, {kept[name]:,} of {mask.size:,} kept")
 
 
 def _masks(
@@ -133,7 +133,7 @@ def _masks(
     if tied := [name for name in whole if "#" in name]:
         raise click.UsageError(f"{tied[0]} is a second use of a parameter: {TIED}")
     shapes = parameter_shapes(applied, list(whole)) if applied else None
-    return masks(net, whole, shapes), dict(zip(whole, parameters(net), strict=False))
+    return masks(net, whole, shapes), dict(zip(whole, parameters(net), strict=True))
 
 
 def _of_model(
@@ -162,7 +162,7 @@ def _of_each(nets: Sequence[Layered], names: tuple[str, ...] | None) -> list[tup
 
 
 def _require_names(names: Sequence[str], layers: Sequence[int]) -> None:
-    """Refuse names that are not one for each layer of the chains, which have this many."""
+    """Refuse names that are not one for each layer; `layers` are the numbers of layers of the chains."""
     if len(names) != sum(layers):
         chains = f" of {len(layers)} chains ({', '.join(map(str, layers))})" if len(layers) > 1 else ""
         raise click.UsageError(
@@ -175,12 +175,17 @@ def _require_names(names: Sequence[str], layers: Sequence[int]) -> None:
 
 
 def _whole(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the weights: fc1 is fc1.weight, if the topology does not know it as fc1."""
+    """Return the names of the weights: fc1 means fc1.weight, unless `known`, the names in the topology, has fc1."""
     return tuple(name if name.endswith(("weight", "_mask")) or name in known else f"{name}.weight" for name in names)
 
 
 def _is_of_masks(source: Description, *, foreign: bool) -> bool:
-    """Whether the user gave a file of masks alone; `foreign` if those of another program count, which have no order."""
+    """Return whether the user gave a file of masks alone.
+
+    Args:
+        source: the description.
+        foreign: whether files of other programs count, in which masks have no order.
+    """
     from topokit.formats import TensorFile, in_run
 
     if not source.is_file:

@@ -257,7 +257,7 @@ def test_weights_that_are_computed_have_no_parameter(name):
     found = topokit_train.extract(model, x)
     first, computed = found.masks
     assert (first, computed in dict(model.named_parameters())) == ("one.weight", False)
-    assert found.left["two.weight"][1] == f"the weight of the layer {computed} is computed of two.weight"
+    assert found.left["two.weight"][1] == f"the weight of the layer {computed} is computed from two.weight"
     for given in (found.masks, found.topology, found):
         with pytest.raises(InvalidSpecError, match=computed):
             topokit_train.sparsify(model, given, masked=True)

@@ -712,6 +712,8 @@ def test_marks_that_mean_nothing(mark):
 def test_masks_need_no_order():
     found = select(without_order(ones(b=(5, 7), a=(2, 3))), Rule(), chained=False)
     assert {name: mask.shape for name, mask in found.masks.items()} == {"a": (2, 3), "b": (5, 7)}
+    given = select(from_arrays(ones(a=(2, 3), b=(5, 7))), Rule(), ["b", "a"], chained=False)
+    assert [(one["name"], one["order"]) for one in given.layers] == [("b", "`layers`"), ("a", "`layers`")]
 
 
 def test_prefixes_of_wrappers_may_be_left_out():

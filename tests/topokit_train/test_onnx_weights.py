@@ -257,6 +257,14 @@ def test_what_is_scattered_overwrites_elements_or_is_mixed(reduction, kind, tmp_
     assert int(found.edges["v"].edges) == int(second.sum())
 
 
+@pytest.mark.parametrize(("axis", "kinds"), [({}, ["mixed"]), ({"axis": 1}, ["mixed"]), ({"axis": 0}, [])])
+def test_the_largest_along_the_last_axis_by_default_are_mixed(axis, kinds, tmp_path):
+    held = {"w": drawn(6, 5), "v": drawn(5, 3), "k": np.array([2 if axis.get("axis") == 0 else 5])}
+    nodes = [node("MatMul", ["x", "w"], "a"), helper.make_node("TopK", ["a", "k"], ["b", "at"], **axis)]
+    save(tmp_path / "model", [*nodes, node("MatMul", ["b", "v"], "y")], held)
+    assert [joint["kind"] for joint in topokit_train.extract(tmp_path / "model").joints] == kinds
+
+
 @pytest.mark.parametrize("scales", [1, 4, 3])
 def test_weights_of_integers_in_an_old_opset(scales, tmp_path):
     """One scale, or one for each output; scales of another number are an error that names the node."""

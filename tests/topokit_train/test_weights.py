@@ -448,7 +448,7 @@ def test_masks_elsewhere_are_listed(key, tmp_path):
     torch.save({"model": {"fc1.weight": torch.ones(4, 4)}, **content}, tmp_path / "one.pt")
     found = select(read_weights(tmp_path / "one.pt"), Rule())
     assert found.topology.edges == 16
-    assert found.left[f"{key}.fc1"][1] == "masks are read only if they stand beside the state dict, or around it"
+    assert found.left[f"{key}.fc1"][1] == "masks are read only beside the state dict, or in a dictionary around it"
 
 
 def two(prefix, *widths):

@@ -77,13 +77,13 @@ def select(
 def _of_arrays(
     weights: Weights, layers: Sequence[str], layout: str | None, *, chained: bool
 ) -> tuple[Tracing, str, tuple[str, ...]]:
-    """Return arrays as layers, where their order is from, and what is assumed of them; see `select`."""
+    """Return arrays as layers, the source of their order, and what is assumed about them; see `select`."""
     if not chained and not weights.is_recorded:
         taken = (name for name, part in weights.parts.items() if could_be_layer(name, part))
         default = dict.fromkeys((*weights.default, *taken))
         weights = replace(weights, default=tuple(name for name in default if name not in weights.skipped))
     found, exact = chosen(weights, layers), are_exact(weights, layers)
-    order = "the file"
+    order = "`layers`" if exact else weights.order or "the file"
     if chained:
         found, order = arranged(weights, found, exact=exact, layout=layout)
     elif layout is not None:
@@ -102,7 +102,7 @@ def _extracted(
     selected: bool,
     assumed: tuple[str, ...] = (),
 ) -> Extraction:
-    """Read the masks and edges of layers.
+    """Return the layers of a graph with their masks and edges.
 
     Args:
         weights: of the model.
@@ -111,7 +111,7 @@ def _extracted(
         conv: see `select`.
         order: where the order of the layers is from.
         selected: whether the user selected layers.
-        assumed: what is assumed of them, as notes.
+        assumed: what is assumed about the layers, as notes.
     """
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
     connections = Connections(tracing, conv)
@@ -155,7 +155,7 @@ def _extracted(
 def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
     """Return the graph of a model or, of the layers that the user gave, the part with these.
 
-    None without a graph, and for names that it has no layers of, which are read as arrays.
+    None without a graph, or if it has no layers of these names: arrays are then read without a graph.
     """
     tracing = weights.graph
     if tracing is None or (layers and weights.is_recorded):  # of a run, whose dense layers have a name too
@@ -183,7 +183,7 @@ def _of_graph(weights: Weights, layers: Sequence[str]) -> Tracing | None:
 def _left(
     weights: Weights, taken: Mapping[str, Part], *, selected: bool = False
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and reason of each array that was not taken."""
+    """Return the shape of each array that was not taken, and the reason."""
     reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
     default = "to extract it, select all layers by name"
     if selected:
@@ -247,15 +247,16 @@ def extract(
         keep: keep this share of the weights, the largest.
         scope: the share is of each "layer", or "global".
         conv: read convolutions by "channel" or by "weight", see `topokit.convolutions`.
-        layout: "in-out" for kernels that are stored as (in, out, ...).
+        layout: "in-out" for kernels that are stored as (in, out, ...), "out-in" for (out, in, ...).
 
     Raises:
-        InvalidSpecError: no dictionary of arrays, numbers out of range, no such layer, layers that are not in series,
-            or whose order or orientation is not certain: the message has what to choose from.
+        InvalidSpecError: not a dictionary of arrays, numbers out of range, no such layer, layers that are not in
+            series, or whose order or orientation is not certain: the message has what to choose from.
         InvalidGraphError: weights with NaN, a mask of another shape, or a layer of which nothing is kept.
         TooLargeError: not enough free memory.
 
-    Cost: O(weights) time; about 9 bytes a weight and another 16 of the largest layer.
+    Cost: O(weights) time; about 9 bytes a weight and another 16 of the largest layer, or of all layers with the scope
+    "global".
 
     >>> import numpy as np
     >>> extract({"fc1.weight": np.array([[0, 1.5], [2, 0], [0, 0.1]]), "fc2.weight": np.ones((1, 3))}, above=0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
 from topokit.extraction.operators import DATA, PRODUCTS, cast, joined, mix, refuse
-from topokit.extraction.programs import Array, Call, Node, Program, Ref, listed, once
-from topokit.extraction.tracing import Constant, Ids, Tracing, View, same
+from topokit.extraction.programs import Array, Call, Program, Ref, listed, run_once
+from topokit.extraction.tracing import Constant, Ids, Tracing, View, same, shape_of
 from topokit.extraction.weights import Part, Read, numbered
 
 PASSES = 40
@@ -36,18 +36,19 @@ def trace(program: Program) -> Tracing:
             return tracing.without_covered()
         tracing.labels = labels
     raise InvalidGraphError(
-        f"{PASSES} passes over the graph did not end: export the model with smaller inputs, or select layers with "
-        "`layers`"
+        f"the nodes still change after {PASSES} passes over the graph: export the model with smaller inputs, or give "
+        "its state dict"
     )
 
 
 def _passed(program: Program, labels: Mapping[str, Ids]) -> Tracing:
+    """Return the nodes and layers that one pass over a graph finds; `labels` are those of the pass before."""
     tracing = Tracing(labels)
     known: dict[str, Any] = dict(program.constants)
     for name, shape in program.inputs.items():
         known[name] = tracing.fresh(name, "input", shape)
     for node in program.nodes:
-        missing = [ref for ref in _refs(node) if ref not in known]
+        missing = [ref for ref in node.refs() if ref not in known]
         if missing:
             raise InvalidGraphError(f"the node {node.name} ({node.op}) reads {missing[0]}, which nothing writes")
         call = Call(node, {key: _value(one, known) for key, one in node.inputs.items()}, tracing, program)
@@ -73,12 +74,8 @@ def _reason(call: Call, error: Exception) -> str:
     return reason_of(error)
 
 
-def _refs(node: Node) -> Iterator[Ref]:
-    for value in node.inputs.values():
-        yield from (one for one in listed(value) if isinstance(one, Ref))
-
-
 def _value(value: Any, known: Mapping[str, Any]) -> Any:
+    """Return an input with the values of its tensors."""
     if isinstance(value, list | tuple):
         return [_value(one, known) for one in value]
     return known[value] if isinstance(value, Ref) else value
@@ -95,19 +92,14 @@ def _applied(call: Call) -> Sequence[Any]:
 
 def _converted(call: Call, weight: Constant) -> Constant:
     """Return a view of a parameter in another type."""
-    (ref, _), *rest = call.tensors()
-    operands = {other: one for other, one in rest if isinstance(one, Constant)}
+    tensors = dict(call.tensors())
+    if not all(isinstance(one, Constant) for one in tensors.values()):
+        return weight  # its new type is that of data, as of CastLike
 
     def converted() -> Array:
-        return call.program.run(
-            call.node, {other: one.read() for other, one in operands.items()} | {ref: weight.read()}
-        )[0]
+        return call.program.run(call.node, {ref: one.read() for ref, one in tensors.items()})[0]
 
-    return (
-        replace(weight, read=once(converted, call.program.readers[call.node.outputs[0]]))
-        if len(operands) == len(rest)
-        else weight
-    )
+    return replace(weight, read=run_once(converted, call.program.readers[call.node.outputs[0]]))
 
 
 def _folded(call: Call) -> list[Constant]:
@@ -117,32 +109,36 @@ def _folded(call: Call) -> list[Constant]:
     names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
 
+    def evaluated() -> list[Array]:
+        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
+
     def computed(i: int) -> Read:
-        readers = call.program.readers[call.node.outputs[i]]
-        return once(lambda: call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})[i], readers)
+        return run_once(lambda: evaluated()[i], call.program.readers[call.node.outputs[i]])
 
     if not parameters:
-        values = call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
-        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in values]
+        return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in evaluated()]
     if moved := _moved(call, operands):
         base, view = moved
-        return [_viewed(base, computed(i), once(partial(view, i))) for i in count]
+        return [_viewed(base, computed(i), run_once(partial(view, i))) for i in count]
     whole = all(one.view is same for one in parameters.values())
     first, *others = parameters.values()
     multiplies = call.program.operators.get(call.node.op) is joined("multiplied")
     own_mask = multiplies and whole and len(others) == 1 and others[0].part is first.part
-    if own_mask and first.part and first.part.mask is not None:
+    if own_mask and first.part and first.part.mask is not None:  # a weight times its own mask is that weight
         return [replace(Constant.of(first.parameter, first.part), parameters=names)]
     product = _is_product(call, operands)
     kept = None if product else _kept(call, parameters)
-    known = call.program.parameters
+    known = call.program.parameters  # one of which can have the name of an operator
     outputs = [f"{name}#2" if name in known else name for name in call.node.outputs]
     made = [_derived(outputs[i], call.shapes[i], computed(i), kept) for i in count]
     return [replace(one, parameters=names, product=product) for one in made]
 
 
 def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Callable[[int, Array], Array]] | None:
-    """Return a parameter of which a node moves elements, alone, and its view in each output; None otherwise."""
+    """Return the parameter whose elements a node moves, and its view in each output.
+
+    None if it does more, or moves elements of several parameters.
+    """
     if not call.program.moves(call.node):
         return None
     data = {ref for key in DATA for ref in listed(call.node.inputs.get(key))}
@@ -153,7 +149,7 @@ def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Call
     rest = {ref: one.read() for ref, one in operands.items() if ref not in moved}
     value = call.node.inputs.get("value")
     if (isinstance(value, int | float) and value) or any(one.dtype.kind == "f" and one.any() for one in rest.values()):
-        return None  # constants other than 0 beside the elements are no edges of the parameter
+        return None  # constants other than 0 beside the elements are not edges of the parameter
 
     def view(i: int, array: Array) -> Array:
         return call.program.run(call.node, rest | {ref: one.view(array) for ref, one in moved.items()})[i]
@@ -164,13 +160,11 @@ def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Call
 def _viewed(base: Constant, read: Read, view: View) -> Constant:
     """Return another view of a parameter."""
     assert base.part is not None
-    # a broadcast array takes no memory, and neither do most of its views
-    shape = view(np.broadcast_to(np.False_, base.part.shape)).shape
-    return replace(base, shape=shape, read=read, view=view)
+    return replace(base, shape=shape_of(view, base.part.shape), read=read, view=view)
 
 
 def _kept(call: Call, parameters: Mapping[str, Constant]) -> Constant | None:
-    """Return the parameter of whose elements a node computes new ones, each at its place; None if there is none.
+    """Return the parameter from whose elements a node computes new ones, each at its place; None if there is none.
 
     Of several it is the largest; of several of that size, one that is neither an index nor a mask.
     """
@@ -193,7 +187,7 @@ def _is_index_or_mask(values: Array) -> bool:
 
 
 def _is_product(call: Call, operands: Mapping[str, Constant]) -> bool:
-    """Return whether a constant is a product with a parameter, or computed of one.
+    """Return whether a constant is a product with a parameter, or computed from one.
 
     A sum of a product and a weight is a weight, such as that of a layer with an adapter.
     """
@@ -211,7 +205,7 @@ def _has_product(operands: Mapping[str, Constant]) -> bool:
 
 
 def _is_injective(weight: Constant) -> bool:
-    """Return whether no element of the parameter is in several places of its view, as far as the numbers say."""
+    """Return whether no element of the parameter is in several places of its view; False if the numbers do not say."""
     return _facts(weight)[0]
 
 
@@ -235,18 +229,25 @@ def _facts(weight: Constant) -> tuple[bool, bool]:
 
 
 def _numbers(weight: Constant) -> Array | None:
-    """Return the number of the parameter's element in each place of a view; None of a whole parameter."""
+    """Return the number of the parameter's element in each place of a view; None for a whole parameter."""
     assert weight.part is not None
     return None if weight.view is same else weight.view(numbered(weight.part.shape))
 
 
 def _derived(name: str, shape: Shape, read: Read, kept: Constant | None) -> Constant:
-    """Return a constant that is computed: with the name of the parameter whose places it keeps, or else a given one."""
+    """Return a constant that a node computes.
+
+    Args:
+        name: its name if it keeps the places of no parameter.
+        shape: its shape.
+        read: returns its values.
+        kept: the parameter whose places it keeps, and whose name it then has.
+    """
     if kept is None or not kept.part or shape != kept.shape:
         return Constant.of(name, Part(shape=shape, weight=read))
     base = kept.part
     if not _facts(kept)[1] and read()[_numbers(kept) == 0].any():
-        return Constant.of(name, Part(shape=shape, weight=read))  # an element stands where the parameter has none
+        return Constant.of(name, Part(shape=shape, weight=read))  # it has elements that are not of the parameter
 
     def restored() -> Array:
         """Return the numbers in the layout of the parameter, 0 for elements that the view does not have."""

@@ -28,22 +28,35 @@ class Ref(str):
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of a graph: its own name, the operator's, its inputs by the operator's names, and its outputs."""
+    """A node of a graph: one use of an operator.
+
+    Args:
+        name: of the node.
+        op: name of the operator.
+        inputs: the operator's name of an input -> a tensor (a `Ref`), a list with tensors, or another value.
+        outputs: names of the tensors that it computes.
+    """
 
     name: str
     op: str
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
 
+    def refs(self) -> Iterator[Ref]:
+        """Yield the tensors among the inputs."""
+        for value in self.inputs.values():
+            yield from (one for one in listed(value) if isinstance(one, Ref))
+
 
 _VALUES: ContextVar[dict[Any, tuple[Array, float]] | None] = ContextVar("values", default=None)
-"""Results of functions in an evaluation, and how often they will be read."""
+"""Results of functions in an evaluation, and how often they will still be read."""
 
 
-def once(function: Callable[..., Array], readers: float = math.inf) -> Callable[..., Array]:
+def run_once(function: Callable[..., Array], readers: float = math.inf) -> Callable[..., Array]:
     """Return a function of constants that an evaluation runs once, also if several operators read its result.
 
-    An evaluation is a call that no other such call contains. Its results are dropped after `readers` calls, or its end.
+    An evaluation is a call of such a function that is not inside another one. It drops a result after `readers` calls,
+    and all results at its end.
     """
 
     def run(*arrays: Array) -> Array:
@@ -88,8 +101,7 @@ class Program(ABC):
     @cached_property
     def readers(self) -> Counter[str]:
         """How many inputs of nodes each tensor is."""
-        values = (value for node in self.nodes for value in node.inputs.values())
-        return Counter(one for value in values for one in listed(value) if isinstance(one, Ref))
+        return Counter(ref for node in self.nodes for ref in node.refs())
 
     @abstractmethod
     def run(self, node: Node, arrays: Mapping[str, Array], *, of_nodes: bool = False) -> list[Array]:
@@ -98,7 +110,7 @@ class Program(ABC):
         Args:
             node: the operator.
             arrays: name of an input -> its elements.
-            of_nodes: whether the elements are numbers of nodes, 0 for none: padding is 0 then, whatever its value.
+            of_nodes: whether the elements are numbers of nodes, with 0 for no node: padding is then 0, not its value.
         """
 
     @abstractmethod
@@ -107,7 +119,7 @@ class Program(ABC):
 
     @abstractmethod
     def keeps(self, node: Node, ref: str) -> bool:
-        """Return whether each element of the output is computed of the one at its place in the input `ref`."""
+        """Return whether each element of the output is computed from the element of the input `ref` at its place."""
 
     @abstractmethod
     def shapes(self, call: Call) -> list[Shape]:
@@ -147,14 +159,14 @@ class Call:
         return value.read().tolist() if isinstance(value, Constant) else value
 
     def explain(self) -> None:
-        """Record why the constants that this node reads beside features are not extracted, if no layer has them."""
+        """Record why constants that this node reads beside features are not extracted, if no layer has them."""
         for _, value in self.tensors() if self.features else ():
             for parameter in value.parameters if isinstance(value, Constant) else ():
                 reason = f"{self.node.op} ({self.node.name}) reads {value.origin}, but not as the weight of a layer"
                 self.tracing.reasons.setdefault(parameter, reason)
 
     def mixed(self) -> list[Ids]:
-        """Return new nodes, made of all that the inputs are made of: the nodes end here."""
+        """Return new nodes, each of which depends on all nodes of the inputs: no node of these passes."""
         of = np.concatenate([nodes_of(ids) for ids in self.features])[None]
         outputs = zip(self.node.outputs, self.shapes, strict=False)
         return [self.tracing.fresh(name, "mixed", shape, of) for name, shape in outputs]

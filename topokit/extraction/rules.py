@@ -103,9 +103,9 @@ def kept(parts: Mapping[str, Part], rule: Rule) -> Iterator[tuple[str, Mask]]:
         rule: which weights are edges.
 
     Raises:
-        InvalidGraphError: names the layer with weights that are not numbers, if the rule reads them, without the mask
-            that the rule takes, with a mask of values other than 0 and 1, or of which a rule other than "mask" keeps
-            nothing.
+        InvalidGraphError: names the layer: it has weights that are not numbers, and the rule reads them; it lacks the
+            mask that the rule takes; its mask has values other than 0 and 1; or a rule other than "mask" keeps none of
+            its weights.
         TooLargeError: not enough free memory.
 
     Cost: O(weights) time; 25 bytes for each weight of the largest layer, or of all with the scope "global".
@@ -143,7 +143,7 @@ def magnitudes_of(name: str, part: Part) -> NDArray[np.float64]:
     """Return |w| of each weight in float64, in which a threshold is compared exactly.
 
     Raises:
-        InvalidGraphError: there are no weights, or they are not real numbers, or NaN.
+        InvalidGraphError: there are no weights, or some are not real numbers or are NaN.
     """
     if part.weight is None:
         raise InvalidGraphError(f"{name} has a mask, but no weights: choose `rule` mask")
@@ -182,7 +182,7 @@ def largest(magnitudes: NDArray[Any], count: int) -> Mask:
 
 
 def _largest_share(layers: Mapping[str, NDArray[np.float64]], rule: Rule) -> dict[str, Mask]:
-    """Return the share of a rule of all weights of some layers: the largest, and none that is 0."""
+    """Return the masks of the largest weights of some layers: the share of all that a rule keeps, but never a 0."""
     flat = np.concatenate([magnitudes.ravel() for magnitudes in layers.values()])
     chosen = largest(flat, min(round(Fraction(rule.keep or 0) * flat.size), int(np.count_nonzero(flat))))
     ends = np.cumsum([magnitudes.size for magnitudes in layers.values()])[:-1]

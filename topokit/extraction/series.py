@@ -14,7 +14,10 @@ from topokit.masking import as_blocks
 
 
 def series(*chains: Sequence[Chosen]) -> Tracing:
-    """Return a graph in which each layer of a chain reads the outputs of the one before; the first has own inputs."""
+    """Return a graph in which each layer of a chain reads the outputs of the layer before.
+
+    The first one, and one that cannot follow the layer before, has inputs of its own.
+    """
     tracing = Tracing()
     parts: dict[str, Part] = {}
     for before, one in ((before, one) for chain in chains for before, one in zip((None, *chain), chain, strict=False)):

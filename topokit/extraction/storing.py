@@ -14,7 +14,7 @@ from topokit.extraction.rules import Rule
 from topokit.extraction.tracing import Use
 from topokit.extraction.weights import Weights, numbered
 from topokit.layer import Layer
-from topokit.masking import LAYOUTS, Parameter, as_blocks
+from topokit.masking import LAYOUTS, Parameter, as_blocks, channels_of
 
 
 def record_of(
@@ -44,7 +44,7 @@ def record_of(
 def layout_of(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     """Return how a layer reads its parameter; None if it reorders the weights.
 
-    A weight that it does not read, as by tril, has no edges, so that its place does not matter.
+    A weight that it does not read, as by tril, has no edges, so its place does not matter.
 
     Args:
         use: the layer.
@@ -54,30 +54,36 @@ def layout_of(use: Use, shape: Shape, *, by_filter: bool) -> str | None:
     numbers = numbered(shape)
     matrix = use.matrix(numbers)
     groups = len(matrix)
-    if matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # constants stand among the numbers
+    if len(shape) < 2 or matrix.dtype.kind != "i" or matrix.min(initial=0) < 0:  # there are constants among the numbers
         return None
-    whole = len(shape) > 1 and matrix.shape[:2] == (groups, shape[0] // groups) and matrix.size == numbers.size
+    whole = matrix.shape[:2] == (groups, shape[0] // groups) and matrix.size == numbers.size
     if whole and matrix.flags.c_contiguous and np.may_share_memory(matrix, numbers):
         return "out-in"  # a view of all numbers in their order, as in most layers
-    for layout in LAYOUTS if len(shape) > 1 else ():
-        if shape[-1 if layout == "last" else 0] % groups:
-            continue
-        blocks = as_blocks(numbers, layout, groups)
-        if (
-            matrix.size == numbers.size
-            and matrix.shape[:2] == blocks.shape[:2]
-            and _fits(matrix.reshape(blocks.shape), blocks)
-        ):
-            return layout
-        if by_filter and matrix.shape[:3] == blocks.shape[:3]:
-            filters = np.arange(1, prod(blocks.shape[:3]) + 1).reshape(*blocks.shape[:3], 1)
-            filter_of = np.zeros(numbers.size + 1, filters.dtype)
-            filter_of[blocks] = filters
-            if _fits(filter_of[matrix], filters):
+    for layout in LAYOUTS:
+        if channels_of(shape, layout) % groups == 0:
+            blocks = as_blocks(numbers, layout, groups)
+            if _in_order(matrix, blocks) or (by_filter and _in_filters(matrix, blocks)):
                 return layout
     return None
 
 
+def _in_order(matrix: NDArray[Any], blocks: NDArray[Any]) -> bool:
+    """Return whether a layer reads each number at its place in the blocks."""
+    alike = matrix.size == blocks.size and matrix.shape[:2] == blocks.shape[:2]
+    return alike and _fits(matrix.reshape(blocks.shape), blocks)
+
+
+def _in_filters(matrix: NDArray[Any], blocks: NDArray[Any]) -> bool:
+    """Return whether a layer reads each number in its filter, at any place."""
+    if matrix.shape[:3] != blocks.shape[:3]:
+        return False
+    filters = np.arange(1, prod(blocks.shape[:3]) + 1).reshape(*blocks.shape[:3], 1)
+    filter_of = np.zeros(blocks.size + 1, filters.dtype)
+    filter_of[blocks] = filters
+    return _fits(filter_of[matrix], filters)
+
+
 def _fits(numbers: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Return whether all numbers other than 0 are the expected ones."""
     equal = numbers == expected
     return bool(equal.all() or (equal | (numbers == 0)).all())

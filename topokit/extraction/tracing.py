@@ -37,6 +37,12 @@ def same(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def shape_of(move: View, shape: Shape) -> Shape:
+    """Return the shape to which a function moves the elements of an array of this shape."""
+    # a broadcast array takes no memory, and neither do most of its views
+    return move(np.broadcast_to(np.False_, shape)).shape
+
+
 @dataclass(frozen=True, kw_only=True)
 class Constant:
     """A tensor that does not depend on the inputs: a weight, a view of one, or a number.
@@ -47,7 +53,7 @@ class Constant:
         parameter: name of the parameter that it is a view of; of a computed one see `interpreter`; "" if there is none.
         part: the weights and mask that it is a view of.
         view: makes this tensor's layout of an array in the part's shape.
-        parameters: names of all parameters that it is computed of.
+        parameters: names of all parameters that it is computed from.
         product: whether it is computed by a product with a parameter, as the queries of an attention to learned
             vectors: it is a weight only if an operator, such as a linear layer, takes it as such.
     """
@@ -68,16 +74,19 @@ class Constant:
         return cls(shape=part.shape, read=part.read, parameter=name, part=part, parameters=(name,))
 
     def moved(self, move: View) -> Constant:
-        """Return the constant that an operator makes which only moves elements."""
-        # a broadcast array takes no memory, and neither do most of its views
-        shape = move(np.broadcast_to(np.False_, self.shape)).shape
-        return replace(self, shape=shape, read=lambda: move(self.read()), view=lambda array: move(self.view(array)))
+        """Return the constant with its elements moved by a function."""
+        return replace(
+            self,
+            shape=shape_of(move, self.shape),
+            read=lambda: move(self.read()),
+            view=lambda array: move(self.view(array)),
+        )
 
     @property
     def origin(self) -> str:
-        """What it is, for a message: "it" for a parameter, or else what it is computed of."""
+        """What it is, for a message: "it" for a parameter, or else what it is computed from."""
         computed = len(self.parameters) > 1 or self.product
-        return f"what is computed of {listed(self.parameters)}" if computed else "it"
+        return f"what is computed from {listed(self.parameters)}" if computed else "it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,7 @@ class Space:
             operator that no node passes unchanged.
         first: number of the first node.
         size: number of nodes.
-        of: the nodes that each one is made of, shape (size, k); of "mixed" nodes all are made of all, shape (1, k).
+        of: the nodes that each one is joined from, shape (size, k); for "mixed" nodes those that all depend on, (1, k).
     """
 
     name: str
@@ -145,6 +154,14 @@ class Tracing:
     Args:
         labels: name of an input or of a mixing operator -> the node that each of its elements is; by default each
             element is a node of its own.
+
+    Attributes:
+        spaces: the nodes, in the order of their numbers.
+        uses: the layers.
+        parts: parameter name -> weight, of the layers.
+        weighted: name of an operator that averages positions, their nodes, and those on which the weights depend.
+        outputs: the nodes of each output of the graph.
+        reasons: parameter name -> why it is not extracted, if no layer has it.
     """
 
     def __init__(self, labels: Mapping[str, Ids] | None = None):
@@ -200,7 +217,11 @@ class Tracing:
         return (space.first + labels).reshape(shape)
 
     def join(self, kind: str, name: str, one: Ids, two: Ids) -> Ids:
-        """Return nodes that each stand for two, element by element; where both are equal or one is -1 none is added."""
+        """Return the nodes of an operator on the elements of two tensors: a new one for each pair of different nodes.
+
+        An element with two equal nodes, or with one node and -1, has that node. Nodes of a statistic of the other
+        tensor, such as its mean, do not count.
+        """
         shape = np.broadcast_shapes(one.shape, two.shape)
         one, two = np.broadcast_arrays(one, two)
         repeated = tuple(
@@ -220,7 +241,7 @@ class Tracing:
         return np.broadcast_to(joined, shape)
 
     def _is_statistic(self, ids: Ids, of: Ids) -> bool:
-        """Whether some nodes are mixed from others alone, as a mean is: a tensor divided by it keeps its nodes."""
+        """Return whether nodes are mixed from `of` alone, as a mean: a tensor divided by its mean keeps its nodes."""
         spaces = self.spaces_of(ids)
         whole = {space.name for space in self.spaces_of(of)}
         return bool(spaces) and all(
@@ -240,7 +261,7 @@ class Tracing:
         """
         name, layer = self._names_of(weight)
         others = [parameter for parameter in weight.parameters if parameter != name]
-        reason = f"the weight of the layer {name} is computed of {listed(weight.parameters)}" if others else ""
+        reason = f"the weight of the layer {name} is computed from {listed(weight.parameters)}" if others else ""
         for parameter in others:
             self.reasons.setdefault(parameter, reason)
         view = weight.view
@@ -261,10 +282,10 @@ class Tracing:
         return space.ids.reshape(reads.shape[0], out)
 
     def _names_of(self, weight: Constant) -> tuple[str, str]:
-        """Return the name of a weight among the parts, and of the layer that uses it.
+        """Return the name of a weight among the parts, and that of the layer that uses it.
 
-        A layer has the name of its parameter, or this and #2, #3 if an earlier one has it. A weight has the name of its
-        first layer, so that two that are computed of one parameter differ.
+        A layer has the name of its parameter, with #2, #3, ... if an earlier layer has that name. A weight has the name
+        of its first layer, so the names of two weights that are computed from one parameter differ.
         """
         part = weight.part or Part(shape=weight.shape, weight=weight.read)
         base = weight.parameter or "constant"
@@ -285,7 +306,7 @@ class Tracing:
         uses = []
         for use in self.uses:
             sources = use.sources
-            several = np.asarray((sources[..., 1:] >= 0).any(axis=-1))
+            several = np.asarray((sources[..., 1:] >= 0).any(axis=-1))  # inputs of several nodes, some of them joined
             several[several] = joined[self.space_numbers(sources[several])].any(axis=-1)
             if several.any():
                 sources, parts = sources.copy(), self._parts_of(sources[several])
@@ -298,7 +319,7 @@ class Tracing:
         return self.with_uses(uses)
 
     def _parts_of(self, nodes: Ids) -> dict[int, frozenset[int]]:
-        """Return the nodes of layers, inputs and mixing operators that each node is made of; also for its parts."""
+        """Return the nodes of layers, inputs and mixing operators that each node is joined from; also for its parts."""
         of: dict[int, list[int]] = {}
         todo = nodes_of(nodes).tolist()
         while todo:

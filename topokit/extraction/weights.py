@@ -35,7 +35,7 @@ class Part:
         layout: one of topokit.masking.LAYOUTS.
         groups: of a convolution, if the file says it.
         known: whether its name or the model says the layout.
-        assumed: what of its reading is by its name alone, for a table.
+        assumed: what only its name says about how to read it, for a table.
     """
 
     shape: Shape
@@ -60,7 +60,7 @@ class Weights:
     """The weights of a file, or of a dictionary of arrays.
 
     Args:
-        parts: parameter name -> part, in the order of the file.
+        parts: parameter name -> weight, in the order of the file.
         default: names of the layers to extract by default, in order.
         origin: kind, file and sha256, as JSON-able values for the recipe; empty if unknown.
         edgeless: layers of which the file has one number per edge, but not the edges.
@@ -68,8 +68,8 @@ class Weights:
         refused: name of an array that cannot be read -> the reason.
         order: where the order of the parts is from: "the file"; "the model" (of a run) or "the graph", which are
             certain; "" if there is none.
-        graph: the layers of a model whose graph is known, with the names of the parts.
-        models: what begins the names of each state dict, if the file has several.
+        graph: the layers of a model whose graph is known; their weights have the names of `parts`.
+        models: prefix of the names of each state dict, if the file has several.
     """
 
     parts: Mapping[str, Part]
@@ -86,7 +86,7 @@ class Weights:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the order is that of a run or file of ours, which records it."""
+        """Whether a run or file of topokit records the order."""
         return self.order == "the model"
 
     def with_graph(self, graph: Tracing) -> Weights:
@@ -95,7 +95,7 @@ class Weights:
 
 
 def numbered(shape: Shape) -> NDArray[Any]:
-    """Return an array with a number for each element, from 1; 0 is for what an operator adds, such as padding."""
+    """Return an array that numbers its elements from 1; 0 is for what an operator adds, such as padding."""
     size = prod(shape)
     # torch has few operators for unsigned types
     return np.arange(1, size + 1, dtype=np.min_scalar_type(-size - 1)).reshape(shape)

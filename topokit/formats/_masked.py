@@ -1,4 +1,4 @@
-"""Masks put onto a file of weights: a copy of it in which the weights off the edges are 0."""
+"""Masks applied to a file of weights: a copy of the file in which weights without an edge are 0."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from topokit.formats._writing import replacing
 from topokit.masking import MASK_DIMENSIONS, checked_masks
 
 _WITH_NAN = {"F16", "BF16", "F32", "F64"}
-"""Types of which NumPy can say what is not a number."""
+"""Types in which NumPy finds NaN."""
 
 
 def parameter_shapes(path: str | Path, names: list[str]) -> list[tuple[int, ...]]:
-    """The shapes of some parameters in a safetensors state dict, pruned ones (`x_orig`) included.
+    """Return the shapes of some parameters in a safetensors state dict, pruned ones (`x_orig`) included.
 
     Args:
         path: the state dict.
-        names: of the parameters; fc1 is fc1.weight where the file has no fc1.
+        names: of the parameters; fc1 means fc1.weight if the file has no fc1.
 
     Raises:
-        FileFormatError: damaged, or a checkpoint or topology of ours.
-        InvalidSpecError: it has no parameter of such a name, or two names mean the same one.
+        FileFormatError: the file is damaged, or a file of topokit.
+        InvalidSpecError: it has no parameter of such a name, or two names mean the same parameter.
         TopokitError: it cannot be read.
     """
     return list(_shapes_of(TensorFile(path), names).values())
 
 
 def _shapes_of(file: TensorFile, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter by its whole name; `parameter_shapes` says more."""
-    path, held = file.path, file.entries
+    """Return the shape of each parameter by its whole name; see `parameter_shapes`."""
+    path, entries = file.path, file.entries
     if file.kind is not None:
         raise FileFormatError(f"{path} is not a state dict but a topokit {file.kind[:20]} file: give a model's own")
     found: dict[str, tuple[int, ...]] = {}
     for name in names:
-        if name.endswith((MASK, "_orig")) and {f"{name[:-5]}{MASK}", f"{name[:-5]}_orig"} & held.keys():
+        if name.endswith((MASK, "_orig")) and {f"{name[:-5]}{MASK}", f"{name[:-5]}_orig"} & entries.keys():
             raise InvalidSpecError(f"{name} of {path} belongs to the parameter {name[:-5]}: give that name")
-        keys = {key: whole for whole in (name, f"{name}.weight") for key in (f"{whole}_orig", whole) if key in held}
+        keys = {key: whole for whole in (name, f"{name}.weight") for key in (f"{whole}_orig", whole) if key in entries}
         if not keys:
             known = [key for key, shape in file.shapes.items() if len(shape) in MASK_DIMENSIONS]
             raise InvalidSpecError(f"{path} has no parameter named {name}: it has {', '.join(known[:12]) or 'none'}")
         key, whole = next(iter(keys.items()))
         if whole in found:
             raise InvalidSpecError(f"two names mean {whole} of {path}: give one mask for each parameter")
-        found[whole] = held[key].shape
+        found[whole] = entries[key].shape
     return found
 
 
@@ -65,26 +65,26 @@ def save_masked(
     *,
     force: bool = False,
 ) -> dict[str, int]:
-    """Copy a safetensors state dict, with 0 for the weights that masks take out; all else is as it was, byte for byte.
+    """Copy a safetensors state dict, with 0 for the weights that masks remove; the other bytes do not change.
 
-    The pairs of torch.nn.utils.prune get the 0 in their weights and in their masks. What the file's own masks take out
-    stays out: a weight is left where both masks keep it.
+    In the pairs of torch.nn.utils.prune, both the weights and the masks become 0. If the file has masks of its own, a
+    weight is kept only if both masks keep it.
 
     Args:
-        source: a safetensors file; of any types that have a 0.
-        masks: parameter name -> 0 or 1 in the shape of the parameter; fc1 is fc1.weight where the file has no fc1.
+        source: a safetensors file, of any types that have a 0.
+        masks: parameter name -> 0 or 1 in the shape of the parameter; fc1 means fc1.weight if the file has no fc1.
         path: the file to write, which ends in .safetensors or has no suffix.
-        force: overwrite it where it exists.
+        force: overwrite an existing file.
 
     Returns:
-        Parameter's whole name -> how many weights it has left that are not masked.
+        Whole name of each masked parameter -> number of weights that are kept.
 
     Raises:
-        InvalidSpecError: no such parameter, a mask of another shape, or a path that is of another format.
-        InvalidGraphError: masks that are not of 0 and 1, or weights that are not a number.
-        FileFormatError: the source is damaged, or no state dict.
+        InvalidSpecError: no such parameter, a mask of another shape, or a path with the suffix of another format.
+        InvalidGraphError: a mask has values other than 0 and 1, or weights are NaN.
+        FileFormatError: the source is damaged, or not a state dict.
         OutputExistsError: the file exists, and `force` is not set.
-        TopokitError: it cannot be read or written.
+        TopokitError: a file cannot be read or written.
     """
     require_safetensors(path)
     file = TensorFile(source)
@@ -119,7 +119,11 @@ def save_masked(
 
 
 def _whole_names(file: TensorFile, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
-    """The masks by the whole names of their parameters, of which they have the shapes."""
+    """Return the masks by the whole names of their parameters.
+
+    Raises:
+        InvalidSpecError: a mask has another shape than its parameter, or see `parameter_shapes`.
+    """
     shapes = _shapes_of(file, masks)
     found = dict(zip(shapes, masks.values(), strict=True))
     for name, mask in found.items():
@@ -132,7 +136,7 @@ def _whole_names(file: TensorFile, masks: Mapping[str, NDArray[np.bool_]]) -> di
 
 
 def _own_mask(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The mask of a parameter that the state dict itself holds; all True if there is none."""
+    """Return the mask of a parameter in the state dict itself; all True if there is none."""
     key = name + MASK
     if key not in file.entries:
         return np.ones(shape, np.bool_)
@@ -145,10 +149,10 @@ def _own_mask(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _zero_points(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return the number that stands for 0 of each quantised weight; None of weights that are not quantised.
+    """Return the number that means 0 for each quantised weight; None if the weights are not quantised.
 
     Raises:
-        InvalidSpecError: they have another type than the weights.
+        InvalidSpecError: the type of the weights does not have these numbers.
     """
     key = f"{name}_zero_point"
     if key not in file.entries:
@@ -164,7 +168,7 @@ def _zero_points(file: TensorFile, name: str, shape: tuple[int, ...]) -> NDArray
 
 
 def _clear(path: Path, entry: Entry, where: NDArray[np.bool_], zero: NDArray[Any] | None = None) -> None:
-    """Set to 0, or to the zero points, the numbers of a tensor `where` says so, in the file."""
+    """Set some numbers of a tensor in a file to 0, or to the zero points `zero`: those for which `where` is True."""
     dtype, shape, start = entry
     size = _bits(dtype) * math.prod(shape) // 8
     require_memory(2 * size, f"writing {path}")
@@ -181,6 +185,6 @@ def _clear(path: Path, entry: Entry, where: NDArray[np.bool_], zero: NDArray[Any
 
 
 def _bits(dtype: str) -> int:
-    """The size of a safetensors type, which its name says: F8_E4M3 has 8 bits."""
+    """Return the bits of a number, from the name of its safetensors type: F8_E4M3 has 8."""
     digits = "".join(character for character in dtype.partition("_")[0] if character.isdigit())
     return int(digits or 8)

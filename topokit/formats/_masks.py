@@ -17,7 +17,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, read
 from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
-from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, Parameter, checked_masks
+from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, Parameter, channels_of, checked_masks
 
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64"}
 
@@ -38,7 +38,7 @@ def save_masks(
         force: overwrite an existing file.
 
     Raises:
-        InvalidGraphError: a mask that is empty, has other dimensions, or holds other numbers than 0 and 1.
+        InvalidGraphError: a mask is empty, has other dimensions, or has values other than 0 and 1.
         InvalidSpecError: the name of a mask instead of its parameter, or a path with the suffix of another format.
         OutputExistsError: the file exists, and `force` is not set.
         TopokitError: the file cannot be written.
@@ -78,7 +78,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
     `_orig` and `_mask` can be read. The masks need not chain.
 
     Raises:
-        FileFormatError: the file holds no masks, or is damaged.
+        FileFormatError: the file contains no masks, or is damaged.
         TooLargeError: not enough free memory.
         TopokitError: the file cannot be read.
     """
@@ -117,8 +117,7 @@ def _is_stored(one: object) -> bool:
 
 
 def _fits(shape: Shape, layout: str, groups: int) -> bool:
-    channels = shape[-1 if layout == "last" else 0] if shape else 0
-    return len(shape) in MASK_DIMENSIONS and 0 not in shape and channels % groups == 0
+    return len(shape) in MASK_DIMENSIONS and 0 not in shape and channels_of(shape, layout) % groups == 0
 
 
 def is_of_masks(path: str | Path) -> bool:

@@ -38,16 +38,15 @@ _BLOCK = 1 << 20  # edges narrowed to uint32 at a time
 
 
 def write(net: Layered, path: Path) -> str:
-    """Write `net` in one pass, one layer in memory; returns its fingerprint."""
+    """Write a network in one pass, with one layer in memory, and return its fingerprint."""
     return _write([net], path)[0]
 
 
 def _write(nets: Sequence[Layered], path: Path, **more: str) -> tuple[str, ...]:
-    """Write networks, and more metadata, in one pass, one layer in memory; returns their fingerprints.
+    """Write networks, and more metadata, in one pass, with one layer in memory, and return their fingerprints.
 
-    All sizes are known beforehand, so the header comes first, with placeholders of the fingerprints'
-    length which are overwritten at the end. The uint64 tensors stand before the uint32 ones, as the
-    library orders them: all of them are aligned.
+    All sizes are known beforehand, so the header is written first. It has placeholders for the fingerprints, which are
+    overwritten at the end. All uint64 tensors precede the uint32 ones, as the library orders them, so all are aligned.
     """
     named = list(zip(_prefixes(nets), nets, strict=True))
     tensors = [
@@ -95,15 +94,16 @@ def _description(net: Layered, recorded: str) -> dict[str, str]:
 def save_all(
     nets: Sequence[Layered], path: str | Path, joints: Sequence[Any] | None = None, *, force: bool = False
 ) -> tuple[str, ...]:
-    """Write one topology, or several and how they are joined, to a safetensors file; `load_all` reads them.
-
-    Returns their fingerprints.
+    """Write one or several topologies, and how they are connected, to a safetensors file, which `load_all` reads.
 
     Args:
         nets: at least one.
         path: the file to write, which ends in .safetensors or has no suffix.
         joints: how the topologies are connected, JSON-able; `read_joints` returns them. None if it is not known.
         force: overwrite an existing file.
+
+    Returns:
+        The fingerprint of each topology.
 
     Raises:
         InvalidSpecError: a path with the suffix of another format.
@@ -119,7 +119,7 @@ def save_all(
 def read_joints(path: str | Path) -> list[dict[str, Any]] | None:
     """Return how the topologies of a file are connected: kind, and the names that it is from and to.
 
-    None if the file does not record it, as checkpoints; an empty list if nothing connects them.
+    None if the file does not record it, such as a checkpoint; an empty list if nothing connects them.
 
     Raises:
         FileFormatError: damaged, or not a safetensors file.
@@ -133,9 +133,9 @@ def read_joints(path: str | Path) -> list[dict[str, Any]] | None:
 
 
 def holds_several(path: str | Path) -> bool:
-    """Return whether a file of ours, or a run's folder, holds several topologies, which `load_all` reads.
+    """Return whether a file of topokit, or the folder of a run, has several topologies, which `load_all` reads.
 
-    A file of masks does if these are not one chain in their recorded order.
+    A file of masks has several if the masks are not one chain in their recorded order.
     """
     try:
         file = TensorFile(in_run(path_of(path)))
@@ -150,9 +150,9 @@ def holds_several(path: str | Path) -> bool:
 
 
 def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata of networks, at least one, to put into a safetensors file beside others, such as weights.
+    """Return tensors and metadata of one or several networks, for a safetensors file that also has others, as weights.
 
-    `load` then reads the topology from that file, or `load_all` several. 12 bytes an edge.
+    `load` reads the topology from that file; if there are several, `load_all` does. 12 bytes an edge.
     """
     tensors: dict[str, NDArray[Any]] = {}
     for prefix, net in zip(_prefixes(nets), nets, strict=True):
@@ -163,12 +163,12 @@ def as_tensors(*nets: Layered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]
 
 
 def _prefixes(nets: Sequence[object]) -> list[str]:
-    """What the names of each topology's tensors begin with: nothing if there is only one."""
+    """Return the prefix of the names of each topology's tensors: "" if there is only one topology."""
     return [""] if len(nets) == 1 else [f"topology.{number}." for number in range(len(nets))]
 
 
 def _shape(file: TensorFile, name: str, known: Mapping[str, Parameter]) -> tuple[int, ...]:
-    """The shape of a mask as (out, in, ...)."""
+    """Return the shape of a mask as (out, in, ...)."""
     if name not in known:
         return file.entries[name + MASK].shape
     out, into, *filters = known[name].shape
@@ -181,7 +181,7 @@ def read(path: Path) -> Topology:
     Cost: O(edges) time, 8 bytes an edge and up to 13 for the widest layer.
 
     Raises:
-        FileFormatError: the file is damaged, written by a later release, or holds no topology or several.
+        FileFormatError: the file is damaged, of a later release, or contains no topology or several.
         InvalidGraphError: its arrays are not a layered graph.
         TooLargeError: not enough free memory.
     """
@@ -214,7 +214,7 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
     try:
         layers, _ = arranged(weights, chosen(weights, ()), exact=False, layout=None)
     except InvalidSpecError as error:
-        from_masks(masks)  # what is wrong with the masks themselves, or that they do not chain, comes first
+        from_masks(masks)  # first the errors of the masks themselves
         raise InvalidSpecError(f"{file.path}: {error}; all of these are for `topokit extract`") from error
     return {one.name: oriented(masks[one.name], one.part.layout, one.groups) for one in layers}
 
@@ -250,7 +250,7 @@ def _recorded(net: Topology, known: Mapping[str, Parameter]) -> Topology:
 
 
 def _by_shape(net: Topology) -> Topology:
-    """The topology of masks, with a note on what masks do not say."""
+    """Return a topology of masks, with a note on what masks do not say."""
     return net if len(net) == 1 else _noted(net, BY_SHAPE)
 
 
@@ -273,7 +273,7 @@ def _masks(file: TensorFile) -> dict[str, NDArray[Any]]:
 
 
 def _topologies(file: TensorFile) -> tuple[Topology, ...]:
-    """The topologies of a file of ours; none if it holds something else."""
+    """Return the topologies in a file of topokit; none if it contains something else."""
     if file.kind not in ("topology", "checkpoint"):
         return ()
     if "widths" in file.metadata or (file.kind == "topology" and "topologies" not in file.metadata):
@@ -347,9 +347,9 @@ def _json(file: TensorFile, about: Mapping[str, str], key: str, kind: type) -> A
 
 
 def _by_channel(recipe: Recipe | None, metadata: Mapping[str, str]) -> bool:
-    """How convolutions were read, by the file or by the recipe of what was extracted.
+    """Return whether convolutions were read by channel, as the file or the recipe of an extraction says.
 
-    That may have been transformed since, any number of times: a recipe can be nested deeper than Python recurses.
+    The extracted topology may be inside any number of transforms: a recipe can be nested deeper than Python recurses.
     """
     if metadata.get("conv") == "channel":
         return True
@@ -367,10 +367,9 @@ def _by_channel(recipe: Recipe | None, metadata: Mapping[str, str]) -> bool:
 
 
 def _promises(recipe: Recipe | None, widths: tuple[int, ...]) -> Promises | None:
-    """What the recipe's maker vouches for; nothing where it is unknown or describes another network.
+    """Return the properties that the recipe guarantees; None if it is unknown, or describes other widths.
 
-    No layer is made, as the recipe may describe a huge one. Whether it makes these very edges is for the
-    soundness check to say.
+    No layer is computed, because the recipe may describe a huge one. The soundness check compares the edges.
     """
     if recipe is None:
         return None

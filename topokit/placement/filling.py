@@ -46,9 +46,9 @@ def fill(
         wanted: one or several topologies, descriptions, files or results of `topokit_train.extract`, whose chains count
             as topologies, see `place`; or a mapping. The keys of a mapping are names, or patterns in which `*` matches
             any characters. Its values are topologies, descriptions, layers, or masks in the shape of the weight. A
-            layer, a mask or a topology of one layer fills every matching weight.
-            `place` distributes the layers of a deeper topology among the weights that match, and all of these must be
-            filled. A description without widths takes the widths of each weight, see `Description.open_each`.
+            layer, a mask or a topology of one layer fills every matching weight. `place` distributes the layers of a
+            deeper topology among the weights that match, and all of these must be filled. A description without widths
+            takes the widths of each weight, see `Description.open_each`.
         weights: name -> weight, in the order in which the data pass them.
         names: see `place`; not allowed with a mapping.
 
@@ -99,10 +99,10 @@ def opened(one: Any) -> Sequence[Layered]:
 
 
 def _unchanged(net: Layered, source: object) -> Layered:
-    """Return a topology, after the fingerprints that its files record were compared with the edges.
+    """Return a topology, after a comparison of its edges, and those of its parts, with the fingerprints of their files.
 
     Raises:
-        FileFormatError: the edges have another fingerprint.
+        FileFormatError: edges have another fingerprint.
     """
     if isinstance(net, Topology) and net.recorded_fingerprint and (problem := fingerprint_error(net, fingerprint(net))):
         what = f"the file {source}" if isinstance(source, Description) else "the file of the topology"
@@ -116,7 +116,7 @@ def _unchanged(net: Layered, source: object) -> Layered:
 
 
 def _parsed(one: Any) -> Any:
-    """The Description of a text or a path; other objects unchanged."""
+    """Return the Description of a text or a path; other objects unchanged."""
     if isinstance(one, str):
         return parse(one)
     return Description(kind="file", name=str(one)) if isinstance(one, PathLike) else one
@@ -125,6 +125,7 @@ def _parsed(one: Any) -> Any:
 def _layers(
     nets: Sequence[Layered], weights: Mapping[str, Weight], names: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, tuple[Layer, str]]]:
+    """Yield the name of each weight that topologies fill, its edges and their source; see `place`."""
     for name, where in place(nets, weights, names).items():
         weights[name].require_fillable(name)
         layer, shape = nets[where.net].layer(where.layer), weights[name].shape
@@ -153,7 +154,7 @@ def named(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> tuple[
 
 
 def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> dict[str, tuple[Topology, str]]:
-    """Name of each weight that is filled -> a topology of one layer with this name, and its source."""
+    """Return name of each weight that is filled -> a topology of one layer with this name, and its source."""
     filled: dict[str, tuple[Topology, str]] = {}
     for pattern, one in wanted.items():
         matched = {name: weights[name] for name in matches(str(pattern), weights)}
@@ -166,6 +167,7 @@ def _by_pattern(wanted: Mapping[str, Wanted], weights: Mapping[str, Weight]) -> 
 
 
 def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator[tuple[str, tuple[Topology, str]]]:
+    """Yield the name of each weight that one entry of a mapping fills, and what `_by_pattern` returns for it."""
     for name, weight in matched.items():
         weight.require_fillable(name)
     one = _parsed(one)
@@ -191,7 +193,10 @@ def _given(pattern: str, one: Wanted, matched: Mapping[str, Weight]) -> Iterator
 
 
 def _described(description: Description, weights: Sequence[Weight]) -> list[Layered]:
-    """The topology of each weight that a description fills. Without widths, each group has its own random edges."""
+    """Return the topology of each weight that a description fills.
+
+    Without widths, a random description gives each weight, and each group of a convolution, edges of its own.
+    """
     from scipy.sparse import block_diag
 
     if description.has_widths:
@@ -207,11 +212,12 @@ def _described(description: Description, weights: Sequence[Weight]) -> list[Laye
 
 
 def _single(pattern: str, one: Any, name: str, weight: Weight) -> tuple[Topology, str]:
-    """The topology for a weight, from a topology of one layer, a layer or a mask."""
+    """Return the topology for a weight, from a topology of one layer, a layer or a mask."""
     if not isinstance(one, Layered | Layer):
         if isinstance(one, bytes) or not (hasattr(one, "__array__") or isinstance(one, Sequence)):
-            wanted = "a topology, a description, a layer or a mask"
-            raise InvalidSpecError(f"{pattern!r} must be given {wanted}, not {shortened(one)}")
+            raise InvalidSpecError(
+                f"{pattern!r} must be given a topology, a description, a layer or a mask, not {shortened(one)}"
+            )
         return Topology([weight.layer(one, name)], names=[name]), "mask"
     layer = one if isinstance(one, Layer) else one.layer(0)
     if layer.shape not in weight.readings():

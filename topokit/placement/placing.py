@@ -93,7 +93,8 @@ def place(
 
 
 def _require_fits(net: Layered, where: Place, name: str, weight: Weight) -> None:
-    if not _fills(net, where.layer, weight, where.before):
+    """Refuse a weight that a name chose for a layer, if the layer does not fit it."""
+    if not fits(net, where.layer, weight, where.before):
         weight.require_fillable(name)
         raise InvalidSpecError(
             f"{_no_weight(net, where.layer, {name: weight})}; the names of its layers chose this weight"
@@ -141,41 +142,47 @@ def _knows(net: Layered, weights: Mapping[str, Weight]) -> bool:
     return bool(known)
 
 
-def _ends(net: Layered, i: int) -> tuple[int, int]:
-    return net.widths[i], net.widths[i + 1]
-
-
-def _fills(net: Layered, i: int, weight: Weight, before: Shape | None) -> bool:
-    return fits(net, i, weight, before)
-
-
 def _in_order(net: Layered, weights: Mapping[str, Weight], filled: Mapping[str, Weight]) -> list[str]:
-    """For each layer the first weight that it fits, after that of the previous layer; `filled` has taken weights."""
+    """Return, for each layer, the first weight that it fits, after that of the previous layer.
+
+    Args:
+        net: the topology.
+        weights: those that it may fill.
+        filled: those that other topologies fill, for the message.
+
+    Raises:
+        InvalidSpecError: a layer fits none of them.
+    """
     chosen: list[str] = []
     left = iter(weights.items())
     for i in range(len(net)):
         before = weights[chosen[-1]].shape if chosen else None
-        name = next((name for name, weight in left if _fills(net, i, weight, before)), None)
+        name = next((name for name, weight in left if fits(net, i, weight, before)), None)
         if name is None:
-            taken = next((name for name, weight in filled.items() if _fills(net, i, weight, before)), None)
+            taken = next((name for name, weight in filled.items() if fits(net, i, weight, before)), None)
             why = f"another topology fills {taken} already: give each weight one topology"
-            ends = " -> ".join(map(str, _ends(net, i)))
-            raise InvalidSpecError(f"layer {i} is {ends}, but {why}" if taken else _no_weight(net, i, weights))
+            raise InvalidSpecError(f"{_ends(net, i)}, but {why}" if taken else _no_weight(net, i, weights))
         chosen.append(name)
     return chosen
 
 
+def _ends(net: Layered, i: int) -> str:
+    return f"layer {i} is {net.widths[i]} -> {net.widths[i + 1]}"
+
+
 def _no_weight(net: Layered, i: int, weights: Mapping[str, Weight]) -> str:
+    """Return the message that a layer fits none of some weights."""
     if not weights:
         return "there is no weight that a topology can fill, or that is not filled yet"
     shapes = [f"{name} {weight.fits}" for name, weight in weights.items()]
     return (
-        f"layer {i} is {net.widths[i]} -> {net.widths[i + 1]}, but no remaining weight has that shape "
-        f"({listed(shapes, 8)}): {_advice(net, weights)}{or_masks(net)}"
+        f"{_ends(net, i)}, but no remaining weight has that shape ({listed(shapes, 8)}): "
+        f"{_advice(net, weights)}{or_masks(net)}"
     )
 
 
 def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
+    """Return what to do with a topology that does not fit, as the end of a message."""
     chains = _chains(len(net), list(weights.values()))
     wider = [chain for chain in chains if chain[1:] == net.widths[1:] and chain[0] > net.widths[0]]
     crops = [chain for chain in chains if all(new <= old for new, old in zip(chain, net.widths, strict=True))]
@@ -192,7 +199,7 @@ def _advice(net: Layered, weights: Mapping[str, Weight]) -> str:
 
 
 def _chains(layers: int, weights: Sequence[Weight]) -> list[tuple[int, ...]]:
-    """The chains of widths of `layers` consecutive weights."""
+    """Return the widths of the topologies that could fill `layers` consecutive weights."""
     runs = (
         run
         for start in range(len(weights) - layers + 1)

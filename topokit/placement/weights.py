@@ -1,4 +1,4 @@
-"""Weight: what of a model's weight matters for a topology; layers and masks of weights."""
+"""Weight: what a topology must know about a weight of a model; layers and masks of weights."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class Weight(Parameter):
         checked = oriented(checked, self.layout, self.groups)
         targets, sources = np.nonzero(checked.reshape(self.shape[0], -1))
         own = prod(self.shape[1:])
-        sources = (
-            sources + targets // max(self.shape[0] // self.groups, 1) * own
-        )  # numbered among the sources of all groups
+        sources += targets // (self.shape[0] // self.groups) * own  # numbered among the sources of all groups
         return Layer.from_edges(sources, targets, (own * self.groups, self.shape[0]))
 
 

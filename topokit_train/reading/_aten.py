@@ -22,7 +22,7 @@ from topokit.extraction.operators import Cell
 from topokit.extraction.programs import Call, Node, Program, Ref, listed
 from topokit.extraction.tracing import Constant
 from topokit.extraction.weights import Part, Weights
-from topokit_train.reading._writes import resolved, written
+from topokit_train.reading._writes import base_name, resolved, written
 from topokit_train.reading.tensors import as_array
 
 MOVES = """
@@ -38,20 +38,20 @@ KEEPS = """
     dropout native_dropout alpha_dropout feature_dropout batch_norm native_batch_norm _native_batch_norm_legit
     _native_batch_norm_legit_no_training cudnn_batch_norm
     layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm softmax _softmax
-    log_softmax _log_softmax softmin celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
-    softplus softsign hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid logsigmoid tanhshrink
+    log_softmax _log_softmax celu mish selu relu6 hardtanh hardswish hardsigmoid prelu _prelu_kernel rrelu
+    softplus hardshrink softshrink threshold gelu silu elu leaky_relu log_sigmoid
     positive rsqrt square
 """
-CASTS = "contiguous clone detach to _to_copy alias lift_fresh_copy type_as float half double"
+CASTS = "contiguous clone detach to _to_copy alias lift_fresh_copy type_as"
 POOLS = """
     max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices max_pool1d_with_indices avg_pool1d
     avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
     _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d
     upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
-    _upsample_nearest_exact1d _upsample_nearest_exact2d lp_pool1d lp_pool2d fractional_max_pool2d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d fractional_max_pool2d
 """
 REDUCES = "mean sum amax amin max min prod var std logsumexp norm linalg_vector_norm all any argmax argmin median"
-ALONG = "cumsum cumprod sort topk gather"
+ALONG = "cumsum cumprod gather"
 ATTENTIONS = """
     scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
     _scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable
@@ -66,17 +66,18 @@ OVERWRITES = {
 }
 """Name of the input that is written over elements of another -> operators."""
 ALIKE = "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty"
+"""Operators that create a constant in the shape, or of the type, of features."""
 CREATES = """
-    arange zeros ones full empty zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty eye
-    scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item _local_scalar_dense where nonzero
-    _weight_norm _weight_norm_interface mv dot vdot outer diff copy stack searchsorted bucketize
+    arange zeros ones full empty eye scalar_tensor linspace tril_indices triu_indices one_hot numel sym_size item
+    _local_scalar_dense nonzero _weight_norm _weight_norm_interface mv dot vdot outer diff searchsorted bucketize
 """
+"""Other operators that may be run on constants."""
 _MOVING = {*MOVES.split(), "zero", "gather"}
 """Operators that only move the elements of constants."""
 _KEEPING = {*KEEPS.split(), *JOINS, "where", "masked_fill", "_weight_norm", "_weight_norm_interface"}
-"""Operators that compute each element of constants at its place; those on each element alone have a tag, too."""
-_WRITTEN = ("value", "fill_value", "self", "other")
-"""Inputs with a number that is written over elements, or that pads."""
+"""Operators that compute each element of constants at its place, besides those with torch's tag `pointwise`."""
+_FILLS = ("value", "fill_value", "self", "other")
+"""Names of inputs that can be a number which overwrites elements, or pads."""
 _VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 
 
@@ -122,6 +123,15 @@ def _cell(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(state, shape) for shape in call.shapes]
 
 
+_ALONG = does.along("dim")
+
+
+def _sorted(call: Call) -> Sequence[Any]:
+    """Sort and topk, by default along the last axis; torch.export omits arguments that are the default."""
+    call.values.setdefault("dim", -1)
+    return _ALONG(call)
+
+
 def _where(call: Call) -> Sequence[Any]:
     """Elements of two tensors, chosen by a constant; if data choose them, each element depends on all three."""
     chosen = isinstance(call["condition"], Constant) and call.node.op != "aten.where.default"
@@ -149,7 +159,8 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     "where": _where,
     **does.words(ALIKE, _alike),
     **does.words(REDUCES, does.reduce_("dim", "keepdim")),
-    **does.words(ALONG, does.along("dim")),
+    **does.words(ALONG, _ALONG),
+    **does.words("sort topk", _sorted),
     **does.words(ATTENTIONS, does.attend("query", "key", "value")),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     **does.words("matmul mm bmm", does.multiply("self", "mat2")),
@@ -200,7 +211,7 @@ class Aten(Program):
         operator = torch.reshape if node.op in _VIEWS else resolved(node.op)
         values = {key: _tensors(value, arrays) for key, value in node.inputs.items()}
         if of_nodes:
-            values |= {key: 0 for key in _WRITTEN if isinstance(values.get(key), int | float)}
+            values |= {key: 0 for key in _FILLS if isinstance(values.get(key), int | float)}
         values |= {key: values[key].clone() for key in written(node.op) if isinstance(values.get(key), torch.Tensor)}
         self._require_harmless(node, values)
         with torch.no_grad():
@@ -212,7 +223,7 @@ class Aten(Program):
         return [one.numpy() if one.dtype != torch.bfloat16 else one.float().numpy() for one in several]
 
     def _require_harmless(self, node: Node, values: Mapping[str, Any]) -> None:
-        """Refuse an operator that could do more than compute, as a file may name any, and results without room.
+        """Refuse an operator that could do more than compute, as a file may name any, and too large results.
 
         Raises:
             InvalidGraphError: names the node.
@@ -247,12 +258,6 @@ def _without_bools(value: Any) -> Any:
     return value.byte() if isinstance(value, torch.Tensor) and value.dtype == torch.bool else value
 
 
-def base_name(op: str) -> str:
-    """Return the operator's name without its overload; of one in place that of the other: relu_ is relu."""
-    name = op.split(".")[1] if op.count(".") == 2 else op
-    return name[:-1] if name.endswith("_") and not name.startswith("_") else name
-
-
 def _operator(node: Node) -> Callable[[Call], Sequence[Any]]:
     """Return what an operator does with nodes."""
     if not node.op.startswith("aten."):
@@ -265,7 +270,13 @@ def _operator(node: Node) -> Callable[[Call], Sequence[Any]]:
 
 
 def constant_of(name: str, tensors: Mapping[str, Any], found: Weights) -> Constant:
-    """Return a tensor of a state dict, as the weight of that it is the numbers, or as it is."""
+    """Return a tensor of a state dict as a constant: the weight whose numbers it is, or else the tensor alone.
+
+    Args:
+        name: of the tensor.
+        tensors: the state dict.
+        found: its weights.
+    """
     tensor = tensors[name]
     owner = stem_of(name, tensors)
     part = found.parts.get(owner)

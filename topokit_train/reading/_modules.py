@@ -89,7 +89,15 @@ def _is_tensor(value: object) -> bool:
 
 
 def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights, first: Mapping[str, str]) -> Aten:
-    held = {
+    """Return the graph of a program.
+
+    Args:
+        program: of torch.export.
+        tensors: name -> parameter, buffer or constant.
+        found: the weights among them.
+        first: name of a tensor -> its first name; see `first_names`.
+    """
+    names = {
         spec.arg.name: first[spec.target]
         for spec in program.graph_signature.input_specs
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
@@ -100,8 +108,8 @@ def _graph(program: ExportedProgram, tensors: Mapping[str, Any], found: Weights,
         if isinstance(value, torch.Tensor):
             shapes[node.name] = _shape(value, node.name)
             types[node.name] = value.dtype
-        if node.op == "placeholder" and node.name in held:
-            constants[node.name] = constant_of(held[node.name], tensors, found)
+        if node.op == "placeholder" and node.name in names:
+            constants[node.name] = constant_of(names[node.name], tensors, found)
         elif node.op == "placeholder" and isinstance(value, torch.Tensor):
             inputs[node.name] = shapes[node.name]
         elif node.op == "call_function" and node.target is not getitem:
@@ -139,15 +147,19 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one, name) for one in value]
     if isinstance(value, torch.fx.Node):
-        if isinstance(value.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool):
-            raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+        _require_fixed(value.meta.get("val"), name)
         return Ref(value.name)
-    if isinstance(value, torch.SymInt):
-        raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+    _require_fixed(value, name)
     return value
 
 
 def _shape(value: torch.Tensor, name: str) -> Shape:
-    if not all(isinstance(size, int) for size in value.shape):
-        raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")
+    for size in value.shape:
+        _require_fixed(size, name)
     return tuple(value.shape)
+
+
+def _require_fixed(value: object, name: str) -> None:
+    """Refuse a number of a node that depends on the size of an input."""
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        raise InvalidGraphError(f"the node {name} has a dynamic shape: export with fixed shapes")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import count
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ Known = tuple[Shape, np.dtype[Any], NDArray[Any] | None]
 """Shape and type of a tensor, and its values if they are few."""
 
 LENGTH = 16
-"""What a dimension without a number is, but for the first one, the batch, which is 1."""
+"""Size of a dimension without a number; the first one is the batch, and has the size 1."""
 
 
 @does.multiplies
@@ -85,7 +84,16 @@ def _gather(call: Call) -> Sequence[Any]:
     data, axis = call["data"], call["axis"] or 0
     if isinstance(data, Constant):
         return _EMBED(call) if axis == 0 else call.mixed()
-    return does.move(call) if isinstance(call["indices"], Constant) else does.along("axis")(call)
+    return does.move(call) if isinstance(call["indices"], Constant) else _ALONG(call)
+
+
+_ALONG = does.along("axis")
+
+
+def _largest(call: Call) -> Sequence[Any]:
+    """TopK, by default along the last axis."""
+    call.values.setdefault("axis", -1)
+    return _ALONG(call)
 
 
 def _shape_of(call: Call) -> Sequence[Any]:
@@ -118,7 +126,8 @@ OPERATORS = {
     **does.words("Identity Cast CastLike", does.cast),
     **does.words(POOLS, does.pool),
     **does.words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
-    **does.words("CumSum TopK GatherElements", does.along("axis")),
+    **does.words("CumSum GatherElements", _ALONG),
+    "TopK": _largest,
     **does.words("Gemm MatMul", _matmul),
     **does.words("LSTM GRU RNN", _recurrent),
     **does.words("ScatterND ScatterElements", _scatter),
@@ -142,7 +151,7 @@ KEEPING = {*KEEPS.split(), *JOINS, *JOINED.split()}
 
 
 class Graph(Program):
-    """A graph of ONNX's operators, whose branches that are certain have been put in its place."""
+    """A graph of ONNX's operators; an If whose condition is a constant is replaced by its branch."""
 
     operators = OPERATORS
 
@@ -153,12 +162,12 @@ class Graph(Program):
         self.protos: dict[str, onnx.NodeProto] = {}
         self.parts: dict[str, Part] = {}
         self.constants = {}
-        self._hold(graph)
+        self._add_initialisers(graph)
         self.inputs = {one.name: _sizes(one) for one in graph.input if one.name not in self.constants}
         self.outputs = [one.name for one in graph.output]
-        self.nodes = [self._node(proto, i) for i, proto in zip(count(), self._inlined(graph.node), strict=False)]
+        self.nodes = [self._node(proto, i) for i, proto in enumerate(self._inlined(graph.node))]
 
-    def _hold(self, graph: onnx.GraphProto) -> None:
+    def _add_initialisers(self, graph: onnx.GraphProto) -> None:
         """Add the initialisers of a graph to the constants."""
         for tensor in graph.initializer:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -175,7 +184,7 @@ class Graph(Program):
             self.constants[name] = Constant(shape=shape, read=read)
 
     def _inlined(self, nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-        """Yield the nodes, in place of an If whose condition is a constant those of its branch."""
+        """Yield the nodes but constant tensors; for an If whose condition is a constant, the nodes of its branch."""
         for node in nodes:
             if node.op_type == "Constant":
                 value = next(iter(node.attribute))
@@ -188,7 +197,7 @@ class Graph(Program):
                 branch = next(
                     one.g for one in node.attribute if one.name == ("then_branch" if certain else "else_branch")
                 )
-                self._hold(branch)
+                self._add_initialisers(branch)
                 yield from self._inlined(branch.node)
                 for inner, outer in zip(branch.output, node.output, strict=True):
                     yield helper.make_node("Identity", [inner.name], [outer])
@@ -264,9 +273,9 @@ class Graph(Program):
         return onnx.defs.get_schema(proto.op_type, self.opsets[proto.domain], proto.domain)
 
     def _of_common_types(self, proto: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return the inputs of a node, of one type those that must be: a mask beside the numbers of a constant is not.
+        """Return the inputs of a node; those that must have the same type are converted to a common one.
 
-        An example is Concat of a weight and zeros, which is run on the mask of the weight.
+        They can differ if an operator is run on the mask of a weight: Concat of a weight and zeros, for example.
         """
         formal = self._schema(proto).inputs
         together: dict[str, list[str]] = {}
@@ -281,7 +290,7 @@ class Graph(Program):
 
 @contextmanager
 def _refused(proto: onnx.NodeProto, name: str) -> Iterator[None]:
-    """Raise InvalidGraphError for the errors of onnx's operators, which have no common class."""
+    """Inside, errors of onnx's operators become an InvalidGraphError; they have no common class."""
     try:
         yield
     except Exception as error:
@@ -305,7 +314,7 @@ def _evaluator(proto: bytes, opsets: tuple[tuple[str, int], ...]) -> Any:
 
 
 def _named_inputs(proto: onnx.NodeProto, opsets: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
-    """Yield the inputs by the operator's names of them; the last name of some operators is for several."""
+    """Yield the operator's name of each input, and the input; the last name of some operators has several inputs."""
     try:
         schema = onnx.defs.get_schema(proto.op_type, opsets.get(proto.domain, 1), proto.domain)
         formal = schema.inputs
@@ -346,7 +355,7 @@ def _dense(sparse: onnx.SparseTensorProto, path: Path) -> NDArray[Any]:
 
 
 def _array(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
-    """Return the numbers of a tensor, also of one in an external file; types that NumPy lacks as float32."""
+    """Return the numbers of a tensor, which may be in an external file; types that NumPy lacks become float32."""
     try:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor = _external(tensor, path)
@@ -363,10 +372,10 @@ def _damaged(path: Path, error: Exception) -> FileFormatError:
 
 
 def _located(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
-    """Return file, start and size of the numbers of a tensor, which must lie in the same folders as the model.
+    """Return file, start and size of the numbers of a tensor; the file must be in the folder of the model, or below it.
 
     Raises:
-        FileFormatError: it lies elsewhere, is missing, or is too short.
+        FileFormatError: the file is elsewhere, missing or too short.
     """
     about = {one.key: one.value for one in tensor.external_data}
     file = path.parent / about.get("location", "")

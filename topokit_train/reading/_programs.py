@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from topokit.convolutions import Shape
 from topokit.csr import require_memory
 from topokit.errors import FileFormatError, InvalidGraphError, TopokitError
 from topokit.extraction.interpreter import trace
-from topokit.extraction.names import state_dict
 from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading._writes import require_no_lost_write
-from topokit_train.reading.tensors import as_array, first_names
+from topokit_train.reading.tensors import first_names, named_parts
 
-MOST = 1 << 28
+MOST_JSON = 1 << 28
 """Bytes of the longest JSON text that is read."""
 
 _TYPES = {
@@ -43,7 +41,8 @@ _TYPES = {
 }
 """Number of a type in the file -> type."""
 
-_LAYOUT_STRIDED = 7
+_STRIDED = 7
+"""Number of the layout of a dense tensor in the file."""
 
 
 def read_program(path: Path) -> Weights:
@@ -56,11 +55,11 @@ def read_program(path: Path) -> Weights:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            texts = _Archive(archive, path)
-            program = texts.json("models/model.json")
-            first = texts.first_names()
-            tensors = {name: one for name, one in texts.tensors() if first[name] == name}
-            found = state_dict({name: tuple(one.shape) for name, one in tensors.items()}, texts.reader(tensors))
+            members = _Archive(archive, path)
+            program = members.json("models/model.json")
+            first = members.first_names()
+            tensors = {name: one for name, one in members.tensors() if first[name] == name}
+            found = named_parts(tensors, path)
             graph = _graph(program, tensors, found, first)
             require_no_lost_write(graph.nodes, graph.outputs)
             return found.with_graph(trace(graph))
@@ -88,8 +87,10 @@ class _Archive:
 
     def json(self, name: str) -> Any:
         size = self.archive.getinfo(self.prefix + name).file_size
-        if size > MOST:
-            raise FileFormatError(f"{self.path}: {name} has {size:,} bytes, over {MOST:,}: export a smaller program")
+        if size > MOST_JSON:
+            raise FileFormatError(
+                f"{self.path}: {name} has {size:,} bytes, over {MOST_JSON:,}: export a smaller program"
+            )
         return json.loads(self.bytes(name))
 
     def entries(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -115,7 +116,7 @@ class _Archive:
 
     def _tensor(self, place: str, name: str, meta: Mapping[str, Any]) -> torch.Tensor:
         kind, shape = _TYPES.get(meta["dtype"]), _sizes(meta["sizes"], name)
-        if kind is None or meta["layout"] != _LAYOUT_STRIDED:
+        if kind is None or meta["layout"] != _STRIDED:
             raise FileFormatError(f"{self.path}: {name} has a type or layout that topokit does not read")
         strides = _sizes(meta["strides"], name)
         start = _size(meta["storage_offset"], name)
@@ -127,12 +128,6 @@ class _Archive:
             raise FileFormatError(f"{self.path}: {name} is larger than its data: the file is damaged")
         flat = torch.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], dtype=kind)
         return flat.as_strided(shape, strides, start)
-
-    def reader(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        def read(name: str) -> NDArray[Any]:
-            return as_array(tensors[name], name, self.path)
-
-        return read
 
 
 def _graph(
@@ -166,7 +161,7 @@ def _node(node: Mapping[str, Any]) -> Node:
 
 
 def _names(argument: Mapping[str, Any]) -> list[str]:
-    """Return the tensors of an output."""
+    """Return the names of the tensors of an output; a name of its own for another value."""
     kind, value = next(iter(argument.items()))
     if kind == "as_tensor":
         return [value["name"]]

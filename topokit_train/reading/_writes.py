@@ -18,6 +18,12 @@ _SHARES = """
 """Operators whose output can be their input, or a view of it, although their schema does not say so."""
 
 
+def base_name(op: str) -> str:
+    """Return an operator's name without its overload, and without the _ of one that works in place: relu_ is relu."""
+    name = op.split(".")[1] if op.count(".") == 2 else op
+    return name[:-1] if name.endswith("_") and not name.startswith("_") else name
+
+
 def resolved(op: str) -> Any:
     """Return torch's operator of a name such as "aten.linear.default".
 
@@ -33,18 +39,22 @@ def resolved(op: str) -> Any:
 
 def written(op: str) -> list[str]:
     """Return the names of the inputs that an operator writes into."""
-    return [one.name for one in resolved(op)._schema.arguments if one.alias_info and one.alias_info.is_write]
+    return [one.name for one in resolved(op)._schema.arguments if _is_written(one)]
+
+
+def _is_written(argument: Any) -> bool:
+    return bool(argument.alias_info and argument.alias_info.is_write)
 
 
 def lost_write(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, str] | None:
     """Return the first node that writes into memory which is read later by another name than its output, and that name.
 
-    The reading of a graph gives what was written to the output of the operator alone. That is right unless a view of
-    the tensor, the tensor that it is a view of, or the tensor itself by its earlier name is read afterwards.
+    The interpreter gives what was written only to the output of the operator. That is wrong if the tensor is read
+    afterwards by its earlier name, by a view of it, or as the tensor of which it is a view.
 
     Raises:
-        InvalidGraphError: the memory is that of another tensor by an operator whose schema does not say so, as dropout
-            in evaluation mode: `ExportedProgram.run_decompositions` loses such a write.
+        InvalidGraphError: an operator has returned its input, but its schema does not say so, such as dropout in
+            evaluation mode: `ExportedProgram.run_decompositions` loses a write into its output.
     """
     lost = _lost_writes(nodes, outputs)
     for i, name in _lost_writes(nodes, outputs, hidden=_SHARES.split()):
@@ -57,23 +67,27 @@ def lost_write(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, str
 
 
 def _lost_writes(nodes: Sequence[Node], outputs: Sequence[str], hidden: Sequence[str] = ()) -> list[tuple[int, str]]:
-    """Return (number of a node, name) of all such writes; operators of the names `hidden` return their inputs."""
-    last: dict[str, int] = {
-        ref: i for i, node in enumerate(nodes) for value in node.inputs.values() for ref in _refs(value)
-    }
+    """Return (number of the node, name that is read) of all such writes; see `lost_write`.
+
+    Args:
+        nodes: of the graph.
+        outputs: names of its outputs.
+        hidden: names of operators whose outputs count as their inputs, although their schemas do not say so.
+    """
+    last: dict[str, int] = {ref: i for i, node in enumerate(nodes) for ref in node.refs()}
     last |= dict.fromkeys(outputs, len(nodes))
     shared: dict[str, set[str]] = {}  # name -> the names of tensors in the same memory
     lost = []
     for i, node in enumerate(nodes):
         if not node.op.startswith("aten."):
-            continue  # which is refused
+            continue  # it is refused when the graph is read
         schema = resolved(node.op)._schema
         for one in schema.arguments:
-            for ref in _refs(node.inputs.get(one.name)) if one.alias_info and one.alias_info.is_write else ():
+            for ref in _refs(node.inputs.get(one.name)) if _is_written(one) else ():
                 later = sorted(name for name in shared.get(ref, {ref}) if last.get(name, -1) > i)
                 later = later or [str(ref)] * one.kwarg_only  # of `out` nothing is read, but its nodes would be
                 lost += [(i, name) for name in later]
-        name = node.op.split(".")[1].rstrip("_")
+        name = base_name(node.op)
         hides = name in hidden and not (name == "einsum" and len(node.inputs["tensors"]) > 1)  # which is a product
         if hides or any(one.alias_info for one in schema.returns):
             names = [one.name for one in schema.arguments if hides or one.alias_info]

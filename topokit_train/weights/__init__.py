@@ -2,7 +2,7 @@
 
 A new kind of file is one module here and one line in READERS.
 
-The content of a file, never its name, says of which kind it is. Only tensors are unpickled.
+The content of a file determines its kind, never its name. Only tensors are unpickled.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Reader:
     """The reader of one kind of file; each private module of this package has one, `READER`.
 
     Args:
-        begins: says whether a file that starts with these bytes (up to 512) may be of this kind.
-        read: returns its weights, validated.
+        begins: returns whether a file that begins with these bytes (up to 512) may be of this kind.
+        read: returns the weights of a file, validated.
     """
 
     begins: Callable[[bytes], bool]
@@ -57,10 +57,10 @@ def read_weights(path: str | Path) -> Weights:
         path: the file, or the folder of a run, whose checkpoint is read.
 
     Returns:
-        The weights. If the kind of file allows it, numbers are read when they are needed.
+        The weights. If the kind of file allows it, their numbers are read only when they are needed.
 
     Raises:
-        FileFormatError: of none of the kinds, damaged, or with Python objects other than tensors.
+        FileFormatError: the file is of none of these kinds, is damaged, or has Python objects other than tensors.
         MissingDependencyError: the package that reads this kind is not installed.
         TooLargeError: not enough free memory.
         TopokitError: the file cannot be read.
@@ -80,8 +80,8 @@ def read_weights(path: str | Path) -> Weights:
                 kind = "program" if kind == "torch" and found.graph else kind  # a .pt2 file
                 return replace(found, origin={"kind": kind, "file": path.name, "sha256": digest})
     raise FileFormatError(
-        f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict "
-        "or an ONNX model"
+        f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict, "
+        "an ONNX model or a .pt2 program"
     )
 
 
@@ -99,8 +99,8 @@ def extract(
 ) -> Extraction:
     """Return the layers of a model as topologies, and how they are connected.
 
-    The edges are weights of layers. A scale of the outputs of a layer by a constant keeps its edges, also if the
-    constant contains 0.
+    The edges are weights of layers. If a constant scales the outputs of a layer, the layer keeps all its edges, even if
+    the constant contains 0.
 
     Args:
         model: a torch module; a file of weights, an ONNX model or a .pt2 program; file.py:function, a function that
@@ -123,7 +123,7 @@ def extract(
         InvalidGraphError: names the node of the graph that cannot be read.
         TopokitError: a file cannot be read.
 
-    Cost: torch.export of a module; O(weights) time, one layer in memory.
+    Cost: torch.export of a module; O(weights) time; the edges and one layer in memory, see `topokit.extract`.
     """
     weights = read_model(model, example_input)
     return select(weights, Rule(rule=rule, above=above, keep=keep, scope=scope), layers, conv, layout)

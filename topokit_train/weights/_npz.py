@@ -1,8 +1,9 @@
-"""NumPy's .npz files of arrays by name, such as the weights of Keras; in the order of the file."""
+"""NumPy's .npz files: arrays by name, such as the weights of Keras, in the order of the file."""
 
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def read(path: Path) -> Weights:
             raise FileFormatError(f"{path}: {name} is damaged ({str(error)[:160]}): save it again") from error
 
     found = state_dict(shapes, array)
-    return Weights(**{**vars(found), "default": found.default or tuple(found.parts)})
+    return replace(found, default=found.default or tuple(found.parts))
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -27,13 +27,14 @@ from topokit.topologies import layer_digest
 from topokit_train.models import MODELS, STACKED
 from topokit_train.weights import Reader
 
-_MASKS = ("method.mask.", "pruning.")  # before a weight's name: its mask, in bits; the latter in 0.1.0
+_MASKS = ("method.mask.", "pruning.")
+"""Prefixes of a weight's name that give the name of its mask, which is packed into bits; 0.1.0 wrote the second one."""
 _OURS = re.compile(r"(optimizer|method|pruning)\..*|(topology\.\d+\.)?layer\.\d+\.(indptr|indices)")
 """The tensors of a checkpoint that are not weights."""
 
 
 def read(path: Path) -> Weights:
-    """Read the weights of a safetensors file. In a checkpoint with sparse layers, these are the default.
+    """Read the weights of a safetensors file. The default layers of a checkpoint with sparse layers are these.
 
     Raises:
         FileFormatError: damaged, or a topology, which has no weights.
@@ -46,7 +47,7 @@ def read(path: Path) -> Weights:
         found = state_dict(file.shapes, file.read)
         if file.kind != "masks":
             return replace(found, order="")
-        stored = read_parameters(path)  # of the others, whatever their names say, masks of ours are (out, in)
+        stored = read_parameters(path)  # the other masks are (out, in), whatever their names say
         known = {name: stored.get(name, Parameter(part.shape)) for name, part in found.parts.items()}
         parts = {
             name: replace(part, layout=known[name].layout, groups=known[name].groups, known=True)
@@ -121,7 +122,7 @@ def _owners(file: TensorFile, recorded: str, layer: Layer, names: list[str]) -> 
 
 
 def _edges(file: TensorFile, own: str, layer: Layer) -> Layer | None:
-    """Return the edges of a sparse layer if they are those of a topology's, or several of each; else None."""
+    """Return the edges of a sparse layer if they are those of a topology's layer, or several for each; else None."""
     digest = file.read(f"{own}.digest").tobytes()
     if layer_digest(layer) == digest:
         return layer

@@ -25,7 +25,7 @@ MASKS = ("masks", "mask_dict", "mask", "weight_mask")
 """Keys of the masks beside a state dict."""
 
 DEPTH = 4
-"""Dictionaries within dictionaries in which tensors are looked for."""
+"""Depth of nested dictionaries in which tensors are searched for."""
 
 
 def read(path: Path) -> Weights:
@@ -96,11 +96,12 @@ def _culprit(error: Exception) -> str:
 
 
 def _weights(loaded: object, path: Path) -> Weights:
-    """Return the weights of the state dict in a checkpoint, with the masks beside it, and those of others by name.
+    """Return the weights in a checkpoint: those of its state dict, with the masks beside it, and those outside it.
 
-    The state dict is the first one behind the keys NESTED; without these, all tensors are one. Tensors of other
-    dictionaries have the keys before their names. If they are copies of the state dict, such as an average of it, so
-    have its own, and all are chosen by default, so that the user is asked for one; otherwise the others are not.
+    The state dict is the dictionary under the first of the keys NESTED or, without these keys, the whole checkpoint.
+    The names of tensors outside it begin with their keys. If some of them are copies of weights in the state dict, such
+    as averages, its names begin with its keys too, and all weights are chosen by default, so that the user is asked for
+    one copy. Otherwise only those of the state dict are chosen by default.
     """
     keys = _keys_of_state(loaded, DEPTH)
     owner = "".join(f"{key}." for key in keys)
@@ -115,7 +116,7 @@ def _weights(loaded: object, path: Path) -> Weights:
     beside_state = _masks_of(loaded, keys)
     masks = dict(_masks(beside_state, state, path))
     unused = named_parts(dict(_unused(loaded, beside_state)), path).parts
-    why = dict.fromkeys(unused, "masks are read only if they stand beside the state dict, or around it")
+    why = dict.fromkeys(unused, "masks are read only beside the state dict, or in a dictionary around it")
     if _has_copies(others, state):
         everything |= {owner + name: mask for name, mask in masks.items()}
         found = named_parts(everything, path)
@@ -146,7 +147,7 @@ def _keys_of_state(value: object, depth: int) -> tuple[str, ...]:
 
 
 def _masks_of(loaded: object, keys: Sequence[str]) -> Mapping[str, Any]:
-    """Return the masks beside a state dict, or beside the innermost dictionary around it that has some."""
+    """Return the masks beside a state dict, or in the innermost dictionary around it that has some."""
     around = [loaded]
     for key in keys:
         around.append(around[-1][key])  # type: ignore[index]
@@ -164,7 +165,7 @@ def _unused(value: object, used: Mapping[str, Any], depth: int = DEPTH, prefix: 
 
 
 def _masks(masks: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield masks, of which the names become those of parameters and `_mask`."""
+    """Yield masks by the names of their parameters, with the ending `_mask`."""
     bare = unwrapped(state)
     for name, mask in _flat(masks, DEPTH):
         (short,) = unwrapped([name.removesuffix("_mask")])
@@ -176,9 +177,9 @@ def _masks(masks: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> It
 
 
 def _models(value: object, depth: int, prefix: str = "") -> Iterator[str]:
-    """Yield what begins the names of the tensors of each state dict in nested dictionaries.
+    """Yield the prefix of the names of the tensors in each state dict of nested dictionaries.
 
-    A state dict has names of modules with a dot, unlike nested dictionaries of which each is a module.
+    The names in a state dict have dots, unlike those in a dictionary of which each entry is a module.
     """
     if not isinstance(value, Mapping) or not depth or "optim" in prefix:
         return
@@ -191,7 +192,7 @@ def _models(value: object, depth: int, prefix: str = "") -> Iterator[str]:
 
 
 def _has_copies(others: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-    """Whether the other tensors have the name and shape of a matrix or of filters in a state dict."""
+    """Return whether some of the other tensors have the name and shape of a weight in the state dict."""
     plain = {name: one for name, one in state.items() if not one.is_nested and one.dim() > 1}
     weights = {(name.removesuffix("_orig"), state[whole].shape) for name, whole in unwrapped(plain).items()}
     known = {(name.removesuffix("_orig"), one.shape) for name, one in others.items() if not one.is_nested}
@@ -205,7 +206,7 @@ def _ends(name: str) -> list[str]:
 
 
 def _flat(value: Mapping[Any, Any], depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the tensors in nested dictionaries, the keys joined by dots; not masks, and not those of an optimizer."""
+    """Yield the tensors in nested dictionaries, by their keys with dots; not masks, nor those of an optimizer."""
     import torch
 
     for name, entry in value.items():

@@ -1,4 +1,4 @@
-"""Constants that are computed of several parameters: the weights of a layer, or what attention reads."""
+"""Constants that are computed from several parameters: the weights of a layer, or what attention reads."""
 
 import copy
 import functools
@@ -114,8 +114,8 @@ def test_attention_that_is_written_out_has_the_nodes_of_its_values(latents, tmp_
     module, example = pruned(Perceiver(latents)), torch.randn(2, 5, WIDTH)
     expected = expected_of(module, example)
     reason = (
-        "aten.matmul.default (matmul) reads what is computed of latents, q.weight, q.bias, but not as the weight of a "
-        "layer"
+        "aten.matmul.default (matmul) reads what is computed from latents, q.weight, q.bias, but not as the weight of "
+        "a layer"
     )
     for known in (read_model(module, example), exported(module, example, tmp_path / "model.pt2")):
         found = select(known, Rule())
@@ -191,7 +191,7 @@ def test_a_computed_weight_has_the_name_of_a_parameter_only_in_its_place(weight,
     assert [*found.masks] == ["first.weight", name]
     assert np.array_equal(found.parameters[name].whole(found.masks[name]), weight(module).detach().numpy() != 0)
     reasons = {why for parameter, (_, why) in found.left.items() if parameter in of.split(", ")}
-    assert reasons == ({f"the weight of the layer {name} is computed of {of}"} if of else set())
+    assert reasons == ({f"the weight of the layer {name} is computed from {of}"} if of else set())
 
 
 @pytest.mark.parametrize("weight", [adapted, adapted_in_one_operator, a_square_product_added])
@@ -317,7 +317,7 @@ def test_a_product_by_a_product_of_parameters_is_mixed():
 
     found = topokit_train.extract(pruned(Product(None)), torch.randn(2, 4))
     assert ([*found.masks], [one["kind"] for one in found.joints]) == (["first.weight"], ["mixed"])
-    reason = "aten.matmul.default (matmul_1) reads what is computed of b, a, but not as the weight of a layer"
+    reason = "aten.matmul.default (matmul_1) reads what is computed from b, a, but not as the weight of a layer"
     assert [found.left[name][1] for name in "ab"] == [reason, reason]
 
 
@@ -348,6 +348,30 @@ def test_a_layer_that_reads_one_number_of_each_example_is_a_layer(spread, batch)
     assert found.edges["c.weight"].targets.tolist() == by_mean.nonzero().ravel().tolist() == [0, 2]
     mixed = {"kind": "mixed", "name": "mean", "from": ["a.weight"], "to": ["c.weight"]}
     assert (found.joints, [*found.left]) == ([mixed], [])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: y.sort()[0],
+        lambda y: y.sort(-1)[0],
+        lambda y: torch.sort(y, stable=True)[0],
+        lambda y: y.sort(1)[0],
+        lambda y: y.topk(WIDTH)[0],
+    ],
+    ids=["sort", "sort the last axis", "stable sort", "sort axis 1", "topk"],
+)
+def test_features_that_are_sorted_are_mixed(function):
+    """Also along the default axis, the last one, which torch.export omits."""
+    module = Called(lambda self, x: self.c(function(self.a(x))), 1)
+    (joint,) = topokit_train.extract(module, torch.randn(2, 6)).joints
+    assert (joint["kind"], joint["from"], joint["to"]) == ("mixed", ["a.weight"], ["c.weight"])
+
+
+def test_positions_that_are_sorted_keep_their_features():
+    module = Called(lambda self, x: self.c(self.a(x).sort(1)[0]), 1)
+    found = topokit_train.extract(module, torch.randn(2, 4, 6))
+    assert (found.topology.widths, found.joints) == ((6, WIDTH, 3), [])
 
 
 def written_out(self, x):

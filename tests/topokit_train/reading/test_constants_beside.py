@@ -12,7 +12,7 @@ import topokit_train  # noqa: E402
 
 
 class Computed(nn.Module):
-    """A layer whose weight is computed of two parameters, of which half are 0."""
+    """A layer whose weight is computed from two parameters, of which half are 0."""
 
     def __init__(self, weight):
         super().__init__()
