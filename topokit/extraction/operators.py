@@ -6,6 +6,7 @@ A reader of programs names the operator for each of its own (`Program.operators`
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -120,12 +121,15 @@ def with_bias(call: Call, made: Any, bias: Any) -> Sequence[Any]:
 
 
 def pool(call: Call) -> Sequence[Any]:
-    """An operator on positions, the last axes of its input: each channel keeps its node."""
+    """An operator on positions, the last axes of its input: each channel keeps its node.
+
+    torch names their number, as in max_pool2d, and allows inputs without a batch; others have two axes before them.
+    """
     ids = call.features[0]
-    shape = call.shapes[0]
-    changed = sum(a != b for a, b in zip(ids.shape, shape, strict=True))
-    axes = range(-1, -1 - max(changed, ids.ndim - 2), -1)
-    one = constant_along(ids, axes)
+    named = re.search("([123])d", call.node.op)
+    positions = int(named[1]) if named else ids.ndim - 2
+    changed = {i for i, (a, b) in enumerate(zip(ids.shape, call.shapes[0], strict=True)) if a != b}
+    one = constant_along(ids, changed | {*range(ids.ndim - positions, ids.ndim)})
     return call.mixed() if one is None else [np.broadcast_to(one, output) for output in call.shapes]
 
 

@@ -374,6 +374,40 @@ def test_positions_that_are_sorted_keep_their_features():
     assert (found.topology.widths, found.joints) == ((6, WIDTH, 3), [])
 
 
+POOLS = {
+    "rows": lambda y: functional.max_pool2d(y, (2, 1)),
+    "columns": lambda y: functional.avg_pool2d(y, (1, 2)),
+    "overlapping": lambda y: functional.max_pool2d(y, 3, stride=1, padding=1),
+    "adaptive": lambda y: functional.adaptive_avg_pool2d(y, (2, 4)),
+    "one dimension": lambda y: functional.max_pool1d(y.flatten(1), 2),
+}
+
+
+class Pooled(nn.Module):
+    """A convolution, a pooling of its outputs for an image without a batch, and a linear layer."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(1, 3, 3, padding=1), pool
+        self.head = nn.Linear(pool(torch.zeros(3, 4, 4)).numel(), 2)
+
+    def forward(self, x):
+        return self.head(self.pool(self.conv(x)).flatten())
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_pools_of_an_image_without_a_batch_keep_the_channels(pool):
+    found = topokit_train.extract(Pooled(POOLS[pool]), torch.randn(1, 4, 4))
+    assert (found.topology.widths, found.joints) == ((1, 3, 2), [])
+
+
+@pytest.mark.parametrize("pool", ["rows", "overlapping"])
+def test_pools_along_the_channels_of_an_image_without_a_batch_mix_them(pool):
+    module = Pooled(lambda y: POOLS[pool](y.transpose(0, 1)))
+    (joint,) = topokit_train.extract(module, torch.randn(1, 4, 4)).joints
+    assert (joint["kind"], joint["from"], joint["to"]) == ("mixed", ["conv.weight"], ["head.weight"])
+
+
 def written_out(self, x):
     return (self.a(x)[:, None, :] * self.p).sum(-1)
 
