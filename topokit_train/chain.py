@@ -24,10 +24,10 @@ from topokit_train.operands import autocast_dtype, require_dtype, require_tracea
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 
 KEPT = 2**20
-"""Numbers of activations that are computed at a time without gradients."""
+"""Number of activations that are computed at a time without gradients, so that they stay in the cache."""
 
 LEAST_SAMPLES = 128
-"""Number of samples that are computed at a time at least."""
+"""Least number of samples that are computed at a time."""
 
 
 class Bilinear(ABC):

@@ -33,7 +33,7 @@ class Chosen:
         part: the weight.
         groups: of a convolution.
         flat: whether the channels that it reads flattened are "first" or "last".
-        assumed: what of its reading neither the file nor the user says, for a table.
+        assumed: what is assumed of how it is read, for a table; "" if nothing.
     """
 
     name: str

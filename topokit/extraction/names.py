@@ -138,7 +138,7 @@ def _numbers(name: str, inside: str, shapes: Shapes, read: Callable[[str], Array
 
 
 def _normalised(read: Callable[[str], Array], names: tuple[str, str]) -> Array:
-    """Return the weight of weight_norm: lengths and directions, of each slice in which there is one length."""
+    """Return the weight of weight_norm: directions, scaled so that each slice has its length."""
     size, value = map(read, names)
     axes = tuple(axis for axis in range(value.ndim) if size.ndim == value.ndim and size.shape[axis] == 1)
     norm = np.sqrt((value.astype(np.float64) ** 2).sum(axis=axes, keepdims=True)) if axes else np.abs(value)
@@ -186,7 +186,7 @@ def packed_weights(shapes: Shapes) -> Iterator[tuple[str, str]]:
 
 
 def is_embedding(name: str, shape: Shape, names: Collection[str]) -> bool:
-    """Return whether a weight is read as a table of embeddings, by its name alone; a bias beside it says no."""
+    """Return whether a weight is read as a table of embeddings: by its name alone, and if it has no bias."""
     bias = f"{name.removesuffix('weight')}bias"
     return len(shape) == 2 and bool(_EMBEDDING.search(name)) and not (name.endswith("weight") and bias in names)
 

@@ -20,7 +20,7 @@ from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, 
 from topokit.masking import as_blocks
 
 PRODUCTS: set[Callable[[Call], Sequence[Any]]] = set()
-"""The operators that multiply matrices, or convolve: what one computes of a parameter is not a weight by itself."""
+"""The operators that multiply matrices, or convolve. Their result is no weight, also if they read only parameters."""
 
 
 def multiplies(operator: Callable[[Call], Sequence[Any]]) -> Callable[[Call], Sequence[Any]]:
@@ -47,7 +47,7 @@ def refuse(call: Call) -> Sequence[Any]:
 
 
 DATA = ("self", "input", "tensors", "inputs", "data", "X", "x")
-"""Names of the inputs that an operator moves."""
+"""Names that operators give to the inputs whose elements they move."""
 
 
 def move(call: Call) -> Sequence[Any]:

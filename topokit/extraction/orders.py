@@ -23,7 +23,9 @@ MOST_GROUPS = 6
 """Groups of names up to which all orders of the groups are tried."""
 
 
-def arranged(weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout: str | None) -> tuple[Any, str]:
+def arranged(
+    weights: Weights, layers: Sequence[Chosen], *, exact: bool, layout: str | None
+) -> tuple[tuple[Chosen, ...], str]:
     """Return the layers in an order in which each reads the outputs of the one before, and where it is from.
 
     Args:

@@ -13,8 +13,11 @@ from topokit.extraction.towers import shortcuts
 MOST_STEPS = 20_000
 """Limit of the search for an order; layers of different shapes need about one step each."""
 MOST_CANDIDATES = 6
+"""Orders that a search returns."""
 MOST_LINES = 8
+"""Values of `layers` in a message."""
 MOST_OF_GROUP = 2
+"""Readings of one group of layers in a message."""
 MOST_DEEP = 200
 """Layers up to which an order is searched for: a search as deep as Python recurses."""
 
