@@ -37,6 +37,7 @@ def command(
     input to an output. The next columns show the damage of the crop: pairs of an input and an output without a path,
     dead units, and in-degrees of the outputs. A candidate
     is called strange if such a pair has no path or if an output has at most two edges; such networks often train badly.
+    With two widths a pair without a path is an absent edge, which makes no candidate strange.
     """  # noqa: D301 (click wants the control character)
     from topokit.fitting import fit
 

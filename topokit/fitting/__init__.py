@@ -54,7 +54,8 @@ def fit(
     first and last node layers keeps every path between what is left; a crop between them does not. So those
     N' come first that divide all interior widths. The damage of a crop is counted on the edges.
 
-    The order: (1) those that are not strange: no pair without a path, no output of in-degree 2 or less;
+    The order: (1) those that are not strange: no pair without a path, no output of in-degree 2 or less (with one
+    edge layer a pair without a path is an absent edge, which counts neither here nor in (3));
     (2) those within the tolerance, and then the nearest ones; (3) the fewest pairs without a path, in tenths of
     all; (4) the fewest dead units; (5) the same number of paths between all pairs; (6) the nearest density, in
     whole percent of it; (7) uncropped; (8) the least ratio of path counts; (9) without diagonals; (10) the most
@@ -184,7 +185,8 @@ def _promise(plan: Plan, wanted: float, tolerance: float) -> tuple[Any, ...]:
     shares = [edges / count for edges, count in zip(plan.layer_edges, cells, strict=True)]
     error = abs(sum(plan.layer_edges) / possible_edges(plan.widths) / wanted - 1)
     outside = error > tolerance
-    starved = plan.layer_edges[-1] <= WEAK * plan.widths[-1] or plan.kills or 1 not in plan.steps
+    parted = len(plan.steps) > 1 and 1 not in plan.steps  # pairs without a path; of one layer these are absent edges
+    starved = plan.layer_edges[-1] <= WEAK * plan.widths[-1] or plan.kills or parted
     uneven = max(shares) / min(shares) if min(shares) else inf
     return (
         *(starved, outside, error if outside else 0, plan.cropped_inside, round(100 * error)),
@@ -196,7 +198,7 @@ def _promise(plan: Plan, wanted: float, tolerance: float) -> tuple[Any, ...]:
 def _rank(candidate: Candidate) -> tuple[Any, ...]:
     net = candidate.net
     pairs = net.widths[0] * net.widths[-1]
-    lost, dead = candidate.disconnected_pairs, candidate.dead_units
+    lost, dead = 0 if len(net) == 1 else candidate.disconnected_pairs, candidate.dead_units
     least, greatest = candidate.min_paths, candidate.max_paths
     options = candidate.options
     return (

@@ -49,7 +49,8 @@ class Candidate:
         disconnected_pairs: pairs of an input and an output without a path.
         dead_units: nodes that no input reaches, or that reach no output, in all node layers together.
         output_in_degrees: (in-degree, number of outputs), by in-degree.
-        reasons: why it is strange: pairs without a path, outputs with an in-degree of 2 or less.
+        reasons: why it is strange: pairs without a path, outputs with an in-degree of 2 or less. In a network of one
+            edge layer a pair without a path is an absent edge, and no reason.
     """
 
     net: Layered
@@ -160,11 +161,12 @@ def examined(plan: Plan, wanted: Fraction, tolerance: Fraction) -> Candidate:
 def _counted(net: Layered) -> dict[str, Any]:
     """Count what the crop destroyed, on the edges."""
     found, degrees = reach(net), net.layer(len(net) - 1).in_degrees
+    pair = None if len(net) == 1 else found.disconnected_pair  # one layer lacks the pairs without an edge
     known = {
         "disconnected_pairs": found.disconnected_pairs,
         "dead_units": sum(nodes.size for nodes in effective(net).dead),
         "output_in_degrees": tuple(zip(*(part.tolist() for part in np.unique_counts(degrees)), strict=True)),
-        "reasons": _reasons(found.disconnected_pairs, found.disconnected_pair, degrees),
+        "reasons": _reasons(found.disconnected_pairs, pair, degrees),
     }
     with suppress(TooLargeError):
         paths = path_range(net, budget=PRODUCTS)
@@ -188,9 +190,10 @@ def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
     """Return what the symmetry theorem proves of a network that is cropped at its ends at most."""
     base = net.of if isinstance(net, Crop) else net
     paths = None if plan.cropped_inside else base.promises.paths
+    if paths is None and len(net) == 1:
+        return _known_of_one_layer(plan)
     if paths is None:
-        edges = counted(plan.edges_before, "edge")
-        return {"reasons": (f"the damage of its crop is not counted: {edges} before it are too many",)}
+        return {"reasons": (_not_counted(plan),)}
     degree = plan.widths[0] if len(net) == 1 else plan.radices[-1] * plan.kron[-2] // plan.steps[-1]
     return {
         "min_paths": paths,
@@ -200,3 +203,28 @@ def _proved(plan: Plan, net: Layered) -> dict[str, Any]:
         "output_in_degrees": ((degree, plan.widths[-1]),),
         "reasons": _reasons(0, None, np.full(1, degree)),
     }
+
+
+def _known_of_one_layer(plan: Plan) -> dict[str, Any]:
+    """Return what follows from the numbers of a network of one edge layer, whose paths are its edges.
+
+    The sources of a target repeat every `nodes * steps` nodes, `radices` of them each time.
+    """
+    (sources, targets), period = plan.widths, plan.nodes * plan.steps[0]
+    lost = sources * targets - plan.layer_edges[0]
+    least = plan.radices[0] * (sources // period)
+    known: dict[str, Any] = {
+        "min_paths": int(not lost),
+        "max_paths": 1,
+        "disconnected_pairs": lost,
+        "dead_units": None if plan.kills else 0,
+    }
+    if sources % period == 0:
+        known["output_in_degrees"] = ((least, targets),)
+        return {**known, "reasons": _reasons(0, None, np.full(1, least))}
+    return {**known, "reasons": () if least > WEAK else (_not_counted(plan),)}
+
+
+def _not_counted(plan: Plan) -> str:
+    edges = counted(plan.edges_before, "edge")
+    return f"the damage of its crop is not counted: {edges} before it are too many"
