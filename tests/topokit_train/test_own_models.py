@@ -19,6 +19,7 @@ from topokit_train.conversion import sparsify
 from topokit_train.functions import short_name
 from topokit_train.fusing import FusedSequential, fuse, separate
 from topokit_train.layers.sparse import SparseModule
+from topokit_train.methods import Method
 from topokit_train.models.networks import MNIST, build_model, model_source, under_seed
 from topokit_train.runs.checkpoints import load
 from topokit_train.runs.loading import load_run
@@ -269,6 +270,39 @@ def test_the_folder_of_an_own_models_run_does_not_call_it_dense(tmp_path, monkey
     net = "bernoulli widths=784,30 density=.1 seed=0"
     model = sparsify(nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)), net)
     assert train(TrainConfig(**QUICK), model=model).run == "runs/Sequential-digits-own-seed0"
-    assert "Sequential: as it is, as no topology is given" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Sequential keeps the layers that it has, as no other topology is given" in said
     assert train(TrainConfig(**QUICK), None, model=model).run == "runs/Sequential-digits-own-seed0-2"
     assert train(TrainConfig(**QUICK), "dense", model=small).run == "runs/small-digits-dense-seed0"
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_model_without_flatten_is_refused_in_one_line(sparse, tmp_path):
+    model = nn.Sequential(nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10))
+    if sparse:
+        sparsify(model, "bernoulli widths=784,30 density=.1 seed=0")
+    said = r"Sequential gets inputs of the shape 1 x 28 x 28, but reads 784 numbers in a row: put nn.Flatten\(\) first$"
+    with pytest.raises(InvalidSpecError, match=said):
+        train(TrainConfig(**QUICK), None, model=model, run=tmp_path / "run")
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_the_error_of_a_model_that_reads_other_widths_is_not_that_of_flat_inputs(tmp_path):
+    for model in (nn.Sequential(nn.Linear(99, 10)), nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.Linear(29, 10))):
+        with pytest.raises(TopokitError, match="mat1 and mat2 shapes cannot be multiplied"):
+            train(TrainConfig(**QUICK), None, model=model, run=tmp_path / "run")
+
+
+def test_an_error_after_the_model_is_not_that_of_flat_inputs(tmp_path):
+    class Broken(Method):
+        def gradients(self, trainer):
+            del trainer
+            raise ValueError("a fault in gradients")
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(TopokitError, match="a fault in gradients"):
+        train(TrainConfig(**QUICK), None, model=model, method=Broken(), run=tmp_path / "run")
+    short = nn.Sequential(nn.Flatten(), nn.Linear(784, 5))
+    with pytest.raises(TopokitError) as error:
+        train(TrainConfig(**QUICK), None, model=short, run=tmp_path / "run")
+    assert "Flatten" not in str(error.value)

@@ -27,6 +27,7 @@ from topokit_train.pruning.config import config_from_json
 from topokit_train.ranks import ALONE, Ranks
 from topokit_train.results import Kernels, Result, results_of
 from topokit_train.runs.checkpoints import Checkpoint, Origin, load, restore, save, save_start
+from topokit_train.runs.flat_inputs import explained_shape
 from topokit_train.runs.folder import CONFIG, RESULT, START, RunFolder, begun
 from topokit_train.runs.given_weights import start_from
 from topokit_train.runs.memory import explained_shortage
@@ -267,7 +268,7 @@ def _prepared(jobs: Sequence[Job], setup: Setup, origin: Origin) -> Trainer:
     elif config.weights is not None:
         start_from(config.weights, trainer, setup.source, setup.dataset)
     if not checkpoints and (setup.versions or setup.source.module is not None):
-        with explained_shortage(trainer):
+        with explained_shortage(trainer), explained_shape(trainer, setup.source.name):
             trainer.rehearse()
     return trainer
 

@@ -60,8 +60,8 @@ def starting_topologies(
             return load_all(before[0]) if load(before[0]).fingerprints else (), False
         if source.name != DEFAULT or isinstance(config, PruneConfig):
             if not isinstance(config, PruneConfig) and source.name != OF_WIDTHS:
-                kept = "dense" if source.builtin else "as it is"
-                say(f"{source.name}: {kept}, as no topology is given")
+                own = "keeps the layers that it has, as no other topology is given"
+                say(f"{source.name}{': dense, as no topology is given' if source.builtin else f' {own}'}")
             return (), True
         topology = default_topology()
     phase("building the topology")
