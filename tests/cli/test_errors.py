@@ -200,7 +200,8 @@ MISTAKES = {
     ],
     "extract": [
         ("{text} --layers a --layers b", 2, "give all in one list: --layers NAME,NAME,..."),
-        ("{text}", 1, "give a checkpoint, a state dict, an ONNX model or a .pt2 program"),
+        ("{text}", 2, "text.py is Python code: name the function that returns the model, "),
+        ("{empty}", 1, "give a checkpoint, a state dict, an ONNX model or a .pt2 program"),
         ("{net}", 1, "is a topology, and has no weights"),
         ("{weights} -o x --keep 2", 2, "more than 0 and less than 1"),
         ("{weights} -o x --above .1 --keep .1", 2, "are two rules: give one"),

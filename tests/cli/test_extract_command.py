@@ -393,7 +393,10 @@ def test_nothing_is_overwritten_without_force(topokit, tmp_path):
         ),
         (("info", "old.pt"), "if it is of weights, take a topology out of it with `topokit extract`"),
         (("info", "weights.safetensors"), "is a file of weights and holds neither a topology"),
-        (("verify", "arrays.npz"), "arrays.npz holds no sparse matrix"),
+        (
+            ("verify", "arrays.npz"),
+            "if it is of weights, take a topology out of it with `topokit extract`",
+        ),
         (
             ("mask", "radix-net radices=2,2", "--names", "a,b", "--apply", "model.pt", "-o", "x"),
             "is not a safetensors file",

@@ -13,7 +13,14 @@ from torch import nn
 from torch.nn.utils import prune
 
 import topokit as tk
-from topokit.errors import FileFormatError, InvalidSpecError, MissingDependencyError, TooLargeError, TopokitError
+from topokit.errors import (
+    FileFormatError,
+    InvalidSpecError,
+    MissingDependencyError,
+    NotFoundError,
+    TooLargeError,
+    TopokitError,
+)
 from topokit.extraction import Rule, select
 from topokit.families.bernoulli import Bernoulli
 from topokit.formats import as_tensors
@@ -591,3 +598,25 @@ def test_a_parameter_may_be_named_like_an_optimizer(tmp_path):
     state = {"optimal_head.weight": torch.eye(3)}
     torch.save({"state_dict": state, "optimizer_states": {"0": torch.ones(2, 2)}}, tmp_path / "x.pt")
     assert tk.extract(read_weights(tmp_path / "x.pt")).edges == 3
+
+
+def test_a_folder_is_refused_with_the_file_to_give(tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(NotFoundError, match=r"f is a folder: give a file of weights, or the folder of a run$"):
+        read_weights(folder)
+    Bernoulli(widths=(4, 3, 2), density=".5", seed=0).save(folder / "net", to="tsv")
+    with pytest.raises(NotFoundError, match=r"net is a folder of \.tsv files, a topology and not weights: `topokit "):
+        read_weights(folder / "net")
+    save_file({"fc.weight": torch.ones(2, 3)}, folder / "model.safetensors")
+    (folder / "a.onnx").touch()
+    with pytest.raises(NotFoundError, match=r"a file of weights in it: \S*model\.safetensors, \S*a\.onnx$") as error:
+        read_weights(folder)
+    assert read_weights(str(error.value).split()[-2].rstrip(",")).parts
+
+
+def test_python_code_without_a_function_is_refused_with_the_form_to_give(tmp_path):
+    (tmp_path / "mk.py").write_text("def net():\n    return None\n")
+    with pytest.raises(InvalidSpecError, match=r"mk\.py is Python code: name the function .*, \S*mk\.py:FUNCTION$"):
+        read_weights(tmp_path / "mk.py")

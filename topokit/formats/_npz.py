@@ -106,7 +106,7 @@ def _require_matrix(archive: zipfile.ZipFile, path: Path) -> None:
     if "format.npy" not in names:
         raise FileFormatError(
             f"{path} holds no sparse matrix (an array named format, as scipy.sparse.save_npz writes it): "
-            "give a file of a topology"
+            f"give a file of a topology; if it is of weights, {EXTRACT}"
         )
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokit._registry import Registry
-from topokit.errors import FileFormatError, InvalidSpecError, needing, reading
+from topokit.errors import FileFormatError, InvalidSpecError, NotFoundError, needing, reading
 from topokit.extraction import Extraction, Rule, Weights, from_arrays, select
 from topokit.fields import path_of
-from topokit.formats import CHECKPOINT
+from topokit.formats import CHECKPOINT, FORMATS
+from topokit.reprs import listed
 from topokit_train.functions import load_function, names_function
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ READERS = Registry(
         "onnx": "topokit_train.weights._onnx:READER",
     },
 )
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "*.onnx", "*.pt2")
+"""Names by which the file of weights in a folder of a model is found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,8 @@ def read_weights(path: str | Path) -> Weights:
     if (path / CHECKPOINT).is_file():
         path /= CHECKPOINT
     with reading(path):
+        if path.is_dir():
+            raise NotFoundError(f"{path} is a folder{_about_folder(path)}")
         with path.open("rb") as file:
             start = file.read(512)
             file.seek(0)
@@ -79,10 +86,24 @@ def read_weights(path: str | Path) -> Weights:
                 found = reader.read(path)
                 kind = "program" if kind == "torch" and found.graph else kind  # a .pt2 file
                 return replace(found, origin={"kind": kind, "file": path.name, "sha256": digest})
+    if path.suffix == ".py":
+        raise InvalidSpecError(f"{path} is Python code: name the function that returns the model, {path}:FUNCTION")
     raise FileFormatError(
         f"{path} is not a file of weights that topokit reads ({', '.join(READERS)}): give a checkpoint, a state dict, "
         "an ONNX model or a .pt2 program"
     )
+
+
+def _about_folder(path: Path) -> str:
+    """Return what a folder that is not of a run has, and which file to give."""
+    files = [entry for entry in sorted(path.iterdir()) if entry.is_file()]
+    if found := [entry.name for pattern in WEIGHTS for entry in files if fnmatch(entry.name, pattern)]:
+        return f": give a file of weights in it: {listed(str(path / name) for name in found)}"
+    suffixes = {entry.suffix for entry in files}
+    if kinds := [kind.suffix for kind in map(FORMATS.__getitem__, FORMATS) if kind.folder and kind.suffix in suffixes]:
+        held = " and ".join(kinds)
+        return f" of {held} files, a topology and not weights: `topokit info` and `topokit convert` read it"
+    return ": give a file of weights, or the folder of a run"
 
 
 def extract(
