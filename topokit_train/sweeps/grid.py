@@ -79,6 +79,7 @@ def read_grid(
             place = entry.get("label", f"runs-{number}")
             reader.add(place, entry)
         place = "defaults"
+        _require_no_parts_of_entries(reader.defaults)
         _require_settings(reader.defaults, reader.used, "of the defaults")
     except TopokitError as error:
         raise type(error)(f"{path}, {place}: {error.args[0]}") from None
@@ -230,6 +231,13 @@ def _require_settings(given: Iterable[str], known: Sequence[str], whose: str) ->
         if name in given:
             raise InvalidSpecError(f"{name} does not change what a run computes: give `{name}` to the sweep instead")
     require_known(given, known, whose)
+
+
+def _require_no_parts_of_entries(defaults: Mapping[str, Any]) -> None:
+    for name in ENTRY:
+        if name in defaults and name != "topology":
+            what = f"axes ({EACH}.) belong" if name == EACH else f"{name} belongs"
+            raise InvalidSpecError(f"{what} into [[runs]], not into [defaults]: give each entry its own")
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:

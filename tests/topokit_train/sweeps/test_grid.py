@@ -209,6 +209,8 @@ def test_what_holds_no_runs_is_refused(runs_of, text, message):
         ("[[runs]]\nto = [0.9]", "no key of runs to train is named 'to'"),
         ("[defaults]\nbatchsize = 3\n[[runs]]", "defaults: .*'batchsize': did you mean batch_size"),
         ("[defaults]\nto = [0.9]\n[[runs]]", "defaults: no key of the defaults is named 'to'"),
+        ("[defaults]\neach.seed = '0-2'\n[[runs]]", r"defaults: axes \(each\.\) belong into \[\[runs\]\]"),
+        ("[defaults]\ntags.a = 3\n[[runs]]", r"defaults: tags belongs into \[\[runs\]\], not into \[defaults\]"),
         ("defaults = 3\n[[runs]]", "defaults must be a table, not 3"),
         ("[[runs]]\neach.sede = [1]", "no key of each is named 'sede': did you mean seed"),
         ("[[runs]]\neach.sede = '0-4'", "no key of each is named 'sede': did you mean seed"),
