@@ -77,6 +77,19 @@ class Comparison(Tabular):
         """How many random equivalents of which kind."""
         return f"{len(self.seeds)} {self.kind} random equivalents, seeds {self.seeds[0]} to {self.seeds[-1]}"
 
+    @property
+    def note(self) -> str:
+        """Why nothing is compared; "" if something is."""
+        if any(score.verdict for score in self.comparisons.values()):
+            return ""
+        return (
+            "there is nothing to compare: each measure is undefined, or the random networks have the same value as the "
+            "network"
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, [super().__str__(), self.note]))
+
     def records(self) -> list[dict[str, Any]]:
         """Return the score of each number."""
         return [{"measure": label, **asdict(score)} for label, score in self.comparisons.items()]

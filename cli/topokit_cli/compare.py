@@ -125,6 +125,8 @@ def _print_beside(networks: list[Network]) -> None:
 def _print(against: Comparison) -> None:
     head, *rows = against.rows()
     render.grid(head, rows, left=("measure", "verdict"))
+    if against.note:
+        click.echo(against.note)
     if any(score.verdict == "undecided" for score in against.comparisons.values()):
         click.echo("undecided: all random networks are equal, and so few of them prove nothing: use more --twins")
     _print_skipped("", against.skipped)

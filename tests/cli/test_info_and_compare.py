@@ -164,6 +164,14 @@ def test_a_dense_network_is_one_line(topokit):
     assert beside.count("adjusted_p") == 1
 
 
+def test_equal_values_everywhere_are_explained_below_the_table(topokit):
+    shown = topokit("compare", "bernoulli widths=64,2 density=.1 seed=0", "--twins", 2).out
+    assert shown.endswith(
+        "\nthere is nothing to compare: each measure is undefined, or the random networks have the same value as the "
+        "network\n"
+    )
+
+
 @pytest.mark.parametrize("option", [("--kind", "bernoulli"), ("--topology-seed", 0)])
 def test_several_without_twins_have_no_kind_of_them(topokit, pruned, option):
     run = topokit("compare", pruned, pruned, *option)

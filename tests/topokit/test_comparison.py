@@ -174,3 +174,14 @@ def test_progress_is_told():
 def test_bad_options_are_refused(nets, options, said):
     with pytest.raises(InvalidSpecError, match=said):
         compare(nets, **options)
+
+
+def test_a_note_says_why_nothing_is_compared():
+    one_layer = tk.Topology.from_dense([np.eye(64, 2)])  # layers of its degrees differ in the order of nodes only
+    found = compare(one_layer, twins=3)
+    assert {one.verdict for one in found.comparisons.values()} == {None}
+    assert str(found).endswith(f"\n{found.note}")
+    assert "nothing to compare: each measure is undefined, or the random networks have the same value" in found.note
+    radix = compare(RADIX, twins=3)
+    assert radix.note == ""
+    assert not str(radix).endswith("\n")
