@@ -145,7 +145,8 @@ def require_groups(layer: Layer, channels: int, groups: int, name: str = "") -> 
         return
     out = layer.shape[1]
     if groups < 1 or channels % groups or out % groups:
-        raise InvalidSpecError(f"groups must divide the {channels} input and {out} output channels; it is {groups}")
+        both = f"{counted(channels, 'input channel')} and {counted(out, 'output channel')}"
+        raise InvalidSpecError(f"groups must divide the {both}; it is {groups}")
     size = layer.shape[0] // groups
     across = np.flatnonzero(layer.sources // size != layer.targets // (out // groups))
     if across.size:

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
+from reprlib import repr as shortened
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -87,7 +88,9 @@ class Spec(Layered):
         ):  # dataclass replaces those that are not in the class itself
             setattr(cls, name, getattr(cls, name))
 
-    def __init__(self, **given: Any):
+    def __init__(self, *positional: Any, **given: Any):
+        if positional:
+            _refuse_positional(type(self), positional[0])
         missing = []
         for name, field in options_of(self).items():  # dataclasses.replace uses the names of the fields
             value = given.pop(name) if name in given else given.pop(field.name, field.default)
@@ -209,6 +212,14 @@ class CirculantSpec(Spec):
 
     def arrays(self, i: int, buffers: Buffers) -> tuple[UInt64Array, UInt64Array]:
         return self.circulant(i).arrays(buffers)
+
+
+def _refuse_positional(kind: type[Spec], value: object) -> None:
+    name = next(iter(options_of(kind)))
+    raise TypeError(
+        f"{kind.__name__} takes its options as keywords, such as {name}=..., and no positional argument, such as "
+        f"{shortened(value)}"
+    )
 
 
 def require_widths(widths: Sequence[int]) -> None:

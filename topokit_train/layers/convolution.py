@@ -13,6 +13,7 @@ from topokit.convolutions import require_groups
 from topokit.errors import InvalidSpecError
 from topokit.layered import Layer
 from topokit.placement.weights import by_feature
+from topokit.reprs import counted
 from topokit_train.kernels import KERNELS
 from topokit_train.layers.choice import choose
 from topokit_train.layers.patches import Convolution
@@ -78,7 +79,7 @@ class SparseConv2d(SparseModule):
         by_channel = layer.shape[0] == in_channels
         if not by_channel and layer.shape[0] != in_channels * prod(size):
             raise InvalidSpecError(
-                f"the layer has {layer.shape[0]} sources: give {in_channels}, one for each channel, or "
+                f"the layer has {counted(layer.shape[0], 'source')}: give {in_channels}, one for each channel, or "
                 f"{in_channels * prod(size)}, one for each weight of {in_channels} x {size[0]} x {size[1]}"
             )
         like = torch.empty(0, device=device, dtype=dtype)  # resolves torch's defaults

@@ -98,3 +98,9 @@ def test_lists_may_be_arrays_ranges_or_iterators():
     assert net == tk.RadixNet(radices=(system for system in [range(2, 4)]), kron=(b for b in (1, 2, 1)))
     assert tk.crop(net, iter((6, 9, 6))) == tk.crop(net, (6, 9, 6))
     assert BERNOULLI(widths=iter((3, 2, 2)), density=iter((0.5, 1))) == BERNOULLI(widths=(3, 2, 2), density=(0.5, 1))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(tk.RadixNet, "radices"), (tk.Bernoulli, "widths")])
+def test_options_without_a_name(kind, name):
+    with pytest.raises(TypeError, match=f"^{kind.__name__} takes its options as keywords, such as {name}=..., and no"):
+        kind([(2, 2)])

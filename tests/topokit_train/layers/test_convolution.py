@@ -316,7 +316,7 @@ def test_an_edge_across_groups_is_refused():
 @pytest.mark.parametrize("groups", [0, 4, 12])
 def test_groups_that_do_not_divide_the_channels_are_refused(groups):
     with pytest.raises(
-        InvalidSpecError, match=f"groups must divide the 6 input and 12 output channels; it is {groups}"
+        InvalidSpecError, match=f"groups must divide the 6 input channels and 12 output channels; it is {groups}"
     ):
         SparseConv2d(Topology.from_dense([mask_of(2, "channel")]).layer(0), CHANNELS, SIZE, groups=groups)
 
