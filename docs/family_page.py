@@ -32,6 +32,7 @@ KINDS = {
     "numbers": "numbers: `0.1` or `0.1,1/5`",
     "net": "a file",
 }
+WHOLE = "whole numbers: `8` or `8,5`"
 LAYERS = 12  # rows of a table, as many as the panels of a picture
 LINES = 32  # nodes in a layer up to which a picture has lines; above, it has matrices
 NODES = 128  # shown of each node layer
@@ -176,12 +177,14 @@ def proved(net: Spec) -> str:
 
 def options(family: type[Spec], args: str) -> str:
     """A family's options: the table of its flags, and what the docstring says of each field."""
-    rows = []
+    rows, given = [], dict(items(args))
     for name, field in options_of(family).items():
         default = {dataclasses.MISSING: "required", None: "none"}.get(field.default) or comma(field.default)
         takes = KINDS.get(field.metadata["kind"]) or ", ".join(f"`{one}`" for one in field.metadata["choices"])
+        if field.metadata["kind"] == "numbers" and "a whole number for" in given.get(name, ""):
+            takes = WHOLE
         rows.append((f"`{flag_of(name)}`", takes, default, prose(field.metadata["help"])))
-    meanings = [f"- `{name}`: {prose(text)}" for name, text in items(args)]
+    meanings = [f"- `{name}`: {prose(text)}" for name, text in given.items()]
     flags = table(("option", "takes", "default", "meaning"), rows)
     return f"{flags}\n\nIn full, by their names in Python:\n\n" + "\n".join(meanings)
 
