@@ -820,11 +820,11 @@ def test_pruning_that_the_reading_by_channel_loses_is_noted():
 def test_what_stands_beside_the_chosen_layers_is_said(layers):
     """Also if they are chosen by a pattern."""
     arrays = {"mlp.0.weight": np.eye(4), "mlp.1.weight": np.eye(4), "q_proj.weight": np.eye(4)}
-    (note,) = extract(arrays, layers=layers).notes
+    (note,) = tk.extract(arrays, layers=layers).notes
     assert "each used once, nothing skipped or permuted, though q_proj.weight stands beside them" in note
 
 
 def test_the_question_says_what_its_lines_assume():
     arrays = {"a.weight": np.ones((4, 4)), "b.weight": np.ones((4, 4))}
     with pytest.raises(InvalidSpecError, match=r"If nothing is skipped or permuted, choose layers "):
-        extract({"left.weight": np.ones((4, 4)), "right.weight": np.ones((4, 4)), **arrays})
+        tk.extract({"left.weight": np.ones((4, 4)), "right.weight": np.ones((4, 4)), **arrays})
