@@ -232,7 +232,7 @@ def test_a_square_weight_that_is_used_transposed_gets_its_masks_or_none(make, tm
     given = [found, found.topology, tmp_path / "net.safetensors"]
     if make is Transposed:  # a file of masks records layouts other than (out, in)
         given.append({"*": found.topology})
-        save_masks(found.masks, tmp_path / "masks.safetensors", parameters=found.parameters)
+        save_masks(found.masks, tmp_path / "masks.safetensors")
         given.append(tmp_path / "masks.safetensors")
     for one in given:
         with pytest.raises(InvalidSpecError, match=r"two\.weight is square, so that its shape does not say"):

@@ -591,3 +591,13 @@ def test_a_parameter_may_be_named_like_an_optimizer(tmp_path):
     state = {"optimal_head.weight": torch.eye(3)}
     torch.save({"state_dict": state, "optimizer_states": {"0": torch.ones(2, 2)}}, tmp_path / "x.pt")
     assert tk.extract(read_weights(tmp_path / "x.pt")).edges == 3
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda masks: dict(enumerate(masks))])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_masks_without_names_are_refused(make, depth, tmp_path):
+    state = {"0.weight": torch.ones(8, 8), "2.weight": torch.ones(4, 8)}
+    found = {"state_dict": state, "masks": make([torch.eye(8), torch.ones(4, 8)])}
+    torch.save({"model": found} if depth else found, tmp_path / "model.pt")
+    with pytest.raises(FileFormatError, match="has masks in masks without the names of their parameters"):
+        read_weights(tmp_path / "model.pt")
