@@ -47,8 +47,7 @@ class TopokitError(Exception):
         >>> InvalidSpecError("`batch_size` must be at least 1").with_flags(["batch_size"])
         '--batch-size must be at least 1'
         """
-        text = _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[1], super().__str__())
-        return _on_one_line(text)
+        return _on_one_line(_NAME.sub(r"\1", with_flags(super().__str__(), names)))
 
 
 def _on_one_line(text: str) -> str:
@@ -59,6 +58,11 @@ def _on_one_line(text: str) -> str:
 def no_folder(path: Path) -> NotFoundError:
     """Return the error that says that the folder of a file or folder to write does not exist."""
     return NotFoundError(f"cannot write {path}: there is no folder {path.parent}: create it first")
+
+
+def with_flags(text: str, names: Container[str]) -> str:
+    """Return a text with flags in place of the names in backticks that are among some options."""
+    return _NAME.sub(lambda name: flag(name[1]) if name[1] in names else name[0], text)
 
 
 def flag(name: str) -> str:

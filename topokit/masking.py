@@ -21,7 +21,7 @@ from topokit.csr import require_memory
 from topokit.errors import InvalidGraphError, InvalidSpecError
 from topokit.fields import names_of
 from topokit.layered import Layer, Layered, Source, network
-from topokit.recipes import extraction_of
+from topokit.recipes import OUTSIDE, extraction_of
 from topokit.reprs import counted
 from topokit.topologies import Topology, filled
 
@@ -114,6 +114,32 @@ class Parameter:
         return found.reshape(groups * out, groups * into, *self.shape[2:])
 
 
+class Masks(dict[str, Mask]):
+    """Parameter name -> mask in the shape of the parameter, with a record of how the model stores the parameters.
+
+    Args:
+        masks: by name.
+        parameters: by name; those that are not here are stored as (out, in, ...), in one group.
+    """
+
+    def __init__(self, masks: Mapping[str, Mask], parameters: Mapping[str, Parameter]):
+        super().__init__(masks)
+        known = {name: one for name, one in parameters.items() if name in self}
+        self.parameters = {name: one for name, one in known.items() if (one.layout, one.groups) != (LAYOUTS[0], 1)}
+
+    @classmethod
+    def of_all(cls, several: Sequence[Masks]) -> Self:
+        """Return the masks of several dictionaries as one; of equal names the last."""
+        masks = {name: mask for one in several for name, mask in one.items()}
+        return cls(masks, {name: parameter for one in several for name, parameter in one.parameters.items()})
+
+    def renamed(self, names: Sequence[str]) -> Masks:
+        """Return the masks by other names, one for each, in order."""
+        new = dict(zip(self, names, strict=True))
+        masks = {new[name]: mask for name, mask in self.items()}
+        return Masks(masks, {new[name]: one for name, one in self.parameters.items()})
+
+
 def stored_as(net: Layered, i: int) -> Parameter | None:
     """Return the parameter that a layer was extracted from; None if the recipe does not say it.
 
@@ -149,9 +175,7 @@ def or_masks(net: Layered) -> str:
     return "; or extract masks of the model, which have the shapes of its weights" if net.names else ""
 
 
-def masks(
-    net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None
-) -> dict[str, NDArray[np.bool_]]:
+def masks(net: Source, names: str | Sequence[str] | None = None, shapes: Sequence[Shape] | None = None) -> Masks:
     """Return one bool array per edge layer, in the shape of its parameter: True where a weight may be other than 0.
 
     The shape is (out, in) or, of a convolution, (out, in / groups, ...). A parameter that an extracted topology records
@@ -202,7 +226,7 @@ def masks(
                 f"{shown(known[i].stored)}: give the parameters that the topology is for, in order{or_masks(net)}"
             )
         made[name] = known[i].mask(layer)
-    return made
+    return Masks(made, dict(zip(names, known, strict=True)))
 
 
 def parameters(net: Layered) -> list[Parameter]:
@@ -220,7 +244,8 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
 
     Args:
         masks: parameter name -> 0 or 1 in shape (out, in) or, of a convolution, (out, in, ...); bool or
-            any number type, the layers in order.
+            any number type, the layers in order. What `masks` and `load_masks` return has the shapes that the model
+            stores, and a record of these.
         conv: reading of convolutions. By "channel" an edge is a filter of which at least one weight is kept, and the
             topology is `by_channel`; by "weight" it is one weight.
 
@@ -228,10 +253,47 @@ def from_masks(masks: Mapping[str, ArrayLike], conv: str = "channel") -> Topolog
         InvalidGraphError: see `checked_masks`; or the layers do not chain.
         TooLargeError: not enough free memory.
     """
-    matrices = as_matrices(checked_masks(masks), conv)
+    whole = _whole(masks)
+    filters = conv == "channel" and any(mask.ndim > 2 for mask in whole.values())
+    matrices = as_matrices(whole, conv)
     require_memory(80 * sum(int(np.count_nonzero(mask)) for mask in matrices.values()), "a topology of these masks")
-    filters = conv == "channel" and any(np.ndim(mask) > 2 for mask in masks.values())
-    return Topology.from_dense((mask.T for mask in matrices.values()), by_channel=filters, names=[*map(str, matrices)])
+    return _topology(masks, matrices, by_channel=filters)
+
+
+def _whole(masks: Mapping[str, ArrayLike]) -> dict[str, Mask]:
+    """Return masks as bool arrays (out, in, ...) of all groups.
+
+    Raises:
+        InvalidGraphError: see `checked_masks`; or a mask has another shape than its recorded parameter.
+    """
+    checked = checked_masks(masks)
+    for name, parameter in masks.parameters.items() if isinstance(masks, Masks) else ():
+        if name in checked:
+            if checked[name].shape != parameter.stored:
+                own, wanted = shown(checked[name].shape), shown(parameter.stored)
+                raise InvalidGraphError(f"the mask of {name} has the shape {own}, but its parameter has {wanted}")
+            checked[name] = parameter.whole(checked[name])
+    return checked
+
+
+def _topology(masks: Mapping[str, ArrayLike], matrices: Mapping[str, Mask], *, by_channel: bool = False) -> Topology:
+    """Return a topology of masks, with a recipe that says which parameters are stored in another layout or in groups.
+
+    Args:
+        masks: given.
+        matrices: the same as (targets, sources), of the layers of the topology.
+        by_channel: see `Topology`.
+    """
+    known = masks.parameters if isinstance(masks, Masks) else {}
+    known = {name: one for name, one in known.items() if name in matrices}
+    options = {
+        "layouts": {name: one.layout for name, one in known.items()},
+        "shapes": {name: one.shape for name, one in known.items()},
+        "groups": {name: one.groups for name, one in known.items() if one.groups > 1},
+    }
+    recipe = {OUTSIDE: "arrays", "options": options} if known else None
+    layers = (mask.T for mask in matrices.values())
+    return Topology.from_dense(layers, recipe=recipe, by_channel=by_channel, names=[*map(str, matrices)])
 
 
 def checked_masks(masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.bool_]]:
@@ -326,7 +388,7 @@ def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
     """
     chains: list[dict[str, NDArray[np.bool_]]] = []
     outputs = None
-    for name, mask in checked_masks(masks).items():
+    for name, mask in _whole(masks).items():
         matrix = mask.reshape(mask.shape[0], -1)
         if matrix.shape[1] != outputs:
             chains.append({})
@@ -334,4 +396,4 @@ def chains_of(masks: Mapping[str, ArrayLike]) -> tuple[Topology, ...]:
         outputs = matrix.shape[0]
     edges = sum(int(mask.sum()) for chain in chains for mask in chain.values())
     require_memory(80 * edges, "topologies of these masks")
-    return tuple(Topology.from_dense((mask.T for mask in chain.values()), names=list(chain)) for chain in chains)
+    return tuple(_topology(masks, chain) for chain in chains)

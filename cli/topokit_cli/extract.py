@@ -114,7 +114,7 @@ def command(
         about: dict[str, Any] = {"file": str(path)}
         rows = [("file", str(path))]
         if not dry_run:
-            save_masks(found.masks, path, parameters=found.parameters, force=force)
+            save_masks(found.masks, path, force=force)
     else:
         about, rows = _saved(found, path, write=not dry_run, force=force)
     render.notes(found)

@@ -17,10 +17,9 @@ from topokit_cli.options import INTS, NAMES, Describing, force_option, json_opti
 from topokit_cli.paths import FILE, OUTPUT
 
 if TYPE_CHECKING:
-    from topokit.convolutions import Mask
     from topokit.descriptions import Description
     from topokit.layered import Layered
-    from topokit.masking import Parameter
+    from topokit.masking import Masks
 
 TIED = "both uses have one mask: write the masks with extract --masks, and edit that file"
 GIVE_NAMES = "give either --model or --names"
@@ -75,35 +74,31 @@ def command(
     topokit mask masks.safetensors --apply model.safetensors -o masked.safetensors
     """  # noqa: D301 (click wants the control character)
     from topokit.convolutions import shown
-    from topokit.formats import load_masks, read_parameters, save_masked, save_masks
+    from topokit.formats import load_masks, save_masked, save_masks
+    from topokit.masking import Masks
 
     if model is not None and names is not None:
         raise click.UsageError(GIVE_NAMES)
     if image is not None and (model is None or len(image) != 3):
         raise click.UsageError("--image is three numbers, and belongs to --model: --model lenet-5 --image 3,24,24")
     if not model and _is_of_masks(source, foreign=bool(applied and not names)):
-        made, parameters = load_masks(source.name), dict(read_parameters(source.name))
+        made = load_masks(source.name)
         if names:
             _require_names(names, [len(made)])
-            new = dict(zip(made, names if applied else _whole(names, tuple(made)), strict=True))
-            made = {new[name]: mask for name, mask in made.items()}
-            parameters = {new[name]: one for name, one in parameters.items()}
+            made = made.renamed(names if applied else _whole(names, tuple(made)))
     else:
         nets = source.open_chains()
         render.notes(*nets)
         if model:
-            made, parameters = _of_model(nets, model, image)
+            made = _of_model(nets, model, image)
         else:
-            made, parameters = {}, {}
-            for net, named in zip(nets, _of_each(nets, names), strict=True):
-                found, stored = _masks(net, named, applied)
-                made |= found
-                parameters |= stored
+            chains = [_masks(net, own, applied) for net, own in zip(nets, _of_each(nets, names), strict=True)]
+            made = Masks.of_all(chains)
     if applied:
         kept = save_masked(applied, made, output, force=force)
-        made = dict(zip(kept, made.values(), strict=True))  # by their whole names
+        made = made.renamed(tuple(kept))  # by their whole names
     else:
-        save_masks(made, output, parameters=parameters, force=force)
+        save_masks(made, output, force=force)
         kept = {name: int(mask.sum()) for name, mask in made.items()}
     if as_json:
         render.as_json({"file": str(output), "masks": {name: list(mask.shape) for name, mask in made.items()}})
@@ -112,10 +107,8 @@ def command(
         click.echo(f"{name}{'' if applied else '_mask'}  {shown(mask.shape)}, {kept[name]:,} of {mask.size:,} kept")
 
 
-def _masks(
-    net: Layered, names: tuple[str, ...] | None, applied: Path | None
-) -> tuple[dict[str, Mask], dict[str, Parameter]]:
-    """Return the masks of a topology for parameters of these names, and how these are stored.
+def _masks(net: Layered, names: tuple[str, ...] | None, applied: Path | None) -> Masks:
+    """Return the masks of a topology for parameters of these names.
 
     Args:
         net: the topology.
@@ -123,7 +116,7 @@ def _masks(
         applied: the state dict that has them.
     """
     from topokit.formats import parameter_shapes
-    from topokit.masking import masks, parameters, stored_as
+    from topokit.masking import masks, stored_as
 
     if names is None and net.by_channel and not applied and not any(map(partial(stored_as, net), range(len(net)))):
         raise click.UsageError(FILTERS)
@@ -132,14 +125,12 @@ def _masks(
         raise click.UsageError(GIVE_NAMES)
     if tied := [name for name in whole if "#" in name]:
         raise click.UsageError(f"{tied[0]} is a second use of a parameter: {TIED}")
-    shapes = parameter_shapes(applied, list(whole)) if applied else None
-    return masks(net, whole, shapes), dict(zip(whole, parameters(net), strict=True))
+    return masks(net, whole, parameter_shapes(applied, list(whole)) if applied else None)
 
 
-def _of_model(
-    nets: Sequence[Layered], model: str, image: tuple[int, ...] | None
-) -> tuple[dict[str, Mask], dict[str, Parameter]]:
-    """Return the masks of the parameters that topologies fill, in the order of the layers, and all parameters."""
+def _of_model(nets: Sequence[Layered], model: str, image: tuple[int, ...] | None) -> Masks:
+    """Return the masks of the parameters that topologies fill, in the order of the layers."""
+    from topokit.masking import Masks
     from topokit.placement.filling import fill
     from topokit.placement.placing import place
     from topokit_train.models.networks import MNIST, Shape, model_source
@@ -148,7 +139,7 @@ def _of_model(
     weights = model_source(model).weights(data, nets)
     places, filled = place(nets, weights), fill(nets, weights)
     in_order = sorted(places, key=lambda name: (places[name].net, places[name].layer))
-    return {name: weights[name].mask(filled[name][0]) for name in in_order}, dict(weights)
+    return Masks({name: weights[name].mask(filled[name][0]) for name in in_order}, weights)
 
 
 def _of_each(nets: Sequence[Layered], names: tuple[str, ...] | None) -> list[tuple[str, ...] | None]:

@@ -19,7 +19,7 @@ from topokit.descriptions.description import AROUND, FAMILY, Description
 from topokit.errors import InvalidSpecError, TopokitError
 from topokit.errors import flag as flag_of
 from topokit_cli.paths import stdin
-from topokit_cli.render import LOGGER, Stderr
+from topokit_cli.render import LOGGER, Stderr, flags_of
 from topokit_train.seeds import parse_seeds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -133,8 +133,7 @@ class OnceEach(click.Command):
         try:
             return super().invoke(ctx)
         except TopokitError as error:
-            flags = {opt[2:].replace("-", "_") for param in self.params for opt in param.opts if opt.startswith("--")}
-            error.args = (error.with_flags(flags), *error.args[1:])
+            error.args = (error.with_flags(flags_of(self)), *error.args[1:])
             raise
 
 

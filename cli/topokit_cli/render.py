@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from topokit.errors import with_flags
 from topokit.reprs import aligned
 from topokit_cli.paths import typed
 
@@ -30,7 +31,14 @@ class Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "note" if record.levelno == logging.INFO else record.levelname.lower()
-        click.echo(typed(f"{kind}: {record.getMessage()}"), err=True)
+        context = click.get_current_context(silent=True)
+        text = with_flags(record.getMessage(), flags_of(context.command) if context else ())
+        click.echo(typed(f"{kind}: {text}"), err=True)
+
+
+def flags_of(command: click.Command) -> set[str]:
+    """Return the names of the flags of a command, as Python writes them."""
+    return {opt[2:].replace("-", "_") for param in command.params for opt in param.opts if opt.startswith("--")}
 
 
 def as_json(value: Mapping[str, Any]) -> None:

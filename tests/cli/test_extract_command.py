@@ -56,7 +56,7 @@ def test_what_is_printed(topokit, lenet, tmp_path):
     assert [" ".join(line.split()) for line in run.err.splitlines()] == [
         "note: convolutions are read by channel: an edge is a filter of which at least one weight is kept",
         "note: reading by channel loses the pruning inside the filters or features of conv1.weight, conv2.weight, "
-        f"fc1.weight: 111 weights are kept, but the edges have {weights}. To keep it, extract with conv weight, or "
+        f"fc1.weight: 111 weights are kept, but the edges have {weights}. To keep it, extract with --conv weight, or "
         "extract masks",
         "layer shape read kept of rule edges",
         f"conv1.weight 4 x 1 x 3 x 3 (out, in), by channel 9 36 mask {int(filters[0].sum())}",

@@ -1,5 +1,7 @@
 """Modules whose arrays and layers differ: permuted inputs, orientations, weights of positions, own masks."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -230,7 +232,7 @@ def test_a_square_weight_that_is_used_transposed_gets_its_masks_or_none(make, tm
     given = [found, found.topology, tmp_path / "net.safetensors"]
     if make is Transposed:  # a file of masks records layouts other than (out, in)
         given.append({"*": found.topology})
-        save_masks(found.masks, tmp_path / "masks.safetensors", parameters=found.parameters)
+        save_masks(found.masks, tmp_path / "masks.safetensors")
         given.append(tmp_path / "masks.safetensors")
     for one in given:
         with pytest.raises(InvalidSpecError, match=r"two\.weight is square, so that its shape does not say"):
@@ -440,6 +442,52 @@ def test_a_topology_of_a_module_returns_to_it_also_behind_a_joint(conv, topokit,
         save_file(load_function("nets.py:Skip", "model")().state_dict(), tmp_path / "wider")
         refused = topokit("mask", "net", *args, "-o", "x")
         assert (refused.code, "or extract masks of the model" in refused.err) == (2, True), refused.err
+
+
+def test_notes_and_reasons_of_a_selection_are_true(topokit, tmp_path):
+    (tmp_path / "nets.py").write_text(SKIP)
+    selected = topokit("extract", "nets.py:skip", "--layers", "fc", "--dry-run")
+    assert "not extracted: stem.weight 4 x 1 x 3 x 3: it is not among the selected layers" in selected.err
+    read = topokit("extract", "nets.py:skip", "-o", "net")
+    assert "To keep it, extract with --conv weight, or extract masks" in read.err  # a flag, as on the command line
+    assert "loses the pruning" not in topokit("extract", "nets.py:skip", "--masks", "-o", "masks").err
+
+
+SPARSE = {  # module, topology, input
+    "perceptron": (lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)), "radix-net radices=2,3", (2, 6)),
+    "layer": (lambda: nn.Linear(6, 4), "bernoulli widths=6,4 density=.5 seed=1", (2, 6)),
+    "convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(24, 3)),
+        {"1": "bernoulli density=.5 seed=1", "3": "bernoulli density=.5 seed=2"},
+        (1, 1, 6, 6),
+    ),
+    "attention": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 8, batch_first=True),
+        {"self_attn.q.weight": "bernoulli density=.5 seed=1", "linear1": "bernoulli density=.5 seed=2"},
+        (1, 3, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", ["native", "csr", "masked"])
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_layers_of_a_module_keep_all_their_edges(name, kernel):
+    make, topology, shape = SPARSE[name]
+    model = topokit_train.sparsify(make(), topology, kernel=kernel)
+    layers = {one: part for one, part in model.named_modules() if hasattr(part, "topology_layer")}
+    with torch.no_grad():
+        for part in layers.values():
+            part.values[::2] = 0  # still edges
+    before = copy.deepcopy(model)
+    found = topokit_train.extract(model, torch.zeros(shape), conv="weight")
+    weights = {f"{one}.weight" if one else "weight": part for one, part in layers.items()}
+    assert {one: found.edges[one].edges for one in weights} == {one: part.weights for one, part in weights.items()}
+    for one, part in weights.items():
+        assert np.array_equal(
+            found.masks[one] | (part.dense_weight().detach().numpy() == 0), np.ones_like(found.masks[one])
+        )
+    assert str(model) == str(before)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("options", [None, 3, {"layouts": [1]}, {"permuted": 7}, {"reordered": 7}, *SHAPES])

@@ -804,7 +804,7 @@ def test_pruning_that_the_reading_by_channel_loses_is_noted():
     assert (
         "inside the filters or features of conv.weight, fc.weight: 26 weights are kept, but the edges have 28" in note
     )
-    assert "extract with conv weight, or extract masks" in note
+    assert "extract with `conv` weight, or extract masks" in note
     found = select(from_arrays(arrays), Rule(), names)
     assert [one["read"] for one in found.layers] == [
         "(out, in), by channel",
@@ -814,3 +814,17 @@ def test_pruning_that_the_reading_by_channel_loses_is_noted():
     conv[0], linear[1, 4:] = 0, 0  # all weights of a filter, and all features of a channel
     conv[1] = 1
     assert not any("by channel" in one for one in tk.extract(arrays, layers=names).notes)
+
+
+@pytest.mark.parametrize("layers", [("mlp.0", "mlp.1"), ("mlp.*",)])
+def test_what_stands_beside_the_chosen_layers_is_said(layers):
+    """Also if they are chosen by a pattern."""
+    arrays = {"mlp.0.weight": np.eye(4), "mlp.1.weight": np.eye(4), "q_proj.weight": np.eye(4)}
+    (note,) = tk.extract(arrays, layers=layers).notes
+    assert "each used once, nothing skipped or permuted, though q_proj.weight stands beside them" in note
+
+
+def test_the_question_says_what_its_lines_assume():
+    arrays = {"a.weight": np.ones((4, 4)), "b.weight": np.ones((4, 4))}
+    with pytest.raises(InvalidSpecError, match=r"If nothing is skipped or permuted, choose layers "):
+        tk.extract({"left.weight": np.ones((4, 4)), "right.weight": np.ones((4, 4)), **arrays})

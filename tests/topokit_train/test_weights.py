@@ -620,3 +620,13 @@ def test_python_code_without_a_function_is_refused_with_the_form_to_give(tmp_pat
     (tmp_path / "mk.py").write_text("def net():\n    return None\n")
     with pytest.raises(InvalidSpecError, match=r"mk\.py is Python code: name the function .*, \S*mk\.py:FUNCTION$"):
         read_weights(tmp_path / "mk.py")
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda masks: dict(enumerate(masks))])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_masks_without_names_are_refused(make, depth, tmp_path):
+    state = {"0.weight": torch.ones(8, 8), "2.weight": torch.ones(4, 8)}
+    found = {"state_dict": state, "masks": make([torch.eye(8), torch.ones(4, 8)])}
+    torch.save({"model": found} if depth else found, tmp_path / "model.pt")
+    with pytest.raises(FileFormatError, match="has masks in masks without the names of their parameters"):
+        read_weights(tmp_path / "model.pt")

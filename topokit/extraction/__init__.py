@@ -69,9 +69,9 @@ def select(
     tracing = _of_graph(weights, layers)
     if tracing is not None:
         order = "the model" if weights.is_recorded else "the graph"
-        return _extracted(weights, rule, tracing, conv, order, selected=bool(layers))
+        return _extracted(weights, rule, tracing, conv, order, selected=bool(layers), chained=chained)
     tracing, order, assumed = _of_arrays(weights, layers, layout, chained=chained)
-    return _extracted(weights, rule, tracing, conv, order, selected=bool(layers), assumed=assumed)
+    return _extracted(weights, rule, tracing, conv, order, selected=bool(layers), chained=chained, assumed=assumed)
 
 
 def _of_arrays(
@@ -100,6 +100,7 @@ def _extracted(
     order: str,
     *,
     selected: bool,
+    chained: bool,
     assumed: tuple[str, ...] = (),
 ) -> Extraction:
     """Return the layers of a graph with their masks and edges.
@@ -111,6 +112,7 @@ def _extracted(
         conv: see `select`.
         order: where the order of the layers is from.
         selected: whether the user selected layers.
+        chained: whether they become topologies, and not only masks.
         assumed: what is assumed about the layers, as notes.
     """
     wanted = {use.parameter: tracing.parts[use.parameter] for use in tracing.uses}
@@ -148,7 +150,7 @@ def _extracted(
         order=order,
         parameters=parameters,
         left=left,
-        notes=(*_notes(wanted, full, {} if selected else left, order), *_lost(sizes), *assumed),
+        notes=(*_notes(wanted, full, {} if selected else left, order), *(_lost(sizes) if chained else ()), *assumed),
     )
 
 
@@ -184,11 +186,15 @@ def _left(
     weights: Weights, taken: Mapping[str, Part], *, selected: bool = False
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return the shape of each array that was not taken, and the reason."""
-    reasons = {**weights.skipped, **(weights.graph.reasons if weights.graph else {})}
+    graph = weights.graph
+    reasons = dict(weights.skipped)
+    if graph:
+        layers = {use.parameter for use in graph.uses}
+        reasons |= {name: why for name, why in graph.reasons.items() if name not in layers}
     default = "to extract it, select all layers by name"
     if selected:
         default = "it is not among the selected layers"
-    elif weights.graph and not weights.is_recorded:
+    elif graph and not weights.is_recorded:
         default = "no operator of the graph reads it beside data"
     left = {
         name: (part.shape, reasons.get(name, default))
@@ -209,7 +215,7 @@ def _notes(
             how = "selected by name, they are read without the connections of the graph"
         yield f"not extracted: {with_shapes({name: shape for name, (shape, _) in left.items()})}; {how}"
     if full:
-        yield f"no weight of {listed(full)} is 0, so the topology has all edges; keep the largest for fewer"
+        yield f"no weight of {listed(full)} is 0, so the topology has all edges; give `keep` for fewer"
 
 
 def _lost(sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
@@ -219,7 +225,7 @@ def _lost(sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
         number, total = (sum(numbers) for numbers in zip(*wider.values(), strict=True))
         yield (
             f"reading by channel loses the pruning inside the filters or features of {listed(wider)}: {number:,} "
-            f"weights are kept, but the edges have {total:,}. To keep it, extract with conv weight, or extract masks"
+            f"weights are kept, but the edges have {total:,}. To keep it, extract with `conv` weight, or extract masks"
         )
 
 

@@ -74,7 +74,7 @@ def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chai
     if len(layers) < 2 or weights.is_recorded:
         return ()
     taken = {one.name for one in layers}
-    beside = [name for name in weights.parts if name not in taken and is_parallel(name)] if exact else []
+    beside = [name for name in weights.parts if name not in taken and is_parallel(name)]
     open_layout = not exact and not all(one.part.known for one in layers) and breaks(all_turned(layers)) is None
     said = ["that the layers are in series, each used once, nothing skipped or permuted"] if chained else []
     said = [f"{said[0]}, though {standing(beside)} beside them"] if beside and chained else said

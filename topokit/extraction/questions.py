@@ -65,7 +65,7 @@ def question(
     sizes = with_shapes({one.name: one.part.shape for one in layers})
     also = f" and `layout` {layout}" if layout else ""
     lines = "; or ".join(f"`layers` {text}{also}" for text in texts[:MOST_LINES])
-    choose = f"choose {lines}" if texts else "choose layers that chain with `layers`"
+    choose = f"If nothing is skipped or permuted, choose {lines}" if texts else "choose layers that chain with `layers`"
     return f"{why}. Weights: {sizes}. {choose}; or give the model itself, its ONNX file, or `masks` for all masks"
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from topokit.convolutions import Mask, shown
+from topokit.convolutions import shown
 from topokit.errors import InvalidSpecError
 from topokit.extraction.chains import Connections, Joint
 from topokit.extraction.rules import Rule, kept
 from topokit.extraction.tracing import Use
 from topokit.extraction.weights import Part
 from topokit.layer import Layer
-from topokit.masking import Parameter
+from topokit.masking import Masks, Parameter
 from topokit.reprs import Tabular, cell, short_repr
 from topokit.topologies import Topology
 
@@ -50,9 +50,9 @@ class Extraction(Tabular):
     __repr__ = short_repr
 
     @cached_property
-    def masks(self) -> dict[str, Mask]:
+    def masks(self) -> Masks:
         """Parameter name -> mask in the shape in which the model stores the parameter. A byte a weight."""
-        return dict(kept(self.parts, self.rule))
+        return Masks(dict(kept(self.parts, self.rule)), self.parameters)
 
     @property
     def layers(self) -> list[dict[str, Any]]:

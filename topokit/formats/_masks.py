@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topokit.convolutions import Shape
@@ -17,7 +16,7 @@ from topokit.errors import FileFormatError, InvalidSpecError, TopokitError, read
 from topokit.fields import path_of
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
-from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, Parameter, channels_of, checked_masks
+from topokit.masking import LAYOUTS, MASK_DIMENSIONS, MASK_SHAPES, Masks, Parameter, channels_of, checked_masks
 
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64"}
 
@@ -26,15 +25,14 @@ def save_masks(
     masks: Mapping[str, ArrayLike],
     path: str | Path,
     *,
-    parameters: Mapping[str, Parameter] | None = None,
     force: bool = False,
 ) -> None:
     """Write masks to a safetensors file, which `load_masks` reads, and `load` if they chain.
 
     Args:
         masks: parameter name -> 0 or 1 in the shape of the parameter, with two to five dimensions; the layers in order.
+            (out, in, ...) unless they record another layout or groups, as what `topokit.masks` returns does.
         path: the file to write, which ends in .safetensors or has no suffix.
-        parameters: how the model stores some of them, see `topokit.masking.Parameter`; (out, in, ...) by default.
         force: overwrite an existing file.
 
     Raises:
@@ -49,9 +47,8 @@ def save_masks(
         if name.endswith(MASK):
             raise InvalidSpecError(f"{name} is a mask's name: give its parameter's, {name.removesuffix(MASK)}")
     about = {"topokit.kind": "masks", "topokit.schema": str(SCHEMA), "names": json.dumps(list(arrays))}
-    known = {name: one for name, one in (parameters or {}).items() if name in arrays}
-    others = {name: one for name, one in known.items() if (one.layout, one.groups) != (LAYOUTS[0], 1)}
-    stored = {name: {"layout": one.layout, "groups": one.groups} for name, one in others.items()}
+    known = masks.parameters if isinstance(masks, Masks) else {}
+    stored = {name: {"layout": one.layout, "groups": one.groups} for name, one in known.items() if name in arrays}
     about |= {"stored": json.dumps(stored)} if stored else {}
     tensors = [(name + MASK, "BOOL", mask.shape) for name, mask in arrays.items()]
     with replacing(path, force=force) as temporary, temporary.open("wb") as file:
@@ -71,7 +68,7 @@ def require_safetensors(path: str | Path) -> None:
         raise InvalidSpecError(f"{path}: a safetensors file does not end in {suffix}: end it in .safetensors")
 
 
-def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
+def load_masks(path: str | Path) -> Masks:
     """Return the masks in a safetensors file by parameter name, in the order of the layers.
 
     Other tensors are ignored, and in files of other programs the masks of biases too: a state dict with pairs of
@@ -89,7 +86,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
             "`names`, or `model`"
         )
     with reading(path):
-        return checked_masks(read_masks(file))
+        return Masks(checked_masks(read_masks(file)), read_parameters(path))
 
 
 def read_parameters(path: str | Path) -> dict[str, Parameter]:
@@ -99,7 +96,7 @@ def read_parameters(path: str | Path) -> dict[str, Parameter]:
         FileFormatError: damaged, or not a safetensors file.
     """
     file = TensorFile(path)
-    stored = (file.json("stored") if file.kind == "masks" else None) or {}
+    stored = file.json("stored") if file.kind == "masks" and "stored" in file.metadata else {}
     if not isinstance(stored, dict) or not {*stored} <= {*file.masked} or not all(map(_is_stored, stored.values())):
         raise FileFormatError(
             f'{path}: stored must be a JSON object of parameters\' names and {{"layout": ..., "groups": ...}}'

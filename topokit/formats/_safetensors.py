@@ -21,8 +21,8 @@ from topokit.formats._masks import read_masks, read_parameters, require_safetens
 from topokit.formats._tensors import MASK, SCHEMA, TensorFile, header
 from topokit.formats._writing import replacing
 from topokit.layered import Layered, Promises, Recipe
-from topokit.masking import MASK_DIMENSIONS, Parameter, chains_of, checked_masks, from_masks, oriented
-from topokit.recipes import OUTSIDE, from_recipe
+from topokit.masking import MASK_DIMENSIONS, Masks, Parameter, chains_of, checked_masks, from_masks, oriented
+from topokit.recipes import from_recipe
 from topokit.reprs import counted
 from topokit.topologies import Topology, combined_digest, fingerprint, layer_digest
 
@@ -188,7 +188,7 @@ def read(path: Path) -> Topology:
     file = TensorFile(path)
     found = _topologies(file)
     if not found:
-        return _by_shape(_recorded(from_masks(_in_order(file, _masks(file))), read_parameters(path)))
+        return _by_shape(from_masks(_in_order(file, _masks(file))))
     if len(found) > 1:
         raise FileFormatError(
             f"{path} holds {len(found)} topologies: give one, as in "
@@ -204,7 +204,7 @@ def _in_order(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDA
         InvalidSpecError: the order in a file of another program is not certain.
     """
     if file.kind == "masks":
-        return _oriented(file, masks)
+        return Masks(masks, read_parameters(file.path))
     from topokit.extraction import from_arrays
     from topokit.extraction.choosing import chosen
     from topokit.extraction.orders import arranged
@@ -224,29 +224,8 @@ def read_all(path: Path) -> tuple[Topology, ...]:
     file = TensorFile(path)
     if found := _topologies(file):
         return found
-    known = read_parameters(path)
-    first, *others = (_recorded(net, known) for net in chains_of(_oriented(file, _masks(file))))
+    first, *others = chains_of(Masks(_masks(file), read_parameters(path)))
     return tuple(_noted(net, SEVERAL_BY_SHAPE) for net in (first, *others)) if others else (_by_shape(first),)
-
-
-def _oriented(file: TensorFile, masks: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return masks in the shapes (out, in, ...), from those of their parameters."""
-    known = read_parameters(file.path)
-    return masks | {name: one.whole(masks[name]) for name, one in known.items()}
-
-
-def _recorded(net: Topology, known: Mapping[str, Parameter]) -> Topology:
-    """Return a topology of masks with a recipe that says how parameters are stored, if not as (out, in, ...)."""
-    known = {name: known[name] for name in net.names if name in known}
-    if not known:
-        return net
-    options = {
-        "layouts": {name: one.layout for name, one in known.items()},
-        "shapes": {name: one.shape for name, one in known.items()},
-        "groups": {name: one.groups for name, one in known.items() if one.groups > 1},
-    }
-    recipe = {OUTSIDE: "arrays", "options": options}
-    return Topology(net.layers, recipe=recipe, names=net.names, by_channel=net.by_channel)
 
 
 def _by_shape(net: Topology) -> Topology:

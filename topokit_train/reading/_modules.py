@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from topokit.errors import InvalidGraphError, InvalidSpecError, reason_of
 from topokit.extraction.interpreter import trace
 from topokit.extraction.programs import Node, Ref
 from topokit.extraction.weights import Weights
+from topokit_train.conversion import densify, sparsify
+from topokit_train.layers.sparse import SparseModule
 from topokit_train.reading._aten import Aten, constant_of
 from topokit_train.reading._writes import lost_write, require_no_lost_write
 from topokit_train.reading.tensors import first_names, named_parts
@@ -31,14 +34,15 @@ def read_module(module: nn.Module, example_input: Any) -> Weights:
     """Return the weights of a module and its layers, from the graph that torch.export makes with an example input.
 
     Args:
-        module: any module that torch.export takes; it is read in evaluation mode.
+        module: any module that torch.export takes; it is read in evaluation mode. Sparse layers of topokit keep all
+            their edges, also those with the weight 0.
         example_input: a tensor, or a tuple of all arguments, or a dictionary of keyword arguments.
 
     Raises:
         InvalidSpecError: torch.export refuses the module with this input: the reason names the line.
         InvalidGraphError: names the operator that cannot be read.
     """
-    program = _exported(module, example_input)
+    program = _exported(_with_masks(module), example_input)
     tensors = dict(program.state_dict) | {name: one for name, one in program.constants.items() if _is_tensor(one)}
     first = first_names({name: id(one) for name, one in tensors.items()})
     found = named_parts({name: tensors[name] for name in first.values()}, "the module")
@@ -47,6 +51,16 @@ def read_module(module: nn.Module, example_input: Any) -> Weights:
         graph = _graph(_functional(program), tensors, found, first)
         require_no_lost_write(graph.nodes, graph.outputs)
     return found.with_graph(trace(graph))
+
+
+def _with_masks(module: nn.Module) -> nn.Module:
+    """Return the module or, if it has sparse layers, a copy with masked dense ones: not all kernels can be traced."""
+    layers = {
+        f"{name}.weight" if name else "weight": part.topology_layer()
+        for name, part in module.named_modules()
+        if isinstance(part, SparseModule)
+    }
+    return sparsify(densify(copy.deepcopy(module)), layers, masked=True) if layers else module
 
 
 def _exported(module: nn.Module, example_input: Any) -> ExportedProgram:

@@ -103,6 +103,7 @@ def _weights(loaded: object, path: Path) -> Weights:
     as averages, its names begin with its keys too, and all weights are chosen by default, so that the user is asked for
     one copy. Otherwise only those of the state dict are chosen by default.
     """
+    _require_names(loaded, path)
     keys = _keys_of_state(loaded, DEPTH)
     owner = "".join(f"{key}." for key in keys)
     everything = dict(_flat(loaded, DEPTH)) if isinstance(loaded, Mapping) else {}
@@ -153,6 +154,21 @@ def _masks_of(loaded: object, keys: Sequence[str]) -> Mapping[str, Any]:
         around.append(around[-1][key])  # type: ignore[index]
     here = (one[key] for one in reversed(around) if isinstance(one, Mapping) for key in MASKS if key in one)
     return next((one for one in here if isinstance(one, Mapping) and one), {})
+
+
+def _require_names(value: object, path: Path, depth: int = DEPTH) -> None:
+    """Refuse masks without the names of their parameters, in lists or under numbers, in nested dictionaries."""
+    import torch
+
+    for name, entry in value.items() if isinstance(value, Mapping) and depth else ():
+        named = isinstance(entry, Mapping) and all(isinstance(key, str) for key in entry)
+        several = entry.values() if isinstance(entry, Mapping) else entry if isinstance(entry, list | tuple) else ()
+        if name in MASKS and not named and any(isinstance(one, torch.Tensor) for one in several):
+            raise FileFormatError(
+                f"{path} has masks in {name} without the names of their parameters: save a dictionary with the names, "
+                f"or remove {name}"
+            )
+        _require_names(entry, path, depth - 1)
 
 
 def _unused(value: object, used: Mapping[str, Any], depth: int = DEPTH, prefix: str = "") -> Iterator[tuple[str, Any]]:

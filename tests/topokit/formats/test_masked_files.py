@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from topokit.errors import FileFormatError, InvalidSpecError, OutputExistsError, TopokitError
+from topokit.errors import FileFormatError, InvalidGraphError, InvalidSpecError, OutputExistsError, TopokitError
 from topokit.families.bernoulli import Bernoulli
 from topokit.formats import (
     TensorFile,
@@ -20,7 +20,7 @@ from topokit.formats import (
     save_masked,
     save_masks,
 )
-from topokit.masking import Parameter
+from topokit.masking import Masks, Parameter, from_masks
 
 RNG = np.random.default_rng(0)
 
@@ -130,10 +130,15 @@ def test_masks_have_the_shape_that_the_model_stores(tmp_path, name):
     mask.ravel()[[0, -1]] = True
     stored = Parameter.of(shape, layout, groups)
     assert stored.stored == shape
-    save_masks({"up": mask}, tmp_path / "masks", parameters={"up": stored, "not saved": stored})
+    save_masks(Masks({"up": mask}, {"up": stored, "not saved": stored}), tmp_path / "masks")
     assert np.array_equal(load_masks(tmp_path / "masks")["up"], mask)
-    assert read_parameters(tmp_path / "masks") == {"up": stored}
+    assert read_parameters(tmp_path / "masks") == load_masks(tmp_path / "masks").parameters == {"up": stored}
     net = load(tmp_path / "masks")
+    assert net == from_masks(load_masks(tmp_path / "masks")) == from_masks(net.masks())
+    save_masks(net.masks(), tmp_path / "again")
+    assert load(tmp_path / "again") == net
+    with pytest.raises(InvalidGraphError, match="the mask of up has the shape 2 x 2, but its parameter has"):
+        from_masks(Masks({"up": np.eye(2)}, {"up": stored}))
     expected = {place(at) for at in zip(*mask.nonzero(), strict=True)}
     assert {(target, source) for source, target in zip(net[0].sources, net[0].targets, strict=True)} == expected
     assert net.widths == (stored.shape[1] * groups, stored.shape[0])
@@ -148,6 +153,8 @@ def test_masks_have_the_shape_that_the_model_stores(tmp_path, name):
     "stored",
     [
         [],
+        None,
+        0,
         {"other": {"layout": "last", "groups": 1}},
         {"up": {"layout": "first", "groups": 1}},
         {"up": {"layout": ["last"], "groups": 1}},
@@ -162,9 +169,6 @@ def test_damaged_records_of_parameters(tmp_path, stored):
     about = {"topokit.kind": "masks", "topokit.schema": "1", "names": '["up"]', "stored": json.dumps(stored)}
     save_file({"up_mask": np.ones((4, 3), bool)}, tmp_path / "masks", about)
     for read in (load, load_all, read_parameters):
-        if stored == []:  # as if nothing was recorded
-            read(tmp_path / "masks")
-            continue
         with pytest.raises(FileFormatError, match=r"stored must be a JSON object|does not fit its layout or groups"):
             read(tmp_path / "masks")
 

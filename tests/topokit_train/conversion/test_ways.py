@@ -287,7 +287,7 @@ def test_files_of_masks_and_topologies_fit_transposed_convolutions(groups, tmp_p
     with torch.no_grad():
         module.weight.mul_(torch.from_numpy(mask))
     found = extract(nn.Sequential(module), torch.zeros(1, 4, 3, 3))
-    save_masks(found.masks, tmp_path / "masks", parameters=found.parameters)
+    save_masks(found.masks, tmp_path / "masks")
     new = nn.ModuleList([nn.ConvTranspose2d(4, 4, 2, groups=groups)])
     masked = sparsify(new, tmp_path / "masks", masked=True)[0].weight_mask
     assert np.array_equal(masked.numpy() != 0, mask)
