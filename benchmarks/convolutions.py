@@ -4,7 +4,7 @@
 
 Times a training step (forward and all gradients) of convolutions with the kernels masked, csr and native in turn, in
 the processor time of one thread: the least of many steps. The edges are random, by weight. The non-negative least
-squares of the relative errors give the coefficients of `masked`, and common ones of the other two. They belong into
+squares of the relative errors give the coefficients of `masked`, and common ones of the other two. They belong in
 topokit_train/layers/patches.py, and are relative to the costs of the kernels' products, which benchmarks/costs.py fits.
 Then come the times of each case, and the kernel that `auto` takes with the old and the new coefficients.
 """

@@ -5,8 +5,8 @@
 Times a training step (forward and all gradients) of several layers with the kernels csr, band and native in turn, in
 the processor time of one thread. The costs of csr and band were fitted on another machine: they set the unit here. The
 non-negative least squares of the relative errors give the coefficients; the first of them is then replaced by what one
-more layer in a chain takes. They belong into topokit_train/kernels/native.py. Then come what steps in bfloat16 take
-over those in float32, which belongs into each kernel's file, the ratio of cost to time of each case in float32, and the
+more layer in a chain takes. They belong in topokit_train/kernels/native.py. Then come what steps in bfloat16 take
+over those in float32, which belongs in each kernel's file, the ratio of cost to time of each case in float32, and the
 kernel that `auto` takes beside the fastest one.
 """
 

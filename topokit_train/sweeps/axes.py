@@ -58,7 +58,7 @@ def put(settings: Mapping[str, Any], values: Mapping[Place, Any]) -> dict[str, A
     """Return settings with the values of axes in their places; the arguments stay unchanged.
 
     Raises:
-        InvalidSpecError: a value belongs into a missing table.
+        InvalidSpecError: a value belongs in a missing table.
     """
     made = dict(settings)
     for (first, *rest), value in values.items():

@@ -237,7 +237,7 @@ def _require_no_parts_of_entries(defaults: Mapping[str, Any]) -> None:
     for name in ENTRY:
         if name in defaults and name != "topology":
             what = f"axes ({EACH}.) belong" if name == EACH else f"{name} belongs"
-            raise InvalidSpecError(f"{what} into [[runs]], not into [defaults]: give each entry its own")
+            raise InvalidSpecError(f"{what} in [[runs]], not in [defaults]: give each entry its own")
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:
