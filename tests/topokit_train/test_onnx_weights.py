@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import topokit as tk
 import topokit_train
@@ -11,6 +12,7 @@ from topokit_train import extract, read_weights
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402 (skipped without it)
+from onnx.reference import ReferenceEvaluator  # noqa: E402 (skipped without it)
 
 RNG = np.random.default_rng(0)
 
@@ -125,7 +127,7 @@ def test_convolutions_and_constants(tmp_path):
     )
 
 
-def save_conv(path, nodes, tensors, shape):
+def save_conv(path, nodes, tensors, shape, opset=17):
     graph = helper.make_graph(
         nodes,
         "graph",
@@ -133,7 +135,7 @@ def save_conv(path, nodes, tensors, shape):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, None])],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), path)
 
 
 def test_weights_beside_the_file_and_of_small_types(tmp_path):
@@ -263,6 +265,138 @@ def test_the_largest_along_the_last_axis_by_default_are_mixed(axis, kinds, tmp_p
     nodes = [node("MatMul", ["x", "w"], "a"), helper.make_node("TopK", ["a", "k"], ["b", "at"], **axis)]
     save(tmp_path / "model", [*nodes, node("MatMul", ["b", "v"], "y")], held)
     assert [joint["kind"] for joint in topokit_train.extract(tmp_path / "model").joints] == kinds
+
+
+def dependences(path, shape):
+    """(features of x, features of y): whether onnx.reference computes other outputs if it is given another feature."""
+    evaluate = ReferenceEvaluator(str(path)).run
+    found = 0
+    for _ in range(20):
+        x = RNG.standard_normal(shape).astype(np.float32)
+        (y,) = evaluate(None, {"x": x})
+        rows = []
+        for i in range(shape[-1]):
+            changed = x.copy()
+            changed[..., i] = RNG.standard_normal(shape[:-1])
+            (other,) = evaluate(None, {"x": changed})
+            rows.append((other != y).reshape(-1, y.shape[-1]).any(0))
+        found = found | np.array(rows)
+    return found
+
+
+def between(path, nodes, held, shape, width):
+    """The edges of v, and those that onnx.reference says: x times a diagonal w is a; nodes make b; b times v is y."""
+    v = drawn(width, 3)
+    v[:, 0] = 1  # each row has an edge
+    matrices = {"w": np.diag(np.arange(1, 7)).astype(np.float32), "v": v}
+    ends = [node("MatMul", ["x", "w"], "a")], [node("MatMul", ["b", "v"], "y")]
+    save_conv(path, [*ends[0], *nodes, *ends[1]], matrices | held, shape)
+    return topokit_train.extract(path), dependences(path, shape)
+
+
+GATE = np.array([True, False, True, True, False, True])
+SQUARE = {"two": np.array([2, 3]), "one": np.array([1, 6])}
+OVERWRITTEN = {
+    "Where": ([node("Where", ["k", "a", "fill"], "b")], {"k": GATE, "fill": np.float32(7)}, 6, 4),
+    "Where of others": ([node("Where", ["k", "fill", "a"], "b")], {"k": GATE, "fill": np.ones(6, np.float32)}, 6, 2),
+    "Where of all": ([node("Where", ["k", "a", "fill"], "b")], {"k": np.array(True), "fill": np.float32(0)}, 6, 6),
+    "Compress": ([node("Compress", ["a", "k"], "b", axis=1)], {"k": GATE}, 4, 4),
+    "Compress of all": ([node("Compress", ["a", "k"], "b")], {"k": GATE}, 4, 4),
+    "ScatterElements": (
+        [node("ScatterElements", ["a", "at", "fill"], "b", axis=1)],
+        {"at": np.array([[4, 0]]), "fill": np.zeros((1, 2), np.float32)},
+        6,
+        4,
+    ),
+    "Trilu": (
+        [node("Reshape", ["a", "two"], "c"), node("Trilu", ["c"], "d"), node("Reshape", ["d", "one"], "b")],
+        SQUARE,
+        6,
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+def test_elements_that_are_overwritten_or_removed_have_no_node(name, tmp_path):
+    nodes, held, width, left = OVERWRITTEN[name]
+    found, expected = between(tmp_path / "model", nodes, held, (1, 6), width)
+    assert int(expected.any(1).sum()) == left
+    assert [joint["kind"] for joint in found.joints] == ["part"] * (left < 6)
+    last = found.chains[-1]
+    assert np.array_equal(last[len(last) - 1].to_dense() != 0, expected[expected.any(1)])
+
+
+def test_a_choice_by_data_depends_on_all(tmp_path):
+    nodes = [node("Greater", ["x", "fill"], "k"), node("Where", ["k", "fill", "a"], "b")]
+    found, expected = between(tmp_path / "model", nodes, {"fill": np.float32(0)}, (1, 6), 6)
+    assert expected.any(1).all()
+    assert [joint["kind"] for joint in found.joints] == ["parallel", "joined"]
+
+
+@pytest.mark.parametrize(
+    ("made", "held", "kinds"),
+    [
+        (node("ArgMax", ["a"], "i"), {}, []),
+        (node("ArgMin", ["a"], "i", axis=0, keepdims=0), {}, []),
+        (node("ArgMax", ["a"], "i", axis=-1), {}, ["mixed"]),
+        (node("CumSum", ["a", "axis"], "i"), {"axis": np.array(0)}, []),
+        (node("CumSum", ["a", "axis"], "i"), {"axis": np.array(-1)}, ["mixed"]),
+    ],
+    ids=["ArgMax by default", "ArgMin", "ArgMax of features", "CumSum", "CumSum of features"],
+)
+def test_a_choice_or_sum_along_positions_keeps_the_nodes(made, held, kinds, tmp_path):
+    width = 1 if made.op_type == "ArgMax" and kinds else 6
+    nodes = [made, node("Cast", ["i"], "b", to=TensorProto.FLOAT)]
+    found, expected = between(tmp_path / "model", nodes, held, (4, 6), width)
+    assert [joint["kind"] for joint in found.joints] == kinds
+    if not kinds:
+        assert np.array_equal(found.topology[1].to_dense() != 0, expected)
+
+
+def test_a_choice_by_what_is_not_of_data(tmp_path):
+    nodes = [node("Less", ["x", "fill"], "l"), node("Not", ["l"], "k"), node("Where", ["k", "fill", "a"], "b")]
+    found, expected = between(tmp_path / "model", nodes, {"fill": np.float32(0)}, (1, 6), 6)
+    assert np.array_equal(found.chains[-1][0].to_dense() != 0, expected)
+
+
+def test_a_choice_of_features_by_data_is_refused(tmp_path):
+    nodes = [node("Greater", ["x", "zero"], "g"), node("Reshape", ["g", "six"], "k"), node("Compress", ["x", "k"], "y")]
+    save_conv(tmp_path / "model", nodes, {"zero": np.float32(0), "six": np.array([6])}, (1, 6))
+    with pytest.raises(FileFormatError, match=r"y 2 \(Compress\).*: the shape of its output y depends on the data"):
+        read_weights(tmp_path / "model")
+
+
+def test_a_shape_that_depends_on_data_is_the_reason(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], "a"), node("NonZero", ["a"], "y")]
+    save_conv(tmp_path / "model", nodes, {"w": drawn(6, 6)}, (1, 6))
+    with pytest.raises(FileFormatError, match=r"y 1 \(NonZero\).*: the shape of its output y depends on the data"):
+        read_weights(tmp_path / "model")
+
+
+@pytest.mark.parametrize("pads", [(-1, -2), (2, -3), (-1, 1), (2, 1), (-2, 0)])
+@pytest.mark.parametrize("opset", [17, 18])
+def test_pads_that_remove_elements_are_those_of_torch(pads, opset, tmp_path):
+    v = drawn(6 + sum(pads), 3)
+    v[:, 0] = 1  # each row has an edge
+    axes = {"axes": np.array([-1])} if opset == 18 else {}
+    held = {"p": np.array(pads if axes else [0, pads[0], 0, pads[1]]), "one": np.float32(1), **axes}
+    nodes = [
+        node("MatMul", ["x", "w"], "a"),
+        node("Pad", ["a", "p", "one", *axes], "b"),
+        node("MatMul", ["b", "v"], "y"),
+    ]
+    save_conv(tmp_path / "model", nodes, {"w": np.eye(6, dtype=np.float32), "v": v, **held}, (1, 6), opset)
+    expected = torch.nn.functional.pad(torch.eye(6), pads).numpy() @ v != 0
+    last = topokit_train.extract(tmp_path / "model").chains[-1]
+    assert np.array_equal(last[len(last) - 1].to_dense() != 0, expected[expected.any(1)])
+
+
+def test_negative_pads_of_a_mode_that_repeats_are_refused(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], "a"), node("Pad", ["a", "p"], "y", mode="reflect")]
+    save_conv(tmp_path / "model", nodes, {"w": drawn(6, 6), "p": np.array([0, -1, 0, 2])}, (1, 6))
+    with pytest.raises(FileFormatError, match=r"y 1 \(Pad\) cannot be read: it has negative pads in the mode reflect"):
+        read_weights(tmp_path / "model")
 
 
 @pytest.mark.parametrize("scales", [1, 4, 3])

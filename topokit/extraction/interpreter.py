@@ -14,7 +14,7 @@ import numpy as np
 from topokit.convolutions import Shape
 from topokit.errors import InvalidGraphError, TopokitError, reason_of
 from topokit.extraction.operators import DATA, PRODUCTS, cast, joined, mix, refuse
-from topokit.extraction.programs import Array, Call, Program, Ref, listed, run_once
+from topokit.extraction.programs import Array, Call, Program, Ref, as_list, run_once
 from topokit.extraction.tracing import Constant, Ids, Tracing, View, same, shape_of
 from topokit.extraction.weights import Part, Read, numbered
 
@@ -108,16 +108,20 @@ def _folded(call: Call) -> list[Constant]:
     parameters = {ref: one for ref, one in operands.items() if one.part}
     names = tuple(dict.fromkeys(name for one in operands.values() for name in one.parameters))
     count = range(len(call.node.outputs))
+    kept: Constant | None = None  # is set below, before anything is evaluated of it
 
     def evaluated() -> list[Array]:
-        return call.program.run(call.node, {ref: one.read() for ref, one in operands.items()})
+        arrays = {ref: one.read() for ref, one in operands.items()}
+        made = call.program.run(call.node, arrays)
+        of = next((arrays[ref] for ref, one in operands.items() if one is kept), None)
+        return made if of is None else [_without_new_nans(array, of) for array in made]
 
     def computed(i: int) -> Read:
         return run_once(lambda: evaluated()[i], call.program.readers[call.node.outputs[i]])
 
     if not parameters:
         return [Constant(shape=value.shape, read=partial(np.asarray, value)) for value in evaluated()]
-    if moved := _moved(call, operands):
+    if moved := _moved_parameter(call, operands):
         base, view = moved
         return [_viewed(base, computed(i), run_once(partial(view, i))) for i in count]
     whole = all(one.view is same for one in parameters.values())
@@ -134,14 +138,16 @@ def _folded(call: Call) -> list[Constant]:
     return [replace(one, parameters=names, product=product) for one in made]
 
 
-def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Callable[[int, Array], Array]] | None:
+def _moved_parameter(
+    call: Call, operands: Mapping[str, Constant]
+) -> tuple[Constant, Callable[[int, Array], Array]] | None:
     """Return the parameter whose elements a node moves, and its view in each output.
 
     None if it does more, or moves elements of several parameters.
     """
     if not call.program.moves(call.node):
         return None
-    data = {ref for key in DATA for ref in listed(call.node.inputs.get(key))}
+    data = {ref for key in DATA for ref in as_list(call.node.inputs.get(key))}
     moved = {ref: one for ref, one in operands.items() if one.part and ref in data}
     base = next(iter(moved.values()), None)
     if base is None or any(one.part is not base.part for one in moved.values()):
@@ -155,6 +161,14 @@ def _moved(call: Call, operands: Mapping[str, Constant]) -> tuple[Constant, Call
         return call.program.run(call.node, rest | {ref: one.view(array) for ref, one in moved.items()})[i]
 
     return base, view
+
+
+def _without_new_nans(made: Array, of: Array) -> Array:
+    """Return computed weights with 0 for the NaN that an operator makes of a 0: the 0/0 of weight_norm's pruned row."""
+    if made.dtype.kind != "f" or made.shape != of.shape:
+        return made
+    new = np.isnan(made) & (of == 0)
+    return np.where(new, np.zeros((), made.dtype), made) if new.any() else made
 
 
 def _viewed(base: Constant, read: Read, view: View) -> Constant:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from topokit.errors import InvalidGraphError
-from topokit.extraction.programs import Array, Call, listed
+from topokit.extraction.programs import Array, Call, as_list
 from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, once
 from topokit.masking import as_blocks
 
@@ -52,13 +52,13 @@ DATA = ("self", "input", "tensors", "inputs", "data", "X", "x")
 
 def move(call: Call) -> Sequence[Any]:
     """An operator that moves elements: the same on the numbers of the nodes, 0 for none."""
-    return _moved(call, DATA)
+    return _with_moved(call, DATA)
 
 
-def _moved(call: Call, keys: Sequence[str]) -> Sequence[Any]:
+def _with_moved(call: Call, keys: Sequence[str]) -> Sequence[Any]:
     """Return the outputs of an operator that moves the elements of the inputs `keys`."""
     moved = {}
-    data = {ref for key in keys for ref in listed(call.node.inputs.get(key))}
+    data = {ref for key in keys for ref in as_list(call.node.inputs.get(key))}
     for ref, value in call.tensors():
         if isinstance(value, np.ndarray):
             if ref not in data:
@@ -77,7 +77,21 @@ def overwrite(key: str) -> Callable[[Call], Sequence[Any]]:
 
     def operator(call: Call) -> Sequence[Any]:
         adds = call["accumulate"] or call["reduce"] is not None
-        return call.mixed() if adds else _moved(call, (*DATA, key))
+        return call.mixed() if adds else _with_moved(call, (*DATA, key))
+
+    return operator
+
+
+def choose(other: str) -> Callable[[Call], Sequence[Any]]:
+    """Elements of two tensors, chosen by a constant; if data choose them, each element depends on all three.
+
+    Args:
+        other: input with the elements at which the condition is false.
+    """
+    overwrites, joins = overwrite(other), joined("joined")
+
+    def operator(call: Call) -> Sequence[Any]:
+        return overwrites(call) if isinstance(call["condition"], Constant) else joins(call)
 
     return operator
 
@@ -133,19 +147,23 @@ def pool(call: Call) -> Sequence[Any]:
     return call.mixed() if one is None else [np.broadcast_to(one, output) for output in call.shapes]
 
 
-def reduce_(axes_key: str, keep_key: str, *, kept: bool = False) -> Callable[[Call], Sequence[Any]]:
+def reduce_(
+    axes_key: str, keep_key: str, *, kept: bool = False, default: int | None = None
+) -> Callable[[Call], Sequence[Any]]:
     """A sum, mean or maximum over some axes: they must be positions, along which nodes are equal.
 
     Args:
-        axes_key: input with the axes; all if it is None.
+        axes_key: input with the axes.
         keep_key: input that says whether reduced axes stay, with the length 1.
         kept: whether they stay by default.
+        default: the axis if no axes are given; None for all axes.
     """
 
     def operator(call: Call) -> Sequence[Any]:
         ids = call.features[0]
         axes = call.number(axes_key)
-        axes = range(ids.ndim) if axes is None or axes == [] else listed(axes)
+        axes = default if axes is None else axes
+        axes = range(ids.ndim) if axes is None or axes == [] else as_list(axes)
         axes = [axis % ids.ndim for axis in axes]
         one = constant_along(ids, axes)
         if one is None:
@@ -157,12 +175,18 @@ def reduce_(axes_key: str, keep_key: str, *, kept: bool = False) -> Callable[[Ca
     return operator
 
 
-def along(axis_key: str) -> Callable[[Call], Sequence[Any]]:
-    """A sum, sort or choice along one axis, of positions."""
+def along(axis_key: str, *, default: int = 0) -> Callable[[Call], Sequence[Any]]:
+    """A sum, sort or choice along one axis, of positions.
+
+    Args:
+        axis_key: input with the axis.
+        default: the axis if none is given.
+    """
 
     def operator(call: Call) -> Sequence[Any]:
         ids = call.features[0]
-        one = constant_along(ids, [(call.number(axis_key) or 0) % ids.ndim], strict=True)
+        axis = call.number(axis_key)
+        one = constant_along(ids, [(default if axis is None else axis) % ids.ndim], strict=True)
         if one is None:
             return call.mixed()
         return [np.broadcast_to(one, shape) for shape in call.shapes]

@@ -45,7 +45,7 @@ class Node:
     def refs(self) -> Iterator[Ref]:
         """Yield the tensors among the inputs."""
         for value in self.inputs.values():
-            yield from (one for one in listed(value) if isinstance(one, Ref))
+            yield from (one for one in as_list(value) if isinstance(one, Ref))
 
 
 _VALUES: ContextVar[dict[Any, tuple[Array, float]] | None] = ContextVar("values", default=None)
@@ -160,8 +160,8 @@ class Call:
 
     def explain(self) -> None:
         """Record why constants that this node reads beside features are not extracted, if no layer has them."""
-        for _, value in self.tensors() if self.features else ():
-            for parameter in value.parameters if isinstance(value, Constant) else ():
+        for value in (one for _, one in self.tensors() if isinstance(one, Constant) and self.features):
+            for parameter in value.parameters or filter(None, [value.parameter]):  # an index is computed from none
                 reason = f"{self.node.op} ({self.node.name}) reads {value.origin}, but not as the weight of a layer"
                 self.tracing.reasons.setdefault(parameter, reason)
 
@@ -172,6 +172,6 @@ class Call:
         return [self.tracing.fresh(name, "mixed", shape, of) for name, shape in outputs]
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """Return the parts of a list or tuple, or a single value as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]

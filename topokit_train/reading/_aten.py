@@ -19,7 +19,7 @@ from topokit.errors import InvalidGraphError
 from topokit.extraction import operators as does
 from topokit.extraction.names import stem_of
 from topokit.extraction.operators import Cell
-from topokit.extraction.programs import Call, Node, Program, Ref, listed
+from topokit.extraction.programs import Call, Node, Program, Ref, as_list
 from topokit.extraction.tracing import Constant
 from topokit.extraction.weights import Part, Weights
 from topokit_train.reading._writes import base_name, resolved, written
@@ -123,21 +123,6 @@ def _cell(call: Call) -> Sequence[Any]:
     return [np.broadcast_to(state, shape) for shape in call.shapes]
 
 
-_ALONG = does.along("dim")
-
-
-def _sorted(call: Call) -> Sequence[Any]:
-    """Sort and topk, by default along the last axis; torch.export omits arguments that are the default."""
-    call.values.setdefault("dim", -1)
-    return _ALONG(call)
-
-
-def _where(call: Call) -> Sequence[Any]:
-    """Elements of two tensors, chosen by a constant; if data choose them, each element depends on all three."""
-    chosen = isinstance(call["condition"], Constant) and call.node.op != "aten.where.default"
-    return does.overwrite("other")(call) if chosen else does.joined("joined")(call)
-
-
 def _alike(call: Call) -> Sequence[Any]:
     """A constant in the shape or of the type of features."""
     program = call.program
@@ -156,11 +141,11 @@ OPERATORS: dict[str, Callable[[Call], Sequence[Any]]] = {
     **{name: does.overwrite(key) for key, names in OVERWRITES.items() for name in names.split()},
     "zero": does.move,
     "masked_fill": does.fill_masked,
-    "where": _where,
+    "where": does.choose("other"),
     **does.words(ALIKE, _alike),
     **does.words(REDUCES, does.reduce_("dim", "keepdim")),
-    **does.words(ALONG, _ALONG),
-    **does.words("sort topk", _sorted),
+    **does.words(ALONG, does.along("dim")),
+    **does.words("sort topk", does.along("dim", default=-1)),  # torch.export omits arguments that are the default
     **does.words(ATTENTIONS, does.attend("query", "key", "value")),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
     **does.words("matmul mm bmm", does.multiply("self", "mat2")),
@@ -238,7 +223,7 @@ class Aten(Program):
             )
         sizes = [math.prod(self.known_shapes.get(output, ())) for output in node.outputs]
         keys = ("size", "repeats", "dims", "n", *(["end"] if name == "arange" else []))
-        numbers = [one for key in keys for one in listed(values.get(key))]
+        numbers = [one for key in keys for one in as_list(values.get(key))]
         most = math.prod(one for one in numbers if isinstance(one, int) and one > 0) if numbers else 0
         require_memory(16 * max(*sizes, most, 0), f"the node {node.name}")
 

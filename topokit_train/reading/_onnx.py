@@ -31,7 +31,7 @@ from topokit.extraction.weights import Part, Weights
 
 MOVES = """
     Reshape Transpose Flatten Squeeze Unsqueeze Slice Split Concat Expand Tile Pad DepthToSpace SpaceToDepth
-    ReverseSequence Trilu
+    ReverseSequence Trilu Compress
 """
 KEEPS = """
     Dropout BatchNormalization LayerNormalization GroupNormalization InstanceNormalization
@@ -41,11 +41,10 @@ KEEPS = """
     Cosh Asinh Acosh Atanh Not IsNaN IsInf Shrink BitShift BitwiseNot
 """
 JOINS = {"Add": "added", "Sub": "added", "Sum": "added", "Mul": "multiplied", "Div": "multiplied"}
-JOINED = "Pow Max Min Mean Mod Where Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor"
+JOINED = "Pow Max Min Mean Mod Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor"
 POOLS = "MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool Resize Upsample MaxUnpool"
 REDUCES = """
     ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare
-    ArgMax ArgMin
 """
 QUANTISES = ("QuantizeLinear", "DequantizeLinear")
 CONTROL = "If Loop Scan SequenceMap"
@@ -53,8 +52,8 @@ CONTROL = "If Loop Scan SequenceMap"
 MOST_READ = 4096
 """Elements of a constant up to which its values are read to infer shapes."""
 
-Known = tuple[Shape, np.dtype[Any], NDArray[Any] | None]
-"""Shape and type of a tensor, and its values if they are few."""
+Known = tuple[Shape, np.dtype[Any] | None, NDArray[Any] | None]
+"""Shape and type of a tensor, and its values if they are few; the type is None if it is not known."""
 
 LENGTH = 16
 """Size of a dimension without a number; the first one is the batch, and has the size 1."""
@@ -90,12 +89,6 @@ def _gather(call: Call) -> Sequence[Any]:
 _ALONG = does.along("axis")
 
 
-def _largest(call: Call) -> Sequence[Any]:
-    """TopK, by default along the last axis."""
-    call.values.setdefault("axis", -1)
-    return _ALONG(call)
-
-
 def _shape_of(call: Call) -> Sequence[Any]:
     sizes = np.array(call["data"].shape, np.int64)[call["start"] or 0 : call["end"]]
     return [Constant(shape=sizes.shape, read=lambda: sizes)]
@@ -126,8 +119,9 @@ OPERATORS = {
     **does.words("Identity Cast CastLike", does.cast),
     **does.words(POOLS, does.pool),
     **does.words(REDUCES, does.reduce_("axes", "keepdims", kept=True)),
+    **does.words("ArgMax ArgMin", does.reduce_("axis", "keepdims", kept=True, default=0)),
     **does.words("CumSum GatherElements", _ALONG),
-    "TopK": _largest,
+    "TopK": does.along("axis", default=-1),
     **does.words("Gemm MatMul", _matmul),
     **does.words("LSTM GRU RNN", _recurrent),
     **does.words("ScatterND ScatterElements", _scatter),
@@ -135,6 +129,7 @@ OPERATORS = {
     **does.words("Shape", _shape_of),
     **does.words("ConvInteger QLinearConv QLinearMatMul QGemm DynamicQuantizeLSTM MatMulNBits", does.refuse),
     **{name: does.joined(kind) for name, kind in JOINS.items()},
+    "Where": does.choose("Y"),
     "MatMulInteger": _by_integers,
     "Gather": _gather,
     "Conv": does.convolve("X", "W"),
@@ -146,7 +141,7 @@ OPERATORS = {
 MOVING = {*MOVES.split(), "Gather", "GatherElements", "GatherND"}
 """Operators that only move the elements of constants."""
 
-KEEPING = {*KEEPS.split(), *JOINS, *JOINED.split()}
+KEEPING = {*KEEPS.split(), *JOINS, *JOINED.split(), "Where"}
 """Operators that compute each element of constants at its place."""
 
 
@@ -225,26 +220,31 @@ class Graph(Program):
         for ref, value in call.tensors():
             array = value if isinstance(value, np.ndarray) else None
             numbers = None if array is not None or prod(value.shape) > MOST_READ else value.read()
-            kind = numbers.dtype if numbers is not None and numbers.dtype.kind in "iub" else np.dtype(np.float32)
+            kind = None if numbers is None else numbers.dtype if numbers.dtype.kind in "iub" else np.dtype(np.float32)
             given[str(ref)] = value.shape, kind, numbers
-        return self._inferred(call.node.name, given)
+        shapes = self._inferred(call.node.name, given)
+        unknown = next((name for name, shape in zip(call.node.outputs, shapes, strict=True) if None in shape), None)
+        if unknown is not None:
+            raise InvalidGraphError(
+                f"the node {call.node.name} ({call.node.op}) cannot be read: the shape of its output {unknown} depends "
+                "on the data; export the model without it"
+            )
+        return [tuple(size for size in shape if size is not None) for shape in shapes]
 
-    def _inferred(self, name: str, given: Mapping[str, Known]) -> list[Shape]:
-        """Return the shapes of the outputs of a node."""
+    def _inferred(self, name: str, given: Mapping[str, Known]) -> list[tuple[int | None, ...]]:
+        """Return the shapes of the outputs of a node; None for a size that depends on the data."""
         proto, kinds, data = self.protos[name], {}, {}
-        for ref, (shape, kind, numbers) in given.items():
-            kinds[ref] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), shape)
-            if numbers is not None:
-                data[ref] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
         opsets = [helper.make_opsetid(*one) for one in self.opsets.items()]
         with _refused(proto, name):
-            inferred = onnx.shape_inference.infer_node_outputs(
-                self._schema(proto), proto, kinds, data, opset_imports=opsets
-            )
-        return [
-            tuple(one.dim_value for one in inferred[out].tensor_type.shape.dim) if out in inferred else ()
-            for out in proto.output
-        ]
+            schema = self._schema(proto)
+            for ref, (shape, kind, numbers) in given.items():
+                kind = _accepted(schema, list(proto.input).index(ref)) if kind is None else kind
+                kinds[ref] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(kind), shape)
+                if numbers is not None:
+                    data[ref] = onnx.numpy_helper.from_array(np.asarray(numbers, kind))
+            inferred = onnx.shape_inference.infer_node_outputs(schema, proto, kinds, data, opset_imports=opsets)
+        sizes = [inferred[out].tensor_type.shape.dim if out in inferred else () for out in proto.output]
+        return [tuple(one.dim_value if one.HasField("dim_value") else None for one in shape) for shape in sizes]
 
     def run(self, node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool = False) -> list[NDArray[Any]]:
         proto = self.protos[node.name]
@@ -253,21 +253,20 @@ class Graph(Program):
                 f"{proto.op_type} of {proto.domain} is not one of ONNX's own operators: export the model without it"
             )
         values = self._of_common_types(proto, {name: arrays[name] for name in proto.input if name})
-        if of_nodes and proto.op_type == "Pad" and len(proto.input) > 2 and proto.input[2]:
-            data = values[proto.input[0]]
-            values[proto.input[2]] = np.zeros((), data.dtype)
         given = {
             name: (array.shape, array.dtype, array if array.size <= MOST_READ else None)
             for name, array in values.items()
         }
-        sizes = [*(array.size for array in values.values()), *map(prod, self._inferred(node.name, given))]
-        require_memory(8 * sum(sizes), f"the node {node.name}")
+        made = (prod(size or 0 for size in shape) for shape in self._inferred(node.name, given))
+        require_memory(8 * (sum(array.size for array in values.values()) + sum(made)), f"the node {node.name}")
         opsets = dict(self.opsets)
         if proto.op_type in QUANTISES:  # onnx.reference has them from 19 on, for which earlier ones mean the same
             opsets |= {domain: max(version, 19) for domain, version in opsets.items() if domain == proto.domain}
-        with _refused(proto, node.name):
-            made = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
-        return [np.asarray(one) for one in made]
+        with _refused(proto, node.name), np.errstate(all="ignore"):  # 0/0 of a pruned row, for example
+            if proto.op_type == "Pad":
+                return [_padded(node, values, of_nodes=of_nodes)]
+            outputs = _evaluator(proto.SerializeToString(), tuple(opsets.items())).run(None, values)
+        return [np.asarray(one) for one in outputs]
 
     def _schema(self, proto: onnx.NodeProto) -> onnx.defs.OpSchema:
         return onnx.defs.get_schema(proto.op_type, self.opsets[proto.domain], proto.domain)
@@ -286,6 +285,33 @@ class Graph(Program):
         return {
             name: values[name].astype(kinds[kind], copy=False) for kind, names in together.items() for name in names
         }
+
+
+def _accepted(schema: onnx.defs.OpSchema, number: int) -> np.dtype[Any]:
+    """Return a type that an operator accepts for an input: float32, if it does."""
+    types = schema.inputs[min(number, len(schema.inputs) - 1)].types
+    known = {"tensor(float)": np.float32, "tensor(bool)": np.bool_, "tensor(int64)": np.int64}
+    return np.dtype(next((kind for name, kind in known.items() if name in types), np.float32))
+
+
+def _padded(node: Node, arrays: Mapping[str, NDArray[Any]], *, of_nodes: bool) -> NDArray[Any]:
+    """Return the output of Pad. Negative pads remove elements, which onnx.reference refuses; see `Program.run`."""
+
+    def given(key: str, default: Any = None) -> Any:
+        value = node.inputs.get(key, default)
+        return arrays[value] if isinstance(value, Ref) else value
+
+    data, mode = given("data"), given("mode", "constant")
+    pads = np.zeros((data.ndim, 2), np.int64)
+    pads[np.asarray(given("axes", range(data.ndim)))] = np.reshape(given("pads"), (2, -1)).T
+    if mode != "constant":
+        if (pads < 0).any():  # what it repeats beside a removed element is not specified
+            raise ValueError(f"it has negative pads in the mode {mode}")
+        return np.pad(data, pads, mode=mode)
+    value = 0 if of_nodes else given("constant_value", given("value", 0))
+    wide = np.pad(data, np.maximum(pads, 0), constant_values=value)
+    removed = np.maximum(-pads, 0)
+    return wide[tuple(slice(a, max(size - b, a)) for size, (a, b) in zip(wide.shape, removed, strict=True))]
 
 
 @contextmanager

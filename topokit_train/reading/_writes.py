@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from topokit.errors import InvalidGraphError
-from topokit.extraction.programs import Node, Ref, listed
+from topokit.extraction.programs import Node, Ref, as_list
 
 _SHARES = """
     dropout feature_dropout alpha_dropout feature_alpha_dropout type_as broadcast_tensors meshgrid cartesian_prod
@@ -99,7 +99,7 @@ def _lost_writes(nodes: Sequence[Node], outputs: Sequence[str], hidden: Sequence
 
 
 def _refs(value: Any) -> Iterator[Ref]:
-    return (one for one in listed(value) if isinstance(one, Ref))
+    return (one for one in as_list(value) if isinstance(one, Ref))
 
 
 def require_no_lost_write(nodes: Sequence[Node], outputs: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402 (skipped without torch)
 from torch.nn import functional  # noqa: E402
 
 import topokit_train  # noqa: E402
-from topokit.errors import InvalidSpecError  # noqa: E402
+from topokit.errors import InvalidSpecError, TopokitError  # noqa: E402
 from topokit.extraction import Rule, interpreter, select  # noqa: E402
 from topokit.extraction.weights import numbered  # noqa: E402
 from topokit_train import read_weights  # noqa: E402
@@ -458,6 +458,76 @@ def test_a_scale_by_zero_keeps_the_edges_and_a_choice_of_zero_does_not():
     assert np.array_equal(topokit_train.extract(module, torch.randn(2, 6)).masks["a.weight"], rows)
     found = topokit_train.extract(pruned(chosen), torch.randn(2, 6))
     assert [chain.widths for chain in found.chains] == [(6, WIDTH), (WIDTH // 2, 3)]
+
+
+CHOICES = {
+    "where": lambda gate, y: torch.where(gate, y, 0.0),
+    "where of others": lambda gate, y: torch.where(gate, torch.ones_like(y), y),
+    "masked_fill": lambda gate, y: y.masked_fill(~gate, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_constant_choice_has_the_nodes_of_the_derivatives_in_all_forms(name, tmp_path):
+    """The first layer is diagonal, so an edge of the second one is a derivative that is not 0."""
+    gate = torch.tensor([True, False, True, True, False, False])
+    module = pruned(nn.Sequential(nn.Linear(6, 6), Called(lambda _, y: CHOICES[name](gate, y), 1), nn.Linear(6, 3)))
+    module[0].weight.data = torch.diag(torch.ones(6))
+    module[2].weight.data[0] = 1  # each node has an edge
+    example = torch.randn(1, 6)
+    derivatives = torch.autograd.functional.jacobian(module, example)[0, :, 0].T != 0
+    expected = derivatives[derivatives.any(1)].numpy()
+    for known in (
+        read_model(module, example),
+        exported(module, example, tmp_path / "model.pt2"),
+        exported(module, example, tmp_path / "model.onnx"),
+    ):
+        found = select(known, Rule())
+        assert [joint["kind"] for joint in found.joints] == ["part"]
+        assert np.array_equal(found.chains[-1][0].to_dense() != 0, expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_a_row_of_zeros_under_weight_norm_has_no_edges(norm, tmp_path):
+    """The model itself computes 0/0 for it. NaN of a parameter is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        layer = norm(nn.Linear(6, 4))
+    pruned(layer)
+    (values,) = [one for one in layer.parameters() if one.shape == (4, 6)]
+    (sizes,) = [one for one in layer.parameters() if one.shape == (4, 1)]
+    values.data[2], sizes.data[:] = 0, 1
+    edges = (values != 0).detach().numpy()
+    example = torch.randn(1, 6)
+    files = [tmp_path / "model.onnx", tmp_path / "model.pt2"]
+    for known in (read_model(layer, example), *(exported(layer, example, file) for file in files)):
+        assert np.array_equal(select(known, Rule()).topology[0].to_dense().T != 0, edges)
+    values.data[2, 1] = np.nan
+    for known in (read_model(layer, example), exported(layer, example, files[0])):
+        with pytest.raises(TopokitError, match="has NaN"):
+            select(known, Rule())
+
+
+SELECTED = {
+    "gather": (lambda self, x: self.c(self.a(x).gather(1, self.at)), torch.tensor([[3, 1, 0, 5, 2, 4, 7, 6]])),
+    "scatter": (lambda self, x: self.c(self.a(x).scatter(1, self.at, 0.0)), torch.tensor([[3, 1]])),
+    "masked_scatter": (
+        lambda self, x: self.c(self.a(x).masked_scatter(self.at, torch.zeros(8))),
+        torch.tensor([[True, False] * 4]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SELECTED)
+def test_the_operator_that_reads_an_index_or_a_mask_is_named(name):
+    function, at = SELECTED[name]
+    module = pruned(Called(function, 1))
+    module.register_buffer("at", at)
+    shape, reason = topokit_train.extract(module, torch.randn(1, 6)).left["at"]
+    assert (shape, reason.partition(".")[0]) == (tuple(at.shape), "aten")
+    assert f".{name}." in reason
+    assert reason.endswith("reads it, but not as the weight of a layer")
 
 
 def test_without_layers_the_operators_are_named():
