@@ -681,6 +681,7 @@ def test_numbers_of_layers_that_chain_do_not_say_that_they_are_parallel():
     [
         ({"enc": (8, 32), "qa_start": (1, 8), "qa_end": (1, 8)}, ["enc,qa_start"]),
         ({"code": (4, 7), "fc": (3, 7)}, ["that chain with layers"]),
+        ({"conv": (8, 3, 3, 3), "fc": (8, 4)}, ["that chain with layers"]),
         ({"conv": (8, 3, 3, 3), "fc": (4, 8), "out": (4, 2)}, ["conv,fc"]),
         (
             {"a": (8, 3, 3, 3), "squeeze": (2, 8, 1, 1), "e1": (4, 2, 1, 1), "e3": (4, 2, 3, 3), "out": (10, 8, 1, 1)},
