@@ -257,7 +257,7 @@ def test_without_an_order_it_is_asked():
         tk.extract(without_order(ones(hidden=(5, 7), input=(7, 6), out=(3, 5))))
     autoencoder = {"encoder.0": (6, 12), "encoder.2": (3, 6), "decoder.0": (6, 3), "decoder.2": (12, 6)}
     arrays = {f"{name}.weight": np.ones(shape) for name, shape in autoencoder.items()}
-    lines = r"choose layers decoder.0,.*; or layers encoder.0,encoder.2,decoder.0,decoder.2"
+    lines = r"choose layers encoder.0,encoder.2,decoder.0,decoder.2; or layers decoder.0,"
     with pytest.raises(InvalidSpecError, match=rf"the file has no order.* {lines}"):
         tk.extract(without_order(arrays))
     assert tk.extract(without_order(arrays), layers=list(autoencoder)).widths == (12, 6, 3, 6, 12)
@@ -309,7 +309,6 @@ def test_kernels_that_are_stored_as_inputs_by_outputs():
         ({"wq": (6, 6), "wk": (6, 6), "wv": (6, 6), "o": (2, 6)}, "stand beside other layers", "wv,o;", (6, 6, 2)),
         ({"a": (4, 6), "qkv": (6, 4), "o": (2, 6), "b": (3, 2)}, "qkv.weight stands beside", "qkv,o,b;", (4, 6, 2, 3)),
         ({"a": (4, 3, 3, 3), "b": (4, 2, 2, 2), "c": (3, 4)}, "cannot follow", "a,b@in-out@2,c", (3, 4, 4, 3)),
-        ({"code": (4, 7), "fc": (3, 7)}, "cannot follow", "code@in-out,fc", (4, 7, 3)),
         ({"a": (6, 2, 3, 3)}, "may be a convolution in groups", "a@3", (6, 6)),
     ],
 )
@@ -501,6 +500,11 @@ def test_names_of_experts_heads_and_gates_are_asked(beside):
         ("embed", "fc1", "lm_head"),
         ("tok", "fc1", "fc2"),
         ("position_wise.fc1", "position_wise.fc2"),
+        ("W_i", "W_h", "W_o"),
+        ("conv3_1", "conv3_2"),
+        ("fc1", "fc11", "fc12", "fc13"),
+        ("deep_stem", "deep_fc"),
+        ("slow_stem", "fast_fc"),
     ],
 )
 def test_blocks_with_numbers_and_single_layers_are_in_series(names):
@@ -556,6 +560,40 @@ BRANCHED = [  # layers, the lines to choose from, and those of which a network h
         ["body,heads.cls", "body,heads.reg"],
         "heads.cls heads.reg",
     ),
+    (
+        {"feature": (8, 8), "advantage": (8, 8), "value": (8, 8)},
+        ["feature,advantage", "feature,value"],
+        "advantage value",
+    ),
+    (
+        {"linear": (8, 8), "mean_linear": (8, 8), "log_std_linear": (8, 8)},
+        ["linear,mean_linear", "linear,log_std_linear"],
+        "mean_linear log_std_linear",
+    ),
+    (
+        {"fc1": (8, 20), "fc21": (4, 8), "fc22": (4, 8), "fc3": (8, 4), "fc4": (20, 8)},
+        ["fc1,fc21,fc3,fc4", "fc1,fc22,fc3,fc4"],
+        "fc21 fc22",
+    ),
+    (
+        {"fc1": (8, 20), "fc2a": (4, 8), "fc2b": (4, 8), "fc3": (8, 4)},
+        ["fc1,fc2a,fc3", "fc1,fc2b,fc3"],
+        "fc2a fc2b",
+    ),
+    ({"fc1": (8, 20), "fc2_1": (4, 8), "fc2_2": (4, 8)}, ["fc1,fc2_1", "fc1,fc2_2"], "fc2_1 fc2_2"),
+    ({"wide": (1, 20), "deep.0": (8, 20), "deep.2": (1, 8)}, ["deep.0,deep.2"], "wide deep.0"),
+    ({"wide": (8, 8), "deep.0": (8, 8), "deep.2": (8, 8)}, ["deep.0,deep.2"], "wide deep.0"),
+    ({"slow_fc": (8, 8), "fast_fc": (8, 8), "out": (8, 8)}, ["slow_fc,out", "fast_fc,out"], "slow_fc fast_fc"),
+    ({"local_fc": (8, 8), "global_fc": (8, 8), "out": (8, 8)}, ["local_fc,out", "global_fc,out"], "local_fc global_fc"),
+    ({"fc_odd": (8, 8), "fc_even": (8, 8)}, ["that chain with layers"], "fc_odd fc_even"),
+    ({"fc_self": (8, 8), "fc_neigh": (8, 8), "out": (8, 8)}, ["fc_self,out", "fc_neigh,out"], "fc_self fc_neigh"),
+    (
+        {"query_encoder": (8, 8), "doc_encoder": (8, 8), "out": (8, 8)},
+        ["query_encoder,out", "doc_encoder,out"],
+        "query_encoder doc_encoder",
+    ),
+    ({"fc": (8, 8), "scale": (8, 8), "shift": (8, 8)}, ["fc,scale", "fc,shift"], "scale shift"),
+    ({"W_f": (8, 8), "W_i": (8, 8), "W_o": (8, 8), "W_c": (8, 8)}, ["that chain with layers"], "W_f W_i W_o W_c"),
 ]
 
 
@@ -569,6 +607,7 @@ def test_lines_have_one_of_the_layers_that_stand_beside_each_other(shapes, expec
         for line in asked(weights)[1]:
             assert len({*line.split(",")} & {*beside.split()}) < 2
             assert "@" not in line
+            assert "in-out" not in line
             assert "tok" not in line.split(",")[1:]
             if "," in line:
                 net = tk.extract(weights, layers=line)
@@ -627,6 +666,110 @@ def test_shortcuts_are_not_put_in_series(name, recorded):
     assert lines[1].split(",") == [one if one in main else "layer2.0.other@2" for one in shapes]
 
 
+def test_numbers_of_layers_that_chain_do_not_say_that_they_are_parallel():
+    adapters = weights_of({f"{name}_{i}": shape for i in (1, 2) for name, shape in (("a", (4, 8)), ("b", (8, 4)))})
+    assert len(tk.extract(adapters)) == 4
+    _, lines = asked(without_order(adapters))
+    assert lines[0] == "a_1,b_1,a_2,b_2"
+    # (out, in / groups, rows, columns): each can read the other one in 8 groups
+    said, lines = asked(weights_of({"c0": (8, 3, 3, 3), "c1": (8, 1, 3, 3), "c2": (8, 1, 3, 3)}))
+    assert (lines[0], "beside" in said) == ("c0,c1@8,c2@8", False)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "lines"),
+    [
+        ({"enc": (8, 32), "qa_start": (1, 8), "qa_end": (1, 8)}, ["enc,qa_start"]),
+        ({"code": (4, 7), "fc": (3, 7)}, ["that chain with layers"]),
+        ({"conv": (8, 3, 3, 3), "fc": (8, 4)}, ["that chain with layers"]),
+        ({"conv": (8, 3, 3, 3), "fc": (4, 8), "out": (4, 2)}, ["conv,fc"]),
+        (
+            {"a": (8, 3, 3, 3), "squeeze": (2, 8, 1, 1), "e1": (4, 2, 1, 1), "e3": (4, 2, 3, 3), "out": (10, 8, 1, 1)},
+            ["a,squeeze,e1"],
+        ),
+        (
+            {"e.0": (6, 1, 3, 3), "e.2": (4, 6, 3, 3), "d.0": (4, 6, 3, 3), "d.2": (6, 5, 3, 3), "d.4": (1, 5, 3, 3)},
+            ["e.0,e.2,d.0@in-out,d.2@in-out,d.4"],
+        ),
+    ],
+)
+def test_no_line_turns_one_layer(shapes, lines):
+    found = asked(weights_of(shapes))[1]
+    assert found[:1] == lines
+    assert "@" in lines[0] or len(found) == 1  # transposed convolutions may also have groups
+
+
+def test_parameters_that_a_model_multiplies_by_itself_are_turned_without_its_modules():
+    arrays = {"code": np.ones((4, 7)), "fc.weight": np.ones((3, 7))}
+    with pytest.raises(InvalidSpecError, match="choose layers code@in-out,fc;"):
+        tk.extract(arrays, layers="code,fc.weight")
+
+
+@pytest.mark.parametrize("ending", ["", ".weight"])
+def test_square_layers_are_turned_with_the_others(ending):
+    arrays = ones(**{f"W1{ending}": (12, 9), f"W2{ending}": (9, 9), f"W3{ending}": (9, 4)})
+    arrays[f"W2{ending}"][1, 2] = 0
+    assert asked(arrays)[1] == ["W1,W2,W3 and layout in-out", "W3,W2,W1"]
+    net = tk.extract(arrays, layers="W1,W2,W3", layout="in-out")
+    assert (net.widths, net.layer(1).to_dense()[1, 2]) == ((12, 9, 9, 4), 0)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "first"),
+    [
+        (
+            {f"net.{i}.{k}": (8, 8) for i in (0, 1) for k in (0, 2, 10)},
+            "net.0.0,net.0.2,net.0.10,net.1.0,net.1.2,net.1.10",
+        ),
+        (
+            {"conv1": (8, 3, 3, 3)}
+            | {f"layer1.{i}.conv{k}": (8, 8, 3, 3) for i in (0, 1) for k in (1, 2)}
+            | {"fc": (2, 8)},
+            "conv1,layer1.0.conv1,layer1.0.conv2,layer1.1.conv1,layer1.1.conv2,fc",
+        ),
+        (
+            {"f.0.0": (8, 3, 3, 3), "f.1.conv.0.0": (8, 1, 3, 3), "f.1.conv.1": (4, 8, 1, 1), "classifier.1": (2, 4)},
+            "f.0.0,f.1.conv.0.0@8,f.1.conv.1,classifier.1",
+        ),
+        ({"fc1": (12, 20), "mu": (4, 12), "logvar": (4, 12), "fc3": (12, 4), "fc4": (20, 12)}, "fc1,mu,fc3,fc4"),
+        (
+            {"encoder.0": (12, 20), "encoder.2": (8, 12), "fc_mu": (4, 8), "fc_var": (4, 8)}
+            | {"decoder_input": (8, 4), "decoder.0": (12, 8), "decoder.2": (20, 12)},
+            "encoder.0,encoder.2,fc_mu,decoder_input,decoder.0,decoder.2",
+        ),
+        (
+            {"h.0.attn.v_proj": (8, 8), "h.0.attn.q_proj": (8, 8), "h.0.attn.o_proj": (8, 8)}
+            | {
+                "h.0.mlp.down_proj": (8, 16),
+                "h.0.mlp.up_proj": (16, 8),
+                "h.0.mlp.gate_proj": (16, 8),
+                "lm_head": (9, 8),
+            },
+            "h.0.attn.v_proj,h.0.attn.o_proj,h.0.mlp.up_proj,h.0.mlp.down_proj,lm_head",
+        ),
+        ({"input": (8, 8), "hidden": (8, 8), "output": (8, 8)}, "input,hidden,output"),
+    ],
+)
+def test_without_an_order_the_first_line_is_in_the_order_of_the_names(shapes, first):
+    weights = without_order(weights_of(shapes))
+    lines = asked(weights)[1]
+    assert lines[0] == first
+    assert len(tk.extract(weights, layers=first)) == len(first.split(","))
+
+
+def test_the_search_for_groups_and_transposed_layers_has_an_end():
+    shapes = {f"up{i}": (8, 8, 4, 4) for i in range(30)} | {"last": (5, 7, 3, 3)}  # 2 readings of each
+    said, lines = asked(weights_of(shapes))
+    assert "no order of all layers was found" in said
+    assert lines[0].startswith("up0,up1,")
+
+
+@pytest.mark.parametrize(("channels", "text"), [(1, "1 channel,"), (3, "3 channels,")])
+def test_what_is_assumed_of_an_image_is_in_words(channels, text):
+    found = select(from_arrays(weights_of({"a": (2, channels, 3, 3), "b": (4, 2, 3, 3)})), Rule(), chained=True)
+    assert f"an image of {text} in 1 group" in found.layers[0]["read"]
+
+
 def test_lines_have_all_layers_or_say_that_they_have_not():
     depthwise = ones(c=(8, 1, 3, 3), d=(8, 1, 3, 3), e=(4, 8, 1, 1))
     said, lines = asked(without_order(depthwise))
@@ -643,8 +786,7 @@ def test_lines_to_choose_from_are_few_and_plain():
     res = {"stem": (16, 1, 3, 3), "a": (16, 16, 3, 3), "b": (32, 16, 3, 3), "fc": (8, 128), "out": (10, 8)}
     assert lines(res) == ["stem,a,b,fc,out", "stem,a,b,fc@last,out"]
     assert lines({"a": (20, 50), "b": (50, 10)}) == ["a,b and layout in-out", "b,a"]
-    assert lines({"a": (50, 50), "b": (50, 10)}) == ["a,b@in-out", "b,a"]
-    assert lines({"code": (4, 7), "fc": (3, 7)}) == ["code@in-out,fc"]
+    assert lines({"a": (50, 50), "b": (50, 10)}) == ["a,b and layout in-out", "b,a"]
     assert "a@in-out,b@in-out" in lines({"a": (16, 8, 3, 3), "b": (8, 1, 3, 3)})
 
 

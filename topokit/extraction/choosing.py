@@ -93,17 +93,22 @@ class Chosen:
         even = any(side % 2 == 0 for side in self.part.shape[2:])
         return self.is_convolution and not self.part.known and (even or bool(_TRANSPOSED.search(self.name)))
 
-    def variants(self, before: Chosen | None, *, turned: bool) -> Iterator[Chosen]:
+    @property
+    def is_named_weight(self) -> bool:
+        """Whether its name is that of the weight of a module, which is stored as (out, in)."""
+        return self.name.rpartition(".")[2] == "weight"
+
+    def turned(self) -> Chosen:
+        """Return it as if the file stored it as (in, out)."""
+        return replace(self, part=replace(self.part, layout="in-out"))
+
+    def variants(self, before: Chosen | None) -> Iterator[Chosen]:
         """Yield the readings with which it follows another one; groups that this leaves open in each number.
 
         Args:
             before: the other one; None for the first layer, which reads an image if it can.
-            turned: whether any convolution may be a transposed one.
         """
-        turns = not self.part.known and self.ends[0] != self.ends[1] and not self.is_convolution
-        turns = turns or self.may_be_transposed or (turned and self.is_convolution and not self.part.known)
-        other = replace(self, part=replace(self.part, layout="in-out"))
-        for one in (self, other) if turns else (self,):
+        for one in (self, self.turned()) if self.may_be_transposed and self.part.layout == "out-in" else (self,):
             if before and one.flattens(before):
                 yield from (replace(one, flat=flat) for flat in ("first", "last"))
             elif one.is_convolution and (before is None or one.part.layout == "in-out"):
@@ -208,7 +213,32 @@ def with_layout(one: Chosen, layout: str) -> Chosen:
 
 def all_turned(layers: Sequence[Chosen]) -> tuple[Chosen, ...]:
     """Return the layers as if the file stored them as (in, out); those of a known orientation stay."""
-    return tuple(one if one.part.known else replace(one, part=replace(one.part, layout="in-out")) for one in layers)
+    return tuple(one if one.part.known else one.turned() for one in layers)
+
+
+def turnings(order: Sequence[Chosen], *, convolutions: bool) -> Iterator[tuple[Chosen, ...]]:
+    """Yield an order with some layers as if the file stored them as (in, out), in which no layer is turned alone.
+
+    All linear layers are turned together, or all that are not named weight, which a model may multiply by itself; they
+    are not if all are square. Of convolutions, two or more of the last, or those before the last: a decoder.
+
+    Args:
+        order: layers as the file stores them.
+        convolutions: whether convolutions are turned, and not the linear layers.
+    """
+    of_kind = [i for i, one in enumerate(order) if one.is_convolution == convolutions and not one.part.known]
+    if convolutions:
+        ends = (len(of_kind), len(of_kind) - 1)
+        choices = [of_kind[first:end] for first in range(len(of_kind)) for end in ends if end - first > 1]
+    else:
+        raw = [i for i in of_kind if not order[i].is_named_weight]
+        together = of_kind if len(of_kind) > 1 else raw
+        choices = [some for some in (together, raw) if any(order[i].ends[0] != order[i].ends[1] for i in some)]
+    seen: list[list[int]] = []
+    for some in choices:
+        if some not in seen:
+            seen.append(some)
+            yield tuple(one.turned() if i in some else one for i, one in enumerate(order))
 
 
 def breaks(order: Sequence[Chosen]) -> int | None:

@@ -18,6 +18,7 @@ from topokit.extraction.questions import question
 from topokit.extraction.siblings import COPY, is_parallel, kinds, standing
 from topokit.extraction.towers import doubt_of, towers
 from topokit.extraction.weights import Weights
+from topokit.reprs import counted
 
 MOST_GROUPS = 6
 """Groups of names up to which all orders of the groups are tried."""
@@ -47,19 +48,22 @@ def arranged(
     fitting = [(order, source) for order, source in orders if breaks(order) is None]
     certain = exact or weights.is_recorded
     groups = [] if certain else towers(layers, weights.models)
-    beside = [] if weights.is_recorded else _beside(layers, weights, groups)
+    beside = [] if weights.is_recorded else _beside(layers, weights, groups, chain=bool(fitting))
     doubt = doubt_of(groups)
     if len(fitting) == 1 and (certain or not (doubt := doubt or _doubt(fitting[0][0], beside))):
         order, source = fitting[0]
         return order if certain else (_of_image(order[0]), *order[1:]), source
-    raise InvalidSpecError(question(layers, [order for order, _ in orders], doubt, beside, groups, layout))
+    recorded = exact or bool(weights.order)
+    raise InvalidSpecError(
+        question(layers, [order for order, _ in orders], doubt, beside, groups, layout, recorded=recorded)
+    )
 
 
 def _of_image(first: Chosen) -> Chosen:
     """Return the first layer with what is assumed of it: a convolution reads an image."""
     if not first.is_convolution:
         return first
-    return replace(first, assumed=f"assumed to read an image of {first.ends[0]} channels, in 1 group")
+    return replace(first, assumed=f"assumed to read an image of {counted(first.ends[0], 'channel')}, in 1 group")
 
 
 def assumptions(layers: Sequence[Chosen], weights: Weights, *, exact: bool, chained: bool) -> tuple[str, ...]:
@@ -114,7 +118,9 @@ def _doubt_of(one: Chosen, *, is_first: bool) -> str:
     return ""
 
 
-def _beside(layers: Sequence[Chosen], weights: Weights, groups: Sequence[Sequence[Chosen]]) -> list[str]:
+def _beside(
+    layers: Sequence[Chosen], weights: Weights, groups: Sequence[Sequence[Chosen]], *, chain: bool
+) -> list[str]:
     """Return the weights whose names say that they are not in series with the others, also those not taken.
 
     Copies in a group of their own are not among them, and neither are layers beside those of another group alone.
@@ -123,7 +129,7 @@ def _beside(layers: Sequence[Chosen], weights: Weights, groups: Sequence[Sequenc
     known = {*weights.default, *weights.skipped}
     others = [name for name in weights.parts if name not in known]
     copies = [] if groups or all(map(COPY.search, names)) else [name for name in names if COPY.search(name)]
-    related = {name for group in groups or [layers] for name, own in kinds(group).items() if own}
+    related = {name for group in groups or [layers] for name, own in kinds(group, chain=chain).items() if own}
     found = (*names, *(others if {*names} == {*weights.default} else ()))
     return [name for name in found if is_parallel(name) or name in related or name in copies]
 

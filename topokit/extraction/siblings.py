@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from topokit.extraction.choosing import Chosen
 
@@ -53,6 +54,7 @@ _OPPOSITES = (
     ("real", "imag"),
     ("user", "item"),
     ("theta", "phi"),
+    ("wide", "deep"),
 )
 """Words in the names of parallel layers, if both are in the names of a model."""
 
@@ -62,6 +64,12 @@ _SIDES = (
     ("text txt", "image img visual vision"),
     ("src source", "dst target tgt"),
     ("alpha", "beta"),
+    ("slow", "fast"),
+    ("local", "global"),
+    ("odd", "even"),
+    ("self", "neigh neighbor neighbour neighbors neighbours"),
+    ("query", "doc document"),
+    ("scale", "shift"),
 )
 """Words that parallel layers have whose names have all other words in common."""
 
@@ -80,10 +88,25 @@ def _named(pattern: str) -> re.Pattern[str]:
 
 _PATTERNS = tuple(_named("|".join(filter(None, kind))) for kind in _KINDS)
 _PART = _named("|".join(part for kind in _KINDS for part in kind if part))
+_ATTENTION, _NORMAL = ("part", 0), ("part", 5)
+"""How the kinds of _KINDS[0] and _KINDS[5] begin."""
 _BEGINS = _named(_KINDS[0][0])
 _ASIDE = _named("|".join(aside for _, aside in _KINDS if aside))
 _PACKED = re.compile(r"(^|[._/])(in|[qkv])_proj_weight$|weight_[ih]h_l\d+(_reverse)?$")
 """torch's names of the weights of attention and of LSTMs."""
+
+_GATE = re.compile(r"(^|[._/])(?P<part>[WU]_?[fiocg])(?=[./]|$)", re.IGNORECASE)
+"""Weights of an LSTM by hand; a W_i or W_o without a W_f may be in series."""
+
+_OUTER = r"(_?(layer|proj|conv|fc|linear))?"
+_FIRST = re.compile(
+    rf"stem|in(put)?{_OUTER}|(?!un)\w*emb\w*(?<!_out)|tok(ens?)?|enc\w*|\w*att(n|ention)\w*|up_proj", re.IGNORECASE
+)
+_LAST = re.compile(
+    rf"dec\w*|(\w*_)?head|(\w*_)?out(put)?{_OUTER}|unembed|classifier|logits|adv(antage)?(_\w+)?|h2[oy]|(o|down)_proj",
+    re.IGNORECASE,
+)
+"""Parts of names of layers that are the first or the last of a module."""
 
 WEIGHT = re.compile(r"(^|[./])(weight|(depthwise_|pointwise_)?kernel(:0)?)$")
 
@@ -105,9 +128,17 @@ def is_aside(name: str) -> bool:
     return any(one.search(own) for one in (_ASIDE, SHORTCUT, COPY, _PACKED))
 
 
-def begins(one: Chosen) -> bool:
-    """Return whether a layer can only be the first of a chain: an embedding, or the values of an attention."""
-    return one.is_embedding or bool(_BEGINS.search(_without_weight(one.name)))
+def begins(one: Chosen, related: Kinds) -> bool:
+    """Return whether a layer can only be the first of a chain: an embedding, or the values of an attention.
+
+    A layer that is named values but stands beside no queries or keys is a head, as in actor and critic.
+    """
+    match = _BEGINS.search(_without_weight(one.name))
+    is_attention = match and (
+        not match["part"].lower().startswith("value")
+        or any(kind[:2] == _ATTENTION for kind in related.get(one.name, ()))
+    )
+    return one.is_embedding or bool(is_attention)
 
 
 def standing(names: Sequence[str]) -> str:
@@ -124,20 +155,46 @@ def _without_weight(name: str) -> str:
     return WEIGHT.sub("", name) or name
 
 
-def kinds(layers: Sequence[Chosen]) -> Kinds:
-    """Return the kinds of parallel layers that each layer is of, if others of another name are of that kind too."""
+def kinds(layers: Sequence[Chosen], *, chain: bool) -> Kinds:
+    """Return the kinds of parallel layers that each layer is of, if others of another name are of that kind too.
+
+    Args:
+        layers: of a model.
+        chain: whether they chain in some order, so that fc21 and fc22 need not be parallel.
+    """
     found: dict[Kind, dict[str, list[Chosen]]] = {}
     for one in layers:
         for kind, which in _kinds_of(one):
             found.setdefault(kind, {}).setdefault(which, []).append(one)
+    for before, one in () if chain else pairwise(layers):
+        if _are_numbered(before, one):
+            name = _without_weight(one.name)
+            kind = ("numbered", name[:-1], one.part.shape)
+            found.setdefault(kind, {}).update({_without_weight(before.name): [before], name: [one]})
     several: dict[str, dict[Kind, str]] = {one.name: {} for one in layers}
     for kind, members in found.items():
         parallel = _of_equal_inputs(members) if kind[0] in ("heads", "words") else members
-        if len(parallel) > 1:
+        is_kind = kind[0] != "gates" or {"f", "i", "o"} <= {which[-1] for which in members}
+        if len(parallel) > 1 and is_kind:
             for which, ones in parallel.items():
                 for one in ones:
                     several[one.name][kind] = which
     return several
+
+
+def _are_numbered(before: Chosen, one: Chosen) -> bool:
+    """Return whether two names differ in a last digit or letter that is one more, and no layer can follow the other."""
+    first, second = _without_weight(before.name), _without_weight(one.name)
+    ends = first[-1] + second[-1]
+    consecutive = ord(ends[1]) - ord(ends[0]) == 1 and (ends.isdecimal() or ends.isalpha())
+    apart = not (one.follows(before) or one.groups_after(before) or one.may_be_transposed)
+    return first[:-1] == second[:-1] and consecutive and one.part.shape == before.part.shape and apart
+
+
+def deviations(mean: Chosen, layers: Sequence[Chosen], related: Kinds) -> list[Chosen]:
+    """Return the layers of the standard deviation or variance beside the mean of a normal distribution."""
+    own = {kind for kind in related[mean.name] if kind[:2] == _NORMAL}
+    return [one for one in layers if one is not mean and is_aside(one.name) and own & related[one.name].keys()]
 
 
 def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
@@ -146,6 +203,8 @@ def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
     for i, pattern in enumerate(_PATTERNS if _PART.search(name) else ()):
         if match := pattern.search(name):
             yield ("part", i, name[: match.start("part")]), match["part"].lower()
+    if match := _GATE.search(name):
+        yield ("gates", name[: match.start("part")]), match["part"].lower()
     if one.is_embedding:
         yield ("embedding",), name
     words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", name)]
@@ -196,3 +255,17 @@ def choices(layers: Sequence[Chosen], related: Kinds) -> Iterator[tuple[Chosen, 
                 part.append(one)
         chosen.update(one.name for one in part)
         yield tuple(part)
+
+
+def by_number(name: str) -> tuple[object, ...]:
+    """Return a key that sorts names in their natural order: fc2 before fc10, net.0.4 before net.1.0."""
+    return tuple(
+        tuple((part.isdecimal(), int(part) if part.isdecimal() else part) for part in re.split("([0-9]+)", own) if part)
+        for own in path_of(name)
+    )
+
+
+def by_place(name: str) -> tuple[object, ...]:
+    """Return a key that sorts names in their natural order, but encoders first in their module, and heads last."""
+    places = (1 - bool(_FIRST.fullmatch(own)) + bool(_LAST.fullmatch(own)) for own in path_of(name))
+    return tuple(zip(places, by_number(name), strict=True))

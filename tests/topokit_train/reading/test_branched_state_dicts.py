@@ -1,6 +1,7 @@
 """State dicts of modules with branches: what is proposed, against which layers change the inputs of which others."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn  # noqa: E402 (skipped without torch)
 
 import topokit_train  # noqa: E402
 from topokit.errors import InvalidSpecError  # noqa: E402
+from topokit.extraction.weights import from_arrays  # noqa: E402
 
 N = 8
 
@@ -77,6 +79,31 @@ MODULES = {
         lambda m, x: m.fc2((h := m.fc1(x)) * torch.sigmoid(m.se["up"](m.se["down"](h)))),
         {"fc1": nn.Linear(N, N), "se__down": nn.Linear(N, N), "se__up": nn.Linear(N, N), "fc2": nn.Linear(N, N)},
     ),
+    "values": (lambda m, x: m.value(h := m.feat(x)) + m.advantage(h), linear("feat", "advantage", "value")),
+    "normal": (
+        lambda m, x: (m.mean_linear(h := m.fc(x)), m.log_std_linear(h)),
+        linear("fc", "mean_linear", "log_std_linear"),
+    ),
+    "numbered": (
+        lambda m, x: m.fc4(m.fc3(m.fc21(h := m.fc1(x)) + m.fc22(h).exp())),
+        {
+            "fc1": nn.Linear(N, 6),
+            "fc21": nn.Linear(6, 3),
+            "fc22": nn.Linear(6, 3),
+            "fc3": nn.Linear(3, 6),
+            "fc4": nn.Linear(6, N),
+        },
+    ),
+    "wide and deep": (
+        lambda m, x: m.wide(x) + m.deep["1"](m.deep["0"](x)),
+        linear("wide", "deep__0", "deep__1"),
+    ),
+    "two speeds": (
+        lambda m, x: m.head(m.slow_path(x) + m.fast_path(x)),
+        linear("slow_path", "fast_path", "head"),
+    ),
+    "graph": (lambda m, x: m.out(m.fc_self(x) + m.fc_neigh(x.flip(0))), linear("fc_self", "fc_neigh", "out")),
+    "adaptive": (lambda m, x: m.scale(h := m.fc(x)) * h + m.shift(h), linear("fc", "scale", "shift")),
     "language": (
         lambda m, x: m.lm_head(m.fc(m.tok(x) + m.pos(torch.arange(2)))),
         {"tok": nn.Embedding(20, N), "pos": nn.Embedding(2, N), **linear("fc"), "lm_head": nn.Linear(N, 20)},
@@ -104,20 +131,36 @@ def reads(model, first, second, x):
     return not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_each_layer_of_a_proposed_line_reads_the_one_before(name):
+def model_of(name):
     torch.manual_seed(0)
     function, layers = MODULES[name]
-    model = Branched(function, **layers)
     x = torch.rand(2, 3, 5, 5) if name == "residual" else torch.rand(2, N)
-    x = torch.tensor([[1, 2]]) if name == "language" else x
+    return Branched(function, **layers), torch.tensor([[1, 2]]) if name == "language" else x
+
+
+def lines_for(weights):
     with pytest.raises(InvalidSpecError, match=r" stands? beside other layers") as raised:
-        topokit_train.extract(model.state_dict())
+        topokit_train.extract(weights)
     said, _, rest = str(raised.value).partition(" choose ")
     lines = re.findall(r"layers (\S+?)(?=; or|$)", rest)
     assert lines, said
-    for line in lines:
+    return lines
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_layer_of_a_proposed_line_reads_the_one_before(name):
+    model, x = model_of(name)
+    for line in lines_for(model.state_dict()):
         names = line.split(",")
         assert len(names) > 1
         assert all(reads(model, one, two, x) for one, two in pairwise(names)), line
         assert len(topokit_train.extract(model.state_dict(), layers=line).topology) == len(names)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_without_an_order_each_layer_of_the_first_line_reads_the_one_before(name):
+    model, x = model_of(name)
+    arrays = {one: tensor.numpy() for one, tensor in sorted(model.state_dict().items())}
+    names = lines_for(replace(from_arrays(arrays), order=""))[0].split(",")
+    assert len(names) > 1
+    assert all(reads(model, one, two, x) for one, two in pairwise(names)), names
