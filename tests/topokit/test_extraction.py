@@ -970,3 +970,21 @@ def test_the_question_says_what_its_lines_assume():
     arrays = {"a.weight": np.ones((4, 4)), "b.weight": np.ones((4, 4))}
     with pytest.raises(InvalidSpecError, match=r"If nothing is skipped or permuted, choose layers "):
         tk.extract({"left.weight": np.ones((4, 4)), "right.weight": np.ones((4, 4)), **arrays})
+
+
+@pytest.mark.parametrize("name", ["conv2d_transpose/kernel", "ConvTranspose_0.kernel"])
+def test_square_kernels_of_transposed_convolutions_are_asked(name):
+    """Keras stores (rows, columns, out, in), and Flax (rows, columns, in, out)."""
+    arrays = {"conv/kernel": np.ones((3, 3, 1, 8)), name: np.ones((2, 2, 8, 8))}
+    with pytest.raises(
+        InvalidSpecError, match=r"Flax stores as \(..., in, out\), as here, and Keras as \(..., out, in\)"
+    ):
+        tk.extract(arrays)
+    assert tk.extract(arrays, layers=["conv/kernel@1", name]).widths == (1, 8, 8)
+
+
+@pytest.mark.parametrize("layers", [(), ("depthwise_conv2d/depthwise_kernel@1", "dense/kernel")])
+def test_depthwise_kernels_of_keras_are_refused(layers):
+    arrays = {"depthwise_conv2d/depthwise_kernel": np.ones((3, 3, 3, 1)), "dense/kernel": np.ones((3, 2))}
+    with pytest.raises(InvalidSpecError, match="is a depthwise convolution by its name, stored as"):
+        tk.extract(arrays, layers=layers)

@@ -91,7 +91,11 @@ class Chosen:
     def may_be_transposed(self) -> bool:
         """Whether its name, or a filter of an even size, is that of a transposed convolution, stored as (in, out)."""
         even = any(side % 2 == 0 for side in self.part.shape[2:])
-        return self.is_convolution and not self.part.known and (even or bool(_TRANSPOSED.search(self.name)))
+        return self.is_convolution and not self.part.known and (even or self.is_transposed_by_name)
+
+    @property
+    def is_transposed_by_name(self) -> bool:
+        return self.is_convolution and bool(_TRANSPOSED.search(self.name))
 
     @property
     def is_named_weight(self) -> bool:

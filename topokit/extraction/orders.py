@@ -38,6 +38,8 @@ def arranged(
     Raises:
         InvalidSpecError: the order, the orientation or the groups are not certain; the message has what can be chosen.
     """
+    for one in layers:
+        _require_no_depthwise(one)
     if layout is not None:
         layers = tuple(with_layout(one, layout) for one in layers)
     orders = [(tuple(layers), "`layers`" if exact else weights.order)] if exact or weights.order else []
@@ -57,6 +59,16 @@ def arranged(
     raise InvalidSpecError(
         question(layers, [order for order, _ in orders], doubt, beside, groups, layout, recorded=recorded)
     )
+
+
+def _require_no_depthwise(one: Chosen) -> None:
+    """Refuse depthwise convolutions of Keras, whose kernels have no axis of outputs."""
+    if "depthwise_kernel" in one.name and one.part.layout == "last" and one.part.shape[-2] > 1:
+        raise InvalidSpecError(
+            f"{one.name} ({shown(one.part.shape)}) is a depthwise convolution by its name, stored as (..., channels, "
+            "multiplier), which is not read without a graph: give the ONNX file of the model, select other layers with "
+            "`layers`, or give `masks` for all masks"
+        )
 
 
 def _of_image(first: Chosen) -> Chosen:
@@ -115,6 +127,11 @@ def _doubt_of(one: Chosen, *, is_first: bool) -> str:
         return f"{one.name} ({size}) may be a Conv1d, a Bilinear or a stack of matrices"
     if one.may_be_transposed and one.ends[0] == one.ends[1]:
         return f"{one.name} ({size}) may be a transposed convolution, which is stored as (in, out)"
+    if one.part.layout == "last" and one.is_transposed_by_name and one.ends[0] == one.ends[1]:
+        return (
+            f"{one.name} ({size}) is a transposed convolution by its name, which Flax stores as (..., in, out), as "
+            "here, and Keras as (..., out, in)"
+        )
     return ""
 
 
