@@ -77,6 +77,8 @@ class Parameter:
     @classmethod
     def of(cls, own: Shape, layout: str = "out-in", groups: int = 1) -> Self:
         """Return the parameter that has this shape in the model."""
+        if layout == LAYOUTS[0]:
+            return cls(own, groups, layout)
         return cls(oriented(np.broadcast_to(np.False_, own), layout, groups).shape, groups, layout)
 
     @property

@@ -988,3 +988,9 @@ def test_depthwise_kernels_of_keras_are_refused(layers):
     arrays = {"depthwise_conv2d/depthwise_kernel": np.ones((3, 3, 3, 1)), "dense/kernel": np.ones((3, 2))}
     with pytest.raises(InvalidSpecError, match="is a depthwise convolution by its name, stored as"):
         tk.extract(arrays, layers=layers)
+
+
+def test_a_layer_alone_stands_beside_nothing():
+    """Whatever its name."""
+    for name in ("pos.weight", "head1.weight", "gate.weight"):
+        assert tk.extract({name: np.ones((4, 3))}).widths[-1] in (3, 4), name

@@ -148,7 +148,8 @@ def _beside(
     copies = [] if groups or all(map(COPY.search, names)) else [name for name in names if COPY.search(name)]
     related = {name for group in groups or [layers] for name, own in kinds(group, chain=chain).items() if own}
     found = (*names, *(others if {*names} == {*weights.default} else ()))
-    return [name for name in found if is_parallel(name) or name in related or name in copies]
+    several = len(found) > 1
+    return [name for name in found if several and (is_parallel(name) or name in related or name in copies)]
 
 
 def _numbered(layers: Sequence[Chosen]) -> list[tuple[Chosen, ...]]:

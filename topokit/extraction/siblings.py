@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from topokit.extraction.choosing import Chosen
@@ -74,6 +75,7 @@ _SIDES = (
 """Words that parallel layers have whose names have all other words in common."""
 
 _WORDS = {word for sides in (*_OPPOSITES, *_SIDES) for side in sides for word in side.split()}
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 
 _ORDERLY = re.compile(
     r"(pre|predict)\w*|(fc|dense|lin|linear|conv|mlp|hidden|in|out|input|output|final|last|head)_?\d*"
@@ -119,7 +121,13 @@ Kinds = Mapping[str, Mapping[Kind, str]]
 def is_parallel(name: str) -> bool:
     """Return whether a name alone says that a layer stands beside others in the same model."""
     own = _without_weight(name)
-    return any(one.search(own) for one in (_PART, SHORTCUT, _PACKED))
+    return _has_part(own) or bool(SHORTCUT.search(own) or _PACKED.search(own))
+
+
+@lru_cache(maxsize=2**15)
+def _has_part(own: str) -> bool:
+    """Return whether a name, without that of the weight, has a part that `_PART` finds; kept, as it is asked often."""
+    return bool(_PART.search(own))
 
 
 def is_aside(name: str) -> bool:
@@ -200,14 +208,14 @@ def deviations(mean: Chosen, layers: Sequence[Chosen], related: Kinds) -> list[C
 def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
     """Yield the kinds of a layer by its name, each with which one of the kind it is."""
     name = _without_weight(one.name)
-    for i, pattern in enumerate(_PATTERNS if _PART.search(name) else ()):
+    for i, pattern in enumerate(_PATTERNS if _has_part(name) else ()):
         if match := pattern.search(name):
             yield ("part", i, name[: match.start("part")]), match["part"].lower()
     if match := _GATE.search(name):
         yield ("gates", name[: match.start("part")]), match["part"].lower()
     if one.is_embedding:
         yield ("embedding",), name
-    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", name)]
+    words = list(map(str.lower, _WORD.findall(name)))
     for i, sides in enumerate(() if _WORDS.isdisjoint(words) else (*_OPPOSITES, *_SIDES)):
         at = [(k, side) for k, word in enumerate(words) for side in sides if word in side.split()]
         if at:
@@ -215,8 +223,8 @@ def _kinds_of(one: Chosen) -> Iterator[tuple[Kind, str]]:
             numbers = filter(str.isdecimal, words[:k])
             rest = () if i < len(_OPPOSITES) else (*words[:k], *words[k + 1 :])
             yield ("words", i, *numbers, rest), side
-    path = path_of(one.name)
-    for k, part in enumerate(path if "head" in name.lower() else ()):
+    path = path_of(one.name) if "head" in name.lower() else ()
+    for k, part in enumerate(path):
         head = re.fullmatch(r"(\w+?)_?head", part, re.IGNORECASE)
         which = head[1] if head else part if k and path[k - 1] == "heads" else ""
         if which and not _ORDERLY.fullmatch(which.lower()):
