@@ -991,6 +991,6 @@ def test_depthwise_kernels_of_keras_are_refused(layers):
 
 
 def test_a_layer_alone_stands_beside_nothing():
-    """Whatever its name."""
-    for name in ("pos.weight", "head1.weight", "gate.weight"):
-        assert tk.extract({name: np.ones((4, 3))}).widths[-1] in (3, 4), name
+    """Whatever its name; a table of positions is stored as (in, out)."""
+    for name, widths in (("pos.weight", (4, 3)), ("head1.weight", (3, 4)), ("gate.weight", (3, 4))):
+        assert tk.extract({name: np.ones((4, 3))}).widths == widths, name

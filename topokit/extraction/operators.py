@@ -20,7 +20,7 @@ from topokit.extraction.tracing import Constant, Ids, constant_along, nodes_of, 
 from topokit.masking import as_blocks
 
 PRODUCTS: set[Callable[[Call], Sequence[Any]]] = set()
-"""The operators that multiply matrices, or convolve. Their result is no weight, also if they read only parameters."""
+"""The operators that multiply matrices, or convolve. What they compute is not a weight, even from parameters alone."""
 
 
 def multiplies(operator: Callable[[Call], Sequence[Any]]) -> Callable[[Call], Sequence[Any]]:

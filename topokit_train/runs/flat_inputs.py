@@ -25,7 +25,7 @@ def explained_shape(trainer: Trainer, model: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:
+    except Exception:  # of any kind, as the model is the user's code; it is raised again unless it is explained
         inputs, _ = next(trainer.batches())
         if inputs.ndim < 3 or _accepts(trainer, inputs) or not _accepts(trainer, inputs.flatten(1)):
             raise
@@ -43,6 +43,6 @@ def _accepts(trainer: Trainer, inputs: torch.Tensor) -> bool:
     try:
         with torch.no_grad():
             trainer.model(inputs)
-    except Exception:
+    except Exception:  # of the user's code
         return False
     return True
