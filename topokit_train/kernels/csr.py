@@ -79,7 +79,7 @@ def _times(starts: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor
         return product
     if exporting or (x.device.type == "cpu" and x.dtype != torch.float64 and x.shape[1]):
         # Each row is a bag of rows of x, weighted: two to three times as fast as torch's sparse product at batch 16 to
-        # 512, as that reads x without fetching ahead. In float64 it is not faster. With several threads it raises for an
+        # 512, as that reads x without fetching ahead. In float64 it is no faster. With several threads it raises for an
         # empty batch. Detached, as it would prepare for derivatives that are not taken from it.
         x, values = x.detach(), values.detach()
         return torch.embedding_bag(x, indices, starts, per_sample_weights=values, include_last_offset=True)[0]
